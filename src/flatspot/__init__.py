@@ -1,0 +1,1 @@
+"""flatspot finds the prompts that a reinforcement-finetuning run cannot learn from."""

@@ -1,0 +1,48 @@
+"""Every error flatspot raises on purpose, in one tree.
+
+FlatspotError                what was expected, what came, where, and what mends it
+├── SettingsError            a setting is out of range or two settings contradict each other
+├── PromptFileError          a prompt file cannot be read as prompts
+├── RewardLoadError          a reward cannot be found or is not callable
+├── EngineError              a policy cannot be loaded or sampled
+├── RunFolderError           a run folder is in use, damaged, or holds rows of other settings
+├── ImportFormatError        a foreign log cannot be read as rollouts
+└── MissingExtra             an optional package is needed; the message names the pip command
+
+Each is the user's to mend, so the command line prints its message without a traceback and exits with 2. Anything else that
+escapes is our fault: it exits with 1 and keeps its traceback. A bad *row* is never an exception; it is data (`Rollout.error`).
+"""
+
+from __future__ import annotations
+
+
+class FlatspotError(Exception):
+    """A mistake the user can mend; the message says how."""
+
+
+class SettingsError(FlatspotError):
+    """A setting is out of its range, or two settings contradict each other."""
+
+
+class PromptFileError(FlatspotError):
+    """A prompt file cannot be read as prompts."""
+
+
+class RewardLoadError(FlatspotError):
+    """A reward cannot be found, imported or called."""
+
+
+class EngineError(FlatspotError):
+    """A policy cannot be loaded or sampled."""
+
+
+class RunFolderError(FlatspotError):
+    """A run folder is in use, damaged, or holds rows drawn under other settings."""
+
+
+class ImportFormatError(FlatspotError):
+    """A foreign log cannot be read as rollouts."""
+
+
+class MissingExtra(FlatspotError):
+    """An optional package is needed and not installed."""

@@ -1,0 +1,48 @@
+"""What an engine and a reward are. Implementations are plain classes; nobody inherits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from flatspot.core.records import Completion, Prompt, Request, Sampling, Score
+
+OnTokens = Callable[[int], None]
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Policy → completions.
+
+    name           "scripted", "hf", "openvino"
+    rows_per_call  how many completions one `sample` call should ask for to run at full speed; more is never wrong
+    """
+
+    name: str
+    rows_per_call: int
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
+        """One list of completions per request, one completion per seed, in the order asked.
+
+        Equal (text, seed, sampling) give equal completions. `on_tokens(n)` is told of n newly generated tokens as they come.
+        """
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """What the rows depend on, for run.json: model, dtype, device, how it was verified. Plain JSON values."""
+        ...
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Completion → score. Never raises for a bad completion: the failure is the row's `error`."""
+
+    names: tuple[str, ...]
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Score]:
+        """One score per (prompt, completion) pair, in the order given."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """What the scores depend on, for run.json: names, weights, a hash of the source. Plain JSON values."""
+        ...

@@ -1,0 +1,123 @@
+"""The words everyone shares: prompt, completion, sampling, score, rollout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flatspot.core.errors import SettingsError
+
+Message = Mapping[str, str]
+PromptText = str | Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One input of the policy: its id, its text (or chat messages), and every further column of its row."""
+
+    id: str
+    text: PromptText
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_chat(self) -> bool:
+        return not isinstance(self.text, str)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The reference answers of the row: its `reference` (one) or `references` (several); empty where there is none."""
+        found = self.columns.get("references", self.columns.get("reference"))
+        if found is None or (isinstance(found, float) and math.isnan(found)):
+            return ()
+        if isinstance(found, list | tuple):
+            return tuple(str(reference) for reference in found)
+        return (str(found),)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled answer: its text, its length in tokens, and whether the token limit cut it."""
+
+    text: str
+    n_tokens: int
+    truncated: bool
+    token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How completions are drawn. Nothing is ever taken from the model's own generation config.
+
+    temperature     divides the logits; 1 samples the policy itself
+    top_p, top_k    keep the smallest set of tokens with this mass, and at most this many; 1 and 0 keep all
+    max_new_tokens  a completion is cut (truncated) after this many tokens
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise SettingsError(f"temperature must be a finite number above 0, got {self.temperature}; greedy decoding has no spread to measure")
+        if not 0 < self.top_p <= 1:
+            raise SettingsError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if self.top_k < 0:
+            raise SettingsError(f"top_k must be 0 (all tokens) or more, got {self.top_k}")
+        if self.max_new_tokens < 1:
+            raise SettingsError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt to be answered once per seed; the answer to a seed depends on nothing else."""
+
+    text: PromptText
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a reward said of one completion: the weighted total, each component, or why there is none.
+
+    `reward` is None exactly when `error` says why; a failed reward is never a zero.
+    """
+
+    reward: float | None
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One row of a run: a completion of a prompt, and its reward. Columns are declared in `core.schema`."""
+
+    prompt_id: str
+    prompt: PromptText
+    completion: str
+    sample_idx: int
+    reward: float | None
+    rewards: Mapping[str, float | None]
+    error: str | None
+    step: int | None
+    policy: str
+    truncated: bool | None
+    n_tokens: int | None
+    split: str | None = None
+    kept: bool | None = None
+    source: str | None = None
+
+
+def prompt_id(text: PromptText) -> str:
+    """The content hash that names a prompt across runs and trainers: 16 hex digits of BLAKE2b over its text or messages.
+
+    >>> prompt_id("2 + 2 =")
+    '856b85162d64cb98'
+    """
+    canonical = text if isinstance(text, str) else json.dumps([dict(message) for message in text], ensure_ascii=False, sort_keys=True)
+    return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,92 @@
+"""The tables of a run folder, declared once: column, type, unit, meaning.
+
+Writers, readers, checks and the reference page derive from these lists. Raise `SCHEMA_VERSION` when a column changes its
+meaning or goes; adding one does not need it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type: str
+    unit: str
+    meaning: str
+
+
+ROLLOUTS: tuple[Column, ...] = (
+    Column("prompt_id", "string", "", "content hash of the prompt, or the id its file gave"),
+    Column("prompt", "string", "", "the prompt; chat messages as a JSON list"),
+    Column("completion", "string", "", "the sampled answer"),
+    Column("sample_idx", "int32", "", "which sample of its prompt this is, from 0"),
+    Column("reward", "float64", "reward", "the weighted total; null where it was not scored, never 0 for that"),
+    Column("rewards", "map<string, float64>", "reward", "each reward function's own value, before weights"),
+    Column("error", "string", "", "why there is no reward; null where there is one"),
+    Column("step", "int64", "updates", "the policy update that drew it; null outside training"),
+    Column("policy", "string", "", "the policy that drew it"),
+    Column("truncated", "bool", "", "whether the token limit cut it"),
+    Column("n_tokens", "int32", "tokens", "length of the completion"),
+    Column("split", "string", "", "train or eval, where the log says"),
+    Column("kept", "bool", "", "whether the trainer kept its group, where the log says"),
+    Column("source", "string", "", "the file it was read from, for imported rows"),
+)
+
+PROMPTS: tuple[Column, ...] = (
+    Column("prompt_id", "string", "", "content hash of the prompt, or the id its file gave"),
+    Column("prompt", "string", "", "the prompt; chat messages as a JSON list"),
+    Column("is_chat", "bool", "", "whether the prompt is chat messages"),
+    Column("columns", "string", "", "the row's further columns, as a JSON object"),
+    Column("reference_reward", "float64", "reward", "the best reward among the reference answers; null where there is none"),
+)
+
+VERDICTS: tuple[Column, ...] = (
+    Column("prompt_id", "string", "", "as in prompts and rollouts"),
+    Column("verdict", "string", "", "learnable, vanishing, solved, undecided or unscored"),
+    Column("error_probability", "float64", "probability", "that the verdict is wrong, under the fitted model"),
+    Column("p_learnable", "float64", "probability", "that the prompt is learnable"),
+    Column("p_vanishing", "float64", "probability", "that the prompt is vanishing"),
+    Column("p_solved", "float64", "probability", "that the prompt is solved"),
+    Column("n_samples", "int32", "completions", "drawn for this prompt"),
+    Column("n_scored", "int32", "completions", "of them with a reward"),
+    Column("mean", "float64", "reward", "mean of the scored rewards"),
+    Column("std", "float64", "reward", "within-prompt std, ddof 1; null under two scored completions"),
+    Column("std_lo", "float64", "reward", "lower 95% limit of the std under the policy"),
+    Column("std_hi", "float64", "reward", "upper 95% limit of the std under the policy"),
+    Column("reward_min", "float64", "reward", "smallest reward seen"),
+    Column("reward_max", "float64", "reward", "largest reward seen"),
+    Column("r_star", "float64", "reward", "what is achievable: the reference's own reward, else the top of the range"),
+    Column("reach", "float64", "stds", "(r_star - mean) / std: how many of its own stds the prompt must climb; null at std 0"),
+    Column("relative_std", "float64", "", "std over the root mean square of the set's stds"),
+    Column("p_mixed", "float64", "probability", "that a group of the planned size is not all equal"),
+    Column("distinct_share", "float64", "share", "distinct completions among those drawn"),
+    Column("truncated_share", "float64", "share", "completions cut by the token limit"),
+    Column("mean_tokens", "float64", "tokens", "mean length of a completion"),
+    Column("component_std", "map<string, float64>", "reward", "std of each reward function's own value"),
+    Column("component_mean", "map<string, float64>", "reward", "mean of each reward function's own value"),
+    Column("why", "string", "", "the verdict in one sentence"),
+)
+
+
+def arrow_schema(columns: tuple[Column, ...]) -> pyarrow.Schema:
+    """The Arrow schema of a table, its columns' meanings and the schema version in the metadata."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "int32": pa.int32(),
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "bool": pa.bool_(),
+        "map<string, float64>": pa.map_(pa.string(), pa.float64()),
+    }
+    fields = [pa.field(c.name, types[c.type], metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns]
+    return pa.schema(fields, metadata={"flatspot_schema_version": str(SCHEMA_VERSION)})
