@@ -1,0 +1,126 @@
+"""What the samples say of each prompt: counts and moments, one array entry per prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Rewards closer than this share of their magnitude are one value: float32 noise on equal rewards reaches 1e-7.
+RELATIVE_TOLERANCE = 1e-6
+# A reward with more distinct values over the whole set is treated as continuous.
+MAX_SUPPORT = 32
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The scored rewards of M prompts, reduced to what every estimator here needs.
+
+    n          [M] scored samples
+    mean       [M] mean reward; NaN at n = 0
+    std        [M] within-prompt std, ddof 1; NaN under two samples; exactly 0 where max - min is within tolerance
+    low, high  [M] smallest and largest reward; NaN at n = 0
+    mode       [M] most frequent reward (ties: the smallest); NaN at n = 0
+    n_mode     [M] how many samples equal the mode
+    support    [V] the distinct rewards of the whole set, ascending, where V <= 32; else None
+    counts     [M, V] how often each was seen; None with `support`
+    """
+
+    n: Ints
+    mean: Floats
+    std: Floats
+    low: Floats
+    high: Floats
+    mode: Floats
+    n_mode: Ints
+    support: Floats | None = None
+    counts: Ints | None = None
+
+    @property
+    def n_prompts(self) -> int:
+        return len(self.n)
+
+
+def reward_std(rewards: Floats, *, axis: int = -1) -> Floats:
+    """Within-prompt std, ddof 1, ignoring NaN: NaN under two scored samples, 0 where max - min is within tolerance.
+
+    rewards : [..., draw], NaN = not scored
+
+    >>> reward_std(np.array([[0.1, 0.1, 0.1], [0.0, 1.0, np.nan], [1.0, np.nan, np.nan]])).round(4).tolist()
+    [0.0, 0.7071, nan]
+    """
+    scored = np.isfinite(rewards)
+    n = scored.sum(axis)
+    values = np.where(scored, rewards, 0.0)
+    mean = values.sum(axis) / np.maximum(n, 1)
+    deviations = np.where(scored, rewards - np.expand_dims(mean, axis), 0.0)
+    variance = (deviations**2).sum(axis) / np.maximum(n - 1, 1)
+    low = np.where(scored, rewards, np.inf).min(axis, initial=np.inf)
+    high = np.where(scored, rewards, -np.inf).max(axis, initial=-np.inf)
+    flat = high - low <= tolerance(low, high)
+    return np.where(n < 2, np.nan, np.where(flat, 0.0, np.sqrt(variance)))
+
+
+def tolerance(low: Floats, high: Floats) -> Floats:
+    """How far apart two rewards may lie and still be one value: a relative tolerance, 0 where a limit is infinite."""
+    size = np.maximum(np.abs(low), np.abs(high))
+    return np.where(np.isfinite(size), RELATIVE_TOLERANCE * size, 0.0)
+
+
+def evidence_of_rows(prompt: Ints, reward: Floats, n_prompts: int) -> Evidence:
+    """Reduce long rows to evidence: `prompt[i]` is the index of row i's prompt, NaN rewards are not scored.
+
+    >>> e = evidence_of_rows(np.array([0, 0, 1, 1]), np.array([0.0, 1.0, 0.5, np.nan]), 3)
+    >>> e.n.tolist(), e.mean.tolist(), e.support.tolist()
+    ([2, 1, 0], [0.5, 0.5, nan], [0.0, 0.5, 1.0])
+    """
+    scored = np.isfinite(reward)
+    prompt, reward = prompt[scored], reward[scored]
+    order = np.lexsort((reward, prompt))
+    prompt, reward = prompt[order], merge_equal(reward[order])
+    n = np.bincount(prompt, minlength=n_prompts)
+    # one entry per run of equal (prompt, reward)
+    starts = np.flatnonzero(np.r_[True, (prompt[1:] != prompt[:-1]) | (reward[1:] != reward[:-1])]) if len(prompt) else np.zeros(0, np.int64)
+    run_length = np.diff(np.r_[starts, len(prompt)])
+    run_prompt, run_value = prompt[starts], reward[starts]
+    total = np.bincount(run_prompt, run_length * run_value, minlength=n_prompts)
+    mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    squares = np.bincount(run_prompt, run_length * (run_value - mean[run_prompt]) ** 2, minlength=n_prompts)
+    low, high = np.full(n_prompts, np.nan), np.full(n_prompts, np.nan)
+    low[run_prompt[::-1]] = run_value[::-1]  # runs ascend within a prompt: the last write wins
+    high[run_prompt] = run_value
+    by_length = np.lexsort((-run_value, run_length, run_prompt))
+    mode, n_mode = np.full(n_prompts, np.nan), np.zeros(n_prompts, np.int64)
+    mode[run_prompt[by_length]] = run_value[by_length]
+    n_mode[run_prompt[by_length]] = run_length[by_length]
+    std = np.where(n < 2, np.nan, np.where(high - low <= 0, 0.0, np.sqrt(squares / np.maximum(n - 1, 1))))
+    support, counts = _support(run_prompt, run_value, run_length, n_prompts)
+    return Evidence(n, mean, std, low, high, mode, n_mode, support, counts)
+
+
+def merge_equal(values: Floats) -> Floats:
+    """Snap rewards that differ by rounding alone to one value, for any order of `values`.
+
+    >>> merge_equal(np.array([0.7, np.float32(0.7), 1.0])).tolist()
+    [0.699999988079071, 0.699999988079071, 1.0]
+    """
+    distinct, inverse = np.unique(values, return_inverse=True)
+    if len(distinct) < 2:
+        return values
+    new_value = np.r_[True, np.diff(distinct) > np.maximum(tolerance(distinct[:-1], distinct[1:]), 0.0)]
+    representative = distinct[np.flatnonzero(new_value)][np.cumsum(new_value) - 1]
+    merged: Floats = representative[inverse]
+    return merged
+
+
+def _support(prompt: Ints, value: Floats, length: Ints, n_prompts: int) -> tuple[Floats | None, Ints | None]:
+    support = np.unique(value)
+    if len(support) > MAX_SUPPORT:
+        return None, None
+    counts = np.zeros((n_prompts, len(support)), np.int64)
+    counts[prompt, np.searchsorted(support, value)] = length
+    return support, counts

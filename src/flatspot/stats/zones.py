@@ -1,0 +1,93 @@
+"""Where learnable ends: the thresholds between the states of a prompt, and what each wrong verdict costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from flatspot.core.errors import SettingsError
+from flatspot.stats.evidence import Floats
+
+# the order of every [.., 3] array of states
+STATES = ("vanishing", "learnable", "solved")
+
+
+@dataclass(frozen=True)
+class Zones:
+    """The states of a prompt with mean m, std s, achievable reward r*, and range [lo, hi], at resolution epsilon.
+
+    solved      (r* - m) / (hi - lo) <= epsilon
+    vanishing   not solved, and reach (r* - m) / s >= sqrt((1 - epsilon) / epsilon)
+    learnable   neither
+
+    On 0/1 rewards with r* = 1 this is p > 1 - epsilon, p < epsilon, and between. A verdict counts as wrong only beyond a zone of
+    indifference: vanishing where it still holds at 2 epsilon is not wrong, nor is learnable unless it fails at epsilon / 2.
+    """
+
+    epsilon: float
+    lo: float = 0.0
+    hi: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon < 0.25:
+            raise SettingsError(f"epsilon must lie in (0, 0.25), got {self.epsilon}")
+        if not self.lo < self.hi:
+            raise SettingsError(f"the reward range must be LO < HI, got {self.lo} {self.hi}")
+
+    @property
+    def reach(self) -> float:
+        return reach_at(self.epsilon)
+
+    @property
+    def span(self) -> float:
+        return self.hi - self.lo
+
+    def states(self, mean: Floats, std: Floats, r_star: Floats) -> Floats:
+        """[..., 3] one-hot: which state each (mean, std) is in."""
+        close, long = self._close(mean, r_star, self.epsilon), self._long(mean, std, r_star, self.epsilon)
+        return np.stack([~close & long, ~close & ~long, close], axis=-1).astype(float)
+
+    def wrong(self, mean: Floats, std: Floats, r_star: Floats) -> Floats:
+        """[..., 3] whether calling it vanishing, learnable, solved would be wrong, beyond indifference."""
+        too_close = self._close(mean, r_star, self.epsilon / 2)
+        vanishing_wrong = ~self._long(mean, std, r_star, 2 * self.epsilon) | too_close
+        learnable_wrong = self._long(mean, std, r_star, self.epsilon / 2) | too_close
+        solved_wrong = ~self._close(mean, r_star, 2 * self.epsilon)
+        return np.stack([vanishing_wrong, learnable_wrong, solved_wrong], axis=-1).astype(float)
+
+    def _close(self, mean: Floats, r_star: Floats, epsilon: float) -> NDArray[np.bool_]:
+        return np.asarray(r_star - mean <= (epsilon + 1e-9) * self.span)  # 1 - 0.95 is not 0.05 in floats
+
+    def _long(self, mean: Floats, std: Floats, r_star: Floats, epsilon: float) -> NDArray[np.bool_]:
+        return np.asarray(r_star - mean + 1e-9 * self.span >= reach_at(epsilon) * std)
+
+
+def reach_at(epsilon: float) -> float:
+    """The reach of a 0/1 reward with success probability epsilon: sqrt((1 - epsilon) / epsilon).
+
+    >>> round(reach_at(0.05), 3)
+    4.359
+    """
+    return float(np.sqrt((1 - epsilon) / epsilon))
+
+
+def epsilon_for_group(group_size: int, mixed: float = 0.34) -> float:
+    """The largest success probability at which a group is still mixed with probability under `mixed`.
+
+    Solves 1 - p^G - (1 - p)^G = mixed on (0, 1/2), capped at 0.2: in groups of two even p = 0.2 is mixed only a third of the time.
+
+    >>> round(epsilon_for_group(8), 4), round(epsilon_for_group(32), 4)
+    (0.0506, 0.0129)
+    """
+    if group_size < 2:
+        raise SettingsError(f"group size must be at least 2 (one completion has no advantage over its group), got {group_size}")
+
+    def excess(p: float) -> float:
+        return 1 - p**group_size - (1 - p) ** group_size - mixed
+
+    if excess(0.2) < 0:
+        return 0.2
+    return float(brentq(excess, 1e-9, 0.2))

@@ -1,0 +1,44 @@
+"""What a judgement depends on, with where each default comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flatspot.core.errors import SettingsError
+from flatspot.stats.zones import Zones, epsilon_for_group
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSettings:
+    """How prompts and the set are judged.
+
+    reward_lo, reward_hi   the range a reward can take
+    group_size             completions per prompt in the planned RL run; TRL's default is 8
+    target_error           the share of wrong verdicts accepted among the decided ones
+    max_error              a single verdict less sure than this stays undecided
+    warm_up_above          share of vanishing prompts above which RL should not start cold
+    solved_above           share of solved prompts above which the data has too little left to teach
+    failed_above           share of rows without a reward above which the reward is to be fixed first
+    """
+
+    reward_lo: float = 0.0
+    reward_hi: float = 1.0
+    group_size: int = 8
+    target_error: float = 0.03
+    max_error: float = 0.25
+    warm_up_above: float = 0.2
+    solved_above: float = 0.8
+    failed_above: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_error < 0.5:
+            raise SettingsError(f"--target-error must lie in (0, 0.5), got {self.target_error}")
+        if not self.reward_lo < self.reward_hi:
+            raise SettingsError(f"--reward-range must be LO HI with LO < HI, got {self.reward_lo} {self.reward_hi}")
+        for name in ("warm_up_above", "solved_above", "failed_above"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+
+    @property
+    def zones(self) -> Zones:
+        return Zones(epsilon_for_group(self.group_size), self.reward_lo, self.reward_hi)
