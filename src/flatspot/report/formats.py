@@ -1,0 +1,116 @@
+"""How a number, a share, an interval or a stranger's text is written, in every output alike."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+MISSING = "–"
+
+# C0 and C1 controls except tab and newline; bidirectional embeddings, overrides and isolates; lone surrogates. Shown as they are, the
+# first can drive a terminal or end an HTML parse, the second can reorder the page around them, the third cannot be written as UTF-8.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""The text with every control, direction override and lone surrogate replaced by a visible stand-in.
+
+    >>> visible("a\x00b\x1b[31m")
+    'a␀b␛[31m'
+    >>> visible("\u202etxt")
+    '⟦U+202E⟧txt'
+    """
+    return _UNPRINTABLE.sub(_stand_in, text.replace("\r\n", "\n"))
+
+
+def _stand_in(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "␡"
+    return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"⟦U+{code:04X}⟧"
+
+
+def number(value: Any) -> float | None:
+    """The value as a finite float; None where it is absent, not a number, NaN or infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        as_float = float(value)
+    except OverflowError:
+        return None
+    return as_float if math.isfinite(as_float) else None
+
+
+def decimal(value: Any, places: int = 2) -> str:
+    """A reward or a std, with a dash where there is none.
+
+    >>> decimal(0.3456), decimal(None), decimal(0.0004), decimal(12345.6), decimal(-0.0)
+    ('0.35', '–', '0.0004', '12,346', '0.00')
+    """
+    found = number(value)
+    if found is None:
+        return MISSING
+    size = abs(found)
+    if size >= 1000:
+        return f"{found:,.0f}" if size < 1e9 else f"{found:.2e}"
+    if 0 < size < 0.5 * 10**-places:
+        return f"{found:.1g}"
+    return f"{found + 0.0 if found else 0.0:.{places}f}"
+
+
+def count(value: Any) -> str:
+    """A whole number with thousands separated, with a dash where there is none."""
+    found = number(value)
+    return MISSING if found is None else f"{found:,.0f}"
+
+
+def noun(n: Any, one: str, many: str | None = None) -> str:
+    """A counted noun.
+
+    >>> noun(1, "prompt"), noun(2000, "prompt")
+    ('1 prompt', '2,000 prompts')
+    """
+    return f"{count(n)} {one if number(n) == 1 else many or one + 's'}"
+
+
+def percent(value: Any) -> str:
+    """A share in per cent; never 0% or 100% for a share that is neither.
+
+    >>> percent(0.384), percent(0.0001), percent(0.9999), percent(0), percent(None)
+    ('38%', '<1%', '>99%', '0%', '–')
+    """
+    found = number(value)
+    if found is None:
+        return MISSING
+    if 0 < found < 0.005:
+        return "<1%"
+    if 0.995 <= found < 1:
+        return ">99%"
+    return f"{100 * found:.0f}%"
+
+
+def fine_percent(value: Any) -> str:
+    """A small share, with one decimal under 10%.
+
+    >>> fine_percent(0.0284), fine_percent(0.31)
+    ('2.8%', '31%')
+    """
+    found = number(value)
+    return f"{100 * found:.1f}%" if found is not None and 0.0005 <= found < 0.0995 else percent(value)
+
+
+def percent_range(lo: Any, hi: Any) -> str:
+    """An interval of shares; empty where a limit is missing.
+
+    >>> percent_range(0.27, 0.51), percent_range(None, 0.5), percent_range(0, 0.003)
+    ('27–51%', '', '0–0.3%')
+    """
+    low, high = number(lo), number(hi)
+    if low is None or high is None:
+        return ""
+    digits = 1 if 0 < high < 0.01 else 0
+    first = "0" if low == 0 else f"{100 * low:.{digits}f}"
+    return f"{first}–{100 * high:.{digits}f}%"

@@ -1,0 +1,69 @@
+"""The summary as strict JSON: one object, keys in a stable order, null for what is not a finite number."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# the order of `--json` and report.json; further keys follow in alphabetical order
+KEYS = (
+    "schema_version", "source", "verdict", "reason", "rule", "n_prompts", "counts", "fractions", "reward", "components", "generations",
+    "predicted_error", "epsilon", "group_size", "reach_threshold", "forecast", "health", "caveats", "sampling", "settings", "engine", "provenance",
+)  # fmt: skip
+
+
+def to_json(summary: Mapping[str, Any], *, indent: int | None = 2) -> str:
+    """The summary as JSON that any parser takes: NaN and infinities are null, numpy scalars are numbers, text is ASCII-escaped.
+
+    >>> to_json({"n_prompts": 2, "verdict": "proceed", "predicted_error": float("nan")}, indent=None)
+    '{"verdict": "proceed", "n_prompts": 2, "predicted_error": null}'
+    """
+    ordered = {key: summary[key] for key in KEYS if key in summary}
+    ordered |= {str(key): summary[key] for key in sorted(summary, key=str) if key not in ordered}
+    return json.dumps(plain(ordered), indent=indent, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's own types; what has none becomes its text."""
+    if value is None or isinstance(value, bool | str):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return [plain(item) for item in sorted(value, key=str)]
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays, without importing numpy
+        return plain(value.tolist())
+    return str(value)
+
+
+def write_json(summary: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write `to_json` to a file, whole or not at all."""
+    write_atomically(path, to_json(summary) + "\n")
+
+
+def write_atomically(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 file so that a reader sees the old content or the new one, never a part."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the report from the people it is for
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,70 @@
+"""Which marks the scatter shows: prompts at one place on the screen become one mark with a count. For display only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flatspot.report.blocks import VERDICTS
+from flatspot.report.formats import number
+
+MAX_MARKS = 1_500  # more cannot be told apart, and each costs about 300 bytes in the printed picture
+_CELLS = (1_000, 200, 100, 60, 40, 25)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The marks, and for each prompt the index of its mark (-1 where it has no mean or std).
+
+    cells  the screen grid, in cells a side, on which prompts were taken together
+    """
+
+    values: list[dict[str, Any]]
+    of_prompt: list[int]
+    cells: int
+
+    @property
+    def missing(self) -> int:
+        """How many prompts are not drawn."""
+        return sum(index < 0 for index in self.of_prompt)
+
+
+def place_marks(verdicts: Sequence[str], means: Sequence[Any], stds: Sequence[Any]) -> Marks:
+    """One mark per verdict and place, on the finest grid that needs at most `MAX_MARKS`.
+
+    A mark stands at the average place of its prompts, so that equal prompts stay exactly where they are.
+    """
+    points = [(number(mean), number(std)) for mean, std in zip(means, stds, strict=True)]
+    drawn = [(mean, std) for mean, std in points if mean is not None and std is not None]
+    if not drawn:
+        return Marks([], [-1] * len(points), _CELLS[0])
+    left, wide = _span([mean for mean, _ in drawn])
+    bottom, high = _span([std for _, std in drawn])
+    order = {verdict.name: i for i, verdict in enumerate(VERDICTS)}
+    for cells in _CELLS:
+        places: dict[tuple[int, int, int], list[int]] = {}
+        for i, (mean, std) in enumerate(points):
+            if mean is not None and std is not None:
+                key = (order.get(verdicts[i], len(order)), round((mean - left) / wide * cells), round((std - bottom) / high * cells))
+                places.setdefault(key, []).append(i)
+        if len(places) <= MAX_MARKS:
+            break
+    of_prompt = [-1] * len(points)
+    values = []
+    for index, members in enumerate(sorted(places.values(), key=lambda members: (-len(members), members[0]))):
+        for i in members:
+            of_prompt[i] = index
+        values.append(_mark(index, verdicts[members[0]], [points[i] for i in members]))
+    return Marks(values, of_prompt, cells)
+
+
+def _mark(index: int, verdict: str, places: list[tuple[float | None, float | None]]) -> dict[str, Any]:
+    n = len(places)
+    mean, std = (sum(place[axis] or 0.0 for place in places) / n for axis in (0, 1))
+    return {"mark": index, "verdict": verdict, "mean": float(f"{mean:.6g}"), "std": float(f"{std:.6g}"), "count": n}
+
+
+def _span(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return low, (high - low) or 1.0

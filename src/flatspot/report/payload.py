@@ -1,0 +1,195 @@
+"""The data a page carries: one row per prompt for the table, and the completions that fit, packed so that no text can leave its place."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flatspot.report.blocks import VERDICTS, ReportData
+from flatspot.report.formats import number, visible
+
+if TYPE_CHECKING:
+    import pyarrow
+
+TEXT_LIMIT = 4_000  # characters of one prompt or completion
+PREVIEW_LIMIT = 240  # characters of the prompt in its row; also what the search looks through
+TOTAL_LIMIT = 20_000_000  # characters of all prompts and completions of one page
+
+# whose completions are worth a reader's time first, and so the order of the table and of what fits
+_PRIORITY = {name: i for i, name in enumerate(("vanishing", "undecided", "unscored", "learnable", "solved"))}
+_NUMBERS = (
+    "error_probability", "n_samples", "n_scored", "mean", "std", "std_lo", "std_hi", "reward_min", "reward_max", "r_star", "reach",
+    "relative_std", "p_mixed", "distinct_share", "truncated_share", "mean_tokens",
+)  # fmt: skip
+_OVERHEAD = 80  # characters a completion costs beside its text
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What is packed into a page.
+
+    rows     columns of the table, in display order
+    details  prompt and completions by row index, for the prompts that fit
+    shown, left_out  how many prompts have their completions in the page, and how many had to stay out
+    """
+
+    rows: dict[str, Any]
+    details: dict[str, Any]
+    shown: int
+    left_out: int
+
+
+def pack(value: Any) -> str:
+    """A JSON value as base64 of gzip: small, and of letters that mean nothing to an HTML parser."""
+    return base64.b64encode(gzip.compress(json.dumps(value, allow_nan=False, separators=(",", ":")).encode(), mtime=0)).decode()
+
+
+def build_payload(data: ReportData, *, total_limit: int = TOTAL_LIMIT) -> Payload:
+    """Rows and details, the prompts that need somebody first."""
+    verdicts = data.verdicts
+    names = _texts(verdicts, "verdict")
+    means, reaches = _column(verdicts, "mean"), _column(verdicts, "reach")
+    order = sorted(range(verdicts.num_rows), key=lambda i: (_PRIORITY.get(names[i], 9), number(means[i]) or 0.0, -(number(reaches[i]) or 0.0)))
+    ids = _texts(verdicts, "prompt_id")
+    prompts = _prompts(data.prompts)
+    rows = _rows(data, order, ids, names, prompts)
+    ordered_ids = [ids[i] for i in order]
+    chosen = _choose(data.completions, ordered_ids, prompts, total_limit)
+    with_completions = set(_texts(data.completions, "prompt_id"))
+    details = _details(data.completions, ordered_ids, prompts, chosen)
+    shown = sum(prompt_id in chosen for prompt_id in with_completions)
+    return Payload(rows, details, shown, max(0, len(set(ids)) - shown))
+
+
+def _rows(data: ReportData, order: Sequence[int], ids: Sequence[str], names: Sequence[str], prompts: dict[str, list[tuple[str, str]]]) -> dict[str, Any]:
+    known = [verdict.name for verdict in VERDICTS]
+    known += sorted(set(names) - set(known))
+    rows: dict[str, Any] = {
+        "names": [visible(name) for name in known],
+        "id": [visible(ids[i]) for i in order],
+        "verdict": [known.index(names[i]) for i in order],
+        "prompt": [_preview(prompts.get(ids[i], [])) for i in order],
+    }
+    if "why" in data.verdicts.column_names:
+        why = _texts(data.verdicts, "why")
+        rows["why"] = [visible(_cut(why[i], TEXT_LIMIT)[0]) for i in order]
+    for name in _NUMBERS:
+        if name in data.verdicts.column_names:
+            column = data.verdicts.column(name).to_pylist()
+            rows[name] = [_rounded(column[i]) for i in order]
+    rows["components"] = _components(data.verdicts, order)
+    return rows
+
+
+def _components(verdicts: pyarrow.Table, order: Sequence[int]) -> dict[str, dict[str, list[float | None]]]:
+    """Mean and std per reward function, by its name; nothing where there is only one, which is the total."""
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for key in ("mean", "std"):
+        maps = [dict(row or ()) for row in _column(verdicts, f"component_{key}")]
+        names = dict.fromkeys(name for row in maps for name in row)
+        for name in names:
+            found.setdefault(visible(name), {})[key] = [_rounded(maps[i].get(name)) for i in order]
+    return found if len(found) > 1 else {}
+
+
+def _choose(completions: pyarrow.Table, ordered_ids: Sequence[str], prompts: dict[str, list[tuple[str, str]]], total_limit: int) -> set[str]:
+    """The prompts whose full text and completions fit, in the order given."""
+    sizes: dict[str, int] = {}
+    if completions.num_rows and "completion" in completions.column_names:
+        import pyarrow.compute as pc
+
+        lengths = pc.min_element_wise(pc.fill_null(pc.utf8_length(completions["completion"]), 0), TEXT_LIMIT)
+        table = completions.select(["prompt_id"]).append_column("size", pc.add(lengths, _OVERHEAD))
+        summed = table.group_by("prompt_id").aggregate([("size", "sum")])
+        sizes = dict(zip(_texts(summed, "prompt_id"), summed["size_sum"].to_pylist(), strict=True))
+    chosen: set[str] = set()
+    room = total_limit
+    for prompt_id in ordered_ids:
+        size = sizes.get(prompt_id, 0) + sum(min(len(text), TEXT_LIMIT) for _, text in prompts.get(prompt_id, ()))
+        if size > room:
+            break  # a smaller, less important one must not take the place of this one: the page says where it stopped
+        if size:
+            chosen.add(prompt_id)
+            room -= size
+    return chosen
+
+
+def _details(completions: pyarrow.Table, ordered_ids: Sequence[str], prompts: dict[str, list[tuple[str, str]]], chosen: set[str]) -> dict[str, Any]:
+    index = {prompt_id: i for i, prompt_id in enumerate(ordered_ids)}
+    details: dict[str, Any] = {str(index[prompt_id]): {"prompt": [_shown(role, text) for role, text in prompts.get(prompt_id, [])], "answers": []} for prompt_id in chosen}
+    if completions.num_rows and chosen:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        kept = completions.filter(pc.is_in(completions["prompt_id"], value_set=pa.array(sorted(chosen), completions.schema.field("prompt_id").type)))
+        if "sample_idx" in kept.column_names:
+            kept = kept.sort_by([("prompt_id", "ascending"), ("sample_idx", "ascending")])
+        for row in kept.to_pylist():
+            details[str(index[row["prompt_id"]])]["answers"].append(_answer(row))
+    return details
+
+
+def _answer(row: dict[str, Any]) -> dict[str, Any]:
+    text, whole = _cut(str(row.get("completion") or ""), TEXT_LIMIT)
+    found: dict[str, Any] = {"text": visible(text), "reward": _rounded(row.get("reward"))}
+    if whole:
+        found["of"] = whole
+    if parts := dict(row.get("rewards") or ()):
+        found["parts"] = [[visible(str(name)), _rounded(value)] for name, value in parts.items()]
+    if row.get("error"):
+        found["error"] = visible(_cut(str(row["error"]), TEXT_LIMIT)[0])
+    if row.get("truncated"):
+        found["truncated"] = True
+    if row.get("n_tokens") is not None:
+        found["tokens"] = row["n_tokens"]
+    return found
+
+
+def _shown(role: str, text: str) -> dict[str, Any]:
+    cut, whole = _cut(text, TEXT_LIMIT)
+    return {"role": visible(role), "text": visible(cut), **({"of": whole} if whole else {})}
+
+
+def _prompts(table: pyarrow.Table) -> dict[str, list[tuple[str, str]]]:
+    """By id, the prompt as (role, text) pairs; the role is empty for plain text."""
+    if "prompt" not in table.column_names or "prompt_id" not in table.column_names:
+        return {}
+    chats = _column(table, "is_chat")
+    texts = zip(_texts(table, "prompt_id"), _texts(table, "prompt"), chats, strict=True)
+    return {prompt_id: _messages(text) if is_chat else [("", text)] for prompt_id, text, is_chat in texts}
+
+
+def _messages(text: str) -> list[tuple[str, str]]:
+    try:
+        found = json.loads(text)
+        return [(str(m.get("role", "")), m["content"] if isinstance(m.get("content"), str) else json.dumps(m.get("content"))) for m in found]
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return [("", text)]  # a foreign log's idea of a chat: shown as it came
+
+
+def _preview(messages: list[tuple[str, str]]) -> str:
+    asked = [text for role, text in messages if role in ("", "user")] or [text for _, text in messages]
+    line = " ".join((asked[-1] if asked else "")[: 4 * PREVIEW_LIMIT].split())
+    return visible(line if len(line) <= PREVIEW_LIMIT else line[: PREVIEW_LIMIT - 1] + "…")
+
+
+def _cut(text: str, limit: int) -> tuple[str, int]:
+    """The text's start, and its whole length where something was cut (else 0)."""
+    return (text, 0) if len(text) <= limit else (text[:limit], len(text))
+
+
+def _rounded(value: Any) -> float | None:
+    found = number(value)
+    return None if found is None else float(f"{found:.5g}")
+
+
+def _column(table: pyarrow.Table, name: str) -> list[Any]:
+    return table.column(name).to_pylist() if name in table.column_names else [None] * table.num_rows
+
+
+def _texts(table: pyarrow.Table, name: str) -> list[str]:
+    return ["" if text is None else str(text) for text in _column(table, name)]

@@ -1,0 +1,94 @@
+"""What to do next: a sentence and a command that runs as it stands, by the verdict on the set."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from flatspot.report.blocks import Step, forecasts, section, shares
+from flatspot.report.formats import number, noun, percent, visible
+
+
+def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
+    """The steps that follow from the verdict, most important first."""
+    n = {share.verdict.name: share.count for share in shares(summary)}
+    by_verdict = {"proceed": _proceed, "warm-up": _warm_up, "fix-reward": _fix_reward, "fix-data": _fix_data}
+    build = by_verdict.get(str(summary.get("verdict")))
+    steps = build(summary, n) if build else ()
+    if n["undecided"] and summary.get("source") != "inspect":
+        steps += (Step(f"{noun(n['undecided'], 'prompt')} could not be decided: raise --max-samples (the run continues where it stopped)."),)
+    return steps
+
+
+def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    planned = next((row for row in forecasts(summary) if row.planned), None)
+    groups = f" With groups of {planned.group_size}, {percent(planned.informative)} of them carry a signal." if planned else ""
+    keep = Step(f"Train on the prompts that can be learned.{groups}", export_command(summary, ("learnable", "undecided"), "train.jsonl"))
+    if n["vanishing"]:
+        return (keep, Step("Label, hint or drop the vanishing ones.", export_command(summary, ("vanishing",), "to-label.jsonl")))
+    return (keep,)
+
+
+def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    return (
+        Step("Write answers for some of the vanishing prompts; a small part of them is often enough.", export_command(summary, ("vanishing",), "to-label.jsonl")),
+        Step("Finetune on these answers (SFT), then measure again with the new checkpoint.", diagnose_command(summary, model="CHECKPOINT", out="WARM")),
+        Step("More learning rate, temperature or entropy bonus does not bring the gradient back."),
+    )
+
+
+def _fix_reward(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    return (
+        Step("See which answers the reward function failed on, and why.", query_command(summary, "select error, count(*) n, any_value(completion) example from '{run}/rollouts/*.parquet' where error is not null group by error order by n desc")),
+        Step("Mend the reward function and measure again.", diagnose_command(summary)),
+    )
+
+
+def _fix_data(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    return (
+        Step("Look at the prompts that are neither learnable nor worth a label; replace or drop them.", export_command(summary, ("solved", "vanishing"), "to-replace.jsonl")),
+        Step("Measure the new set.", diagnose_command(summary)),
+    )
+
+
+def run_folder(summary: Mapping[str, Any]) -> str:
+    """The run folder the summary names, or the word RUN."""
+    for place in (section(summary, "settings"), section(summary, "provenance"), summary):
+        for key in ("out", "run", "run_folder"):
+            if isinstance(place.get(key), str) and place[key]:
+                return visible(place[key])
+    return "RUN"
+
+
+def query_command(summary: Mapping[str, Any], sql: str) -> str:
+    """A shell command that runs SQL over the run folder's Parquet files with the DuckDB that flatspot stands on."""
+    ready = sql.replace("{run}", run_folder(summary).replace("'", "''"))
+    return f"python -c {shlex.quote(f'import duckdb; print(duckdb.sql({ready!r}))')}"
+
+
+def export_command(summary: Mapping[str, Any], verdicts: tuple[str, ...], path: str) -> str:
+    """A shell command that writes the prompts of these verdicts to a JSONL file."""
+    wanted = ", ".join(f"'{name}'" for name in verdicts)
+    select = f"select p.prompt_id as id, p.prompt from '{{run}}/prompts.parquet' p join '{{run}}/verdicts.parquet' v using (prompt_id) where verdict in ({wanted})"
+    return query_command(summary, f"copy ({select}) to '{path}'")
+
+
+def completions_command(summary: Mapping[str, Any], prompt_id: str = "PROMPT_ID") -> str:
+    """A shell command that prints every completion of one prompt."""
+    return query_command(summary, f"select sample_idx, reward, error, completion from '{{run}}/rollouts/*.parquet' where prompt_id = '{prompt_id}' order by sample_idx")
+
+
+def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: str | None = None) -> str:
+    """The `flatspot diagnose` command of this run, with placeholders in capitals for what the summary does not say."""
+    settings = section(summary, "settings")
+    words = ["flatspot", "diagnose", _given(settings, "prompts", "PROMPTS"), "--model", model or _given(settings, "model", "MODEL")]
+    words += ["--reward", _given(settings, "reward", "REWARD")]
+    size = number(summary.get("group_size"))
+    words += ["--group-size", f"{size:.0f}"] if size is not None and size != 8 else []
+    return shlex.join([*words, *(["--out", out] if out else [])])
+
+
+def _given(settings: Mapping[str, Any], key: str, placeholder: str) -> str:
+    found = settings.get(key)
+    return visible(found) if isinstance(found, str) and found else placeholder

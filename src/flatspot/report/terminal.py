@@ -1,0 +1,127 @@
+"""The verdict in about twenty lines of plain text, with a little colour where the terminal has it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from flatspot.report import blocks
+from flatspot.report.formats import count, percent, percent_range, visible
+from flatspot.report.steps import next_steps
+
+_LABEL = 11
+_TONE = {"good": "32", "act": "33", "stop": "31", "plain": "0"}
+# what an ASCII terminal gets instead; anything else outside ASCII becomes a question mark
+_ASCII = str.maketrans({"–": "-", "—": "-", "−": "-", "·": ",", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "■": "?", "●": "o", "▼": "v", "◆": "+", "σ": "s", "μ": "m"})
+_ASCII_BAR = {"learnable": "o", "vanishing": "v", "solved": "+", "undecided": "?", "unscored": "x"}
+
+
+def render_terminal(summary: Mapping[str, Any] | blocks.ReportData, *, width: int = 80, color: bool = False, encoding: str = "utf-8") -> str:
+    """The report as text of at most `width` columns, commands aside; ASCII only where `encoding` is not a UTF.
+
+    Commands are never wrapped, so that they can be copied.
+    """
+    if isinstance(summary, blocks.ReportData):
+        summary = summary.summary
+    ascii_only = not encoding.lower().replace("-", "").replace("_", "").startswith("utf")
+    width = max(40, min(width, 100))
+    text = "\n".join(_lines(summary, width, color, ascii_only))
+    return text.translate(_ASCII).encode("ascii", "replace").decode() if ascii_only else text
+
+
+def _lines(summary: Mapping[str, Any], width: int, color: bool, ascii_only: bool) -> Iterator[str]:
+    title, tone = blocks.headline(summary)
+    yield _paint(title.upper(), f"1;{_TONE[tone]}", color)
+    yield from _wrap(blocks.sentence(summary, "reason"), width)
+    if rule := blocks.sentence(summary, "rule"):
+        yield from _wrap(f"Rule: {rule}", width)
+    yield ""
+    yield from _composition(summary, width, color, ascii_only)
+    yield ""
+    yield from _measures(summary, width)
+    if notes := blocks.caveats(summary):
+        yield ""
+        yield _paint("Caveats", "1", color)
+        for note in notes:
+            yield from _wrap(note, width, "  - ")
+    if steps := next_steps(summary):
+        yield ""
+        yield _paint("Next", "1", color)
+        for i, step in enumerate(steps, start=1):
+            yield from _wrap(step.text, width, f"  {i}. ")
+            if step.command:
+                yield f"     {_paint('$', '90', color)} {step.command}"
+
+
+def _composition(summary: Mapping[str, Any], width: int, color: bool, ascii_only: bool) -> Iterator[str]:
+    found = [share for share in blocks.shares(summary) if share.count]
+    total = sum(share.count for share in found)
+    if not total:
+        yield "No prompts."
+        return
+    parts = zip(found, _cells([share.count for share in found], width), strict=True)
+    yield "".join(_paint((_ASCII_BAR[s.verdict.name] if ascii_only else "█" if color else _shade(s.verdict)) * n, s.verdict.ansi, color) for s, n in parts)
+    for share in found:
+        interval = percent_range(share.lo, share.hi)
+        glyph = _ASCII_BAR[share.verdict.name] if ascii_only else share.verdict.glyph
+        part = percent(share.mean if share.mean is not None else share.count / total)
+        line = f"{share.verdict.name:<10} {count(share.count):>7}  {part:>4} {f'[{interval}]' if interval else '':<10}"
+        room = width - len(line) - 5
+        yield f"{_paint(glyph, share.verdict.ansi, color)} {line}" + (f"  {share.verdict.action}" if len(share.verdict.action) <= room else "")
+
+
+def _shade(verdict: blocks.Verdict) -> str:
+    """Without colour, the verdicts' parts of the bar differ by density."""
+    return {"learnable": "█", "vanishing": "░", "solved": "▓", "undecided": "▒", "unscored": "·"}[verdict.name]
+
+
+def _cells(counts: list[int], width: int) -> list[int]:
+    """Bar cells per count, at least one each, `width` in all where that is possible."""
+    total = sum(counts)
+    cells = [max(1, round(width * n / total)) for n in counts]
+    cells[cells.index(max(cells))] += width - sum(cells)
+    return cells
+
+
+def _measures(summary: Mapping[str, Any], width: int) -> Iterator[str]:
+    rows = {
+        "Reward": _facts(blocks.reward_facts(summary)),
+        "Components": [_component(name, row) for name, row in blocks.section(summary, "components").items() if isinstance(row, Mapping)],
+        "Signal in": [_group(row) for row in blocks.forecasts(summary)],
+        "Health": [*_facts(blocks.health_facts(summary)), *(f"{count(n)} × {_short(message)}" for message, n in blocks.errors(summary)[:2])],
+        "Cost": _facts(blocks.cost_facts(summary)),
+    }
+    for label, parts in rows.items():
+        if parts:
+            yield from _wrap(" · ".join(parts), width, f"{label:<{_LABEL}}")
+
+
+def _facts(facts: Iterable[blocks.Fact]) -> list[str]:
+    return [f"{fact.label} {fact.value}{' ' if fact.note else ''}{fact.note}" for fact in facts]
+
+
+def _component(name: str, row: Mapping[str, Any]) -> str:
+    from flatspot.report.formats import decimal
+
+    return f"{_short(visible(name), 30)} mean {decimal(row.get('mean'))}, std {decimal(row.get('std_mean'))}"
+
+
+def _group(row: blocks.Forecast) -> str:
+    interval = percent_range(row.lo, row.hi)
+    return f"groups of {row.group_size}: {percent(row.informative)}{f' [{interval}]' if interval else ''}"
+
+
+def _short(text: str, limit: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _wrap(text: str, width: int, first: str = "") -> list[str]:
+    if not text:
+        return []
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
+
+
+def _paint(text: str, code: str, color: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if color and text else text
