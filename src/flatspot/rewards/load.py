@@ -1,0 +1,194 @@
+"""`load_reward`: from what the user wrote to a reward that scores rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from flatspot.core.errors import RewardLoadError
+from flatspot.core.records import Completion, Prompt, Score
+from flatspot.rewards.builtin import find_builtin, reward_range
+from flatspot.rewards.guard import Guard
+from flatspot.rewards.resolve import Resolved, function_name, function_sha256, resolve
+from flatspot.rewards.scorers import Scorer
+from flatspot.rewards.spec import Address, Builtin, parse_spec
+from flatspot.rewards.values import Value, describe_exception
+
+RewardSpec = str | Callable[..., Any]
+
+
+class _Scores(Protocol):
+    """What scores rows: a guarded function, or one of this process."""
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One reward function among those summed.
+
+    name    its column in `Score.rewards`
+    spec    as the user wrote it, or the function's qualified name
+    sha256  of the file or function; None for built-in ones and where the source cannot be read
+    range   the smallest and largest value it can give, before its weight; None where unknown
+    """
+
+    name: str
+    weight: float
+    spec: str
+    sha256: str | None
+    range: tuple[float, float] | None
+    scores: _Scores
+
+
+class LoadedReward:
+    """Rewards that score rows together: the `Reward` protocol, a range, and the worker processes to close."""
+
+    def __init__(self, components: Sequence[Component], timeout_s: float) -> None:
+        self.components = tuple(components)
+        self.names = tuple(component.name for component in components)
+        self._timeout_s = timeout_s
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The smallest and largest total the weighted sum can reach; None where a component's range is unknown."""
+        ends = []
+        for component in self.components:
+            if component.range is None:
+                return None
+            ends.append(sorted(component.weight * end for end in component.range))
+        return math.fsum(low for low, _ in ends), math.fsum(high for _, high in ends)
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Score]:
+        """One score per (prompt, completion) pair, in the order given; a failure is that row's `error`, never an exception.
+
+        The total is Σ weight · value. A component that returned None does not apply to the row and is left out, as in TRL, unless
+        all did; one that failed leaves the row without a total, and the others' values stand in `rewards`.
+        """
+        if len(prompts) != len(completions):
+            raise ValueError(f"expected as many completions as prompts, got {len(prompts)} prompts and {len(completions)} completions")
+        if not prompts:
+            return []
+        columns = [component.scores.score(prompts, completions) for component in self.components]
+        return [self._total(row) for row in zip(*columns, strict=True)]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Names, weights, specs, source hashes and the time limit: what the scores depend on."""
+        parts = [{"name": c.name, "weight": c.weight, "spec": c.spec, "sha256": c.sha256} for c in self.components]
+        return {"names": list(self.names), "components": parts, "timeout_s": self._timeout_s}
+
+    def close(self) -> None:
+        """End the worker processes. They also end with this process, however it ends."""
+        for component in self.components:
+            if isinstance(component.scores, Guard):
+                component.scores.close()
+
+    def __enter__(self) -> LoadedReward:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _total(self, row: Sequence[Value]) -> Score:
+        rewards = {component.name: value.number for component, value in zip(self.components, row, strict=True)}
+        failures = [f"{c.name}: {value.error}" for c, value in zip(self.components, row, strict=True) if value.error is not None]
+        if failures:
+            return Score(None, rewards, "; ".join(failures))
+        counted = [c.weight * value.number for c, value in zip(self.components, row, strict=True) if value.number is not None]
+        if not counted:
+            return Score(None, rewards, f"{', '.join(self.names)}: returned None")
+        total = math.fsum(counted)
+        return Score(total, rewards) if math.isfinite(total) else Score(None, rewards, f"the weighted sum is {total}")
+
+
+def load_reward(
+    specs: RewardSpec | Sequence[RewardSpec],
+    *,
+    weights: Sequence[float] | None = None,
+    timeout_s: float = 10.0,
+    isolate: bool = True,
+) -> LoadedReward:
+    r"""Load one reward, or several to be summed.
+
+    specs      file.py:function, package.module:function, package.module.function (TRL's form), a built-in name such as
+               `exact_match` or `regex[pattern=\d+]`, verl:… or openrlhf:… before an address, or a Python function
+    weights    one per spec; 1 each by default
+    timeout_s  seconds a call of a user's function may take; the call is then repeated row by row, each row with as much time
+    isolate    run users' functions in a worker process; off, they run here: shared state and unpicklable functions work, but a
+               function that hangs or exits takes this process along
+
+    User functions follow TRL's contract, `f(prompts, completions, **columns) -> list[float | None]`, sync or async. A function whose
+    value for a row depends on the other rows of a call may give another value when the call has to be repeated row by row.
+    Raises `RewardLoadError`, with the file and line where the user's code is at fault.
+
+    >>> with load_reward(["exact_match", "regex[pattern=^\\d+$]"], weights=[1.0, 0.5]) as reward:
+    ...     reward.score([Prompt("a", "2+2=", {"reference": "4"})], [Completion("5", 1, False)])[0].reward
+    0.5
+    """
+    given = [specs] if isinstance(specs, str) or callable(specs) else list(specs)
+    if not given:
+        raise RewardLoadError("no reward is given: name at least one, such as exact_match or rewards.py:my_reward")
+    factors = [1.0] * len(given) if weights is None else [float(weight) for weight in weights]
+    if len(factors) != len(given):
+        raise RewardLoadError(f"{len(given)} rewards need {len(given)} weights, got {len(factors)}")
+    if not all(map(math.isfinite, factors)):
+        raise RewardLoadError(f"weights must be finite numbers, got {factors}")
+    if not (math.isfinite(timeout_s) and timeout_s > 0):
+        raise RewardLoadError(f"timeout_s must be a number of seconds above 0, got {timeout_s}")
+    components: list[Component] = []
+    try:
+        for spec, weight in zip(given, factors, strict=True):
+            components.append(_component(spec, weight, timeout_s, isolate, taken=[c.name for c in components]))
+    except BaseException:
+        LoadedReward(components, timeout_s).close()
+        raise
+    return LoadedReward(components, timeout_s)
+
+
+def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool, taken: Sequence[str]) -> Component:
+    parsed: Builtin | Address | Callable[..., Any]
+    if isinstance(spec, str):
+        parsed, text = parse_spec(spec), spec.strip()
+    elif callable(spec):
+        parsed, text = spec, f"{getattr(spec, '__module__', '?')}:{getattr(spec, '__qualname__', function_name(spec))}"
+    else:
+        raise RewardLoadError(f"a reward must be text or a function, got {spec!r} (a {type(spec).__name__})")
+    guarded = find_builtin(parsed).guarded if isinstance(parsed, Builtin) else True
+    found: Guard | Resolved
+    if guarded and isolate:
+        found = guard = Guard(parsed, timeout_s)
+        scores: _Scores = guard
+    else:
+        found = resolved = resolve(parsed)
+        scores = _Unguarded(resolved.score)
+    # the name and hash of a function of this process are read here: its source does not travel with it
+    is_function = not isinstance(parsed, Builtin | Address)
+    name = function_name(parsed) if is_function else found.name  # type: ignore[arg-type]
+    sha256 = function_sha256(parsed) if is_function else found.sha256  # type: ignore[arg-type]
+    return Component(_free(name, taken), weight, text, sha256, reward_range(spec), scores)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unguarded:
+    """A scorer of this process; a call that raises is repeated row by row."""
+
+    call: Scorer
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+        try:
+            return self.call(prompts, completions)
+        except Exception as error:
+            if len(prompts) == 1:
+                return [Value(error=describe_exception(error))]
+        return [self.score([prompt], [completion])[0] for prompt, completion in zip(prompts, completions, strict=True)]
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free

@@ -1,0 +1,27 @@
+"""What a reward gives the reference answers: the best a prompt can be expected to earn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flatspot.core.protocols import Reward
+from flatspot.core.records import Completion, Prompt
+
+
+def reference_rewards(reward: Reward, prompts: Sequence[Prompt]) -> list[float | None]:
+    """The best reward among each prompt's reference answers, scored as if the policy had given them.
+
+    None where a prompt has no reference, or none of its references could be scored.
+
+    >>> from flatspot.rewards import load_reward
+    >>> reference_rewards(load_reward("exact_match"), [Prompt("a", "2+2=", {"reference": "4"}), Prompt("b", "?")])
+    [1.0, None]
+    """
+    rows = [(i, reference) for i, prompt in enumerate(prompts) for reference in prompt.references]
+    # a reference is text, so its length in tokens is unknown here; no reward may depend on it
+    scores = reward.score([prompts[i] for i, _ in rows], [Completion(reference, 0, False) for _, reference in rows])
+    best: list[float | None] = [None] * len(prompts)
+    for (i, _), score in zip(rows, scores, strict=True):
+        if score.reward is not None and (best[i] is None or score.reward > best[i]):  # type: ignore[operator]
+            best[i] = score.reward
+    return best

@@ -1,0 +1,171 @@
+"""From a reward's spec to something that scores: find the function, import it, name it, hash its source.
+
+This runs inside the worker for users' functions and in the main process for built-in ones.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from flatspot.core.errors import FlatspotError, RewardLoadError
+from flatspot.rewards.builtin import build_builtin
+from flatspot.rewards.scorers import Scorer, row_scorer, scorer_for
+from flatspot.rewards.spec import Address, Builtin
+from flatspot.rewards.values import describe_exception
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A reward ready to score: its name, its scorer, and the SHA-256 of the source it came from."""
+
+    name: str
+    score: Scorer
+    sha256: str | None = None
+
+
+def resolve(spec: Builtin | Address | Callable[..., Any]) -> Resolved:
+    """The scorer of a parsed spec or of a Python function.
+
+    Raises `RewardLoadError` where the file or module cannot be imported (naming the line at fault) or has no such function.
+    """
+    if isinstance(spec, Builtin):
+        return Resolved(spec.name, row_scorer(build_builtin(spec)))
+    if not isinstance(spec, Address):
+        return Resolved(function_name(spec), scorer_for(spec, "trl", function_name(spec)), function_sha256(spec))
+    module = _import_file(Path(spec.place)) if spec.is_file else _import_module(spec.place)
+    function = _attribute(module, spec)
+    return Resolved(spec.attribute.rpartition(".")[2], scorer_for(function, spec.shape, spec.attribute), _file_sha256(module))
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """What to call a function's column of rewards.
+
+    >>> function_name(len), function_name(lambda completions: [0.0])
+    ('len', 'lambda')
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
+
+
+def function_sha256(function: Callable[..., Any]) -> str | None:
+    """SHA-256 of a function's source and of the plain values bound to it; None where its source cannot be read.
+
+    Bound values are those of a partial, defaults and closure that are numbers, text, bools or None. Functions it calls do not count.
+    """
+    bound: list[str] = []
+    while isinstance(function, functools.partial):
+        bound += [repr(value) for value in (*function.args, *sorted(function.keywords.items())) if _is_plain(value)]
+        function = function.func
+    if not inspect.isroutine(function) and not inspect.isclass(function):
+        function = type(function)  # a callable object: its class holds the source
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        return None
+    cells = getattr(function, "__closure__", None) or ()
+    bound += [repr(value) for value in getattr(function, "__defaults__", None) or () if _is_plain(value)]
+    bound += [repr(cell.cell_contents) for cell in cells if _is_filled(cell) and _is_plain(cell.cell_contents)]
+    return hashlib.sha256("\0".join([source, *bound]).encode()).hexdigest()
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float) or (isinstance(value, tuple) and all(map(_is_plain, value)))
+
+
+def _import_file(path: Path) -> ModuleType:
+    path = path.expanduser()
+    if not path.is_file():
+        raise RewardLoadError(f"no such file: {path} (looked in {Path.cwd()})")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # the file may import its neighbours, as it could when run as a script
+    # the prefix keeps a file called re.py from standing in for the standard library's
+    name = f"flatspot_reward_{path.stem}"
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise RewardLoadError(f"cannot import {path} as Python")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    try:
+        found.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise _import_error(error, str(path)) from None
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise RewardLoadError(
+                f"no module called {error.name!r} (looked in {Path.cwd()} and the installed packages): "
+                f"install it, or give a file as path/to/file.py:function"
+            ) from None
+        raise _import_error(error, name) from None
+    except (Exception, SystemExit) as error:
+        raise _import_error(error, name) from None
+
+
+def _import_error(error: BaseException, place: str) -> FlatspotError:
+    """The user's own import failed: file, line and message of where it did, without a traceback."""
+    if isinstance(error, FlatspotError):
+        return error
+    if isinstance(error, SyntaxError):
+        return RewardLoadError(f"{error.filename or place}:{error.lineno}: {type(error).__name__}: {error.msg}")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    # the deepest frame in the user's own file, else the deepest there is
+    own = [frame for frame in frames if Path(frame.filename).name == Path(place).name] or frames[1:]
+    where = f"{own[-1].filename}:{own[-1].lineno}" if own else place
+    return RewardLoadError(f"{where}: {describe_exception(error)} while importing the reward's code")
+
+
+def _attribute(module: ModuleType, spec: Address) -> Callable[..., Any]:
+    found: Any = module
+    for part in spec.attribute.split("."):
+        found = getattr(found, part, None)
+    if callable(found):
+        return found  # type: ignore[no-any-return]
+    offered = _functions_of(module)
+    close = difflib.get_close_matches(spec.attribute, offered, n=2)
+    hint = f"; did you mean {' or '.join(close)}?" if close else "."
+    what = "is not callable" if found is not None else "is not there"
+    raise RewardLoadError(f"{spec.place}: {spec.attribute!r} {what}{hint} Functions there: {', '.join(offered[:20]) or 'none'}")
+
+
+def _functions_of(module: ModuleType) -> list[str]:
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, TypeError, SyntaxError):
+        return sorted(name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def _file_sha256(module: ModuleType) -> str | None:
+    try:
+        return hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,106 @@
+"""Read a reward as the user wrote it: a built-in name, a function's address, or an adapter's prefix and an address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flatspot.core.errors import RewardLoadError
+
+Shape = Literal["trl", "verl", "openrlhf"]
+SHAPES: tuple[Shape, ...] = ("trl", "verl", "openrlhf")
+
+FORMS = (
+    "A reward is file.py:function, package.module:function, package.module.function, a built-in name such as exact_match or "
+    "regex[pattern=\\d+], or verl:… / openrlhf:… before an address for functions written for those trainers."
+)
+
+_NAME = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:\[(?P<parameters>.*)\])?", re.DOTALL)
+# a comma ends a value only where another `key=` follows, so a pattern may hold commas of its own
+_NEXT_KEY = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """A built-in reward and its parameters, still as text."""
+
+    name: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A user's function: where it lives and which trainer's calling convention it follows.
+
+    place      a path ending in .py, or a dotted module name
+    attribute  the function's name there; for a dotted address without a colon, its last part
+    """
+
+    place: str
+    attribute: str
+    shape: Shape = "trl"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the place is a file rather than a module."""
+        return self.place.endswith(".py")
+
+
+def parse_spec(text: str) -> Builtin | Address:
+    r"""What a reward's text stands for. Nothing is imported or looked up.
+
+    Raises `RewardLoadError` where the text has none of the known forms.
+
+    >>> parse_spec("exact_match")
+    Builtin(name='exact_match', parameters={})
+    >>> parse_spec(r"regex[pattern=\d{1,3},ignore_case=true]").parameters
+    {'pattern': '\\d{1,3}', 'ignore_case': 'true'}
+    >>> parse_spec("verl:rewards/math.py:compute_score")
+    Address(place='rewards/math.py', attribute='compute_score', shape='verl')
+    >>> parse_spec("trl.rewards.accuracy_reward")
+    Address(place='trl.rewards', attribute='accuracy_reward', shape='trl')
+    """
+    stripped = text.strip()
+    if not stripped:
+        raise RewardLoadError(f"the reward is empty. {FORMS}")
+    for shape in SHAPES:
+        if shape != "trl" and stripped.startswith(f"{shape}:"):
+            return _address(stripped.removeprefix(f"{shape}:"), shape, whole=stripped)
+    match = _NAME.fullmatch(stripped)
+    if match:
+        return Builtin(match["name"], _parameters(match["parameters"], stripped))
+    return _address(stripped, "trl", whole=stripped)
+
+
+def _parameters(text: str | None, whole: str) -> dict[str, str]:
+    if not text:
+        return {}
+    parameters: dict[str, str] = {}
+    for part in _NEXT_KEY.split(text):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise RewardLoadError(f"reward {whole!r}: expected key=value between the brackets, got {part!r}")
+        if key.strip() in parameters:
+            raise RewardLoadError(f"reward {whole!r}: {key.strip()!r} is given twice")
+        parameters[key.strip()] = value
+    return parameters
+
+
+def _address(text: str, shape: Shape, *, whole: str) -> Address:
+    place, colon, attribute = text.rpartition(":")
+    if colon:
+        if place and _is_dotted(attribute) and (place.endswith(".py") or _is_dotted(place)):
+            return Address(place, attribute, shape)
+        raise RewardLoadError(f"cannot read the reward {whole!r}. {FORMS}")
+    if text.endswith(".py"):
+        raise RewardLoadError(f"reward {whole!r} names a file but no function: write {whole}:FUNCTION")
+    place, dot, attribute = text.rpartition(".")
+    if dot and _is_dotted(place) and _is_dotted(attribute):
+        return Address(place, attribute, shape)
+    raise RewardLoadError(f"cannot read the reward {whole!r}. {FORMS}")
+
+
+def _is_dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))

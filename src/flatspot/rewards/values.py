@@ -1,0 +1,79 @@
+"""What a reward function may return, and what becomes of each value: a number, "does not apply", or the reason it is neither."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One function's word on one completion.
+
+    number  a finite float; None where the function returned None (it does not apply to this row) or failed
+    error   why there is no number; None where the function returned a number or None
+    """
+
+    number: float | None = None
+    error: str | None = None
+
+
+def as_value(raw: Any) -> Value:
+    """One returned element as a `Value`: numbers, bools and one-element arrays or tensors count as numbers.
+
+    NaN, infinities, text and everything else become errors that say what came.
+
+    >>> as_value(True), as_value(None)
+    (Value(number=1.0, error=None), Value(number=None, error=None))
+    >>> as_value("0.5").error
+    "returned the text '0.5' where a number or None was expected"
+    """
+    if raw is None:
+        return Value()
+    if isinstance(raw, str | bytes):
+        return Value(error=f"returned the text {_short(raw)} where a number or None was expected")
+    if isinstance(raw, Iterable) and not hasattr(raw, "item"):
+        return Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a number or None was expected")
+    try:
+        # numpy scalars and torch tensors give their Python number through .item()
+        number = float(raw.item() if hasattr(raw, "item") else raw)
+    except Exception:  # an array of several elements, a complex number, any object: all the same to us
+        return Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a number or None was expected")
+    if not math.isfinite(number):
+        return Value(error=f"returned {number}, which is not a finite number")
+    return Value(number)
+
+
+def as_values(raw: Any, n_rows: int) -> list[Value]:
+    """A whole call's answer as one `Value` per row; an answer of the wrong shape makes every row of the call an error.
+
+    >>> as_values([1, None], 2)
+    [Value(number=1.0, error=None), Value(number=None, error=None)]
+    >>> as_values(0.5, 2)[0].error
+    'returned 0.5 (a float) where a list of 2 numbers was expected'
+    """
+    if hasattr(raw, "tolist") and not isinstance(raw, list):
+        raw = raw.tolist()  # a numpy array, a torch tensor or a pandas series
+    if isinstance(raw, str | bytes | dict) or not isinstance(raw, Iterable):
+        return [Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a list of {n_rows} numbers was expected")] * n_rows
+    found = list(raw)
+    if len(found) != n_rows:
+        return [Value(error=f"returned {len(found)} values for {n_rows} completions")] * n_rows
+    return [as_value(item) for item in found]
+
+
+def describe_exception(error: BaseException) -> str:
+    """An exception in one line: its type and the first line of its message, cut at 300 characters."""
+    lines = str(error).strip().splitlines()
+    message = lines[0][:300] if lines else ""
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _short(raw: Any) -> str:
+    try:
+        text = " ".join(repr(raw).split())
+    except Exception:
+        return "an object that cannot be shown"
+    return text if len(text) <= 60 else text[:57] + "..."
