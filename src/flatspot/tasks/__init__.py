@@ -1,0 +1,45 @@
+"""Named data sets and prompt files → prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import PromptFileError
+from flatspot.core.records import Prompt
+from flatspot.tasks.gym import PREFIX, gym_prompts
+from flatspot.tasks.prompt_file import read_prompts
+from flatspot.tasks.rows import prompts_from_rows
+
+__all__ = ["gym_prompts", "load_prompts", "read_prompts"]
+
+Source = str | Path | Sequence[str | Mapping[str, Any] | Prompt]
+
+
+def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "id", limit: int | None = None) -> list[Prompt]:
+    """The prompts of a file, of a named data set (`reasoning-gym:…`), or of a Python list of texts, rows or prompts.
+
+    Raises `PromptFileError` saying what cannot be read, and where.
+
+    >>> [prompt.text for prompt in load_prompts(["2+2=", {"prompt": "3+3=", "reference": "6"}])]
+    ['2+2=', '3+3=']
+    """
+    if isinstance(source, Path) or (isinstance(source, str) and not source.startswith(PREFIX)):
+        return read_prompts(source, prompt_col=prompt_col, id_col=id_col, limit=limit)
+    if isinstance(source, str):
+        return gym_prompts(source)[:limit]
+    if not isinstance(source, Sequence):
+        raise PromptFileError(f"expected a path, {PREFIX}… or a list of prompts, got {source!r:.60} (a {type(source).__name__})")
+    rows = [(f"item {number}", _as_row(item, number, prompt_col, id_col)) for number, item in enumerate(source, 1)]
+    return prompts_from_rows(rows[:limit], source="the list of prompts", prompt_col=prompt_col, id_col=id_col)
+
+
+def _as_row(item: Any, number: int, prompt_col: str, id_col: str) -> Mapping[str, Any]:
+    if isinstance(item, Prompt):
+        return {**item.columns, prompt_col: item.text, id_col: item.id}
+    if isinstance(item, str):
+        return {prompt_col: item}
+    if isinstance(item, Mapping):
+        return item
+    raise PromptFileError(f"the list of prompts: item {number} is a {type(item).__name__}; expected text, a dict or a Prompt")

@@ -1,0 +1,134 @@
+"""From the rows of a file or a Python list to prompts: check each, name each, and say which row is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flatspot.core.errors import PromptFileError
+from flatspot.core.records import Message, Prompt, PromptText, prompt_id
+
+SHOWN = 5  # how many bad rows a message lists
+
+_LIKELY = ("question", "messages", "problem", "instruction", "input", "query", "text")
+
+Row = tuple[str, Mapping[str, Any]]  # where it stands, as "file.jsonl:3", and its columns
+
+
+def prompts_from_rows(rows: Iterable[Row], *, source: str, prompt_col: str = "prompt", id_col: str = "id") -> list[Prompt]:
+    """Prompts from rows of columns, in order.
+
+    The prompt column holds text or chat messages; ids come from the id column where it has a value, else from the content, and a
+    prompt seen before gets -2, -3, … after it. Every other column goes to `Prompt.columns` unchanged.
+    Raises `PromptFileError` listing the first bad rows: a missing, empty or mistyped prompt, or an id that two rows share.
+
+    >>> rows = [("row 1", {"prompt": "2+2=", "answer": 4}), ("row 2", {"prompt": "2+2=", "id": "b"})]
+    >>> [(prompt.id, dict(prompt.columns)) for prompt in prompts_from_rows(rows, source="a list")]
+    [('20243c49d24c4af1', {'answer': 4}), ('b', {})]
+    """
+    kept = list(rows)
+    if not kept:
+        raise PromptFileError(f"{source}: no prompts: expected at least one row with a {prompt_col!r} column")
+    _require_column(kept, source, prompt_col)
+    problems: list[str] = []
+    texts: list[PromptText] = []
+    for where, row in kept:
+        text, problem = _prompt_text(row.get(prompt_col), prompt_col)
+        texts.append(text)
+        if problem:
+            problems.append(f"{where}: {problem}")
+    raise_problems(source, problems)
+    ids = _ids(kept, texts, source, id_col)
+    return [
+        Prompt(name, text, {key: value for key, value in row.items() if key not in (prompt_col, id_col)})
+        for name, text, (_, row) in zip(ids, texts, kept, strict=True)
+    ]
+
+
+def raise_problems(source: str, problems: Sequence[str]) -> None:
+    """Raise `PromptFileError` with the first few of the problems, if there are any."""
+    if problems:
+        more = [f"… and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        rows = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
+        raise PromptFileError("\n  ".join([f"{source}: {rows} cannot be read as prompts", *problems[:SHOWN], *more]))
+
+
+def unique_ids(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """The names, each repeated one with -2, -3, … after it.
+
+    >>> unique_ids(["a", "b", "a", "a"])
+    ['a', 'b', 'a-2', 'a-3']
+    """
+    used = set(taken)
+    count: dict[str, int] = {}
+    unique = []
+    for name in names:
+        free, number = name, count.get(name, 1)
+        while free in used:
+            number += 1
+            free = f"{name}-{number}"
+        count[name] = number
+        used.add(free)
+        unique.append(free)
+    return unique
+
+
+def _require_column(rows: Sequence[Row], source: str, prompt_col: str) -> None:
+    if any(prompt_col in row for _, row in rows):
+        return
+    columns = list(dict.fromkeys(str(key) for _, row in rows[:100] for key in row))
+    guess = next(
+        (name for name in columns if name.lower() in ("question", "messages", "problem", "instruction", "input", "query", "text")), "NAME"
+    )
+    raise PromptFileError(
+        f"{source}: no column {prompt_col!r}; the columns are {', '.join(columns) or 'none'}. "
+        f"Name the one that holds the prompts: --prompt-col {guess}"
+    )
+
+
+def _prompt_text(value: Any, column: str) -> tuple[PromptText, str | None]:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "", f"the column {column!r} is missing or null; expected text or chat messages"
+    if isinstance(value, str):
+        return value, None if value.strip() else f"the column {column!r} is empty; expected text or chat messages"
+    if not isinstance(value, Sequence) or isinstance(value, bytes):
+        return "", f"the column {column!r} holds {_short(value)}; expected text or a list of messages with role and content"
+    if not value:
+        return "", f"the column {column!r} is an empty list; expected at least one message with role and content"
+    messages: list[Message] = []
+    for number, message in enumerate(value, 1):
+        if not isinstance(message, Mapping):
+            return "", f"message {number} is {_short(message)}; expected an object with role and content"
+        for key in ("role", "content"):
+            if not isinstance(message.get(key), str):
+                return "", f"message {number} has {key} {_short(message.get(key))}; expected text"
+        # Parquet gives every message every key, null where it has none: those must not make it another prompt
+        messages.append({key: part for key, part in message.items() if part is not None})
+    return messages, None
+
+
+def _ids(rows: Sequence[Row], texts: Sequence[PromptText], source: str, id_col: str) -> list[str]:
+    given = [_given_id(row.get(id_col)) for _, row in rows]
+    first: dict[str, str] = {}
+    problems = []
+    for name, (where, _) in zip(given, rows, strict=True):
+        if name is not None and name in first:
+            problems.append(f"{where}: the id {name!r} is that of {first[name]} too; ids must differ, or be left out")
+        elif name is not None:
+            first[name] = where
+    raise_problems(source, problems)
+    hashed = iter(unique_ids((prompt_id(text) for text, name in zip(texts, given, strict=True) if name is None), taken=first))
+    return [name if name is not None else next(hashed) for name in given]
+
+
+def _given_id(value: Any) -> str | None:
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return str(value)
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return f"{text} (a {type(value).__name__})" if value is not None else "nothing"
