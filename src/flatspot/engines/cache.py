@@ -1,0 +1,73 @@
+"""Converted policies on disk: named by content, and either whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_WHOLE = 2 << 30  # bytes: up to here every byte is hashed (about a second a gigabyte), beyond it evenly spread pieces are
+_PIECES = 64
+_PIECE = 1 << 20
+_POLICY_FILES = ("*.safetensors", "pytorch_model*.bin", "*.gguf", "*.json", "*.jinja", "*.model", "*.txt")
+_NOT_POLICY = {"trainer_state.json"}  # what a trainer leaves beside a checkpoint does not change the policy
+
+
+def cache_dir() -> Path:
+    """Where converted policies are kept: $FLATSPOT_CACHE, else ~/.cache/flatspot."""
+    return Path(os.environ.get("FLATSPOT_CACHE") or Path.home() / ".cache" / "flatspot")
+
+
+def build_once(target: Path, build: Callable[[Path], None]) -> Path:
+    """The folder `target`, made by `build(folder)` if it is not there.
+
+    `build` fills a temporary folder beside it, which is then renamed: a killed build leaves nothing under the name `target`,
+    and of two processes that build at once the first to finish wins and both use its result.
+    """
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        build(made)
+        made.chmod(0o755)
+        try:
+            made.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return target
+
+
+def file_fingerprint(path: Path) -> str:
+    """16 hex digits that name a policy's files: names, sizes and content (all of it up to 2 GiB, else 64 MiB of each file)."""
+    files = [path] if path.is_file() else policy_files(path)
+    digest = hashlib.blake2b(digest_size=8)
+    whole = sum(file.stat().st_size for file in files) <= _WHOLE
+    for file in files:
+        digest.update(f"{file.name}\x1f{file.stat().st_size}\x1f".encode())
+        _hash_file(digest, file, whole)
+    return digest.hexdigest()
+
+
+def policy_files(folder: Path) -> list[Path]:
+    """The files of a folder that a policy is read from, in order of name."""
+    found = {file for pattern in _POLICY_FILES for file in folder.glob(pattern) if file.is_file()}
+    return sorted(file for file in found if file.name not in _NOT_POLICY)
+
+
+def _hash_file(digest: hashlib.blake2b, file: Path, whole: bool) -> None:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        if whole or size <= _PIECES * _PIECE:
+            while piece := stream.read(_PIECE * 8):
+                digest.update(piece)
+            return
+        for i in range(_PIECES):
+            stream.seek(i * (size - _PIECE) // (_PIECES - 1))
+            digest.update(stream.read(_PIECE))

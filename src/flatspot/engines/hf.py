@@ -1,0 +1,145 @@
+"""The engine on transformers: any architecture it loads, causal or encoder–decoder, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from flatspot.core.errors import EngineError
+from flatspot.core.protocols import OnTokens
+from flatspot.core.records import Completion, Request, Sampling
+from flatspot.engines.decode import Mode, decode
+from flatspot.engines.memory import Footprint, budget_bytes, footprint
+from flatspot.engines.policy import Policy
+from flatspot.engines.prompts import check_fits, encode, to_completion
+from flatspot.engines.sampling import draw, shape_logits, uniforms
+from flatspot.engines.verify import Check, choose_mode
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A prompt's ids, and the rows it is asked for: where each goes in the answer, and its seed."""
+
+    ids: tuple[int, ...]
+    rows: tuple[tuple[int, int, int], ...]
+
+
+class HfEngine:
+    """Samples a policy by a decode loop of its own around the transformers model.
+
+    A row's tokens come from Philox numbers keyed by its seed, so they do not depend on the rows beside it, but for the float
+    rounding that the shape of a batch brings. `memory_gib` bounds caches and logits, beside the weights (default: half of the
+    memory free at the start); out of memory all the same, the batch is halved and the rows are drawn again.
+
+    notes  what the caller should print: a slower way of decoding, a batch halved
+    """
+
+    name = "hf"
+
+    def __init__(self, policy: Policy, *, memory_gib: float | None = None, mode: Mode | None = None) -> None:
+        self.policy = policy
+        self.notes = list(policy.notes)
+        self.mode: Mode
+        self.check: Check | None = None
+        if mode is None:
+            self.mode, self.check = choose_mode(policy, self.notes)
+        else:
+            self.mode = mode
+        cuda = policy.device.startswith("cuda")
+        self.rows_per_call = 1024 if cuda else 512
+        self._rows_in_flight = 1024 if cuda else 256
+        self._budget = budget_bytes(memory_gib, policy.device)
+        self._footprint = footprint(policy)
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
+        """One completion per seed in the order asked; raises EngineError for a prompt that does not fit the context."""
+        items = []
+        for i, request in enumerate(requests):
+            ids = encode(self.policy, request.text)
+            check_fits(self.policy, request.text, ids, sampling)
+            items.append(_Item(tuple(ids), tuple((i, j, seed) for j, seed in enumerate(request.seeds))))
+        found: dict[tuple[int, int], Completion] = {}
+        # the longest first: if memory is short, it shows at once
+        waiting = sorted((item for item in items if item.rows), key=lambda item: len(item.ids), reverse=True)
+        while waiting:
+            batch, rest = take_batch(waiting, sampling.max_new_tokens, self._rows_in_flight, self._budget, self._footprint)
+            try:
+                found.update(self._draw(batch, sampling, on_tokens))
+            except (RuntimeError, MemoryError) as error:
+                self._halve(error, sum(len(item.rows) for item in batch))
+                continue
+            waiting = rest
+        return [[found[i, j] for j in range(len(request.seeds))] for i, request in enumerate(requests)]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Policy, dtype, device kind, package versions, and how the decode loop was checked. Plain JSON, equal at every start."""
+        return {
+            "engine": self.name,
+            **self.policy.describe(),
+            "dtype": self.policy.dtype,
+            "device": self.policy.device.split(":")[0],
+            "mode": self.mode,
+            "versions": {package: version(package) for package in ("torch", "transformers")},
+            "check": self.check.describe() if self.check else None,
+        }
+
+    def _draw(self, batch: Sequence[_Item], sampling: Sampling, on_tokens: OnTokens | None) -> Iterator[tuple[tuple[int, int], Completion]]:
+        import torch
+
+        rows = [row for item in batch for row in item.rows]
+        numbers = torch.from_numpy(uniforms([seed for _, _, seed in rows], sampling.max_new_tokens)).to(self.policy.device)
+
+        def pick(logits: Any, row: Any, step: int) -> Any:
+            return draw(shape_logits(logits, sampling), numbers[row, step])
+
+        prompts, copies = [item.ids for item in batch], [len(item.rows) for item in batch]
+        drawn = decode(self.policy, prompts, copies, sampling.max_new_tokens, pick, mode=self.mode, on_tokens=on_tokens)
+        for (i, j, _), ids in zip(rows, drawn, strict=True):
+            yield (i, j), to_completion(self.policy, ids, sampling.max_new_tokens)
+
+    def _halve(self, error: Exception, rows: int) -> None:
+        """Halve the rows under way after running out of memory; any other error, or one at a single row, is raised."""
+        if not out_of_memory(error):
+            raise error
+        if rows <= 1:
+            raise EngineError(f"out of memory with a single row under way ({error}). Lower --max-new-tokens or choose a smaller dtype") from error
+        self._rows_in_flight = max(1, rows // 2)
+        self.notes.append(f"out of memory with {rows} rows under way; going on with {self._rows_in_flight}")
+        if self.policy.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.empty_cache()
+
+
+def take_batch(
+    waiting: Sequence[_Item], new: int, most_rows: int, budget: float, needs: Footprint
+) -> tuple[list[_Item], list[_Item]]:
+    """The items of the next batch and what remains; an item with more rows than fit is split. At least one row is taken."""
+    longest = len(waiting[0].ids)
+    free = budget
+    taken: list[_Item] = []
+    n_rows = 0
+    for place, item in enumerate(waiting):
+        free -= needs.prompt(longest)
+        room = min(most_rows - n_rows, int(free // needs.row(longest, new)))
+        if not taken:
+            room = max(1, room)
+        if room < len(item.rows):
+            if room > 0:
+                taken.append(_Item(item.ids, item.rows[:room]))
+                return taken, [_Item(item.ids, item.rows[room:]), *waiting[place + 1 :]]
+            return taken, list(waiting[place:])
+        taken.append(item)
+        n_rows += len(item.rows)
+        free -= len(item.rows) * needs.row(longest, new)
+    return taken, []
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, in any of the ways torch says it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate" in text or "cannot allocate" in text or "bad_alloc" in text

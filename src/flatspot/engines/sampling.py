@@ -1,0 +1,74 @@
+"""Logits → tokens: temperature, top-k, top-p, and a draw whose random number belongs to the row alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flatspot.core.records import Sampling
+
+_BLOCK = 256
+_MASK = (1 << 64) - 1
+
+
+def uniforms(seeds: Sequence[int], steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """[row, step] numbers in [0, 1): row i is the Philox stream with key `seeds[i]`, whatever rows stand beside it."""
+    return np.stack([np.random.Generator(np.random.Philox(key=seed & _MASK)).random(steps) for seed in seeds])
+
+
+def shape_logits(logits: Any, sampling: Sampling) -> Any:
+    """Logits [row, token] after temperature, top-k and top-p in this order, -inf where a token is not to be drawn.
+
+    top-k keeps every token at least as probable as the k-th; top-p keeps a token if less than top_p of the mass is more probable
+    than it. Both are what transformers calls by these names.
+    """
+    import torch
+
+    logits = logits.float()
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
+    if 0 < sampling.top_k < logits.shape[-1]:
+        kth = torch.topk(logits, sampling.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    if sampling.top_p < 1:
+        logits = _keep_top_p(logits, sampling.top_p)
+    return logits
+
+
+def draw(logits: Any, uniform: Any) -> Any:
+    """One token per row from logits [row, token]: the inverse of the cumulative softmax at `uniform` [row].
+
+    The cumulative sum has two levels, blocks of 256 tokens in float64 and then the chosen block: one pass over the vocabulary,
+    and no token's probability is lost to rounding as it would be in one float32 sum over 49k of them.
+    """
+    import torch
+
+    weights = torch.exp(logits.float() - logits.max(dim=-1, keepdim=True).values)
+    rows, size = weights.shape
+    weights = torch.nn.functional.pad(weights, (0, -size % _BLOCK)).view(rows, -1, _BLOCK)
+    block_sums = weights.sum(dim=-1).double().cumsum(dim=-1)
+    target = uniform.double().unsqueeze(-1) * block_sums[:, -1:]
+    block = torch.searchsorted(block_sums, target, right=True).clamp_(max=block_sums.shape[-1] - 1)
+    before = torch.where(block > 0, block_sums.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    share = ((target - before) / (block_sums.gather(-1, block) - before)).clamp(0, 1)
+    inside = weights[torch.arange(rows, device=weights.device), block.squeeze(-1)].double().cumsum(dim=-1)
+    # a share that rounded to 1 would fall past the last token that has any weight
+    offset = torch.searchsorted(inside, torch.minimum(share * inside[:, -1:], inside[:, -1:] * (1 - 1e-15)), right=True)
+    return (block * _BLOCK + offset).squeeze(-1)
+
+
+def _keep_top_p(logits: Any, top_p: float) -> Any:
+    """Mask what lies below the nucleus; sorts only as many tokens as the nuclei need."""
+    import torch
+
+    probabilities = torch.softmax(logits, dim=-1)
+    for size in (256, 4096, logits.shape[-1]):
+        size = min(size, logits.shape[-1])
+        top, where = torch.topk(probabilities, size, dim=-1)
+        if size == logits.shape[-1] or bool((top.sum(dim=-1) >= top_p).all()):
+            break
+    before = top.cumsum(dim=-1) - top
+    kept = torch.zeros_like(probabilities, dtype=torch.bool).scatter(-1, where, before < top_p)
+    return logits.masked_fill(~kept, -torch.inf)

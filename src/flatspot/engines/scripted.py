@@ -1,0 +1,166 @@
+"""A policy written down: an exact answer distribution per prompt, so the mean and std of any reward are known in closed form."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import EngineError
+from flatspot.core.protocols import OnTokens
+from flatspot.core.records import Completion, PromptText, Request, Sampling
+
+Answers = Mapping[str, Mapping[str, float]]
+
+_SUM_TOLERANCE = 1e-9
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One prompt's completions under a `Sampling`, with the cumulative probabilities that choose among them."""
+
+    completions: tuple[Completion, ...]
+    cumulative: tuple[float, ...]
+
+
+class ScriptedEngine:
+    """An engine whose policy is a table `{prompt: {answer: probability}}`.
+
+    A chat prompt is looked up by the content of its last user message. Tokens are white-space separated words. Temperature,
+    top_k and top_p act on the answers of a prompt as they act on the tokens of a model: p^(1/T) renormalised, then the k most
+    probable, then the smallest set with mass top_p. The answer to a seed depends on the seed, the prompt and the sampling only.
+
+    Raises EngineError if a distribution is empty, has a probability outside [0, 1] or does not sum to 1.
+
+    >>> from flatspot.core.records import Request, Sampling
+    >>> engine = ScriptedEngine({"2+2=": {"4": 1.0}})
+    >>> [c.text for c in engine.sample([Request("2+2=", (0, 1))], Sampling())[0]]
+    ['4', '4']
+    """
+
+    name = "scripted"
+    rows_per_call = 65536
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = {prompt: dict(distribution) for prompt, distribution in answers.items()}
+        self.notes: list[str] = []
+        self._tables: dict[tuple[str, Sampling], _Table] = {}
+        for prompt, distribution in self.answers.items():
+            _check(prompt, distribution)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> ScriptedEngine:
+        """The engine of a JSON file `{"prompt": {"answer": probability}}`; raises EngineError if it is not one."""
+        try:
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise EngineError(f"the scripted engine needs a JSON file of answers, and {path} cannot be read: {error}") from error
+        except ValueError as error:
+            raise EngineError(f"{path} is not JSON ({error}); expected {{\"prompt\": {{\"answer\": probability}}}}") from error
+        if not isinstance(found, dict) or not all(isinstance(distribution, dict) for distribution in found.values()):
+            raise EngineError(f'{path} must hold {{"prompt": {{"answer": probability}}}}, for example {{"2+2=": {{"4": 0.75, "5": 0.25}}}}')
+        return cls(found)
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
+        """One completion per seed, drawn from the prompt's table; raises EngineError for a prompt the table lacks."""
+        drawn = []
+        for request in requests:
+            table = self._table(lookup_key(request.text), sampling)
+            last = len(table.completions) - 1
+            row = [table.completions[min(bisect.bisect_right(table.cumulative, _uniform(seed)), last)] for seed in request.seeds]
+            drawn.append(row)
+            if on_tokens is not None:
+                on_tokens(sum(completion.n_tokens for completion in row))
+        return drawn
+
+    def describe(self) -> Mapping[str, Any]:
+        """The engine's name and a hash of its table."""
+        canonical = json.dumps(self.answers, sort_keys=True, ensure_ascii=False)
+        return {
+            "engine": self.name,
+            "policy": "scripted",
+            "fingerprint": hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest(),
+            "prompts": len(self.answers),
+        }
+
+    def _table(self, prompt: str, sampling: Sampling) -> _Table:
+        found = self._tables.get((prompt, sampling))
+        if found is not None:
+            return found
+        if prompt not in self.answers:
+            known = ", ".join(repr(name) for name in list(self.answers)[:3])
+            raise EngineError(
+                f"the scripted policy has no answers for the prompt {prompt[:80]!r}; it knows {len(self.answers)}: {known}"
+                f"{', …' if len(self.answers) > 3 else ''}. Add this prompt to its table"
+            )
+        shaped = reshape(self.answers[prompt], sampling)
+        completions = tuple(_cut(answer, sampling.max_new_tokens) for answer in shaped)
+        table = _Table(completions, tuple(itertools.accumulate(shaped.values())))
+        self._tables[prompt, sampling] = table
+        return table
+
+
+def lookup_key(text: PromptText) -> str:
+    """The table key of a prompt: its text, or the content of its last user message."""
+    if isinstance(text, str):
+        return text
+    for message in reversed(text):
+        if message.get("role") == "user":
+            return message.get("content", "")
+    raise EngineError(f"the scripted policy looks a chat prompt up by its last user message, and none of the {len(text)} messages is one")
+
+
+def reshape(distribution: Mapping[str, float], sampling: Sampling) -> dict[str, float]:
+    """The answers left after temperature, top_k and top_p, renormalised; in the order of the table.
+
+    p_i^(1/T) / Σ p^(1/T), then the top_k largest, then every answer with less than top_p of the mass before it.
+
+    >>> from flatspot.core.records import Sampling
+    >>> reshape({"a": 0.5, "b": 0.3, "c": 0.2}, Sampling(top_p=0.8))
+    {'a': 0.625, 'b': 0.375}
+    """
+    positive = {answer: p for answer, p in distribution.items() if p > 0}
+    peak = max(positive.values())  # dividing by it keeps p^(1/T) from underflowing at a small T
+    heated = {answer: math.pow(p / peak, 1 / sampling.temperature) for answer, p in positive.items()}
+    ranked = sorted(heated, key=heated.__getitem__, reverse=True)
+    if sampling.top_k:
+        ranked = ranked[: sampling.top_k]
+    if sampling.top_p < 1:
+        mass = math.fsum(heated[answer] for answer in ranked)
+        before = itertools.accumulate((heated[answer] / mass for answer in ranked), initial=0.0)
+        ranked = [answer for answer, above in zip(ranked, before, strict=False) if above < sampling.top_p - _SUM_TOLERANCE]
+    kept = set(ranked)
+    total = math.fsum(heated[answer] for answer in kept)
+    return {answer: p / total for answer, p in heated.items() if answer in kept}
+
+
+def _check(prompt: str, distribution: Mapping[str, float]) -> None:
+    where = f"the answers to {prompt[:80]!r}"
+    for answer, p in distribution.items():
+        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+            raise EngineError(f"{where}: a probability lies in [0, 1], got {p!r} for {answer[:40]!r}")
+    total = math.fsum(distribution.values())
+    if abs(total - 1) > 1e-6:
+        raise EngineError(f"{where}: probabilities must sum to 1, they sum to {total:.6g}")
+
+
+def _cut(answer: str, limit: int) -> Completion:
+    words = answer.split()
+    if len(words) <= limit:
+        return Completion(answer, len(words), truncated=False)
+    return Completion(" ".join(words[:limit]), limit, truncated=True)
+
+
+def _uniform(seed: int) -> float:
+    """A number in [0, 1) from a seed, by the finaliser of SplitMix64: neighbouring seeds give unrelated numbers."""
+    x = (seed + 0x9E3779B97F4A7C15) & _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return ((x ^ (x >> 31)) >> 11) / (1 << 53)
