@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,10 +113,13 @@ class Rollout:
 
 
 def prompt_id(text: PromptText) -> str:
-    """The content hash that names a prompt across runs and trainers: 16 hex digits of BLAKE2b over its text or messages.
+    """The content hash that names a prompt across runs and trainers: the first 16 hex digits of SHA-256 of its canonical text.
+
+    Canonical text: the text itself; of chat messages, each one's role and content joined by U+001F, the messages by U+001E. SQL can
+    compute the same, so a prompt read from a log of millions of rows gets the name it has here.
 
     >>> prompt_id("2 + 2 =")
-    '856b85162d64cb98'
+    '154e0c9c61763891'
     """
-    canonical = text if isinstance(text, str) else json.dumps([dict(message) for message in text], ensure_ascii=False, sort_keys=True)
-    return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
+    canonical = text if isinstance(text, str) else "\x1e".join(f"{m.get('role', '')}\x1f{m.get('content', '')}" for m in text)
+    return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()[:16]

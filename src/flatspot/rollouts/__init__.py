@@ -1,0 +1,1 @@
+"""Rows of a run: drawn (`collect`), kept (`store`), read back (`read`)."""

@@ -11,31 +11,49 @@ models, and few-valued ones are routed there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import chdtri, digamma, ndtr, polygamma
 
-from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.few_valued import Spread
 from flatspot.stats.intervals import variance_interval
 from flatspot.stats.zones import Zones, reach_at
 
 _NODES = 48
 _DRAWS = 400
+_DRAWS_IN_ALL = 40_000_000
+_ROWS_AT_ONCE = 8192
 _MAX_PRIOR_DOF = 1000.0
 
 
 def continuous(evidence: Evidence, r_star: Floats, zones: Zones, group_sizes: tuple[int, ...], *, level: float = 0.95) -> Spread:
-    """Judge prompts with at least two samples each; smooth and tied ones by their own model."""
+    """Judge prompts with at least one sample each; smooth and tied ones by their own model, block by block to bound memory."""
     tied = evidence.n_mode >= 2
     m = evidence.n_prompts
     result = Spread(np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m), np.zeros(m), np.zeros((m, len(group_sizes))))
-    for rows, judge in ((~tied, _smooth), (tied, _two_part)):
-        if not rows.any():
-            continue
-        part = judge(evidence, rows, r_star[rows], zones, group_sizes, level)
-        for name in ("states", "wrong", "std_lo", "std_hi", "all_equal"):
-            getattr(result, name)[rows] = getattr(part, name)
+    smooth_prior = variance_prior(evidence.std[~tied] ** 2, evidence.n[~tied] - 1.0)
+    rest = _rest_of(evidence, tied)
+    draws = int(np.clip(_DRAWS_IN_ALL / max(tied.sum(), 1), 100, _DRAWS))
+    rng = np.random.default_rng(0)
+    for rows in _blocks(np.flatnonzero(~tied)):
+        _put(result, rows, _smooth(evidence, rows, smooth_prior, r_star[rows], zones, len(group_sizes), level))
+    for rows in _blocks(np.flatnonzero(tied)):
+        _put(result, rows, _two_part(evidence, rows, rest, r_star[rows], zones, group_sizes, level, draws, rng))
     return result
+
+
+def _blocks(rows: Ints) -> Iterator[Ints]:
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]
+
+
+def _put(result: Spread, rows: Ints, part: Spread) -> None:
+    for name in ("states", "wrong", "std_lo", "std_hi", "all_equal"):
+        getattr(result, name)[rows] = getattr(part, name)
 
 
 def variance_prior(variance: Floats, dof: Floats) -> tuple[float, float]:
@@ -64,16 +82,18 @@ def _inverse_trigamma(y: float) -> float:
     return x
 
 
-def _smooth(evidence: Evidence, rows: Floats, r_star: Floats, zones: Zones, group_sizes: tuple[int, ...], level: float) -> Spread:
-    n, mean, variance = evidence.n[rows].astype(float), evidence.mean[rows], evidence.std[rows] ** 2
-    d0, s0 = variance_prior(variance, n - 1)
+def _smooth(
+    evidence: Evidence, rows: Ints, prior: tuple[float, float], r_star: Floats, zones: Zones, n_group_sizes: int, level: float
+) -> Spread:
+    n, mean, variance = evidence.n[rows].astype(float), evidence.mean[rows], np.nan_to_num(evidence.std[rows]) ** 2
+    d0, s0 = prior if prior[0] > 0 else (1.0, zones.span**2 / 12)  # nothing to pool: one pseudo-sample as wide as the range
     dof = d0 + n - 1
     moderated = (d0 * s0 + (n - 1) * variance) / dof
-    # the limits shown are the prompt's own: exact for normal rewards, whatever the set is like
     lo, hi = variance_interval(variance, np.maximum(n - 1, 1), level=level)
     # sigma at the mid-points of equal slices of its posterior; given sigma the mean is normal, so every probability is closed form
     tails = (np.arange(_NODES) + 0.5) / _NODES
-    sigma = np.sqrt(dof[:, None] * moderated[:, None] / chdtri(dof[:, None], tails))
+    kinds, kind = np.unique(dof, return_inverse=True)
+    sigma = np.sqrt(dof[:, None] * moderated[:, None] / chdtri(kinds[:, None], tails)[kind.reshape(-1)])
     root, gap = np.sqrt(n)[:, None], (r_star - mean)[:, None]
 
     def long(epsilon: float) -> Floats:
@@ -91,31 +111,60 @@ def _smooth(evidence: Evidence, rows: Floats, r_star: Floats, zones: Zones, grou
     return Spread(
         states=np.stack([vanishing, 1 - vanishing - solved, solved], -1),
         wrong=np.stack([vanishing_wrong, learnable_wrong, solved_wrong], -1),
-        std_lo=np.sqrt(lo),
-        std_hi=np.sqrt(hi),
-        all_equal=np.zeros((len(n), len(group_sizes))),
+        std_lo=np.where(n > 1, np.sqrt(lo), 0.0),
+        std_hi=np.where(n > 1, np.sqrt(hi), zones.span / 2),
+        all_equal=np.zeros((len(n), n_group_sizes)),
     )
 
 
-def _two_part(evidence: Evidence, rows: Floats, r_star: Floats, zones: Zones, group_sizes: tuple[int, ...], level: float) -> Spread:
-    n, n_mode, mode = evidence.n[rows].astype(float), evidence.n_mode[rows].astype(float), evidence.mode[rows]
-    n_rest = n - n_mode
-    # moments of the rest, from the moments of all
-    offset = np.where(n_rest > 0, n * (evidence.mean[rows] - mode) / np.maximum(n_rest, 1), np.nan)
-    squares = (n - 1) * evidence.std[rows] ** 2 + n * (evidence.mean[rows] - mode) ** 2 - n_rest * np.nan_to_num(offset) ** 2
-    rest_variance = np.maximum(squares, 0.0) / np.maximum(n_rest - 1, 1)
-    has_rest = n_rest > 0
-    pooled_share = float(np.clip(n_rest.sum() / n.sum(), 0.01, 0.99))
-    pooled_variance = float(np.average(rest_variance, weights=np.maximum(n_rest - 1, 1e-9))) if (n_rest > 1).any() else 0.0
+@dataclass(frozen=True)
+class _Rest:
+    """What lies off the mode, over the tied prompts of a set: its share, its variance, and how far off its means are."""
 
-    rng = np.random.default_rng(0)
-    shape = (len(n), _DRAWS)
-    q = rng.beta((n_rest + pooled_share)[:, None], (n_mode + 1 - pooled_share)[:, None], shape)
+    share: float
+    variance: float
+    offsets: Floats
+
+
+def _off_mode(evidence: Evidence, rows: Ints) -> tuple[Floats, Floats, Floats]:
+    """(n, offset of the mean, variance) of the samples off the mode, from the moments of all; offset NaN where there are none."""
+    n, gap = evidence.n[rows], evidence.mean[rows] - evidence.mode[rows]
+    n_rest = (n - evidence.n_mode[rows]).astype(float)
+    offset = np.where(n_rest > 0, n * gap / np.maximum(n_rest, 1), np.nan)
+    squares = (n - 1) * evidence.std[rows] ** 2 + n * gap**2 - n_rest * np.nan_to_num(offset) ** 2
+    return n_rest, offset, np.maximum(squares, 0.0) / np.maximum(n_rest - 1, 1)
+
+
+def _rest_of(evidence: Evidence, tied: NDArray[np.bool_]) -> _Rest:
+    if not tied.any():
+        return _Rest(0.5, 0.0, np.zeros(0))
+    n_rest, offset, variance = _off_mode(evidence, np.flatnonzero(tied))
+    share = float(np.clip(n_rest.sum() / evidence.n[tied].sum(), 0.01, 0.99))
+    pooled = float(np.average(variance, weights=np.maximum(n_rest - 1, 1e-9))) if (n_rest > 1).any() else 0.0
+    return _Rest(share, pooled, offset[n_rest > 0])
+
+
+def _two_part(
+    evidence: Evidence,
+    rows: Ints,
+    rest: _Rest,
+    r_star: Floats,
+    zones: Zones,
+    group_sizes: tuple[int, ...],
+    level: float,
+    draws: int,
+    rng: np.random.Generator,
+) -> Spread:
+    n_rest, offset, variance = _off_mode(evidence, rows)
+    n_mode, mode = evidence.n_mode[rows].astype(float), evidence.mode[rows]
+    shape = (len(rows), draws)
+    q = rng.beta((n_rest + rest.share)[:, None], (n_mode + 1 - rest.share)[:, None], shape)
     dof = np.maximum(n_rest - 1, 0) + 2
-    v = ((np.maximum(n_rest - 1, 0) * rest_variance + 2 * pooled_variance))[:, None] / rng.chisquare(dof[:, None], shape)
+    scale = np.maximum(n_rest - 1, 0) * variance + 2 * rest.variance
+    v = scale[:, None] / rng.chisquare(dof[:, None], shape)
     shift = np.nan_to_num(offset)[:, None] + rng.standard_normal(shape) * np.sqrt(v / np.maximum(n_rest, 1)[:, None])
-    if not has_rest.all():
-        shift[~has_rest] = _unseen_shift(offset[has_rest], mode[~has_rest], zones, rng)
+    unseen = n_rest == 0
+    shift[unseen] = _unseen_shift(rest.offsets, mode[unseen], draws, zones, rng)
     mean = mode[:, None] + q * shift
     std = np.sqrt(q * v + q * (1 - q) * shift**2)
     lo, hi = np.quantile(std, [(1 - level) / 2, (1 + level) / 2], axis=1)
@@ -124,9 +173,9 @@ def _two_part(evidence: Evidence, rows: Floats, r_star: Floats, zones: Zones, gr
     return Spread(zones.states(mean, std, target).mean(1), zones.wrong(mean, std, target).mean(1), lo, hi, equal)
 
 
-def _unseen_shift(seen: Floats, mode: Floats, zones: Zones, rng: np.random.Generator) -> Floats:
+def _unseen_shift(seen: Floats, mode: Floats, draws: int, zones: Zones, rng: np.random.Generator) -> Floats:
     """How far from the mode an as yet unseen reward may lie: as for the set's other prompts, else as far as the range allows."""
     if len(seen):
-        return rng.choice(seen, (len(mode), _DRAWS))
+        return rng.choice(seen, (len(mode), draws))
     farthest = np.where(zones.hi - mode >= mode - zones.lo, zones.hi - mode, zones.lo - mode)
-    return np.broadcast_to(farthest[:, None], (len(mode), _DRAWS))
+    return np.broadcast_to(farthest[:, None], (len(mode), draws))

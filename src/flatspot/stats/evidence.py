@@ -78,28 +78,36 @@ def evidence_of_rows(prompt: Ints, reward: Floats, n_prompts: int) -> Evidence:
     >>> e.n.tolist(), e.mean.tolist(), e.support.tolist()
     ([2, 1, 0], [0.5, 0.5, nan], [0.0, 0.5, 1.0])
     """
+    return evidence_of_counts(prompt, reward, np.ones(len(prompt), np.int64), n_prompts)
+
+
+def evidence_of_counts(prompt: Ints, reward: Floats, count: Ints, n_prompts: int) -> Evidence:
+    """The same from rows that stand for `count[i]` samples of prompt `prompt[i]` with reward `reward[i]`, in any order."""
     scored = np.isfinite(reward)
-    prompt, reward = prompt[scored], reward[scored]
-    order = np.lexsort((reward, prompt))
-    prompt, reward = prompt[order], merge_equal(reward[order])
-    n = np.bincount(prompt, minlength=n_prompts)
-    # one entry per run of equal (prompt, reward)
-    starts = np.flatnonzero(np.r_[True, (prompt[1:] != prompt[:-1]) | (reward[1:] != reward[:-1])]) if len(prompt) else np.zeros(0, np.int64)
-    run_length = np.diff(np.r_[starts, len(prompt)])
-    run_prompt, run_value = prompt[starts], reward[starts]
-    total = np.bincount(run_prompt, run_length * run_value, minlength=n_prompts)
-    mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
-    squares = np.bincount(run_prompt, run_length * (run_value - mean[run_prompt]) ** 2, minlength=n_prompts)
+    prompt, value, length = _runs(prompt[scored], merge_equal(reward[scored]), count[scored])
+    n = np.bincount(prompt, length, n_prompts).astype(np.int64)
+    mean = np.bincount(prompt, length * value, n_prompts) / np.where(n > 0, n, np.nan)
+    squares = np.bincount(prompt, length * (value - mean[prompt]) ** 2, n_prompts)
     low, high = np.full(n_prompts, np.nan), np.full(n_prompts, np.nan)
-    low[run_prompt[::-1]] = run_value[::-1]  # runs ascend within a prompt: the last write wins
-    high[run_prompt] = run_value
-    by_length = np.lexsort((-run_value, run_length, run_prompt))
+    low[prompt[::-1]] = value[::-1]  # runs ascend within a prompt, and the last write wins
+    high[prompt] = value
+    commonest = np.lexsort((-value, length, prompt))
     mode, n_mode = np.full(n_prompts, np.nan), np.zeros(n_prompts, np.int64)
-    mode[run_prompt[by_length]] = run_value[by_length]
-    n_mode[run_prompt[by_length]] = run_length[by_length]
-    std = np.where(n < 2, np.nan, np.where(high - low <= 0, 0.0, np.sqrt(squares / np.maximum(n - 1, 1))))
-    support, counts = _support(run_prompt, run_value, run_length, n_prompts)
+    mode[prompt[commonest]] = value[commonest]
+    n_mode[prompt[commonest]] = length[commonest]
+    std = np.where(n < 2, np.nan, np.where(high <= low, 0.0, np.sqrt(squares / np.maximum(n - 1, 1))))
+    support, counts = _support(prompt, value, length, n_prompts)
     return Evidence(n, mean, std, low, high, mode, n_mode, support, counts)
+
+
+def _runs(prompt: Ints, value: Floats, count: Ints) -> tuple[Ints, Floats, Ints]:
+    """One entry per distinct (prompt, value), ascending, with its number of samples."""
+    if len(prompt) == 0:
+        return prompt, value, count
+    order = np.lexsort((value, prompt))
+    prompt, value = prompt[order], value[order]
+    starts = np.flatnonzero(np.r_[True, (prompt[1:] != prompt[:-1]) | (value[1:] != value[:-1])])
+    return prompt[starts], value[starts], np.add.reduceat(count[order], starts)
 
 
 def merge_equal(values: Floats) -> Floats:

@@ -1,0 +1,261 @@
+"""CSV, JSONL and Parquet logs, long (a row per completion) or wide (a row per prompt, its rewards in a list).
+
+Everything is one SQL statement per table, so a log is never held in memory. A row whose reward is not a finite number, or that has
+no prompt, is kept with its `error`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flatspot.core.errors import ImportFormatError
+from flatspot.core.schema import PROMPTS, ROLLOUTS
+from flatspot.importers.columns import ColumnMap, map_columns
+
+if TYPE_CHECKING:
+    import duckdb
+
+_READERS = {
+    ".csv": "read_csv({files}, header = true, union_by_name = true, sample_size = 20000)",
+    ".tsv": "read_csv({files}, header = true, union_by_name = true, sample_size = 20000, delim = '\t')",
+    ".jsonl": "read_json({files}, format = 'newline_delimited', union_by_name = true, maximum_object_size = 268435456)",
+    ".json": "read_json({files}, format = 'array', union_by_name = true, maximum_object_size = 268435456)",
+    ".parquet": "read_parquet({files}, union_by_name = true)",
+}
+_READERS[".ndjson"] = _READERS[".jsonl"]
+_NO_PROMPT = "(no prompt)"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import found: the files read, the columns taken, and what a reader must know."""
+
+    files: tuple[Path, ...]
+    columns: Mapping[str, str]
+    caveats: tuple[str, ...]
+
+
+def find_logs(paths: Sequence[str | Path]) -> list[Path]:
+    """The log files named, or found in the folders named: all of one format.
+
+    Raises `ImportFormatError` where a path is absent, where a folder holds no log, or where formats are mixed.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _READERS and p.is_file())
+            if not inside:
+                raise ImportFormatError(f"{path}: no log in this folder; expected {', '.join(sorted(_READERS))} files.")
+            found += inside
+        elif not path.exists():
+            raise ImportFormatError(f"{path}: there is no such file.")
+        elif path.suffix.lower() not in _READERS:
+            raise ImportFormatError(f"{path}: cannot read {path.suffix or 'a file without an ending'!r}; expected {', '.join(sorted(_READERS))}.")
+        else:
+            found.append(path)
+    endings = sorted({p.suffix.lower() for p in found})
+    if len(endings) != 1:
+        raise ImportFormatError(f"the files are of {len(endings)} formats ({', '.join(endings)}); inspect one format at a time.")
+    return found
+
+
+def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: Mapping[str, str | None], rollouts: Path, prompts: Path) -> Imported:
+    """Write the rows of `files` to `rollouts` and their prompts to `prompts`, both Parquet, in the declared columns."""
+    import duckdb
+
+    caveats: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="flatspot-") as scratch:
+        try:
+            files = _open(db, list(files), Path(scratch), caveats)
+            types = {str(name): str(kind) for name, kind, *_ in db.execute("DESCRIBE log").fetchall()}
+            columns = map_columns(types, given, _named(files))
+            columns = _text_lists(db, columns)
+            db.execute(f"CREATE VIEW normalised AS {_normalise(columns, source=files)}")
+            _copy(db, _rollout_select(columns), rollouts)
+            _copy(db, _prompt_select(rollouts), prompts)
+        except duckdb.Error as error:
+            raise ImportFormatError(f"{_named(files)}: cannot be read as a log: {_first_line(error)}") from error
+    if "completion" not in columns.names:
+        caveats.append("The log has no completions: distinct answers and truncation are unknown.")
+    if "step" in columns.names:
+        caveats.append("The log has training steps: rows of all steps are judged together, as if one policy had drawn them.")
+    return Imported(tuple(files), dict(columns.names), tuple(caveats))
+
+
+def _open(db: duckdb.DuckDBPyConnection, files: list[Path], scratch: Path, caveats: list[str]) -> list[Path]:
+    """Create the view `log`; lines of JSONL that are not JSON objects are left out and counted."""
+    import duckdb
+
+    ending = files[0].suffix.lower()
+    try:
+        db.execute(f"CREATE OR REPLACE VIEW log AS SELECT * FROM {_reader(ending, files)}")
+        if ending in (".jsonl", ".ndjson"):
+            db.execute("SELECT count(*) FROM log").fetchone()  # reads every line, so a broken one speaks now
+    except duckdb.InvalidInputException:
+        if ending not in (".jsonl", ".ndjson"):
+            raise
+        whole = [_whole_lines(path, scratch / f"{i}.jsonl", caveats) for i, path in enumerate(files)]
+        db.execute(f"CREATE OR REPLACE VIEW log AS SELECT * FROM {_reader(ending, whole)}")
+    return files
+
+
+def _reader(ending: str, files: Sequence[Path]) -> str:
+    return _READERS[ending].format(files="[" + ", ".join(_literal(path) for path in files) + "]")
+
+
+def _whole_lines(path: Path, copy: Path, caveats: list[str]) -> Path:
+    bad: list[int] = []
+    with path.open("rb") as source, copy.open("wb") as target:
+        for number, line in enumerate(source, 1):
+            if not line.strip():
+                continue
+            if _is_object(line):
+                target.write(line if line.endswith(b"\n") else line + b"\n")
+            else:
+                bad.append(number)
+    if copy.stat().st_size == 0:
+        raise ImportFormatError(f"{path}: not one line is a JSON object.")
+    if bad:
+        caveats.append(f"{path.name}: {len(bad)} lines are not JSON objects and were left out (the first: line {bad[0]}).")
+    return copy
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _text_lists(db: duckdb.DuckDBPyConnection, columns: ColumnMap) -> ColumnMap:
+    """CSV writes a list of rewards as text: see it as a list if every reward that is there reads as one."""
+    if columns.type_of("reward") != "VARCHAR":
+        return columns
+    name = _name(columns.names["reward"])
+    row = db.execute(f"SELECT count(*), count(TRY_CAST({name} AS DOUBLE[])) FROM log WHERE {name} IS NOT NULL AND {name} LIKE '%[%'").fetchone()
+    if not row or row[0] == 0 or row[0] != row[1]:
+        return columns
+    return ColumnMap(columns.names, {**columns.types, columns.names["reward"]: "DOUBLE[]"})
+
+
+def _normalise(columns: ColumnMap, source: Sequence[Path]) -> str:
+    """One row per completion, our names, raw values."""
+    reward = _name(columns.names["reward"])
+    picked = [f"{_prompt_text(columns)} AS prompt", f"{_prompt_id(columns)} AS prompt_id"]
+    if columns.is_wide:
+        picked.append(f"unnest({_list_of(columns, 'reward')}) AS raw_reward")
+        picked.append(f"unnest(range(len({_list_of(columns, 'reward')})))::INT AS sample_idx")
+    else:
+        picked.append(f"{reward} AS raw_reward")
+        picked.append(f"TRY_CAST({_name(columns.names['sample_idx'])} AS INT) AS sample_idx" if "sample_idx" in columns.names else "NULL::INT AS sample_idx")
+    picked.append(_completion(columns))
+    for ours, kind in (("step", "BIGINT"), ("truncated", "BOOLEAN"), ("n_tokens", "INT"), ("error", "VARCHAR"), ("split", "VARCHAR"), ("kept", "BOOLEAN")):
+        listed = ours in columns.names and columns.type_of(ours).endswith("[]")
+        if ours not in columns.names or (listed and not columns.is_wide):
+            picked.append(f"NULL::{kind} AS {ours}")
+        else:
+            value = f"unnest({_name(columns.names[ours])})" if listed else _name(columns.names[ours])
+            picked.append(f"TRY_CAST({value} AS {kind}) AS {ours}")
+    return f"SELECT {', '.join(picked)}, {_literal(_named(source))} AS source FROM log"
+
+
+def _list_of(columns: ColumnMap, ours: str) -> str:
+    """A wide column as a list; a prompt whose list is empty or null keeps one row, without a reward."""
+    name = _name(columns.names[ours])
+    cast = f"TRY_CAST({name} AS DOUBLE[])" if ours == "reward" and columns.type_of("reward") == "DOUBLE[]" else name
+    return f"CASE WHEN len({cast}) > 0 THEN {cast} ELSE [NULL] END"
+
+
+def _completion(columns: ColumnMap) -> str:
+    if "completion" not in columns.names:
+        return "NULL::VARCHAR AS completion"
+    name, kind = _name(columns.names["completion"]), columns.type_of("completion")
+    if kind == "VARCHAR":
+        return f"{name} AS completion"
+    if columns.is_wide and kind == "VARCHAR[]":
+        return f"unnest({name}) AS completion"
+    return f"CAST(to_json({name}) AS VARCHAR) AS completion"
+
+
+def _is_messages(kind: str) -> bool:
+    return kind.startswith("STRUCT") and kind.endswith("[]") and "content" in kind and "role" in kind
+
+
+def _prompt_text(columns: ColumnMap) -> str:
+    if "prompt" not in columns.names:
+        return "NULL::VARCHAR"
+    name, kind = _name(columns.names["prompt"]), columns.type_of("prompt")
+    return name if kind == "VARCHAR" else f"CAST(to_json({name}) AS VARCHAR)" if _is_messages(kind) else f"CAST({name} AS VARCHAR)"
+
+
+def _prompt_id(columns: ColumnMap) -> str:
+    """The given id, else the content hash that `core.records.prompt_id` computes."""
+    if "prompt_id" in columns.names:
+        return f"coalesce(CAST({_name(columns.names['prompt_id'])} AS VARCHAR), {_literal(_NO_PROMPT)})"
+    name, kind = _name(columns.names["prompt"]), columns.type_of("prompt")
+    text = f"CAST({name} AS VARCHAR)"
+    if _is_messages(kind):
+        text = f"array_to_string(list_transform({name}, m -> coalesce(m.role, '') || chr(31) || coalesce(CAST(m.content AS VARCHAR), '')), chr(30))"
+    return f"coalesce(left(sha256({text}), 16), {_literal(_NO_PROMPT)})"
+
+
+def _rollout_select(columns: ColumnMap) -> str:
+    """The declared columns: a reward that is no finite number becomes null with an error that shows it."""
+    raw = "raw_reward"
+    kind = columns.type_of("reward").removesuffix("[]") if columns.is_wide else columns.type_of("reward")
+    number = f"TRY_CAST({raw} AS DOUBLE)"
+    if kind == "VARCHAR":
+        number = f"coalesce({number}, CASE lower(trim({raw})) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 END)"
+    finite = f"isfinite({number})"
+    no_prompt = f"prompt_id = {_literal(_NO_PROMPT)}"
+    derived = {
+        "prompt_id": "prompt_id",
+        "reward": f"CASE WHEN {finite} AND NOT ({no_prompt}) AND error IS NULL THEN {number} END",
+        "rewards": "NULL::MAP(VARCHAR, DOUBLE)",
+        "error": f"""CASE WHEN error IS NOT NULL THEN error WHEN {no_prompt} THEN 'the row has neither a prompt nor an id'
+            WHEN {raw} IS NULL THEN 'the log has no reward here' WHEN {number} IS NULL THEN 'not a number: ' || left(CAST({raw} AS VARCHAR), 80)
+            WHEN NOT {finite} THEN 'the reward is ' || CAST({raw} AS VARCHAR) END""",
+        "policy": "''",
+    }
+    return f"SELECT {', '.join(f'{derived.get(c.name, c.name)} AS {c.name}' for c in ROLLOUTS)} FROM normalised"
+
+
+def _prompt_select(rollouts: Path) -> str:
+    """Each prompt once, in the order of its first row."""
+    derived = {
+        "prompt_id": "prompt_id",
+        "prompt": "coalesce(any_value(prompt), '')",
+        "is_chat": "coalesce(any_value(prompt) LIKE '[{%', false)",
+        "columns": "'{}'",
+        "reference_reward": "NULL::DOUBLE",
+    }
+    picked = ", ".join(f"{derived[c.name]} AS {c.name}" for c in PROMPTS)
+    numbered = f"(SELECT prompt_id, prompt, file_row_number AS row_number FROM read_parquet({_literal(rollouts)}, file_row_number = true))"
+    return f"SELECT {picked} FROM {numbered} GROUP BY prompt_id ORDER BY min(row_number)"
+
+
+def _copy(db: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    db.execute(f"COPY ({select}) TO {_literal(temporary)} (FORMAT parquet, COMPRESSION zstd)")
+    temporary.replace(path)
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _literal(value: Any) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _named(files: Sequence[Path]) -> str:
+    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

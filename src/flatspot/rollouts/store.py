@@ -1,0 +1,260 @@
+"""A run folder: what was asked (run.json), the prompts, and the rows drawn so far, in parts that are whole or absent.
+
+    run.json            identity (everything a row depends on), rounds (which samples), provenance
+    prompts.parquet     the prompts, in order
+    rollouts/           one Parquet file per part; a part appears by one rename, after its bytes are on disk
+
+A killed run leaves whole parts and at most one temporary file, which the next start removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from flatspot.core.errors import RunFolderError
+from flatspot.core.records import Prompt, PromptText, Rollout
+from flatspot.core.schema import PROMPTS, ROLLOUTS, SCHEMA_VERSION, arrow_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PART = re.compile(r"part-(\d+)-(\d+)\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """run.json.
+
+    kind              "diagnose" or "inspect"
+    identity          what the rows depend on; rows drawn under another identity are never mixed in
+    rounds            [(first, end), ...]: the sample indices each round draws, for every prompt
+    prompts_per_part  how many prompts make one part of a round; fixed at the start, so that a continued run draws the same batches
+    provenance        versions, machine, time
+    """
+
+    kind: str
+    identity: Mapping[str, Any]
+    rounds: tuple[tuple[int, int], ...]
+    prompts_per_part: tuple[int, ...]
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An open run folder, locked against a second writer until closed."""
+
+    path: Path
+    record: RunRecord
+    lock: IO[str]
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.lock.close()
+
+    def parts_done(self) -> set[tuple[int, int]]:
+        """(round, part) of every part that is on disk."""
+        return {(int(m[1]), int(m[2])) for p in (self.path / "rollouts").iterdir() if (m := _PART.fullmatch(p.name))}
+
+    def write_part(self, round_idx: int, part_idx: int, rows: Sequence[Rollout]) -> None:
+        """Write one part whole, or nothing."""
+        write_table(rollout_table(rows), self.path / "rollouts" / f"part-{round_idx:03d}-{part_idx:06d}.parquet")
+
+
+def open_run(path: Path, *, kind: str, identity: Mapping[str, Any], samples: int, prompts_per_part: int, provenance: Mapping[str, Any]) -> RunFolder:
+    """Start a run folder, or continue the one that is there if it was drawn under the same identity.
+
+    More samples per prompt than before become a further round; the rows already drawn are kept.
+
+    Raises `RunFolderError` where another process is writing to it, where the identity differs (naming each setting that does), where
+    it holds more samples than asked for, or where it is not a run folder.
+    """
+    path = Path(path)
+    (path / "rollouts").mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+    identity = json.loads(json.dumps(identity, sort_keys=True))
+    try:
+        if not (path / "run.json").exists():
+            _refuse_strangers(path)
+            record = RunRecord(kind, identity, ((0, samples),), (prompts_per_part,), dict(provenance))
+            write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
+        else:
+            record = _continued(read_record(path), path, kind, identity, samples, prompts_per_part)
+    except BaseException:
+        lock.close()
+        raise
+    for leftover in (*path.glob("*.tmp"), *(path / "rollouts").glob("*.tmp")):
+        leftover.unlink()
+    return RunFolder(path, record, lock)
+
+
+def read_record(path: Path) -> RunRecord:
+    """run.json of a run folder."""
+    try:
+        found = json.loads((path / "run.json").read_text("utf-8"))
+        if found["schema_version"] != SCHEMA_VERSION:
+            raise RunFolderError(
+                f"{path / 'run.json'} has schema version {found['schema_version']}; this flatspot reads {SCHEMA_VERSION}. "
+                "Use the flatspot that wrote it (its version is under provenance), or start anew with another --out."
+            )
+        return RunRecord(
+            found["kind"],
+            found["identity"],
+            tuple((int(a), int(b)) for a, b in found["rounds"]),
+            tuple(int(n) for n in found["prompts_per_part"]),
+            found["provenance"],
+        )
+    except FileNotFoundError:
+        raise RunFolderError(f"{path} is not a run folder (it has no run.json). Start one: flatspot diagnose ... --out {path}") from None
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{path / 'run.json'} is damaged ({error!r}). Start anew with another --out.") from None
+
+
+def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], samples: int, prompts_per_part: int) -> RunRecord:
+    changed = differences(record.identity, identity)
+    if record.kind != kind:
+        changed.insert(0, f"kind: {record.kind} there, {kind} now")
+    if changed:
+        raise RunFolderError(
+            f"{path} holds rows drawn under other settings, which would not mix:\n  " + "\n  ".join(changed) + "\n"
+            "Give another --out, or the same settings as before."
+        )
+    drawn = record.rounds[-1][1]
+    if samples < drawn:
+        raise RunFolderError(f"{path} already plans {drawn} samples per prompt; --max-samples {samples} is fewer. Give another --out, or {drawn}.")
+    if samples > drawn:
+        rounds, sizes = (*record.rounds, (drawn, samples)), (*record.prompts_per_part, prompts_per_part)
+        record = replace(record, rounds=rounds, prompts_per_part=sizes)
+        write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
+    return record
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Each setting that differs, as "name: OLD there, NEW now".
+
+    >>> differences({"seed": 0, "sampling": {"top_p": 1.0}}, {"seed": 1, "sampling": {"top_p": 1.0}})
+    ['seed: 0 there, 1 now']
+    """
+    found = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _lock(path: Path) -> IO[str]:
+    lock = (path / ".lock").open("w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RunFolderError(f"{path} is being written by another process. Wait for it to end, or give another --out.") from None
+    return lock
+
+
+def _refuse_strangers(path: Path) -> None:
+    strangers = sorted(p.name for p in path.iterdir() if p.name not in {"rollouts", ".lock"} and not p.name.endswith(".tmp"))
+    strangers += sorted(p.name for p in (path / "rollouts").iterdir() if not p.name.endswith(".tmp"))
+    if strangers:
+        raise RunFolderError(f"{path} is not empty and not a run folder (it holds {', '.join(strangers[:3])}). Give another --out.")
+
+
+def rollout_table(rows: Iterable[Rollout]) -> pa.Table:
+    """Rows as an Arrow table with the declared columns."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {c.name: [] for c in ROLLOUTS}
+    for row in rows:
+        for name, values in columns.items():
+            values.append(getattr(row, name))
+    columns["prompt"] = [prompt_text(text) for text in columns["prompt"]]
+    columns["completion"] = [storable(text) for text in columns["completion"]]
+    columns["error"] = [None if text is None else storable(text) for text in columns["error"]]
+    columns["rewards"] = [list(rewards.items()) for rewards in columns["rewards"]]
+    return pa.table(columns, schema=arrow_schema(ROLLOUTS))
+
+
+def prompt_table(prompts: Sequence[Prompt], reference_rewards: Sequence[float | None]) -> pa.Table:
+    """Prompts as an Arrow table with the declared columns, in order."""
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "prompt_id": [storable(p.id) for p in prompts],
+            "prompt": [prompt_text(p.text) for p in prompts],
+            "is_chat": [p.is_chat for p in prompts],
+            "columns": [storable(json.dumps(dict(p.columns), ensure_ascii=False, default=str)) for p in prompts],
+            "reference_reward": pa.array(list(reference_rewards), pa.float64()),
+        },
+        schema=arrow_schema(PROMPTS),
+    )
+
+
+def prompt_text(text: PromptText) -> str:
+    """A prompt as stored: its text, or its messages as a JSON list."""
+    return storable(text if isinstance(text, str) else json.dumps([dict(message) for message in text], ensure_ascii=False))
+
+
+def storable(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates become escapes, all else stays.
+
+    >>> storable("a\\ud800b")
+    'a\\\\ud800b'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write Parquet whole or not at all: a temporary file, flushed to disk, then renamed."""
+    import pyarrow.parquet as pq
+
+    with _whole_file(path) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def write_json(value: Mapping[str, Any], path: Path) -> None:
+    """Write JSON whole or not at all."""
+    with _whole_file(path) as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode())
+
+
+class _whole_file:  # noqa: N801 - used as a with-statement verb
+    """`with _whole_file(path) as file`: the file at `path` is replaced when the block ends well, and untouched otherwise."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = path.with_name(path.name + ".tmp")
+
+    def __enter__(self) -> IO[bytes]:
+        self.file = self.temporary.open("wb")
+        return self.file
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if kind is None:
+                self.file.flush()
+                os.fsync(self.file.fileno())
+        finally:
+            self.file.close()
+        if kind is None:
+            self.temporary.replace(self.path)
+            return
+        self.temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RunFolderError(f"cannot write {self.path}: {error.strerror or error}. Nothing half-written was left; mend it and run again.") from error

@@ -1,0 +1,184 @@
+"""The labelled layer: read what a run folder's rows say of each prompt, with DuckDB, without loading the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatspot.core.errors import RunFolderError
+from flatspot.stats.evidence import Evidence, Floats, Ints, evidence_of_counts
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+MEMORY_LIMIT = "1200MB"
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """Per-prompt statistics of a run folder, in the order of its prompts.parquet.
+
+    prompt_id         [M]
+    reference_reward  [M] NaN where there is no reference
+    evidence          the scored rewards, reduced
+    n_rows            [M] completions drawn
+    distinct_share    [M] distinct completions among them; NaN where the log has no completions
+    truncated_share   [M] NaN where the log does not say
+    mean_tokens       [M] NaN where the log does not say
+    components        {name: (mean [M], std [M])} for sets with more than one reward function
+    errors            [(message, rows)], most frequent first, at most 20
+    """
+
+    prompt_id: NDArray[np.object_]
+    reference_reward: Floats
+    evidence: Evidence
+    n_rows: Ints
+    distinct_share: Floats
+    truncated_share: Floats
+    mean_tokens: Floats
+    components: dict[str, tuple[Floats, Floats]]
+    errors: list[tuple[str, int]]
+
+
+def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that stays within `MEMORY_LIMIT`, spilling into `scratch`."""
+    import duckdb
+
+    connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT})
+    connection.execute("SET enable_progress_bar = false")
+    if scratch is not None:
+        connection.execute(f"SET temp_directory = {literal(scratch / '.spill')}")
+    return connection
+
+
+def literal(value: str | Path) -> str:
+    """A string as SQL writes it.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def rollout_files(run: Path) -> list[Path]:
+    """The parts of a run folder that are on disk, in order."""
+    return sorted((run / "rollouts").glob("part-*.parquet"))
+
+
+def read_run(run: Path) -> RunTable:
+    """Reduce a run folder's rows. Prompts without a row yet are there, with zeros.
+
+    Raises `RunFolderError` where a part cannot be read, naming it.
+    """
+    import duckdb
+
+    run = Path(run)
+    files = rollout_files(run)
+    try:
+        with connect(run) as db:
+            db.execute(
+                "CREATE TABLE prompts AS SELECT row_number() OVER () - 1 AS i, prompt_id, reference_reward "
+                f"FROM read_parquet({literal(run / 'prompts.parquet')})"
+            )
+            db.execute("CREATE VIEW rows AS SELECT * FROM " + (_parquet(files) if files else "(SELECT * FROM (VALUES (1)) WHERE false)"))
+            return _reduce(db, bool(files))
+    except duckdb.Error as error:
+        raise RunFolderError(f"{run}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file and run again.") from error
+
+
+def _parquet(files: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(literal(f) for f in files)}])"
+
+
+def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
+    prompts = db.execute("SELECT prompt_id, reference_reward FROM prompts ORDER BY i").fetchnumpy()
+    m = len(prompts["prompt_id"])
+    reference = _floats(prompts["reference_reward"])
+    ids = np.asarray(prompts["prompt_id"], dtype=object)
+    nan = np.full(m, np.nan)
+    if not any_rows:
+        empty = evidence_of_counts(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), m)
+        return RunTable(ids, reference, empty, np.zeros(m, np.int64), nan, nan, nan, {}, [])
+    totals = db.execute(
+        """SELECT i, count(*) AS n_rows, avg(truncated::INT) AS truncated, avg(n_tokens) AS tokens, count(completion) AS n_completions
+           FROM rows JOIN prompts USING (prompt_id) GROUP BY i"""
+    ).fetchnumpy()
+    at = totals["i"].astype(np.int64)
+    rewards = db.execute(
+        "SELECT i, reward, count(*) AS n FROM rows JOIN prompts USING (prompt_id) WHERE isfinite(reward) GROUP BY i, reward"
+    ).fetchnumpy()
+    evidence = evidence_of_counts(rewards["i"].astype(np.int64), _floats(rewards["reward"]), rewards["n"].astype(np.int64), m)
+    del rewards
+    return RunTable(
+        prompt_id=ids,
+        reference_reward=reference,
+        evidence=evidence,
+        n_rows=_place(totals["n_rows"], at, m, 0).astype(np.int64),
+        distinct_share=_distinct(db, m) / _place(totals["n_completions"], at, m, np.nan),
+        truncated_share=_place(totals["truncated"], at, m, np.nan),
+        mean_tokens=_place(totals["tokens"], at, m, np.nan),
+        components=_components(db, m),
+        errors=db.execute("SELECT error, count(*) FROM rows WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1 LIMIT 20").fetchall(),
+    )
+
+
+def _distinct(db: duckdb.DuckDBPyConnection, m: int) -> Floats:
+    found = db.execute(
+        """SELECT i, count(*) AS n FROM
+           (SELECT DISTINCT i, hash(completion) FROM rows JOIN prompts USING (prompt_id) WHERE completion IS NOT NULL) GROUP BY i"""
+    ).fetchnumpy()
+    return _place(found["n"], found["i"].astype(np.int64), m, np.nan)
+
+
+def _components(db: duckdb.DuckDBPyConnection, m: int) -> dict[str, tuple[Floats, Floats]]:
+    several = db.execute("SELECT 1 FROM rows WHERE cardinality(rewards) > 1 LIMIT 1").fetchone()
+    if several is None:
+        return {}
+    found = db.execute(
+        """SELECT i, entry.key AS name, avg(entry.value) AS mean, count(entry.value) AS n, stddev_samp(entry.value) AS std,
+                  max(entry.value) - min(entry.value) <= 1e-6 * greatest(abs(max(entry.value)), abs(min(entry.value))) AS flat
+           FROM (SELECT i, unnest(map_entries(rewards)) AS entry FROM rows JOIN prompts USING (prompt_id))
+           WHERE isfinite(entry.value) GROUP BY i, entry.key"""
+    ).fetchnumpy()
+    names, at = np.asarray(found["name"], dtype=object), found["i"].astype(np.int64)
+    std = np.where(found["n"] < 2, np.nan, np.where(np.asarray(found["flat"], bool), 0.0, _floats(found["std"])))
+    return {
+        str(name): (_place(_floats(found["mean"])[mine], at[mine], m, np.nan), _place(std[mine], at[mine], m, np.nan))
+        for name in sorted(set(names))
+        for mine in [names == name]
+    }
+
+
+def _floats(column: Any) -> Floats:
+    """A DuckDB column as float64, SQL null as NaN."""
+    return np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
+
+
+def _place(values: Any, at: Ints, m: int, missing: float) -> Floats:
+    full = np.full(m, missing, np.float64)
+    full[at] = _floats(values)
+    return full
+
+
+def completions_of(run: Path, prompt_ids: Sequence[str], *, per_prompt: int = 64) -> pa.Table:
+    """The rows of some prompts, for showing: at most `per_prompt` each, in the order drawn."""
+    import pyarrow as pa
+
+    files = rollout_files(run)
+    with connect(run) as db:
+        wanted = pa.table({"prompt_id": pa.array(list(prompt_ids), pa.string())})
+        db.register("wanted", wanted)
+        columns = "prompt_id, sample_idx, completion, reward, rewards, error, truncated, n_tokens"
+        if not files:
+            return wanted.slice(0, 0)
+        return db.execute(
+            f"""SELECT {columns} FROM {_parquet(files)} SEMI JOIN wanted USING (prompt_id)
+                QUALIFY row_number() OVER (PARTITION BY prompt_id ORDER BY sample_idx) <= {per_prompt}
+                ORDER BY prompt_id, sample_idx"""
+        ).to_arrow_table()
