@@ -1,0 +1,32 @@
+"""Policy → completions. Names resolve on first use, so importing this package loads no deep-learning library."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flatspot.engines.hf import HfEngine
+    from flatspot.engines.openvino import OpenVinoEngine
+    from flatspot.engines.policy import DEFAULT_POLICY, Policy, load_policy
+    from flatspot.engines.registry import ENGINES, load_engine
+    from flatspot.engines.scripted import ScriptedEngine
+
+__all__ = ["DEFAULT_POLICY", "ENGINES", "HfEngine", "OpenVinoEngine", "Policy", "ScriptedEngine", "load_engine", "load_policy"]
+
+_HOME = {
+    "DEFAULT_POLICY": "policy",
+    "ENGINES": "registry",
+    "HfEngine": "hf",
+    "OpenVinoEngine": "openvino",
+    "Policy": "policy",
+    "ScriptedEngine": "scripted",
+    "load_engine": "registry",
+    "load_policy": "policy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"flatspot.engines has no public name {name!r}; it offers: {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"flatspot.engines.{_HOME[name]}"), name)

@@ -44,6 +44,11 @@ class Policy:
     revision: str | None = None
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def fingerprint_of_files(self) -> bool:
+        """Whether the policy was loaded from files, so that what is derived from it is worth keeping."""
+        return not self.name.startswith("memory:")
+
     def describe(self) -> dict[str, Any]:
         """Plain JSON of what the rows depend on."""
         return {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flatspot.core.errors import EngineError
@@ -58,6 +59,9 @@ class Check:
     def describe(self) -> dict[str, Any]:
         """What is equal at every start: not the gaps, whose last digits follow the number of threads."""
         return {"passed": self.passed, "probes": self.probes, "tokens": self.tokens, "tolerance_nats": self.tolerance}
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
 
     def sentence(self) -> str:
         return (

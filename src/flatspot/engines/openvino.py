@@ -1,0 +1,233 @@
+"""The fast engine on a CPU: openvino-genai with continuous batching, token ids in and out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from flatspot.core.errors import EngineError
+from flatspot.core.optional import require
+from flatspot.core.protocols import OnTokens
+from flatspot.core.records import Completion, Request, Sampling
+from flatspot.engines.cache import build_once, cache_dir
+from flatspot.engines.llama_gguf import unsupported, write_gguf
+from flatspot.engines.memory import budget_bytes, footprint
+from flatspot.engines.policy import Policy
+from flatspot.engines.prompts import check_fits, encode, to_completion
+from flatspot.engines.verify import PROBE_TOKENS, TOLERANCE, Check, Greedy, compare, probe_ids
+
+_FORMAT = 1  # raise when the file written for openvino-genai changes
+_ROWS_IN_FLIGHT = 512
+_TOKENS_PER_STEP = 1024
+_BLOCK = 32  # tokens of a block of its key-value cache on a CPU
+_CACHE_BYTES = 4 << 30
+_MASK = (1 << 64) - 1
+_PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+
+
+@dataclass
+class _Row:
+    """One request under way in the pipeline, and the tokens that have come."""
+
+    handle: Any
+    tokens: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+
+
+class OpenVinoEngine:
+    """Samples a llama, qwen2 or qwen3 policy with openvino-genai, several times faster than transformers on a CPU.
+
+    The policy's weights are written as float16 once and cached by content; the tokenizer is transformers' own. Each row is a
+    request with its own seed (folded to the 32 bits that the sampler takes), so a row does not depend on the rows beside it;
+    rows of a prompt share its prefill through the prefix cache. `precision` is that of the arithmetic, "float32" or
+    "bfloat16"; `memory_gib` bounds the key-value cache (default: half of the free memory, at most 4 GiB).
+
+    check  its greedy tokens held against transformers in float32; the caller steps back to another engine where it failed
+    """
+
+    name = "openvino"
+    rows_per_call = _ROWS_IN_FLIGHT
+
+    def __init__(self, policy: Policy, *, precision: str = "float32", memory_gib: float | None = None) -> None:
+        genai = require("openvino_genai", extra="cpu", purpose="the openvino engine")
+        why = unsupported(policy.model.config)
+        if why is not None:
+            raise EngineError(f"the openvino engine cannot run {policy.name}: {why}. Use --engine hf")
+        if precision not in _PRECISION:
+            raise EngineError(f"the openvino engine computes in {' or '.join(_PRECISION)}, got {precision!r}")
+        if policy.dtype != "float32":
+            raise EngineError(f"the openvino engine is given policies in float32 (its precision is a setting of its own), got {policy.dtype}")
+        self.precision = precision
+        self.notes = list(policy.notes)
+        scheduler = _scheduler(genai, policy, memory_gib)
+        if policy.fingerprint_of_files:
+            folder = build_once(
+                cache_dir() / "openvino" / f"{policy.fingerprint.replace(':', '-')}-v{_FORMAT}", lambda made: write_gguf(policy, made / "model.gguf")
+            )
+            self._pipeline = open_pipeline(genai, folder / "model.gguf", scheduler, precision)
+            self.check = self._check_once(policy, folder / f"check-{version('openvino-genai')}-{precision}.json")
+        else:
+            # a model in memory may be another one after the next training step: nothing of it is kept
+            made = Path(tempfile.mkdtemp(prefix="flatspot-"))
+            try:
+                write_gguf(policy, made / "model.gguf")
+                self._pipeline = open_pipeline(genai, made / "model.gguf", scheduler, precision)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+            self.check = self._check(policy)
+        # only the config is needed from here on: the weights live in the pipeline
+        self.policy = replace(policy, model=SimpleNamespace(config=policy.model.config))
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
+        """One completion per seed in the order asked; raises EngineError for a prompt that does not fit the context."""
+        prompts = []
+        for request in requests:
+            ids = encode(self.policy, request.text)
+            check_fits(self.policy, request.text, ids, sampling)
+            prompts.append(ids)
+        configs = [[_sampled(self.policy, sampling, seed) for seed in request.seeds] for request in requests]
+        rows = run(self._pipeline, prompts, configs, on_tokens)
+        return [[to_completion(self.policy, row.tokens, sampling.max_new_tokens) for row in group] for group in rows]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Policy, precision, package versions, and how the pipeline was checked. Plain JSON, equal at every start."""
+        return {
+            "engine": self.name,
+            **self.policy.describe(),
+            "dtype": self.precision,
+            "weights": "float16",
+            "device": "cpu",
+            "versions": {package: version(package) for package in ("openvino", "openvino-genai", "transformers")},
+            "check": self.check.describe(),
+        }
+
+    def _check_once(self, policy: Policy, record: Path) -> Check:
+        """The check, or its earlier result where it passed for this content, precision and version."""
+        if record.is_file():
+            return Check(**json.loads(record.read_text(encoding="utf-8")))
+        check = self._check(policy)
+        if check.passed:
+            draft = record.with_suffix(f".{id(self)}.tmp")
+            draft.write_text(check.to_json(), encoding="utf-8")
+            draft.replace(record)
+        return check
+
+    def _check(self, policy: Policy) -> Check:
+        return check_pipeline(self._pipeline, policy, self.precision)
+
+
+def check_pipeline(pipeline: Any, policy: Policy, precision: str) -> Check:
+    """Greedy continuations of the probes by a pipeline, against plain forward passes of the policy."""
+    prompts = probe_ids(policy)
+    rows = run(pipeline, prompts, [[_greedy(policy)] for _ in prompts], None)
+    return compare(policy, prompts, [Greedy(row.tokens, row.log_probs) for [row] in rows], TOLERANCE[precision])
+
+
+def open_pipeline(genai: Any, file: Path, scheduler: Any, precision: str) -> Any:
+    """A continuous-batching pipeline on a GGUF file; EngineError if openvino-genai cannot read it."""
+    properties = {"INFERENCE_PRECISION_HINT": _PRECISION[precision], "KV_CACHE_PRECISION": "bf16" if precision == "bfloat16" else "f16"}
+    try:
+        return genai.ContinuousBatchingPipeline(str(file), scheduler, "CPU", properties)
+    except (RuntimeError, IndexError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise EngineError(f"openvino-genai {version('openvino-genai')} cannot open {file.name}: {reason}. Use --engine hf") from error
+
+
+def run(pipeline: Any, prompts: Sequence[Sequence[int]], configs: Sequence[Sequence[Any]], on_tokens: OnTokens | None) -> list[list[_Row]]:
+    """One row per (prompt, config). The first row of each prompt goes ahead until the prompt is in the prefix cache."""
+    import numpy as np
+    import openvino
+
+    tensors = [openvino.Tensor(np.array([ids], dtype=np.int64)) for ids in prompts]
+    numbers = iter(range(sum(map(len, configs))))
+    rows: list[list[_Row]] = [[] for _ in prompts]
+    for group, tensor, wanted in zip(rows, tensors, configs, strict=True):
+        group += [_Row(pipeline.add_request(next(numbers), tensor, config)) for config in wanted[:1]]
+    waiting = [row for group in rows for row in group]
+    while pipeline.has_non_finished_requests() and not all(row.tokens for row in waiting):
+        _step(pipeline, waiting, on_tokens)
+    for group, tensor, wanted in zip(rows, tensors, configs, strict=True):
+        group += [_Row(pipeline.add_request(next(numbers), tensor, config)) for config in wanted[1:]]
+    waiting = [row for group in rows for row in group]
+    while pipeline.has_non_finished_requests():
+        _step(pipeline, waiting, on_tokens)
+        waiting = [row for row in waiting if row.handle.get_status().name == "RUNNING"]
+    lost = sum(row.handle.get_status().name != "FINISHED" for group in rows for row in group)
+    if lost:
+        raise EngineError(f"openvino-genai gave up {lost} rows for want of cache. Raise the memory setting or lower --max-new-tokens")
+    return rows
+
+
+def seed_32(seed: int) -> int:
+    """A row's seed folded to 32 bits by the finaliser of SplitMix64, so that neighbouring seeds start unrelated generators."""
+    x = (seed + 0x9E3779B97F4A7C15) & _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return (x ^ (x >> 31)) >> 32
+
+
+def _step(pipeline: Any, rows: Sequence[_Row], on_tokens: OnTokens | None) -> None:
+    try:
+        pipeline.step()
+    except RuntimeError as error:
+        raise EngineError(f"openvino-genai failed while sampling: {str(error).strip().splitlines()[-1]}") from error
+    new = 0
+    for row in rows:
+        while row.handle.can_read():
+            for output in row.handle.read().values():
+                row.tokens += output.generated_ids
+                row.log_probs += output.generated_log_probs
+                new += len(output.generated_ids)
+    if on_tokens is not None and new:
+        on_tokens(new)
+
+
+def _scheduler(genai: Any, policy: Policy, memory_gib: float | None) -> Any:
+    """Blocks of key-value cache (2 bytes a number) that fit the budget, and room for at least one full context."""
+    budget = budget_bytes(memory_gib, "cpu") if memory_gib is not None else min(budget_bytes(None, "cpu"), _CACHE_BYTES)
+    token_bytes = footprint(policy).kv_token // 2  # the policy is in float32, its cache here is not
+    scheduler = genai.SchedulerConfig()
+    scheduler.num_kv_blocks = max(64, int(budget // (token_bytes * _BLOCK)))
+    scheduler.max_num_seqs = _ROWS_IN_FLIGHT
+    scheduler.max_num_batched_tokens = _TOKENS_PER_STEP
+    scheduler.enable_prefix_caching = True
+    scheduler.dynamic_split_fuse = True
+    return scheduler
+
+
+def _sampled(policy: Policy, sampling: Sampling, seed: int) -> Any:
+    """The generation settings of one row, every one explicit: an unset end token or top_k would be taken from elsewhere."""
+    config = _ended(policy, sampling.max_new_tokens)
+    config.do_sample = True
+    config.temperature = sampling.temperature
+    config.top_p = sampling.top_p
+    config.top_k = sampling.top_k or int(policy.model.config.vocab_size)
+    config.rng_seed = seed_32(seed)
+    return config
+
+
+def _greedy(policy: Policy) -> Any:
+    config = _ended(policy, PROBE_TOKENS)
+    config.do_sample = False
+    config.logprobs = 1
+    return config
+
+
+def _ended(policy: Policy, limit: int) -> Any:
+    import openvino_genai
+
+    config = openvino_genai.GenerationConfig()
+    config.max_new_tokens = limit
+    if policy.eos_ids:
+        config.eos_token_id = policy.eos_ids[0]
+        config.stop_token_ids = set(policy.eos_ids)
+    else:
+        config.ignore_eos = True
+    return config

@@ -1,0 +1,104 @@
+"""Engine by name."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, cast
+
+from flatspot.core.errors import EngineError, MissingExtra
+from flatspot.core.protocols import Engine
+
+ENGINES = ("auto", "hf", "openvino", "scripted")
+_PLANNED = {
+    "vllm": "use --engine hf, which runs on CUDA",
+    "ray": "use --engine hf on one machine",
+    "openai": "use --engine hf or openvino with the policy's own weights",
+}
+
+
+def load_engine(
+    name: str, model: str | Path | tuple[Any, Any] | Engine, *, dtype: str = "auto", device: str = "auto", memory_gib: float | None = None
+) -> Engine:
+    """The engine `name` on the policy `model`.
+
+    name        auto      openvino on a CPU where it is installed and reads the architecture, else hf
+                hf        transformers, any architecture, CPU or CUDA
+                openvino  openvino-genai on a CPU: llama, qwen2, qwen3
+                scripted  an answer table; `model` is its JSON file
+    model       as `load_policy` takes it; an Engine is returned as it is
+    dtype       auto, float32, bfloat16 or float16 (openvino: the precision of the arithmetic)
+    memory_gib  bound of caches and logits beside the weights
+
+    An openvino engine that fails its check against transformers is replaced by hf, and its `notes` say so. Raises EngineError for
+    an unknown name or a policy that cannot be loaded, MissingExtra for a missing package.
+    """
+    if not isinstance(model, str | Path | tuple):
+        if isinstance(model, Engine):
+            return model
+        raise EngineError(f"a policy is a name, a path, a pair (model, tokenizer) or an engine, got {type(model).__name__}")
+    if name in _PLANNED:
+        raise EngineError(f"the engine {name!r} is not built yet; {_PLANNED[name]}")
+    if name not in ENGINES:
+        raise EngineError(f"there is no engine {name!r}; it is one of {', '.join(ENGINES)}")
+    if name == "scripted":
+        return _scripted(model)
+    if name == "openvino" or (name == "auto" and _openvino_serves(model, device, dtype)):
+        return _openvino(name, model, dtype, device, memory_gib)
+    return _hf(model, dtype, device, memory_gib)
+
+
+def _scripted(model: str | Path | tuple[Any, Any]) -> Engine:
+    from flatspot.engines.scripted import ScriptedEngine
+
+    if isinstance(model, tuple):
+        raise EngineError("the scripted engine takes a JSON file of answers, got a pair (model, tokenizer); use --engine hf")
+    return ScriptedEngine.from_file(model)
+
+
+def _hf(model: str | Path | tuple[Any, Any], dtype: str, device: str, memory_gib: float | None, *notes: str) -> Engine:
+    from flatspot.engines.hf import HfEngine
+    from flatspot.engines.policy import load_policy
+
+    engine = HfEngine(load_policy(model, dtype=dtype, device=device), memory_gib=memory_gib)
+    engine.notes += notes
+    return engine
+
+
+def _openvino(name: str, model: str | Path | tuple[Any, Any], dtype: str, device: str, memory_gib: float | None) -> Engine:
+    from flatspot.engines.llama_gguf import unsupported
+    from flatspot.engines.openvino import OpenVinoEngine
+    from flatspot.engines.policy import load_policy
+
+    if device not in ("auto", "cpu"):
+        raise EngineError(f"the openvino engine runs on a CPU, got device {device!r}; use --engine hf")
+    policy = load_policy(model, dtype="float32", device="cpu")
+    why = unsupported(policy.model.config)
+    if name == "auto" and (why is not None or policy.dtype != "float32"):
+        del policy
+        return _hf(model, dtype, device, memory_gib)
+    precision = "float32" if dtype == "auto" else dtype
+    try:
+        engine = OpenVinoEngine(policy, precision=precision, memory_gib=memory_gib)
+        why = None if engine.check.passed else f"it does not sample this policy as transformers does: {engine.check.sentence()}"
+    except EngineError as error:
+        if name == "openvino":
+            raise
+        why = str(error)
+    if why is None:
+        return cast(Engine, engine)
+    del policy
+    return _hf(model, dtype, device, memory_gib, f"the openvino engine was left for hf: {why}")
+
+
+def _openvino_serves(model: str | Path | tuple[Any, Any], device: str, dtype: str) -> bool:
+    """Whether `auto` should try openvino: it is installed, there is no CUDA device to prefer, and it offers the dtype."""
+    if device not in ("auto", "cpu") or dtype == "float16" or importlib.util.find_spec("openvino_genai") is None:
+        return False
+    if isinstance(model, tuple):
+        return str(getattr(model[0], "device", "cpu")) == "cpu"
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtra("loading a policy needs the package 'torch': pip install 'flatspot[hf]'") from error
+    return device == "cpu" or not torch.cuda.is_available()
