@@ -22,7 +22,9 @@ CHROMIUM_ARGS = [
 ]  # fmt: skip
 
 
-def build(n: int, *, seed: int = 0, answers: int = 8, kind: str = "binary", text: Callable[[int, int], str] | None = None, **changes: Any) -> ReportData:
+def build(
+    n: int, *, seed: int = 0, answers: int = 8, kind: str = "binary", text: Callable[[int, int], str] | None = None, **changes: Any
+) -> ReportData:
     """A run of n prompts: 0/1 rewards (`binary`), real ones (`real`), one value (`equal`) or none (`unscored`)."""
     rng = np.random.default_rng(seed)
     verdict_rows, prompt_rows, rollout_rows = [], [], []
@@ -32,18 +34,19 @@ def build(n: int, *, seed: int = 0, answers: int = 8, kind: str = "binary", text
         verdict_rows.append(row)
         question = f"Prompt {i}: a train leaves at {i % 24} o'clock and covers {i * 7 % 300} km. When does it arrive, and why?"
         chat = i % 3 == 0
-        content = json.dumps([{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": question}]) if chat else question
+        content = (
+            json.dumps([{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": question}]) if chat else question
+        )
         prompt_rows.append({"prompt_id": row["prompt_id"], "prompt": content, "is_chat": chat, "columns": "{}", "reference_reward": None})
         for k, reward in enumerate(rewards if i < 2_000 else []):
             said = text(i, k) if text else f"Answer {k}.\nThe train arrives at {int(rng.integers(24))} o'clock."
             rollout_rows.append(_rollout(row["prompt_id"], k, said, reward))
-    data = ReportData(
+    return ReportData(
         summary={**_summary(verdict_rows, answers), **changes},
         verdicts=pa.Table.from_pylist(verdict_rows, schema=arrow_schema(VERDICTS)),
         prompts=pa.Table.from_pylist(prompt_rows, schema=arrow_schema(PROMPTS)),
         completions=pa.Table.from_pylist(rollout_rows, schema=arrow_schema(ROLLOUTS)),
     )
-    return data
 
 
 def _rewards(rng: np.random.Generator, kind: str, answers: int) -> list[float | None]:
@@ -63,7 +66,17 @@ def _verdict(prompt_id: str, rewards: list[float | None]) -> dict[str, Any]:
     scored = [r for r in rewards if r is not None]
     mean = float(np.mean(scored)) if scored else None
     std = float(np.std(scored, ddof=1)) if len(scored) > 1 else None
-    name = "unscored" if mean is None or std is None else "learnable" if std > 0.12 else "solved" if mean > 0.9 else "vanishing" if mean < 0.7 else "undecided"
+    name = (
+        "unscored"
+        if mean is None or std is None
+        else "learnable"
+        if std > 0.12
+        else "solved"
+        if mean > 0.9
+        else "vanishing"
+        if mean < 0.7
+        else "undecided"
+    )
     if name == "learnable" and hash(prompt_id) % 11 == 0:
         name = "undecided"
     why = {
@@ -74,46 +87,102 @@ def _verdict(prompt_id: str, rewards: list[float | None]) -> dict[str, Any]:
         "unscored": "The reward failed on every answer.",
     }[name]
     return {
-        "prompt_id": prompt_id, "verdict": name, "error_probability": 0.02, "n_samples": len(rewards), "n_scored": len(scored), "mean": mean,
-        "std": std, "std_lo": std and std * 0.7, "std_hi": None if std is None else std * 1.4 + 0.1, "r_star": 1.0,
-        "reach": (1 - mean) / std if mean is not None and std else None, "p_mixed": None if mean is None else 1 - mean**8 - (1 - mean) ** 8,
-        "distinct_share": 0.9, "truncated_share": 0.0, "mean_tokens": 18.0, "why": why,
-        "component_mean": {} if mean is None else {"accuracy": mean, "format": 0.5}, "component_std": {} if std is None else {"accuracy": std, "format": std / 2},
-    }  # fmt: skip
+        "prompt_id": prompt_id,
+        "verdict": name,
+        "error_probability": 0.02,
+        "n_samples": len(rewards),
+        "n_scored": len(scored),
+        "mean": mean,
+        "std": std,
+        "std_lo": std and std * 0.7,
+        "std_hi": None if std is None else std * 1.4 + 0.1,
+        "r_star": 1.0,
+        "reach": (1 - mean) / std if mean is not None and std else None,
+        "p_mixed": None if mean is None else 1 - mean**8 - (1 - mean) ** 8,
+        "distinct_share": 0.9,
+        "truncated_share": 0.0,
+        "mean_tokens": 18.0,
+        "why": why,
+        "component_mean": {} if mean is None else {"accuracy": mean, "format": 0.5},
+        "component_std": {} if std is None else {"accuracy": std, "format": std / 2},
+    }
 
 
 def _rollout(prompt_id: str, k: int, said: str, reward: float | None) -> dict[str, Any]:
     return {
-        "prompt_id": prompt_id, "completion": said, "sample_idx": k, "reward": reward, "rewards": {"accuracy": reward, "format": 0.5},
-        "error": "TimeoutError: no reward after 10 s" if reward is None else None, "truncated": k == 3, "n_tokens": 10 + k, "policy": "model",
-    }  # fmt: skip
+        "prompt_id": prompt_id,
+        "completion": said,
+        "sample_idx": k,
+        "reward": reward,
+        "rewards": {"accuracy": reward, "format": 0.5},
+        "error": "TimeoutError: no reward after 10 s" if reward is None else None,
+        "truncated": k == 3,
+        "n_tokens": 10 + k,
+        "policy": "model",
+    }
 
 
 def _summary(rows: list[dict[str, Any]], answers: int) -> dict[str, Any]:
     n = len(rows)
     counts = {name: sum(row["verdict"] == name for row in rows) for name in NAMES}
-    fractions = {k: {"mean": c / n if n else None, "lo": max(0, c / n - 0.06) if n else None, "hi": min(1, c / n + 0.07) if n else None} for k, c in counts.items()}
+    fractions = {
+        k: {"mean": c / n if n else None, "lo": max(0, c / n - 0.06) if n else None, "hi": min(1, c / n + 0.07) if n else None}
+        for k, c in counts.items()
+    }
     stds = [row["std"] for row in rows if row["std"] is not None] or [0.0]
     return {
-        "schema_version": 1, "source": "diagnose", "verdict": "warm-up",
+        "schema_version": 1,
+        "source": "diagnose",
+        "verdict": "warm-up",
         "reason": f"{counts['vanishing']} of {n} prompts vanish: their answers earn almost the same low reward, so RL would get no gradient from them.",
-        "rule": "vanishing share 34% [28–41%] is above 25%", "n_prompts": n, "counts": counts, "fractions": fractions,
+        "rule": "vanishing share 34% [28–41%] is above 25%",
+        "n_prompts": n,
+        "counts": counts,
+        "fractions": fractions,
         "reward": {
-            "range": [0.0, 1.0], "mean": 0.31,
-            "std": {"p10": float(np.quantile(stds, 0.1)), "p50": float(np.median(stds)), "mean": float(np.mean(stds)), "share_below_0.05": 0.44},
+            "range": [0.0, 1.0],
+            "mean": 0.31,
+            "std": {
+                "p10": float(np.quantile(stds, 0.1)),
+                "p50": float(np.median(stds)),
+                "mean": float(np.mean(stds)),
+                "share_below_0.05": 0.44,
+            },
         },
         "components": {"accuracy": {"mean": 0.31, "std_mean": 0.21}, "format": {"mean": 0.5, "std_mean": 0.1}},
-        "generations": {"total": n * answers, "per_prompt": float(answers), "tokens": n * answers * 17}, "predicted_error": 0.028,
-        "epsilon": 0.05, "group_size": 8, "reach_threshold": 4.36,
-        "forecast": {"4": {"informative": 0.31, "lo": 0.25, "hi": 0.38}, "8": {"informative": 0.42, "lo": 0.35, "hi": 0.49},
-                     "16": {"informative": 0.5, "lo": 0.42, "hi": 0.58}, "32": {"informative": 0.56, "lo": 0.46, "hi": 0.65}},
-        "health": {"distinct_share": 0.93, "truncated_share": 0.12, "error_share": 0.03, "errors": [{"error": "TimeoutError: no reward after 10 s", "count": 16}]},
-        "caveats": ["Sampled at temperature 1.0 with at most 256 new tokens; other settings give other verdicts.",
-                    "12% of the answers were cut by the token limit, which may lower their reward."],
+        "generations": {"total": n * answers, "per_prompt": float(answers), "tokens": n * answers * 17},
+        "predicted_error": 0.028,
+        "epsilon": 0.05,
+        "group_size": 8,
+        "reach_threshold": 4.36,
+        "forecast": {
+            "4": {"informative": 0.31, "lo": 0.25, "hi": 0.38},
+            "8": {"informative": 0.42, "lo": 0.35, "hi": 0.49},
+            "16": {"informative": 0.5, "lo": 0.42, "hi": 0.58},
+            "32": {"informative": 0.56, "lo": 0.46, "hi": 0.65},
+        },
+        "health": {
+            "distinct_share": 0.93,
+            "truncated_share": 0.12,
+            "error_share": 0.03,
+            "errors": [{"error": "TimeoutError: no reward after 10 s", "count": 16}],
+        },
+        "caveats": [
+            "Sampled at temperature 1.0 with at most 256 new tokens; other settings give other verdicts.",
+            "12% of the answers were cut by the token limit, which may lower their reward.",
+        ],
         "sampling": {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 256, "seed": 0},
-        "settings": {"prompts": "prompts.jsonl", "model": "smollm2-135m-instruct", "reward": "my.py:fn", "out": "runs/demo", "target_error": 0.03, "max_samples": 64},
-        "engine": {"name": "scripted", "dtype": "float32"}, "provenance": {"flatspot": "0.1.0", "python": "3.12.3", "created": "2026-01-02T03:04:05+00:00", "packages": {"numpy": "2.1.0"}},
-    }  # fmt: skip
+        "settings": {
+            "prompts": "prompts.jsonl",
+            "model": "smollm2-135m-instruct",
+            "reward": "my.py:fn",
+            "out": "runs/demo",
+            "target_error": 0.03,
+            "max_samples": 64,
+        },
+        "engine": {"name": "scripted", "dtype": "float32"},
+        "provenance": {"flatspot": "0.1.0", "python": "3.12.3", "created": "2026-01-02T03:04:05+00:00", "packages": {"numpy": "2.1.0"}},
+    }
 
 
 @pytest.fixture(scope="session")
@@ -145,9 +214,15 @@ def open_report(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         contexts.append(context)
         page = context.new_page()
         trouble: list[str] = []
-        page.on("console", lambda message: trouble.append(f"console {message.type}: {message.text}") if message.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda message: trouble.append(f"console {message.type}: {message.text}") if message.type in ("error", "warning") else None,
+        )
         page.on("pageerror", lambda error: trouble.append(f"exception: {error}"))
-        page.on("request", lambda request: trouble.append(f"request: {request.url[:80]}") if not request.url.startswith(("file:", "data:")) else None)
+        page.on(
+            "request",
+            lambda request: trouble.append(f"request: {request.url[:80]}") if not request.url.startswith(("file:", "data:")) else None,
+        )
         page.on("dialog", lambda dialog: (trouble.append("dialog"), dialog.dismiss()))
         page.trouble = trouble
         path = tmp_path / "report.html"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,8 +59,14 @@ _HEADLINES = {
 }
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
-    ("reward std", "the standard deviation of the reward over several answers to one prompt (ddof 1). When it is near 0, so is the expected gradient."),
-    ("reach", "how many of its own standard deviations a prompt must climb to the best achievable reward: (best − mean) / std. Large is bad."),
+    (
+        "reward std",
+        "the standard deviation of the reward over several answers to one prompt (ddof 1). When it is near 0, so is the expected gradient.",
+    ),
+    (
+        "reach",
+        "how many of its own standard deviations a prompt must climb to the best achievable reward: (best − mean) / std. Large is bad.",
+    ),
     ("mixed group", "a group of answers to one prompt whose rewards are not all equal. Group-based methods learn only from those."),
     ("interval", "the range that holds the true value with 95% confidence, given the answers drawn."),
     ("predicted error", "the share of verdicts expected to be wrong, under the fitted model."),
@@ -165,8 +170,10 @@ def reward_facts(summary: Summary) -> tuple[Fact, ...]:
 def reward_range(summary: Summary) -> str:
     """The reward's range, in words; empty where it is not known."""
     limits = range_limits(summary)
-    return f"in [{decimal(limits[0], 0)}, {decimal(limits[1], 0)}]" if limits and all(x == int(x) for x in limits) else (
-        f"in [{decimal(limits[0])}, {decimal(limits[1])}]" if limits else ""
+    return (
+        f"in [{decimal(limits[0], 0)}, {decimal(limits[1], 0)}]"
+        if limits and all(x == int(x) for x in limits)
+        else (f"in [{decimal(limits[0])}, {decimal(limits[1])}]" if limits else "")
     )
 
 
@@ -184,7 +191,11 @@ def cost_facts(summary: Summary) -> tuple[Fact, ...]:
     generations = section(summary, "generations")
     found = [
         Fact("prompts", count(summary.get("n_prompts"))),
-        Fact("generations", count(generations.get("total")), f"{decimal(generations['per_prompt'], 1)} per prompt" if "per_prompt" in generations else ""),
+        Fact(
+            "generations",
+            count(generations.get("total")),
+            f"{decimal(generations['per_prompt'], 1)} per prompt" if "per_prompt" in generations else "",
+        ),
         Fact("tokens", count(generations.get("tokens"))),
         Fact("predicted error", fine_percent(summary.get("predicted_error")), "of the verdicts"),
     ]
@@ -228,6 +239,18 @@ def key_facts(summary: Summary) -> tuple[Fact, ...]:
     ]
     if planned:
         spread = percent_range(planned.lo, planned.hi)
-        found.append(Fact(f"of groups of {planned.group_size} carry a signal", percent(planned.informative), f"95% interval {spread}" if spread else ""))
-    found.append(Fact("of verdicts may be wrong", fine_percent(summary.get("predicted_error")), noun(section(summary, "generations").get("total"), "answer") + " drawn"))
+        found.append(
+            Fact(
+                f"of groups of {planned.group_size} carry a signal",
+                percent(planned.informative),
+                f"95% interval {spread}" if spread else "",
+            )
+        )
+    found.append(
+        Fact(
+            "of verdicts may be wrong",
+            fine_percent(summary.get("predicted_error")),
+            noun(section(summary, "generations").get("total"), "answer") + " drawn",
+        )
+    )
     return tuple(fact for fact in found if fact.value != MISSING)

@@ -14,7 +14,7 @@ from typing import Any
 
 from flatspot.report import blocks
 from flatspot.report.formats import count, number, percent, percent_range
-from flatspot.report.marks import Marks
+from flatspot.report.marks import DENSE, Marks
 from flatspot.report.theme import LIGHT, SHAPES, vega_config
 
 Spec = dict[str, Any]
@@ -22,25 +22,37 @@ _NAMES = [verdict.name for verdict in blocks.VERDICTS]
 _PRINT_WIDTH = 640
 
 
-def scatter(marks: Marks, summary: blocks.Summary) -> Spec:
-    """Mean reward against within-prompt std, one mark per place, sized by its prompts."""
+def scatter(marks: Marks, summary: blocks.Summary, *, answers: int | None = None) -> Spec:
+    """Mean reward against within-prompt std, one mark per place, sized by its prompts.
+
+    `answers` is the fewest scored answers of any prompt, for the arc of the largest std they can have (ddof 1).
+    """
     means, stds = [mark["mean"] for mark in marks.values], [mark["std"] for mark in marks.values]
     limits = blocks.range_limits(summary)
     lo, hi = limits or _padded(means)
-    top = max([*stds, (hi - lo) / 2 if limits else 0.0]) * 1.12 or 1.0
+    stretch = math.sqrt(answers / (answers - 1)) if answers and answers > 1 else 1.0
+    top = max([*stds, (hi - lo) / 2 * stretch if limits else 0.0]) * 1.14 or 1.0
     # a little room on each side: marks at the ends of the range are the usual case, and must not be cut
     x_scale = {"domain": [min([lo, *means]) - 0.04 * (hi - lo), max([hi, *means]) + 0.04 * (hi - lo)], "nice": False, "zero": False}
-    x = {"field": "mean", "type": "quantitative", "title": "mean reward of the prompt", "scale": x_scale, "axis": {"grid": False, "tickCount": 6}}
+    x = {
+        "field": "mean",
+        "type": "quantitative",
+        "title": "mean reward of the prompt",
+        "scale": x_scale,
+        "axis": {"grid": False, "tickCount": 6},
+    }
     y_scale = {"domain": [-0.04 * top, top], "nice": False}
     y = {"field": "std", "type": "quantitative", "title": "reward std within the prompt", "scale": y_scale, "axis": {"tickCount": 5}}
-    layers = [*_corner(summary, lo, hi), *(_envelope(lo, hi) if limits else []), _points(marks)]
+    layers = [*_corner(summary, lo, hi), *(_envelope(lo, hi, stretch) if limits else []), _points(marks)]
     return {"height": 380, "encoding": {"x": x, "y": y}, "layer": layers, **_frame()}
 
 
 def _points(marks: Marks) -> Spec:
     largest = max((mark["count"] for mark in marks.values), default=1)
-    biggest = min(1400, 60 * math.sqrt(largest) + 20)
-    size_scale = {"type": "sqrt", "domain": [1, max(2, largest)], "range": [55, max(56, biggest)]}
+    dense = len(marks.values) > DENSE
+    smallest, most = (9, 150) if dense else (60, 1400)
+    sizes = [smallest, max(smallest + 1, min(most, smallest * (1 + math.sqrt(largest))))]
+    size_scale = {"type": "sqrt", "domain": [1, max(2, largest)], "range": sizes}
     return {
         "name": "points",
         "data": {"values": marks.values},
@@ -49,7 +61,7 @@ def _points(marks: Marks) -> Spec:
             "color": {"field": "verdict", "type": "nominal", "scale": {"domain": _NAMES}},
             "shape": {"field": "verdict", "type": "nominal", "scale": {"domain": _NAMES, "range": list(SHAPES)}},
             "size": {"field": "count", "type": "quantitative", "scale": size_scale},
-            "opacity": {"value": 0.78 if len(marks.values) < 400 else 0.6},
+            "opacity": {"value": 0.6 if dense else 0.8},
             "tooltip": [
                 {"field": "verdict", "title": "verdict"},
                 {"field": "count", "title": "prompts here", "format": ","},
@@ -85,15 +97,15 @@ def _corner(summary: blocks.Summary, lo: float, hi: float) -> list[Spec]:
     ]
 
 
-def _envelope(lo: float, hi: float) -> list[Spec]:
-    """The largest std a reward in [lo, hi] can have at each mean: sqrt((mean - lo)(hi - mean))."""
+def _envelope(lo: float, hi: float, stretch: float) -> list[Spec]:
+    """The largest std a reward in [lo, hi] can have at each mean: sqrt((mean - lo)(hi - mean)), stretched for ddof 1."""
     span = hi - lo
     steps = [(1 - math.cos(math.pi * k / 60)) / 2 for k in range(61)]  # dense at the ends, where the arc is steep
-    arc = [{"mean": lo + t * span, "std": span * math.sqrt(t * (1 - t))} for t in steps]
-    label = [{"mean": lo + span / 2, "std": span / 2, "text": "largest possible std"}]
+    arc = [{"mean": lo + t * span, "std": stretch * span * math.sqrt(t * (1 - t))} for t in steps]
+    label = [{"mean": lo + span / 2, "std": stretch * span / 2, "text": "largest possible std"}]
     return [
         {"data": {"values": arc}, "mark": {"type": "line", "style": "envelope"}},
-        {"data": {"values": label}, "mark": {"type": "text", "style": "note", "dy": -9}, "encoding": {"text": {"field": "text"}}},
+        {"data": {"values": label}, "mark": {"type": "text", "style": "note", "dy": -18}, "encoding": {"text": {"field": "text"}}},
     ]
 
 
@@ -101,7 +113,7 @@ def composition(summary: blocks.Summary) -> Spec:
     """The five verdicts' shares as bars, with intervals."""
     found = blocks.shares(summary)
     total = sum(share.count for share in found) or 1
-    rows = []
+    rows: list[dict[str, Any]] = []
     for share in found:
         mean = share.mean if share.mean is not None else share.count / total
         interval = percent_range(share.lo, share.hi)
@@ -123,7 +135,7 @@ def composition(summary: blocks.Summary) -> Spec:
             "encoding": {"x": {"field": "end", "type": "quantitative"}, "text": {"field": "text"}},
         },
     ]
-    return {"height": {"step": 34}, "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **_frame()}
+    return {"height": 34 * len(rows), "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **_frame()}
 
 
 def forecast(summary: blocks.Summary) -> Spec | None:
@@ -131,9 +143,18 @@ def forecast(summary: blocks.Summary) -> Spec | None:
     found = blocks.forecasts(summary)
     if not found:
         return None
-    rows = [{"size": str(f.group_size), "share": f.informative, "lo": f.lo, "hi": f.hi, "text": percent(f.informative), "planned": f.planned} for f in found]
+    rows = [
+        {"size": str(f.group_size), "share": f.informative, "lo": f.lo, "hi": f.hi, "text": percent(f.informative), "planned": f.planned}
+        for f in found
+    ]
     x_axis = {"labelAngle": 0, "grid": False, "labelFontSize": 12.5}
-    x = {"field": "size", "type": "ordinal", "sort": [row["size"] for row in rows], "title": "answers per prompt (group size)", "axis": x_axis}
+    x = {
+        "field": "size",
+        "type": "ordinal",
+        "sort": [row["size"] for row in rows],
+        "title": "answers per prompt (group size)",
+        "axis": x_axis,
+    }
     x |= {"scale": {"type": "point", "padding": 0.35}}
     y = {"field": "share", "type": "quantitative", "title": "groups with a signal", "scale": {"domain": [0, 1]}}
     y |= {"axis": {"format": "%", "tickCount": 5}}
@@ -142,7 +163,10 @@ def forecast(summary: blocks.Summary) -> Spec | None:
     layers: list[Spec] = [
         {"transform": [has_interval], "mark": {"type": "area", "style": "band"}, "encoding": band},
         {"mark": {"type": "line", "style": "trend"}},
-        {"mark": {"type": "point", "style": "dot", "filled": True, "opacity": 1}, "encoding": {"size": {"condition": {"test": "datum.planned", "value": 180}, "value": 80}}},
+        {
+            "mark": {"type": "point", "style": "dot", "filled": True, "opacity": 1},
+            "encoding": {"size": {"condition": {"test": "datum.planned", "value": 180}, "value": 80}},
+        },
         {"mark": {"type": "text", "style": "value", "dy": -16}, "encoding": {"text": {"field": "text"}}},
     ]
     return {"height": 260, "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **_frame()}
@@ -158,11 +182,21 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
 
 
 def printed(spec: Spec, width: int = _PRINT_WIDTH) -> str:
-    """The picture as a `data:` URL of an SVG in the light scheme. As an image it can run nothing, whatever its labels say."""
+    """The picture in the light scheme as a `data:` URL: an SVG, or a PNG where there are too many marks for one.
+
+    As an image it can run nothing, whatever its labels say.
+    """
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg({**spec, "width": width}, config=vega_config(LIGHT), allowed_base_urls=[])
+    asked: dict[str, Any] = {"vl_spec": {**spec, "width": width}, "config": vega_config(LIGHT), "allowed_base_urls": []}
+    if _n_marks(spec) > DENSE:
+        return "data:image/png;base64," + base64.b64encode(vl_convert.vegalite_to_png(**asked, scale=2)).decode()
+    svg = vl_convert.vegalite_to_svg(**asked)
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8", "replace")).decode()
+
+
+def _n_marks(spec: Spec) -> int:
+    return max((len(layer.get("data", {}).get("values", ())) for layer in spec["layer"]), default=0)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def render_html(data: ReportData) -> str:
     total = [None] * len(names)
     marks = {"": place_marks(names, rows.get("mean", total), rows.get("std", total))}
     marks |= {name: place_marks(names, part.get("mean", total), part.get("std", total)) for name, part in rows["components"].items()}
-    pictures = _pictures(data.summary, marks)
+    pictures = _pictures(data.summary, marks, rows)
     page = {
         "rows": {**rows, "marks": {name: found.of_prompt for name, found in marks.items()}},
         "charts": pictures,
@@ -50,7 +51,8 @@ def render_html(data: ReportData) -> str:
         **_words(data.summary),
         policy=_policy(scripts),
         scripts=scripts,
-        style=f":root{{{css_variables(LIGHT)}}}@media screen and (prefers-color-scheme: dark){{:root{{{css_variables(DARK)}}}}}" + _resource("report.css"),
+        style=f":root{{{css_variables(LIGHT)}}}@media screen and (prefers-color-scheme: dark){{:root{{{css_variables(DARK)}}}}}"
+        + _resource("report.css"),
         page=pack(page),
         details=pack(payload.details),
         printed={key: charts.printed(spec) for key, spec in pictures.items() if not key.startswith("scatter:")},
@@ -63,7 +65,7 @@ def render_html(data: ReportData) -> str:
     return html.encode("utf-8", "replace").decode()  # a lone surrogate in the summary must not keep the file from being written
 
 
-def _pictures(summary: blocks.Summary, marks: Mapping[str, Marks]) -> dict[str, charts.Spec]:
+def _pictures(summary: blocks.Summary, marks: Mapping[str, Marks], rows: Mapping[str, Any]) -> dict[str, charts.Spec]:
     """The specifications by chart; a component's scatter is `scatter:NAME`."""
     found: dict[str, charts.Spec] = {"composition": charts.composition(summary)}
     if (forecast := charts.forecast(summary)) is not None:
@@ -73,8 +75,13 @@ def _pictures(summary: blocks.Summary, marks: Mapping[str, Marks]) -> dict[str, 
             # the range, the threshold and so the corner are the total's; a component is shown on its own scale
             found[f"scatter:{name}"] = charts.scatter(place, {})
         elif place.values:
-            found["scatter"] = charts.scatter(place, summary)
+            found["scatter"] = charts.scatter(place, summary, answers=_fewest(rows))
     return found
+
+
+def _fewest(rows: Mapping[str, Any]) -> int | None:
+    """The fewest scored answers of a prompt that has a std: no std in the picture can lie above the arc for this number."""
+    return min((int(n) for n in rows.get("n_scored", ()) if n is not None and n >= 2), default=None)
 
 
 def _words(summary: blocks.Summary) -> dict[str, Any]:
@@ -84,13 +91,15 @@ def _words(summary: blocks.Summary) -> dict[str, Any]:
         "tone": tone,
         "reason": blocks.sentence(summary, "reason"),
         "rule": blocks.sentence(summary, "rule"),
-        "created": formats.visible(str(blocks.section(summary, "provenance").get("created") or "")),
+        "created": _date(str(blocks.section(summary, "provenance").get("created") or "")),
         "source": formats.visible(str(summary.get("source") or "")),
         "steps": steps.next_steps(summary),
         "shares": blocks.shares(summary),
         "key_facts": blocks.key_facts(summary),
         "reward_facts": blocks.reward_facts(summary),
-        "component_rows": [(formats.visible(str(k)), v) for k, v in blocks.section(summary, "components").items() if isinstance(v, Mapping)],
+        "component_rows": [
+            (formats.visible(str(k)), v) for k, v in blocks.section(summary, "components").items() if isinstance(v, Mapping)
+        ],
         "cost_facts": blocks.cost_facts(summary),
         "health_facts": blocks.health_facts(summary),
         "errors": blocks.errors(summary),
@@ -101,6 +110,15 @@ def _words(summary: blocks.Summary) -> dict[str, Any]:
         "tables": [(name, _flat(blocks.section(summary, name))) for name in ("sampling", "settings", "engine", "provenance")],
         "show_command": steps.completions_command(summary),
     }
+
+
+def _date(text: str) -> str:
+    """An ISO time as people write it; any other text as it came."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return formats.visible(text)
+    return f"{found:%d %B %Y, %H:%M}{' UTC' if found.utcoffset() == timedelta(0) else ''}".lstrip("0")
 
 
 def _flat(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

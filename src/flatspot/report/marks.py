@@ -9,8 +9,9 @@ from typing import Any
 from flatspot.report.blocks import VERDICTS
 from flatspot.report.formats import number
 
-MAX_MARKS = 1_500  # more cannot be told apart, and each costs about 300 bytes in the printed picture
-_CELLS = (1_000, 200, 100, 60, 40, 25)
+MAX_MARKS = 6_000  # more cannot be told apart on a screen
+DENSE = 400  # from here on marks are drawn small
+_CELLS = (1_000, 200, 140, 100, 70, 50)
 
 
 @dataclass(frozen=True, slots=True)

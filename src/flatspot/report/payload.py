@@ -53,7 +53,9 @@ def build_payload(data: ReportData, *, total_limit: int = TOTAL_LIMIT) -> Payloa
     verdicts = data.verdicts
     names = _texts(verdicts, "verdict")
     means, reaches = _column(verdicts, "mean"), _column(verdicts, "reach")
-    order = sorted(range(verdicts.num_rows), key=lambda i: (_PRIORITY.get(names[i], 9), number(means[i]) or 0.0, -(number(reaches[i]) or 0.0)))
+    order = sorted(
+        range(verdicts.num_rows), key=lambda i: (_PRIORITY.get(names[i], 9), number(means[i]) or 0.0, -(number(reaches[i]) or 0.0))
+    )
     ids = _texts(verdicts, "prompt_id")
     prompts = _prompts(data.prompts)
     rows = _rows(data, order, ids, names, prompts)
@@ -65,7 +67,9 @@ def build_payload(data: ReportData, *, total_limit: int = TOTAL_LIMIT) -> Payloa
     return Payload(rows, details, shown, max(0, len(set(ids)) - shown))
 
 
-def _rows(data: ReportData, order: Sequence[int], ids: Sequence[str], names: Sequence[str], prompts: dict[str, list[tuple[str, str]]]) -> dict[str, Any]:
+def _rows(
+    data: ReportData, order: Sequence[int], ids: Sequence[str], names: Sequence[str], prompts: dict[str, list[tuple[str, str]]]
+) -> dict[str, Any]:
     known = [verdict.name for verdict in VERDICTS]
     known += sorted(set(names) - set(known))
     rows: dict[str, Any] = {
@@ -96,7 +100,9 @@ def _components(verdicts: pyarrow.Table, order: Sequence[int]) -> dict[str, dict
     return found if len(found) > 1 else {}
 
 
-def _choose(completions: pyarrow.Table, ordered_ids: Sequence[str], prompts: dict[str, list[tuple[str, str]]], total_limit: int) -> set[str]:
+def _choose(
+    completions: pyarrow.Table, ordered_ids: Sequence[str], prompts: dict[str, list[tuple[str, str]]], total_limit: int
+) -> set[str]:
     """The prompts whose full text and completions fit, in the order given."""
     sizes: dict[str, int] = {}
     if completions.num_rows and "completion" in completions.column_names:
@@ -118,14 +124,21 @@ def _choose(completions: pyarrow.Table, ordered_ids: Sequence[str], prompts: dic
     return chosen
 
 
-def _details(completions: pyarrow.Table, ordered_ids: Sequence[str], prompts: dict[str, list[tuple[str, str]]], chosen: set[str]) -> dict[str, Any]:
+def _details(
+    completions: pyarrow.Table, ordered_ids: Sequence[str], prompts: dict[str, list[tuple[str, str]]], chosen: set[str]
+) -> dict[str, Any]:
     index = {prompt_id: i for i, prompt_id in enumerate(ordered_ids)}
-    details: dict[str, Any] = {str(index[prompt_id]): {"prompt": [_shown(role, text) for role, text in prompts.get(prompt_id, [])], "answers": []} for prompt_id in chosen}
+    details: dict[str, Any] = {
+        str(index[prompt_id]): {"prompt": [_shown(role, text) for role, text in prompts.get(prompt_id, [])], "answers": []}
+        for prompt_id in chosen
+    }
     if completions.num_rows and chosen:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        kept = completions.filter(pc.is_in(completions["prompt_id"], value_set=pa.array(sorted(chosen), completions.schema.field("prompt_id").type)))
+        kept = completions.filter(
+            pc.is_in(completions["prompt_id"], value_set=pa.array(sorted(chosen), completions.schema.field("prompt_id").type))
+        )
         if "sample_idx" in kept.column_names:
             kept = kept.sort_by([("prompt_id", "ascending"), ("sample_idx", "ascending")])
         for row in kept.to_pylist():
@@ -166,7 +179,9 @@ def _prompts(table: pyarrow.Table) -> dict[str, list[tuple[str, str]]]:
 def _messages(text: str) -> list[tuple[str, str]]:
     try:
         found = json.loads(text)
-        return [(str(m.get("role", "")), m["content"] if isinstance(m.get("content"), str) else json.dumps(m.get("content"))) for m in found]
+        return [
+            (str(m.get("role", "")), m["content"] if isinstance(m.get("content"), str) else json.dumps(m.get("content"))) for m in found
+        ]
     except (ValueError, AttributeError, TypeError, RecursionError):
         return [("", text)]  # a foreign log's idea of a chat: shown as it came
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from flatspot.report.blocks import Step, forecasts, section, shares
-from flatspot.report.formats import number, noun, percent, visible
+from flatspot.report.formats import noun, number, percent, visible
 
 
 def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
@@ -17,7 +18,9 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     build = by_verdict.get(str(summary.get("verdict")))
     steps = build(summary, n) if build else ()
     if n["undecided"] and summary.get("source") != "inspect":
-        steps += (Step(f"{noun(n['undecided'], 'prompt')} could not be decided: raise --max-samples (the run continues where it stopped)."),)
+        steps += (
+            Step(f"{noun(n['undecided'], 'prompt')} could not be decided: raise --max-samples (the run continues where it stopped)."),
+        )
     return steps
 
 
@@ -32,22 +35,35 @@ def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
 
 def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
     return (
-        Step("Write answers for some of the vanishing prompts; a small part of them is often enough.", export_command(summary, ("vanishing",), "to-label.jsonl")),
-        Step("Finetune on these answers (SFT), then measure again with the new checkpoint.", diagnose_command(summary, model="CHECKPOINT", out="WARM")),
-        Step("More learning rate, temperature or entropy bonus does not bring the gradient back."),
+        Step(
+            "Write answers for some of the vanishing prompts; a small part of them is often enough.",
+            export_command(summary, ("vanishing",), "to-label.jsonl"),
+        ),
+        Step(
+            "Finetune on these answers (SFT), then measure again. A larger learning rate, temperature or entropy bonus does not do it.",
+            diagnose_command(summary, model="CHECKPOINT", out="WARM"),
+        ),
     )
 
 
 def _fix_reward(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    rows = "'{run}/rollouts/*.parquet'"
+    if number(section(summary, "health").get("error_share")):
+        text = "See what the reward function failed on, and why."
+        sql = f"select error, count(*) n, any_value(completion) example from {rows} where error is not null group by error order by n desc"
+    else:
+        text = "See which rewards the answers got; a working reward tells good answers from bad ones."
+        sql = f"select reward, count(*) n, any_value(completion) example from {rows} group by reward order by n desc"
     return (
-        Step("See which answers the reward function failed on, and why.", query_command(summary, "select error, count(*) n, any_value(completion) example from '{run}/rollouts/*.parquet' where error is not null group by error order by n desc")),
+        Step(text, sql_command(summary, sql, ".show()")),
         Step("Mend the reward function and measure again.", diagnose_command(summary)),
     )
 
 
 def _fix_data(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    keep = ("learnable", "vanishing", "undecided")
     return (
-        Step("Look at the prompts that are neither learnable nor worth a label; replace or drop them.", export_command(summary, ("solved", "vanishing"), "to-replace.jsonl")),
+        Step("Keep the prompts that are not solved, and look for harder ones.", export_command(summary, keep, "unsolved.jsonl")),
         Step("Measure the new set.", diagnose_command(summary)),
     )
 
@@ -61,22 +77,36 @@ def run_folder(summary: Mapping[str, Any]) -> str:
     return "RUN"
 
 
-def query_command(summary: Mapping[str, Any], sql: str) -> str:
-    """A shell command that runs SQL over the run folder's Parquet files with the DuckDB that flatspot stands on."""
-    ready = sql.replace("{run}", run_folder(summary).replace("'", "''"))
-    return f"python -c {shlex.quote(f'import duckdb; print(duckdb.sql({ready!r}))')}"
+def sql_command(summary: Mapping[str, Any], sql: str, after: str = "") -> str:
+    """A shell command that runs SQL over the run folder's Parquet files with the DuckDB that flatspot stands on.
+
+    Double quotes for the shell, single ones for SQL, read by anyone; where the folder's name has a character that a shell would take
+    for its own, it is quoted the safe way instead.
+    """
+    folder = run_folder(summary)
+    ready = sql.replace("{run}", folder.replace("'", "''"))
+    if re.fullmatch(r"[\w./:~ +@,=-]*", folder):
+        return f"python -c \"import duckdb; duckdb.sql('''{ready} '''){after}\""
+    return f"python -c {shlex.quote(f'import duckdb; duckdb.sql({ready!r}){after}')}"
 
 
 def export_command(summary: Mapping[str, Any], verdicts: tuple[str, ...], path: str) -> str:
-    """A shell command that writes the prompts of these verdicts to a JSONL file."""
+    """A shell command that writes the prompts of these verdicts, with all their columns, to a JSONL file `diagnose` can read."""
     wanted = ", ".join(f"'{name}'" for name in verdicts)
-    select = f"select p.prompt_id as id, p.prompt from '{{run}}/prompts.parquet' p join '{{run}}/verdicts.parquet' v using (prompt_id) where verdict in ({wanted})"
-    return query_command(summary, f"copy ({select}) to '{path}'")
+    row = "json_merge_patch(columns, json_object('id', prompt_id, 'prompt', if(is_chat, prompt::json, to_json(prompt))))"
+    tables = "'{run}/prompts.parquet' join '{run}/verdicts.parquet' using (prompt_id)"
+    # a row is one JSON text already: written as the only, unquoted field of a CSV it becomes JSONL; JSON has no raw tab to split at
+    form = "(format csv, header false, quote '', delimiter '\\t')"
+    return sql_command(summary, f"copy (select {row} from {tables} where verdict in ({wanted})) to '{path}' {form}")
 
 
 def completions_command(summary: Mapping[str, Any], prompt_id: str = "PROMPT_ID") -> str:
     """A shell command that prints every completion of one prompt."""
-    return query_command(summary, f"select sample_idx, reward, error, completion from '{{run}}/rollouts/*.parquet' where prompt_id = '{prompt_id}' order by sample_idx")
+    return sql_command(
+        summary,
+        f"select sample_idx, reward, error, completion from '{{run}}/rollouts/*.parquet' where prompt_id = '{prompt_id}' order by 1",
+        ".show()",
+    )
 
 
 def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: str | None = None) -> str:

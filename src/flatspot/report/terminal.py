@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flatspot.report import blocks
-from flatspot.report.formats import count, percent, percent_range, visible
+from flatspot.report.formats import count, decimal, fine_percent, noun, number, percent, percent_range, visible
 from flatspot.report.steps import next_steps
 
-_LABEL = 11
+_LABEL = 9
 _TONE = {"good": "32", "act": "33", "stop": "31", "plain": "0"}
 # what an ASCII terminal gets instead; anything else outside ASCII becomes a question mark
-_ASCII = str.maketrans({"–": "-", "—": "-", "−": "-", "·": ",", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "■": "?", "●": "o", "▼": "v", "◆": "+", "σ": "s", "μ": "m"})
+_ASCII = str.maketrans(
+    {
+        "–": "-",
+        "—": "-",
+        "−": "-",
+        "·": ",",
+        "…": "...",
+        "≤": "<=",
+        "≥": ">=",
+        "×": "x",
+        "■": "?",
+        "●": "o",
+        "▼": "v",
+        "◆": "+",
+        "σ": "s",
+        "μ": "m",
+    }
+)
 _ASCII_BAR = {"learnable": "o", "vanishing": "v", "solved": "+", "undecided": "?", "unscored": "x"}
 
 
-def render_terminal(summary: Mapping[str, Any] | blocks.ReportData, *, width: int = 80, color: bool = False, encoding: str = "utf-8") -> str:
+def render_terminal(
+    summary: Mapping[str, Any] | blocks.ReportData, *, width: int = 80, color: bool = False, encoding: str = "utf-8"
+) -> str:
     """The report as text of at most `width` columns, commands aside; ASCII only where `encoding` is not a UTF.
 
     Commands are never wrapped, so that they can be copied.
@@ -58,17 +77,22 @@ def _composition(summary: Mapping[str, Any], width: int, color: bool, ascii_only
     found = [share for share in blocks.shares(summary) if share.count]
     total = sum(share.count for share in found)
     if not total:
-        yield "No prompts."
+        yield "No prompts were judged."
         return
     parts = zip(found, _cells([share.count for share in found], width), strict=True)
-    yield "".join(_paint((_ASCII_BAR[s.verdict.name] if ascii_only else "█" if color else _shade(s.verdict)) * n, s.verdict.ansi, color) for s, n in parts)
+    yield "".join(
+        _paint((_ASCII_BAR[s.verdict.name] if ascii_only else "█" if color else _shade(s.verdict)) * n, s.verdict.ansi, color)
+        for s, n in parts
+    )
     for share in found:
         interval = percent_range(share.lo, share.hi)
         glyph = _ASCII_BAR[share.verdict.name] if ascii_only else share.verdict.glyph
         part = percent(share.mean if share.mean is not None else share.count / total)
         line = f"{share.verdict.name:<10} {count(share.count):>7}  {part:>4} {f'[{interval}]' if interval else '':<10}"
         room = width - len(line) - 5
-        yield f"{_paint(glyph, share.verdict.ansi, color)} {line}" + (f"  {share.verdict.action}" if len(share.verdict.action) <= room else "")
+        yield f"{_paint(glyph, share.verdict.ansi, color)} {line}" + (
+            f"  {share.verdict.action}" if len(share.verdict.action) <= room else ""
+        )
 
 
 def _shade(verdict: blocks.Verdict) -> str:
@@ -86,30 +110,54 @@ def _cells(counts: list[int], width: int) -> list[int]:
 
 def _measures(summary: Mapping[str, Any], width: int) -> Iterator[str]:
     rows = {
-        "Reward": _facts(blocks.reward_facts(summary)),
-        "Components": [_component(name, row) for name, row in blocks.section(summary, "components").items() if isinstance(row, Mapping)],
-        "Signal in": [_group(row) for row in blocks.forecasts(summary)],
-        "Health": [*_facts(blocks.health_facts(summary)), *(f"{count(n)} × {_short(message)}" for message, n in blocks.errors(summary)[:2])],
-        "Cost": _facts(blocks.cost_facts(summary)),
+        "Reward": _reward(summary),
+        "Parts": [_component(name, row) for name, row in blocks.section(summary, "components").items() if isinstance(row, Mapping)],
+        "Signal": [_group(row, i == 0) for i, row in enumerate(blocks.forecasts(summary))],
+        "Health": [
+            *(f"{fact.value} {fact.label}" for fact in blocks.health_facts(summary)),
+            *(f"{count(n)} × {_short(message)}" for message, n in blocks.errors(summary)[:2]),
+        ],
+        "Cost": _cost(summary),
     }
+    if len(rows["Parts"]) < 2:
+        del rows["Parts"]  # the only reward function is the total
     for label, parts in rows.items():
         if parts:
             yield from _wrap(" · ".join(parts), width, f"{label:<{_LABEL}}")
 
 
-def _facts(facts: Iterable[blocks.Fact]) -> list[str]:
-    return [f"{fact.label} {fact.value}{' ' if fact.note else ''}{fact.note}" for fact in facts]
+def _reward(summary: Mapping[str, Any]) -> list[str]:
+    reward = blocks.section(summary, "reward")
+    std = blocks.section(reward, "std")
+    found = [f"mean {decimal(reward['mean'])} {blocks.reward_range(summary)}".rstrip()] if "mean" in reward else []
+    percentiles = [f"{label} {decimal(std[key])}" for key, label in (("p10", "p10"), ("p50", "median"), ("mean", "mean")) if key in std]
+    if percentiles:
+        found.append(f"std {', '.join(percentiles)}")
+    if "share_below_0.05" in std:
+        found.append(f"{percent(std['share_below_0.05'])} of stds below 0.05")
+    return found
+
+
+def _cost(summary: Mapping[str, Any]) -> list[str]:
+    generations = blocks.section(summary, "generations")
+    found = []
+    if number(generations.get("total")) is not None:
+        each = f" ({decimal(generations['per_prompt'], 1)} per prompt)" if "per_prompt" in generations else ""
+        found.append(f"{noun(generations['total'], 'generation')}{each}")
+    if number(generations.get("tokens")) is not None:
+        found.append(f"{count(generations['tokens'])} tokens")
+    if number(summary.get("predicted_error")) is not None:
+        found.append(f"{fine_percent(summary['predicted_error'])} of verdicts may be wrong")
+    return found
 
 
 def _component(name: str, row: Mapping[str, Any]) -> str:
-    from flatspot.report.formats import decimal
-
-    return f"{_short(visible(name), 30)} mean {decimal(row.get('mean'))}, std {decimal(row.get('std_mean'))}"
+    return f"{_short(visible(str(name)), 30)} mean {decimal(row.get('mean'))}, std {decimal(row.get('std_mean'))}"
 
 
-def _group(row: blocks.Forecast) -> str:
+def _group(row: blocks.Forecast, first: bool) -> str:
     interval = percent_range(row.lo, row.hi)
-    return f"groups of {row.group_size}: {percent(row.informative)}{f' [{interval}]' if interval else ''}"
+    return f"{'in groups of ' if first else ''}{row.group_size}: {percent(row.informative)}{f' [{interval}]' if interval else ''}"
 
 
 def _short(text: str, limit: int = 60) -> str:

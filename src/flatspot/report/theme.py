@@ -49,14 +49,14 @@ def vega_config(theme: Theme) -> dict[str, Any]:
         },
         "legend": {"disable": True},
         "style": {
-            "envelope": {"stroke": theme.muted, "strokeDash": [3, 4], "strokeWidth": 1, "opacity": 0.8},
-            "corner": {"fill": theme.verdicts[1], "fillOpacity": 0.11},
-            "note": {"fill": theme.muted, "fontSize": 11.5},
-            "value": {"fill": theme.ink, "fontSize": 12.5, "fontWeight": 500},
-            "whisker": {"stroke": theme.ink, "strokeWidth": 1.5},
-            "band": {"fill": theme.accent, "fillOpacity": 0.16},
-            "trend": {"stroke": theme.accent, "strokeWidth": 2},
-            "dot": {"fill": theme.accent, "stroke": theme.paper, "strokeWidth": 1.5},
+            "envelope": {"color": theme.muted, "strokeDash": [3, 4], "strokeWidth": 1, "opacity": 0.8},
+            "corner": {"color": theme.verdicts[1], "opacity": 0.13},
+            "note": {"color": theme.muted, "fontSize": 11.5},
+            "value": {"color": theme.ink, "fontSize": 12.5, "fontWeight": 500},
+            "whisker": {"color": theme.ink, "strokeWidth": 1.5},
+            "band": {"color": theme.accent, "opacity": 0.16},
+            "trend": {"color": theme.accent, "strokeWidth": 2},
+            "dot": {"color": theme.accent},
         },
     }
 

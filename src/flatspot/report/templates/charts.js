@@ -17,7 +17,7 @@ async function draw(figure, key, page, onMark) {
   const spec = page.charts[key];
   if (!spec) return;
   const options = {
-    mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false, tooltip: showTip,
+    mode: "vega-lite", renderer: spec.layer.some((layer) => layer.data?.values?.length > 1500) ? "canvas" : "svg", ast: true, actions: false, defaultStyle: false, tooltip: showTip,
     config: page.themes[dark.matches ? "dark" : "light"],
   };
   const target = figure.querySelector(".live");
