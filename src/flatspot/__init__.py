@@ -1,1 +1,49 @@
-"""flatspot finds the prompts that a reinforcement-finetuning run cannot learn from."""
+"""flatspot finds the prompts that a reinforcement-finetuning run cannot learn from, before anyone pays for the run.
+
+Names resolve on first use, so `import flatspot` loads neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flatspot.core.errors import FlatspotError as FlatspotError
+    from flatspot.core.records import Completion as Completion
+    from flatspot.core.records import Prompt as Prompt
+    from flatspot.core.records import Sampling as Sampling
+    from flatspot.engines.scripted import ScriptedEngine as ScriptedEngine
+    from flatspot.flow import Diagnosis as Diagnosis
+    from flatspot.flow import Settings as Settings
+    from flatspot.flow import diagnose as diagnose
+    from flatspot.flow import inspect as inspect
+    from flatspot.stats.evidence import reward_std as reward_std
+
+_HOME = {
+    "Completion": "flatspot.core.records",
+    "Diagnosis": "flatspot.flow",
+    "FlatspotError": "flatspot.core.errors",
+    "Prompt": "flatspot.core.records",
+    "Sampling": "flatspot.core.records",
+    "ScriptedEngine": "flatspot.engines.scripted",
+    "Settings": "flatspot.flow",
+    "diagnose": "flatspot.flow",
+    "inspect": "flatspot.flow",
+    "reward_std": "flatspot.stats.evidence",
+}
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from flatspot.core.provenance import package_version
+
+        return package_version()
+    if name not in _HOME:
+        raise AttributeError(f"flatspot has no public name {name!r}; it offers: {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

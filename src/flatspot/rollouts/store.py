@@ -224,18 +224,18 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet whole or not at all: a temporary file, flushed to disk, then renamed."""
     import pyarrow.parquet as pq
 
-    with _whole_file(path) as file:
+    with write_whole(path) as file:
         pq.write_table(table, file, compression="zstd")
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:
     """Write JSON whole or not at all."""
-    with _whole_file(path) as file:
+    with write_whole(path) as file:
         file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode())
 
 
-class _whole_file:  # noqa: N801 - used as a with-statement verb
-    """`with _whole_file(path) as file`: the file at `path` is replaced when the block ends well, and untouched otherwise."""
+class write_whole:  # noqa: N801 - used as a with-statement verb
+    """`with write_whole(path) as file`: the file at `path` is replaced when the block ends well, and untouched otherwise."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

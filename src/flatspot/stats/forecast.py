@@ -37,23 +37,27 @@ def forecast_from_prompts(mixed: Floats, rng: np.random.Generator) -> Forecast:
     return Forecast(GROUP_SIZES, np.stack([share_interval(mixed[:, k], rng, level=0.9) for k in range(mixed.shape[1])]))
 
 
-def share_interval(
-    values: Floats, rng: np.random.Generator, *, level: float = 0.95, draws: int = 200, bernoulli: bool = False
-) -> Floats:
-    """(mean, lo, hi) of the mean of probabilities over prompts.
+def share_interval(values: Floats, rng: np.random.Generator, *, level: float = 0.9, draws: int = 200) -> Floats:
+    """(mean, lo, hi) of the mean of probabilities over prompts, by reweighting the prompts.
 
-    With `bernoulli`, each prompt is drawn as in or out (its own uncertainty, this set); else prompts are reweighted (another set like it).
-    One pseudo-prompt of each extreme is kept in, so that equal values give no point.
+    Half a pseudo-prompt, at the two extremes, is kept in, so that equal values give no point.
     """
     values = np.clip(values, 0, 1)
     kinds, size = np.unique(values, return_counts=True)
-    if bernoulli:
-        shares = rng.binomial(size, kinds, (draws, len(kinds))).sum(-1) / len(values)
-    else:
-        kinds, size = np.r_[0.0, kinds, 1.0], np.r_[0.25, size, 0.25]
-        weights = rng.standard_gamma(size, (draws, len(kinds)))
-        shares = (weights @ kinds) / weights.sum(-1)
-    return _with_limits(np.asarray(values.mean()), shares[:, None], level=level)[0] if values.size else np.array([np.nan, 0.0, 1.0])
+    kinds, size = np.r_[0.0, kinds, 1.0], np.r_[0.25, size, 0.25]
+    weights = rng.standard_gamma(size, (draws, len(kinds)))
+    shares = (weights @ kinds) / weights.sum(-1)
+    return _with_limits(np.asarray(values.mean()), shares[:, None], level=level)[0]
+
+
+def share_limits(central: Floats, shares: Floats, n_prompts: int, rng: np.random.Generator, *, level: float = 0.95) -> Floats:
+    """[S, 3] (mean, lo, hi) of the shares of S states among prompts like these.
+
+    central [S]; shares [draws, S], what this set's shares may be. Each draw is spread by the Dirichlet posterior of having seen it in
+    `n_prompts` prompts (a third of a pseudo-prompt per state), so a certain share of a small set is still no point.
+    """
+    spread = rng.standard_gamma(shares * n_prompts + 1 / 3)
+    return _with_limits(central, spread / spread.sum(-1, keepdims=True), level=level)
 
 
 def _with_limits(central: Floats, shares: Floats, *, level: float) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 from flatspot.stats.continuous import continuous
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.few_valued import few_valued
-from flatspot.stats.forecast import GROUP_SIZES, Forecast, forecast_from_prompts, forecast_two_valued, share_interval
+from flatspot.stats.forecast import GROUP_SIZES, Forecast, forecast_from_prompts, forecast_two_valued, share_limits
 from flatspot.stats.intervals import equal_rewards_std_upper, two_valued_std_interval
 from flatspot.stats.two_valued import Mixture, fit_mixture, mixed_at, state_table
 from flatspot.stats.zones import Zones
@@ -105,7 +105,7 @@ def _under(mixture: Mixture, pair: Ints, r_star: Floats, zones: Zones, low: floa
 def _fractions_two_valued(
     mixture: Mixture, pair: Ints, r_star: Floats, size: Ints, zones: Zones, low: float, high: float, *, draws: int = 200
 ) -> Floats:
-    """Share of this set in each state, with the fit's and each prompt's own uncertainty."""
+    """Share of prompts like these in each state: the fit's uncertainty, each prompt's own, and that of having only M of them."""
     rng = np.random.default_rng(0)
     central = size @ _under(mixture, pair, r_star, zones, low, high)[0] / size.sum()
     shares = np.empty((draws, 3))
@@ -114,8 +114,7 @@ def _fractions_two_valued(
         probabilities = _under(redrawn, pair, r_star, zones, low, high)[0]
         probabilities = np.maximum(probabilities, 0) / np.maximum(probabilities, 0).sum(-1, keepdims=True)
         shares[i] = rng.multinomial(size, probabilities).sum(0) / size.sum()
-    lo, hi = np.quantile(shares, [0.025, 0.975], axis=0)
-    return np.stack([central, np.minimum(lo, central), np.maximum(hi, central)], -1)
+    return share_limits(central, shares, int(size.sum()), rng)
 
 
 def _many_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> Posterior:
@@ -134,9 +133,17 @@ def _many_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: i
         std_lo=np.where(flat, 0.0, np.fmin(spread.std_lo, evidence.std)),
         std_hi=np.where(flat, upper, np.fmax(spread.std_hi, evidence.std)),
         mixed=1 - spread.all_equal[:, -1],
-        fractions=np.stack([share_interval(spread.states[:, s], rng, bernoulli=True) for s in range(3)]),
+        fractions=_fractions_of(spread.states, rng),
         forecast=forecast_from_prompts(1 - spread.all_equal[:, :-1], rng),
     )
+
+
+def _fractions_of(states: Floats, rng: np.random.Generator, *, draws: int = 200) -> Floats:
+    """Share of prompts like these in each state, from each prompt's own probabilities [M, 3]."""
+    kinds, size = np.unique(states.round(3), axis=0, return_counts=True)
+    kinds = np.maximum(kinds, 0) / np.maximum(kinds, 0).sum(-1, keepdims=True)
+    shares = np.stack([rng.multinomial(size, kinds).sum(0) for _ in range(draws)]) / len(states)
+    return share_limits(states.mean(0), shares, len(states), rng)
 
 
 def _nothing(n_prompts: int) -> Posterior:

@@ -177,7 +177,7 @@ def completions_of(run: Path, prompt_ids: Sequence[str], *, per_prompt: int = 64
         columns = "prompt_id, sample_idx, completion, reward, rewards, error, truncated, n_tokens"
         if not files:
             return wanted.slice(0, 0)
-        return db.execute(
+        return db.sql(
             f"""SELECT {columns} FROM {_parquet(files)} SEMI JOIN wanted USING (prompt_id)
                 QUALIFY row_number() OVER (PARTITION BY prompt_id ORDER BY sample_idx) <= {per_prompt}
                 ORDER BY prompt_id, sample_idx"""

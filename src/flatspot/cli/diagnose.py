@@ -1,0 +1,59 @@
+"""`flatspot diagnose`: a model, prompts and a reward in, a verdict out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from flatspot.cli.options import engine_options, judging_options, sampling_options
+
+
+@click.command("diagnose")
+@click.argument("prompts", metavar="PROMPTS")
+@click.option("--model", required=True, metavar="M", help="Hugging Face name or folder, GGUF file, or answers.json for --engine scripted.")
+@click.option("--reward", "rewards", required=True, multiple=True, metavar="R", help="file.py:function, module:function, or a built-in name; repeat for several.")
+@click.option("--reward-weight", "weights", multiple=True, type=float, metavar="W", help="Weight of each --reward, in order.  [default: 1]")
+@click.option("--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take.")
+@judging_options
+@sampling_options
+@engine_options
+@click.option("--prompt-col", default="prompt", show_default=True, help="Column of the prompt.")
+@click.option("--id-col", default="id", show_default=True, help="Column of the prompt's id, where there is one.")
+@click.option("--limit", type=click.IntRange(1), help="Take only the first prompts of the file.")
+def diagnose_command(
+    prompts: str,
+    model: str,
+    rewards: tuple[str, ...],
+    weights: tuple[float, ...],
+    reward_timeout: float,
+    as_json: bool,
+    fail_above: float | None,
+    **settings: Any,
+) -> None:
+    """Find the prompts an RL run cannot learn from.
+
+    PROMPTS is a JSONL, CSV or Parquet file with a column `prompt` (text or chat messages), or reasoning-gym:TASK[key=value,…].
+    Stop it at any time: the same command goes on where it was.
+
+    \b
+    flatspot diagnose prompts.jsonl --model Qwen/Qwen3-0.6B --reward my_rewards.py:correct
+    flatspot diagnose 'reasoning-gym:letter_counting[size=50]' --model smollm2-135m-instruct --reward reasoning_gym
+    """
+    from flatspot.cli.output import say, show
+    from flatspot.cli.progress import progress_bar
+    from flatspot.flow import diagnose
+
+    settings["reward_range"] = settings["reward_range"] or None
+    with progress_bar() as on_progress:
+        diagnosis = diagnose(
+            prompts,
+            model,
+            list(rewards),
+            on_progress=on_progress,
+            say=say,
+            reward_weights=weights or None,
+            reward_timeout_s=reward_timeout,
+            **settings,
+        )
+    show(diagnosis, as_json=as_json, fail_above=fail_above)

@@ -1,0 +1,28 @@
+"""`flatspot export`: the prompts of a run by verdict, as a file another tool reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("export")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
+@click.option("--verdict", "verdicts", multiple=True, type=click.Choice(["learnable", "vanishing", "solved", "undecided", "unscored"]), help="Only these; repeat for several.  [default: all]")
+@click.option("--completions", is_flag=True, help="A row per completion with its reward, instead of a row per prompt.")
+@click.option("--to", "path", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="FILE.jsonl, FILE.csv or FILE.parquet.")
+def export_command(run: Path, verdicts: tuple[str, ...], completions: bool, path: Path) -> None:
+    """Write the prompts of a run to a file.
+
+    Rows carry the prompt file's own columns, and verdict, mean, std and p_mixed of the run as columns `flatspot_…`.
+
+    \b
+    flatspot export runs/1a2b3c4d --verdict vanishing --to to-label.jsonl
+    flatspot export runs/1a2b3c4d --verdict learnable --verdict undecided --to train.jsonl
+    """
+    from flatspot.cli.output import say
+    from flatspot.flow import export
+
+    n = export(run, path, verdicts=verdicts, completions=completions)
+    say(f"{n} {'completion' if completions else 'prompt'}{'' if n == 1 else 's'} → {path}")

@@ -1,0 +1,46 @@
+"""`flatspot inspect`: the same verdicts from another trainer's logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from flatspot.cli.options import judging_options
+
+
+@click.command("inspect")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--format", "log_format", type=click.Choice(["auto", "generic"]), default="auto", show_default=True, help="The log's format.")
+@click.option("--prompt-col", metavar="C", help="Column of the prompt.  [default: recognised]")
+@click.option("--reward-col", metavar="C", help="Column of the reward: a number, or a list of them.  [default: recognised]")
+@click.option("--id-col", metavar="C", help="Column of the prompt's id.  [default: recognised]")
+@click.option("--completion-col", metavar="C", help="Column of the completion.  [default: recognised]")
+@judging_options
+def inspect_command(
+    paths: tuple[str, ...],
+    log_format: str,
+    prompt_col: str | None,
+    reward_col: str | None,
+    id_col: str | None,
+    completion_col: str | None,
+    as_json: bool,
+    fail_above: float | None,
+    **settings: Any,
+) -> None:
+    """Judge the rollouts of another trainer's logs.
+
+    PATH is a CSV, JSONL or Parquet file, or a folder of them: long (a row per completion: prompt_id or prompt, reward) or wide (a row per
+    prompt: prompt, rewards: [0, 1, …]).
+
+    \b
+    flatspot inspect rollouts.parquet
+    flatspot inspect logs/*.jsonl --prompt-col input --reward-col score
+    """
+    from flatspot.cli.output import say, show
+    from flatspot.flow import inspect
+
+    settings["reward_range"] = settings["reward_range"] or None
+    columns = {"prompt": prompt_col, "reward": reward_col, "prompt_id": id_col, "completion": completion_col}
+    diagnosis = inspect(list(paths), columns=columns, say=say, **settings)
+    show(diagnosis, as_json=as_json, fail_above=fail_above)

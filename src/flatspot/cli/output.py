@@ -1,0 +1,35 @@
+"""What a verb prints at its end, and its exit code."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from flatspot.flow import Diagnosis
+
+
+def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> None:
+    """Print the JSON object, or the terminal report and where the HTML one is; exit with 3 above the limit."""
+    from flatspot.report.json import to_json
+    from flatspot.report.terminal import render_terminal
+
+    if as_json:
+        click.echo(to_json(diagnosis.summary))
+    else:
+        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        color = sys.stdout.isatty()
+        click.echo(render_terminal(diagnosis.summary, width=shutil.get_terminal_size().columns, color=color, encoding=encoding))
+        click.echo(f"\nReport     {diagnosis.run / 'report.html'}")
+    share = diagnosis.summary["fractions"]["vanishing"]["mean"]
+    if fail_above is not None and share is not None and share > fail_above:
+        click.echo(f"{share:.1%} of the prompts vanish, more than the {fail_above:.1%} of --fail-above", err=True)
+        click.get_current_context().exit(3)
+
+
+def say(message: str) -> None:
+    """A line for the person waiting; stderr, so that `--json` stays one object."""
+    click.echo(message, err=True)

@@ -1,0 +1,177 @@
+"""The judged run as two things others read: a row per prompt (`core.schema.VERDICTS`) and the one object `--json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatspot.core.schema import SCHEMA_VERSION, VERDICTS, arrow_schema
+from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.intervals import clopper_pearson
+from flatspot.stats.posterior import Posterior, posterior
+from flatspot.stats.table import RunTable
+from flatspot.stats.zones import STATES
+from flatspot.verdicts.explain import caveats, explain_prompts, explain_set
+from flatspot.verdicts.judge import VERDICTS as VERDICT_NAMES
+from flatspot.verdicts.judge import PromptVerdicts, judge_prompts, judge_set
+from flatspot.verdicts.settings import JudgeSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run, judged: the table of prompts, and the summary without what only the caller knows (settings, engine, provenance)."""
+
+    verdicts: pa.Table
+    summary: dict[str, Any]
+
+
+def judge(run: RunTable, settings: JudgeSettings, *, range_source: str = "given", notes: Sequence[str] = ()) -> Judged:
+    """Judge every prompt of a run and the set; `notes` are caveats the caller already has."""
+    evidence = run.evidence
+    r_star = np.where(np.isfinite(run.reference_reward), run.reference_reward, settings.reward_hi)
+    found = posterior(evidence, r_star, settings.zones, settings.group_size)
+    prompts = judge_prompts(evidence, found, settings)
+    judgement = judge_set(prompts, found, evidence, run.n_rows, settings, run.reference_reward)
+    reason, rule = explain_set(judgement, settings)
+    known = caveats(
+        evidence,
+        settings,
+        range_source=range_source,
+        model=found.model,
+        distinct_share=_mean(run.distinct_share),
+        truncated_share=_mean(run.truncated_share, run.n_rows),
+    )
+    summary = {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": judgement.verdict,
+        "reason": reason,
+        "rule": rule,
+        "n_prompts": evidence.n_prompts,
+        "counts": {name: int((prompts.verdict == name).sum()) for name in VERDICT_NAMES},
+        "fractions": _fractions(prompts, found),
+        "reward": _reward(evidence, settings),
+        "components": {name: {"mean": _mean(mean), "std_mean": _mean(std)} for name, (mean, std) in run.components.items()},
+        "generations": _generations(run),
+        "predicted_error": _predicted_error(prompts),
+        "epsilon": settings.zones.epsilon,
+        "group_size": settings.group_size,
+        "reach_threshold": settings.zones.reach,
+        "reward_model": found.model,
+        "forecast": {
+            str(k): {"informative": float(mean), "lo": float(lo), "hi": float(hi)}
+            for k, (mean, lo, hi) in zip(found.forecast.group_sizes, found.forecast.informative, strict=True)
+        },
+        "health": _health(run),
+        "caveats": [*notes, *known],
+    }
+    return Judged(_verdict_table(run, r_star, found, prompts), summary)
+
+
+def _fractions(prompts: PromptVerdicts, found: Posterior) -> dict[str, dict[str, float]]:
+    """States: the share of the set that is in each, under the model. Undecided and unscored: the share so labelled."""
+    states = dict(zip(STATES, found.fractions, strict=True))
+    labels = {}
+    for name in ("undecided", "unscored"):
+        hits, n = int((prompts.verdict == name).sum()), len(prompts.verdict)
+        lo, hi = clopper_pearson(hits, n)
+        labels[name] = np.array([hits / n if n else np.nan, float(lo), float(hi)])
+    both = states | labels
+    return {name: dict(zip(("mean", "lo", "hi"), map(float, both[name]), strict=True)) for name in VERDICT_NAMES}
+
+
+def _reward(evidence: Evidence, settings: JudgeSettings) -> dict[str, Any]:
+    std = evidence.std[np.isfinite(evidence.std)]
+    percentiles = dict(zip(("p10", "p50", "p90"), np.percentile(std, [10, 50, 90]).tolist(), strict=True)) if len(std) else {}
+    below = {f"share_below_{limit}": float((std < limit).mean()) for limit in (0.01, 0.02, 0.05)} if len(std) else {}
+    return {
+        "range": [settings.reward_lo, settings.reward_hi],
+        "mean": _mean(evidence.mean),
+        "std": percentiles | {"mean": _mean(evidence.std)} | below,
+    }
+
+
+def _generations(run: RunTable) -> dict[str, Any]:
+    total = int(run.n_rows.sum())
+    tokens = np.nansum(run.mean_tokens * run.n_rows) if np.isfinite(run.mean_tokens).any() else np.nan
+    return {
+        "total": total,
+        "per_prompt": total / len(run.n_rows) if len(run.n_rows) else 0.0,
+        "tokens": int(tokens) if np.isfinite(tokens) else None,
+    }
+
+
+def _predicted_error(prompts: PromptVerdicts) -> float | None:
+    decided = np.isin(prompts.verdict, STATES)
+    return float(prompts.error_probability[decided].mean()) if decided.any() else None
+
+
+def _health(run: RunTable) -> dict[str, Any]:
+    total, scored = int(run.n_rows.sum()), int(run.evidence.n.sum())
+    return {
+        "distinct_share": _mean(run.distinct_share),
+        "truncated_share": _mean(run.truncated_share, run.n_rows),
+        "error_share": 1 - scored / total if total else None,
+        "errors": [{"error": message, "count": n} for message, n in run.errors],
+    }
+
+
+def _verdict_table(run: RunTable, r_star: Floats, found: Posterior, prompts: PromptVerdicts) -> pa.Table:
+    import pyarrow as pa
+
+    evidence = run.evidence
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = np.where(evidence.std > 0, (r_star - evidence.mean) / evidence.std, np.nan)
+        spread = np.sqrt(np.nanmean(evidence.std**2)) if np.isfinite(evidence.std).any() else np.nan
+        relative = evidence.std / spread if spread > 0 else np.full_like(evidence.std, np.nan)
+    columns: dict[str, Any] = {
+        "prompt_id": run.prompt_id,
+        "verdict": prompts.verdict,
+        "error_probability": prompts.error_probability,
+        **{f"p_{state}": found.states[:, i] for i, state in enumerate(STATES)},
+        "n_samples": run.n_rows,
+        "n_scored": evidence.n,
+        "mean": evidence.mean,
+        "std": evidence.std,
+        "std_lo": found.std_lo,
+        "std_hi": found.std_hi,
+        "reward_min": evidence.low,
+        "reward_max": evidence.high,
+        "r_star": r_star,
+        "reach": reach,
+        "relative_std": relative,
+        "p_mixed": found.mixed,
+        "distinct_share": run.distinct_share,
+        "truncated_share": run.truncated_share,
+        "mean_tokens": run.mean_tokens,
+        "component_std": _component_map(run, 1),
+        "component_mean": _component_map(run, 0),
+        "why": explain_prompts(evidence, prompts, reach, r_star),
+    }
+    schema = arrow_schema(VERDICTS)
+    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _component_map(run: RunTable, which: int) -> pa.Array:
+    """One map per prompt, without going through a Python object per entry."""
+    import pyarrow as pa
+
+    names = list(run.components)
+    m = len(run.prompt_id)
+    values = np.stack([run.components[name][which] for name in names], -1) if names else np.zeros((m, 0))
+    offsets = np.arange(m + 1, dtype=np.int32) * len(names)
+    items = pa.array(values.reshape(-1), pa.float64(), from_pandas=True)
+    return pa.MapArray.from_arrays(pa.array(offsets), pa.array(names * m, pa.string()), items)
+
+
+def _mean(values: Floats, weights: Any = None) -> float | None:
+    known = np.isfinite(values) & (True if weights is None else weights > 0)
+    if not known.any():
+        return None
+    return float(np.average(values[known], weights=None if weights is None else weights[known]))
