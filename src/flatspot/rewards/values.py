@@ -38,7 +38,8 @@ def as_value(raw: Any) -> Value:
         return Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a number or None was expected")
     try:
         # numpy scalars and torch tensors give their Python number through .item()
-        number = float(raw.item() if hasattr(raw, "item") else raw)
+        plain = raw.item() if hasattr(raw, "item") else raw
+        number = math.nan if isinstance(plain, str | bytes) else float(plain)
     except Exception:  # an array of several elements, a complex number, any object: all the same to us
         return Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a number or None was expected")
     if not math.isfinite(number):
