@@ -46,7 +46,9 @@ def test_chat_prompts_bring_message_lists() -> None:
 
 
 def test_a_function_without_kwargs_gets_what_it_names() -> None:
-    assert [v.number for v in trl_scorer(lambda completions, answer: [c == a for c, a in zip(completions, answer, strict=True)])(ROWS, ANSWERS)] == [1, 0]
+    assert [
+        v.number for v in trl_scorer(lambda completions, answer: [c == a for c, a in zip(completions, answer, strict=True)])(ROWS, ANSWERS)
+    ] == [1, 0]
 
 
 def test_a_parameter_no_column_gives_is_named_with_the_columns_there_are() -> None:
@@ -79,12 +81,14 @@ def test_verl_scores_one_row_at_a_time(raw: Any) -> None:
         Prompt("a", "q", {"data_source": "gsm8k", "reward_model": {"style": "rule", "ground_truth": "4"}, "extra_info": {"k": 1}}),
         Prompt("b", "q", {"reference": "6"}),
     ]
-    assert [value.number for value in verl_scorer(compute_score)(rows, ANSWERS)] == [0.5 if not raw is True else 1.0] * 2
+    assert [value.number for value in verl_scorer(compute_score)(rows, ANSWERS)] == [0.5 if raw is not True else 1.0] * 2
     assert seen == [("gsm8k", "4", "4", {"k": 1}), (None, "5", "6", None)]
 
 
 def test_verl_dict_without_score_is_an_error() -> None:
-    assert verl_scorer(lambda solution_str, **kw: {"acc": 1})(ROWS[:1], ANSWERS[:1])[0].error == "returned a dict without 'score' (keys: acc)"
+    assert (
+        verl_scorer(lambda solution_str, **kw: {"acc": 1})(ROWS[:1], ANSWERS[:1])[0].error == "returned a dict without 'score' (keys: acc)"
+    )
 
 
 def test_openrlhf_queries_are_prompt_and_response() -> None:

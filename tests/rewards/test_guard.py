@@ -208,14 +208,18 @@ def test_a_file_that_cannot_be_imported_names_the_line(tmp_path: Path, source: s
 
 def test_a_file_imports_its_neighbours_and_shadows_nothing(tmp_path: Path) -> None:
     (tmp_path / "neighbour.py").write_text("BONUS = 2\n")
-    (tmp_path / "json.py").write_text("import neighbour, re\ndef f(completions):\n    return [neighbour.BONUS + bool(re.match('a', c)) for c in completions]\n")
+    (tmp_path / "json.py").write_text(
+        "import neighbour, re\ndef f(completions):\n    return [neighbour.BONUS + bool(re.match('a', c)) for c in completions]\n"
+    )
     assert score(f"{tmp_path / 'json.py'}:f", "a")[0].reward == 3.0
 
 
 def run_script(tmp_path: Path, source: str) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(source))
-    return subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+    )
 
 
 def test_a_script_without_a_main_guard_neither_recurses_nor_crashes(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,23 @@ def _read_wordnet(folder: Path) -> Any:
     if not (folder / "data.noun").is_file():
         raise RewardLoadError(f"meteor: no WordNet in {folder} (it has no data.noun). {_HOW_TO_GET_WORDNET}")
     reader = require("nltk.corpus.reader.wordnet", extra="metrics", purpose="the reward meteor").WordNetCorpusReader
+    allowed = require("nltk.data", extra="metrics", purpose="the reward meteor").path
     with tempfile.TemporaryDirectory(prefix="flatspot-wordnet-") as name:
-        links = Path(name)
+        links = Path(name).resolve()
         for file in folder.resolve().iterdir():
-            (links / file.name).symlink_to(file)
+            (links / file.name).symlink_to(file.resolve())
         if not (links / "lexnames").exists():
             (links / "lexnames").write_text(_LEXNAMES)
-        found = reader(str(links), None)
-        for part in ("n", "v", "a", "r"):
-            found._data_file(part)  # opened now and kept open, so the folder of links can go
-        return found
+        # NLTK opens only what its search path names; the user named this folder, so it is allowed while it is opened
+        added = [str(links), str(folder.resolve())]
+        allowed.extend(added)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="The multilingual functions are not available")  # METEOR needs none
+                found = reader(str(links), None)
+            for part in ("n", "v", "a", "r"):
+                found._data_file(part)  # opened now and kept open, so the folder of links can go
+        finally:
+            for path in added:
+                allowed.remove(path)
+    return found

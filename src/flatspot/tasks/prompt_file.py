@@ -67,7 +67,7 @@ def _jsonl_rows(stream: Iterable[bytes], source: str, limit: int | None) -> Iter
         n_rows += 1
         where = f"{source}:{number}"
         try:
-            row = json.loads(line.decode())
+            row = json.loads(line.decode().strip())
         except UnicodeDecodeError as error:
             problems.append(f"{where}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
         except json.JSONDecodeError as error:

@@ -1,0 +1,186 @@
+"""Text metrics against hand computation or their packages' other interfaces."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from flatspot.core.errors import RewardLoadError
+from flatspot.core.records import Completion, Prompt
+from flatspot.rewards import BUILTINS, LoadedReward, load_reward, reference_rewards, reward_range
+
+
+def value(spec: str, text: str, *references: str) -> float:
+    columns = {"references": list(references)} if references else {}
+    score = load_reward(spec, isolate=False).score([Prompt("a", "q", columns)], [Completion(text, 1, False)])[0]
+    assert score.error is None, score.error
+    assert score.reward is not None
+    return score.reward
+
+
+@pytest.mark.parametrize(
+    ("spec", "text", "reference", "expected"),
+    [
+        ("exact_match", " 4\n", "4", 1),
+        ("exact_match", "four", "Four", 0),
+        ("exact_match[ignore_case=true]", "four", "Four", 1),
+        ("exact_match", "", "4", 0),
+        ("exact_match[part=last_line]", "so\n4\n\n", "4", 1),
+        ("exact_match[part=last_line]", "", "4", 0),
+        ("exact_match[part=boxed]", r"\boxed{1} then \boxed{\frac{1}{2}}.", r"\frac{1}{2}", 1),
+        ("exact_match[part=boxed]", r"\boxed{1", "1", 0),
+        ("exact_match[part=boxed]", "1", "1", 0),
+        (r"regex[pattern=\d{1,3}]", "at 42", "irrelevant", 1),
+        (r"regex[pattern=\d]", "none", "irrelevant", 0),
+        (r"regex[pattern==(\d+)]", "x=42", "42", 1),
+        (r"regex[pattern==(\d+)]", "x=41", "42", 0),
+        (r"regex[pattern=(?:A (\d))|(?:B (\d)),ignore_case=true]", "b 7", "7", 1),
+    ],
+)
+def test_exact_match_and_regex(spec: str, text: str, reference: str, expected: float) -> None:
+    assert value(spec, text, reference) == expected
+
+
+def test_regex_without_a_reference_asks_only_for_a_match() -> None:
+    assert value(r"regex[pattern=(\d+)]", "7") == 1.0
+
+
+def test_rouge_l_by_hand() -> None:
+    # longest common subsequence "the cat sat" of 3: precision 3/4, recall 3/5
+    assert value("rouge_l", "the cat sat down", "the big cat sat there") == pytest.approx(2 * 0.75 * 0.6 / (0.75 + 0.6))
+    assert value("rouge_l", "the cat sat down", "nothing", "the cat sat down") == 1.0  # the best reference counts
+    assert value("rouge_l", "he runs", "he run") == 0.5
+    assert value("rouge_l[stem=true]", "he runs", "he run") == 1.0
+    assert value("rouge_l", "", "a word") == 0.0
+
+
+def test_sacrebleu_by_hand_and_against_its_corpus_score() -> None:
+    import sacrebleu
+
+    text, reference = "the cat sat on the mat", "the cat sat on a mat"
+    # n-gram precisions 5/6, 3/5, 2/4, 1/3, equal lengths
+    assert value("sacrebleu", text, reference) == pytest.approx(math.exp(sum(map(math.log, (5 / 6, 3 / 5, 2 / 4, 1 / 3))) / 4))
+    assert value("sacrebleu", text, reference) == pytest.approx(sacrebleu.corpus_bleu([text], [[reference]]).score / 100)
+    assert value("sacrebleu", text, "other words here", text) == 1.0
+    assert value("sacrebleu", "", reference) == 0.0
+    assert value("sacrebleu[tokenize=char]", "cat", "cat") == 1.0
+    assert value("sacrebleu[lowercase=true]", "THE CAT SAT ON THE MAT", text) == 1.0
+
+
+def test_meteor_without_synonyms_by_hand() -> None:
+    # 2 of 3 words match, in one chunk: P = R = 2/3, F = 2/3, penalty 0.5 · (1/2)³
+    assert value("meteor[wordnet=none]", "the cat slept", "the cat ran") == pytest.approx(2 / 3 * (1 - 0.5 / 8))
+    # stems match too; chunk 1 of 2 words
+    assert value("meteor[wordnet=none]", "he runs", "he run") == pytest.approx(1 - 0.5 / 8)
+    assert value("meteor[wordnet=none]", "", "a b") == 0.0
+
+
+def test_meteor_says_where_to_get_wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RewardLoadError, match=r"no WordNet in .*apt-get install wordnet-base"):
+        load_reward(f"meteor[wordnet={tmp_path}]")
+    nltk = pytest.importorskip("nltk")
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    with pytest.raises(RewardLoadError, match=r"wordnet=none\] to match words and stems only"):
+        load_reward("meteor")
+
+
+@pytest.mark.skipif("FLATSPOT_WORDNET" not in os.environ, reason="FLATSPOT_WORDNET names no WordNet folder")
+def test_meteor_with_synonyms_from_a_folder() -> None:
+    spec = f"meteor[wordnet={os.environ['FLATSPOT_WORDNET']}]"
+    assert value(spec, "a car", "an automobile") > value("meteor[wordnet=none]", "a car", "an automobile")
+
+
+def test_sentiment_is_compound_on_the_unit_interval() -> None:
+    assert value("sentiment", "the table has four legs") == 0.5
+    assert value("sentiment", "") == 0.5
+    good = value("sentiment", "I love this wonderful film!")
+    assert good > 0.9 and value("sentiment[target=negative]", "I love this wonderful film!") == pytest.approx(1 - good)
+
+
+@pytest.mark.parametrize("spec", ["exact_match", "rouge_l", "sacrebleu", "meteor[wordnet=none]"])
+def test_a_row_without_a_reference_is_unscored(spec: str) -> None:
+    rows = [Prompt("a", "q", {"answer": "4"}), Prompt("b", "q", {"reference": "4"})]
+    scores = load_reward(spec).score(rows, [Completion("4", 1, False)] * 2)
+    assert scores[0].reward is None and "no column reference or references to compare with (columns: answer)" in str(scores[0].error)
+    assert scores[1].reward is not None
+
+
+def test_reasoning_gym_scores_with_its_own_scorer() -> None:
+    entry = {"question": "Calculate 5 - 3.", "answer": "2", "metadata": {}}
+    rows = [Prompt("a", "q", {"task": "basic_arithmetic", "entry": entry})] * 3 + [Prompt("b", "q")]
+    grid = {"question": "", "answer": "1 2\n3 4", "metadata": {"output": [[1, 2], [3, 4]]}}  # lists, as they come back from JSON
+    rows.append(Prompt("c", "q", {"task": "arc_agi", "entry": grid}))
+    with load_reward("reasoning_gym") as reward:
+        scores = reward.score(rows, [Completion(text, 1, False) for text in (" 2\n", "3", "", "2", "1 2\n3 4")])
+    assert [score.reward for score in scores] == [1.0, 0.0, 0.0, None, 1.0]
+    assert "load prompts as reasoning-gym:TASK" in str(scores[3].error)
+
+
+def test_reference_rewards_take_the_best_reference() -> None:
+    rows = [Prompt("a", "q", {"references": ["x", "longer"]}), Prompt("b", "q"), Prompt("c", "q", {"reference": ""})]
+    reward = load_reward(lambda completions: [len(c) or None for c in completions], isolate=False)
+    assert reference_rewards(reward, rows) == [6.0, None, None]
+    assert reference_rewards(reward, []) == []
+
+
+def test_ranges_and_weights() -> None:
+    assert all(reward_range(name) == (0.0, 1.0) for name in BUILTINS)
+    assert reward_range("file.py:f") is None and reward_range(len) is None
+    reward = load_reward(["exact_match", "sentiment"], weights=[2.0, -0.5])
+    assert reward.range == (-0.5, 2.0)
+    assert load_reward(["exact_match", len], isolate=False).range is None
+
+
+def test_description_is_plain_stable_and_notices_an_edit(tmp_path: Path) -> None:
+    import json
+
+    file = tmp_path / "r.py"
+
+    def described() -> str:
+        with load_reward(["exact_match", f"{file}:f"], weights=[1, 2], timeout_s=3) as reward:
+            assert isinstance(reward, LoadedReward)
+            return json.dumps(reward.describe())
+
+    file.write_text("def f(completions):\n    return [1] * len(completions)\n")
+    first = described()
+    assert described() == first
+    file.write_text("def f(completions):\n    return [2] * len(completions)\n")
+    assert described() != first
+    by_two, by_three = (load_reward(lambda completions, k=k: [k], isolate=False).describe() for k in (2, 3))
+    assert by_two != by_three
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("exact_mach", "did you mean exact_match"),
+        ("", "the reward is empty"),
+        ([], "no reward is given"),
+        ("regex", r"needs the parameter 'pattern'"),
+        ("regex[pattern=(]", "is not a regular expression"),
+        ("exact_match[ignore_case=maybe]", "ignore_case must be true or false, got 'maybe'"),
+        ("exact_match[nope=1]", "has no parameter 'nope' (parameters: ignore_case, part)"),
+        ("exact_match[ignore_case]", "expected key=value"),
+        ("exact_match[part=head]", "part must be one of all, last_line, boxed"),
+        ("sentiment[target=sad]", "target must be positive or negative"),
+        ("sacrebleu[tokenize=zz]", "cannot use tokenize='zz'"),
+        ("rewards.py", "names a file but no function"),
+        ("absent.py:f", "no such file: absent.py"),
+        ("no_such_module_here:f", "no module called 'no_such_module_here'"),
+        ("json:lods", "did you mean load"),
+        ([3], "a reward must be text or a function, got 3"),
+    ],
+)
+def test_wrong_specs_say_what_mends_them(spec: object, expected: str) -> None:
+    with pytest.raises(RewardLoadError) as raised:
+        load_reward(spec)  # type: ignore[arg-type]
+    assert expected in str(raised.value)
+
+
+def test_wrong_weights_and_limits() -> None:
+    for settings in ({"weights": [1.0, 2.0]}, {"weights": [math.nan]}, {"timeout_s": 0.0}, {"timeout_s": math.inf}):
+        with pytest.raises(RewardLoadError):
+            load_reward("exact_match", **settings)  # type: ignore[arg-type]
