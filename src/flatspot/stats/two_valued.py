@@ -50,10 +50,14 @@ class Mixture:
         return np.asarray(joint / joint.sum(-1, keepdims=True))
 
     def resampled(self, draws: int, rng: np.random.Generator) -> Floats:
-        """[draws, 163] refits of g with prompts reweighted by the Bayesian bootstrap: how sure the fit is."""
+        """[draws, 163] refits of g with prompts reweighted by the Bayesian bootstrap: how sure the fit is.
+
+        The pseudo-prompt is drawn too, its p and its weight, so that even a set of equal prompts leaves doubt.
+        """
         reweighted = rng.standard_gamma(self.size, (draws, len(self.size)))
         reweighted *= self.size.sum() / np.maximum(reweighted.sum(-1, keepdims=True), 1e-300)
-        return _fit(likelihood(self.n, self.hits), reweighted, start=self.weights, iterations=100)
+        pseudo = rng.multinomial(1, _flat_base(), draws) * rng.standard_gamma(1, (draws, 1))
+        return _fit(likelihood(self.n, self.hits), reweighted, pseudo, start=self.weights, iterations=100)
 
 
 def likelihood(n: Ints, hits: Ints) -> Floats:
@@ -79,10 +83,10 @@ def fit_mixture(n: Ints, hits: Ints) -> tuple[Mixture, Ints]:
     return Mixture(weights, pairs[:, 0], pairs[:, 1], size, judging), pair.reshape(-1)
 
 
-def _fit(table: Floats, size: Floats, *, start: Floats | None = None, iterations: int = _ITERATIONS) -> Floats:
-    """EM for many weightings at once: table [C, k], size [B, C] -> g [B, k]."""
+def _fit(table: Floats, size: Floats, pseudo: Floats | None = None, *, start: Floats | None = None, iterations: int = _ITERATIONS) -> Floats:
+    """EM for many weightings at once: table [C, k], size [B, C], pseudo-prompts [B, k] -> g [B, k]."""
     total = size.sum(-1, keepdims=True)
-    prior = _EVEN_SHARE * total / len(GRID) + _flat_base()
+    prior = _EVEN_SHARE * total / len(GRID) + (_flat_base() if pseudo is None else pseudo)
     g = np.broadcast_to(1 / len(GRID) if start is None else start, (len(size), len(GRID))).copy()
     for _ in range(iterations):
         g = g * ((size / np.maximum(g @ table.T, 1e-300)) @ table) + prior

@@ -1,0 +1,57 @@
+# The commands people and CI call. Each sets up what it needs; a second call starts in seconds.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test test-slow fmt lint types contracts docs bench ci clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.demo ## a small real language model, offline, with a report
+	$(BIN)/flatspot demo
+
+test: $(VENV)/.dev ## the fast tests (under 5 minutes)
+	$(BIN)/pytest -m "not slow and not gpu" -n 2
+
+test-slow: $(VENV)/.dev ## the tests on the real model
+	$(BIN)/pytest -m "slow and not gpu"
+
+fmt: $(VENV)/.dev ## format the code
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev ## style and imports
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports
+
+types: $(VENV)/.dev ## mypy, strict
+	$(BIN)/mypy
+
+docs: $(VENV)/.dev ## run every command and example of the documentation
+	$(BIN)/pytest -m "not gpu" tests/docs
+
+bench: $(VENV)/.dev ## speed and memory against named peers (about 15 minutes)
+	$(BIN)/python benchmarks/engines/throughput.py
+	$(BIN)/python benchmarks/inspect/ten_million.py
+	$(BIN)/python benchmarks/startup.py
+
+ci: lint types test docs ## what CI runs
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# torch first and by itself, so that a CPU build on this machine, or the torch that is already there, is kept
+$(VENV)/.base:
+	if $(PYTHON) -c 'import torch' 2>/dev/null; then $(PYTHON) -m venv --system-site-packages $(VENV); else $(PYTHON) -m venv $(VENV); fi
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -q "$$(grep '^torch==' constraints.txt)"
+	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.base pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.demo

@@ -1,0 +1,141 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from flatspot.core.errors import RunFolderError
+from flatspot.core.records import Rollout
+from flatspot.core.schema import ROLLOUTS, arrow_schema
+from flatspot.rollouts.store import open_run, read_record, rollout_table, write_json, write_table
+
+
+def start(path, samples=4, **identity):
+    return open_run(path, kind="diagnose", identity={"seed": 0, **identity}, samples=samples, prompts_per_part=2, provenance={})
+
+
+def row(**changes):
+    base = {"prompt_id": "a", "prompt": "2+2=", "completion": "4", "sample_idx": 0, "reward": 1.0, "rewards": {"f": 1.0}, "error": None}
+    return Rollout(**(base | {"step": None, "policy": "p", "truncated": False, "n_tokens": 1} | changes))
+
+
+def test_rows_come_back_as_declared(tmp_path):
+    with start(tmp_path / "run") as run:
+        run.write_part(0, 3, [row(), row(sample_idx=1, reward=None, rewards={"f": None}, error="boom")])
+        assert run.parts_done() == {(0, 3)}
+    table = pq.read_table(tmp_path / "run" / "rollouts")
+    assert table.schema.equals(arrow_schema(ROLLOUTS))
+    assert table["reward"].to_pylist() == [1.0, None]
+    assert table["error"].to_pylist() == [None, "boom"]
+    assert dict(table["rewards"].to_pylist()[0]) == {"f": 1.0}
+
+
+def test_chat_prompts_and_lone_surrogates_can_be_stored():
+    chat = [{"role": "user", "content": "hi"}]
+    table = rollout_table([row(prompt=chat, completion="bad \ud800 text")])
+    assert json.loads(table["prompt"][0].as_py()) == chat
+    assert table["completion"][0].as_py() == "bad \\ud800 text"
+
+
+def test_the_same_identity_continues(tmp_path):
+    with start(tmp_path) as run:
+        run.write_part(0, 0, [row()])
+    with start(tmp_path) as run:
+        assert run.parts_done() == {(0, 0)}
+
+
+def test_a_changed_setting_is_named_and_refused(tmp_path):
+    start(tmp_path, sampling={"top_p": 1.0, "top_k": 0}).lock.close()
+    with pytest.raises(RunFolderError, match=r"sampling\.top_p: 1\.0 there, 0\.9 now") as caught:
+        start(tmp_path, sampling={"top_p": 0.9, "top_k": 0})
+    assert "top_k" not in str(caught.value)
+
+
+def test_more_samples_become_a_round_and_fewer_are_refused(tmp_path):
+    start(tmp_path, samples=4).lock.close()
+    with start(tmp_path, samples=10) as run:
+        assert run.record.rounds == ((0, 4), (4, 10))
+    assert read_record(tmp_path).rounds == ((0, 4), (4, 10))
+    with pytest.raises(RunFolderError, match="already plans 10"):
+        start(tmp_path, samples=5)
+
+
+def test_two_writers_are_refused(tmp_path):
+    with start(tmp_path), pytest.raises(RunFolderError, match="another process"):
+        start(tmp_path)
+    start(tmp_path).lock.close()
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(RunFolderError, match=r"thesis\.tex"):
+        start(tmp_path)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_leftovers_of_a_killed_start_are_removed(tmp_path):
+    start(tmp_path).lock.close()
+    (tmp_path / "rollouts" / "part-000-000001.parquet.tmp").write_bytes(b"half")
+    with start(tmp_path) as run:
+        assert run.parts_done() == set()
+    assert not list((tmp_path / "rollouts").iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 1}', "null"])
+def test_a_damaged_run_json_is_named(tmp_path, content):
+    start(tmp_path).lock.close()
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunFolderError, match=r"run\.json is damaged"):
+        start(tmp_path)
+
+
+def test_a_run_of_another_schema_is_refused(tmp_path):
+    start(tmp_path).lock.close()
+    record = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record | {"schema_version": 99}))
+    with pytest.raises(RunFolderError, match="schema version 99"):
+        start(tmp_path)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_half(tmp_path):
+    write_json({"a": 1}, tmp_path / "x.json")
+    script = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+from pathlib import Path
+from flatspot.core.errors import RunFolderError
+from flatspot.rollouts.store import write_json
+try:
+    write_json({{"a": "x" * 100_000}}, Path({str(tmp_path / "x.json")!r}))
+except RunFolderError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "cannot write" in done.stdout
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_write_killed_half_way_shows_nothing(tmp_path):
+    script = f"""
+import os, signal
+from pathlib import Path
+from flatspot.rollouts.store import write_whole
+with write_whole(Path({str(tmp_path / "y.bin")!r})) as file:
+    file.write(b"half"); file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script])
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "y.bin").exists()
+
+
+def test_write_table_replaces_whole(tmp_path):
+    write_table(rollout_table([row()]), tmp_path / "t.parquet")
+    write_table(rollout_table([row(), row(sample_idx=1)]), tmp_path / "t.parquet")
+    assert pq.read_table(tmp_path / "t.parquet").num_rows == 2
+    assert os.listdir(tmp_path) == ["t.parquet"]

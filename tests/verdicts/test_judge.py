@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+
+from flatspot.core.errors import SettingsError
+from flatspot.stats.evidence import evidence_of_rows
+from flatspot.stats.posterior import posterior
+from flatspot.verdicts.explain import explain_prompts, explain_set
+from flatspot.verdicts.judge import judge_prompts, judge_set
+from flatspot.verdicts.settings import JudgeSettings
+
+
+def judged(rewards, settings=None, reference=None, failed=0):
+    settings = settings or JudgeSettings()
+    rewards = np.asarray(rewards, float)
+    m, n = rewards.shape
+    evidence = evidence_of_rows(np.repeat(np.arange(m), n), rewards.ravel(), m)
+    reference = np.full(m, np.nan) if reference is None else np.asarray(reference, float)
+    r_star = np.where(np.isfinite(reference), reference, settings.reward_hi)
+    found = posterior(evidence, r_star, settings.zones, settings.group_size)
+    prompts = judge_prompts(evidence, found, settings)
+    n_rows = np.full(m, n + failed)
+    return prompts, judge_set(prompts, found, evidence, n_rows, settings, reference), evidence
+
+
+def rows(hits, n=64):
+    return [[1.0] * h + [0.0] * (n - h) for h in hits]
+
+
+def test_the_obvious_prompts_are_named():
+    prompts, _, _ = judged(rows([0, 32, 64]))
+    assert prompts.verdict.tolist() == ["vanishing", "learnable", "solved"]
+    assert (prompts.error_probability < 0.03).all()
+
+
+def test_two_samples_decide_nothing_about_zeros():
+    prompts, _, _ = judged(rows([0, 0, 0, 1], n=2))
+    assert prompts.verdict[:3].tolist() == ["undecided"] * 3
+
+
+def test_the_kept_verdicts_err_at_most_the_target_on_average():
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.25, 1, 400)
+    rewards = (rng.random((400, 12)) < p[:, None]).astype(float)
+    shares = []
+    for target in (0.005, 0.03, 0.1):
+        prompts, _, _ = judged(rewards, JudgeSettings(target_error=target))
+        decided = ~np.isin(prompts.verdict, ["undecided", "unscored"])
+        for name in ("vanishing", "learnable", "solved"):
+            own = prompts.error_probability[prompts.verdict == name]
+            assert len(own) == 0 or own.mean() <= target + 1e-9
+        shares.append(decided.mean())
+    assert shares == sorted(shares)
+    assert shares[0] < shares[-1]
+
+
+def test_equal_errors_stand_or_fall_together():
+    prompts, _, _ = judged(rows([0] * 30 + [8] * 10, n=16))
+    assert len(set(prompts.verdict[:30])) == 1
+
+
+@pytest.mark.parametrize(
+    ("rewards", "options", "verdict", "rule"),
+    [
+        (rows([20, 30, 40]), {}, "proceed", "none"),
+        (rows([0, 0, 30, 40]), {}, "warm-up", "vanishing"),
+        (rows([64] * 9 + [30]), {}, "fix-data", "solved"),
+        (rows([20, 30, 40]), {"failed": 10}, "fix-reward", "failed"),
+        (np.full((3, 8), 0.5), {}, "fix-reward", "constant"),
+        (rows([20, 30, 40]), {"reference": [0.0, 0.1, 1.0]}, "fix-reward", "references"),
+        (rows([0, 0, 0]), {"reference": [1.0, 1.0, 1.0]}, "warm-up", "vanishing"),
+        (np.full((3, 8), np.nan), {}, "fix-reward", "failed"),
+    ],
+)
+def test_each_rule_of_the_set_fires(rewards, options, verdict, rule):
+    _, judgement, _ = judged(rewards, **options)
+    assert (judgement.verdict, judgement.rule) == (verdict, rule)
+    reason, fired = explain_set(judgement, JudgeSettings())
+    assert reason
+    assert fired
+
+
+def test_unscored_prompts_say_so_and_the_rest_is_judged():
+    rewards = np.array(rows([0, 32, 64]))
+    rewards[0] = np.nan
+    prompts, _, evidence = judged(rewards)
+    assert prompts.verdict.tolist() == ["unscored", "learnable", "solved"]
+    assert np.isnan(prompts.error_probability[0])
+    why = explain_prompts(evidence, prompts, np.full(3, np.nan), np.ones(3))
+    assert "reward function" in why[0]
+
+
+def test_a_reference_that_earns_half_makes_half_solved():
+    prompts, _, _ = judged(np.full((2, 64), 0.5), reference=[0.5, np.nan])
+    assert prompts.verdict.tolist() == ["solved", "vanishing"]
+
+
+def test_sentences_name_what_was_seen():
+    prompts, _, evidence = judged(rows([0, 32, 64]))
+    reach = np.array([np.nan, 0.99, np.nan])
+    vanishing, learnable, solved = explain_prompts(evidence, prompts, reach, np.ones(3))
+    assert "all 64 rewards are 0" in vanishing
+    assert "mean 0.5" in learnable
+    assert "Do not spend rollouts" in solved
+
+
+@pytest.mark.parametrize("wrong", [{"target_error": 0.0}, {"target_error": 0.6}, {"reward_lo": 1.0, "reward_hi": 1.0}, {"failed_above": 2.0}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(SettingsError):
+        JudgeSettings(**wrong)
