@@ -77,7 +77,7 @@ def _verdict(prompt_id: str, rewards: list[float | None]) -> dict[str, Any]:
         if mean < 0.7
         else "undecided"
     )
-    if name == "learnable" and hash(prompt_id) % 11 == 0:
+    if name == "learnable" and int(prompt_id, 16) % 11 == 0:
         name = "undecided"
     why = {
         "learnable": f"{sum(1 for r in scored if r)} of {len(scored)} answers earned something; the std is well above the threshold.",
@@ -134,7 +134,7 @@ def _summary(rows: list[dict[str, Any]], answers: int) -> dict[str, Any]:
         "schema_version": 1,
         "source": "diagnose",
         "verdict": "warm-up",
-        "reason": f"{counts['vanishing']} of {n} prompts vanish: their answers earn almost the same low reward, so RL would get no gradient from them.",
+        "reason": f"{counts['vanishing']} of {n} prompts vanish: their answers earn almost the same low reward, and RL gets no gradient.",
         "rule": "vanishing share 34% [28–41%] is above 25%",
         "n_prompts": n,
         "counts": counts,

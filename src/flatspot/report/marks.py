@@ -34,7 +34,7 @@ class Marks:
 def place_marks(verdicts: Sequence[str], means: Sequence[Any], stds: Sequence[Any]) -> Marks:
     """One mark per verdict and place, on the finest grid that needs at most `MAX_MARKS`.
 
-    A mark stands at the average place of its prompts, so that equal prompts stay exactly where they are.
+    A mark stands where the first of its prompts is: equal prompts stay exactly where they are, and no pattern of the grid shows.
     """
     points = [(number(mean), number(std)) for mean, std in zip(means, stds, strict=True)]
     drawn = [(mean, std) for mean, std in points if mean is not None and std is not None]
@@ -56,14 +56,13 @@ def place_marks(verdicts: Sequence[str], means: Sequence[Any], stds: Sequence[An
     for index, members in enumerate(sorted(places.values(), key=lambda members: (-len(members), members[0]))):
         for i in members:
             of_prompt[i] = index
-        values.append(_mark(index, verdicts[members[0]], [points[i] for i in members]))
+        values.append(_mark(index, verdicts[members[0]], points[members[0]], len(members)))
     return Marks(values, of_prompt, cells)
 
 
-def _mark(index: int, verdict: str, places: list[tuple[float | None, float | None]]) -> dict[str, Any]:
-    n = len(places)
-    mean, std = (sum(place[axis] or 0.0 for place in places) / n for axis in (0, 1))
-    return {"mark": index, "verdict": verdict, "mean": float(f"{mean:.6g}"), "std": float(f"{std:.6g}"), "count": n}
+def _mark(index: int, verdict: str, place: tuple[float | None, float | None], n: int) -> dict[str, Any]:
+    mean, std = (float(f"{axis or 0.0:.6g}") for axis in place)
+    return {"mark": index, "verdict": verdict, "mean": mean, "std": std, "count": n}
 
 
 def _span(values: list[float]) -> tuple[float, float]:

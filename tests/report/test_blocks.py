@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.report import blocks
+from flatspot.report.steps import completions_command, diagnose_command, export_command, next_steps
+
+FULL = {
+    "verdict": "proceed",
+    "counts": {"learnable": 3, "vanishing": 1},
+    "fractions": {"learnable": {"mean": 0.75, "lo": 0.3, "hi": 0.95}},
+    "forecast": {
+        "16": {"informative": 0.6},
+        "4": {"informative": 0.3, "lo": 0.2, "hi": 0.4},
+        "x": {"informative": 1},
+        "8": {"informative": None},
+    },
+    "group_size": 4,
+}
+
+
+def test_missing_keys_are_missing_words_and_nothing_else():
+    for summary in (
+        {},
+        {"reward": None, "counts": [], "forecast": 3, "caveats": None, "health": {"errors": "x"}, "generations": {"total": None}},
+    ):
+        assert blocks.headline(summary) == ("No verdict", "plain")
+        assert [share.count for share in blocks.shares(summary)] == [0] * 5
+        assert blocks.forecasts(summary) == blocks.caveats(summary) == blocks.errors(summary) == blocks.cost_facts(summary) == ()
+        assert blocks.range_limits(summary) is None
+        assert next_steps(summary) == ()
+        assert blocks.reward_facts(summary)[0].value == "–"
+
+
+def test_forecast_is_in_order_of_size_and_marks_the_planned_one():
+    assert [(row.group_size, row.planned) for row in blocks.forecasts(FULL)] == [(4, True), (16, False)]
+
+
+@pytest.mark.parametrize("verdict", ["proceed", "warm-up", "fix-reward", "fix-data"])
+def test_every_verdict_has_a_headline_and_a_first_step_with_a_command(verdict):
+    summary = FULL | {"verdict": verdict}
+    assert blocks.headline(summary)[0] != verdict
+    assert next_steps(summary)[0].command
+
+
+def test_undecided_prompts_of_a_foreign_log_are_not_told_to_draw_more():
+    undecided = {"verdict": "proceed", "counts": {"undecided": 2}}
+    assert "--max-samples" in next_steps(undecided)[-1].text
+    assert "--max-samples" not in next_steps(undecided | {"source": "inspect"})[-1].text
+
+
+def test_the_command_repeats_what_is_known_and_quotes_it():
+    summary = {"settings": {"prompts": "my prompts.jsonl", "reward": "a.py:f"}, "group_size": 4}
+    assert diagnose_command(summary) == "flatspot diagnose 'my prompts.jsonl' --model MODEL --reward a.py:f --group-size 4"
+
+
+@pytest.mark.parametrize("name", ["run", 'it\'s $HOME `x` "run"'])
+def test_the_commands_do_what_they_say(name, make_report, tmp_path):
+    if shutil.which("sh") is None:
+        pytest.skip("no sh on PATH: the commands are written for one")
+    data = make_report(12)
+    (tmp_path / name / "rollouts").mkdir(parents=True)
+    pq.write_table(data.prompts, tmp_path / name / "prompts.parquet")
+    pq.write_table(data.verdicts, tmp_path / name / "verdicts.parquet")
+    pq.write_table(data.completions, tmp_path / name / "rollouts" / "part.parquet")
+    summary = {"settings": {"out": name}}
+
+    def shell(command: str) -> str:
+        ready = command.replace("python", f'"{sys.executable}"', 1)
+        return subprocess.run(["sh", "-c", ready], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    shell(export_command(summary, ("vanishing",), "out.jsonl"))
+    import json
+
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    wanted = [row["prompt_id"] for row in data.verdicts.to_pylist() if row["verdict"] == "vanishing"]
+    assert sorted(row["id"] for row in rows) == sorted(wanted)
+    assert {type(row["prompt"]) for row in rows} == {str, list}
+    first = data.completions["prompt_id"][0].as_py()
+    assert "Answer 7." in shell(completions_command(summary, first))
+
+
+def test_the_schema_is_the_one_the_report_was_written_for():
+    assert SCHEMA_VERSION == 1

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from flatspot.report.terminal import render_terminal
+
+
+@pytest.mark.parametrize("width", [10, 60, 80, 300])
+def test_no_line_but_a_command_is_wider_than_the_terminal(make_report, width):
+    for line in render_terminal(make_report(60), width=width).splitlines():
+        assert len(line) <= max(40, min(width, 100)) or line.startswith("     $ "), line
+
+
+def test_it_says_what_a_reader_needs(make_report):
+    text = " ".join(render_terminal(make_report(60)).split())
+    for words in ("WARM UP BEFORE RL", "Rule: ", "▼ vanishing 24", "[34–47%]", "mean 0.31 in [0, 1]", "8: 42% [35–49%]",
+                  "480 generations (8.0 per prompt)", "2.8% of verdicts may be wrong", "TimeoutError", "Caveats", "$ flatspot diagnose"):  # fmt: skip
+        assert words in text
+
+
+def test_it_is_ascii_where_the_terminal_is(make_report):
+    assert render_terminal(make_report(60, reason="μ ≤ σ – 你"), encoding="ANSI_X3.4-1968").isascii()
+
+
+def test_colour_changes_no_letter_of_the_words(make_report):
+    data = make_report(60)
+    plain, colored = render_terminal(data), render_terminal(data, color=True)
+    strip = re.compile("\x1b\\[[0-9;]*m")
+    assert "\x1b" not in plain and "\x1b" in colored
+    assert re.sub("[█░▓▒·]", "", strip.sub("", colored)) == re.sub("[█░▓▒·]", "", plain)
+
+
+def test_hostile_text_cannot_drive_the_terminal(make_report):
+    health = {"errors": [{"error": "\x1b[2J\x1b]0;owned\x07" + "x" * 10_000, "count": 1}]}
+    text = render_terminal(
+        make_report(3, reason="\x1b[31m\u202ered", caveats=["\r\x00 gone"], health=health, components={"\x1b[1m": {}, "b": {}})
+    )
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", text)
+
+
+@pytest.mark.parametrize(
+    "summary", [{}, {"counts": {"learnable": 1}}, {"counts": {"solved": 10**9, "unscored": 1}, "fractions": {"solved": {"mean": 1}}}]
+)
+def test_a_bare_summary_is_enough(summary):
+    assert render_terminal(summary)
+
+
+def test_it_imports_nothing_heavy():
+    code = "import sys, flatspot.report.terminal as t; t.render_terminal({'counts': {'solved': 1}}); print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    for name in ("jinja2", "vl_convert", "pyarrow", "numpy", "rich", "torch"):
+        assert f"'{name}'" not in loaded
