@@ -17,8 +17,19 @@ def test_no_line_but_a_command_is_wider_than_the_terminal(make_report, width):
 
 def test_it_says_what_a_reader_needs(make_report):
     text = " ".join(render_terminal(make_report(60)).split())
-    for words in ("WARM UP BEFORE RL", "Rule: ", "▼ vanishing 24", "[34–47%]", "mean 0.31 in [0, 1]", "8: 42% [35–49%]",
-                  "480 generations (8.0 per prompt)", "2.8% of verdicts may be wrong", "TimeoutError", "Caveats", "$ flatspot diagnose"):  # fmt: skip
+    for words in (
+        "WARM UP BEFORE RL",
+        "Rule: ",
+        "▼ vanishing 24",
+        "[34–47%]",
+        "mean 0.31 in [0, 1]",
+        "8: 42% [35–49%]",
+        "480 generations (8.0 per prompt)",
+        "2.8% of verdicts may be wrong",
+        "TimeoutError",
+        "Caveats",
+        "$ flatspot diagnose",
+    ):
         assert words in text
 
 

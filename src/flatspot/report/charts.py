@@ -21,6 +21,8 @@ from flatspot.report.theme import LIGHT, SHAPES, vega_config
 Spec = dict[str, Any]
 _NAMES = [verdict.name for verdict in blocks.VERDICTS]
 _PRINT_WIDTH = 640
+# the reader's font may be wider than the one the picture was laid out with, and an image shows nothing beyond its edge
+_PRINT_PADDING = {"left": 32, "right": 16, "top": 6, "bottom": 6}
 
 
 def scatter(marks: Marks, summary: blocks.Summary, *, answers: int | None = None) -> Spec:
@@ -194,7 +196,8 @@ def printed(spec: Spec, width: int = _PRINT_WIDTH) -> str:
     """
     import vl_convert
 
-    asked: dict[str, Any] = {"vl_spec": {**spec, "width": width}, "config": vega_config(LIGHT), "allowed_base_urls": []}
+    framed = {**spec, "width": width, "padding": _PRINT_PADDING}
+    asked: dict[str, Any] = {"vl_spec": framed, "config": vega_config(LIGHT), "allowed_base_urls": []}
     if _n_marks(spec) > DENSE:
         return "data:image/png;base64," + base64.b64encode(vl_convert.vegalite_to_png(**asked, scale=2)).decode()
     svg = vl_convert.vegalite_to_svg(**asked)

@@ -45,7 +45,9 @@ class Payload:
 
 def pack(value: Any) -> str:
     """A JSON value as base64 of gzip: small, and of letters that mean nothing to an HTML parser."""
-    return base64.b64encode(gzip.compress(json.dumps(value, allow_nan=False, separators=(",", ":")).encode(), mtime=0)).decode()
+    return base64.b64encode(
+        gzip.compress(json.dumps(value, allow_nan=False, separators=(",", ":")).encode(), compresslevel=6, mtime=0)
+    ).decode()
 
 
 def build_payload(data: ReportData, *, total_limit: int = TOTAL_LIMIT) -> Payload:
