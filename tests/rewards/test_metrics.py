@@ -79,7 +79,7 @@ def test_meteor_without_synonyms_by_hand() -> None:
 
 
 def test_meteor_says_where_to_get_wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RewardLoadError, match=r"no WordNet in .*apt-get install wordnet-base"):
+    with pytest.raises(RewardLoadError, match=r"cannot read WordNet from .*apt-get install wordnet-base"):
         load_reward(f"meteor[wordnet={tmp_path}]")
     nltk = pytest.importorskip("nltk")
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
@@ -87,10 +87,39 @@ def test_meteor_says_where_to_get_wordnet(tmp_path: Path, monkeypatch: pytest.Mo
         load_reward("meteor")
 
 
-@pytest.mark.skipif("FLATSPOT_WORDNET" not in os.environ, reason="FLATSPOT_WORDNET names no WordNet folder")
-def test_meteor_with_synonyms_from_a_folder() -> None:
-    spec = f"meteor[wordnet={os.environ['FLATSPOT_WORDNET']}]"
-    assert value(spec, "a car", "an automobile") > value("meteor[wordnet=none]", "a car", "an automobile")
+def tiny_wordnet(folder: Path) -> Path:
+    """Two synsets in WordNet's own format: {car, auto} and {run, work}."""
+    licence = "  1 A licence, set in by two spaces.\n"
+    for part, entry, lemmas in (
+        ("noun", "06 n 02 car 0 auto 0 000 | a vehicle", ("car", "auto")),
+        ("verb", "35 v 02 run 0 work 1 000 | function", ("run", "work")),
+        ("adj", "", ()),
+        ("adv", "", ()),
+    ):
+        offset = f"{len(licence):08d}"
+        (folder / f"data.{part}").write_text(licence + (f"{offset} {entry}\n" if entry else ""))
+        (folder / f"index.{part}").write_text(licence + "".join(f"{lemma} {part[0]} 1 0 1 0 {offset}  \n" for lemma in lemmas))
+        (folder / f"{part}.exc").write_text("ran run\n" if part == "verb" else "")
+    return folder
+
+
+def test_meteor_with_synonyms_from_a_folder(tmp_path: Path) -> None:
+    spec = f"meteor[wordnet={tiny_wordnet(tmp_path)}]"
+    # both words match in one chunk; without synonyms one of two does: F = 1/2, one chunk of one word
+    assert value(spec, "a cars", "a auto") == pytest.approx(1 - 0.5 / 8)
+    assert value("meteor[wordnet=none]", "a cars", "a auto") == pytest.approx(0.5 * (1 - 0.5))
+    assert value(spec, "it ran", "it work") == pytest.approx(1 - 0.5 / 8)  # an irregular form
+
+
+@pytest.mark.skipif("FLATSPOT_WORDNET" not in os.environ, reason="FLATSPOT_WORDNET names no folder of WordNet's files")
+def test_the_real_wordnet() -> None:
+    from flatspot.rewards.wordnet import read_wordnet
+
+    wordnet = read_wordnet(Path(os.environ["FLATSPOT_WORDNET"]))
+    assert {"automobile", "auto"} <= {lemma.name() for synset in wordnet.synsets("cars") for lemma in synset.lemmas()}
+    assert "child" in {lemma.name() for synset in wordnet.synsets("children") for lemma in synset.lemmas()}
+    assert "galore" in {lemma.name() for synset in wordnet.synsets("galore") for lemma in synset.lemmas()}
+    assert wordnet.synsets("notawordatall") == []
 
 
 def test_sentiment_is_compound_on_the_unit_interval() -> None:
