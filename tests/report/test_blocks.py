@@ -56,7 +56,7 @@ def test_undecided_prompts_of_a_foreign_log_are_not_told_to_draw_more():
 
 
 def test_the_command_repeats_what_is_known_and_quotes_it():
-    summary = {"settings": {"prompts": "my prompts.jsonl", "reward": "a.py:f"}, "group_size": 4}
+    summary = {"settings": {"prompts": "my prompts.jsonl", "reward": "a.py:f", "model": "Engine (in memory)"}, "group_size": 4}
     assert diagnose_command(summary) == "flatspot diagnose 'my prompts.jsonl' --model MODEL --reward a.py:f --group-size 4"
 
 

@@ -40,7 +40,7 @@ def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
             export_command(summary, ("vanishing",), "to-label.jsonl"),
         ),
         Step(
-            "Finetune on these answers (SFT), then measure again. A larger learning rate, temperature or entropy bonus does not do it.",
+            "Finetune on these answers (SFT), then measure again with the new checkpoint.",
             diagnose_command(summary, model="CHECKPOINT", out="WARM"),
         ),
     )
@@ -121,4 +121,5 @@ def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: 
 
 def _given(settings: Mapping[str, Any], key: str, placeholder: str) -> str:
     found = settings.get(key)
-    return visible(found) if isinstance(found, str) and found else placeholder
+    usable = isinstance(found, str) and found and not found.endswith("(in memory)")  # how `flow` calls what was passed as an object
+    return visible(str(found)) if usable else placeholder
