@@ -200,7 +200,7 @@ def _prompt_id(columns: ColumnMap) -> str:
     name, kind = _name(columns.names["prompt"]), columns.type_of("prompt")
     text = f"CAST({name} AS VARCHAR)"
     if _is_messages(kind):
-        text = f"array_to_string(list_transform({name}, m -> coalesce(m.role, '') || chr(31) || coalesce(CAST(m.content AS VARCHAR), '')), chr(30))"
+        text = f"array_to_string(list_transform({name}, lambda m: coalesce(m.role, '') || chr(31) || coalesce(CAST(m.content AS VARCHAR), '')), chr(30))"
     return f"coalesce(left(sha256({text}), 16), {_literal(_NO_PROMPT)})"
 
 

@@ -1,0 +1,114 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}}
+CONTRACT = {
+    "schema_version", "verdict", "reason", "n_prompts", "counts", "fractions", "reward", "generations", "predicted_error", "forecast",
+    "caveats", "sampling", "provenance",
+}  # fmt: skip
+
+
+def flatspot(*words, cwd=None):
+    command = Path(sys.executable).parent / "flatspot"
+    return subprocess.run([command, *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "answers.json").write_text(json.dumps(ANSWERS))
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": p, "reference": "1"}) + "\n" for p in ANSWERS))
+    return tmp_path
+
+
+def diagnose(folder, *words):
+    base = ["diagnose", "prompts.jsonl", "--engine", "scripted", "--model", "answers.json", "--reward", "exact_match"]
+    return flatspot(*base, *words, cwd=folder)
+
+
+def test_json_is_one_object_with_the_contracts_keys(folder):
+    done = diagnose(folder, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) >= CONTRACT
+    assert found["verdict"] in ("proceed", "warm-up", "fix-reward", "fix-data")
+    assert found["counts"] == {"learnable": 1, "vanishing": 1, "solved": 1, "undecided": 0, "unscored": 0}
+    assert set(found["fractions"]) == set(found["counts"])
+    assert all(set(f) == {"mean", "lo", "hi"} and f["lo"] < f["hi"] for f in found["fractions"].values())
+    assert set(found["forecast"]) == {"4", "8", "16", "32"}
+    assert set(found["reward"]["std"]) >= {"p10", "p50", "mean", "share_below_0.05"}
+    assert found["sampling"] == {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 256}
+
+
+def test_the_terminal_report_names_verdict_and_html(folder):
+    done = diagnose(folder, "--out", "run")
+    assert "vanishing" in done.stdout
+    assert str(Path("run") / "report.html") in done.stdout
+    assert (folder / "run" / "report.html").read_text().startswith("<!")
+
+
+def test_exit_code_3_above_the_limit(folder):
+    assert diagnose(folder, "--fail-above", "0.2").returncode == 3
+    assert diagnose(folder, "--fail-above", "0.9").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["diagnose", "absent.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "exact_match"], "absent.jsonl"),
+        (["diagnose", "prompts.jsonl", "--model", "absent.json", "--engine", "scripted", "--reward", "exact_match"], "absent.json"),
+        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "exact_macth"], "exact_match"),
+        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "mine.py:f"], "mine.py"),
+        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "exact_match", "--temperature", "0"], "temperature"),
+        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "exact_match", "--group-size", "1"], "group-size"),
+        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "vllm", "--reward", "exact_match"], "not built yet"),
+        (["inspect", "absent.parquet"], "absent.parquet"),
+        (["inspect", "prompts.jsonl"], "--reward-col"),
+        (["export", "."  , "--to", "x.jsonl"], "no run folder"),
+        (["diagnoze"], "diagnoze"),
+        (["diagnose"], "PROMPTS"),
+    ],
+)  # fmt: skip
+def test_the_users_mistakes_exit_with_2_and_no_traceback(folder, words, message):
+    done = flatspot(*words, cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_our_failures_exit_with_1_and_keep_their_traceback(folder):
+    script = "import flatspot.cli.main as m, flatspot.flow as f\ndef boom(*a, **k): raise RuntimeError('ours')\nf.diagnose = boom\nimport sys; sys.argv = ['flatspot', 'diagnose', 'p', '--model', 'm', '--reward', 'r']\nm.main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "RuntimeError: ours" in done.stderr
+
+
+def test_inspect_reads_a_log(folder):
+    (folder / "log.csv").write_text("prompt_id,reward\n" + "a,0\n" * 64 + "b,1\nb,0\n" * 32)
+    done = flatspot("inspect", "log.csv", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["counts"] == {"learnable": 1, "vanishing": 1, "solved": 0, "undecided": 0, "unscored": 0}
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_export_writes_the_prompts_of_a_verdict(folder, ending):
+    diagnose(folder, "--out", "run")
+    done = flatspot("export", "run", "--verdict", "vanishing", "--to", f"out.{ending}", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    from flatspot.tasks import load_prompts
+
+    prompts = load_prompts(folder / f"out.{ending}")
+    assert [p.text for p in prompts] == ["never"]
+    assert prompts[0].references == ("1",)
+    assert prompts[0].columns["flatspot_verdict"] == "vanishing"
+
+
+def test_every_verb_has_a_help_page(folder):
+    assert flatspot("--version").stdout.startswith("flatspot 0.")
+    top = flatspot("--help").stdout
+    for verb in ("demo", "diagnose", "inspect", "export"):
+        assert verb in top
+        assert flatspot(verb, "--help").returncode == 0

@@ -1,0 +1,213 @@
+"""The whole flow on the scripted engine, whose answers and stds are known exactly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import flatspot
+from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.core.records import Completion, Prompt
+from flatspot.core.schema import PROMPTS, ROLLOUTS, VERDICTS
+from flatspot.engines.scripted import ScriptedEngine
+
+ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "rare": {"1": 0.01, "0": 0.99}}
+ROWS = [{"prompt": name, "reference": "1"} for name in ANSWERS]
+
+
+def run(tmp_path, rows=ROWS, answers=ANSWERS, reward="exact_match", **settings):
+    return flatspot.diagnose(rows, ScriptedEngine(answers), reward, out=tmp_path / "run", **settings)
+
+
+def test_verdicts_and_statistics_of_known_distributions(tmp_path):
+    found = run(tmp_path, max_samples=400)
+    table = found.verdicts.to_pydict()
+    assert table["verdict"] == ["solved", "learnable", "vanishing", "vanishing"]
+    assert table["n_samples"] == [400] * 4
+    for i, p in enumerate((1.0, 0.5, 0.0, 0.01)):
+        assert table["std_lo"][i] - 1e-9 <= np.sqrt(p * (1 - p)) <= table["std_hi"][i]
+        assert table["mean"][i] == pytest.approx(p, abs=0.08)
+    assert found.summary["verdict"] == "warm-up"
+    assert found.summary["counts"] == {"learnable": 1, "vanishing": 2, "solved": 1, "undecided": 0, "unscored": 0}
+    assert found.summary["generations"] == {"total": 1600, "per_prompt": 400.0, "tokens": 1600}
+
+
+def test_the_run_folder_is_complete_and_as_declared(tmp_path):
+    found = run(tmp_path, max_samples=8)
+    names = {p.name for p in found.run.iterdir()}
+    assert {"run.json", "rollouts", "prompts.parquet", "verdicts.parquet", "report.html", "report.json"} <= names
+    for name, columns in (("rollouts", ROLLOUTS), ("prompts.parquet", PROMPTS), ("verdicts.parquet", VERDICTS)):
+        assert pq.read_table(found.run / name).schema.names == [c.name for c in columns]
+    assert json.loads((found.run / "report.json").read_text())["n_prompts"] == 4
+
+
+def test_the_rows_are_the_engines_and_the_rewards(tmp_path):
+    found = run(tmp_path, max_samples=30)
+    for row in pq.read_table(found.run / "rollouts").to_pylist():
+        assert row["reward"] == float(row["completion"] == "1")
+        assert row["completion"] in ANSWERS[row["prompt"]]
+
+
+def test_a_second_call_draws_nothing_and_says_the_same(tmp_path):
+    first = run(tmp_path, max_samples=8)
+
+    class Silent(ScriptedEngine):
+        def sample(self, *_, **__):
+            raise AssertionError("drew again")
+
+    second = flatspot.diagnose(ROWS, Silent(ANSWERS), "exact_match", out=tmp_path / "run", max_samples=8)
+    assert second.verdicts.equals(first.verdicts)
+
+
+def test_more_samples_keep_the_rows_already_drawn(tmp_path):
+    small = pq.read_table(run(tmp_path, max_samples=4).run / "rollouts").to_pylist()
+    grown = pq.read_table(run(tmp_path, max_samples=9).run / "rollouts").to_pylist()
+    at_once = pq.read_table(run(tmp_path / "other", max_samples=9).run / "rollouts").to_pylist()
+    key = lambda row: (row["prompt_id"], row["sample_idx"])  # noqa: E731
+    assert [r for r in sorted(grown, key=key) if r["sample_idx"] < 4] == sorted(small, key=key)
+    assert sorted(grown, key=key) == sorted(at_once, key=key)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"temperature": 0.5}, {"max_new_tokens": 7}])
+def test_another_setting_does_not_mix(tmp_path, change):
+    run(tmp_path, max_samples=4)
+    with pytest.raises(RunFolderError, match=next(iter(change))):
+        run(tmp_path, max_samples=4, **change)
+
+
+def test_another_reward_or_prompt_does_not_mix(tmp_path):
+    run(tmp_path, max_samples=4)
+    with pytest.raises(RunFolderError, match="reward"):
+        run(tmp_path, max_samples=4, reward="regex[pattern=1]")
+    with pytest.raises(RunFolderError, match="prompts"):
+        run(tmp_path, max_samples=4, rows=ROWS[:2])
+
+
+def test_judging_may_change_over_the_same_rows(tmp_path):
+    run(tmp_path, max_samples=64)
+    assert run(tmp_path, max_samples=64, group_size=64, target_error=0.1).summary["group_size"] == 64
+
+
+KILLED = """
+import sys, time, flatspot
+from flatspot.engines.scripted import ScriptedEngine
+
+class Slow(ScriptedEngine):
+    rows_per_call = 8
+    def sample(self, *args, **kwargs):
+        time.sleep(0.15)
+        return super().sample(*args, **kwargs)
+
+answers = {f"p{i}": {"1": i / 40, "0": 1 - i / 40} for i in range(40)}
+rows = [{"prompt": p, "reference": "1"} for p in answers]
+engine = Slow(answers)
+engine.rows_per_call = 8
+flatspot.diagnose(rows, engine, "exact_match", out=sys.argv[1], max_samples=8)
+"""
+
+
+def test_kill_9_at_any_moment_changes_nothing(tmp_path):
+    """Killed three times part-way and continued: the same rows as a run left alone, none lost, none twice."""
+    for attempt in range(3):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "killed")], start_new_session=True)
+        wanted = 4 + 6 * attempt
+        deadline = time.monotonic() + 60
+        while len(list((tmp_path / "killed" / "rollouts").glob("*.parquet"))) < wanted and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert len(list((tmp_path / "killed" / "rollouts").glob("part-*.parquet"))) < 40
+    for name in ("killed", "alone"):
+        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / name)], check=True)
+    key = lambda row: (row["prompt_id"], row["sample_idx"])  # noqa: E731
+    killed, alone = (sorted(pq.read_table(tmp_path / name / "rollouts").to_pylist(), key=key) for name in ("killed", "alone"))
+    assert len({key(row) for row in killed}) == len(killed) == 320
+    assert killed == alone
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("killed", "alone")]
+    assert reports[0]["counts"] == reports[1]["counts"]
+
+
+def failing(prompts, completions, **_):
+    return [None if c == "0" else 1.0 for c in completions]
+
+
+def test_a_reward_that_fails_on_a_share_is_to_be_fixed_first(tmp_path):
+    found = run(tmp_path, max_samples=16, reward=failing)
+    assert found.summary["verdict"] == "fix-reward"
+    assert found.summary["health"]["errors"][0]["error"]
+    rows = pq.read_table(found.run / "rollouts").to_pylist()
+    assert all(row["reward"] is None and row["error"] for row in rows if row["completion"] == "0")
+    assert all(row["reward"] == 1.0 and row["error"] is None for row in rows if row["completion"] == "1")
+    assert "unscored" in found.verdicts["verdict"].to_pylist()
+
+
+def test_several_rewards_are_weighted_and_kept_apart(tmp_path):
+    def length(prompts, completions, **_):
+        return [float(len(c)) for c in completions]
+
+    found = run(tmp_path, max_samples=8, reward=["exact_match", length], reward_weights=(1.0, 0.1), reward_range=(0.0, 1.1))
+    rows = pq.read_table(found.run / "rollouts").to_pylist()
+    assert all(row["reward"] == pytest.approx(dict(row["rewards"])["exact_match"] + 0.1) for row in rows)
+    assert set(found.summary["components"]) == {"exact_match", "length"}
+    assert found.summary["components"]["length"]["std_mean"] == 0
+
+
+def test_references_are_scored_and_set_what_is_achievable(tmp_path):
+    def half(prompts, completions, **_):
+        return [0.5 * (c == "1") for c in completions]
+
+    found = run(tmp_path, max_samples=64, reward=half, reward_range=(0.0, 1.0))
+    assert found.prompts["reference_reward"].to_pylist() == [0.5] * 4
+    assert found.verdicts["verdict"].to_pylist()[0] == "solved"
+
+
+@pytest.mark.parametrize("rewards", [["nan"], ["inf"], ["text"]])
+def test_values_that_are_no_rewards_are_errors(tmp_path, rewards):
+    def odd(prompts, completions, **_):
+        return [{"nan": float("nan"), "inf": float("inf"), "text": "high"}[rewards[0]]] * len(completions)
+
+    found = run(tmp_path, max_samples=4, reward=odd)
+    assert found.summary["counts"]["unscored"] == 4
+    assert found.summary["verdict"] == "fix-reward"
+
+
+def test_one_prompt_one_sample(tmp_path):
+    found = run(tmp_path, rows=ROWS[:1], max_samples=1)
+    assert found.summary["counts"]["undecided"] == 1
+    assert found.verdicts["std"].to_pylist() == [None]
+
+
+def test_rewards_outside_the_stated_range_are_told(tmp_path):
+    def ten(prompts, completions, **_):
+        return [10.0 * (c == "1") for c in completions]
+
+    found = run(tmp_path, max_samples=8, reward=ten, reward_range=(0.0, 1.0))
+    assert any("outside the range" in caveat for caveat in found.summary["caveats"])
+
+
+def test_an_unknown_setting_is_named(tmp_path):
+    with pytest.raises(SettingsError, match="max_sample'"):
+        run(tmp_path, max_sample=4)
+
+
+def test_prompts_and_completions_are_public_records():
+    assert flatspot.Prompt is Prompt
+    assert flatspot.Completion is Completion
+    with pytest.raises(AttributeError, match="it offers"):
+        _ = flatspot.diagnoze
+
+
+def test_inspecting_a_runs_own_completions_gives_its_verdicts(tmp_path):
+    from flatspot.flow import export
+
+    found = run(tmp_path, max_samples=64)
+    export(found.run, tmp_path / "rows.jsonl", completions=True)
+    again = flatspot.inspect(tmp_path / "rows.jsonl", out=tmp_path / "inspected", reward_range=(0.0, 1.0))
+    assert again.verdicts["verdict"].to_pylist() == found.verdicts["verdict"].to_pylist()
+    assert again.verdicts["std"].to_pylist() == found.verdicts["std"].to_pylist()

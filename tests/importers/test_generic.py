@@ -1,0 +1,182 @@
+"""Every shape of log against the same rows reduced in plain Python."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flatspot.core.errors import ImportFormatError
+from flatspot.core.records import prompt_id
+from flatspot.importers.generic import find_logs, import_generic
+from flatspot.stats.table import connect, read_run
+
+ROWS = [("2+2=", 1.0), ("3+3=", 0.0), ("2+2=", 0.0), ("3+3=", 0.0), ("2+2=", 1.0), ("hé ✓ \n two lines", 0.5)]
+
+
+def imported(tmp_path, *paths, **given):
+    run = tmp_path / "run"
+    (run / "rollouts").mkdir(parents=True)
+    with connect(run) as db:
+        found = import_generic(db, find_logs(paths), given, run / "rollouts" / "part-000-000000.parquet", run / "prompts.parquet")
+    return found, read_run(run), run
+
+
+def write(path, rows):
+    """Rows (dicts) in the format of the path's ending."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def check(table):
+    assert table.prompt_id.tolist() == [prompt_id(p) for p in ("2+2=", "3+3=", "hé ✓ \n two lines")]
+    assert table.n_rows.tolist() == [3, 2, 1]
+    np.testing.assert_allclose(table.evidence.mean, [2 / 3, 0, 0.5])
+    np.testing.assert_allclose(table.evidence.std, [np.std([1, 0, 1], ddof=1), 0, np.nan])
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv", ".tsv", ".parquet"])
+def test_long_logs(tmp_path, ending):
+    path = write(tmp_path / f"log{ending}", [{"prompt": p, "reward": r} for p, r in ROWS])
+    check(imported(tmp_path, path)[1])
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv", ".parquet"])
+def test_wide_logs(tmp_path, ending):
+    wide = {p: [r for q, r in ROWS if q == p] for p, _ in ROWS}
+    as_text = ending == ".csv"
+    path = write(tmp_path / f"log{ending}", [{"prompt": p, "rewards": json.dumps(r) if as_text else r} for p, r in wide.items()])
+    _, table, run = imported(tmp_path, path)
+    check(table)
+    assert pq.read_table(run / "rollouts")["sample_idx"].to_pylist() == [0, 1, 2, 0, 1, 0]
+
+
+def test_wide_completions_go_with_their_rewards(tmp_path):
+    path = write(tmp_path / "log.jsonl", [{"prompt": "p", "rewards": [0, 1, 1], "completions": ["a", "b", "b"]}])
+    _, table, run = imported(tmp_path, path)
+    assert pq.read_table(run / "rollouts")["completion"].to_pylist() == ["a", "b", "b"]
+    assert table.distinct_share.tolist() == [pytest.approx(2 / 3)]
+
+
+def test_bad_rewards_are_rows_with_an_error_never_zeros(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        '{"prompt": "a", "reward": "1"}\n{"prompt": "a", "reward": "abc"}\n{"prompt": "a", "reward": null}\n'
+        '{"prompt": "a", "reward": "nan"}\n{"prompt": "a", "reward": "inf"}\n{"prompt": null, "reward": "1"}\n{"prompt": "a", "reward": "True"}\n'
+    )
+    _, table, run = imported(tmp_path, path)
+    rows = pq.read_table(run / "rollouts")
+    assert rows["reward"].to_pylist() == [1.0, None, None, None, None, None, 1.0]
+    errors = rows["error"].to_pylist()
+    assert "not a number: abc" in errors[1]
+    assert errors[2] == "the log has no reward here"
+    assert errors[3] == "the reward is nan"
+    assert errors[4] == "the reward is inf"
+    assert "neither a prompt nor an id" in errors[5]
+    assert table.prompt_id.tolist() == [prompt_id("a"), "(no prompt)"]
+    assert table.evidence.n.tolist() == [2, 0]
+    assert sum(n for _, n in table.errors) == 5
+
+
+def test_an_empty_list_of_rewards_keeps_its_prompt(tmp_path):
+    path = write(tmp_path / "log.jsonl", [{"prompt": "a", "rewards": [1.0]}, {"prompt": "b", "rewards": []}])
+    _, table, _ = imported(tmp_path, path)
+    assert table.n_rows.tolist() == [1, 1]
+    assert table.evidence.n.tolist() == [1, 0]
+
+
+def test_broken_lines_are_counted_and_the_rest_is_read(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"prompt": "a", "reward": 1}\n{"prompt": "a", "rew\n[1]\n\n{"prompt": "a", "reward": 0}\n{"prompt": "a", "rew')
+    found, table, _ = imported(tmp_path, path)
+    assert table.n_rows.tolist() == [2]
+    assert any("3 lines are not JSON objects" in c and "line 2" in c for c in found.caveats)
+
+
+def test_a_file_without_one_json_object(tmp_path):
+    (tmp_path / "log.jsonl").write_text("hello\nworld\n")
+    with pytest.raises(ImportFormatError, match="not one line"):
+        imported(tmp_path, tmp_path / "log.jsonl")
+
+
+def test_chat_prompts_have_the_id_that_diagnose_gives_them(tmp_path):
+    chat = [{"role": "user", "content": "2+2=?"}]
+    _, table, run = imported(tmp_path, write(tmp_path / "log.jsonl", [{"prompt": chat, "reward": 1.0}]))
+    assert table.prompt_id.tolist() == [prompt_id(chat)]
+    prompts = pq.read_table(run / "prompts.parquet").to_pylist()
+    assert prompts[0]["is_chat"]
+    assert json.loads(prompts[0]["prompt"]) == chat
+
+
+def test_columns_can_be_named_and_ids_used(tmp_path):
+    path = write(tmp_path / "log.csv", [{"q": "x", "key": 7, "pts": 1}, {"q": "x", "key": 8, "pts": 0}])
+    _, table, _ = imported(tmp_path, path, prompt="q", reward="pts", prompt_id="key")
+    assert table.prompt_id.tolist() == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "message"),
+    [
+        ([{"prompt": "a", "x": 1}], {}, "--reward-col"),
+        ([{"reward": 1}], {}, "--prompt-col"),
+        ([{"prompt": "a", "reward": 1}], {"reward": "pts"}, "no column 'pts'"),
+    ],
+)
+def test_missing_columns_name_the_option(tmp_path, rows, given, message):
+    with pytest.raises(ImportFormatError, match=message):
+        imported(tmp_path, write(tmp_path / "log.jsonl", rows), **given)
+
+
+def test_files_that_cannot_be_logs(tmp_path):
+    with pytest.raises(ImportFormatError, match="no such file"):
+        find_logs([tmp_path / "absent.csv"])
+    (tmp_path / "x.pkl").write_bytes(b"")
+    with pytest.raises(ImportFormatError, match=r"\.pkl"):
+        find_logs([tmp_path / "x.pkl"])
+    with pytest.raises(ImportFormatError, match="no log in this folder"):
+        find_logs([tmp_path])
+    write(tmp_path / "a.csv", [{"prompt": "a", "reward": 1}])
+    write(tmp_path / "b.jsonl", [{"prompt": "a", "reward": 1}])
+    with pytest.raises(ImportFormatError, match="2 formats"):
+        find_logs([tmp_path])
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(ImportFormatError, match="cannot be read as a log"):
+        imported(tmp_path, tmp_path / "broken.parquet")
+
+
+def test_a_folder_of_files_is_one_log(tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    write(logs / "1.jsonl", [{"prompt": "a", "reward": 1}])
+    write(logs / "2.jsonl", [{"prompt": "a", "reward": 0}, {"prompt": "b", "reward": 0}])
+    assert imported(tmp_path, logs)[1].n_rows.tolist() == [2, 1]
+
+
+def test_quotes_in_paths_and_columns_are_data(tmp_path):
+    path = write(tmp_path / "it's.csv", [{'a "quoted" prompt': "x'); DROP TABLE rows; --", "reward": 1}])
+    _, table, _ = imported(tmp_path, path, prompt='a "quoted" prompt')
+    assert table.n_rows.tolist() == [1]
+
+
+def test_random_logs_agree_with_python(tmp_path):
+    rng = np.random.default_rng(5)
+    rows = [{"prompt_id": f"p{rng.integers(40)}", "reward": float(rng.normal())} for _ in range(3000)]
+    _, table, _ = imported(tmp_path, write(tmp_path / "log.parquet", rows))
+    order = list(dict.fromkeys(row["prompt_id"] for row in rows))
+    assert table.prompt_id.tolist() == order
+    for i, name in enumerate(order):
+        own = [row["reward"] for row in rows if row["prompt_id"] == name]
+        assert table.evidence.mean[i] == pytest.approx(np.mean(own))
+        assert table.evidence.std[i] == pytest.approx(np.std(own, ddof=1))

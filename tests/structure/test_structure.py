@@ -1,0 +1,56 @@
+"""The shape of the code, held: what imports cost, what is public, how long modules and functions are."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flatspot
+
+SRC = Path(flatspot.__file__).parent
+MODULES = sorted(SRC.rglob("*.py"))
+
+
+def loaded_by(code):
+    script = f"import sys\n{code}\nprint(' '.join(sorted(name.split('.')[0] for name in sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_flatspot_loads_nothing_heavy():
+    assert not {"numpy", "torch", "transformers", "duckdb", "pyarrow", "click", "scipy"} & loaded_by("import flatspot")
+
+
+def test_help_loads_nothing_heavy():
+    code = "sys.argv = ['flatspot', '--help']\nimport contextlib, io\nfrom flatspot.cli.main import main\nwith contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main()"
+    assert not {"numpy", "torch", "transformers", "duckdb", "pyarrow", "scipy"} & loaded_by(code)
+
+
+def test_inspect_needs_no_deep_learning_stack(tmp_path):
+    (tmp_path / "log.csv").write_text("prompt_id,reward\na,0\na,1\n")
+    code = f"import flatspot\nflatspot.inspect({str(tmp_path / 'log.csv')!r}, out={str(tmp_path / 'run')!r})"
+    assert not {"torch", "transformers", "pandas", "ray", "vllm"} & loaded_by(code)
+
+
+def test_every_public_name_resolves():
+    for name in flatspot.__all__:
+        assert getattr(flatspot, name) is not None
+    assert dir(flatspot) == flatspot.__all__
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
+def test_modules_and_functions_stay_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 320
+    long = [
+        f"{node.name} ({node.end_lineno - node.lineno + 1} lines)"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno + 1 > 60
+    ]
+    assert not long
+
+
+def test_there_are_no_rooms_for_leftovers():
+    assert not [p for p in MODULES if p.stem in {"utils", "helpers", "common", "misc"}]
