@@ -1,18 +1,16 @@
-"""Tiny policies built in the test: random weights large enough that the distribution is far from uniform, words for tokens."""
+"""Fixtures of the engine tests. The folder goes on the path for `tiny_policies`, which pytest's importlib mode leaves off."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-from flatspot.engines.policy import Policy, load_policy  # noqa: E402
-
-VOCABULARY = 100
-EOS = 2
-CHAT = "{% for m in messages %}{{ m['content'] }} {% endfor %}{% if add_generation_prompt %}w9 {% endif %}"
+pytest.importorskip("transformers")
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_configure(config):
@@ -35,93 +33,19 @@ def own_cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def word_tokenizer(chat_template: str | None = CHAT):
-    """The words w0 … w99, one token each; w0 pads, w1 is unknown, w2 ends."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    backend = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w1"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="w2", unk_token="w1", pad_token="w0")
-    made.chat_template = chat_template
-    return made
-
-
-def tiny_model(kind: str, *, seed: int = 0, spread: float = 0.3, **changes):
-    """A random model: "llama" (two key-value heads), "gpt2", "t5", "bart", "mamba" or another causal architecture below."""
-    torch.manual_seed(seed)
-    ends = dict(eos_token_id=EOS, pad_token_id=0, bos_token_id=1)
-    small = dict(
-        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=256, initializer_range=spread, **ends,
-    )  # fmt: skip
-    makers = {
-        "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**small, **changes})),
-        "qwen2": lambda: transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**{**small, **changes})),
-        "qwen3": lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**{**small, "head_dim": 32, **changes})),
-        "mistral": lambda: transformers.MistralForCausalLM(transformers.MistralConfig(**{**small, "sliding_window": 8, **changes})),
-        "gpt2": lambda: transformers.GPT2LMHeadModel(
-            transformers.GPT2Config(vocab_size=VOCABULARY, n_positions=128, n_embd=64, n_layer=2, n_head=4, initializer_range=spread, **ends)
-        ),
-        "t5": lambda: transformers.T5ForConditionalGeneration(
-            transformers.T5Config(
-                vocab_size=VOCABULARY, d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, decoder_start_token_id=0, **{**ends, **changes}
-            )
-        ),
-        "bart": lambda: transformers.BartForConditionalGeneration(
-            transformers.BartConfig(
-                vocab_size=VOCABULARY, d_model=64, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-                encoder_ffn_dim=128, decoder_ffn_dim=128, max_position_embeddings=128, init_std=spread, decoder_start_token_id=2, **ends,
-            )
-        ),
-        "mamba": lambda: transformers.MambaForCausalLM(
-            transformers.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, state_size=8, num_hidden_layers=2, initializer_range=spread, **ends)
-        ),
-    }  # fmt: skip
-    model = makers[kind]()
-    if kind == "t5":  # its own initialisation is nearly uniform over tokens
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                torch.nn.init.normal_(parameter, 0.0, 0.4)
-    return model.eval()
-
-
-def tiny_policy(kind: str, **changes) -> Policy:
-    return load_policy((tiny_model(kind, **changes), word_tokenizer()))
-
-
 @pytest.fixture(scope="session")
 def tiny():
     """Policies by kind, each built once."""
-    made: dict[str, Policy] = {}
+    from tiny_policies import tiny_policy
 
-    def get(kind: str) -> Policy:
+    made = {}
+
+    def get(kind):
         if kind not in made:
             made[kind] = tiny_policy(kind)
         return made[kind]
 
     return get
-
-
-def exact_probabilities(policy: Policy, prompt: list[int], drawn: list[int], sampling) -> list[float]:
-    """The next token's distribution after `drawn`, by a plain forward pass and transformers' own warpers."""
-    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-    with torch.no_grad():
-        if policy.encoder_decoder:
-            start = [policy.model.config.decoder_start_token_id]
-            logits = policy.model(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([start + drawn])).logits[:, -1]
-        else:
-            logits = policy.model(input_ids=torch.tensor([prompt + drawn])).logits[:, -1]
-    logits = TemperatureLogitsWarper(sampling.temperature)(None, logits)
-    if sampling.top_k:
-        logits = TopKLogitsWarper(sampling.top_k)(None, logits)
-    if sampling.top_p < 1:
-        logits = TopPLogitsWarper(sampling.top_p)(None, logits)
-    return torch.softmax(logits[0], -1)
-
-
-def total_variation(counts, probabilities) -> float:
-    return 0.5 * float((counts / counts.sum() - probabilities).abs().sum())
 
 
 @pytest.fixture(scope="session")

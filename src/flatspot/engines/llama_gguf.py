@@ -108,11 +108,12 @@ def _add_shape(writer: Any, config: Any) -> None:
 
 
 def _add_placeholder_vocabulary(writer: Any, size: int) -> None:
+    # one control token and one merge: without either the tokenizer that openvino-genai builds beside the model is refused
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
-    writer.add_array("tokenizer.ggml.tokens", [f"<{i}>" for i in range(size)])
+    writer.add_array("tokenizer.ggml.tokens", ["<0>", "a", "b", "ab", *(f"<{i}>" for i in range(4, size))])
     writer.add_array("tokenizer.ggml.token_type", [3] + [1] * (size - 1))
-    writer.add_array("tokenizer.ggml.merges", ["< 0"])
+    writer.add_array("tokenizer.ggml.merges", ["a b"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
     writer.add_pad_token_id(0)

