@@ -32,7 +32,7 @@ _HOME = {
     "inspect": "flatspot.flow",
     "reward_std": "flatspot.stats.evidence",
 }
-__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -24,7 +24,7 @@ from flatspot.core.records import Prompt, Sampling
 from flatspot.rollouts.collect import OnProgress, collect
 from flatspot.rollouts.store import RunFolder, open_run, prompt_table, prompt_text, read_record, write_table
 from flatspot.stats.evidence import Floats
-from flatspot.stats.table import RunTable, completions_of, connect, read_run
+from flatspot.stats.table import completions_of, connect, read_run
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import judge
 
@@ -136,7 +136,9 @@ class Diagnosis:
         return render_terminal(self.summary)
 
 
-def diagnose(prompts: Any, policy: Any, reward: Any, *, on_progress: OnProgress | None = None, say: Say | None = None, **settings: Any) -> Diagnosis:
+def diagnose(
+    prompts: Any, policy: Any, reward: Any, *, on_progress: OnProgress | None = None, say: Say | None = None, **settings: Any
+) -> Diagnosis:
     """Draw completions, score them, and judge which prompts RL can learn from.
 
     prompts   a file (JSONL, CSV, Parquet), `reasoning-gym:…`, or a list of texts, rows or `Prompt`s
@@ -172,7 +174,9 @@ def diagnose(prompts: Any, policy: Any, reward: Any, *, on_progress: OnProgress 
             return judge_run(run.path, chosen, declared_range=loaded.range, shown=shown, notes=tuple(getattr(engine, "notes", ())))
 
 
-def inspect(paths: str | Path | Sequence[str | Path], *, columns: Mapping[str, str | None] | None = None, say: Say | None = None, **settings: Any) -> Diagnosis:
+def inspect(
+    paths: str | Path | Sequence[str | Path], *, columns: Mapping[str, str | None] | None = None, say: Say | None = None, **settings: Any
+) -> Diagnosis:
     """Judge the rollouts of another trainer's logs: CSV, JSONL or Parquet, long or wide.
 
     columns   {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised
@@ -273,7 +277,11 @@ def _range(
     if limits is not None:
         slack = 1e-6 * (limits[1] - limits[0])
         if seen and (seen[0] < limits[0] - slack or seen[1] > limits[1] + slack):
-            return limits, "given", [f"Rewards from {seen[0]:.3g} to {seen[1]:.3g} were seen, outside the range {list(limits)}: mend --reward-range."]
+            return (
+                limits,
+                "given",
+                [f"Rewards from {seen[0]:.3g} to {seen[1]:.3g} were seen, outside the range {list(limits)}: mend --reward-range."],
+            )
         return limits, "given", []
     if seen is None or (seen[0] >= 0 and seen[1] <= 1):
         return (0.0, 1.0), "assumed, as every reward lies inside it", []
@@ -305,4 +313,6 @@ def _name(thing: Any) -> str:
 
 
 def _digest(value: Any, length: int = 8) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")).hexdigest()[:length]
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+    ).hexdigest()[:length]

@@ -86,13 +86,13 @@ def test_strangers_text_is_shown_and_never_run(open_report, make_report):
     page = open_report(data)
     for i in range(len(HOSTILE)):
         page.locator("#table tr.row .open").nth(i).click()
-    expect(page.locator(".answers")).to_have_count(n)
+    expect(page.locator(".completions")).to_have_count(n)
     for value in page.locator("#component option").all_inner_texts()[:4]:
         page.locator("#component").select_option(value)
     page.wait_for_timeout(200)
     assert page.evaluate("window.hit") is None
     assert page.trouble == []
-    shown = page.locator(".answers .text").all_inner_texts()
+    shown = page.locator(".completions .text").all_inner_texts()
     for text in HOSTILE[:7] + HOSTILE[8:9]:
         assert text in shown
     assert "⟦U+202E⟧gnp.exe" in shown and "nul ␀ bell ␇ escape ␛[31m" in shown
@@ -130,12 +130,12 @@ def test_a_row_opens_and_closes_by_keyboard(open_report, make_report):
     button = page.locator("#table .open").first
     button.focus()
     page.keyboard.press("Enter")
-    page.wait_for_selector(".answers")
+    page.wait_for_selector(".completions")
     assert button.get_attribute("aria-expanded") == "true"
-    assert page.locator(".answers li").count() == 8
-    assert "accuracy" in page.locator(".answers li").first.inner_text()
+    assert page.locator(".completions li").count() == 8
+    assert "accuracy" in page.locator(".completions li").first.inner_text()
     page.keyboard.press("Enter")
-    assert page.locator(".answers").count() == 0
+    assert page.locator(".completions").count() == 0
     page.get_by_role("button", name="Std").focus()
     page.keyboard.press("Enter")
     assert page.locator("#table th[aria-sort]").inner_text() == "Std"
@@ -170,7 +170,7 @@ def test_on_a_phone_nothing_sticks_out(open_report, make_report):
         make_report(20, text=lambda i, k: "unbroken" * 200), viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
     )
     page.locator("#table .open").first.click()
-    page.wait_for_selector(".answers")
+    page.wait_for_selector(".completions")
     assert overflow(page) <= 0
     assert page.locator("#sort").is_visible()
     page.locator("#sort").select_option("std")

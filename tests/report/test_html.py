@@ -53,7 +53,7 @@ def test_every_text_of_the_summary_is_escaped(make_report):
 def test_nothing_but_empty_tables_is_enough(tmp_path):
     empty = pa.table({"prompt_id": pa.array([], pa.string())})
     write_html(ReportData({}, empty, empty, empty), tmp_path / "new" / "report.html")
-    assert "No prompt has two scored answers" in (tmp_path / "new" / "report.html").read_text("utf-8")
+    assert "No prompt has two scored completions" in (tmp_path / "new" / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])

@@ -35,7 +35,7 @@ def test_packed_data_is_nothing_but_base64():
 
 def test_long_texts_are_cut_and_say_so(make_report):
     data = make_report(1, answers=2, text=lambda i, k: "x" * 1_000_000)
-    answer = build_payload(data).details["0"]["answers"][0]
+    answer = build_payload(data).details["0"]["completions"][0]
     assert (len(answer["text"]), answer["of"]) == (TEXT_LIMIT, 1_000_000)
     assert len(build_payload(data).rows["prompt"][0]) <= PREVIEW_LIMIT
 
@@ -58,7 +58,7 @@ def test_a_foreign_log_may_lack_nearly_everything():
     )
     payload = build_payload(data)
     assert payload.rows["id"] == ["a", ""]
-    assert payload.details == {} or payload.details["0"]["answers"][0]["reward"] is None
+    assert payload.details == {} or payload.details["0"]["completions"][0]["reward"] is None
 
 
 def test_a_chat_that_is_no_chat_is_shown_as_it_came(make_report):

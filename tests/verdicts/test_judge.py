@@ -103,7 +103,9 @@ def test_sentences_name_what_was_seen():
     assert "Do not spend rollouts" in solved
 
 
-@pytest.mark.parametrize("wrong", [{"target_error": 0.0}, {"target_error": 0.6}, {"reward_lo": 1.0, "reward_hi": 1.0}, {"failed_above": 2.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"target_error": 0.0}, {"target_error": 0.6}, {"reward_lo": 1.0, "reward_hi": 1.0}, {"failed_above": 2.0}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(SettingsError):
         JudgeSettings(**wrong)

@@ -12,7 +12,9 @@ _SETTINGS: dict[str, Any] = {"max_samples": 16, "max_new_tokens": 32, "target_er
 
 
 @click.command("demo")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("flatspot-demo"), show_default=True, help="Run folder.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("flatspot-demo"), show_default=True, help="Run folder."
+)
 @click.option("--samples", type=click.IntRange(2), default=_SETTINGS["max_samples"], show_default=True, help="Completions per prompt.")
 @click.option("--engine", type=click.Choice(["auto", "hf", "openvino"]), default="auto", show_default=True, help="What draws them.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report.")
@@ -33,7 +35,7 @@ def demo_command(out: Path, samples: int, engine: str, as_json: bool) -> None:
         diagnosis = diagnose(
             prompts,
             DEFAULT_POLICY,
-            "reasoning_gym",
+            "exact_match",
             on_progress=on_progress,
             say=say,
             **(_SETTINGS | {"max_samples": samples, "out": out, "engine": engine}),

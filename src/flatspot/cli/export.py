@@ -9,9 +9,22 @@ import click
 
 @click.command("export")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
-@click.option("--verdict", "verdicts", multiple=True, type=click.Choice(["learnable", "vanishing", "solved", "undecided", "unscored"]), help="Only these; repeat for several.  [default: all]")
+@click.option(
+    "--verdict",
+    "verdicts",
+    multiple=True,
+    type=click.Choice(["learnable", "vanishing", "solved", "undecided", "unscored"]),
+    help="Only these; repeat for several.  [default: all]",
+)
 @click.option("--completions", is_flag=True, help="A row per completion with its reward, instead of a row per prompt.")
-@click.option("--to", "path", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="FILE.jsonl, FILE.csv or FILE.parquet.")
+@click.option(
+    "--to",
+    "path",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="FILE.jsonl, FILE.csv or FILE.parquet.",
+)
 def export_command(run: Path, verdicts: tuple[str, ...], completions: bool, path: Path) -> None:
     """Write the prompts of a run to a file.
 

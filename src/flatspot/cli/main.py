@@ -10,7 +10,12 @@ import sys
 
 import click
 
-_VERBS = {"demo": "flatspot.cli.demo", "diagnose": "flatspot.cli.diagnose", "inspect": "flatspot.cli.inspect", "export": "flatspot.cli.export"}
+_VERBS = {
+    "demo": "flatspot.cli.demo",
+    "diagnose": "flatspot.cli.diagnose",
+    "inspect": "flatspot.cli.inspect",
+    "export": "flatspot.cli.export",
+}
 _HELP = {
     "demo": "Five minutes: a small real language model on prompts from trivial to impossible.",
     "diagnose": "Find the prompts an RL run cannot learn from, from a model, prompts and a reward.",

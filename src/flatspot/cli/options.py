@@ -14,12 +14,24 @@ def judging_options(command: F) -> F:
     """How rows are judged, and where the result goes."""
     for option in reversed(
         [
-            click.option("--reward-range", type=float, nargs=2, metavar="LO HI", help="Smallest and largest reward possible.  [default: the reward's own, else what is seen]"),
-            click.option("--group-size", type=click.IntRange(2), default=8, show_default=True, help="Completions per prompt in the planned RL run."),
-            click.option("--target-error", type=float, default=0.03, show_default=True, help="Share of wrong verdicts to accept among the decided."),
+            click.option(
+                "--reward-range",
+                type=float,
+                nargs=2,
+                metavar="LO HI",
+                help="Smallest and largest reward possible.  [default: the reward's own, else what is seen]",
+            ),
+            click.option(
+                "--group-size", type=click.IntRange(2), default=8, show_default=True, help="Completions per prompt in the planned RL run."
+            ),
+            click.option(
+                "--target-error", type=float, default=0.03, show_default=True, help="Share of wrong verdicts to accept among the decided."
+            ),
             click.option("--out", type=click.Path(file_okay=False), metavar="RUN", help="Run folder.  [default: runs/<content hash>]"),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report."),
-            click.option("--fail-above", type=click.FloatRange(0, 1), metavar="F", help="Exit with 3 if more than this share of the prompts vanish."),
+            click.option(
+                "--fail-above", type=click.FloatRange(0, 1), metavar="F", help="Exit with 3 if more than this share of the prompts vanish."
+            ),
         ]
     ):
         command = option(command)
@@ -32,9 +44,17 @@ def sampling_options(command: F) -> F:
         [
             click.option("--max-samples", type=click.IntRange(1), default=64, show_default=True, help="Completions per prompt."),
             click.option("--temperature", type=float, default=1.0, show_default=True, help="Divides the logits; use the RL run's."),
-            click.option("--top-p", type=float, default=1.0, show_default=True, help="Keep the likeliest tokens of this mass; 1 keeps all."),
+            click.option(
+                "--top-p", type=float, default=1.0, show_default=True, help="Keep the likeliest tokens of this mass; 1 keeps all."
+            ),
             click.option("--top-k", type=int, default=0, show_default=True, help="Keep this many tokens; 0 keeps all."),
-            click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True, help="Completions are cut after this many tokens."),
+            click.option(
+                "--max-new-tokens",
+                type=click.IntRange(1),
+                default=256,
+                show_default=True,
+                help="Completions are cut after this many tokens.",
+            ),
             click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds draw equal completions."),
         ]
     ):
@@ -53,9 +73,17 @@ def engine_options(command: F) -> F:
                 show_default=True,
                 help="auto: openvino on a CPU where it supports the model, else hf.",
             ),
-            click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True, help="auto: float32 on a CPU, bfloat16 on a GPU."),
+            click.option(
+                "--dtype",
+                type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+                default="auto",
+                show_default=True,
+                help="auto: float32 on a CPU, bfloat16 on a GPU.",
+            ),
             click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
-            click.option("--memory-gib", type=float, metavar="GIB", help="Bound on the memory for sampling.  [default: half of what is free]"),
+            click.option(
+                "--memory-gib", type=float, metavar="GIB", help="Bound on the memory for sampling.  [default: half of what is free]"
+            ),
         ]
     ):
         command = option(command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 # what can change a sampled row or a statistic; read from metadata, so nothing is imported for it
 _PACKAGES = ("numpy", "scipy", "pyarrow", "duckdb", "torch", "transformers", "openvino", "openvino-genai", "reasoning-gym")
@@ -23,7 +23,7 @@ def provenance() -> dict[str, object]:
         "python": sys.version.split()[0],
         "platform": platform.platform(terse=True),
         "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

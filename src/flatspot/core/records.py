@@ -63,7 +63,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise SettingsError(f"temperature must be a finite number above 0, got {self.temperature}; greedy decoding has no spread to measure")
+            raise SettingsError(
+                f"temperature must be a finite number above 0, got {self.temperature}; greedy decoding has no spread to measure"
+            )
         if not 0 < self.top_p <= 1:
             raise SettingsError(f"top_p must lie in (0, 1], got {self.top_p}")
         if self.top_k < 0:

@@ -55,7 +55,9 @@ def find_logs(paths: Sequence[str | Path]) -> list[Path]:
         elif not path.exists():
             raise ImportFormatError(f"{path}: there is no such file.")
         elif path.suffix.lower() not in _READERS:
-            raise ImportFormatError(f"{path}: cannot read {path.suffix or 'a file without an ending'!r}; expected {', '.join(sorted(_READERS))}.")
+            raise ImportFormatError(
+                f"{path}: cannot read {path.suffix or 'a file without an ending'!r}; expected {', '.join(sorted(_READERS))}."
+            )
         else:
             found.append(path)
     endings = sorted({p.suffix.lower() for p in found})
@@ -64,7 +66,9 @@ def find_logs(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: Mapping[str, str | None], rollouts: Path, prompts: Path) -> Imported:
+def import_generic(
+    db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: Mapping[str, str | None], rollouts: Path, prompts: Path
+) -> Imported:
     """Write the rows of `files` to `rollouts` and their prompts to `prompts`, both Parquet, in the declared columns."""
     import duckdb
 
@@ -137,7 +141,9 @@ def _text_lists(db: duckdb.DuckDBPyConnection, columns: ColumnMap) -> ColumnMap:
     if columns.type_of("reward") != "VARCHAR":
         return columns
     name = _name(columns.names["reward"])
-    row = db.execute(f"SELECT count(*), count(TRY_CAST({name} AS DOUBLE[])) FROM log WHERE {name} IS NOT NULL AND {name} LIKE '%[%'").fetchone()
+    row = db.execute(
+        f"SELECT count(*), count(TRY_CAST({name} AS DOUBLE[])) FROM log WHERE {name} IS NOT NULL AND {name} LIKE '%[%'"
+    ).fetchone()
     if not row or row[0] == 0 or row[0] != row[1]:
         return columns
     return ColumnMap(columns.names, {**columns.types, columns.names["reward"]: "DOUBLE[]"})
@@ -152,9 +158,20 @@ def _normalise(columns: ColumnMap, source: Sequence[Path]) -> str:
         picked.append(f"unnest(range(len({_list_of(columns, 'reward')})))::INT AS sample_idx")
     else:
         picked.append(f"{reward} AS raw_reward")
-        picked.append(f"TRY_CAST({_name(columns.names['sample_idx'])} AS INT) AS sample_idx" if "sample_idx" in columns.names else "NULL::INT AS sample_idx")
+        picked.append(
+            f"TRY_CAST({_name(columns.names['sample_idx'])} AS INT) AS sample_idx"
+            if "sample_idx" in columns.names
+            else "NULL::INT AS sample_idx"
+        )
     picked.append(_completion(columns))
-    for ours, kind in (("step", "BIGINT"), ("truncated", "BOOLEAN"), ("n_tokens", "INT"), ("error", "VARCHAR"), ("split", "VARCHAR"), ("kept", "BOOLEAN")):
+    for ours, kind in (
+        ("step", "BIGINT"),
+        ("truncated", "BOOLEAN"),
+        ("n_tokens", "INT"),
+        ("error", "VARCHAR"),
+        ("split", "VARCHAR"),
+        ("kept", "BOOLEAN"),
+    ):
         listed = ours in columns.names and columns.type_of(ours).endswith("[]")
         if ours not in columns.names or (listed and not columns.is_wide):
             picked.append(f"NULL::{kind} AS {ours}")

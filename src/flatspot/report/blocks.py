@@ -44,9 +44,11 @@ class Verdict:
 
 # the order of the legend, the filters and the composition: what works first, what needs somebody next
 VERDICTS: tuple[Verdict, ...] = (
-    Verdict("learnable", "rewards vary enough between answers for RL to get a usable gradient", "leave it to RL", "●", "32"),
-    Verdict("vanishing", "answers earn almost the same low reward, so the gradient vanishes", "label it, hint it or drop it", "▼", "31"),
-    Verdict("solved", "answers already earn what can be earned", "spend no rollouts on it", "◆", "34"),
+    Verdict("learnable", "rewards vary enough between completions for RL to get a usable gradient", "leave it to RL", "●", "32"),
+    Verdict(
+        "vanishing", "completions earn almost the same low reward, so the gradient vanishes", "label it, hint it or drop it", "▼", "31"
+    ),
+    Verdict("solved", "completions already earn what can be earned", "spend no rollouts on it", "◆", "34"),
     Verdict("undecided", "the samples so far cannot tell", "draw more, or accept the risk", "■", "35"),
     Verdict("unscored", "the reward function gave no number", "fix the reward", "×", "90"),
 )
@@ -61,18 +63,18 @@ _HEADLINES = {
 GLOSSARY: tuple[tuple[str, str], ...] = (
     (
         "reward std",
-        "the standard deviation of the reward over several answers to one prompt (ddof 1). When it is near 0, so is the expected gradient.",
+        "the standard deviation of the reward over several completions to one prompt (ddof 1). When it is near 0, so is the expected gradient.",
     ),
     (
         "reach",
         "how many of its own standard deviations a prompt must climb to the best achievable reward: (best − mean) / std. Large is bad.",
     ),
-    ("mixed group", "a group of answers to one prompt whose rewards are not all equal. Group-based methods learn only from those."),
-    ("interval", "the range that holds the true value with 95% confidence, given the answers drawn."),
+    ("mixed group", "a group of completions to one prompt whose rewards are not all equal. Group-based methods learn only from those."),
+    ("interval", "the range that holds the true value with 95% confidence, given the completions drawn."),
     ("predicted error", "the share of verdicts expected to be wrong, under the fitted model."),
     ("relative std", "the prompt's std over the root mean square of all prompts' stds."),
-    ("distinct", "how many of a prompt's answers differ from one another as text."),
-    ("truncated", "answers cut off by the token limit before they ended."),
+    ("distinct", "how many of a prompt's completions differ from one another as text."),
+    ("truncated", "completions cut off by the token limit before they ended."),
 )
 
 
@@ -203,9 +205,9 @@ def cost_facts(summary: Summary) -> tuple[Fact, ...]:
 
 
 def health_facts(summary: Summary) -> tuple[Fact, ...]:
-    """Distinct, truncated and failed answers."""
+    """Distinct, truncated and failed completions."""
     health = section(summary, "health")
-    words = {"distinct_share": "distinct answers", "truncated_share": "cut by the token limit", "error_share": "reward errors"}
+    words = {"distinct_share": "distinct completions", "truncated_share": "cut by the token limit", "error_share": "reward errors"}
     return tuple(Fact(label, fine_percent(health[key])) for key, label in words.items() if number(health.get(key)) is not None)
 
 
@@ -243,14 +245,14 @@ def key_facts(summary: Summary) -> tuple[Fact, ...]:
             Fact(
                 f"of groups of {planned.group_size} carry a signal",
                 percent(planned.informative),
-                f"95% interval {spread}" if spread else "",
+                f"90% interval {spread}" if spread else "",
             )
         )
     found.append(
         Fact(
             "of verdicts may be wrong",
             fine_percent(summary.get("predicted_error")),
-            noun(section(summary, "generations").get("total"), "answer") + " drawn",
+            noun(section(summary, "generations").get("total"), "completion") + " drawn",
         )
     )
     return tuple(fact for fact in found if fact.value != MISSING)

@@ -25,15 +25,15 @@ _PRINT_WIDTH = 640
 _PRINT_PADDING = {"left": 32, "right": 16, "top": 6, "bottom": 6}
 
 
-def scatter(marks: Marks, summary: blocks.Summary, *, answers: int | None = None) -> Spec:
+def scatter(marks: Marks, summary: blocks.Summary, *, completions: int | None = None) -> Spec:
     """Mean reward against within-prompt std, one mark per place, sized by its prompts.
 
-    `answers` is the fewest scored answers of any prompt, for the arc of the largest std they can have (ddof 1).
+    `completions` is the fewest scored completions of any prompt, for the arc of the largest std they can have (ddof 1).
     """
     means, stds = [mark["mean"] for mark in marks.values], [mark["std"] for mark in marks.values]
     limits = blocks.range_limits(summary)
     lo, hi = limits or _padded(means)
-    stretch = math.sqrt(answers / (answers - 1)) if answers and answers > 1 else 1.0
+    stretch = math.sqrt(completions / (completions - 1)) if completions and completions > 1 else 1.0
     top = max([*stds, (hi - lo) / 2 * stretch if limits else 0.0]) * 1.14 or 1.0
     # a little room on each side: marks at the ends of the range are the usual case, and must not be cut
     x_scale = {"domain": [min([lo, *means]) - 0.04 * (hi - lo), max([hi, *means]) + 0.04 * (hi - lo)], "nice": False, "zero": False}
@@ -160,7 +160,7 @@ def forecast(summary: blocks.Summary) -> Spec | None:
         "field": "size",
         "type": "ordinal",
         "sort": [row["size"] for row in rows],
-        "title": "answers per prompt (group size)",
+        "title": "completions per prompt (group size)",
         "axis": x_axis,
     }
     x |= {"scale": {"type": "point", "padding": 0.35}}

@@ -75,12 +75,12 @@ def _pictures(summary: blocks.Summary, marks: Mapping[str, Marks], rows: Mapping
             # the range, the threshold and so the corner are the total's; a component is shown on its own scale
             found[f"scatter:{name}"] = charts.scatter(place, {})
         elif place.values:
-            found["scatter"] = charts.scatter(place, summary, answers=_fewest(rows))
+            found["scatter"] = charts.scatter(place, summary, completions=_fewest(rows))
     return found
 
 
 def _fewest(rows: Mapping[str, Any]) -> int | None:
-    """The fewest scored answers of a prompt that has a std: no std in the picture can lie above the arc for this number."""
+    """The fewest scored completions of a prompt that has a std: no std in the picture can lie above the arc for this number."""
     return min((int(n) for n in rows.get("n_scored", ()) if n is not None and n >= 2), default=None)
 
 

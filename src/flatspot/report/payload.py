@@ -131,7 +131,7 @@ def _details(
 ) -> dict[str, Any]:
     index = {prompt_id: i for i, prompt_id in enumerate(ordered_ids)}
     details: dict[str, Any] = {
-        str(index[prompt_id]): {"prompt": [_shown(role, text) for role, text in prompts.get(prompt_id, [])], "answers": []}
+        str(index[prompt_id]): {"prompt": [_shown(role, text) for role, text in prompts.get(prompt_id, [])], "completions": []}
         for prompt_id in chosen
     }
     if completions.num_rows and chosen:
@@ -144,11 +144,11 @@ def _details(
         if "sample_idx" in kept.column_names:
             kept = kept.sort_by([("prompt_id", "ascending"), ("sample_idx", "ascending")])
         for row in kept.to_pylist():
-            details[str(index[row["prompt_id"]])]["answers"].append(_answer(row))
+            details[str(index[row["prompt_id"]])]["completions"].append(_completion_row(row))
     return details
 
 
-def _answer(row: dict[str, Any]) -> dict[str, Any]:
+def _completion_row(row: dict[str, Any]) -> dict[str, Any]:
     text, whole = _cut(str(row.get("completion") or ""), TEXT_LIMIT)
     found: dict[str, Any] = {"text": visible(text), "reward": _rounded(row.get("reward"))}
     if whole:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -47,15 +46,12 @@ def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
 
 
 def _fix_reward(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
-    rows = "'{run}/rollouts/*.parquet'"
     if number(section(summary, "health").get("error_share")):
-        text = "See what the reward function failed on, and why."
-        sql = f"select error, count(*) n, any_value(completion) example from {rows} where error is not null group by error order by n desc"
+        text = "See what the reward function failed on, and why: the columns error and completion."
     else:
-        text = "See which rewards the answers got; a working reward tells good answers from bad ones."
-        sql = f"select reward, count(*) n, any_value(completion) example from {rows} group by reward order by n desc"
+        text = "See which completions got which rewards; a working reward tells good ones from bad ones."
     return (
-        Step(text, sql_command(summary, sql, ".show()")),
+        Step(text, completions_command(summary)),
         Step("Mend the reward function and measure again.", diagnose_command(summary)),
     )
 
@@ -77,36 +73,15 @@ def run_folder(summary: Mapping[str, Any]) -> str:
     return "RUN"
 
 
-def sql_command(summary: Mapping[str, Any], sql: str, after: str = "") -> str:
-    """A shell command that runs SQL over the run folder's Parquet files with the DuckDB that flatspot stands on.
-
-    Double quotes for the shell, single ones for SQL, read by anyone; where the folder's name has a character that a shell would take
-    for its own, it is quoted the safe way instead.
-    """
-    folder = run_folder(summary)
-    ready = sql.replace("{run}", folder.replace("'", "''"))
-    if re.fullmatch(r"[\w./:~ +@,=-]*", folder):
-        return f"python -c \"import duckdb; duckdb.sql('''{ready} '''){after}\""
-    return f"python -c {shlex.quote(f'import duckdb; duckdb.sql({ready!r}){after}')}"
-
-
 def export_command(summary: Mapping[str, Any], verdicts: tuple[str, ...], path: str) -> str:
-    """A shell command that writes the prompts of these verdicts, with all their columns, to a JSONL file `diagnose` can read."""
-    wanted = ", ".join(f"'{name}'" for name in verdicts)
-    row = "json_merge_patch(columns, json_object('id', prompt_id, 'prompt', if(is_chat, prompt::json, to_json(prompt))))"
-    tables = "'{run}/prompts.parquet' join '{run}/verdicts.parquet' using (prompt_id)"
-    # a row is one JSON text already: written as the only, unquoted field of a CSV it becomes JSONL; JSON has no raw tab to split at
-    form = "(format csv, header false, quote '', delimiter '\\t')"
-    return sql_command(summary, f"copy (select {row} from {tables} where verdict in ({wanted})) to '{path}' {form}")
+    """The command that writes the prompts of these verdicts, with all their columns, to a file `diagnose` can read."""
+    wanted = [word for name in verdicts for word in ("--verdict", name)]
+    return shlex.join(["flatspot", "export", run_folder(summary), *wanted, "--to", path])
 
 
-def completions_command(summary: Mapping[str, Any], prompt_id: str = "PROMPT_ID") -> str:
-    """A shell command that prints every completion of one prompt."""
-    return sql_command(
-        summary,
-        f"select sample_idx, reward, error, completion from '{{run}}/rollouts/*.parquet' where prompt_id = '{prompt_id}' order by 1",
-        ".show()",
-    )
+def completions_command(summary: Mapping[str, Any]) -> str:
+    """The command that writes every completion of the run with its reward or error."""
+    return shlex.join(["flatspot", "export", run_folder(summary), "--completions", "--to", "completions.jsonl"])
 
 
 def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: str | None = None) -> str:

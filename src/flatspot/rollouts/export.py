@@ -55,7 +55,9 @@ def _table(run: Path, name: str) -> pa.Table:
     import pyarrow.parquet as pq
 
     if not (run / name).exists():
-        raise RunFolderError(f"{run} has no {name}: it is no run folder, or its run has not been judged yet. Run flatspot diagnose … --out {run}")
+        raise RunFolderError(
+            f"{run} has no {name}: it is no run folder, or its run has not been judged yet. Run flatspot diagnose … --out {run}"
+        )
     return pq.read_table(run / name)
 
 

@@ -69,7 +69,9 @@ class RunFolder:
         write_table(rollout_table(rows), self.path / "rollouts" / f"part-{round_idx:03d}-{part_idx:06d}.parquet")
 
 
-def open_run(path: Path, *, kind: str, identity: Mapping[str, Any], samples: int, prompts_per_part: int, provenance: Mapping[str, Any]) -> RunFolder:
+def open_run(
+    path: Path, *, kind: str, identity: Mapping[str, Any], samples: int, prompts_per_part: int, provenance: Mapping[str, Any]
+) -> RunFolder:
     """Start a run folder, or continue the one that is there if it was drawn under the same identity.
 
     More samples per prompt than before become a further round; the rows already drawn are kept.
@@ -129,7 +131,9 @@ def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, 
         )
     drawn = record.rounds[-1][1]
     if samples < drawn:
-        raise RunFolderError(f"{path} already plans {drawn} samples per prompt; --max-samples {samples} is fewer. Give another --out, or {drawn}.")
+        raise RunFolderError(
+            f"{path} already plans {drawn} samples per prompt; --max-samples {samples} is fewer. Give another --out, or {drawn}."
+        )
     if samples > drawn:
         rounds, sizes = (*record.rounds, (drawn, samples)), (*record.prompts_per_part, prompts_per_part)
         record = replace(record, rounds=rounds, prompts_per_part=sizes)
@@ -234,7 +238,7 @@ def write_json(value: Mapping[str, Any], path: Path) -> None:
         file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode())
 
 
-class write_whole:  # noqa: N801 - used as a with-statement verb
+class write_whole:
     """`with write_whole(path) as file`: the file at `path` is replaced when the block ends well, and untouched otherwise."""
 
     def __init__(self, path: Path) -> None:
@@ -257,4 +261,6 @@ class write_whole:  # noqa: N801 - used as a with-statement verb
             return
         self.temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise RunFolderError(f"cannot write {self.path}: {error.strerror or error}. Nothing half-written was left; mend it and run again.") from error
+            raise RunFolderError(
+                f"cannot write {self.path}: {error.strerror or error}. Nothing half-written was left; mend it and run again."
+            ) from error

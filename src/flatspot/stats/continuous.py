@@ -35,7 +35,7 @@ def continuous(evidence: Evidence, r_star: Floats, zones: Zones, group_sizes: tu
     tied = evidence.n_mode >= 2
     m = evidence.n_prompts
     result = Spread(np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m), np.zeros(m), np.zeros((m, len(group_sizes))))
-    smooth_prior = variance_prior(evidence.std[~tied] ** 2, evidence.n[~tied] - 1.0)
+    smooth_prior = variance_prior(evidence.std[~tied] ** 2, (evidence.n[~tied] - 1).astype(np.float64))
     rest = _rest_of(evidence, tied)
     draws = int(np.clip(_DRAWS_IN_ALL / max(tied.sum(), 1), 100, _DRAWS))
     rng = np.random.default_rng(0)

@@ -47,7 +47,8 @@ def share_interval(values: Floats, rng: np.random.Generator, *, level: float = 0
     kinds, size = np.r_[0.0, kinds, 1.0], np.r_[0.25, size, 0.25]
     weights = rng.standard_gamma(size, (draws, len(kinds)))
     shares = (weights @ kinds) / weights.sum(-1)
-    return _with_limits(np.asarray(values.mean()), shares[:, None], level=level)[0]
+    limits: Floats = _with_limits(np.asarray(values.mean()), shares[:, None], level=level)[0]
+    return limits
 
 
 def share_limits(central: Floats, shares: Floats, n_prompts: int, rng: np.random.Generator, *, level: float = 0.95) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.stats.continuous import continuous
 from flatspot.stats.evidence import Evidence, Floats, Ints
@@ -152,15 +153,13 @@ def _nothing(n_prompts: int) -> Posterior:
     return Posterior("none", np.full((n_prompts, 3), np.nan), np.full((n_prompts, 3), np.nan), nan, nan, nan, unknown, Forecast.unknown())
 
 
-def _subset(evidence: Evidence, rows: Ints) -> Evidence:
-    return Evidence(**{f.name: _take(getattr(evidence, f.name), f.name, rows) for f in fields(evidence)})
+def _subset(evidence: Evidence, rows: NDArray[np.bool_]) -> Evidence:
+    counts = None if evidence.counts is None else evidence.counts[rows]
+    per_prompt = {f.name: getattr(evidence, f.name)[rows] for f in fields(evidence) if f.name not in ("support", "counts")}
+    return Evidence(**per_prompt, support=evidence.support, counts=counts)
 
 
-def _take(value: Floats | None, name: str, rows: Ints) -> Floats | None:
-    return value if value is None or name == "support" else value[rows]
-
-
-def _scatter(values: Floats, rows: Ints) -> Floats:
+def _scatter(values: Floats, rows: NDArray[np.bool_]) -> Floats:
     full = np.full((len(rows), *values.shape[1:]), np.nan)
     full[rows] = values
     return full

@@ -89,7 +89,9 @@ def read_run(run: Path) -> RunTable:
             db.execute("CREATE VIEW rows AS SELECT * FROM " + (_parquet(files) if files else "(SELECT * FROM (VALUES (1)) WHERE false)"))
             return _reduce(db, bool(files))
     except duckdb.Error as error:
-        raise RunFolderError(f"{run}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file and run again.") from error
+        raise RunFolderError(
+            f"{run}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file and run again."
+        ) from error
 
 
 def _parquet(files: Sequence[Path]) -> str:

@@ -83,7 +83,9 @@ def fit_mixture(n: Ints, hits: Ints) -> tuple[Mixture, Ints]:
     return Mixture(weights, pairs[:, 0], pairs[:, 1], size, judging), pair.reshape(-1)
 
 
-def _fit(table: Floats, size: Floats, pseudo: Floats | None = None, *, start: Floats | None = None, iterations: int = _ITERATIONS) -> Floats:
+def _fit(
+    table: Floats, size: Floats, pseudo: Floats | None = None, *, start: Floats | None = None, iterations: int = _ITERATIONS
+) -> Floats:
     """EM for many weightings at once: table [C, k], size [B, C], pseudo-prompts [B, k] -> g [B, k]."""
     total = size.sum(-1, keepdims=True)
     prior = _EVEN_SHARE * total / len(GRID) + (_flat_base() if pseudo is None else pseudo)

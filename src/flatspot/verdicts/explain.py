@@ -30,7 +30,9 @@ def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, reach: Floats,
 def _explain_one(verdict: str, leaning: str, error: float, n: int, mean: float, std: float, reach: float, r_star: float) -> str:
     if verdict == "unscored":
         return "No completion got a reward: mend the reward function for this prompt."
-    seen = f"all {n} rewards are {mean:.3g}" if std == 0 else f"{n} rewards, mean {mean:.3g}" + ("" if np.isnan(std) else f", std {std:.2g}")
+    seen = (
+        f"all {n} rewards are {mean:.3g}" if std == 0 else f"{n} rewards, mean {mean:.3g}" + ("" if np.isnan(std) else f", std {std:.2g}")
+    )
     climb = f", {reach:.1f} stds below the {r_star:.3g} in reach" if np.isfinite(reach) and mean < r_star else ""
     sentence = {
         "learnable": f"Leave it to RL: {seen}{climb}.",
@@ -66,7 +68,13 @@ def explain_set(judgement: SetJudgement, settings: JudgeSettings) -> tuple[str, 
 
 
 def caveats(
-    evidence: Evidence, settings: JudgeSettings, *, range_source: str, model: str, distinct_share: float | None, truncated_share: float | None
+    evidence: Evidence,
+    settings: JudgeSettings,
+    *,
+    range_source: str,
+    model: str,
+    distinct_share: float | None,
+    truncated_share: float | None,
 ) -> list[str]:
     """What a reader must know before trusting the numbers; empty where nothing stands out."""
     found = []

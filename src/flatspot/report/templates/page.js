@@ -1,4 +1,4 @@
-// Unpacks the data, fills an opened row with its prompt and answers, and starts charts and table.
+// Unpacks the data, fills an opened row with its prompt and completions, and starts charts and table.
 async function unpack(id) {
   const holder = document.getElementById(id);
   const bytes = Uint8Array.from(atob(holder.textContent), (letter) => letter.charCodeAt(0));
@@ -25,13 +25,13 @@ function asked(message) {
   return made;
 }
 
-function answer(found) {
+function completion(found) {
   const line = element("li");
   const earned = element("div", "earned", found.error && found.reward === null ? "no reward" : number(found.reward, 3));
   if (found.tokens !== undefined) earned.append(element("span", "note", `${found.tokens.toLocaleString("en")} tokens`));
   if (found.truncated) earned.append(element("span", "note", "truncated"));
   const body = element("div");
-  body.append(found.text ? plainText(found.text) : element("div", "empty", "(empty answer)"));
+  body.append(found.text ? plainText(found.text) : element("div", "empty", "(empty completion)"));
   if (found.of) body.append(cutNote(found.of));
   if (found.parts && (found.parts.length > 1 || found.parts.some(([, value]) => value !== found.reward))) {
     const parts = element("div", "parts");
@@ -46,17 +46,17 @@ function answer(found) {
 function fillDetails(holder, found, id) {
   holder.replaceChildren(element("p", "note", `Prompt ${id}`));
   if (found?.prompt.length) holder.append(...found.prompt.map(asked));
-  if (!found?.answers.length) { holder.append(element("p", "empty", "This page carries no answers for this prompt. They are in the run folder.")); return; }
-  holder.append(element("h3", "", `${found.answers.length.toLocaleString("en")} answer${found.answers.length === 1 ? "" : "s"}`));
-  const list = element("ol", "answers");
-  const some = found.answers.slice(0, 8);
-  list.append(...some.map(answer));
+  if (!found?.completions.length) { holder.append(element("p", "empty", "This page carries no completions for this prompt. They are in the run folder.")); return; }
+  holder.append(element("h3", "", `${found.completions.length.toLocaleString("en")} completion${found.completions.length === 1 ? "" : "s"}`));
+  const list = element("ol", "completions");
+  const some = found.completions.slice(0, 8);
+  list.append(...some.map(completion));
   holder.append(list);
-  const rest = found.answers.slice(8);
+  const rest = found.completions.slice(8);
   if (!rest.length) return;
   const more = element("button", "", `Show ${rest.length.toLocaleString("en")} more`);
   more.type = "button";
-  more.addEventListener("click", () => { list.append(...rest.map(answer)); more.remove(); });
+  more.addEventListener("click", () => { list.append(...rest.map(completion)); more.remove(); });
   holder.append(more);
 }
 
