@@ -90,9 +90,11 @@ class Settings:
 
     @property
     def sampling(self) -> Sampling:
+        """The part of the settings that an engine sees."""
         return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens)
 
     def judging(self, reward_range: tuple[float, float]) -> JudgeSettings:
+        """The part of the settings that judging sees, for rewards in this range."""
         settings = JudgeSettings(*reward_range, group_size=self.group_size, target_error=self.target_error)
         assert settings.zones
         return settings

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}}
+SCRIPTED = ["--engine", "scripted", "--model", "answers.json", "--reward", "exact_match"]
+DIAGNOSE = ["diagnose", "prompts.jsonl"]
 CONTRACT = {
     "schema_version", "verdict", "reason", "n_prompts", "counts", "fractions", "reward", "generations", "predicted_error", "forecast",
     "caveats", "sampling", "provenance",
@@ -25,8 +27,7 @@ def folder(tmp_path):
 
 
 def diagnose(folder, *words):
-    base = ["diagnose", "prompts.jsonl", "--engine", "scripted", "--model", "answers.json", "--reward", "exact_match"]
-    return flatspot(*base, *words, cwd=folder)
+    return flatspot(*DIAGNOSE, *SCRIPTED, *words, cwd=folder)
 
 
 def test_json_is_one_object_with_the_contracts_keys(folder):
@@ -58,13 +59,13 @@ def test_exit_code_3_above_the_limit(folder):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["diagnose", "absent.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "exact_match"], "absent.jsonl"),
-        (["diagnose", "prompts.jsonl", "--model", "absent.json", "--engine", "scripted", "--reward", "exact_match"], "absent.json"),
-        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "exact_macth"], "exact_match"),
-        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "mine.py:f"], "mine.py"),
-        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "exact_match", "--temperature", "0"], "temperature"),
-        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "scripted", "--reward", "exact_match", "--group-size", "1"], "group-size"),
-        (["diagnose", "prompts.jsonl", "--model", "answers.json", "--engine", "vllm", "--reward", "exact_match"], "not built yet"),
+        (["diagnose", "absent.jsonl", *SCRIPTED], "absent.jsonl"),
+        ([*DIAGNOSE, "--engine", "scripted", "--model", "absent.json", "--reward", "exact_match"], "absent.json"),
+        ([*DIAGNOSE, "--engine", "scripted", "--model", "answers.json", "--reward", "exact_macth"], "exact_match"),
+        ([*DIAGNOSE, "--engine", "scripted", "--model", "answers.json", "--reward", "mine.py:f"], "mine.py"),
+        ([*DIAGNOSE, *SCRIPTED, "--temperature", "0"], "temperature"),
+        ([*DIAGNOSE, *SCRIPTED, "--group-size", "1"], "group-size"),
+        ([*DIAGNOSE, "--engine", "vllm", "--model", "m", "--reward", "exact_match"], "not built yet"),
         (["inspect", "absent.parquet"], "absent.parquet"),
         (["inspect", "prompts.jsonl"], "--reward-col"),
         (["export", "."  , "--to", "x.jsonl"], "no run folder"),
@@ -80,7 +81,15 @@ def test_the_users_mistakes_exit_with_2_and_no_traceback(folder, words, message)
 
 
 def test_our_failures_exit_with_1_and_keep_their_traceback(folder):
-    script = "import flatspot.cli.main as m, flatspot.flow as f\ndef boom(*a, **k): raise RuntimeError('ours')\nf.diagnose = boom\nimport sys; sys.argv = ['flatspot', 'diagnose', 'p', '--model', 'm', '--reward', 'r']\nm.main()"
+    script = """
+import sys
+import flatspot.cli.main, flatspot.flow
+def boom(*_, **__):
+    raise RuntimeError("ours")
+flatspot.flow.diagnose = boom
+sys.argv = ["flatspot", "diagnose", "p", "--model", "m", "--reward", "r"]
+flatspot.cli.main.main()
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
     assert "RuntimeError: ours" in done.stderr

@@ -74,7 +74,8 @@ def test_bad_rewards_are_rows_with_an_error_never_zeros(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text(
         '{"prompt": "a", "reward": "1"}\n{"prompt": "a", "reward": "abc"}\n{"prompt": "a", "reward": null}\n'
-        '{"prompt": "a", "reward": "nan"}\n{"prompt": "a", "reward": "inf"}\n{"prompt": null, "reward": "1"}\n{"prompt": "a", "reward": "True"}\n'
+        '{"prompt": "a", "reward": "nan"}\n{"prompt": "a", "reward": "inf"}\n{"prompt": null, "reward": "1"}\n'
+        '{"prompt": "a", "reward": "True"}\n'
     )
     _, table, run = imported(tmp_path, path)
     rows = pq.read_table(run / "rollouts")

@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -138,4 +137,4 @@ def test_write_table_replaces_whole(tmp_path):
     write_table(rollout_table([row()]), tmp_path / "t.parquet")
     write_table(rollout_table([row(), row(sample_idx=1)]), tmp_path / "t.parquet")
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 2
-    assert os.listdir(tmp_path) == ["t.parquet"]
+    assert [p.name for p in tmp_path.iterdir()] == ["t.parquet"]

@@ -24,7 +24,13 @@ def test_import_flatspot_loads_nothing_heavy():
 
 
 def test_help_loads_nothing_heavy():
-    code = "sys.argv = ['flatspot', '--help']\nimport contextlib, io\nfrom flatspot.cli.main import main\nwith contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main()"
+    code = """
+import contextlib, io
+from flatspot.cli.main import main
+sys.argv = ["flatspot", "--help"]
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main()
+"""
     assert not {"numpy", "torch", "transformers", "duckdb", "pyarrow", "scipy"} & loaded_by(code)
 
 

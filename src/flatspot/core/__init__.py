@@ -1,0 +1,1 @@
+"""The words everyone shares; this room imports nothing of ours."""

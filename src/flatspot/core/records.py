@@ -24,6 +24,7 @@ class Prompt:
 
     @property
     def is_chat(self) -> bool:
+        """Whether the prompt is chat messages rather than text."""
         return not isinstance(self.text, str)
 
     @property

@@ -17,6 +17,8 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """A column of a table: its name, Arrow type, unit (empty: none) and meaning."""
+
     name: str
     type: str
     unit: str

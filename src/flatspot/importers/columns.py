@@ -31,6 +31,7 @@ class ColumnMap:
     types: Mapping[str, str]
 
     def type_of(self, ours: str) -> str:
+        """The log's type of one of our columns."""
         return self.types[self.names[ours]]
 
     @property

@@ -217,7 +217,8 @@ def _prompt_id(columns: ColumnMap) -> str:
     name, kind = _name(columns.names["prompt"]), columns.type_of("prompt")
     text = f"CAST({name} AS VARCHAR)"
     if _is_messages(kind):
-        text = f"array_to_string(list_transform({name}, lambda m: coalesce(m.role, '') || chr(31) || coalesce(CAST(m.content AS VARCHAR), '')), chr(30))"
+        said = "coalesce(m.role, '') || chr(31) || coalesce(CAST(m.content AS VARCHAR), '')"
+        text = f"array_to_string(list_transform({name}, lambda m: {said}), chr(30))"
     return f"coalesce(left(sha256({text}), 16), {_literal(_NO_PROMPT)})"
 
 
@@ -235,7 +236,8 @@ def _rollout_select(columns: ColumnMap) -> str:
         "reward": f"CASE WHEN {finite} AND NOT ({no_prompt}) AND error IS NULL THEN {number} END",
         "rewards": "NULL::MAP(VARCHAR, DOUBLE)",
         "error": f"""CASE WHEN error IS NOT NULL THEN error WHEN {no_prompt} THEN 'the row has neither a prompt nor an id'
-            WHEN {raw} IS NULL THEN 'the log has no reward here' WHEN {number} IS NULL THEN 'not a number: ' || left(CAST({raw} AS VARCHAR), 80)
+            WHEN {raw} IS NULL THEN 'the log has no reward here'
+            WHEN {number} IS NULL THEN 'not a number: ' || left(CAST({raw} AS VARCHAR), 80)
             WHEN NOT {finite} THEN 'the reward is ' || CAST({raw} AS VARCHAR) END""",
         "policy": "''",
     }

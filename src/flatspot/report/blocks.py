@@ -63,13 +63,13 @@ _HEADLINES = {
 GLOSSARY: tuple[tuple[str, str], ...] = (
     (
         "reward std",
-        "the standard deviation of the reward over several completions to one prompt (ddof 1). When it is near 0, so is the expected gradient.",
+        "the standard deviation of the reward over several completions of one prompt (ddof 1). Near 0, the expected gradient is too.",
     ),
     (
         "reach",
         "how many of its own standard deviations a prompt must climb to the best achievable reward: (best − mean) / std. Large is bad.",
     ),
-    ("mixed group", "a group of completions to one prompt whose rewards are not all equal. Group-based methods learn only from those."),
+    ("mixed group", "a group of completions of one prompt whose rewards are not all equal. Group-based methods learn only from those."),
     ("interval", "the range that holds the true value with 95% confidence, given the completions drawn."),
     ("predicted error", "the share of verdicts expected to be wrong, under the fitted model."),
     ("relative std", "the prompt's std over the root mean square of all prompts' stds."),

@@ -26,6 +26,7 @@ class Progress:
 
     @property
     def tokens_per_second(self) -> float:
+        """The rate of this start."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
     @property

@@ -42,6 +42,7 @@ class Evidence:
 
     @property
     def n_prompts(self) -> int:
+        """M."""
         return len(self.n)
 
 

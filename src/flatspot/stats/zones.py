@@ -39,10 +39,12 @@ class Zones:
 
     @property
     def reach(self) -> float:
+        """The reach at which vanishing begins."""
         return reach_at(self.epsilon)
 
     @property
     def span(self) -> float:
+        """Width of the reward range."""
         return self.hi - self.lo
 
     def states(self, mean: Floats, std: Floats, r_star: Floats) -> Floats:

@@ -99,6 +99,6 @@ def caveats(
         found.append(f"{truncated_share:.0%} of the completions were cut by the token limit: raise --max-new-tokens if answers come late.")
     if distinct_share is not None and distinct_share < 0.2 and scored.any() and np.median(evidence.n[scored]) >= 4:
         found.append(
-            f"Only {distinct_share:.0%} of the completions of a prompt differ: check the temperature and the seeds, or the policy has collapsed."
+            f"Only {distinct_share:.0%} of the completions of a prompt differ: check temperature and seeds, or the policy has collapsed."
         )
     return found

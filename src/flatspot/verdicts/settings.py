@@ -41,4 +41,5 @@ class JudgeSettings:
 
     @property
     def zones(self) -> Zones:
+        """The thresholds these settings stand for."""
         return Zones(epsilon_for_group(self.group_size), self.reward_lo, self.reward_hi)
