@@ -117,8 +117,11 @@ def test_seeds_are_folded_to_32_bits_without_patterns():
 def test_what_it_cannot_run_is_refused_by_name():
     with pytest.raises(EngineError, match=r"'gpt2' is not one of llama, qwen2, qwen3.*--engine hf"):
         OpenVinoEngine(tiny_policy("gpt2"))
-    with pytest.raises(EngineError, match="beyond float16"):
-        OpenVinoEngine(tiny_policy("llama", spread=1e6))
+    too_large = tiny_policy("llama")
+    with torch.no_grad():
+        too_large.model.model.layers[0].mlp.up_proj.weight[0, 0] = 1e5
+    with pytest.raises(EngineError, match=r"layers\.0\.mlp\.up_proj\.weight reaches 1e\+05, beyond float16"):
+        OpenVinoEngine(too_large)
     with pytest.raises(EngineError, match="float32 or bfloat16"):
         OpenVinoEngine(tiny_policy("llama"), precision="int8")
 
