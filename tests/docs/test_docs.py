@@ -1,0 +1,340 @@
+"""The documentation is executed: every command and example of the README, the tutorial and the how-to pages runs, and what a page
+shows is what comes out.
+
+How a page is written
+
+    ```bash       commands; run with bash -e in the page's own temporary folder, blocks in order
+    ```python     a script; run with Python in that folder
+    ```text       right after a block that ran: what it printed, compared line by line. A line that is only … stands for any lines,
+                  a … inside a line for any characters; all else, numbers included, must be equal
+    <!-- file: NAME -->         on the line before a block: the block is saved under that name instead of run
+    <!-- not run: REASON -->    on the line before a block: the block is not run; the reason is required
+
+Lines that start with `make` are left out: CI runs those itself. To take over what the commands print now, run the file with
+FLATSPOT_DOCS_REWRITE=1 and then shorten the outputs by hand where they are long.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import pytest
+
+import flatspot
+from flatspot.cli.main import cli
+from flatspot.core.errors import FlatspotError
+from flatspot.flow import Settings
+
+ROOT = Path(__file__).parents[2]
+EXECUTED = [ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("design/*.md")])
+REWRITE = os.environ.get("FLATSPOT_DOCS_REWRITE") == "1"
+RUN = {"bash", "python"}
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# --- pages as blocks
+
+
+@dataclass
+class Block:
+    """A fenced block: where its fence stands (line, from 1), its language, its text, and the mark on the line before."""
+
+    line: int
+    language: str
+    text: str
+    mark: str = ""
+    value: str = ""
+
+
+_MARK = re.compile(r"<!--\s*(file|not run)\s*:\s*(.*?)\s*-->")
+
+
+def blocks_of(text: str) -> list[Block]:
+    found: list[Block] = []
+    opened: Block | None = None
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        if opened is None and (fence := re.fullmatch(r"```(\w+)?[^`]*", line)):
+            before = next((above for above in reversed(lines[: number - 1]) if above.strip()), "")
+            mark = _MARK.fullmatch(before.strip())
+            opened = Block(number, fence[1] or "", "", *(mark.groups() if mark else ()))
+        elif opened is not None and line == "```":
+            found.append(opened)
+            opened = None
+        elif opened is not None:
+            opened.text += line + "\n"
+    assert opened is None, f"the block of line {opened.line} is not closed"
+    return found
+
+
+def test_blocks_are_read_with_their_marks():
+    page = "a\n```bash\nls\n```\n<!-- not run: needs a GPU -->\n```bash\nx\n```\n\n<!-- file: a.py -->\n```python\npass\n```\n"
+    assert [(b.line, b.language, b.text, b.mark, b.value) for b in blocks_of(page)] == [
+        (2, "bash", "ls\n", "", ""),
+        (6, "bash", "x\n", "not run", "needs a GPU"),
+        (11, "python", "pass\n", "file", "a.py"),
+    ]
+
+
+# --- running a page
+
+
+@dataclass
+class Reader:
+    """A person who follows a page in an empty folder, with flatspot installed and no network."""
+
+    folder: Path
+    problems: list[str] = field(default_factory=list)
+
+    def run(self, block: Block) -> str:
+        if block.language == "bash":
+            lines = [line for line in block.text.splitlines() if not line.startswith("make")]
+            command = ["bash", "-e", "-o", "pipefail", "-c", "\n".join(lines)]
+        else:
+            command = [sys.executable, "-c", block.text]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        )
+        if done.returncode != 0:
+            self.problems.append(f"line {block.line}: exit code {done.returncode}\n{block.text}\n{done.stdout}")
+        return done.stdout
+
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("FLATSPOT_") and key != "LINES"}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return kept | {"PATH": path, "COLUMNS": "80", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+
+
+def mismatch(expected: str, actual: str) -> str | None:
+    """Where shown and real output part; None where the one stands for the other."""
+    pattern = ""
+    for line in expected.splitlines():
+        if line.strip() == "…":
+            pattern += r"(?:.*\n)*?"
+        else:
+            pattern += r"[^\n]*?".join(re.escape(part) for part in line.rstrip().split("…")) + r"[ \t]*\n"
+    whole = "".join(line.rstrip() + "\n" for line in actual.splitlines())
+    if re.fullmatch(pattern, whole):
+        return None
+    return f"the page shows\n{expected}\nand the command printed\n{actual}"
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        ("a\nb\n", "a\nb\n", True),
+        ("a\n", "a\nb\n", False),
+        ("a\n…\n", "a\nb\nc\n", True),
+        ("…\nc\n", "a\nb\nc\n", True),
+        ("a … c\n", "a b b c\n", True),
+        ("p = 0.45\n", "p = 0.46\n", False),
+        ("", "", True),
+    ],
+)
+def test_outputs_are_compared_with_wildcards_and_exact_numbers(expected, actual, same):
+    assert (mismatch(expected, actual) is None) == same
+
+
+@pytest.mark.parametrize("page", EXECUTED, ids=named)
+def test_commands_and_examples_run_and_print_what_the_page_shows(page, tmp_path):
+    reader = Reader(tmp_path)
+    text = page.read_text("utf-8")
+    last: Block | None = None
+    output = ""
+    rewritten: list[tuple[Block, str]] = []
+    for block in blocks_of(text):
+        if block.mark == "file":
+            (tmp_path / block.value).write_text(block.text, "utf-8")
+            last = None
+        elif block.mark == "not run":
+            assert len(block.value) > 5, f"{named(page)}:{block.line}: say why the block is not run"
+            last = None
+        elif block.language in RUN:
+            last, output = block, reader.run(block)
+        elif block.language == "text" and last is not None:
+            problem = mismatch(block.text, output)
+            if problem and REWRITE:
+                rewritten.append((block, output))
+            elif problem:
+                reader.problems.append(f"line {block.line}: {problem}")
+            last = None
+    if rewritten:
+        page.write_text(with_outputs(text, rewritten), "utf-8")
+    assert not reader.problems, f"{named(page)}\n" + "\n".join(reader.problems)
+
+
+def with_outputs(text: str, outputs: list[tuple[Block, str]]) -> str:
+    lines = text.splitlines()
+    for block, output in reversed(outputs):
+        lines[block.line : block.line + len(block.text.splitlines())] = [line.rstrip() for line in output.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+# --- generated pages
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("flatspot_docs_generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["cli.md", "tables.md"])
+def test_generated_pages_are_fresh(name):
+    shown = (ROOT / "docs/reference" / name).read_text("utf-8")
+    assert shown == generator().PAGES[name](), f"docs/reference/{name} is stale: run python docs/generate.py"
+
+
+# --- links
+
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+def anchors_of(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_relative_links_resolve(page):
+    broken = []
+    for target in _LINK.findall(_FENCED.sub("", page.read_text("utf-8"))):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        place, _, anchor = target.partition("#")
+        found = (page.parent / place).resolve() if place else page
+        known = not anchor or (found.suffix == ".md" and found.is_file() and anchor in anchors_of(found.read_text("utf-8")))
+        if not found.exists() or not known:
+            broken.append(target)
+    assert not broken
+
+
+def test_every_page_is_on_the_map():
+    linked = {(ROOT / "docs" / target).resolve() for target in _LINK.findall((ROOT / "docs/index.md").read_text("utf-8"))}
+    assert not [named(page) for page in PAGES if page.is_relative_to(ROOT / "docs") and page.name != "index.md" and page not in linked]
+
+
+# --- what there is, is documented; what is documented, is there
+
+
+def test_every_verb_and_option_is_on_the_reference_page():
+    page = (ROOT / "docs/reference/cli.md").read_text("utf-8")
+    context = click.Context(cli)
+    for verb in cli.list_commands(context):
+        section = page.split(f"\n## flatspot {verb}\n")[1].split("\n## ")[0]
+        for parameter in cli.get_command(context, verb).params:
+            for name in parameter.opts:
+                assert (name if name.startswith("-") else (parameter.metavar or name.upper())) in section, f"{verb} {name}"
+
+
+def test_the_verbs_and_options_that_pages_use_exist():
+    context = click.Context(cli)
+    offered = {
+        verb: {"-h", "--help", *(o for p in cli.get_command(context, verb).params for o in p.opts)} for verb in cli.list_commands(context)
+    }
+    for page in PAGES:
+        for block in blocks_of(page.read_text("utf-8")):
+            for line in block.text.replace("\\\n", " ").splitlines() if block.language == "bash" else ():
+                words = line.split("#")[0].split()
+                if len(words) < 2 or words[0] != "flatspot" or words[1].startswith("-"):
+                    continue
+                assert words[1] in offered, f"{named(page)}: {line}"
+                assert not {w for w in words if re.fullmatch(r"--[a-z-]+", w)} - offered[words[1]], f"{named(page)}: {line}"
+
+
+def headings(page: Path, level: int) -> set[str]:
+    return {found.strip("` ") for found in re.findall(rf"^{'#' * level} (.+)$", _FENCED.sub("", page.read_text("utf-8")), re.MULTILINE)}
+
+
+def test_every_public_name_is_documented_and_nothing_else():
+    documented = {name.removeprefix("flatspot.").split("(")[0] for name in headings(ROOT / "docs/reference/python.md", 2)}
+    assert documented == set(flatspot.__all__)
+
+
+def test_every_setting_is_documented_with_its_default():
+    page = (ROOT / "docs/reference/python.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", page, re.MULTILINE))
+    assert rows == {f.name: repr(f.default) for f in dataclasses.fields(Settings)}
+
+
+def test_signatures_are_the_real_ones():
+    page = (ROOT / "docs/reference/python.md").read_text("utf-8")
+    for function in (flatspot.diagnose, flatspot.inspect, flatspot.reward_std):
+        names = ", ".join(
+            {"KEYWORD_ONLY": "", "VAR_KEYWORD": "**"}.get(p.kind.name, "") + p.name for p in inspect.signature(function).parameters.values()
+        )
+        documented = re.search(rf"^flatspot\.{function.__name__}\(([^)]*)\)", page, re.MULTILINE)
+        assert documented, function.__name__
+        shown = ", ".join(part.split("=")[0].strip() for part in documented[1].replace("*, ", "").split(",") if part.strip())
+        assert shown == names
+
+
+def test_every_error_is_documented():
+    page = (ROOT / "docs/reference/python.md").read_text("utf-8")
+    assert not [kind.__name__ for kind in FlatspotError.__subclasses__() if f"`{kind.__name__}`" not in page]
+
+
+# keys whose own keys are data: names of reward functions, engines, columns, packages
+_OPEN = {"components", "engine", "settings", "provenance.packages", "sampling", "forecast", "settings.columns"}
+
+
+def keys_of(value: object, path: str = "") -> set[str]:
+    """`a`, `a.b`, `a[].b` of a JSON value; an open object counts as one key."""
+    if isinstance(value, list):
+        return set().union(*(keys_of(item, f"{path}[]") for item in value if isinstance(item, dict)), set())
+    if not isinstance(value, dict) or path in _OPEN:
+        return set()
+    here = {f"{path}.{key}" if path else key for key in value}
+    return here.union(*(keys_of(item, f"{path}.{key}" if path else key) for key, item in value.items()), set())
+
+
+def test_the_json_page_lists_the_keys_of_real_runs_and_no_others(tmp_path):
+    (tmp_path / "log.csv").write_text("prompt_id,reward\na,0\na,1\nb,0\nb,\n")
+    runs = [
+        flatspot.diagnose(
+            [{"prompt": "a", "reference": "x"}], flatspot.ScriptedEngine({"a": {"x": 0.5, "y": 0.5}}), "exact_match", out=tmp_path / "d"
+        ),
+        flatspot.inspect(tmp_path / "log.csv", out=tmp_path / "i"),
+    ]
+    real = set().union(*(keys_of(json.loads((run.run / "report.json").read_text())) for run in runs))
+    page = (ROOT / "docs/reference/json.md").read_text("utf-8")
+    documented = set(re.findall(r"^\| `([\w.\[\]]+)` \|", page, re.MULTILINE))
+    # the five verdicts are one row: fractions.VERDICT.mean
+    real = {re.sub(r"^(counts|fractions)\.(learnable|vanishing|solved|undecided|unscored)", r"\1.VERDICT", key) for key in real}
+    assert documented == real
+
+
+def test_tree_in_the_readme_matches_the_disk():
+    """Paths of an annotated file tree (a `text` block after a line that says "tree" or "layout") exist."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    for block in blocks_of(text):
+        paths = [line.split()[0] for line in block.text.splitlines() if re.match(r"^\s*[\w.-]+/(\s|$)", line)]
+        if len(paths) < 4:
+            continue
+        stack: list[tuple[int, str]] = []
+        for line in block.text.splitlines():
+            if not (found := re.match(r"^(\s*)([\w.-]+/?)(?:\s{2,}|$)", line)):
+                continue
+            depth, name = len(found[1]), found[2]
+            while stack and stack[-1][0] >= depth:
+                stack.pop()
+            path = ROOT.joinpath(*(part for _, part in stack), name)
+            assert path.exists(), f"README.md shows {path.relative_to(ROOT)}, which is not there"
+            stack.append((depth, name))
