@@ -58,4 +58,3 @@ def real(real_cache, monkeypatch):
     """SmolLM2 as shipped, its conversions shared by the slow tests of a session."""
     monkeypatch.setenv("FLATSPOT_CACHE", str(real_cache))
     return SimpleNamespace(name="smollm2-135m-instruct", cache=real_cache)
-

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 import torch
-
 from tiny_policies import EOS, VOCABULARY, exact_probabilities, tiny_model, tiny_policy, total_variation, word_tokenizer
+
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import Engine
 from flatspot.core.records import Request, Sampling
@@ -28,7 +28,9 @@ def ids(text: str) -> list[int]:
     return [int(word[1:]) for word in text.split()]
 
 
-@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.6}, {"top_k": 5}, {"top_p": 0.7}, {"temperature": 1.5, "top_p": 0.9, "top_k": 30}])
+@pytest.mark.parametrize(
+    "sampling", [{}, {"temperature": 0.6}, {"top_k": 5}, {"top_p": 0.7}, {"temperature": 1.5, "top_p": 0.9, "top_k": 30}]
+)
 @pytest.mark.parametrize("kind", ["llama", "t5", "bart"])
 def test_first_tokens_come_with_the_forward_pass_s_probabilities(tiny, kind, sampling):
     policy = tiny(kind)
@@ -52,7 +54,10 @@ def test_third_tokens_follow_the_two_before_them(tiny, kind):
     [(first, n)] = Counter(d[:2] for d in drawn if len(d) == 3).most_common(1)
     counts = torch.bincount(torch.tensor([d[2] for d in drawn if len(d) == 3 and d[:2] == first]), minlength=VOCABULARY)
     assert n > 100
-    assert total_variation(counts, exact_probabilities(policy, ids(LONG), list(first), settings)) < 1.2 * (VOCABULARY / (2 * 3.14159 * n)) ** 0.5
+    assert (
+        total_variation(counts, exact_probabilities(policy, ids(LONG), list(first), settings))
+        < 1.2 * (VOCABULARY / (2 * 3.14159 * n)) ** 0.5
+    )
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
@@ -62,7 +67,13 @@ def test_it_agrees_with_generate_in_distribution(tiny, kind):
     start = 1 if policy.encoder_decoder else len(ids(LONG))
     with torch.no_grad():
         theirs = policy.model.generate(
-            input_ids=torch.tensor([ids(LONG)]), do_sample=True, top_k=0, top_p=1.0, temperature=1.0, num_return_sequences=N, max_new_tokens=6
+            input_ids=torch.tensor([ids(LONG)]),
+            do_sample=True,
+            top_k=0,
+            top_p=1.0,
+            temperature=1.0,
+            num_return_sequences=N,
+            max_new_tokens=6,
         )[:, start:]
     rows = HfEngine(policy).sample([Request(LONG, tuple(range(N)))], Sampling(max_new_tokens=6))[0]
     ours = torch.tensor([[*c.token_ids, *([EOS] if not c.truncated else []), *[0] * 6][:6] for c in rows])
@@ -175,7 +186,9 @@ def test_a_small_budget_of_memory_only_splits_the_batch(tiny, monkeypatch):
     expected = HfEngine(policy).sample(requests, Sampling(max_new_tokens=6))
     asked = []
     true_decode = hf.decode
-    monkeypatch.setattr(hf, "decode", lambda p, prompts, copies, *a, **k: asked.append(sum(copies)) or true_decode(p, prompts, copies, *a, **k))
+    monkeypatch.setattr(
+        hf, "decode", lambda p, prompts, copies, *a, **k: asked.append(sum(copies)) or true_decode(p, prompts, copies, *a, **k)
+    )
     engine = HfEngine(policy, memory_gib=0.0002)
     asked.clear()
     assert engine.sample(requests, Sampling(max_new_tokens=6)) == expected

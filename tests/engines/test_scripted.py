@@ -56,7 +56,12 @@ def test_sampling_reshapes_the_answers(sampling, expected):
 
 @pytest.mark.parametrize(
     ("answers", "message"),
-    [({"p": {"a": 0.5, "b": 0.4}}, "sum to 0.9"), ({"p": {}}, "sum to 0"), ({"p": {"a": 1.5, "b": -0.5}}, r"\[0, 1\]"), ({"p": {"a": "x"}}, "'x'")],
+    [
+        ({"p": {"a": 0.5, "b": 0.4}}, "sum to 0.9"),
+        ({"p": {}}, "sum to 0"),
+        ({"p": {"a": 1.5, "b": -0.5}}, r"\[0, 1\]"),
+        ({"p": {"a": "x"}}, "'x'"),
+    ],
 )
 def test_what_is_no_distribution_is_refused(answers, message):
     with pytest.raises(EngineError, match=message):

@@ -27,35 +27,33 @@ def word_tokenizer(chat_template: str | None = CHAT):
 def tiny_model(kind: str, *, seed: int = 0, spread: float = 0.3, **changes):
     """A random model: "llama" (two key-value heads), "gpt2", "t5", "bart", "mamba" or another causal architecture below."""
     torch.manual_seed(seed)
-    ends = dict(eos_token_id=EOS, pad_token_id=0, bos_token_id=1)
+    ends = {"eos_token_id": EOS, "pad_token_id": 0, "bos_token_id": 1}
     small = dict(
         vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         max_position_embeddings=256, initializer_range=spread, **ends,
     )  # fmt: skip
+    enc_dec = {"vocab_size": VOCABULARY, "d_model": 64, **ends}
+    bart = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 128))}
+    t5 = {"d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+    gpt2 = {"vocab_size": VOCABULARY, "n_positions": 128, "n_embd": 64, "n_layer": 2, "n_head": 4, "initializer_range": spread, **ends}
+    mamba = {"vocab_size": VOCABULARY, "hidden_size": 32, "state_size": 8, "num_hidden_layers": 2, "initializer_range": spread, **ends}
+    tf = transformers
     makers = {
-        "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**small, **changes})),
-        "qwen2": lambda: transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**{**small, **changes})),
-        "qwen3": lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**{**small, "head_dim": 32, **changes})),
-        "mistral": lambda: transformers.MistralForCausalLM(transformers.MistralConfig(**{**small, "sliding_window": 8, **changes})),
-        "gpt2": lambda: transformers.GPT2LMHeadModel(
-            transformers.GPT2Config(vocab_size=VOCABULARY, n_positions=128, n_embd=64, n_layer=2, n_head=4, initializer_range=spread, **ends)
+        "llama": (tf.LlamaForCausalLM, tf.LlamaConfig, small),
+        "qwen2": (tf.Qwen2ForCausalLM, tf.Qwen2Config, small),
+        "qwen3": (tf.Qwen3ForCausalLM, tf.Qwen3Config, {**small, "head_dim": 32}),
+        "mistral": (tf.MistralForCausalLM, tf.MistralConfig, {**small, "sliding_window": 8}),
+        "gpt2": (tf.GPT2LMHeadModel, tf.GPT2Config, gpt2),
+        "t5": (tf.T5ForConditionalGeneration, tf.T5Config, {**enc_dec, **t5}),
+        "bart": (
+            tf.BartForConditionalGeneration,
+            tf.BartConfig,
+            {**enc_dec, **bart, "max_position_embeddings": 128, "init_std": spread, "decoder_start_token_id": 2},
         ),
-        "t5": lambda: transformers.T5ForConditionalGeneration(
-            transformers.T5Config(
-                vocab_size=VOCABULARY, d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, decoder_start_token_id=0, **{**ends, **changes}
-            )
-        ),
-        "bart": lambda: transformers.BartForConditionalGeneration(
-            transformers.BartConfig(
-                vocab_size=VOCABULARY, d_model=64, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-                encoder_ffn_dim=128, decoder_ffn_dim=128, max_position_embeddings=128, init_std=spread, decoder_start_token_id=2, **ends,
-            )
-        ),
-        "mamba": lambda: transformers.MambaForCausalLM(
-            transformers.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, state_size=8, num_hidden_layers=2, initializer_range=spread, **ends)
-        ),
-    }  # fmt: skip
-    model = makers[kind]()
+        "mamba": (tf.MambaForCausalLM, tf.MambaConfig, mamba),
+    }
+    build, configure, settings = makers[kind]
+    model = build(configure(**{**settings, **changes}))
     if kind == "t5":  # its own initialisation is nearly uniform over tokens
         for parameter in model.parameters():
             if parameter.ndim == 2:

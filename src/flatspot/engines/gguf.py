@@ -42,7 +42,9 @@ def _convert(file: Path, folder: Path) -> None:
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         except (ValueError, KeyError, OSError, NotImplementedError) as error:
-            raise EngineError(f"transformers cannot read {file} as GGUF: {error}. Convert it to safetensors and name that folder") from error
+            raise EngineError(
+                f"transformers cannot read {file} as GGUF: {error}. Convert it to safetensors and name that folder"
+            ) from error
         if pre in _DIGITS_FIRST:
             split_digits_first(tokenizer)
         model.save_pretrained(folder)

@@ -49,7 +49,8 @@ class HfEngine:
             self.mode = mode
         cuda = policy.device.startswith("cuda")
         self.rows_per_call = 1024 if cuda else 512
-        self._rows_in_flight = 1024 if cuda else 256
+        # on a CPU more rows only bring memory traffic: growing the cache copies it at every step
+        self._rows_in_flight = 1024 if cuda else 64
         self._budget = budget_bytes(memory_gib, policy.device)
         self._footprint = footprint(policy)
 
@@ -104,7 +105,9 @@ class HfEngine:
         if not out_of_memory(error):
             raise error
         if rows <= 1:
-            raise EngineError(f"out of memory with a single row under way ({error}). Lower --max-new-tokens or choose a smaller dtype") from error
+            raise EngineError(
+                f"out of memory with a single row under way ({error}). Lower --max-new-tokens or choose a smaller dtype"
+            ) from error
         self._rows_in_flight = max(1, rows // 2)
         self.notes.append(f"out of memory with {rows} rows under way; going on with {self._rows_in_flight}")
         if self.policy.device.startswith("cuda"):
@@ -113,9 +116,7 @@ class HfEngine:
             torch.cuda.empty_cache()
 
 
-def take_batch(
-    waiting: Sequence[_Item], new: int, most_rows: int, budget: float, needs: Footprint
-) -> tuple[list[_Item], list[_Item]]:
+def take_batch(waiting: Sequence[_Item], new: int, most_rows: int, budget: float, needs: Footprint) -> tuple[list[_Item], list[_Item]]:
     """The items of the next batch and what remains; an item with more rows than fit is split. At least one row is taken."""
     longest = len(waiting[0].ids)
     free = budget

@@ -28,9 +28,11 @@ class Footprint:
     prompt_token: int
 
     def row(self, prompt: int, new: int) -> float:
+        """Bytes of a row with this many prompt and new tokens."""
         return 1.25 * self.kv_token * (prompt + new) + 20 * self.vocabulary
 
     def prompt(self, length: int) -> float:
+        """Bytes of the prefill of a prompt."""
         return float(self.prompt_token * length)
 
 

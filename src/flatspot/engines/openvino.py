@@ -45,9 +45,10 @@ class OpenVinoEngine:
     """Samples a llama, qwen2 or qwen3 policy with openvino-genai, several times faster than transformers on a CPU.
 
     The policy's weights are written as float16 once and cached by content; the tokenizer is transformers' own. Each row is a
-    request with its own seed (folded to the 32 bits that the sampler takes), so a row does not depend on the rows beside it;
-    rows of a prompt share its prefill through the prefix cache. `precision` is that of the arithmetic, "float32" or
-    "bfloat16" (then rounding does depend on the rows beside a row, and so may its tokens); `memory_gib` bounds the key-value cache (default: half of the free memory, at most 4 GiB).
+    request with its own seed (folded to the 32 bits that the sampler takes), so a row does not depend on the rows beside it but
+    for float rounding; rows of a prompt share its prefill through the prefix cache. `precision` is that of the arithmetic,
+    "float32" or "bfloat16", whose coarser rounding changes many rows with the batch. `memory_gib` bounds the key-value cache
+    (default: half of the free memory, at most 4 GiB).
 
     check  its greedy tokens held against transformers in float32; the caller steps back to another engine where it failed
     """
@@ -63,14 +64,15 @@ class OpenVinoEngine:
         if precision not in _PRECISION:
             raise EngineError(f"the openvino engine computes in {' or '.join(_PRECISION)}, got {precision!r}")
         if policy.dtype != "float32":
-            raise EngineError(f"the openvino engine is given policies in float32 (its precision is a setting of its own), got {policy.dtype}")
+            raise EngineError(
+                f"the openvino engine is given policies in float32 (its precision is a setting of its own), got {policy.dtype}"
+            )
         self.precision = precision
         self.notes = list(policy.notes)
         scheduler = _scheduler(genai, policy, precision, memory_gib)
         if policy.fingerprint_of_files:
-            folder = build_once(
-                cache_dir() / "openvino" / f"{policy.fingerprint.replace(':', '-')}-v{_FORMAT}", lambda made: write_gguf(policy, made / "model.gguf")
-            )
+            home = cache_dir() / "openvino" / f"{policy.fingerprint.replace(':', '-')}-v{_FORMAT}"
+            folder = build_once(home, lambda made: write_gguf(policy, made / "model.gguf"))
             self._pipeline = open_pipeline(genai, folder / "model.gguf", scheduler, precision)
             self.check = self._check_once(policy, folder / f"check-{version('openvino-genai')}-{precision}.json")
         else:

@@ -125,7 +125,7 @@ def default_policy_file() -> Path:
 
 
 def memory_fingerprint(model: Any) -> str:
-    """16 hex digits of the weights of a model in memory: names, shapes, and every byte up to 2 GiB, else 65,536 spread elements each."""
+    """16 hex digits of the weights of a model in memory: every byte up to 2 GiB, beyond it 65,536 spread elements of each tensor."""
     import torch
 
     state: Mapping[str, Any] = model.state_dict()
@@ -144,7 +144,8 @@ def memory_fingerprint(model: Any) -> str:
 
 def _from_memory(model: Any, tokenizer: Any) -> Policy:
     if not hasattr(model, "config") or not callable(tokenizer):
-        raise EngineError(f"a policy in memory is a pair (transformers model, tokenizer), got ({type(model).__name__}, {type(tokenizer).__name__})")
+        got = f"({type(model).__name__}, {type(tokenizer).__name__})"
+        raise EngineError(f"a policy in memory is a pair (transformers model, tokenizer), got {got}")
     name = getattr(model.config, "_name_or_path", "") or type(model).__name__
     return _policy(f"memory:{name}", model.eval(), tokenizer, memory_fingerprint(model), None, [])
 
@@ -153,7 +154,7 @@ def _folder_of_gguf(folder: Path) -> tuple[str, str | None]:
     files = sorted(folder.glob("*.gguf"))
     if len(files) != 1:
         names = ", ".join(file.name for file in files) or "nothing of the kind"
-        raise EngineError(f"{folder} must hold config.json and safetensors, or one .gguf file; it holds {names}. Name the file itself")
+        raise EngineError(f"{folder} must hold config.json and safetensors, or one .gguf file; it holds {names}. Name the file")
     return str(converted(files[0])), file_fingerprint(files[0])
 
 
@@ -169,8 +170,8 @@ def _from_pretrained(source: str, dtype: Any) -> tuple[Any, Any]:
         except (OSError, ValueError, KeyError, ImportError) as error:
             reason = str(error).strip().split("\n")[0]
             raise EngineError(
-                f"transformers cannot load the policy {source!r}: {reason} (expected a hub name, a folder with config.json, safetensors and "
-                f"a tokenizer, a .gguf file, or {DEFAULT_POLICY!r}; code from a repository is never run)"
+                f"transformers cannot load the policy {source!r}: {reason} (expected a hub name, a folder with config.json, safetensors "
+                f"and a tokenizer, a .gguf file, or {DEFAULT_POLICY!r}; code from a repository is never run)"
             ) from error
     return model, tokenizer
 

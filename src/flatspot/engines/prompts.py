@@ -17,8 +17,8 @@ def encode(policy: Policy, text: PromptText) -> list[int]:
         ids = tokenizer(text)["input_ids"]
     elif getattr(tokenizer, "chat_template", None) is None:
         raise EngineError(
-            f"the prompt {shown(text)} is chat messages, and the tokenizer of {policy.name} has no chat template. Give the prompts as plain "
-            "text, or set tokenizer.chat_template (a chat_template.jinja file beside tokenizer.json)"
+            f"the prompt {shown(text)} is chat messages, and the tokenizer of {policy.name} has no chat template. Give the prompts as "
+            "plain text, or set tokenizer.chat_template (a chat_template.jinja file beside tokenizer.json)"
         )
     else:
         messages = [dict(message) for message in text]

@@ -63,7 +63,7 @@ class ScriptedEngine:
         except OSError as error:
             raise EngineError(f"the scripted engine needs a JSON file of answers, and {path} cannot be read: {error}") from error
         except ValueError as error:
-            raise EngineError(f"{path} is not JSON ({error}); expected {{\"prompt\": {{\"answer\": probability}}}}") from error
+            raise EngineError(f'{path} is not JSON ({error}); expected {{"prompt": {{"answer": probability}}}}') from error
         if not isinstance(found, dict) or not all(isinstance(distribution, dict) for distribution in found.values()):
             raise EngineError(f'{path} must hold {{"prompt": {{"answer": probability}}}}, for example {{"2+2=": {{"4": 0.75, "5": 0.25}}}}')
         return cls(found)
@@ -123,8 +123,8 @@ def reshape(distribution: Mapping[str, float], sampling: Sampling) -> dict[str, 
     p_i^(1/T) / Σ p^(1/T), then the top_k largest, then every answer with less than top_p of the mass before it.
 
     >>> from flatspot.core.records import Sampling
-    >>> reshape({"a": 0.5, "b": 0.3, "c": 0.2}, Sampling(top_p=0.8))
-    {'a': 0.625, 'b': 0.375}
+    >>> reshape({"a": 0.5, "b": 0.25, "c": 0.25}, Sampling(top_p=0.5))
+    {'a': 1.0}
     """
     positive = {answer: p for answer, p in distribution.items() if p > 0}
     peak = max(positive.values())  # dividing by it keeps p^(1/T) from underflowing at a small T

@@ -54,6 +54,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """No wrong token, and a mean gap within the tolerance."""
         return self.tokens > 0 and self.wrong_tokens == 0 and self.mean_gap <= self.tolerance
 
     def describe(self) -> dict[str, Any]:
@@ -61,9 +62,11 @@ class Check:
         return {"passed": self.passed, "probes": self.probes, "tokens": self.tokens, "tolerance_nats": self.tolerance}
 
     def to_json(self) -> str:
+        """All fields, from which `Check(**…)` is made again."""
         return json.dumps(asdict(self))
 
     def sentence(self) -> str:
+        """The figures in words, for a note."""
         return (
             f"{self.wrong_tokens} of {self.tokens} greedy tokens are wrong and log-probabilities differ by {self.mean_gap:.3g} nats on "
             f"average (limit {self.tolerance})"
