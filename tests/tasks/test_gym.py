@@ -71,6 +71,6 @@ def test_equal_tasks_twice_still_have_different_ids() -> None:
 
 def test_the_demo_is_what_was_measured() -> None:
     prompts = demo_prompts()
-    assert len(prompts) == 55 == len({p.id for p in prompts})
+    assert len(prompts) == 59 == len({p.id for p in prompts})
     assert len({spec.partition("[")[0] for spec in DEMO_TASKS}) >= 5
     assert all(len(p.references) == 1 for p in prompts)

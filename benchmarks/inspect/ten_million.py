@@ -1,0 +1,83 @@
+"""`flatspot inspect` on ten million rollouts of 625,000 prompts in one Parquet file: seconds and peak memory.
+
+python benchmarks/inspect/ten_million.py [--kind two-valued|continuous] [--shuffled]
+
+The peer, in the same run: pandas' own groupby on the same file (std and count per prompt, nothing judged), where pandas is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+PROMPTS, SAMPLES = 625_000, 16
+PEER = """
+import sys, pandas
+found = pandas.read_parquet(sys.argv[1]).groupby("prompt_id")["reward"].agg(["count", "mean", "std"])
+assert len(found) == 625_000
+"""
+
+
+def write_log(path: Path, kind: str, shuffled: bool) -> None:
+    rng = np.random.default_rng(0)
+    p = np.where(rng.random(PROMPTS) < 0.3, 0, rng.beta(0.6, 1.2, PROMPTS))
+    reward = (rng.random((PROMPTS, SAMPLES)) < p[:, None]).astype(np.float64)
+    if kind == "continuous":
+        reward *= rng.random(reward.shape)
+    ids = pa.DictionaryArray.from_arrays(np.repeat(np.arange(PROMPTS, dtype=np.int32), SAMPLES), [f"prompt-{i:07d}" for i in range(PROMPTS)])
+    table = pa.table({"prompt_id": ids.cast(pa.string()), "reward": reward.ravel()})
+    pq.write_table(table.take(rng.permutation(len(table))) if shuffled else table, path)
+
+
+def timed(command: list[str]) -> dict[str, float] | None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True)
+    if done.returncode != 0:
+        print(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}", file=sys.stderr)
+        return None
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": time.perf_counter() - started, "cpu_seconds": cpu, "peak_gib": int(done.stdout.split()[-1]) / 2**20}
+
+
+# a process of its own, so that its peak memory is this command's alone
+MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kind", choices=["two-valued", "continuous"], default="two-valued")
+    parser.add_argument("--shuffled", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / "log.parquet"
+        write_log(log, options.kind, options.shuffled)
+        print(f"{PROMPTS * SAMPLES:,} rollouts of {PROMPTS:,} prompts, {options.kind}, {log.stat().st_size / 2**20:.0f} MiB of Parquet")
+        found = {
+            "flatspot inspect": timed([str(Path(sys.executable).parent / "flatspot"), "inspect", str(log), "--out", f"{scratch}/run"]),
+            "pandas groupby": timed([sys.executable, "-c", PEER, str(log)]),
+        }
+    for name, row in found.items():
+        if row:
+            print(f"{name:<18} {row['seconds']:6.1f} s   {row['cpu_seconds']:6.1f} s CPU   {row['peak_gib']:5.2f} GiB peak")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
