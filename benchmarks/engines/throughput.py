@@ -60,7 +60,14 @@ def measure(case: str, n_prompts: int, threads: int) -> dict:
     tokens = run(prompts(n_prompts), NEW_TOKENS)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"case": case, "prompts": n_prompts, "tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / seconds, "peak_gib": peak}
+    return {
+        "case": case,
+        "prompts": n_prompts,
+        "tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "peak_gib": peak,
+    }
 
 
 def _generate(dtype: str):
@@ -76,7 +83,13 @@ def _generate(dtype: str):
             inputs = policy.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
             with torch.no_grad():
                 out = policy.model.generate(
-                    **inputs, do_sample=True, top_k=0, top_p=1.0, num_return_sequences=SAMPLES, max_new_tokens=new_tokens, pad_token_id=policy.pad_id
+                    **inputs,
+                    do_sample=True,
+                    top_k=0,
+                    top_p=1.0,
+                    num_return_sequences=SAMPLES,
+                    max_new_tokens=new_tokens,
+                    pad_token_id=policy.pad_id,
                 )
             drawn = out[:, inputs["input_ids"].shape[1] :]
             ends = (drawn == policy.eos_ids[0]).int().argmax(-1)

@@ -34,7 +34,9 @@ def write_log(path: Path, kind: str, shuffled: bool) -> None:
     reward = (rng.random((PROMPTS, SAMPLES)) < p[:, None]).astype(np.float64)
     if kind == "continuous":
         reward *= rng.random(reward.shape)
-    ids = pa.DictionaryArray.from_arrays(np.repeat(np.arange(PROMPTS, dtype=np.int32), SAMPLES), [f"prompt-{i:07d}" for i in range(PROMPTS)])
+    ids = pa.DictionaryArray.from_arrays(
+        np.repeat(np.arange(PROMPTS, dtype=np.int32), SAMPLES), [f"prompt-{i:07d}" for i in range(PROMPTS)]
+    )
     table = pa.table({"prompt_id": ids.cast(pa.string()), "reward": reward.ravel()})
     pq.write_table(table.take(rng.permutation(len(table))) if shuffled else table, path)
 
