@@ -34,9 +34,10 @@ def tokenizer(size: int):
 
 def llama(hidden: int, layers: int, vocabulary: int, dtype, spread: float = 0.02):
     torch.manual_seed(0)
+    heads = hidden // 64
     config = transformers.LlamaConfig(
-        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=4 * hidden, num_hidden_layers=layers, num_attention_heads=hidden // 64,
-        num_key_value_heads=max(1, hidden // 256), max_position_embeddings=2048, eos_token_id=EOS, bos_token_id=1, pad_token_id=0,
+        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=4 * hidden, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=heads // 3 if heads % 3 == 0 else max(1, heads // 4), max_position_embeddings=2048, eos_token_id=EOS, bos_token_id=1, pad_token_id=0,
         initializer_range=spread,
     )  # fmt: skip
     with torch.device("cuda"):
@@ -108,7 +109,8 @@ def main() -> None:
         "device": torch.cuda.get_device_name(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "dtype": "bfloat16",
-        "work": f"{options.prompts} prompts of 35-90 tokens x {options.samples} samples x {options.new} new tokens (generate: 8 of the prompts)",
+        "work": f"{options.prompts} prompts of 35-90 tokens x {options.samples} samples x {options.new} new tokens",
+        "generate_on": "8 of the prompts",
         "generate_tokens_per_s": round(slow),
         "hf_engine_tokens_per_s": round(fast),
         "ratio": round(fast / slow, 2),
