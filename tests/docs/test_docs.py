@@ -10,7 +10,7 @@ How a page is written
     <!-- file: NAME -->         on the line before a block: the block is saved under that name instead of run
     <!-- not run: REASON -->    on the line before a block: the block is not run; the reason is required
 
-Lines that start with `make` are left out: CI runs those itself. To take over what the commands print now, run the file with
+Lines that start with `make` or `pip install` are left out: CI runs those itself, and the package is there. To take over what the commands print now, run the file with
 FLATSPOT_DOCS_REWRITE=1 and then shorten the outputs by hand where they are long.
 """
 
@@ -103,8 +103,7 @@ class Reader:
 
     def run(self, block: Block) -> str:
         if block.language == "bash":
-            lines = [line for line in block.text.splitlines() if not line.startswith("make")]
-            command = ["bash", "-e", "-o", "pipefail", "-c", "\n".join(lines)]
+            command = ["bash", "-e", "-o", "pipefail", "-c", commands_of(block)]
         else:
             command = [sys.executable, "-c", block.text]
         done = subprocess.run(
@@ -118,6 +117,12 @@ class Reader:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FLATSPOT_") and key != "LINES"}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return kept | {"PATH": path, "COLUMNS": "80", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+
+
+def commands_of(block: Block) -> str:
+    """A bash block without the lines that are not run here; empty where nothing else is left."""
+    lines = [line for line in block.text.splitlines() if not re.match(r"make\b|pip install\b", line)]
+    return "\n".join(lines) if any(line.split("#")[0].strip() for line in lines) else ""
 
 
 def mismatch(expected: str, actual: str) -> str | None:
@@ -165,6 +170,8 @@ def problems_of(page: Path, folder: Path) -> list[str]:
         elif block.mark == "not run":
             if len(block.value) <= 5:
                 reader.problems.append(f"line {block.line}: say why the block is not run")
+            last = None
+        elif block.language == "bash" and not commands_of(block):
             last = None
         elif block.language in RUN:
             known = len(reader.problems)
@@ -343,20 +350,29 @@ def test_the_json_page_lists_the_keys_of_real_runs_and_no_others(tmp_path):
     assert documented == real
 
 
-def test_tree_in_the_readme_matches_the_disk():
-    """Paths of an annotated file tree (a `text` block after a line that says "tree" or "layout") exist."""
-    text = (ROOT / "README.md").read_text("utf-8")
-    for block in blocks_of(text):
-        paths = [line.split()[0] for line in block.text.splitlines() if re.match(r"^\s*[\w.-]+/(\s|$)", line)]
-        if len(paths) < 4:
+def tree_paths(text: str) -> list[str]:
+    """The paths of an annotated tree: a name, indented under its folder, then two spaces and what it is.
+
+    >>> tree_paths("src/\\n  a.py   one\\n  b/     two\\ndocs/  pages\\n")
+    ['src', 'src/a.py', 'src/b', 'docs']
+    """
+    paths: list[str] = []
+    above: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        if found := re.match(r"( *)([\w./-]+)(?: {2,}|$)", line):
+            above = [(depth, name) for depth, name in above if depth < len(found[1])] + [(len(found[1]), found[2].strip("/"))]
+            paths.append("/".join(name for _, name in above))
+    return paths
+
+
+@pytest.mark.parametrize("page", ["README.md", "AGENTS.md"])
+def test_annotated_trees_match_the_disk(page):
+    """A tree is a `text` block with two lines or more that name a folder; the package's is complete."""
+    for block in blocks_of((ROOT / page).read_text("utf-8")):
+        if block.language != "text" or len(re.findall(r"^ *[\w./-]+/(?: {2,}|$)", block.text, re.MULTILINE)) < 2:
             continue
-        stack: list[tuple[int, str]] = []
-        for line in block.text.splitlines():
-            if not (found := re.match(r"^(\s*)([\w.-]+/?)(?:\s{2,}|$)", line)):
-                continue
-            depth, name = len(found[1]), found[2]
-            while stack and stack[-1][0] >= depth:
-                stack.pop()
-            path = ROOT.joinpath(*(part for _, part in stack), name)
-            assert path.exists(), f"README.md shows {path.relative_to(ROOT)}, which is not there"
-            stack.append((depth, name))
+        shown = tree_paths(block.text)
+        assert not [path for path in shown if not (ROOT / path).exists()]
+        if "src/flatspot" in shown:
+            packages = {f"src/flatspot/{p.parent.name}" for p in (ROOT / "src/flatspot").glob("*/__init__.py")}
+            assert not packages - set(shown)
