@@ -1,0 +1,68 @@
+"""The check at load: which way of decoding it settles on, and what it must catch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from tiny_policies import tiny_policy
+
+from flatspot.core.errors import EngineError
+from flatspot.engines import HfEngine, decode, verify
+from flatspot.engines.verify import TOLERANCE, choose_mode, compare, greedy, probe_ids
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "t5", "bart"])
+def test_the_fast_way_agrees_with_the_forward_pass(tiny, kind):
+    """Without this, a broken fast way would only make every policy slow."""
+    engine = HfEngine(tiny(kind))
+    assert (engine.mode, engine.notes) == ("shared", [])
+    assert engine.check.max_gap < 1e-3
+
+
+def test_a_policy_without_such_a_cache_is_decoded_in_a_slower_way(tiny):
+    engine = HfEngine(tiny("mamba"))
+    assert engine.mode != "shared"
+    assert "slower way" in engine.notes[0]
+
+
+@pytest.mark.parametrize("mode", ["repeated", "uncached"])
+def test_each_slower_way_agrees_too(tiny, mode):
+    for kind in ("llama", "t5"):
+        policy = tiny(kind)
+        prompts = probe_ids(policy)
+        assert compare(policy, prompts, greedy(policy, prompts, mode), TOLERANCE["float32"]).passed
+
+
+def test_other_weights_are_caught(tiny):
+    """The greedy continuations of one policy, held against another that is only slightly different."""
+    one, other = tiny("llama"), tiny_policy("llama")
+    with torch.no_grad():
+        other.model.model.layers[1].mlp.down_proj.weight.mul_(1.2)
+    prompts = probe_ids(one)
+    said = greedy(one, prompts, "shared")
+    assert compare(one, prompts, said, TOLERANCE["float32"]).passed
+    check = compare(other, prompts, said, TOLERANCE["float32"])
+    assert not check.passed
+    assert "log-probabilities differ" in check.sentence()
+
+
+def test_right_tokens_with_wrong_probabilities_are_caught(tiny):
+    policy = tiny("llama")
+    prompts = probe_ids(policy)
+    flat = [dataclasses.replace(g, log_probs=[p / 2 - 0.1 for p in g.log_probs]) for g in greedy(policy, prompts, "shared")]
+    check = compare(policy, prompts, flat, TOLERANCE["float32"])
+    assert (check.wrong_tokens, check.passed) == (0, False)
+
+
+def test_an_engine_that_said_nothing_has_proved_nothing(tiny):
+    policy = tiny("llama")
+    assert not compare(policy, probe_ids(policy), [verify.Greedy([], [])] * 6, 0.03).passed
+
+
+def test_a_policy_that_no_way_decodes_is_refused(tiny, monkeypatch):
+    monkeypatch.setattr(verify, "greedy", lambda *_: (_ for _ in ()).throw(TypeError("takes no cache")))
+    with pytest.raises(EngineError, match=r"no way of decoding agrees.*shared: TypeError: takes no cache"):
+        choose_mode(tiny("llama"), [])
+    assert decode.MODES == ("shared", "repeated", "uncached")
