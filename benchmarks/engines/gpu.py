@@ -37,7 +37,8 @@ def llama(hidden: int, layers: int, vocabulary: int, dtype, spread: float = 0.02
     heads = hidden // 64
     config = transformers.LlamaConfig(
         vocab_size=vocabulary, hidden_size=hidden, intermediate_size=4 * hidden, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=heads // 3 if heads % 3 == 0 else max(1, heads // 4), max_position_embeddings=2048, eos_token_id=EOS, bos_token_id=1, pad_token_id=0,
+        num_key_value_heads=heads // 3 if heads % 3 == 0 else max(1, heads // 4),
+        max_position_embeddings=2048, eos_token_id=EOS, bos_token_id=1, pad_token_id=0,
         initializer_range=spread,
     )  # fmt: skip
     with torch.device("cuda"):
