@@ -12,7 +12,7 @@ from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.few_valued import few_valued
 from flatspot.stats.forecast import GROUP_SIZES, Forecast, forecast_from_prompts, forecast_two_valued, share_limits
 from flatspot.stats.intervals import equal_rewards_std_upper, two_valued_std_interval
-from flatspot.stats.two_valued import Mixture, fit_mixture, mixed_at, state_table
+from flatspot.stats.two_valued import Mixture, fit_mixture, mixed_at, state_table, two_ends
 from flatspot.stats.zones import Zones
 
 _ROWS_AT_ONCE = 4096
@@ -59,7 +59,7 @@ def posterior(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int)
 def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> Posterior:
     assert evidence.support is not None
     assert evidence.counts is not None
-    low, high = _ends(evidence.support, zones)
+    low, high = two_ends(evidence.support, zones)
     hits = evidence.counts[:, -1] if evidence.support[-1] == high else np.zeros(evidence.n_prompts, np.int64)
     mixture, pair = fit_mixture(evidence.n, hits)
     # prompts with equal (n, hits, r*) have equal answers
@@ -81,14 +81,6 @@ def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: in
         fractions=_fractions_two_valued(mixture, kind_pair, kinds[:, 1], size, zones, low, high),
         forecast=forecast_two_valued(mixture),
     )
-
-
-def _ends(support: Floats, zones: Zones) -> tuple[float, float]:
-    """The two rewards: both seen, or the one seen and the end of the range it could yet reach."""
-    if len(support) == 2:
-        return float(support[0]), float(support[1])
-    only = float(support[0])
-    return (zones.lo, only) if only >= zones.hi > zones.lo else (only, zones.hi)
 
 
 def _under(mixture: Mixture, pair: Ints, r_star: Floats, zones: Zones, low: float, high: float) -> tuple[Floats, Floats]:
@@ -134,13 +126,13 @@ def _many_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: i
         std_lo=np.where(flat, 0.0, np.fmin(spread.std_lo, evidence.std)),
         std_hi=np.where(flat, upper, np.fmax(spread.std_hi, evidence.std)),
         mixed=1 - spread.all_equal[:, -1],
-        fractions=_fractions_of(spread.states, rng),
+        fractions=fractions_of(spread.states, rng),
         forecast=forecast_from_prompts(1 - spread.all_equal[:, :-1], rng),
     )
 
 
-def _fractions_of(states: Floats, rng: np.random.Generator, *, draws: int = 200) -> Floats:
-    """Share of prompts like these in each state, from each prompt's own probabilities [M, 3]."""
+def fractions_of(states: Floats, rng: np.random.Generator, *, draws: int = 200) -> Floats:
+    """[3, 3] share of prompts like these in each state, from each prompt's own probabilities [M, 3]."""
     kinds, size = np.unique(states.round(3), axis=0, return_counts=True)
     kinds = np.maximum(kinds, 0) / np.maximum(kinds, 0).sum(-1, keepdims=True)
     shares = np.stack([rng.multinomial(size, kinds).sum(0) for _ in range(draws)]) / len(states)

@@ -8,6 +8,7 @@ not vouch for itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,9 @@ class Mixture:
         reweighted = rng.standard_gamma(self.size, (draws, len(self.size)))
         reweighted *= self.size.sum() / np.maximum(reweighted.sum(-1, keepdims=True), 1e-300)
         pseudo = rng.multinomial(1, _flat_base(), draws) * rng.standard_gamma(1, (draws, 1))
-        return _fit(likelihood(self.n, self.hits), reweighted, pseudo, start=self.weights, iterations=100)
+        # so is the amount of smoothing, from none to several times the usual: samples say little of p near 0 and 1, smoothing much
+        pseudo = pseudo + (rng.standard_gamma(1, (draws, 1)) - 1) * _EVEN_SHARE * self.size.sum() / len(GRID)
+        return _fit(likelihood(self.n, self.hits), reweighted, pseudo, start=self.weights, iterations=150)
 
 
 def likelihood(n: Ints, hits: Ints) -> Floats:
@@ -81,6 +84,31 @@ def fit_mixture(n: Ints, hits: Ints) -> tuple[Mixture, Ints]:
     else:
         judging = np.broadcast_to(weights, table.shape)
     return Mixture(weights, pairs[:, 0], pairs[:, 1], size, judging), pair.reshape(-1)
+
+
+def flat_prior() -> Floats:
+    """[163] p spread evenly: what g is before any prompt."""
+    return _flat_base()
+
+
+def fit_pairs(n: Ints, hits: Ints, size: Ints) -> Floats:
+    """[163] g fitted to `size[i]` prompts with `hits[i]` ones in `n[i]` draws, nothing left out.
+
+    >>> g = fit_pairs(np.array([16, 16]), np.array([0, 16]), np.array([40, 20]))
+    >>> float(g[GRID < 0.05].sum().round(2)), float(g[GRID > 0.95].sum().round(2))
+    (0.65, 0.33)
+    """
+    return np.asarray(_fit(likelihood(n, hits), size[None].astype(float))[0])
+
+
+def two_ends(support: Sequence[float] | Floats, zones: Zones) -> tuple[float, float]:
+    """The low and the high reward: both seen, or the one seen and the end of the range it could yet reach; the range if none was."""
+    if len(support) == 2:
+        return float(min(support)), float(max(support))
+    if len(support) == 0:
+        return zones.lo, zones.hi
+    only = float(support[0])
+    return (zones.lo, only) if only >= zones.hi > zones.lo else (only, zones.hi)
 
 
 def _fit(

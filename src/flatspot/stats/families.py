@@ -1,0 +1,224 @@
+"""Rewards that are not two-valued, also where a set mixes families: one model per prompt, checked against what was drawn.
+
+A set's values are split into *atoms*, values that come again and again over the set, each prompt's *own* value, where it repeats one that
+is no atom, and the *rest*, which is continuous. Every prompt then has counts over these categories, weights w with a prior fitted to
+the set (`dictionary`), and a mean m and variance v of its rest, so that
+
+    mu = sum_c w_c a_c + w_rest m,      sigma^2 = sum_c w_c (a_c - mu)^2 + w_rest (v + (m - mu)^2).
+
+All on atoms is few-valued, all rest continuous, both zero-inflated; a prompt may be of any kind beside prompts of the others. v has a
+moderated variance (`continuous.variance_prior`) and m is normal given v. Whether that holds is checked: each prompt's latest rest value
+must be uniform under what its other values predict. Where it is not, the rest is cut into bins, which no shape can contradict, and a
+caveat says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr
+
+from flatspot.stats.continuous import variance_prior
+from flatspot.stats.dictionary import Dictionary, fit_dictionary
+from flatspot.stats.evidence import Floats, Ints, merge_equal
+from flatspot.stats.zones import Zones
+
+_MOST_ATOMS = 32
+_ATOM_SHARE = 0.005
+_BINS = 16
+_CHECKED_FROM = 4
+_MISFIT = 0.08
+_MISFIT_LEVEL = 1.95  # the Kolmogorov-Smirnov distance times sqrt(n) that a true model exceeds once in a thousand
+_CELLS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True)
+class Parts:
+    """M prompts, split into categories.
+
+    values    [A] the atoms, or the means of the bins
+    within    [A] variance inside each: 0 for atoms
+    counts    [M, A + 2] samples on each atom, on the prompt's own value, in the rest
+    own       [M] the prompt's own value; its rest's mean where it has none
+    mean      [M] mean of the rest; NaN where there is none
+    variance  [M] its variance, ddof 1; NaN under two samples
+    fit       Kolmogorov-Smirnov distance of the rest from what the model predicts, and how many prompts were checked
+    binned    whether the rest was cut into bins
+    """
+
+    values: Floats
+    within: Floats
+    counts: Ints
+    own: Floats
+    mean: Floats
+    variance: Floats
+    fit: tuple[float, int]
+    binned: bool = False
+
+    @property
+    def used(self) -> Ints:
+        """The categories that the set knows: all atoms, and own values and a rest only where some prompt has one."""
+        return np.flatnonzero(np.r_[np.ones(len(self.values), bool), self.counts[:, -2:].any(0)])
+
+    @property
+    def family(self) -> str:
+        """What the set is, by where its samples lie: few-valued, continuous, zero-inflated or mixed."""
+        if self.binned:
+            return "binned"
+        rest = self.counts[:, -1] > 0
+        tied = self.counts[:, :-1].sum(-1) > 0
+        if not rest.any():
+            return "few-valued"
+        if not tied.any():
+            return "continuous"
+        both, n = (rest & tied).sum(), len(rest)
+        return "zero-inflated" if both > 0.1 * rest.sum() and len(self.values) <= 2 else "mixed" if tied.sum() > 0.02 * n else "continuous"
+
+
+def split(prompt: Ints, reward: Floats, n_prompts: int, zones: Zones) -> Parts:
+    """Sort scored samples, in the order drawn, into categories; `prompt[i]` is the index of row i's prompt.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.repeat(np.arange(40), 8)
+    >>> r = np.where(x < 20, rng.integers(0, 3, 320) / 2, rng.random(320))
+    >>> parts = split(x, r, 40, Zones(0.05))
+    >>> parts.values.tolist(), parts.counts[:20, -1].max(), parts.counts[20:, -1].min(), parts.family
+    ([0.0, 0.5, 1.0], np.int64(0), np.int64(8), 'mixed')
+    """
+    reward = merge_equal(reward)
+    values = _atoms(prompt, reward, n_prompts)
+    parts = _counted(prompt, reward, n_prompts, values, np.zeros(len(values)))
+    distance, checked = parts.fit
+    if checked >= 10 and distance > max(_MISFIT, _MISFIT_LEVEL / np.sqrt(checked)):
+        return _binned(prompt, reward, n_prompts, values, zones, parts.fit)
+    return parts
+
+
+def _atoms(prompt: Ints, reward: Floats, n_prompts: int) -> Floats:
+    """Values seen in at least two prompts, three times, and in half a percent of the samples; every value where they are few."""
+    distinct, at, size = np.unique(reward, return_inverse=True, return_counts=True)
+    pairs = np.unique(np.stack([at.reshape(-1), prompt]), axis=1)
+    spread = np.bincount(pairs[0], minlength=len(distinct))
+    if len(distinct) <= _MOST_ATOMS and (size >= 2).mean() >= 0.5:
+        return distinct
+    wide = (spread >= min(2, n_prompts)) & (size >= max(3, _ATOM_SHARE * len(reward)))
+    kept = np.flatnonzero(wide)
+    return np.sort(distinct[kept[np.argsort(-size[kept], kind="stable")][:_MOST_ATOMS]])
+
+
+def _counted(prompt: Ints, reward: Floats, m: int, values: Floats, within: Floats) -> Parts:
+    counts = np.zeros((m, len(values) + 2), np.int64)
+    place = np.clip(np.searchsorted(values, reward), 0, max(len(values) - 1, 0))
+    on = values[place] == reward if len(values) else np.zeros(len(reward), bool)
+    np.add.at(counts, (prompt[on], place[on]), 1)
+    x, r = prompt[~on], reward[~on]
+    own, repeated = _own_values(x, r, m)
+    counts[:, -2] = np.bincount(x[repeated], minlength=m)
+    x, r = x[~repeated], r[~repeated]
+    counts[:, -1] = n = np.bincount(x, minlength=m)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.bincount(x, r, m) / n
+        variance = np.where(n > 1, np.bincount(x, (r - mean[x]) ** 2, m) / (n - 1.0), np.nan)
+    return Parts(values, within, counts, own, mean, variance, _fit(x, r, m))
+
+
+def _own_values(x: Ints, r: Floats, m: int) -> tuple[Floats, Ints]:
+    """Each prompt's most frequent non-atom value where it has it twice, else NaN; and which samples equal it."""
+    own = np.full(m, np.nan)
+    pairs, size = np.unique(np.stack([x, r]), axis=1, return_counts=True)
+    order = np.lexsort((-pairs[1], size))
+    order = order[size[order] > 1]
+    own[pairs[0, order].astype(np.int64)] = pairs[1, order]
+    return own, r == own[x]
+
+
+def _fit(x: Ints, r: Floats, m: int) -> tuple[float, int]:
+    """Distance from uniform of each prompt's latest rest value under the t distribution that its earlier ones predict."""
+    order = np.argsort(x, kind="stable")
+    x, r = x[order], r[order]
+    n = np.bincount(x, minlength=m)
+    rows = np.flatnonzero(n >= _CHECKED_FROM)
+    if len(rows) == 0:
+        return 0.0, 0
+    last = np.cumsum(n)[rows] - 1
+    latest, k = r[last], n[rows] - 1.0
+    mean = (np.bincount(x, r, m)[rows] - latest) / k
+    squares = np.maximum(np.bincount(x, (r - mean_of(x, r, m)[x]) ** 2, m)[rows] - (latest - mean) ** 2 * k / (k + 1), 0.0)
+    d0, s0 = variance_prior(np.asarray(squares / (k - 1)), np.asarray(k - 1))
+    dof = d0 + k - 1
+    scale = np.sqrt(np.maximum((d0 * s0 + squares) / dof * (1 + 1 / k), 1e-300))
+    u = np.sort(stdtr(dof, (latest - mean) / scale))
+    steps = np.arange(1, len(u) + 1) / len(u)
+    return float(np.maximum(steps - u, u - steps + 1 / len(u)).max()), len(u)
+
+
+def mean_of(x: Ints, r: Floats, m: int) -> Floats:
+    """[M] mean of the rows of each prompt; NaN where it has none."""
+    n = np.bincount(x, minlength=m)
+    return np.asarray(np.bincount(x, r, m) / np.where(n > 0, n, np.nan))
+
+
+def _binned(prompt: Ints, reward: Floats, m: int, values: Floats, zones: Zones, fit: tuple[float, int]) -> Parts:
+    """Atoms as they are, the rest in bins of about equal counts, each standing for its mean and keeping its variance."""
+    on = np.isin(reward, values)
+    edges = np.unique(np.quantile(reward[~on], np.linspace(0, 1, _BINS + 1)[1:-1]))
+    bins = np.searchsorted(edges, reward[~on], side="right")
+    mean = mean_of(bins, reward[~on], len(edges) + 1)
+    spread = mean_of(bins, (reward[~on] - mean[bins]) ** 2, len(edges) + 1)
+    used = np.flatnonzero(np.isfinite(mean))
+    category = np.concatenate([np.searchsorted(values, reward[on]), len(values) + np.searchsorted(used, bins)]).astype(np.int64)
+    counts = np.zeros((m, len(values) + len(used) + 2), np.int64)
+    np.add.at(counts, (np.concatenate([prompt[on], prompt[~on]]), category), 1)
+    none = np.full(m, np.nan)
+    all_values, within = np.r_[values, mean[used]], np.r_[np.zeros(len(values)), spread[used]]
+    order = np.argsort(all_values, kind="stable")
+    counts[:, : len(order)] = counts[:, order]
+    return Parts(all_values[order], within[order], counts, none, none, none, fit, binned=True)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Posterior draws of R prompts: mean and std of the reward, and the weights [R, draws, categories] that nothing continuous shares."""
+
+    mean: Floats
+    std: Floats
+    ties: Floats
+
+
+def moments(parts: Parts, rows: Ints, prior: Dictionary, draws: int, rng: np.random.Generator) -> Moments:
+    """Posterior draws of (mu, sigma) for the prompts `rows`."""
+    used = parts.used
+    weights = np.zeros((len(rows), draws, parts.counts.shape[1]))
+    weights[..., used] = prior.draw(parts.counts[rows][:, used], draws, rng)
+    rest_mean, rest_variance = _rest(parts, rows, draws, rng)
+    own = np.where(np.isfinite(parts.own[rows]), parts.own[rows], np.nan)[:, None]
+    own = np.where(np.isfinite(own), own, rest_mean)  # a prompt with no repeated value may yet repeat one of its rest
+    at = parts.values
+    mean = weights[..., :-2] @ at + weights[..., -2] * own + weights[..., -1] * rest_mean
+    square = weights[..., :-2] @ (at**2 + parts.within) + weights[..., -2] * own**2 + weights[..., -1] * (rest_mean**2 + rest_variance)
+    return Moments(mean, np.sqrt(np.maximum(square - mean**2, 0.0)), weights[..., :-1])
+
+
+def _rest(parts: Parts, rows: Ints, draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Draws [R, draws] of the mean and variance of each prompt's rest; a prompt without one gets another prompt's."""
+    n = parts.counts[:, -1]
+    seen = np.flatnonzero(n > 0)
+    shape = (len(rows), draws)
+    if len(seen) == 0:
+        return np.zeros(shape), np.zeros(shape)
+    d0, s0 = variance_prior(parts.variance[n > 1], np.asarray(n[n > 1] - 1.0))
+    if d0 <= 0:
+        means = parts.mean[seen]
+        d0, s0 = 1.0, float(means.var()) if len(seen) > 1 and means.var() > 0 else 1e-4
+    from_ = np.where((n[rows] > 0)[:, None], rows[:, None], seen[rng.integers(0, len(seen), shape)])
+    dof = np.maximum(n[from_] - 1.0, 0.0)
+    scale = d0 * s0 + dof * np.nan_to_num(parts.variance[from_])
+    variance = scale / rng.chisquare(d0 + dof)
+    return parts.mean[from_] + rng.standard_normal(shape) * np.sqrt(variance / n[from_]), variance
+
+
+def prior_of(parts: Parts) -> Dictionary:
+    """The prior of the category weights, fitted to the set; own values and rests are placed by the middle of the set."""
+    middle = float(np.nanmean(parts.mean)) if np.isfinite(parts.mean).any() else float(np.mean(parts.values)) if len(parts.values) else 0.0
+    return fit_dictionary(parts.counts[:, parts.used], np.r_[parts.values, middle, middle][parts.used])

@@ -1,0 +1,140 @@
+"""What a triage found: the verdicts, what they cost, how sure they are, and what an RL run on these prompts would see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatspot.stats.batches import forecast_of
+from flatspot.stats.draws import Draws
+from flatspot.stats.evidence import Evidence, Floats, Ints
+from flatspot.stats.forecast import Forecast
+from flatspot.stats.many_valued import judge_many
+from flatspot.stats.posterior import Posterior, posterior
+from flatspot.stats.two_valued import two_ends
+from flatspot.stats.zones import STATES, Zones
+
+_GROUP_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Triage:
+    """The answer, one entry per prompt where not said otherwise.
+
+    verdict            [M] "learnable", "vanishing", "solved", "undecided" or "unscored"
+    n_samples          [M] samples drawn
+    error_probability  [M] probability that the verdict (or, if undecided, the one it leans to) is wrong; NaN where unscored
+    leaning            [M] the least wrong state; "" where unscored
+    predicted_error    mean error probability of the verdicts given; NaN where none is
+    fractions          {state: (mean, lo, hi)} share of prompts like these in each state, 95%
+    model              the kind of reward the verdicts rest on
+    caveats            where the model does not fit, and what that does to the verdicts
+    draws              everything drawn, in order; `.rewards` is the [M, draws] table
+    certified          [M] the verdict that holds at any stopping time, "" where none; None without `certify`
+    """
+
+    verdict: NDArray[np.str_]
+    n_samples: Ints
+    error_probability: Floats
+    leaning: NDArray[np.str_]
+    predicted_error: float
+    fractions: dict[str, tuple[float, float, float]]
+    model: str
+    caveats: tuple[str, ...]
+    draws: Draws = field(repr=False)
+    posterior: Posterior = field(repr=False)
+    certified: NDArray[np.str_] | None = None
+
+    @property
+    def rewards(self) -> Floats:
+        """[M, most samples of any prompt] every reward in the order drawn, NaN where there is none."""
+        return self.draws.rewards
+
+    def forecast(self, group_size: int | tuple[int, ...] = (4, 8, 16, 32)) -> Forecast:
+        """Expected share of groups of this size (or these) that are not all equal, with a 90% interval."""
+        sizes = (group_size,) if isinstance(group_size, int) else group_size
+        return forecast_of(self.draws, sizes)
+
+
+def conclude(
+    draws: Draws, zones: Zones, target: float, *, costs: Floats | None = None, certified: NDArray[np.str_] | None = None
+) -> Triage:
+    """Judge everything drawn. The surest verdicts are kept as long as their mean error is at most the target; the rest is undecided.
+
+    The largest set of verdicts whose mean posterior error is at most alpha has a Bayes false discovery rate of alpha.
+    With costs, every scored prompt gets its least costly verdict. With certificates, a prompt without one is undecided.
+    """
+    if draws.two_valued:
+        evidence, r_star = evidence_of_pairs(draws, zones), np.full(draws.n_prompts, zones.hi)
+        found, caveats = posterior(evidence, r_star, zones, _GROUP_SIZE), one_value_caveat(draws, zones)
+    else:
+        found, caveats = judge_many(draws, zones, _GROUP_SIZE)
+    scored = draws.scored > 0
+    wrong = np.where(scored[:, None], found.wrong, 1.0)
+    best = wrong.argmin(-1) if costs is None else np.where(scored[:, None], found.states @ np.asarray(costs).T, 1.0).argmin(-1)
+    error = wrong[np.arange(len(best)), best]
+    leaning = np.array(STATES)[best]
+    if certified is not None and draws.two_valued:
+        decided, leaning = certified != "", np.where(certified != "", certified, leaning)
+    else:
+        decided = scored if costs is not None else surest(error, target) & scored
+    return Triage(
+        verdict=np.where(~scored, "unscored", np.where(decided, leaning, "undecided")),
+        n_samples=draws.drawn,
+        error_probability=np.where(scored, error, np.nan),
+        leaning=np.where(scored, leaning, ""),
+        predicted_error=float(error[decided].mean()) if decided.any() else float("nan"),
+        fractions={s: (float(f[0]), float(f[1]), float(f[2])) for s, f in zip(STATES, found.fractions, strict=True)},
+        model=found.model,
+        caveats=caveats,
+        draws=draws,
+        posterior=found,
+        certified=certified,
+    )
+
+
+def surest(error: Floats, target: float) -> NDArray[np.bool_]:
+    """The largest set of the smallest errors whose mean is at most the target; equal errors stand or fall together.
+
+    >>> surest(np.array([0.0, 0.2, 0.04, 0.2]), 0.05).tolist()
+    [True, False, True, False]
+    """
+    values, kind, size = np.unique(error.round(12), return_inverse=True, return_counts=True)
+    mean = np.cumsum(values * size) / np.cumsum(size)
+    good = np.flatnonzero(mean <= target + 1e-12)
+    return np.asarray(kind.reshape(-1) <= (good[-1] if len(good) else -1))
+
+
+def evidence_of_pairs(draws: Draws, zones: Zones) -> Evidence:
+    """The evidence of two-valued draws, from counts alone: no row is looked at, so a million prompts are quick."""
+    if not draws.values:
+        return draws.evidence()
+    low, high = two_ends(draws.values, zones)
+    n, hits = draws.scored, draws.hits(high)
+    some = n > 0
+    share = np.where(some, hits / np.maximum(n, 1), np.nan)
+    std = np.where(n < 2, np.nan, np.sqrt(share * (1 - share) * n / np.maximum(n - 1, 1)) * (high - low))
+    mostly_high = 2 * hits > n
+    support = np.sort(np.array(draws.values))
+    counts = np.stack([n - hits, hits], -1) if len(support) == 2 else n[:, None]
+    return Evidence(
+        n=n,
+        mean=low + share * (high - low),
+        std=std,
+        low=np.where(some, np.where(hits < n, low, high), np.nan),
+        high=np.where(some, np.where(hits > 0, high, low), np.nan),
+        mode=np.where(some, np.where(mostly_high, high, low), np.nan),
+        n_mode=np.where(mostly_high, hits, n - hits),
+        support=support,
+        counts=counts,
+    )
+
+
+def one_value_caveat(draws: Draws, zones: Zones) -> tuple[str, ...]:
+    """A set in which every reward is equal, strictly inside the range: nothing says what the reward could have been."""
+    if len(draws.values) != 1 or draws.values[0] in (zones.lo, zones.hi):
+        return ()
+    value = f"{draws.values[0]:g}"
+    return (f"every reward is {value}, strictly inside the range: the reward may be broken, and no sample shows what else it can be",)

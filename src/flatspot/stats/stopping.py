@@ -1,0 +1,114 @@
+"""When to stop drawing: optimal stopping of two-valued rewards by dynamic programming over (draws, ones).
+
+Under a distribution g of success probabilities on `GRID`, a prompt with s ones in n draws has the posterior
+pi(k) ~ g_k p_k^s (1 - p_k)^(n - s) and the minimal risk R(n, s) = min_d sum_k pi(k) L(p_k, d). With a price c per draw and at most N draws
+
+    J_N(s) = R(N, s)
+    J_n(s) = min{ R(n, s),  c + m J_{n+1}(s + 1) + (1 - m) J_{n+1}(s) },     m(n, s) = sum_k pi(k) p_k,
+
+and a prompt is drawn once more exactly where the second term is the smaller (Arrow, Blackwell and Girshick 1949; exact for this g).
+The same sweep gives the expected error and the expected number of draws from every state, so the price that meets a target error is
+found without one label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.two_valued import GRID
+
+Flags = NDArray[np.bool_]
+
+# the price of a draw, in units of one wrong verdict, dearest first
+PRICES: Floats = np.geomspace(0.03, 0.0001, 16)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of every state (n, s) under g before any price: three [N + 1, N + 1(, D)] arrays, rows n, columns s <= n.
+
+    risk      [N + 1, N + 1, D] expected loss of each of D decisions
+    chance    [N + 1, N + 1] probability that the next reward is the high one
+    marginal  [N + 1, N + 1] probability of one ordered sequence with s ones in n draws
+    """
+
+    risk: Floats
+    chance: Floats
+    marginal: Floats
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """The optimal rule at one price; every array is [N + 1, N + 1], rows n, columns s <= n (the rest is never reached).
+
+    price  what a draw costs, in units of the loss
+    go     draw once more
+    error  expected loss at the end of following the rule from here
+    draws  expected further draws
+    """
+
+    price: float
+    go: Flags
+    error: Floats
+    draws: Floats
+
+
+def outlook(weights: Floats, loss: Floats, max_samples: int) -> Outlook:
+    """Risks, predictive chances and marginals of all states with at most `max_samples` draws.
+
+    weights : [163] g on `GRID`;  loss : [163, D] loss of each decision at each p
+
+    >>> flat = np.full(163, 1 / 163)
+    >>> o = outlook(flat, np.ones((163, 1)), 2)
+    >>> float(o.chance[0, 0].round(3)), bool(o.chance[2, 2] > o.chance[1, 1] > o.chance[0, 0])
+    (0.5, True)
+    """
+    size = max_samples + 1
+    risk, chance, marginal = np.zeros((size, size, loss.shape[1])), np.zeros((size, size)), np.ones((size, size))
+    joint = weights[None, :]
+    for n in range(size):
+        at, total = slice(0, n + 1), joint.sum(-1)
+        risk[n, at] = joint @ loss / total[:, None]
+        chance[n, at] = joint @ GRID / total
+        marginal[n, at] = total
+        joint = np.concatenate([joint * (1 - GRID), joint[-1:] * GRID])  # one more draw: a low reward, or from all ones another
+    return Outlook(risk, chance, marginal)
+
+
+def stopping_rules(view: Outlook, prices: Floats, final: Floats | None = None) -> list[StoppingRule]:
+    """The optimal rule at each price, dearest price first or not: all in one backward sweep.
+
+    final : [N + 1, N + 1] the loss that is reported for stopping in a state, where it differs from the one that is minimised
+    """
+    least = view.risk.min(-1)
+    stop_loss = least if final is None else final
+    top, count = len(least) - 1, len(prices)
+    go = np.zeros((count, top + 1, top + 1), bool)
+    error, draws = np.tile(stop_loss, (count, 1, 1)), np.zeros((count, top + 1, top + 1))
+    value = np.tile(least[top], (count, 1))
+    for n in range(top - 1, -1, -1):
+        at, m = slice(0, n + 1), view.chance[n, : n + 1]
+        onwards = prices[:, None] + m * value[:, 1 : n + 2] + (1 - m) * value[:, : n + 1]
+        go[:, n, at] = onwards < least[n, at] - 1e-12  # a tie stops
+        value = np.minimum(onwards, least[n, at])
+        for table, extra in ((error, 0.0), (draws, 1.0)):
+            ahead = extra + m * table[:, n + 1, 1 : n + 2] + (1 - m) * table[:, n + 1, : n + 1]
+            table[:, n, at] = np.where(go[:, n, at], ahead, table[:, n, at])
+    return [StoppingRule(float(c), go[i], error[i], draws[i]) for i, c in enumerate(prices)]
+
+
+def cheapest_rule(rules: list[StoppingRule], n: Ints, hits: Ints, size: Ints, target: float) -> StoppingRule:
+    """The rule with the fewest draws whose predicted error for these prompts is at most the target; else the most careful one.
+
+    n, hits, size : [C] the distinct states the prompts are in, and how many are in each. The prediction starts from where every prompt
+    now stands: what it has shown counts, not only g.
+    """
+    share = size / size.sum()
+    for rule in sorted(rules, key=lambda r: -r.price):
+        if float(share @ rule.error[n, hits]) <= target:
+            return rule
+    return min(rules, key=lambda r: r.price)
