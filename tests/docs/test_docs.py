@@ -10,8 +10,9 @@ How a page is written
     <!-- file: NAME -->         on the line before a block: the block is saved under that name instead of run
     <!-- not run: REASON -->    on the line before a block: the block is not run; the reason is required
 
-Lines that start with `make` or `pip install` are left out: CI runs those itself, and the package is there. To take over what the commands print now, run the file with
-FLATSPOT_DOCS_REWRITE=1 and then shorten the outputs by hand where they are long.
+Lines that start with `make` or `pip install` are left out: CI runs those itself, and the package is there.
+
+To take over what the commands print now, run the file with FLATSPOT_DOCS_REWRITE=1, then read the diff and shorten long outputs.
 """
 
 from __future__ import annotations
@@ -286,6 +287,12 @@ def test_the_verbs_and_options_that_pages_use_exist():
                     continue
                 assert words[1] in offered, f"{named(page)}: {line}"
                 assert not {w for w in words if re.fullmatch(r"--[a-z-]+", w)} - offered[words[1]], f"{named(page)}: {line}"
+
+
+def test_make_targets_that_pages_name_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for page in PAGES:
+        assert not set(re.findall(r"^make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE)) - targets, named(page)
 
 
 def headings(page: Path, level: int) -> set[str]:
