@@ -196,7 +196,10 @@ def main() -> None:
     for case in args.cases:
         # the baseline is slow and its rate does not depend on how many prompts follow one another
         n = 4 if case.startswith("generate") else 8 if args.quick else 32
+        load = os.getloadavg()[0]
         row = in_a_process("--case", case, "--prompts", str(n), "--threads", str(args.threads))
+        # this run itself adds up to `threads`: anything above means that others computed at the same time
+        row["load_before"], row["load_after"] = round(load, 1), round(os.getloadavg()[0], 1)
         results["rows"].append(row)
         print(f"{case}: {row['tokens_per_second']:.0f} tokens/s", file=sys.stderr)
     args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
