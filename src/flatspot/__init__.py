@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from flatspot.core.records import Completion as Completion
     from flatspot.core.records import Prompt as Prompt
     from flatspot.core.records import Sampling as Sampling
+    from flatspot.core.settings import Settings as Settings
     from flatspot.engines.scripted import ScriptedEngine as ScriptedEngine
     from flatspot.flow import Diagnosis as Diagnosis
-    from flatspot.flow import Settings as Settings
     from flatspot.flow import diagnose as diagnose
     from flatspot.flow import inspect as inspect
     from flatspot.stats.evidence import reward_std as reward_std
@@ -27,7 +27,7 @@ _HOME = {
     "Prompt": "flatspot.core.records",
     "Sampling": "flatspot.core.records",
     "ScriptedEngine": "flatspot.engines.scripted",
-    "Settings": "flatspot.flow",
+    "Settings": "flatspot.core.settings",
     "diagnose": "flatspot.flow",
     "inspect": "flatspot.flow",
     "reward_std": "flatspot.stats.evidence",

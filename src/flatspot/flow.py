@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.errors import SettingsError
-from flatspot.core.protocols import Engine
 from flatspot.core.provenance import provenance
-from flatspot.core.records import Prompt, Sampling
+from flatspot.core.records import Prompt
+from flatspot.core.settings import Settings
 from flatspot.rollouts.collect import OnProgress, collect
-from flatspot.rollouts.store import RunFolder, open_run, prompt_table, prompt_text, read_record, write_table
+from flatspot.rollouts.store import is_complete, open_run, prompt_table, prompt_text, read_record, write_json, write_table
 from flatspot.stats.evidence import Floats
 from flatspot.stats.table import completions_of, connect, read_run
 from flatspot.verdicts.settings import JudgeSettings
@@ -37,67 +36,6 @@ Say = Callable[[str], None]
 # what one HTML file carries and a browser handles well; of a larger set, prompts at even distances
 _PROMPTS_SHOWN = 50_000
 _COMPLETIONS_SHOWN_FOR = 3000
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything `diagnose` can be told; the defaults are TRL's where TRL has one.
-
-    samples and sampling
-        max_samples      completions per prompt
-        temperature, top_p, top_k, max_new_tokens    see `Sampling`
-        seed             two runs with one seed draw the same completions
-    engine
-        engine           auto, hf, openvino or scripted
-        dtype, device    auto: float32 on a CPU, bfloat16 on a GPU
-        memory_gib       bound on the engine's memory; None leaves it half of what is free
-    reward
-        reward_range     (lo, hi) the total can take; None: the reward's own, or what is seen
-        reward_weights   one per reward; None: 1 each
-        reward_timeout_s a reward call that takes longer is a failure of its row
-    judging
-        group_size, target_error    see `JudgeSettings`
-    prompts
-        prompt_col, id_col, limit   the columns of the prompt file, and how many of its rows to take
-    out                  the run folder; None names one under runs/ by what it holds
-    """
-
-    max_samples: int = 64
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_new_tokens: int = 256
-    seed: int = 0
-    engine: str = "auto"
-    dtype: str = "auto"
-    device: str = "auto"
-    memory_gib: float | None = None
-    reward_range: tuple[float, float] | None = None
-    reward_weights: tuple[float, ...] | None = None
-    reward_timeout_s: float = 10.0
-    group_size: int = 8
-    target_error: float = 0.03
-    prompt_col: str = "prompt"
-    id_col: str = "id"
-    limit: int | None = None
-    out: str | Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_samples < 1:
-            raise SettingsError(f"--max-samples must be at least 1, got {self.max_samples}")
-        self.judging(self.reward_range or (0.0, 1.0))  # a wrong setting speaks now, not after the run
-        assert self.sampling
-
-    @property
-    def sampling(self) -> Sampling:
-        """The part of the settings that an engine sees."""
-        return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens)
-
-    def judging(self, reward_range: tuple[float, float]) -> JudgeSettings:
-        """The part of the settings that judging sees, for rewards in this range."""
-        settings = JudgeSettings(*reward_range, group_size=self.group_size, target_error=self.target_error)
-        assert settings.zones
-        return settings
 
 
 @dataclass(frozen=True)
@@ -158,22 +96,57 @@ def diagnose(
     >>> diagnose(rows, answers, "exact_match", out=folder).verdicts["verdict"].to_pylist()
     ['learnable', 'vanishing']
     """
-    from flatspot.engines.registry import load_engine
     from flatspot.rewards import load_reward
     from flatspot.tasks import load_prompts
 
     chosen = _settings(settings)
-    say = say or (lambda _: None)
-    asked = load_prompts(prompts, prompt_col=chosen.prompt_col, id_col=chosen.id_col, limit=chosen.limit)
+    asked_prompts = load_prompts(prompts, prompt_col=chosen.prompt_col, id_col=chosen.id_col, limit=chosen.limit)
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s) as loaded:
-        engine = load_engine(chosen.engine, policy, dtype=chosen.dtype, device=chosen.device, memory_gib=chosen.memory_gib)
-        for note in getattr(engine, "notes", ()):
+        asked = _asked(asked_prompts, policy, loaded, chosen)
+        run = Path(chosen.out) if chosen.out is not None else Path("runs") / _digest(asked)
+        # the content of an object in memory is known only by loading it
+        if not (isinstance(policy, str | Path) and is_complete(run, asked, len(asked_prompts), chosen.max_samples)):
+            _draw(run, asked, asked_prompts, policy, loaded, chosen, say or (lambda _: None), on_progress)
+        shown = {"prompts": _name(prompts), "model": _name(policy), "reward": _name(reward), "out": str(run)}
+        return judge_run(run, chosen, declared_range=loaded.range, shown=shown, notes=_read_notes(run)["caveats"])
+
+
+def _draw(
+    path: Path,
+    asked: Mapping[str, Any],
+    prompts: Sequence[Prompt],
+    policy: Any,
+    reward: LoadedReward,
+    settings: Settings,
+    say: Say,
+    on_progress: OnProgress | None,
+) -> None:
+    """Load the policy and draw what the run folder lacks."""
+    from flatspot.engines.registry import load_engine
+    from flatspot.rewards import reference_rewards
+
+    engine = load_engine(settings.engine, policy, dtype=settings.dtype, device=settings.device, memory_gib=settings.memory_gib)
+    said = list(getattr(engine, "notes", ()))
+    for note in said:
+        say(note)
+    identity = {name: asked[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
+    size = max(1, engine.rows_per_call // settings.max_samples)
+    with open_run(
+        path,
+        kind="diagnose",
+        asked=asked,
+        identity=identity,
+        samples=settings.max_samples,
+        prompts_per_part=size,
+        provenance=provenance(),
+    ) as run:
+        if not (path / "prompts.parquet").exists():
+            write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
+        collect(run, prompts, engine, reward, settings.sampling, seed=settings.seed, policy=_name(policy), on_progress=on_progress)
+        notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
+        for note in notes[len(said) :]:
             say(note)
-        with _run_of(asked, engine, loaded, chosen) as run:
-            _keep_prompts(run, asked, loaded)
-            collect(run, asked, engine, loaded, chosen.sampling, seed=chosen.seed, policy=_name(policy), on_progress=on_progress)
-            shown = {"prompts": _name(prompts), "model": _name(policy), "reward": _name(reward), "out": str(run.path)}
-            return judge_run(run.path, chosen, declared_range=loaded.range, shown=shown, notes=tuple(getattr(engine, "notes", ())))
+        write_json({"caveats": notes}, path / "notes.json")
 
 
 def inspect(
@@ -192,16 +165,15 @@ def inspect(
     stamp = [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
     identity = {"logs": stamp, "columns": given}
     path = Path(chosen.out) if chosen.out is not None else Path("runs") / f"inspect-{_digest(identity)}"
-    with open_run(path, kind="inspect", identity=identity, samples=1, prompts_per_part=1, provenance=provenance()) as run:
-        notes_file = path / "import.json"
-        if not run.parts_done() or not notes_file.exists():
+    with open_run(path, kind="inspect", asked=identity, identity=identity, samples=1, prompts_per_part=1, provenance=provenance()) as run:
+        if not run.parts_done() or not (path / "notes.json").exists():
             (say or (lambda _: None))(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
             with connect(path) as db:
                 imported = import_generic(db, files, given, path / "rollouts" / "part-000-000000.parquet", path / "prompts.parquet")
-            notes_file.write_text(json.dumps({"columns": dict(imported.columns), "caveats": list(imported.caveats)}), "utf-8")
-        found = json.loads(notes_file.read_text("utf-8"))
-        shown = {"logs": [str(f) for f in files], "columns": found["columns"], "out": str(path)}
-        return judge_run(path, chosen, shown=shown, notes=tuple(found["caveats"]))
+            write_json({"columns": dict(imported.columns), "caveats": list(imported.caveats)}, path / "notes.json")
+    notes = _read_notes(path)
+    shown = {"logs": [str(f) for f in files], "columns": notes["columns"], "out": str(path)}
+    return judge_run(path, chosen, shown=shown, notes=notes["caveats"])
 
 
 def judge_run(
@@ -213,11 +185,11 @@ def judge_run(
     notes: Sequence[str] = (),
 ) -> Diagnosis:
     """Judge the rows of a run folder; writes verdicts.parquet, report.json and report.html into it."""
-    from flatspot.report.json import write_json
+    from flatspot.report.json import write_json as write_report
 
     table = read_run(run)
     limits, source, outside = _range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
-    judged = judge(table, settings.judging(limits), range_source=source, notes=[*notes, *outside])
+    judged = judge(table, _judging(settings, limits), range_source=source, notes=[*notes, *outside])
     record = read_record(run)
     judged.summary["source"] = record.kind
     judged.summary["sampling"] = record.identity.get("sampling", {})
@@ -225,7 +197,7 @@ def judge_run(
     judged.summary["settings"] = dict(shown or {}) | {"target_error": settings.target_error, "seed": record.identity.get("seed")}
     judged.summary["provenance"] = dict(record.provenance) | {"judged": provenance()["created"]}
     write_table(judged.verdicts, run / "verdicts.parquet")
-    write_json(judged.summary, run / "report.json")
+    write_report(judged.summary, run / "report.json")
     diagnosis = Diagnosis(run, judged.summary, judged.verdicts)
     diagnosis.report()
     return diagnosis
@@ -238,36 +210,40 @@ def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), c
     return (export_completions if completions else export_prompts)(Path(run), Path(path), verdicts)
 
 
+def _judging(settings: Settings, reward_range: tuple[float, float]) -> JudgeSettings:
+    judging = JudgeSettings(*reward_range, group_size=settings.group_size, target_error=settings.target_error)
+    assert judging.zones  # built to be checked
+    return judging
+
+
 def _settings(given: Mapping[str, Any]) -> Settings:
     known = {f.name for f in fields(Settings)}
     if unknown := sorted(set(given) - known):
         raise SettingsError(f"unknown setting {unknown[0]!r}; there are: {', '.join(sorted(known))}")
-    return Settings(**given)
+    settings = Settings(**given)
+    _judging(settings, settings.reward_range or (0.0, 1.0))  # a wrong setting speaks now, not after the run
+    return settings
 
 
-@contextmanager
-def _run_of(prompts: Sequence[Prompt], engine: Engine, reward: LoadedReward, settings: Settings) -> Iterator[RunFolder]:
-    identity = {
+def _asked(prompts: Sequence[Prompt], policy: Any, reward: LoadedReward, settings: Settings) -> dict[str, Any]:
+    """What decides the rows, as far as it is known before the policy is loaded."""
+    file = Path(policy) if isinstance(policy, str | Path) else None
+    stamp = [file.stat().st_size, file.stat().st_mtime_ns] if file is not None and file.exists() else None
+    return {
         "prompts": {"n": len(prompts), "sha256": _digest([[p.id, prompt_text(p.text), dict(p.columns)] for p in prompts], 64)},
-        "engine": dict(engine.describe()),
+        "model": {"name": _name(policy), "stamp": stamp},
+        "engine": {"name": settings.engine, "dtype": settings.dtype, "device": settings.device},
         "reward": dict(reward.describe()),
         "sampling": asdict(settings.sampling),
         "seed": settings.seed,
     }
-    path = Path(settings.out) if settings.out is not None else Path("runs") / _digest(identity)
-    size = max(1, engine.rows_per_call // settings.max_samples)
-    with open_run(
-        path, kind="diagnose", identity=identity, samples=settings.max_samples, prompts_per_part=size, provenance=provenance()
-    ) as run:
-        yield run
 
 
-def _keep_prompts(run: RunFolder, prompts: Sequence[Prompt], reward: LoadedReward) -> None:
-    """prompts.parquet, once: the prompts in order, each with what its own reference answers earn."""
-    from flatspot.rewards import reference_rewards
-
-    if not (run.path / "prompts.parquet").exists():
-        write_table(prompt_table(prompts, reference_rewards(reward, prompts)), run.path / "prompts.parquet")
+def _read_notes(run: Path) -> dict[str, Any]:
+    """What drawing or importing left to say; a run killed before its end has said nothing yet."""
+    file = run / "notes.json"
+    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {"caveats": []}
+    return found
 
 
 def _range(

@@ -25,7 +25,7 @@ def test_it_says_what_a_reader_needs(make_report):
         "mean 0.31 in [0, 1]",
         "8: 42% [35–49%]",
         "480 generations (8.0 per prompt)",
-        "2.8% of verdicts may be wrong",
+        "predicted error 2.8%",
         "TimeoutError",
         "Caveats",
         "$ flatspot diagnose",

@@ -13,7 +13,7 @@ from flatspot.rollouts.store import open_run, read_record, rollout_table, write_
 
 
 def start(path, samples=4, **identity):
-    return open_run(path, kind="diagnose", identity={"seed": 0, **identity}, samples=samples, prompts_per_part=2, provenance={})
+    return open_run(path, kind="diagnose", asked={}, identity={"seed": 0, **identity}, samples=samples, prompts_per_part=2, provenance={})
 
 
 def row(**changes):

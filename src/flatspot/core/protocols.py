@@ -24,7 +24,8 @@ class Engine(Protocol):
     def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
         """One list of completions per request, one completion per seed, in the order asked.
 
-        Equal (text, seed, sampling) give equal completions. `on_tokens(n)` is told of n newly generated tokens as they come.
+        Equal (text, seed, sampling) give equal completions, but for the float rounding that another composition of a batch brings: a
+        caller that wants the same rows again asks for the same batches. `on_tokens(n)` is told of n newly generated tokens as they come.
         """
         ...
 

@@ -17,9 +17,7 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     build = by_verdict.get(str(summary.get("verdict")))
     steps = build(summary, n) if build else ()
     if n["undecided"] and summary.get("source") != "inspect":
-        steps += (
-            Step(f"{noun(n['undecided'], 'prompt')} could not be decided: raise --max-samples (the run continues where it stopped)."),
-        )
+        steps += (Step(f"{noun(n['undecided'], 'prompt')} are undecided: raise --max-samples; the run goes on where it is."),)
     return steps
 
 
@@ -35,11 +33,11 @@ def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
 def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
     return (
         Step(
-            "Write answers for some of the vanishing prompts; a small part of them is often enough.",
+            "Write answers for some of the vanishing prompts; often a few are enough.",
             export_command(summary, ("vanishing",), "to-label.jsonl"),
         ),
         Step(
-            "Finetune on these answers (SFT), then measure again with the new checkpoint.",
+            "Finetune on these answers (SFT), then measure again.",
             diagnose_command(summary, model="CHECKPOINT", out="WARM"),
         ),
     )

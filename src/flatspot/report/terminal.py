@@ -51,10 +51,12 @@ def render_terminal(
 
 def _lines(summary: Mapping[str, Any], width: int, color: bool, ascii_only: bool) -> Iterator[str]:
     title, tone = blocks.headline(summary)
-    yield _paint(title.upper(), f"1;{_TONE[tone]}", color)
-    yield from _wrap(blocks.sentence(summary, "reason"), width)
-    if rule := blocks.sentence(summary, "rule"):
+    rule = blocks.sentence(summary, "rule")
+    beside = bool(rule) and len(title) + len(rule) + 10 <= width
+    yield _paint(title.upper(), f"1;{_TONE[tone]}", color) + (f"   Rule: {rule}" if beside else "")
+    if rule and not beside:
         yield from _wrap(f"Rule: {rule}", width)
+    yield from _wrap(blocks.sentence(summary, "reason"), width)
     yield ""
     yield from _composition(summary, width, color, ascii_only)
     yield ""
@@ -114,7 +116,7 @@ def _measures(summary: Mapping[str, Any], width: int) -> Iterator[str]:
         "Parts": [_component(name, row) for name, row in blocks.section(summary, "components").items() if isinstance(row, Mapping)],
         "Signal": [_group(row, i == 0) for i, row in enumerate(blocks.forecasts(summary))],
         "Health": [
-            *(f"{fact.value} {fact.label}" for fact in blocks.health_facts(summary)),
+            *_health(summary),
             *(f"{count(n)} × {_short(message)}" for message, n in blocks.errors(summary)[:2]),
         ],
         "Cost": _cost(summary),
@@ -130,12 +132,18 @@ def _reward(summary: Mapping[str, Any]) -> list[str]:
     reward = blocks.section(summary, "reward")
     std = blocks.section(reward, "std")
     found = [f"mean {decimal(reward['mean'])} {blocks.reward_range(summary)}".rstrip()] if "mean" in reward else []
-    percentiles = [f"{label} {decimal(std[key])}" for key, label in (("p10", "p10"), ("p50", "median"), ("mean", "mean")) if key in std]
+    percentiles = [f"{label} {decimal(std[key])}" for key, label in (("p10", "p10"), ("p50", "p50"), ("mean", "mean")) if key in std]
     if percentiles:
         found.append(f"std {', '.join(percentiles)}")
     if "share_below_0.05" in std:
-        found.append(f"{percent(std['share_below_0.05'])} of stds below 0.05")
+        found.append(f"{percent(std['share_below_0.05'])} < 0.05")
     return found
+
+
+def _health(summary: Mapping[str, Any]) -> list[str]:
+    health = blocks.section(summary, "health")
+    words = {"distinct_share": "distinct", "truncated_share": "truncated", "error_share": "reward errors"}
+    return [f"{fine_percent(health[key])} {word}" for key, word in words.items() if number(health.get(key)) is not None]
 
 
 def _cost(summary: Mapping[str, Any]) -> list[str]:
@@ -147,7 +155,7 @@ def _cost(summary: Mapping[str, Any]) -> list[str]:
     if number(generations.get("tokens")) is not None:
         found.append(f"{count(generations['tokens'])} tokens")
     if number(summary.get("predicted_error")) is not None:
-        found.append(f"{fine_percent(summary['predicted_error'])} of verdicts may be wrong")
+        found.append(f"predicted error {fine_percent(summary['predicted_error'])}")
     return found
 
 
@@ -157,7 +165,7 @@ def _component(name: str, row: Mapping[str, Any]) -> str:
 
 def _group(row: blocks.Forecast, first: bool) -> str:
     interval = percent_range(row.lo, row.hi)
-    return f"{'in groups of ' if first else ''}{row.group_size}: {percent(row.informative)}{f' [{interval}]' if interval else ''}"
+    return f"{'groups of ' if first else ''}{row.group_size}: {percent(row.informative)}{f' [{interval}]' if interval else ''}"
 
 
 def _short(text: str, limit: int = 60) -> str:

@@ -33,6 +33,7 @@ class RunRecord:
     """run.json.
 
     kind              "diagnose" or "inspect"
+    asked             what the caller asked for, before anything was loaded: an equal call of a complete run need load nothing
     identity          what the rows depend on; rows drawn under another identity are never mixed in
     rounds            [(first, end), ...]: the sample indices each round draws, for every prompt
     prompts_per_part  how many prompts make one part of a round; fixed at the start, so that a continued run draws the same batches
@@ -40,6 +41,7 @@ class RunRecord:
     """
 
     kind: str
+    asked: Mapping[str, Any]
     identity: Mapping[str, Any]
     rounds: tuple[tuple[int, int], ...]
     prompts_per_part: tuple[int, ...]
@@ -62,7 +64,7 @@ class RunFolder:
 
     def parts_done(self) -> set[tuple[int, int]]:
         """(round, part) of every part that is on disk."""
-        return {(int(m[1]), int(m[2])) for p in (self.path / "rollouts").iterdir() if (m := _PART.fullmatch(p.name))}
+        return parts_of(self.path)
 
     def write_part(self, round_idx: int, part_idx: int, rows: Sequence[Rollout]) -> None:
         """Write one part whole, or nothing."""
@@ -70,7 +72,14 @@ class RunFolder:
 
 
 def open_run(
-    path: Path, *, kind: str, identity: Mapping[str, Any], samples: int, prompts_per_part: int, provenance: Mapping[str, Any]
+    path: Path,
+    *,
+    kind: str,
+    asked: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    samples: int,
+    prompts_per_part: int,
+    provenance: Mapping[str, Any],
 ) -> RunFolder:
     """Start a run folder, or continue the one that is there if it was drawn under the same identity.
 
@@ -82,11 +91,11 @@ def open_run(
     path = Path(path)
     (path / "rollouts").mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
-    identity = json.loads(json.dumps(identity, sort_keys=True))
+    asked, identity = as_json(asked), as_json(identity)
     try:
         if not (path / "run.json").exists():
             _refuse_strangers(path)
-            record = RunRecord(kind, identity, ((0, samples),), (prompts_per_part,), dict(provenance))
+            record = RunRecord(kind, asked, identity, ((0, samples),), (prompts_per_part,), dict(provenance))
             write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
         else:
             record = _continued(read_record(path), path, kind, identity, samples, prompts_per_part)
@@ -109,6 +118,7 @@ def read_record(path: Path) -> RunRecord:
             )
         return RunRecord(
             found["kind"],
+            found["asked"],
             found["identity"],
             tuple((int(a), int(b)) for a, b in found["rounds"]),
             tuple(int(n) for n in found["prompts_per_part"]),
@@ -139,6 +149,28 @@ def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, 
         record = replace(record, rounds=rounds, prompts_per_part=sizes)
         write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
     return record
+
+
+def is_complete(path: Path, asked: Mapping[str, Any], n_prompts: int, samples: int) -> bool:
+    """Whether a run folder already holds every row that this call would draw."""
+    if not (path / "run.json").exists() or not (path / "prompts.parquet").exists():
+        return False
+    record = read_record(path)
+    if record.asked != as_json(asked) or record.rounds[-1][1] != samples:
+        return False
+    wanted = {(r, p) for r, size in enumerate(record.prompts_per_part) for p in range(-(-n_prompts // size))}
+    return wanted <= parts_of(path)
+
+
+def parts_of(path: Path) -> set[tuple[int, int]]:
+    """(round, part) of every part of a run folder that is on disk."""
+    return {(int(m[1]), int(m[2])) for p in (path / "rollouts").iterdir() if (m := _PART.fullmatch(p.name))}
+
+
+def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping as run.json would give it back, for comparing with one that it did."""
+    found: dict[str, Any] = json.loads(json.dumps(value, sort_keys=True))
+    return found
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -52,8 +52,8 @@ def explain_set(judgement: SetJudgement, settings: JudgeSettings) -> tuple[str, 
         "the right answer.",
         "constant": "every completion of every prompt earned the same reward: the reward does not depend on the answer.",
         "solved": f"{share} of the prompts are already solved: there is little left for RL to teach on this set.",
-        "vanishing": f"{share} of the prompts give RL almost no gradient, although their reward is far from what is achievable. "
-        "A short supervised phase on a few of them mends that; more RL, a larger learning rate or a higher temperature does not.",
+        "vanishing": f"{share} of the prompts give RL almost no gradient, far below the best reward. "
+        "A short supervised phase on a few of them mends that; more RL does not.",
         "none": f"only {share} of the prompts have a vanishing gradient: RL can learn from this set as it is.",
     }
     rules = {

@@ -1,0 +1,63 @@
+"""Everything a user can set for a run, in one frozen place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flatspot.core.errors import SettingsError
+from flatspot.core.records import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything `diagnose` can be told; the defaults are TRL's where TRL has one.
+
+    samples and sampling
+        max_samples      completions per prompt
+        temperature, top_p, top_k, max_new_tokens    see `Sampling`
+        seed             two runs with one seed draw the same completions
+    engine
+        engine           auto, hf, openvino or scripted
+        dtype, device    auto: float32 on a CPU, bfloat16 on a GPU
+        memory_gib       bound on the engine's memory; None leaves it half of what is free
+    reward
+        reward_range     (lo, hi) the total can take; None: the reward's own, or what is seen
+        reward_weights   one per reward; None: 1 each
+        reward_timeout_s a reward call that takes longer is a failure of its row
+    judging
+        group_size, target_error    see `JudgeSettings`
+    prompts
+        prompt_col, id_col, limit   the columns of the prompt file, and how many of its rows to take
+    out                  the run folder; None names one under runs/ by what it holds
+    """
+
+    max_samples: int = 64
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 256
+    seed: int = 0
+    engine: str = "auto"
+    dtype: str = "auto"
+    device: str = "auto"
+    memory_gib: float | None = None
+    reward_range: tuple[float, float] | None = None
+    reward_weights: tuple[float, ...] | None = None
+    reward_timeout_s: float = 10.0
+    group_size: int = 8
+    target_error: float = 0.03
+    prompt_col: str = "prompt"
+    id_col: str = "id"
+    limit: int | None = None
+    out: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_samples < 1:
+            raise SettingsError(f"--max-samples must be at least 1, got {self.max_samples}")
+        assert self.sampling  # built to be checked: a wrong setting speaks now, not after the run
+
+    @property
+    def sampling(self) -> Sampling:
+        """The part of the settings that an engine sees."""
+        return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens)
