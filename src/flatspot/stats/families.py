@@ -7,8 +7,8 @@ the set (`dictionary`), and a mean m and variance v of its rest, so that
     mu = sum_c w_c a_c + w_rest m,      sigma^2 = sum_c w_c (a_c - mu)^2 + w_rest (v + (m - mu)^2).
 
 All on atoms is few-valued, all rest continuous, both zero-inflated; a prompt may be of any kind beside prompts of the others. v has a
-moderated variance (`continuous.variance_prior`) and m is normal given v. Whether that holds is checked: each prompt's latest rest value
-must be uniform under what its other values predict. Where it is not, the rest is cut into bins, which no shape can contradict, and a
+moderated variance (`continuous.variance_prior`) and m is normal given v. Whether that holds is checked: each rest value must be uniform
+under what its prompt's other ones predict. Where it is not, the rest is cut into bins, which no shape can contradict, and a
 caveat says so.
 """
 
@@ -28,9 +28,10 @@ _MOST_ATOMS = 32
 _ATOM_SHARE = 0.005
 _BINS = 16
 _CHECKED_FROM = 4
-_MISFIT = 0.08
-_MISFIT_LEVEL = 1.95  # the Kolmogorov-Smirnov distance times sqrt(n) that a true model exceeds once in a thousand
-_CELLS_AT_ONCE = 2_000_000
+# The Kolmogorov-Smirnov distance from which on the model is given up, and what chance alone may add: sets of normal, beta and
+# zero-inflated rewards stayed below, two clumps and skewed rewards above, in simulation.
+_MISFIT = 0.05
+_MISFIT_BY_CHANCE = 0.9
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Parts:
     values    [A] the atoms, or the means of the bins
     within    [A] variance inside each: 0 for atoms
     counts    [M, A + 2] samples on each atom, on the prompt's own value, in the rest
-    own       [M] the prompt's own value; its rest's mean where it has none
+    own       [M] the prompt's own value; NaN where it has none
     mean      [M] mean of the rest; NaN where there is none
     variance  [M] its variance, ddof 1; NaN under two samples
     fit       Kolmogorov-Smirnov distance of the rest from what the model predicts, and how many prompts were checked
@@ -90,7 +91,7 @@ def split(prompt: Ints, reward: Floats, n_prompts: int, zones: Zones) -> Parts:
     values = _atoms(prompt, reward, n_prompts)
     parts = _counted(prompt, reward, n_prompts, values, np.zeros(len(values)))
     distance, checked = parts.fit
-    if checked >= 10 and distance > max(_MISFIT, _MISFIT_LEVEL / np.sqrt(checked)):
+    if checked >= 10 and distance > max(_MISFIT, _MISFIT_BY_CHANCE / np.sqrt(checked)):
         return _binned(prompt, reward, n_prompts, values, zones, parts.fit)
     return parts
 
@@ -134,23 +135,23 @@ def _own_values(x: Ints, r: Floats, m: int) -> tuple[Floats, Ints]:
 
 
 def _fit(x: Ints, r: Floats, m: int) -> tuple[float, int]:
-    """Distance from uniform of each prompt's latest rest value under the t distribution that its earlier ones predict."""
-    order = np.argsort(x, kind="stable")
-    x, r = x[order], r[order]
+    """Distance from uniform of every rest value under the t distribution that its prompt's other ones predict; prompts checked."""
     n = np.bincount(x, minlength=m)
-    rows = np.flatnonzero(n >= _CHECKED_FROM)
-    if len(rows) == 0:
+    use = n[x] >= _CHECKED_FROM
+    if not use.any():
         return 0.0, 0
-    last = np.cumsum(n)[rows] - 1
-    latest, k = r[last], n[rows] - 1.0
-    mean = (np.bincount(x, r, m)[rows] - latest) / k
-    squares = np.maximum(np.bincount(x, (r - mean_of(x, r, m)[x]) ** 2, m)[rows] - (latest - mean) ** 2 * k / (k + 1), 0.0)
-    d0, s0 = variance_prior(np.asarray(squares / (k - 1)), np.asarray(k - 1))
-    dof = d0 + k - 1
-    scale = np.sqrt(np.maximum((d0 * s0 + squares) / dof * (1 + 1 / k), 1e-300))
-    u = np.sort(stdtr(dof, (latest - mean) / scale))
+    mean = mean_of(x, r, m)
+    squares = np.bincount(x, (r - mean[x]) ** 2, m)
+    x, r = x[use], r[use]
+    k = n[x] - 1.0
+    gap = (r - mean[x]) * (k + 1) / k  # to the mean of the others
+    left = np.maximum(squares[x] - gap**2 * k / (k + 1), 0.0)
+    rows = n >= _CHECKED_FROM
+    d0, s0 = variance_prior(np.asarray(squares[rows] / (n[rows] - 1)), np.asarray(n[rows] - 1.0))
+    scale = np.sqrt(np.maximum((d0 * s0 + left) / (d0 + k - 1) * (1 + 1 / k), 1e-300))
+    u = np.sort(stdtr(d0 + k - 1, gap / scale))
     steps = np.arange(1, len(u) + 1) / len(u)
-    return float(np.maximum(steps - u, u - steps + 1 / len(u)).max()), len(u)
+    return float(np.maximum(steps - u, u - steps + 1 / len(u)).max()), int(rows.sum())
 
 
 def mean_of(x: Ints, r: Floats, m: int) -> Floats:
@@ -179,7 +180,7 @@ def _binned(prompt: Ints, reward: Floats, m: int, values: Floats, zones: Zones, 
 
 @dataclass(frozen=True)
 class Moments:
-    """Posterior draws of R prompts: mean and std of the reward, and the weights [R, draws, categories] that nothing continuous shares."""
+    """Posterior draws of R prompts: mean and std of the reward [R, draws], and the weights of what can tie [R, draws, A + 1]."""
 
     mean: Floats
     std: Floats

@@ -1,0 +1,161 @@
+"""Triage against its rivals, at equal error and at equal generations: python benchmarks/triage/compare.py [--quick]
+
+Writes results.json and the tables of README.md beside this file. Every rule sees the same rewards. "Tuned" rules are given the truth to
+choose their setting by; EB-DP, the flat prior and the nominal SPRT are not; the oracle prior knows the distribution of p but no label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from populations import OTHER, TWO_VALUED
+from rivals import dynamic, families, flat, on_grid, sprt, tuned, wrong_share
+
+from flatspot.stats.batches import refit_shares
+from flatspot.stats.triage import triage
+from flatspot.stats.zones import STATES, Zones
+
+HERE = Path(__file__).parent
+ZONES, CAP = Zones(0.05), 64
+TARGETS = {0.05: 9.0, 0.03: 12.5, 0.02: 16.0, 0.01: 22.0}
+SIZES = (4, 8, 16, 32)
+
+
+def served(table):
+    used = np.zeros(len(table), int)
+
+    def draw(indices, k):
+        rows = table[indices[:, None], used[indices][:, None] + np.arange(k)]
+        used[indices] += k
+        return rows
+
+    return draw
+
+
+def index_of(verdict):
+    return np.array([STATES.index(v) if v in STATES else -1 for v in verdict])
+
+
+def two_valued(name, m, seeds):
+    """One population at every target: a row per target, and the forecast's errors."""
+    ps = [TWO_VALUED[name](m, np.random.default_rng(1000 + s)) for s in range(seeds)]
+    tables = [(np.random.default_rng(s).random((m, CAP)) < p[:, None]).astype(float) for s, p in enumerate(ps)]
+    oracle = dynamic(on_grid(TWO_VALUED[name](400_000, np.random.default_rng(7))), ZONES, CAP)
+    hindsight = {rule: tuned(settings, tables, ps, ZONES) for rule, settings in families(ZONES, CAP).items()}
+    return [_row(name, target, ps, tables, oracle, hindsight) for target in TARGETS]
+
+
+def _row(name, target, ps, tables, oracle, hindsight):
+    found = [triage(served(t), len(t), target_error=target) for t in tables]
+    ours = {
+        "error": float(np.mean([wrong_share(ZONES, p, index_of(t.verdict)) for p, t in zip(ps, found, strict=True)])),
+        "generations": float(np.mean([t.n_samples.mean() for t in found])),
+        "undecided": float(np.mean([(t.verdict == "undecided").mean() for t in found])),
+        "predicted": float(np.mean([t.predicted_error for t in found])),
+    }
+    row = {"population": name, "target": target, "EB-DP": ours}
+    for rule, prices in (("oracle prior", oracle), ("flat prior", flat(ZONES, CAP))):
+        price = next((c for c, (_, predicted) in sorted(prices.items(), reverse=True) if predicted <= target), min(prices))
+        row[rule] = _entry(tuned({price: prices[price][0]}, tables, ps, ZONES)[0])
+    row["SPRT nominal"] = _entry(tuned({target: sprt(target, ZONES.epsilon, CAP)}, tables, ps, ZONES)[0])
+    for rule, settings in hindsight.items():
+        enough = [s for s in settings if s[1] <= max(ours["error"], target)]
+        affordable = [s for s in settings if s[2] <= ours["generations"] + 1e-9]
+        row[rule] = _entry(min(enough, key=lambda s: s[2])) if enough else None
+        row[rule + ", same cost"] = _entry(min(affordable, key=lambda s: s[1])) if affordable else None
+    row["forecast error"] = _forecast(ps, found)
+    return row
+
+
+def _entry(found):
+    return {"setting": found[0], "error": found[1], "generations": found[2]}
+
+
+def _forecast(ps, found):
+    """Distance of the forecast from the share of mixed groups among the true p of the set, per group size, in points."""
+    distance = []
+    for p, t in zip(ps, found, strict=True):
+        truth = np.array([(1 - p**k - (1 - p) ** k).mean() for k in SIZES])
+        distance.append(np.abs(refit_shares(t.draws, SIZES, refits=1)[0] - truth))
+    return (100 * np.mean(distance, 0)).round(2).tolist()
+
+
+def coverage(name, m, sets):
+    """Share of sets whose 90% forecast limits hold the population's share of mixed groups, per group size."""
+    many = TWO_VALUED[name](1_000_000, np.random.default_rng(7))
+    truth = np.array([(1 - many**k - (1 - many) ** k).mean() for k in SIZES])
+    inside = []
+    for seed in range(sets):
+        rng = np.random.default_rng(5000 + seed)
+        p = TWO_VALUED[name](m, rng)
+        t = triage(lambda i, k, p=p, rng=rng: (rng.random((len(i), k)) < p[i, None]).astype(float), m)
+        lo, hi = np.quantile(refit_shares(t.draws, SIZES, refits=150)[1], [0.05, 0.95], axis=0)
+        inside.append((lo <= truth) & (truth <= hi))
+    return {"population": name, "n_prompts": m, "sets": sets, "inside": np.mean(inside, 0).round(3).tolist()}
+
+
+def other(name, m, seeds, targets):
+    """Rewards that are not two-valued: realised and predicted error, generations, and what the model says of itself."""
+    rows = []
+    for target in targets:
+        found = []
+        for seed in range(seeds):
+            rng = np.random.default_rng(seed)
+            rewards = OTHER[name](m, rng)
+            t = triage(rewards.draw, m, target_error=target, reward_range=(rewards.low, rewards.high))
+            zones = Zones(0.05, rewards.low, rewards.high)
+            wrong = zones.wrong(rewards.mean, rewards.std, np.full(m, zones.hi))
+            given = index_of(t.verdict)
+            error = wrong[np.flatnonzero(given >= 0), given[given >= 0]].mean()
+            found.append((error, t.predicted_error, t.n_samples.mean(), (given < 0).mean()))
+        error, predicted, generations, undecided = map(float, np.mean(found, 0))
+        entry = {"error": error, "predicted": predicted, "generations": generations, "undecided": undecided}
+        rows.append({"population": name, "target": target, "model": t.model, "caveat": bool(t.caveats)} | entry)
+    return rows
+
+
+def small(name, m, sets):
+    """Few prompts: realised error over many sets."""
+    found = []
+    for seed in range(sets):
+        rng = np.random.default_rng(seed)
+        p = TWO_VALUED[name](m, rng)
+        t = triage(lambda i, k, p=p, rng=rng: (rng.random((len(i), k)) < p[i, None]).astype(float), m)
+        v = index_of(t.verdict)
+        found.append((wrong_share(ZONES, p, v), t.n_samples.mean(), (v < 0).mean()))
+    error, generations, undecided = map(float, np.nanmean(found, 0))
+    return {"population": name, "n_prompts": m, "error": error, "generations": generations, "undecided": undecided}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one seed, three populations, nothing written")
+    quick = parser.parse_args().quick
+    began, names = time.time(), list(TWO_VALUED)[: 3 if quick else None]
+    seeds = 1 if quick else 5
+    results = {
+        "two_valued": [row for name in names for row in two_valued(name, 1000, seeds)],
+        "small": [small(name, m, 10 if quick else 60) for name in list(TWO_VALUED)[:3] for m in (10, 50, 100)],
+        "coverage": [coverage(name, 300, 5 if quick else 40) for name in names],
+        "other": [row for name in OTHER for row in other(name, 500, 1 if quick else 3, (0.05, 0.02))],
+    }
+    results["seconds"] = round(time.time() - began)
+    from tables import render
+
+    text = render(results, TARGETS)
+    print(text)
+    if not quick:
+        (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        (HERE / "README.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Populations of prompts whose truth is known: success probabilities for two-valued rewards, samplers with (mean, std) for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def _mixture(rng, m, *parts):
+    """m values: each part is (share, sampler of m values)."""
+    u, edges = rng.random(m), np.cumsum([share for share, _ in parts])
+    values = np.stack([sample(m) for _, sample in parts])
+    return values[np.minimum(np.searchsorted(edges, u), len(parts) - 1), np.arange(m)]
+
+
+def _point(p):
+    return lambda m: np.full(m, p)
+
+
+TWO_VALUED = {
+    "hard": lambda m, r: _mixture(r, m, (0.4, _point(0.0)), (0.1, _point(1.0)), (0.5, lambda n: r.beta(0.6, 1.2, n))),
+    "easy": lambda m, r: _mixture(r, m, (0.1, _point(0.0)), (0.45, _point(0.995)), (0.45, r.random)),
+    "no atoms": lambda m, r: r.beta(0.25, 1, m),
+    "all hopeless": lambda m, r: _mixture(r, m, (0.9, _point(0.0)), (0.1, lambda n: r.beta(0.5, 3, n))),
+    "mostly learnable": lambda m, r: r.beta(2, 2, m),
+    "u-shaped": lambda m, r: r.beta(0.15, 0.15, m),
+    "saturated": lambda m, r: _mixture(r, m, (0.7, _point(1.0)), (0.3, lambda n: r.beta(4, 1, n))),
+    "two clumps": lambda m, r: _mixture(r, m, (0.5, _point(0.02)), (0.5, _point(0.3))),
+    "at the threshold": lambda m, r: _mixture(r, m, (0.3, _point(0.02)), (0.3, _point(0.12)), (0.4, lambda n: r.beta(1, 1, n))),
+    "rarely right": lambda m, r: np.minimum(np.exp(r.normal(-3.5, 1.5, m)), 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """A set of prompts with rewards of any kind: how to draw, the true mean and std of each, and the range."""
+
+    draw: Callable
+    mean: np.ndarray
+    std: np.ndarray
+    low: float = 0.0
+    high: float = 1.0
+
+
+def _categorical(values, weights, rng):
+    edges, mean = np.cumsum(weights, 1), weights @ values
+    edges[:, -1] = 1.0
+
+    def draw(i, k):
+        return values[(rng.random((len(i), k, 1)) > edges[i][:, None]).sum(-1)]
+
+    return Rewards(draw, mean, np.sqrt(np.maximum(weights @ values**2 - mean**2, 0)))
+
+
+def few_valued(m, rng):
+    values, kinds = np.array([0.0, 0.25, 0.5, 1.0]), np.array([[5, 0.05, 0.02, 0.01], [0.05, 0.05, 0.1, 5], [1, 1, 1, 1.0]])
+    weights = rng.standard_gamma(kinds[rng.integers(0, 3, m)])
+    return _categorical(values, weights / weights.sum(1, keepdims=True), rng)
+
+
+def one_dirichlet(m, rng):
+    return _categorical(np.array([0.0, 0.5, 1.0]), rng.dirichlet([0.6, 0.3, 0.3], m), rng)
+
+
+def normal(m, rng):
+    mean, std = rng.uniform(0.1, 0.9, m), np.minimum(np.exp(rng.normal(-2.3, 0.8, m)), 0.3)
+    return Rewards(lambda i, k: mean[i, None] + std[i, None] * rng.standard_normal((len(i), k)), mean, std, -1.0, 2.0)
+
+
+def beta(m, rng):
+    mean, n = rng.uniform(0.1, 0.95, m), np.exp(rng.normal(2.5, 1.2, m))
+    a, b = (mean * n)[:, None], ((1 - mean) * n)[:, None]
+    return Rewards(lambda i, k: rng.beta(a[i], b[i], (len(i), k)), mean, np.sqrt(mean * (1 - mean) / (n + 1)))
+
+
+def zero_inflated(m, rng):
+    q, c = np.where(rng.random(m) < 0.3, 0, rng.beta(0.4, 1, m)), rng.uniform(0.3, 0.9, m)
+    a, b = 15 * c[:, None], 15 * (1 - c)[:, None]
+
+    def draw(i, k):
+        return np.where(rng.random((len(i), k)) < q[i, None], rng.beta(a[i], b[i], (len(i), k)), 0.0)
+
+    return Rewards(draw, q * c, np.sqrt(q * c * (1 - c) / 16 + q * (1 - q) * c**2))
+
+
+def noisy_two_point(m, rng):
+    p = np.where(rng.random(m) < 0.4, 0, rng.beta(0.6, 1.2, m))
+
+    def draw(i, k):
+        return np.where(rng.random((len(i), k)) < p[i, None], 0.9, 0.1) + 0.01 * rng.standard_normal((len(i), k))
+
+    return Rewards(draw, 0.1 + 0.8 * p, np.sqrt(0.64 * p * (1 - p) + 1e-4), -1.0, 2.0)
+
+
+def skewed(m, rng):
+    scale = np.exp(rng.normal(-2.5, 1.0, m))
+    shape = 0.3  # r = 1 - exp(-x), x from a gamma with a long right tail
+
+    def draw(i, k):
+        return 1 - np.exp(-rng.gamma(shape, scale[i, None] / shape, (len(i), k)))
+
+    t = scale / shape
+    first, second = (1 + t) ** -shape, (1 + 2 * t) ** -shape
+    return Rewards(draw, 1 - first, np.sqrt(second - first**2))
+
+
+def families(m, rng):
+    cut = [0, m // 3, 2 * (m // 3), m]
+    parts = [f(b - a, rng) for f, a, b in zip((few_valued, beta, zero_inflated), cut, cut[1:], strict=False)]
+
+    def draw(i, k):
+        out = np.empty((len(i), k))
+        for part, a, b in zip(parts, cut, cut[1:], strict=False):
+            mine = (i >= a) & (i < b)
+            if mine.any():
+                out[mine] = part.draw(i[mine] - a, k)
+        return out
+
+    return Rewards(draw, np.concatenate([x.mean for x in parts]), np.concatenate([x.std for x in parts]))
+
+
+OTHER = {
+    "few-valued, three kinds": few_valued,
+    "few-valued, one Dirichlet": one_dirichlet,
+    "normal": normal,
+    "beta": beta,
+    "zero-inflated": zero_inflated,
+    "two-point with noise": noisy_two_point,
+    "skewed": skewed,
+    "a mixture of families": families,
+}

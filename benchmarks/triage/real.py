@@ -1,0 +1,83 @@
+"""Replay real rewards: python benchmarks/triage/real.py [FILE]
+
+FILE (default real_rewards.parquet beside this file) has the columns prompt_id and reward, many samples a prompt, in the order drawn. All
+samples of a prompt together are taken as its truth; triage is served random ones of them, without replacement. The truth of 256 samples is
+itself uncertain: prompts whose share lies within its own noise of a limit count as they fall.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from flatspot.stats.batches import refit_shares
+from flatspot.stats.triage import triage
+from flatspot.stats.zones import STATES, Zones
+
+SIZES = (4, 8, 16, 32)
+
+
+def read(path):
+    """[M, N] rewards, NaN where unscored or short of N."""
+    table = pq.read_table(path, columns=["prompt_id", "reward"])
+    ids = np.asarray(table["prompt_id"].to_pylist(), dtype=object).astype(str)
+    reward = np.array([np.nan if r is None else r for r in table["reward"].to_pylist()], float)
+    _, prompt = np.unique(ids, return_inverse=True)
+    order = np.argsort(prompt, kind="stable")
+    counts = np.bincount(prompt)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    out = np.full((len(counts), counts.max()), np.nan)
+    out[prompt[order], place] = reward[order]
+    return out
+
+
+def replay(rewards, target, seed, low, high):
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permuted(rewards, axis=1)
+    used = np.zeros(len(rewards), int)
+
+    def draw(indices, k):
+        rows = shuffled[indices[:, None], used[indices][:, None] + np.arange(k)]
+        used[indices] += k
+        return rows
+
+    return triage(draw, len(rewards), target_error=target, reward_range=(low, high), max_samples=min(64, rewards.shape[1]))
+
+
+def mixed_share(rewards, k):
+    """Held-out groups: the share of disjoint groups of k that are not all equal."""
+    groups = rewards[:, : rewards.shape[1] // k * k].reshape(len(rewards), -1, k)
+    return float((groups.max(-1) > groups.min(-1)).mean())
+
+
+def main():
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "real_rewards.parquet"
+    if not path.exists():
+        raise SystemExit(f"{path} is not there: give a Parquet file with the columns prompt_id and reward")
+    rewards = read(path)
+    low, high = min(0.0, np.nanmin(rewards)), max(1.0, np.nanmax(rewards))
+    zones = Zones(0.05, low, high)
+    wrong = zones.wrong(np.nanmean(rewards, 1), np.nanstd(rewards, 1), np.full(len(rewards), high))
+    print(f"{len(rewards)} prompts, {rewards.shape[1]} samples each, {len(np.unique(rewards[np.isfinite(rewards)]))} distinct rewards\n")
+    print("| target | realised error | predicted | generations per prompt | undecided | forecast off by, points, K = 4 / 8 / 16 / 32 |")
+    print("|---|---|---|---|---|---|")
+    for target in (0.05, 0.03, 0.02, 0.01):
+        found, off = [], []
+        for seed in range(5):
+            t = replay(rewards, target, seed, low, high)
+            given = np.array([STATES.index(v) if v in STATES else -1 for v in t.verdict])
+            error = wrong[np.flatnonzero(given >= 0), given[given >= 0]].mean()
+            found.append((error, t.predicted_error, t.n_samples.mean(), (given < 0).mean()))
+            off.append(np.abs(refit_shares(t.draws, SIZES, refits=1)[0] - [mixed_share(rewards, k) for k in SIZES]))
+        error, predicted, generations, undecided = np.mean(found, 0)
+        points = " / ".join(f"{100 * x:.1f}" for x in np.mean(off, 0))
+        print(f"| {target:.0%} | {error:.1%} | {predicted:.1%} | {generations:.1f} | {undecided:.1%} | {points} |")
+
+
+if __name__ == "__main__":
+    main()

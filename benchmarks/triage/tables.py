@@ -1,0 +1,95 @@
+"""The benchmark's results as the page people read."""
+
+from __future__ import annotations
+
+RULES = ("EB-DP", "oracle prior", "flat prior", "SPRT nominal", "SPRT tuned", "fixed K", "first mixed")
+HEAD = """# Triage, measured
+
+Written by `python benchmarks/triage/compare.py`; do not edit. {seconds} s on this run.
+
+EB-DP is `flatspot.stats.triage`: no label, no knowledge of the population. The *oracle prior* knows the distribution of p. *Tuned* rules
+(SPRT tuned, fixed K, first mixed) were given the truth to choose their setting: the cheapest one with at most the target error, or EB-DP's.
+1,000 prompts, 5 sets each, cap 64. A cell is generations per prompt (realised error, %). **Bold**: the cheapest that meets the target
+within a point, when it is not EB-DP. "–": no setting reaches the error.
+"""
+
+
+def render(results, limits):
+    """Markdown."""
+    parts = [HEAD.format(seconds=results["seconds"]), "## Two-valued, at equal error\n", _equal_error(results["two_valued"])]
+    parts += ["\n## Two-valued, at equal generations\n", "Realised error, %, of each rule's best setting that costs no more than EB-DP.\n"]
+    parts += [_equal_cost(results["two_valued"]), "\n## Against the targets\n", _targets(results["two_valued"], limits)]
+    parts += ["\n## Few prompts, target 3%\n", _plain(results["small"], ("population", "n_prompts", "error", "generations", "undecided"))]
+    parts += ["\n## Forecast of mixed groups\n", _forecast(results)]
+    columns = ("population", "target", "model", "error", "predicted", "generations", "undecided", "caveat")
+    parts += ["\n## Other rewards, 500 prompts\n", _plain(results["other"], columns)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(head, rows):
+    return "\n".join("| " + " | ".join(map(str, r)) + " |" for r in [head, ["---"] * len(head), *rows])
+
+
+def _equal_error(rows):
+    out = []
+    for row in rows:
+        good = {k: row[k]["generations"] for k in RULES if row[k] and row[k]["error"] <= row["target"] + 0.01 and k != "oracle prior"}
+        best = min(good, key=good.get) if good else None
+        cells = []
+        for rule in RULES:
+            found = row[rule]
+            cell = f"{found['generations']:.1f} ({100 * found['error']:.1f})" if found else "–"
+            cells.append(f"**{cell}**" if rule == best and rule != "EB-DP" else cell)
+        out.append([row["population"], f"{row['target']:.0%}", *cells])
+    return _table(["population", "target", *RULES], out)
+
+
+def _equal_cost(rows):
+    names = ("SPRT tuned", "fixed K", "first mixed")
+    out = []
+    for row in rows:
+        cells = [f"{100 * row[n + ', same cost']['error']:.1f}" if row[n + ", same cost"] else "–" for n in names]
+        out.append([row["population"], f"{row['EB-DP']['generations']:.1f}", f"{100 * row['EB-DP']['error']:.1f}", *cells])
+    return _table(["population", "generations", "EB-DP", *names], out)
+
+
+def _targets(rows, limits):
+    out = []
+    for row in rows:
+        ours = row["EB-DP"]
+        checks = {
+            "error": ours["error"] <= row["target"] + 0.01,
+            "generations": ours["generations"] <= limits[row["target"]],
+            "half of SPRT": ours["generations"] <= row["SPRT nominal"]["generations"] / 2,
+            "1.35 of oracle": ours["generations"] <= 1.35 * row["oracle prior"]["generations"],
+        }
+        out.append(
+            [row["population"], f"{row['target']:.0%}", f"{100 * ours['undecided']:.1f}", *("yes" if v else "NO" for v in checks.values())]
+        )
+    names = ["error within 1 point", "generations", "half of nominal SPRT's", "within 1.35 of the oracle's"]
+    return _table(["population", "target", "undecided, %", *names], out)
+
+
+def _forecast(results):
+    inside = {row["population"]: row["inside"] for row in results["coverage"]}
+    at = [row for row in results["two_valued"] if row["target"] == 0.03]
+    out = [[r["population"], *r["forecast error"], *(f"{100 * x:.0f}" for x in inside.get(r["population"], []))] for r in at]
+    head = [
+        "population",
+        *(f"distance at K = {k}, points" for k in (4, 8, 16, 32)),
+        *(f"90% limits hold at {k}, %" for k in (4, 8, 16, 32)),
+    ]
+    return "Distance from the set's own share (1,000 prompts, target 3%); coverage of the population's (300 prompts).\n\n" + _table(
+        head, out
+    )
+
+
+def _plain(rows, columns):
+    def cell(name, value):
+        if name in ("error", "predicted", "undecided", "target"):
+            return f"{100 * value:.1f}%"
+        return (
+            f"{value:.1f}" if isinstance(value, float) else {True: "yes", False: ""}.get(value, value) if isinstance(value, bool) else value
+        )
+
+    return _table(columns, [[cell(c, row[c]) for c in columns] for row in rows])

@@ -1,0 +1,141 @@
+"""Triage of rewards that are not two-valued: calibrated per family and on a mixture, and frank where no model fits."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from flatspot.stats.dictionary import fit_dictionary, log_marginals
+from flatspot.stats.families import split
+from flatspot.stats.triage import triage
+from flatspot.stats.zones import STATES, Zones
+
+M = 400
+
+
+def three_kinds(rng):
+    values, kinds = np.array([0.0, 0.25, 0.5, 1.0]), np.array([[5, 0.05, 0.02, 0.01], [0.05, 0.05, 0.1, 5], [1, 1, 1, 1.0]])
+    weights = rng.standard_gamma(kinds[rng.integers(0, 3, M)])
+    weights /= weights.sum(1, keepdims=True)
+    edges, mean = np.cumsum(weights, 1), weights @ values
+    edges[:, -1] = 1
+    std = np.sqrt(np.maximum(weights @ values**2 - mean**2, 0))
+    return lambda i, k: values[(rng.random((len(i), k, 1)) > edges[i][:, None]).sum(-1)], mean, std
+
+
+def beta(rng):
+    mean, n = rng.uniform(0.1, 0.95, M), np.exp(rng.normal(2.5, 1.2, M))
+    a, b = (mean * n)[:, None], ((1 - mean) * n)[:, None]
+    return lambda i, k: rng.beta(a[i], b[i], (len(i), k)), mean, np.sqrt(mean * (1 - mean) / (n + 1))
+
+
+def zero_inflated(rng):
+    q, c = np.where(rng.random(M) < 0.3, 0, rng.beta(0.4, 1, M)), rng.uniform(0.3, 0.9, M)
+    a, b = 15 * c[:, None], 15 * (1 - c)[:, None]
+
+    def draw(i, k):
+        return np.where(rng.random((len(i), k)) < q[i, None], rng.beta(a[i], b[i], (len(i), k)), 0.0)
+
+    return draw, q * c, np.sqrt(q * c * (1 - c) / 16 + q * (1 - q) * c**2)
+
+
+def halves(rng):
+    """Two-valued prompts beside continuous ones."""
+    p, (smooth, mean, std) = np.where(rng.random(M) < 0.5, 0.0, rng.random(M)), beta(rng)
+    first = np.arange(M) < M // 2
+
+    def draw(i, k):
+        return np.where(first[i, None], rng.random((len(i), k)) < p[i, None], smooth(i, k))
+
+    return draw, np.where(first, p, mean), np.where(first, np.sqrt(p * (1 - p)), std)
+
+
+@pytest.mark.parametrize("family", [three_kinds, beta, zero_inflated, halves])
+def test_the_stated_error_is_met(family):
+    errors, target, zones = [], 0.03, Zones(0.05)
+    for seed in range(3):
+        draw, mean, std = family(np.random.default_rng(seed))
+        t = triage(draw, M, target_error=target, reward_range=(0, 1))
+        table = zones.wrong(mean, std, np.ones(M))
+        errors += [table[x, STATES.index(v)] for x, v in enumerate(t.verdict) if v in STATES]
+        assert t.predicted_error <= target + 1e-9
+        assert t.n_samples.mean() < 12
+    assert np.mean(errors) <= target + 0.01 + 3 * np.sqrt(target / len(errors))
+
+
+def test_a_third_value_late_switches_the_model_and_loses_nothing():
+    rng, calls = np.random.default_rng(0), []
+    p = np.repeat([0.02, 0.5], 50)
+
+    def draw(i, k):
+        calls.append((i, k))
+        rewards = (rng.random((len(i), k)) < p[i, None]).astype(float)
+        if len(calls) == 4:
+            rewards[0, 0] = 0.5
+        return rewards
+
+    t = triage(draw, 100, reward_range=(0, 1))
+    assert t.model == "few-valued"
+    assert t.n_samples.sum() == sum(len(i) * k for i, k in calls) == np.isfinite(t.rewards).sum()
+    assert (t.verdict[50:] == "learnable").mean() > 0.9
+
+
+def test_rewards_no_model_fits_are_flagged():
+    """Two clumps a long way apart with a little noise are nothing like normal."""
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.5, 0.5, M)
+
+    def draw(i, k):
+        return np.where(rng.random((len(i), k)) < p[i, None], 0.9, 0.1) + 0.01 * rng.standard_normal((len(i), k))
+
+    t = triage(draw, M, target_error=0.01, reward_range=(-1, 2))
+    assert t.model == "binned"
+    assert "not near normal" in t.caveats[0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_rescaling_and_order_change_no_verdict(scale):
+    draw, *_ = three_kinds(np.random.default_rng(0))
+    table = draw(np.arange(M), 64)
+    order = np.random.default_rng(1).permutation(M)
+
+    def serve(rows):
+        used = np.zeros(M, int)
+
+        def inner(i, k):
+            out = rows[i[:, None], used[i][:, None] + np.arange(k)]
+            used[i] += k
+            return out
+
+        return inner
+
+    plain = triage(serve(table), M, reward_range=(0, 1))
+    moved = triage(serve(2 + scale * table), M, reward_range=(2, 2 + scale))
+    assert (plain.verdict == moved.verdict).mean() > 0.99
+    shuffled = triage(serve(table[order]), M, reward_range=(0, 1))
+    assert (plain.verdict[order] == shuffled.verdict).mean() > 0.98  # posterior draws are the only thing that differs
+    assert abs(plain.n_samples.mean() - shuffled.n_samples.mean()) < 0.2
+
+
+def test_the_marginal_is_scipys():
+    alpha, counts = np.array([[0.8, 1.5]]), np.array([[3, 7], [0, 4]])
+    theirs = [stats.betabinom.pmf(a, a + b, 0.8, 1.5) / stats.binom.pmf(a, a + b, 0.5) * 0.5 ** (a + b) for a, b in counts]
+    np.testing.assert_allclose(np.exp(log_marginals(alpha, counts))[:, 0], theirs)
+
+
+def test_posterior_draws_have_the_mean_of_the_mixture():
+    counts = np.random.default_rng(0).multinomial(6, [0.6, 0.3, 0.1], 100)
+    prior = fit_dictionary(counts, np.array([0.0, 0.5, 1.0]))
+    row = np.array([[2, 3, 1]])
+    parts = (prior.alpha + row) / (prior.alpha + row).sum(-1, keepdims=True)
+    exact = prior.responsibilities(row)[0] @ parts
+    drawn = prior.draw(row, 20_000, np.random.default_rng(1))[0].mean(0)
+    np.testing.assert_allclose(drawn, exact, atol=0.006)
+
+
+def test_a_value_only_one_prompt_repeats_is_its_own():
+    rng = np.random.default_rng(0)
+    reward = np.r_[np.full(8, 0.37), rng.random(80)]
+    parts = split(np.repeat(np.arange(11), 8), reward, 11, Zones(0.05))
+    assert parts.own[0] == 0.37
+    assert parts.counts[0].tolist() == [8, 0]
+    assert (parts.counts[1:, -1] == 8).all()

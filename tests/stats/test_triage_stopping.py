@@ -1,0 +1,92 @@
+"""The stopping rule against brute force, and its symmetries."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+
+from flatspot.stats.stopping import PRICES, cheapest_rule, outlook, stopping_rules
+from flatspot.stats.two_valued import GRID, state_table
+from flatspot.stats.zones import Zones
+
+LOSS = state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0]
+
+
+def some_prior(seed, parts=4):
+    rng = np.random.default_rng(seed)
+    g = np.zeros(len(GRID))
+    g[rng.choice(len(GRID), parts, replace=False)] = rng.random(parts)
+    g[[0, -1]] += 0.2
+    return g / g.sum()
+
+
+def cost_of(policy, g, price, top, loss):
+    """Price and loss of a set of states in which to draw on, along every path, by walking them all."""
+    total = 0.0
+    for path in itertools.product((0, 1), repeat=top):
+        n = s = 0
+        while n < top and (n, s) in policy:
+            s += path[n]
+            n += 1
+        chance = (g * GRID ** sum(path) * (1 - GRID) ** (top - sum(path))).sum()
+        joint = g * GRID**s * (1 - GRID) ** (n - s)
+        if joint.sum() > 0:
+            total += chance * (n * price + (joint @ loss / joint.sum()).min())
+    return total
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("price", [0.003, 0.03, 0.1])
+def test_no_policy_is_better_than_the_rule(seed, price):
+    g, top = some_prior(seed), 3
+    rule = stopping_rules(outlook(g, LOSS, top), np.array([price]))[0]
+    states = [(n, s) for n in range(top) for s in range(n + 1)]
+    every = itertools.chain.from_iterable(itertools.combinations(states, k) for k in range(len(states) + 1))
+    best = min(cost_of(frozenset(policy), g, price, top, LOSS) for policy in every)
+    ours = cost_of({x for x in states if rule.go[x]}, g, price, top, LOSS)
+    assert ours == pytest.approx(best, abs=1e-12)
+    assert rule.error[0, 0] + price * rule.draws[0, 0] == pytest.approx(best, abs=1e-12)
+
+
+def test_error_and_draws_are_those_of_every_path():
+    g, top = some_prior(7), 9
+    rule = stopping_rules(outlook(g, LOSS, top), np.array([0.004]))[0]
+
+    @functools.cache
+    def walk(n, s):
+        joint = g * GRID**s * (1 - GRID) ** (n - s)
+        if n == top or not rule.go[n, s]:
+            return (joint @ LOSS).min(), n * joint.sum()
+        return tuple(np.add(walk(n + 1, s), walk(n + 1, s + 1)))
+
+    assert (rule.error[0, 0], rule.draws[0, 0]) == pytest.approx(walk(0, 0))
+
+
+def test_a_cheaper_draw_means_more_draws_and_fewer_errors():
+    rules = stopping_rules(outlook(some_prior(1, 40), LOSS, 40), PRICES)
+    assert (np.diff([r.error[0, 0] for r in rules]) <= 1e-12).all()
+    assert (np.diff([r.draws[0, 0] for r in rules]) >= -1e-12).all()
+
+
+def test_the_rule_is_symmetric_in_the_label():
+    g = some_prior(3, 40)
+    there = stopping_rules(outlook(g, LOSS, 20), np.array([0.003]))[0]
+    back = stopping_rules(outlook(g[::-1], LOSS[::-1, ::-1], 20), np.array([0.003]))[0]
+    for n in range(21):
+        np.testing.assert_array_equal(there.go[n, : n + 1], back.go[n, : n + 1][::-1])
+
+
+def test_more_zeros_never_make_vanishing_less_sure():
+    risk = outlook(some_prior(5, 60), LOSS, 30).risk
+    assert (np.diff(risk[:, 0, 0]) <= 1e-12).all()
+    for n in range(1, 31):
+        assert (np.diff(risk[n, : n + 1, 0]) >= -1e-12).all()  # nor do more ones make it surer
+
+
+def test_the_dearest_rule_that_meets_the_target_is_taken():
+    rules = stopping_rules(outlook(some_prior(2, 30), LOSS, 40), PRICES)
+    zero, one = np.zeros(1, int), np.ones(1, int)
+    rule = cheapest_rule(rules, zero, zero, one, 0.03)
+    assert rule.error[0, 0] <= 0.03 < rules[[r.price for r in rules].index(rule.price) - 1].error[0, 0]
+    assert cheapest_rule(rules, zero, zero, one, 0.0).price == PRICES[-1]
