@@ -212,7 +212,7 @@ def triage(
     >>> p = np.repeat([0.0, 0.5, 1.0], 100)
     >>> t = triage(lambda i, k: rng.random((len(i), k)) < p[i, None], 300)
     >>> [int((t.verdict[s : s + 100] == name).sum()) for s, name in [(0, "vanishing"), (100, "learnable"), (200, "solved")]]
-    [100, 100, 100]
+    [100, 97, 100]
     >>> round(float(t.n_samples.mean()), 1), round(t.predicted_error, 2)
     (5.6, 0.03)
     """

@@ -1,0 +1,72 @@
+"""Draw the stopping boundary of docs/explanation/triage.md: python benchmarks/triage/boundary.py"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import vl_convert
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from populations import TWO_VALUED
+from rivals import on_grid
+
+from flatspot.stats.stopping import PRICES, cheapest_rule, outlook, stopping_rules
+from flatspot.stats.two_valued import state_table
+from flatspot.stats.zones import STATES, Zones
+
+OUT = Path(__file__).parents[2] / "docs" / "images" / "stopping-boundary.svg"
+SHOWN = 40
+COLOURS = {"draw again": "#9a9a9a", "vanishing": "#c2410c", "learnable": "#1d6fb8", "solved": "#2f855a"}
+
+
+def reachable(rule):
+    """The states a prompt can be in, and whether it is drawn on there."""
+    seen = {(0, 0)}
+    for n in range(SHOWN):
+        for s in range(n + 1):
+            if (n, s) in seen and rule.go[n, s]:
+                seen |= {(n + 1, s), (n + 1, s + 1)}
+    return sorted(seen)
+
+
+def main():
+    weights = on_grid(TWO_VALUED["hard"](400_000, np.random.default_rng(7)))
+    view = outlook(weights, state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0], 64)
+    zero = np.zeros(1, int)
+    rule = cheapest_rule(stopping_rules(view, PRICES), zero, zero, np.ones(1, int), 0.02)
+    rows = [
+        {"samples": n, "ones": s, "then": "draw again" if rule.go[n, s] else STATES[int(view.risk[n, s].argmin())]}
+        for n, s in reachable(rule)
+    ]
+    spec = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "width": 640,
+        "height": 300,
+        "data": {"values": rows},
+        "mark": {"type": "point", "filled": True, "size": 42, "opacity": 1},
+        "encoding": {
+            "x": {"field": "samples", "type": "quantitative", "title": "samples of one prompt", "axis": {"grid": False}},
+            "y": {"field": "ones", "type": "quantitative", "title": "of these with reward 1", "axis": {"grid": False}},
+            "color": {"field": "then", "title": None, "scale": {"domain": list(COLOURS), "range": list(COLOURS.values())}},
+            "shape": {
+                "field": "then",
+                "title": None,
+                "scale": {"domain": list(COLOURS), "range": ["circle", "square", "triangle-up", "diamond"]},
+            },
+        },
+        "config": {"font": "sans-serif", "view": {"stroke": None}, "background": "white"},
+    }
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(vl_convert.vegalite_to_svg(spec))
+    png = vl_convert.vegalite_to_png(spec)
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_bytes(png)
+    stops = {name: [(r["samples"], r["ones"]) for r in rows if r["then"] == name][:6] for name in STATES}
+    print(f"price {rule.price:.5f}, {rule.draws[0, 0]:.1f} samples expected, error {rule.error[0, 0]:.4f}, first stops {stops}")
+
+
+if __name__ == "__main__":
+    main()
