@@ -154,12 +154,17 @@ def inspect(
 ) -> Diagnosis:
     """Judge the rollouts of another trainer's logs: CSV, JSONL or Parquet, long or wide.
 
+    paths     log files or folders of them; or one run folder of flatspot's, to judge its rows again
     columns   {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised
     settings  of `Settings`, those about judging and `out`
     """
     from flatspot.importers.generic import find_logs, import_generic
 
     chosen = _settings(settings)
+    if isinstance(paths, str | Path) or len(paths) == 1:
+        folder = Path(paths if isinstance(paths, str | Path) else paths[0])
+        if (folder / "run.json").exists():  # a run folder of ours: judge its rows again
+            return judge_run(folder, chosen, shown={"out": str(folder)}, notes=_read_notes(folder)["caveats"])
     files = find_logs([paths] if isinstance(paths, str | Path) else paths)
     given = dict(columns or {})
     stamp = [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
@@ -233,7 +238,8 @@ def _asked(prompts: Sequence[Prompt], policy: Any, reward: LoadedReward, setting
         "prompts": {"n": len(prompts), "sha256": _digest([[p.id, prompt_text(p.text), dict(p.columns)] for p in prompts], 64)},
         "model": {"name": _name(policy), "stamp": stamp},
         "engine": {"name": settings.engine, "dtype": settings.dtype, "device": settings.device},
-        "reward": dict(reward.describe()),
+        # a longer time limit may be given to a run that needs it
+        "reward": {name: value for name, value in reward.describe().items() if name != "timeout_s"},
         "sampling": asdict(settings.sampling),
         "seed": settings.seed,
     }

@@ -71,9 +71,6 @@ def main() -> None:
     except FlatspotError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away, as `| head` does
-        sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -18,12 +19,16 @@ def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> No
     from flatspot.report.terminal import render_terminal
 
     if as_json:
-        click.echo(to_json(diagnosis.summary))
+        text = to_json(diagnosis.summary)
     else:
-        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-        color = sys.stdout.isatty()
-        click.echo(render_terminal(diagnosis.summary, width=shutil.get_terminal_size().columns, color=color, encoding=encoding))
-        click.echo(f"\nReport     {diagnosis.run / 'report.html'}")
+        width, encoding = shutil.get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
+        text = render_terminal(diagnosis.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
+        text += f"\n\nReport   {diagnosis.run / 'report.html'}"
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader went away, as `| head` does; what was asked for is done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     share = diagnosis.summary["fractions"]["vanishing"]["mean"]
     if fail_above is not None and share is not None and share > fail_above:
         click.echo(f"{share:.1%} of the prompts vanish, more than the {fail_above:.1%} of --fail-above", err=True)

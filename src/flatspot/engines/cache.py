@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,11 +13,6 @@ _PIECES = 64
 _PIECE = 1 << 20
 _POLICY_FILES = ("*.safetensors", "pytorch_model*.bin", "*.gguf", "*.json", "*.jinja", "*.model", "*.txt")
 _NOT_POLICY = {"trainer_state.json"}  # what a trainer leaves beside a checkpoint does not change the policy
-
-
-def cache_dir() -> Path:
-    """Where converted policies are kept: $FLATSPOT_CACHE, else ~/.cache/flatspot."""
-    return Path(os.environ.get("FLATSPOT_CACHE") or Path.home() / ".cache" / "flatspot")
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:

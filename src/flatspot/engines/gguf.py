@@ -8,9 +8,10 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from flatspot.core.cache import cache_dir
 from flatspot.core.errors import EngineError
 from flatspot.core.optional import require
-from flatspot.engines.cache import build_once, cache_dir, file_fingerprint
+from flatspot.engines.cache import build_once, file_fingerprint
 from flatspot.engines.quiet import quiet_transformers
 
 _CONVERSION = 1  # raise when the conversion changes, so that older converted folders are not used

@@ -12,11 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from flatspot.core.cache import cache_dir
 from flatspot.core.errors import EngineError
 from flatspot.core.optional import require
 from flatspot.core.protocols import OnTokens
 from flatspot.core.records import Completion, Request, Sampling
-from flatspot.engines.cache import build_once, cache_dir
+from flatspot.engines.cache import build_once
 from flatspot.engines.llama_gguf import unsupported, write_gguf
 from flatspot.engines.memory import budget_bytes, footprint
 from flatspot.engines.policy import Policy

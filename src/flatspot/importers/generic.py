@@ -86,9 +86,24 @@ def import_generic(
             raise ImportFormatError(f"{_named(files)}: cannot be read as a log: {_first_line(error)}") from error
     if "completion" not in columns.names:
         caveats.append("The log has no completions: distinct answers and truncation are unknown.")
-    if "step" in columns.names:
-        caveats.append("The log has training steps: rows of all steps are judged together, as if one policy had drawn them.")
+    caveats += _told_by_rows(rollouts, db)
     return Imported(tuple(files), dict(columns.names), tuple(caveats))
+
+
+def _told_by_rows(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[str]:
+    """What the rows say of themselves that a reader must know: several steps, several splits, survivors only."""
+    row = db.execute(
+        f"SELECT count(DISTINCT step), count(DISTINCT split), count(kept), count_if(kept) FROM read_parquet({_literal(rollouts)})"
+    ).fetchone()
+    steps, splits, with_kept, kept = row or (0, 0, 0, 0)
+    found = []
+    if steps > 1:
+        found.append(f"The log has {steps} training steps: their rows are judged together, as if one policy had drawn them.")
+    if splits > 1:
+        found.append(f"The log mixes {splits} splits (such as train and eval): their rows are judged together.")
+    if with_kept and kept == with_kept:
+        found.append("The log holds only groups that the trainer kept: the groups it dropped were flat, so every std here is too high.")
+    return found
 
 
 def _open(db: duckdb.DuckDBPyConnection, files: list[Path], scratch: Path, caveats: list[str]) -> list[Path]:
@@ -125,7 +140,10 @@ def _whole_lines(path: Path, copy: Path, caveats: list[str]) -> Path:
     if copy.stat().st_size == 0:
         raise ImportFormatError(f"{path}: not one line is a JSON object.")
     if bad:
-        caveats.append(f"{path.name}: {len(bad)} lines are not JSON objects and were left out (the first: line {bad[0]}).")
+        caveats.append(
+        lines = "line is not a JSON object and was" if len(bad) == 1 else "lines are not JSON objects and were"
+        caveats.append(f"{path.name}: {len(bad)} {lines} left out (the first: line {bad[0]}).")
+        )
     return copy
 
 

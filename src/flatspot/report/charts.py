@@ -7,14 +7,18 @@ no browser. Specifications carry no colours; `theme.vega_config` does.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import math
 import re
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
+from flatspot.core.cache import cache_dir
 from flatspot.report import blocks
 from flatspot.report.formats import count, number, percent
+from flatspot.report.json import write_atomically
 from flatspot.report.marks import DENSE, Marks
 from flatspot.report.theme import LIGHT, SHAPES, vega_config
 
@@ -212,8 +216,14 @@ def _n_marks(spec: Spec) -> int:
 
 @functools.cache
 def browser_bundle() -> str:
-    """Vega, Vega-Lite and vega-embed as one script of about 0.9 MB; a second of work, once per process."""
+    """Vega, Vega-Lite and vega-embed as one script of about 0.9 MB; a second of work, kept in the cache folder where there is one."""
     import vl_convert
 
+    kept = cache_dir() / f"vega-bundle-{version('vl-convert-python')}.js"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return kept.read_text("utf-8")
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    with contextlib.suppress(OSError):
+        write_atomically(kept, script)
+    return script

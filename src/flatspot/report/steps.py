@@ -31,10 +31,12 @@ def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
 
 
 def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    # where most of what vanishes is not yet certain, the undecided ones are the place to look
+    which = ("vanishing",) if n["vanishing"] else ("vanishing", "undecided")
     return (
         Step(
             "Write answers for some of the vanishing prompts; often a few are enough.",
-            export_command(summary, ("vanishing",), "to-label.jsonl"),
+            export_command(summary, which, "to-label.jsonl"),
         ),
         Step(
             "Finetune on these answers (SFT), then measure again.",

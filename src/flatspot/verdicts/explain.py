@@ -40,7 +40,8 @@ def _explain_one(verdict: str, leaning: str, error: float, n: int, mean: float, 
         "solved": f"Nothing left to learn: {seen}. Do not spend rollouts on it.",
         "undecided": f"Too few samples to tell: {seen}; most likely {leaning}. Draw more, or accept the risk.",
     }[verdict]
-    return f"{sentence} (error {error:.1%})" if verdict != "undecided" else sentence
+    chance = "under 0.1%" if error < 0.001 else f"{error:.1%}"
+    return f"{sentence} (error {chance})" if verdict != "undecided" else sentence
 
 
 def explain_set(judgement: SetJudgement, settings: JudgeSettings) -> tuple[str, str]:
@@ -50,11 +51,11 @@ def explain_set(judgement: SetJudgement, settings: JudgeSettings) -> tuple[str, 
         "failed": f"{share} of the completions have no reward, so nothing else here can be trusted yet.",
         "references": f"{share} of the reference answers themselves earn less than half of the reward range: the reward does not pay for "
         "the right answer.",
-        "constant": "every completion of every prompt earned the same reward: the reward does not depend on the answer.",
+        "constant": "Every completion of every prompt earned the same reward: the reward does not depend on the answer.",
         "solved": f"{share} of the prompts are already solved: there is little left for RL to teach on this set.",
         "vanishing": f"{share} of the prompts give RL almost no gradient, far below the best reward. "
         "A short supervised phase on a few of them mends that; more RL does not.",
-        "none": f"only {share} of the prompts have a vanishing gradient: RL can learn from this set as it is.",
+        "none": f"The gradient vanishes on {share} of the prompts: RL can learn from this set as it is.",
     }
     rules = {
         "failed": f"rows without a reward: {share} > {limit}",
@@ -67,13 +68,17 @@ def explain_set(judgement: SetJudgement, settings: JudgeSettings) -> tuple[str, 
     return reasons[judgement.rule], rules[judgement.rule]
 
 
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun} was" if n == 1 else f"{n} {noun}s were"
+
+
 def caveats(
     evidence: Evidence,
     settings: JudgeSettings,
     *,
     range_source: str,
     model: str,
-    distinct_share: float | None,
+    identical_share: float | None,
     truncated_share: float | None,
 ) -> list[str]:
     """What a reader must know before trusting the numbers; empty where nothing stands out."""
@@ -90,15 +95,26 @@ def caveats(
             "recognise a right answer. Read a few completions before believing either."
         )
     if 0 < scored.sum() < 30:
-        found.append(f"Only {int(scored.sum())} prompts were scored: what is pooled over the set is uncertain.")
+        found.append(f"Only {_counted(int(scored.sum()), 'prompt')} scored: what is pooled over the set is uncertain.")
     if scored.any() and np.median(evidence.n[scored]) < 4:
         found.append(f"Only {np.median(evidence.n[scored]):.0f} scored samples per prompt: most verdicts lean on the rest of the set.")
     if model == "continuous":
         found.append("The reward is continuous: verdicts assume near-normal rewards within a prompt, and are provisional.")
     if truncated_share is not None and truncated_share > 0.2:
         found.append(f"{truncated_share:.0%} of the completions were cut by the token limit: raise --max-new-tokens if answers come late.")
-    if distinct_share is not None and distinct_share < 0.2 and scored.any() and np.median(evidence.n[scored]) >= 4:
+    if identical_share is not None and identical_share > 0.9 and scored.any() and np.median(evidence.n[scored]) >= 4:
         found.append(
-            f"Only {distinct_share:.0%} of the completions of a prompt differ: check temperature and seeds, or the policy has collapsed."
+            f"On {identical_share:.0%} of the prompts all completions are one text: check temperature and seeds, or it has collapsed."
         )
     return found
+
+
+def unsure_rule(judgement: SetJudgement, fractions: Floats) -> list[str]:
+    """A caveat where the interval of the share that decided reaches across the rule's limit."""
+    row = {"vanishing": 0, "none": 0, "solved": 2}.get(judgement.rule)
+    if row is None:
+        return []
+    _, lo, hi = fractions[row]
+    if not lo <= judgement.limit <= hi:
+        return []
+    return [f"The verdict is a close call: the share it rests on may be {lo:.0%} to {hi:.0%}, and its limit is {judgement.limit:.0%}."]

@@ -14,7 +14,7 @@ from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.posterior import Posterior, posterior
 from flatspot.stats.table import RunTable
 from flatspot.stats.zones import STATES
-from flatspot.verdicts.explain import caveats, explain_prompts, explain_set
+from flatspot.verdicts.explain import caveats, explain_prompts, explain_set, unsure_rule
 from flatspot.verdicts.judge import VERDICTS as VERDICT_NAMES
 from flatspot.verdicts.judge import PromptVerdicts, judge_prompts, judge_set
 from flatspot.verdicts.settings import JudgeSettings
@@ -44,9 +44,10 @@ def judge(run: RunTable, settings: JudgeSettings, *, range_source: str = "given"
         settings,
         range_source=range_source,
         model=found.model,
-        distinct_share=_mean(run.distinct_share),
+        identical_share=_identical_share(run),
         truncated_share=_mean(run.truncated_share, run.n_rows),
     )
+    known += unsure_rule(judgement, found.fractions)
     summary = {
         "schema_version": SCHEMA_VERSION,
         "verdict": judgement.verdict,
@@ -119,6 +120,12 @@ def _health(run: RunTable) -> dict[str, Any]:
         "error_share": 1 - scored / total if total else None,
         "errors": [{"error": message, "count": n} for message, n in run.errors],
     }
+
+
+def _identical_share(run: RunTable) -> float | None:
+    """Share of the prompts whose completions are all one text; None where the log has no completions."""
+    known = np.isfinite(run.distinct_share) & (run.n_rows > 1)
+    return float((run.distinct_share[known] * run.n_rows[known] < 1.5).mean()) if known.any() else None
 
 
 def _verdict_table(run: RunTable, r_star: Floats, found: Posterior, prompts: PromptVerdicts) -> pa.Table:
