@@ -140,10 +140,8 @@ def _whole_lines(path: Path, copy: Path, caveats: list[str]) -> Path:
     if copy.stat().st_size == 0:
         raise ImportFormatError(f"{path}: not one line is a JSON object.")
     if bad:
-        caveats.append(
         lines = "line is not a JSON object and was" if len(bad) == 1 else "lines are not JSON objects and were"
         caveats.append(f"{path.name}: {len(bad)} {lines} left out (the first: line {bad[0]}).")
-        )
     return copy
 
 
