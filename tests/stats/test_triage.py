@@ -101,6 +101,13 @@ def test_nothing_drawn_is_lost_and_a_broken_run_goes_on_as_if_whole():
         triage(breaks, 200)
     kept = caught.value.draws
     assert kept.total >= 800
+
+    def still_broken(indices, k):
+        raise TimeoutError
+
+    with pytest.raises(DrawError) as caught:
+        triage(still_broken, 200, kept=kept)
+    assert caught.value.draws.total == kept.total
     again = triage(inner, 200, kept=kept)
     np.testing.assert_array_equal(whole.verdict, again.verdict)
     np.testing.assert_array_equal(whole.rewards, again.rewards)
@@ -121,6 +128,11 @@ def test_steps_and_loop_agree():
 def test_rounds_never_pass_the_cap(round_size):
     t = triage(bernoulli(np.full(30, 0.05)), 30, round_size=round_size, max_samples=22, target_error=0.001)
     assert t.n_samples.max() <= 22
+
+
+def test_prompts_out_of_step_with_the_pilot_keep_to_the_cap():
+    t = triage(bernoulli(np.full(1100, 0.05)), 1100, round_size=5, max_samples=7, target_error=0.001)
+    assert t.n_samples.max() == 7
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(0.0, "vanishing"), (1.0, "solved")])
@@ -172,6 +184,7 @@ def test_unscored_prompts_stop_early_and_say_so():
     [
         (lambda i, k: np.zeros((len(i), k + 1)), r"shape \(20, 4\).*returned shape \(20, 5\)"),
         (lambda i, k: np.where(i[:, None] == 7, 2.0, np.zeros((len(i), k))), r"prompt 7: .*reward 2, outside the reward range \[0, 1\]"),
+        (lambda i, k: np.where(i[:, None] == 9, -0.5, np.zeros((len(i), k))), r"prompt 9: .*reward -0.5, outside the reward range"),
         (lambda i, k: np.where(i[:, None] == 3, np.inf, np.zeros((len(i), k))), "prompt 3: .*reward inf"),
         (lambda i, k: [["good"] * k] * len(i), "must return numbers"),
     ],
