@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flatspot.flow import diagnose as diagnose
     from flatspot.flow import inspect as inspect
     from flatspot.stats.evidence import reward_std as reward_std
+    from flatspot.stats.triage import triage as triage
 
 _HOME = {
     "Completion": "flatspot.core.records",
@@ -31,6 +32,7 @@ _HOME = {
     "diagnose": "flatspot.flow",
     "inspect": "flatspot.flow",
     "reward_std": "flatspot.stats.evidence",
+    "triage": "flatspot.stats.triage",
 }
 __all__ = sorted([*_HOME, "__version__"])
 

@@ -7,6 +7,7 @@ FlatspotError                what was expected, what came, where, and what mends
 ├── EngineError              a policy cannot be loaded or sampled
 ├── RunFolderError           a run folder is in use, damaged, or holds rows of other settings
 ├── ImportFormatError        a foreign log cannot be read as rollouts
+├── DrawError                a `draw` of `flatspot.triage` failed; it carries every sample drawn so far (stats/draws.py)
 └── MissingExtra             an optional package is needed; the message names the pip command
 
 Each is the user's to mend, so the command line prints its message without a traceback and exits with 2. Anything else that
