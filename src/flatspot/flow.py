@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.core.errors import SettingsError
+from flatspot.core.errors import RewardLoadError, RunFolderError, SettingsError
 from flatspot.core.provenance import provenance
-from flatspot.core.records import Prompt
+from flatspot.core.records import Completion, Prompt
 from flatspot.core.settings import Settings
+from flatspot.rollouts.asked import digest, name_of, what_is_asked
 from flatspot.rollouts.collect import OnProgress, collect
-from flatspot.rollouts.store import is_complete, open_run, prompt_table, prompt_text, read_record, write_json, write_table
+from flatspot.rollouts.store import is_complete, open_run, prompt_table, read_record, write_json, write_table
 from flatspot.stats.evidence import Floats
 from flatspot.stats.table import completions_of, connect, read_run
 from flatspot.verdicts.settings import JudgeSettings
@@ -96,19 +96,23 @@ def diagnose(
     >>> diagnose(rows, answers, "exact_match", out=folder).verdicts["verdict"].to_pylist()
     ['learnable', 'vanishing']
     """
+    from flatspot.engines.policy import DEFAULT_POLICY
     from flatspot.rewards import load_reward
     from flatspot.tasks import load_prompts
 
     chosen = _settings(settings)
     asked_prompts = load_prompts(prompts, prompt_col=chosen.prompt_col, id_col=chosen.id_col, limit=chosen.limit)
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s) as loaded:
-        asked = _asked(asked_prompts, policy, loaded, chosen)
-        run = Path(chosen.out) if chosen.out is not None else Path("runs") / _digest(asked)
-        # the content of an object in memory is known only by loading it
-        if not (isinstance(policy, str | Path) and is_complete(run, asked, len(asked_prompts), chosen.max_samples)):
+        asked = what_is_asked(asked_prompts, policy, loaded, chosen)
+        run = Path(chosen.out) if chosen.out is not None else Path("runs") / digest(asked)
+        known = asked["model"]["stamp"] is not None or policy == DEFAULT_POLICY
+        if not (known and is_complete(run, asked, len(asked_prompts), chosen.max_samples)):
+            _check_reward(loaded, asked_prompts)
             _draw(run, asked, asked_prompts, policy, loaded, chosen, say or (lambda _: None), on_progress)
-        shown = {"prompts": _name(prompts), "model": _name(policy), "reward": _name(reward), "out": str(run)}
-        return judge_run(run, chosen, declared_range=loaded.range, shown=shown, notes=_read_notes(run)["caveats"])
+        shown = {"prompts": name_of(prompts), "model": name_of(policy), "reward": name_of(reward), "out": str(run)}
+        declared = chosen.reward_range or _usable(loaded.range)
+        write_json(_read_notes(run) | {"shown": shown, "declared_range": declared}, run / "notes.json")
+        return judge_run(run, chosen, declared_range=declared, shown=shown, notes=_read_notes(run)["caveats"])
 
 
 def _draw(
@@ -142,7 +146,7 @@ def _draw(
     ) as run:
         if not (path / "prompts.parquet").exists():
             write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
-        collect(run, prompts, engine, reward, settings.sampling, seed=settings.seed, policy=_name(policy), on_progress=on_progress)
+        collect(run, prompts, engine, reward, settings.sampling, seed=settings.seed, policy=name_of(policy), on_progress=on_progress)
         notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
         for note in notes[len(said) :]:
             say(note)
@@ -164,12 +168,19 @@ def inspect(
     if isinstance(paths, str | Path) or len(paths) == 1:
         folder = Path(paths if isinstance(paths, str | Path) else paths[0])
         if (folder / "run.json").exists():  # a run folder of ours: judge its rows again
-            return judge_run(folder, chosen, shown={"out": str(folder)}, notes=_read_notes(folder)["caveats"])
+            if chosen.out is not None or any((columns or {}).values()):
+                raise SettingsError(f"{folder} is a run folder: its rows are judged where they are, so --out and column names do not apply")
+            notes = _read_notes(folder)
+            limits = notes.get("declared_range")
+            declared = (float(limits[0]), float(limits[1])) if limits else None
+            return judge_run(
+                folder, chosen, declared_range=declared, shown=notes.get("shown", {"out": str(folder)}), notes=notes["caveats"]
+            )
     files = find_logs([paths] if isinstance(paths, str | Path) else paths)
     given = dict(columns or {})
     stamp = [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
     identity = {"logs": stamp, "columns": given}
-    path = Path(chosen.out) if chosen.out is not None else Path("runs") / f"inspect-{_digest(identity)}"
+    path = Path(chosen.out) if chosen.out is not None else Path("runs") / f"inspect-{digest(identity)}"
     with open_run(path, kind="inspect", asked=identity, identity=identity, samples=1, prompts_per_part=1, provenance=provenance()) as run:
         if not run.parts_done() or not (path / "notes.json").exists():
             (say or (lambda _: None))(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
@@ -230,26 +241,27 @@ def _settings(given: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def _asked(prompts: Sequence[Prompt], policy: Any, reward: LoadedReward, settings: Settings) -> dict[str, Any]:
-    """What decides the rows, as far as it is known before the policy is loaded."""
-    file = Path(policy) if isinstance(policy, str | Path) else None
-    stamp = [file.stat().st_size, file.stat().st_mtime_ns] if file is not None and file.exists() else None
-    return {
-        "prompts": {"n": len(prompts), "sha256": _digest([[p.id, prompt_text(p.text), dict(p.columns)] for p in prompts], 64)},
-        "model": {"name": _name(policy), "stamp": stamp},
-        "engine": {"name": settings.engine, "dtype": settings.dtype, "device": settings.device},
-        # a longer time limit may be given to a run that needs it
-        "reward": {name: value for name, value in reward.describe().items() if name != "timeout_s"},
-        "sampling": asdict(settings.sampling),
-        "seed": settings.seed,
-    }
+def _usable(limits: tuple[float, float] | None) -> tuple[float, float] | None:
+    """A reward's own range, where it is one: weights of zero leave none."""
+    return limits if limits is not None and limits[0] < limits[1] else None
+
+
+def _check_reward(reward: LoadedReward, prompts: Sequence[Prompt]) -> None:
+    """Score one empty completion, so that a reward that asks for a column the prompts lack speaks before anything is drawn."""
+    error = reward.score(prompts[:1], [Completion("", 0, False)])[0].error or ""
+    if "TypeError" in error and "required" in error and "argument" in error:
+        columns = ", ".join(sorted(prompts[0].columns)) or "no further columns"
+        raise RewardLoadError(f"{error}. The prompts have {columns}; name the reward's parameters after them, or take **columns.")
 
 
 def _read_notes(run: Path) -> dict[str, Any]:
     """What drawing or importing left to say; a run killed before its end has said nothing yet."""
     file = run / "notes.json"
-    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {"caveats": []}
-    return found
+    try:
+        found = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    except json.JSONDecodeError as error:
+        raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
+    return {"caveats": [], "columns": {}} | found
 
 
 def _range(
@@ -284,19 +296,3 @@ def _shown_first(verdicts: pa.Table) -> list[str]:
 def _evenly(n: int, most: int) -> NDArray[np.int64]:
     """The indices of at most `most` of n things, at even distances."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)) if n else np.zeros(0, np.int64)
-
-
-def _name(thing: Any) -> str:
-    """How a prompt source, policy or reward is called in run.json and the report."""
-    if isinstance(thing, str | Path):
-        return str(thing)
-    if isinstance(thing, list | tuple) and all(isinstance(item, str) or callable(item) for item in thing) and len(thing) <= 5:
-        return ", ".join(_name(item) for item in thing)
-    name = getattr(thing, "__qualname__", None) or getattr(thing, "name", None) or type(thing).__name__
-    return f"{name} (in memory)"
-
-
-def _digest(value: Any, length: int = 8) -> str:
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
-    ).hexdigest()[:length]

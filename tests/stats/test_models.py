@@ -28,7 +28,15 @@ def test_the_prior_is_recovered_from_many_prompts():
     rng = np.random.default_rng(0)
     truth = np.array([0.9, 0.4, 0.7])
     counts = np.stack([rng.multinomial(20, w) for w in rng.dirichlet(truth, 4000)])
-    np.testing.assert_allclose(fit_prior(counts), truth, rtol=0.15)
+    centre, concentration = fit_prior(counts)
+    np.testing.assert_allclose(centre * concentration.mean(), truth, rtol=0.15)
+    assert concentration.std() < 0.1 * concentration.mean()
+
+
+def test_one_sample_a_prompt_says_nothing_of_the_concentration():
+    _, concentration = fit_prior(np.eye(3, dtype=np.int64)[np.random.default_rng(0).integers(0, 3, 60)])
+    assert concentration.min() < 0.05
+    assert concentration.max() > 30
 
 
 @pytest.mark.parametrize(("d0", "s0"), [(4.0, 0.01), (20.0, 2.0)])

@@ -135,7 +135,8 @@ def reshape(distribution: Mapping[str, float], sampling: Sampling) -> dict[str, 
     if sampling.top_p < 1:
         mass = math.fsum(heated[answer] for answer in ranked)
         before = itertools.accumulate((heated[answer] / mass for answer in ranked), initial=0.0)
-        ranked = [answer for answer, above in zip(ranked, before, strict=False) if above < sampling.top_p - _SUM_TOLERANCE]
+        likeliest = ranked[:1]  # kept however small top_p is
+        ranked = [answer for answer, above in zip(ranked, before, strict=False) if above < sampling.top_p - _SUM_TOLERANCE] or likeliest
     kept = set(ranked)
     total = math.fsum(heated[answer] for answer in kept)
     return {answer: p / total for answer, p in heated.items() if answer in kept}

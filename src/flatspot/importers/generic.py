@@ -48,7 +48,8 @@ def find_logs(paths: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _READERS and p.is_file())
+            ours = {p.parent for p in path.rglob("run.json")}  # run folders of flatspot are results, not logs
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _READERS and p.is_file() and not ours.intersection(p.parents))
             if not inside:
                 raise ImportFormatError(f"{path}: no log in this folder; expected {', '.join(sorted(_READERS))} files.")
             found += inside
@@ -193,8 +194,14 @@ def _normalise(columns: ColumnMap, source: Sequence[Path]) -> str:
             picked.append(f"NULL::{kind} AS {ours}")
         else:
             value = f"unnest({_name(columns.names[ours])})" if listed else _name(columns.names[ours])
-            picked.append(f"TRY_CAST({value} AS {kind}) AS {ours}")
+            picked.append(f"{_error_text(value) if ours == 'error' else f'TRY_CAST({value} AS {kind})'} AS {ours}")
     return f"SELECT {', '.join(picked)}, {_literal(_named(source))} AS source FROM log"
+
+
+def _error_text(value: str) -> str:
+    """An error column as trainers write it: empty, false, none and 0 mean that there was none."""
+    text = f"trim(CAST({value} AS VARCHAR))"
+    return f"CASE WHEN lower({text}) NOT IN ('', 'false', 'none', 'null', 'nan', '0', '{{}}', '[]') THEN {text} END"
 
 
 def _list_of(columns: ColumnMap, ours: str) -> str:
@@ -229,7 +236,12 @@ def _prompt_text(columns: ColumnMap) -> str:
 def _prompt_id(columns: ColumnMap) -> str:
     """The given id, else the content hash that `core.records.prompt_id` computes."""
     if "prompt_id" in columns.names:
-        return f"coalesce(CAST({_name(columns.names['prompt_id'])} AS VARCHAR), {_literal(_NO_PROMPT)})"
+        given = f"CAST({_name(columns.names['prompt_id'])} AS VARCHAR)"
+        return f"coalesce({given}, {_content_id(columns)})" if "prompt" in columns.names else f"coalesce({given}, {_literal(_NO_PROMPT)})"
+    return _content_id(columns)
+
+
+def _content_id(columns: ColumnMap) -> str:
     name, kind = _name(columns.names["prompt"]), columns.type_of("prompt")
     text = f"CAST({name} AS VARCHAR)"
     if _is_messages(kind):

@@ -1,7 +1,8 @@
 """Run a user's reward function in a process of its own, so that it can hang, crash or exit without taking the run along.
 
 A call that fails as a whole is repeated row by row, and the failure lands on the row it belongs to. A worker that hangs or dies
-is replaced. After `GIVE_UP_AFTER` rows in a row without an answer the rest of the call is not tried.
+is replaced. After `GIVE_UP_AFTER` rows in a row without an answer a prompt's other rows are not tried,
+and after as many such prompts in a row the rest of the call is not.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Guard:
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
         self._strikes = 0  # rows in a row that got no answer, over all calls
+        self._lost_prompts: list[str] = []  # the prompts of these rows
         self._rows_per_call = sys.maxsize
         self._load: Builtin | Address | bytes = what if isinstance(what, Builtin | Address) else _pickled(what)
         try:
@@ -89,20 +91,36 @@ class Guard:
             slowest_s = max(slowest_s, time.monotonic() - began) if start < alone_until else 0.0
             if isinstance(answer, list):
                 values += answer
-                self._strikes = 0
+                self._strikes, self._lost_prompts = 0, []
             elif end - start > 1:
                 alone_until, lost_alone, timed_out = end, False, answer.message.startswith("TimeoutError")
             else:
                 values.append(Value(error=answer.message))
                 lost_alone |= answer.lost
-                self._strikes = self._strikes + 1 if answer.lost else 0
-                if self._strikes >= GIVE_UP_AFTER:
-                    values += [self._not_tried(answer)] * (n_rows - len(values))
+                values += self._after_a_failure(answer, prompts, start)
             if len(values) == alone_until and timed_out and not lost_alone and slowest_s > 0:
                 # no row was at fault, there were only too many for one call: ask for fewer from now on
                 self._rows_per_call = max(1, int(0.5 * self._timeout_s / slowest_s))
                 timed_out = False
         return values
+
+    def _after_a_failure(self, answer: Failed, prompts: Sequence[Prompt], row: int) -> list[Value]:
+        """What becomes of the rows after one that failed alone: nothing yet, its prompt's others not tried, or all not tried.
+
+        A prompt is given up after three rows in a row without an answer, the call after three such prompts in a row.
+        """
+        if not answer.lost:
+            self._strikes, self._lost_prompts = 0, []
+            return []
+        self._strikes += 1
+        own = prompts[row].id
+        self._lost_prompts.append(own)
+        if len(set(self._lost_prompts)) >= GIVE_UP_AFTER:
+            return [self._not_tried(answer)] * (len(prompts) - row - 1)
+        if self._lost_prompts.count(own) < GIVE_UP_AFTER:
+            return []
+        same = next((i for i, prompt in enumerate(prompts[row + 1 :]) if prompt.id != own), len(prompts) - row - 1)
+        return [self._not_tried(answer)] * same
 
     def _not_tried(self, last: Failed) -> Value:
         return Value(error=f"not tried: {self._strikes} rows in a row got no answer, the last one with {last.message}")

@@ -136,8 +136,8 @@ def load_reward(
         raise RewardLoadError(f"{len(given)} rewards need {len(given)} weights, got {len(factors)}")
     if not all(map(math.isfinite, factors)):
         raise RewardLoadError(f"weights must be finite numbers, got {factors}")
-    if not (math.isfinite(timeout_s) and timeout_s > 0):
-        raise RewardLoadError(f"timeout_s must be a number of seconds above 0, got {timeout_s}")
+    if not 0 < timeout_s <= 1e6:
+        raise RewardLoadError(f"the time limit of a reward must be above 0 and at most a million seconds, got {timeout_s}")
     components: list[Component] = []
     try:
         for spec, weight in zip(given, factors, strict=True):

@@ -9,6 +9,7 @@ A killed run leaves whole parts and at most one temporary file, which the next s
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -89,7 +90,10 @@ def open_run(
     it holds more samples than asked for, or where it is not a run folder.
     """
     path = Path(path)
-    (path / "rollouts").mkdir(parents=True, exist_ok=True)
+    try:
+        (path / "rollouts").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot make the run folder {path}: {error.strerror or error}. Give another --out.") from error
     lock = _lock(path)
     asked, identity = as_json(asked), as_json(identity)
     try:
@@ -286,7 +290,9 @@ class write_whole:
             if kind is None:
                 self.file.flush()
                 os.fsync(self.file.fileno())
-        finally:
+        except OSError as late:  # a full disk often shows only here
+            kind, error = type(late), late
+        with contextlib.suppress(OSError):
             self.file.close()
         if kind is None:
             self.temporary.replace(self.path)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtri, digamma, ndtr, polygamma
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.few_valued import Spread
+from flatspot.stats.few_valued import Spread, share_of_draws
 from flatspot.stats.intervals import variance_interval
 from flatspot.stats.zones import Zones, reach_at
 
@@ -170,7 +170,7 @@ def _two_part(
     lo, hi = np.quantile(std, [(1 - level) / 2, (1 + level) / 2], axis=1)
     equal = np.stack([((1 - q) ** k).mean(-1) for k in group_sizes], -1)
     target = r_star[:, None]
-    return Spread(zones.states(mean, std, target).mean(1), zones.wrong(mean, std, target).mean(1), lo, hi, equal)
+    return Spread(zones.states(mean, std, target).mean(1), share_of_draws(zones.wrong(mean, std, target)), lo, hi, equal)
 
 
 def _unseen_shift(seen: Floats, mode: Floats, draws: int, zones: Zones, rng: np.random.Generator) -> Floats:

@@ -12,8 +12,9 @@ Ints = NDArray[np.int64]
 
 # Rewards closer than this share of their magnitude are one value: float32 noise on equal rewards reaches 1e-7.
 RELATIVE_TOLERANCE = 1e-6
-# A reward with more distinct values over the whole set is treated as continuous.
+# A reward with more distinct values over the whole set is treated as continuous, and so is one whose values hardly ever come twice.
 MAX_SUPPORT = 32
+_REPEATED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Evidence:
     low, high  [M] smallest and largest reward; NaN at n = 0
     mode       [M] most frequent reward (ties: the smallest); NaN at n = 0
     n_mode     [M] how many samples equal the mode
-    support    [V] the distinct rewards of the whole set, ascending, where V <= 32; else None
+    support    [V] the distinct rewards of the whole set, ascending, where V <= 32 and they repeat; else None
     counts     [M, V] how often each was seen; None with `support`
     """
 
@@ -75,9 +76,9 @@ def tolerance(low: Floats, high: Floats) -> Floats:
 def evidence_of_rows(prompt: Ints, reward: Floats, n_prompts: int) -> Evidence:
     """Reduce long rows to evidence: `prompt[i]` is the index of row i's prompt, NaN rewards are not scored.
 
-    >>> e = evidence_of_rows(np.array([0, 0, 1, 1]), np.array([0.0, 1.0, 0.5, np.nan]), 3)
+    >>> e = evidence_of_rows(np.array([0, 0, 1, 1]), np.array([0.0, 1.0, 0.0, np.nan]), 3)
     >>> e.n.tolist(), e.mean.tolist(), e.support.tolist()
-    ([2, 1, 0], [0.5, 0.5, nan], [0.0, 0.5, 1.0])
+    ([2, 1, 0], [0.5, 0.0, nan], [0.0, 1.0])
     """
     return evidence_of_counts(prompt, reward, np.ones(len(prompt), np.int64), n_prompts)
 
@@ -120,15 +121,20 @@ def merge_equal(values: Floats) -> Floats:
     distinct, inverse = np.unique(values, return_inverse=True)
     if len(distinct) < 2:
         return values
-    new_value = np.r_[True, np.diff(distinct) > np.maximum(tolerance(distinct[:-1], distinct[1:]), 0.0)]
-    representative = distinct[np.flatnonzero(new_value)][np.cumsum(new_value) - 1]
+    starts = np.flatnonzero(np.r_[True, np.diff(distinct) > tolerance(distinct[:-1], distinct[1:])])
+    ends = np.r_[starts[1:], len(distinct)] - 1
+    # many close neighbours in a row are a continuous reward seen often, not one value: those stay as they are
+    one_value = distinct[ends] - distinct[starts] <= tolerance(distinct[starts], distinct[ends])
+    group = np.repeat(np.arange(len(starts)), ends - starts + 1)
+    representative = np.where(one_value[group], distinct[starts][group], distinct)
     merged: Floats = representative[inverse]
     return merged
 
 
 def _support(prompt: Ints, value: Floats, length: Ints, n_prompts: int) -> tuple[Floats | None, Ints | None]:
-    support = np.unique(value)
-    if len(support) > MAX_SUPPORT:
+    support, place = np.unique(value, return_inverse=True)
+    seen = np.bincount(place, length) if len(value) else np.zeros(0)
+    if len(support) > MAX_SUPPORT or (seen[seen > 1].sum() < _REPEATED_SHARE * seen.sum() and len(support) > 2):
         return None, None
     counts = np.zeros((n_prompts, len(support)), np.int64)
     counts[prompt, np.searchsorted(support, value)] = length

@@ -46,7 +46,7 @@ def posterior(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int)
     judged = evidence.n > 0
     if not judged.any():
         return _nothing(evidence.n_prompts)
-    if evidence.support is not None and len(evidence.support) <= 2:
+    if evidence.support is not None and _are_ends(evidence.support, zones):
         part = _two_valued(_subset(evidence, judged), r_star[judged], zones, group_size)
     else:
         part = _many_valued(_subset(evidence, judged), r_star[judged], zones, group_size)
@@ -54,6 +54,12 @@ def posterior(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int)
         f.name: _scatter(getattr(part, f.name), judged) for f in fields(part) if f.name in ("states", "wrong", "std_lo", "std_hi", "mixed")
     }
     return Posterior(model=part.model, fractions=part.fractions, forecast=part.forecast, **spread_out)
+
+
+def _are_ends(support: Floats, zones: Zones) -> bool:
+    """Whether the rewards seen are the ends of the range: a reward yet unseen, above or between them, would be a third value."""
+    slack = 1e-6 * zones.span
+    return len(support) <= 2 and bool(((np.abs(support - zones.lo) <= slack) | (np.abs(support - zones.hi) <= slack)).all())
 
 
 def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> Posterior:

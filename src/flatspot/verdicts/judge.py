@@ -38,7 +38,8 @@ def judge_prompts(evidence: Evidence, posterior: Posterior, settings: JudgeSetti
     error = wrong[np.arange(len(best)), best]
     decided = np.zeros(len(best), bool)
     for state in range(len(STATES)):
-        decided |= _keep(error, scored & (best == state), settings)
+        # one reward says nothing of a spread
+        decided |= _keep(error, (evidence.n >= 2) & (best == state), settings)
     leaning = np.array(STATES)[best]
     verdict = np.where(~scored, "unscored", np.where(decided, leaning, "undecided"))
     return PromptVerdicts(verdict, np.where(scored, error, np.nan), np.where(scored, leaning, ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from flatspot.core.errors import SettingsError
@@ -33,8 +34,8 @@ class JudgeSettings:
     def __post_init__(self) -> None:
         if not 0 < self.target_error < 0.5:
             raise SettingsError(f"--target-error must lie in (0, 0.5), got {self.target_error}")
-        if not self.reward_lo < self.reward_hi:
-            raise SettingsError(f"--reward-range must be LO HI with LO < HI, got {self.reward_lo} {self.reward_hi}")
+        if not (self.reward_lo < self.reward_hi and math.isfinite(self.reward_hi - self.reward_lo)):
+            raise SettingsError(f"--reward-range must be two finite numbers LO < HI, got {self.reward_lo} {self.reward_hi}")
         for name in ("warm_up_above", "solved_above", "failed_above"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"{name} must lie in [0, 1], got {getattr(self, name)}")

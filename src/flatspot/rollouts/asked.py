@@ -1,0 +1,53 @@
+"""What a caller asked for, before anything is loaded: the name of a run, and whether a complete one answers it already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.protocols import Reward
+from flatspot.core.records import Prompt
+from flatspot.core.settings import Settings
+from flatspot.rollouts.store import prompt_text
+
+
+def what_is_asked(prompts: Sequence[Prompt], policy: Any, reward: Reward, settings: Settings) -> dict[str, Any]:
+    """What decides the rows, as far as it is known before the policy is loaded."""
+    return {
+        "prompts": {"n": len(prompts), "sha256": digest([[p.id, prompt_text(p.text), dict(p.columns)] for p in prompts], 64)},
+        "model": {"name": name_of(policy), "stamp": policy_stamp(policy)},
+        "engine": {"name": settings.engine, "dtype": settings.dtype, "device": settings.device},
+        # a longer time limit may be given to a run that needs it
+        "reward": {name: value for name, value in reward.describe().items() if name != "timeout_s"},
+        "sampling": asdict(settings.sampling),
+        "seed": settings.seed,
+    }
+
+
+def policy_stamp(policy: Any) -> list[list[Any]] | None:
+    """Names, sizes and times of a local policy's files; None where only loading it can tell what it is (a hub name, an object)."""
+    if not isinstance(policy, str | Path) or not Path(policy).exists():
+        return None
+    files = [Path(policy)] if Path(policy).is_file() else sorted(p for p in Path(policy).rglob("*") if p.is_file())
+    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
+
+
+def name_of(thing: Any) -> str:
+    """How a prompt source, policy or reward is called in run.json and the report."""
+    if isinstance(thing, str | Path):
+        return str(thing)
+    if isinstance(thing, list | tuple) and all(isinstance(item, str) or callable(item) for item in thing) and len(thing) <= 5:
+        return ", ".join(name_of(item) for item in thing)
+    name = getattr(thing, "__qualname__", None) or getattr(thing, "name", None) or type(thing).__name__
+    return f"{name} (in memory)"
+
+
+def digest(value: Any, length: int = 8) -> str:
+    """The first hex digits of SHA-256 of a value's JSON."""
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+    ).hexdigest()[:length]
