@@ -211,3 +211,38 @@ def test_inspecting_a_runs_own_completions_gives_its_verdicts(tmp_path):
     again = flatspot.inspect(tmp_path / "rows.jsonl", out=tmp_path / "inspected", reward_range=(0.0, 1.0))
     assert again.verdicts["verdict"].to_pylist() == found.verdicts["verdict"].to_pylist()
     assert again.verdicts["std"].to_pylist() == found.verdicts["std"].to_pylist()
+
+
+def test_a_run_folder_is_judged_again_in_its_own_range(tmp_path):
+    """Two pattern rewards sum to at most 2: seen from 0 to 1 alone, the prompt would look solved."""
+    answers = {"2+2=": {"4": 1.0}}
+    found = run(tmp_path, rows=[{"prompt": "2+2="}], answers=answers, reward=["regex[pattern=4]", "regex[pattern=z]"], max_samples=64)
+    again = flatspot.inspect(found.run)
+    assert again.summary["reward"]["range"] == [0.0, 2.0]
+    assert again.verdicts["verdict"].to_pylist() == found.verdicts["verdict"].to_pylist() == ["vanishing"]
+    assert again.summary["settings"]["reward"] == found.summary["settings"]["reward"]
+    with pytest.raises(SettingsError, match="is a run folder"):
+        flatspot.inspect(found.run, out=tmp_path / "elsewhere")
+
+
+def test_new_content_under_the_same_name_is_not_taken_for_the_old(tmp_path):
+    file = tmp_path / "answers.json"
+    file.write_text(json.dumps({"p": {"1": 1.0}}))
+    rows = [{"prompt": "p", "reference": "1"}]
+    flatspot.diagnose(rows, str(file), "exact_match", engine="scripted", out=tmp_path / "run", max_samples=4)
+    file.write_text(json.dumps({"p": {"0": 1.0}}))
+    with pytest.raises(RunFolderError, match="engine"):
+        flatspot.diagnose(rows, str(file), "exact_match", engine="scripted", out=tmp_path / "run", max_samples=4)
+
+
+def test_a_reward_that_needs_an_absent_column_speaks_before_anything_is_drawn(tmp_path):
+    def needs(completions, difficulty):
+        return [1.0 for _ in completions]
+
+    with pytest.raises(flatspot.FlatspotError, match="difficulty"):
+        run(tmp_path, reward=needs)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_sample_per_prompt_decides_nothing(tmp_path):
+    assert run(tmp_path, max_samples=1).summary["counts"]["undecided"] == 4

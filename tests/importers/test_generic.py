@@ -181,3 +181,39 @@ def test_random_logs_agree_with_python(tmp_path):
         own = [row["reward"] for row in rows if row["prompt_id"] == name]
         assert table.evidence.mean[i] == pytest.approx(np.mean(own))
         assert table.evidence.std[i] == pytest.approx(np.std(own, ddof=1))
+
+
+@pytest.mark.parametrize("nothing", ["", "false", "None", " 0 ", False, None])
+def test_an_error_column_that_says_nothing_costs_no_reward(tmp_path, nothing):
+    path = write(
+        tmp_path / "log.jsonl", [{"prompt": "a", "reward": 1.0, "error": nothing}, {"prompt": "a", "reward": 0.0, "error": "boom"}]
+    )
+    _, table, _ = imported(tmp_path, path)
+    assert table.evidence.n.tolist() == [1]
+    assert table.errors == [("boom", 1)]
+
+
+def test_a_row_without_an_id_is_known_by_its_prompt(tmp_path):
+    path = write(
+        tmp_path / "log.jsonl", [{"prompt_id": "x", "prompt": "a", "reward": 1.0}, {"prompt_id": None, "prompt": "b", "reward": 0.0}]
+    )
+    _, table, _ = imported(tmp_path, path)
+    assert table.prompt_id.tolist() == ["x", prompt_id("b")]
+    assert table.evidence.n.tolist() == [1, 1]
+
+
+def test_results_of_ours_beside_the_logs_are_not_logs(tmp_path):
+    logs = tmp_path / "logs"
+    (logs / "run").mkdir(parents=True)
+    write(logs / "1.jsonl", [{"prompt": "a", "reward": 1}])
+    (logs / "run" / "run.json").write_text("{}")
+    write(logs / "run" / "verdicts.parquet", [{"prompt_id": "a"}])
+    assert find_logs([logs]) == [logs / "1.jsonl"]
+
+
+def test_steps_splits_and_survivors_are_told(tmp_path):
+    rows = [{"prompt": "a", "reward": 1.0, "step": s, "split": p, "kept": True} for s, p in ((1, "train"), (2, "eval"))]
+    caveats = " ".join(imported(tmp_path, write(tmp_path / "log.jsonl", rows))[0].caveats)
+    assert "2 training steps" in caveats
+    assert "2 splits" in caveats
+    assert "kept" in caveats

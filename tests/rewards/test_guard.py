@@ -292,3 +292,13 @@ def test_close_reaps_the_worker_and_is_repeatable(file: Path) -> None:
     reward.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_one_crashing_prompt_costs_its_own_rows_alone(file: Path) -> None:
+    """Sixteen rows of a prompt that kills the worker: three are tried, and the other prompts are scored."""
+    prompts = [Prompt("bad", "q")] * 16 + [Prompt("good", "q")] * 4
+    completions = [Completion("die", 1, False)] * 16 + [Completion("fine", 1, False)] * 4
+    with load_reward(f"{file}:dies") as reward:
+        scores = reward.score(prompts, completions)
+    assert [s.reward for s in scores[16:]] == [1.0] * 4
+    assert sum("not tried" in (s.error or "") for s in scores[:16]) == 16 - GIVE_UP_AFTER

@@ -154,3 +154,19 @@ def test_each_prompts_own_achievable_reward_counts():
     """Half is all there is to earn for the second prompt: it is solved where the first is vanishing."""
     found = judged(np.full((2, 64), 0.5), r_star=np.array([1.0, 0.5]))
     assert found.states.argmax(-1).tolist() == [0, 2]
+
+
+def test_few_near_normal_rewards_are_not_mixed_with_the_whole_set():
+    """Three prompts of eight rewards at .2, .5 and .8, std .02: each must climb 10 to 40 of its own stds."""
+    rng = np.random.default_rng(0)
+    found = judged(np.array([[0.2], [0.5], [0.8]]) + 0.02 * rng.normal(size=(3, 8)))
+    assert found.model == "continuous"
+    assert found.states.argmax(-1).tolist() == [0, 0, 0]
+
+
+def test_a_reward_nobody_has_earned_yet_is_possible():
+    """A format reward of .1 and never the 1.0: with little data, more than .1 may still come."""
+    small, large = judged(np.array([[0.1, 0.0, 0.1, 0.1]] * 3)), judged(np.array([[0.1, 0.0] * 32] * 60))
+    assert small.model == large.model == "few-valued"
+    assert small.wrong.min(-1).max() > 0.05
+    assert large.states.argmax(-1).tolist() == [0] * 60

@@ -50,7 +50,7 @@ class HfEngine:
         cuda = policy.device.startswith("cuda")
         self.rows_per_call = 1024 if cuda else 512
         # on a CPU more rows only bring memory traffic: growing the cache copies it at every step
-        self._rows_in_flight = 1024 if cuda else 64
+        self._rows_in_flight = 1024 if cuda else 128
         self._budget = budget_bytes(memory_gib, policy.device)
         self._footprint = footprint(policy)
 
