@@ -249,9 +249,8 @@ def _usable(limits: tuple[float, float] | None) -> tuple[float, float] | None:
 def _check_reward(reward: LoadedReward, prompts: Sequence[Prompt]) -> None:
     """Score one empty completion, so that a reward that asks for a column the prompts lack speaks before anything is drawn."""
     error = reward.score(prompts[:1], [Completion("", 0, False)])[0].error or ""
-    if "TypeError" in error and "required" in error and "argument" in error:
-        columns = ", ".join(sorted(prompts[0].columns)) or "no further columns"
-        raise RewardLoadError(f"{error}. The prompts have {columns}; name the reward's parameters after them, or take **columns.")
+    if "which no prompt column gives" in error:
+        raise RewardLoadError(f"{error}. Add the column to the prompts, or give the parameter a default.")
 
 
 def _read_notes(run: Path) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def _normalise(columns: ColumnMap, source: Sequence[Path]) -> str:
 
 def _error_text(value: str) -> str:
     """An error column as trainers write it: empty, false, none and 0 mean that there was none."""
-    text = f"trim(CAST({value} AS VARCHAR))"
+    text = f"trim(CAST({value} AS VARCHAR), ' \"')"  # a column of mixed types comes as JSON, its texts in quotes
     return f"CASE WHEN lower({text}) NOT IN ('', 'false', 'none', 'null', 'nan', '0', '{{}}', '[]') THEN {text} END"
 
 
