@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _READERS = {
     ".csv": "read_csv({files}, header = true, union_by_name = true, sample_size = 20000)",
     ".tsv": "read_csv({files}, header = true, union_by_name = true, sample_size = 20000, delim = '\t')",
-    ".jsonl": "read_json({files}, format = 'newline_delimited', union_by_name = true, maximum_object_size = 268435456)",
-    ".json": "read_json({files}, format = 'array', union_by_name = true, maximum_object_size = 268435456)",
+    ".jsonl": "read_json({files}, format = 'newline_delimited', union_by_name = true, maximum_object_size = 33554432)",
+    ".json": "read_json({files}, format = 'array', union_by_name = true, maximum_object_size = 33554432)",
     ".parquet": "read_parquet({files}, union_by_name = true)",
 }
 _READERS[".ndjson"] = _READERS[".jsonl"]
