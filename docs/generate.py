@@ -26,6 +26,7 @@ _NOTES = {
     "[stop and go on](../how-to/resume.md), [reasoning-gym](../how-to/reasoning-gym.md).",
     "inspect": "From Python: [`flatspot.inspect`](python.md#flatspotinspect). How to: [read logs](../how-to/inspect-logs.md).",
     "export": "From Python: `flatspot.flow.export(run, path, verdicts=(…), completions=False)`.",
+    "reproduce": "What each part repeats, and what came out: [the paper](../paper.md). Needs `pip install 'flatspot[reproduce]'`.",
 }
 
 
@@ -48,6 +49,10 @@ def cli_page() -> str:
         assert command is not None
         context = click.Context(command, info_name=verb, parent=top, terminal_width=88)
         parts += [f"## flatspot {verb}", _NOTES[verb], _help(command, context)]
+        for part in command.list_commands(context) if isinstance(command, click.Group) else ():
+            inner = command.get_command(context, part)
+            assert inner is not None
+            parts += [f"### flatspot {verb} {part}", _help(inner, click.Context(inner, info_name=part, parent=context, terminal_width=88))]
     return "\n\n".join(parts) + "\n"
 
 

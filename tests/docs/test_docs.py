@@ -283,12 +283,19 @@ def test_every_page_is_on_the_map():
 # --- what there is, is documented; what is documented, is there
 
 
+def parameters_of(command: click.Command) -> list[click.Parameter]:
+    """Of a command, and of the commands in it."""
+    context = click.Context(command)
+    inside = [command.get_command(context, name) for name in command.list_commands(context)] if isinstance(command, click.Group) else []
+    return [*command.params, *(parameter for part in inside for parameter in parameters_of(part))]
+
+
 def test_every_verb_and_option_is_on_the_reference_page():
     page = (ROOT / "docs/reference/cli.md").read_text("utf-8")
     context = click.Context(cli)
     for verb in cli.list_commands(context):
         section = page.split(f"\n## flatspot {verb}\n")[1].split("\n## ")[0]
-        for parameter in cli.get_command(context, verb).params:
+        for parameter in parameters_of(cli.get_command(context, verb)):
             for name in parameter.opts:
                 assert (name if name.startswith("-") else (parameter.metavar or name.upper())) in section, f"{verb} {name}"
 
@@ -296,7 +303,8 @@ def test_every_verb_and_option_is_on_the_reference_page():
 def test_the_verbs_and_options_that_pages_use_exist():
     context = click.Context(cli)
     offered = {
-        verb: {"-h", "--help", *(o for p in cli.get_command(context, verb).params for o in p.opts)} for verb in cli.list_commands(context)
+        verb: {"-h", "--help", *(o for p in parameters_of(cli.get_command(context, verb)) for o in p.opts)}
+        for verb in cli.list_commands(context)
     }
     for page in PAGES:
         for block in blocks_of(page.read_text("utf-8")):

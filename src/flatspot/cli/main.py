@@ -5,41 +5,26 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import click
+
+from flatspot.cli.lazy import LazyGroup
 
 _VERBS = {
     "demo": "flatspot.cli.demo",
     "diagnose": "flatspot.cli.diagnose",
     "inspect": "flatspot.cli.inspect",
     "export": "flatspot.cli.export",
+    "reproduce": "flatspot.cli.reproduce",
 }
 _HELP = {
     "demo": "Five minutes: a small real language model on prompts from trivial to impossible.",
     "diagnose": "Find the prompts an RL run cannot learn from, from a model, prompts and a reward.",
     "inspect": "The same verdicts from the logs of another trainer.",
     "export": "The prompts of a run by verdict, as JSONL, CSV or Parquet.",
+    "reproduce": "The paper's theory and experiments, repeated on this machine.",
 }
-
-
-class _LazyVerbs(click.Group):
-    """Verbs are imported when called, so that `flatspot --help` takes no time."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _VERBS:
-            return None
-        command = getattr(importlib.import_module(_VERBS[cmd_name]), f"{cmd_name}_command")
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_HELP.items()))
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -50,7 +35,12 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.command(cls=_LazyVerbs, context_settings={"auto_envvar_prefix": "FLATSPOT", "help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    modules=_VERBS,
+    texts=_HELP,
+    context_settings={"auto_envvar_prefix": "FLATSPOT", "help_option_names": ["-h", "--help"]},
+)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and exit.")
 def cli() -> None:
     """Find the prompts that a reinforcement-finetuning run cannot learn from, before anyone pays for the run."""

@@ -1,0 +1,19 @@
+"""`flatspot reproduce`: the paper, again, by anyone."""
+
+from __future__ import annotations
+
+import click
+
+from flatspot.cli.lazy import LazyGroup
+
+_PARTS = {
+    "theory": "flatspot.cli.reproduce_theory",
+}
+_TEXTS = {
+    "theory": "The gradient bounds on fresh enumerable models, and the time RL and SFT need.",
+}
+
+
+@click.command("reproduce", cls=LazyGroup, modules=_PARTS, texts=_TEXTS)
+def reproduce_command() -> None:
+    """Repeat the paper's theory and experiments on this machine."""

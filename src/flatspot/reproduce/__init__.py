@@ -1,0 +1,1 @@
+"""The paper, repeated: one module per part, each callable from `flatspot reproduce`."""

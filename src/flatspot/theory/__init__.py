@@ -1,0 +1,48 @@
+"""What bounds an expected policy gradient, and what it is exactly where it can be enumerated. Names resolve on first use.
+
+bounds      the inequalities: Theorem 1 and the tighter ones
+enumerate   exact gradients of policies small enough to enumerate
+surrogate   the clipped surrogate of PPO
+objectives  GRPO, RLOO, Dr. GRPO, MaxRL, pass@k as weights on the gradient of p
+separation  how long RL and SFT take to learn one answer
+gradients   the same quantities estimated on real models (the only module here that uses torch)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flatspot.theory.bounds import collision_bound as collision_bound
+    from flatspot.theory.bounds import lipschitz_bound as lipschitz_bound
+    from flatspot.theory.bounds import median_bound as median_bound
+    from flatspot.theory.bounds import score_bound as score_bound
+    from flatspot.theory.bounds import theorem_1 as theorem_1
+    from flatspot.theory.bounds import theorem_1_kl as theorem_1_kl
+    from flatspot.theory.enumerate import Enumerated as Enumerated
+    from flatspot.theory.enumerate import enumerate_policy as enumerate_policy
+    from flatspot.theory.enumerate import one_token_gradient as one_token_gradient
+
+_HOME = {
+    "Enumerated": "enumerate",
+    "collision_bound": "bounds",
+    "enumerate_policy": "enumerate",
+    "lipschitz_bound": "bounds",
+    "median_bound": "bounds",
+    "one_token_gradient": "enumerate",
+    "score_bound": "bounds",
+    "theorem_1": "bounds",
+    "theorem_1_kl": "bounds",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"flatspot.theory has no public name {name!r}; it offers: {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"flatspot.theory.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
