@@ -91,6 +91,15 @@ def test_bad_rewards_are_rows_with_an_error_never_zeros(tmp_path):
     assert sum(n for _, n in table.errors) == 5
 
 
+def test_a_reward_too_large_to_square_and_sum_is_an_error(tmp_path):
+    path = write(tmp_path / "log.csv", [{"prompt": "a", "reward": r} for r in (1e308, -1e308, 0.5)])
+    _, table, run = imported(tmp_path, path)
+    rows = pq.read_table(run / "rollouts")
+    assert rows["reward"].to_pylist() == [None, None, 0.5]
+    assert rows["error"].to_pylist() == [f"the reward is {x}, larger than a reward can be (1e+50)" for x in ("1e+308", "-1e+308")] + [None]
+    assert table.evidence.mean.tolist() == [0.5]
+
+
 def test_an_empty_list_of_rewards_keeps_its_prompt(tmp_path):
     path = write(tmp_path / "log.jsonl", [{"prompt": "a", "rewards": [1.0]}, {"prompt": "b", "rewards": []}])
     _, table, _ = imported(tmp_path, path)

@@ -9,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from flatspot.core.records import Completion, Prompt
+from flatspot.core.errors import RewardLoadError
+from flatspot.core.records import LARGEST_REWARD, Completion, Prompt
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.rewards.values import Value, as_value, as_values, describe_exception
 
@@ -69,6 +70,12 @@ def test_what_is_no_number_becomes_an_error_and_never_a_zero(raw: object) -> Non
 @pytest.mark.parametrize("raw", [math.nan, math.inf, -math.inf, np.float64("nan"), 10**400])
 def test_numbers_that_are_not_finite_are_errors(raw: object) -> None:
     assert as_value(raw).error is not None
+
+
+@pytest.mark.parametrize("raw", [1e308, -1e308, 2 * LARGEST_REWARD, np.float64(1e200)])
+def test_numbers_too_large_to_square_and_sum_are_errors(raw: object) -> None:
+    assert as_value(raw).number is None
+    assert "larger than a reward can be" in str(as_value(raw).error)
 
 
 def test_none_is_neither_a_number_nor_an_error() -> None:
@@ -138,5 +145,12 @@ def test_a_row_that_raises_does_not_take_its_neighbours_along() -> None:
 
 
 def test_a_sum_that_overflows_is_unscored() -> None:
-    score = unguarded(lambda completions: [1e308], lambda completions: [-1e308], weights=[10.0, 1.0]).score(prompts(1), completions("a"))[0]
-    assert score.reward is None and score.error is not None
+    large = 0.9 * LARGEST_REWARD
+    loaded = unguarded(lambda completions: [large], lambda completions: [large], weights=[LARGEST_REWARD, 1.0])
+    score = loaded.score(prompts(1), completions("a"))[0]
+    assert score.reward is None and "larger than a reward can be" in str(score.error)
+
+
+def test_a_weight_whose_range_would_overflow_is_refused() -> None:
+    with pytest.raises(RewardLoadError, match="weights must be finite numbers of at most"):
+        unguarded(lambda completions: [1.0], weights=[1e308])

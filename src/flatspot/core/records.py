@@ -10,6 +10,9 @@ from typing import Any
 
 from flatspot.core.errors import SettingsError
 
+# a larger one is an error of its row: squares of rewards, and sums of them over any set, must stay within what a float holds
+LARGEST_REWARD = 1e50
+
 Message = Mapping[str, str]
 PromptText = str | Sequence[Message]
 

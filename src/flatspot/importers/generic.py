@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import ImportFormatError
+from flatspot.core.records import LARGEST_REWARD
 from flatspot.core.schema import PROMPTS, ROLLOUTS
 from flatspot.importers.columns import ColumnMap, map_columns
 
@@ -257,16 +258,17 @@ def _rollout_select(columns: ColumnMap) -> str:
     number = f"TRY_CAST({raw} AS DOUBLE)"
     if kind == "VARCHAR":
         number = f"coalesce({number}, CASE lower(trim({raw})) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 END)"
-    finite = f"isfinite({number})"
+    usable = f"isfinite({number}) AND abs({number}) <= {LARGEST_REWARD}"
     no_prompt = f"prompt_id = {_literal(_NO_PROMPT)}"
     derived = {
         "prompt_id": "prompt_id",
-        "reward": f"CASE WHEN {finite} AND NOT ({no_prompt}) AND error IS NULL THEN {number} END",
+        "reward": f"CASE WHEN {usable} AND NOT ({no_prompt}) AND error IS NULL THEN {number} END",
         "rewards": "NULL::MAP(VARCHAR, DOUBLE)",
         "error": f"""CASE WHEN error IS NOT NULL THEN error WHEN {no_prompt} THEN 'the row has neither a prompt nor an id'
             WHEN {raw} IS NULL THEN 'the log has no reward here'
             WHEN {number} IS NULL THEN 'not a number: ' || left(CAST({raw} AS VARCHAR), 80)
-            WHEN NOT {finite} THEN 'the reward is ' || CAST({raw} AS VARCHAR) END""",
+            WHEN NOT isfinite({number}) THEN 'the reward is ' || CAST({raw} AS VARCHAR)
+            WHEN NOT ({usable}) THEN 'the reward is ' || {number} || ', larger than a reward can be ({LARGEST_REWARD:g})' END""",
         "policy": "''",
     }
     return f"SELECT {', '.join(f'{derived.get(c.name, c.name)} AS {c.name}' for c in ROLLOUTS)} FROM normalised"

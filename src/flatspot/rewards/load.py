@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from flatspot.core.errors import RewardLoadError
-from flatspot.core.records import Completion, Prompt, Score
+from flatspot.core.records import LARGEST_REWARD, Completion, Prompt, Score
 from flatspot.rewards.builtin import find_builtin, reward_range
 from flatspot.rewards.guard import Guard
 from flatspot.rewards.resolve import Resolved, function_name, function_sha256, resolve
@@ -101,7 +101,9 @@ class LoadedReward:
         if not counted:
             return Score(None, rewards, f"{', '.join(self.names)}: returned None")
         total = math.fsum(counted)
-        return Score(total, rewards) if math.isfinite(total) else Score(None, rewards, f"the weighted sum is {total}")
+        if abs(total) > LARGEST_REWARD:
+            return Score(None, rewards, f"the weighted sum is {total:g}, larger than a reward can be ({LARGEST_REWARD:g})")
+        return Score(total, rewards)
 
 
 def load_reward(
@@ -134,8 +136,8 @@ def load_reward(
     factors = [1.0] * len(given) if weights is None else [float(weight) for weight in weights]
     if len(factors) != len(given):
         raise RewardLoadError(f"{len(given)} rewards need {len(given)} weights, got {len(factors)}")
-    if not all(map(math.isfinite, factors)):
-        raise RewardLoadError(f"weights must be finite numbers, got {factors}")
+    if not all(abs(factor) <= LARGEST_REWARD for factor in factors):
+        raise RewardLoadError(f"weights must be finite numbers of at most {LARGEST_REWARD:g}, got {factors}")
     if not 0 < timeout_s <= 1e6:
         raise RewardLoadError(f"the time limit of a reward must be above 0 and at most a million seconds, got {timeout_s}")
     components: list[Component] = []

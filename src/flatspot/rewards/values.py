@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from flatspot.core.records import LARGEST_REWARD
+
 
 @dataclass(frozen=True, slots=True)
 class Value:
@@ -23,7 +25,7 @@ class Value:
 def as_value(raw: Any) -> Value:
     """One returned element as a `Value`: numbers, bools and one-element arrays or tensors count as numbers.
 
-    NaN, infinities, text and everything else become errors that say what came.
+    NaN, infinities, numbers beyond ±`LARGEST_REWARD`, text and everything else become errors that say what came.
 
     >>> as_value(True), as_value(None)
     (Value(number=1.0, error=None), Value(number=None, error=None))
@@ -44,6 +46,8 @@ def as_value(raw: Any) -> Value:
         return Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a number or None was expected")
     if not math.isfinite(number):
         return Value(error=f"returned {number}, which is not a finite number")
+    if abs(number) > LARGEST_REWARD:
+        return Value(error=f"returned {number:g}, larger than a reward can be ({LARGEST_REWARD:g})")
     return Value(number)
 
 
