@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from flatspot.core.errors import SettingsError
-from flatspot.core.records import Sampling
+from flatspot.core.records import LARGEST_REWARD, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.max_samples < 1:
             raise SettingsError(f"--max-samples must be at least 1, got {self.max_samples}")
+        if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
+            raise SettingsError(f"--memory-gib must be a finite number above 0, got {self.memory_gib:g}")
+        if self.reward_range is not None and not all(abs(limit) <= LARGEST_REWARD for limit in self.reward_range):
+            lo, hi = self.reward_range
+            raise SettingsError(f"--reward-range must lie within ±{LARGEST_REWARD:g}, got {lo:g} {hi:g}")
         assert self.sampling  # built to be checked: a wrong setting speaks now, not after the run
 
     @property
