@@ -7,6 +7,7 @@ FlatspotError                what was expected, what came, where, and what mends
 ├── EngineError              a policy cannot be loaded or sampled
 ├── RunFolderError           a run folder is in use, damaged, or holds rows of other settings
 ├── ImportFormatError        a foreign log cannot be read as rollouts
+├── DatasetError             the data set of an experiment cannot be found or read
 ├── DrawError                a `draw` of `flatspot.triage` failed; it carries every sample drawn so far (stats/draws.py)
 └── MissingExtra             an optional package is needed; the message names the pip command
 
@@ -43,6 +44,10 @@ class RunFolderError(FlatspotError):
 
 class ImportFormatError(FlatspotError):
     """A foreign log cannot be read as rollouts."""
+
+
+class DatasetError(FlatspotError):
+    """The data set of an experiment cannot be found or read."""
 
 
 class MissingExtra(FlatspotError):
