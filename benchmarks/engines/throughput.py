@@ -1,9 +1,11 @@
-"""Tokens a second of every engine on one policy, in one run: SmolLM2-135M-Instruct, 32 chat prompts, 16 samples of 48 tokens, T = 1.
+"""Tokens a second of every engine on one policy, in one run: SmolLM2-135M-Instruct, chat prompts, 16 samples of 48 tokens, T = 1.
 
-    python benchmarks/engines/throughput.py [--quick] [--threads 2]
+    python benchmarks/engines/throughput.py [--rounds 5] [--threads 2] [--cases …]
 
-Each engine runs in a process of its own, so that neither threads nor peaks of memory mix. The baseline is what a user would
-write: `model.generate(num_return_sequences=16, do_sample=True)`, one prompt at a time, in float32.
+Each engine lives in a process of its own, so that neither threads nor peaks of memory mix, and all take turns, round after round: a shared
+processor changes its speed within minutes, and only what ran in the same round is compared. The baseline is what a user would write:
+`model.generate(num_return_sequences=16, do_sample=True)`, one prompt at a time, in float32. `matmul` is the rate of this machine's own
+matrix products, of the shapes that decoding needs.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 POLICY = "smollm2-135m-instruct"
 SAMPLES, NEW_TOKENS = 16, 48
-CASES = ("generate float32", "hf float32", "hf bfloat16", "openvino float32", "openvino bfloat16")
+CASES = ("generate float32", "matmul float32", "matmul bfloat16", "hf float32", "hf bfloat16", "openvino float32", "openvino bfloat16")
+# a turn: as many prompts as fill the engine's batch; generate does one after another anyway
+PROMPTS = {"generate": 1, "hf": 16, "openvino": 32, "matmul": 0}
 PLACES = ("by the sea", "in the hills", "near the old mill", "at the end of the railway line")
 TASKS = (
     "Tell a short story about a town {place}.",
@@ -48,26 +52,29 @@ def parameters(config) -> float:
     return config.num_hidden_layers * layer + config.hidden_size * config.vocab_size
 
 
-def measure(case: str, n_prompts: int, threads: int) -> dict:
-    """Run one case in this process: generated tokens, seconds, peak memory."""
+def serve(case: str, threads: int) -> None:
+    """Run one case in this process: a turn for each line that comes in, its tokens and seconds as a line out."""
     import torch
 
     torch.set_num_threads(threads)
     kind, dtype = case.split()
-    run = _generate(dtype) if kind == "generate" else _engine(kind, dtype)
-    run(prompts(1), 4)  # warm up
-    start = time.perf_counter()
-    tokens = run(prompts(n_prompts), NEW_TOKENS)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {
-        "case": case,
-        "prompts": n_prompts,
-        "tokens": tokens,
-        "seconds": seconds,
-        "tokens_per_second": tokens / seconds,
-        "peak_gib": peak,
-    }
+    if kind == "matmul":
+        run = None
+    else:
+        run = _generate(dtype) if kind == "generate" else _engine(kind, dtype)
+        run(prompts(1), 4)  # warm up
+    print("ready", flush=True)
+    for turn, _ in enumerate(sys.stdin):
+        if run is None:
+            print(json.dumps({"gflops": matmul_gflops(dtype)}), flush=True)
+            continue
+        n = PROMPTS[kind]
+        chats = (prompts(32) * 2)[turn * n % 32 :][:n]
+        start = time.perf_counter()
+        tokens = run(chats, NEW_TOKENS)
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({"tokens": tokens, "seconds": seconds, "peak_gib": peak}), flush=True)
 
 
 def _generate(dtype: str):
@@ -117,22 +124,22 @@ def _engine(kind: str, dtype: str):
     return run
 
 
-def matmul_gflops(dtype: str, threads: int) -> float:
-    """The machine's own rate on a product of the shape decoding needs: [256, 576] · [576, 49152] and a square one; the better."""
+def matmul_gflops(dtype: str) -> float:
+    """The rate of products of the shapes of decoding, 128 rows by the layers' and the output's weights, in their proportions."""
     import torch
 
-    torch.set_num_threads(threads)
-    best = 0.0
-    for m, k, n in ((256, 576, 49152), (1024, 1024, 1024)):
-        a, b = torch.randn(m, k, dtype=getattr(torch, dtype)), torch.randn(k, n, dtype=getattr(torch, dtype))
-        torch.mm(a, b)
-        times = []
-        for _ in range(15):
-            start = time.perf_counter()
-            torch.mm(a, b)
-            times.append(time.perf_counter() - start)
-        best = max(best, 2 * m * k * n / statistics.median(times) / 1e9)
-    return best
+    shapes = {(576, 1536): 60, (1536, 576): 30, (576, 576): 60, (576, 192): 60, (576, 49152): 1}
+    total = seconds = 0.0
+    for (k, n), times in shapes.items():
+        # as a linear layer keeps its weights, and enough of them that they do not stay in the processor's cache
+        a, weights = (torch.randn(128, k, dtype=getattr(torch, dtype)), [torch.randn(n, k, dtype=getattr(torch, dtype)) for _ in range(8)])
+        torch.nn.functional.linear(a, weights[0])
+        start = time.perf_counter()
+        for i in range(3 * times):
+            torch.nn.functional.linear(a, weights[i % 8])
+        seconds += time.perf_counter() - start
+        total += 3 * times * 2 * 128 * k * n
+    return total / seconds / 1e9
 
 
 def cpu_model() -> str:
@@ -143,39 +150,57 @@ def cpu_model() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def in_a_process(*arguments: str) -> dict | float:
-    command = [sys.executable, __file__, *arguments]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return json.loads(out.strip().splitlines()[-1])
+class Case:
+    """A process that takes turns."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        command = [sys.executable, __file__, "--serve", name, "--threads", str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.line()
+
+    def line(self) -> str:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.process.args} ended before its turn")
+        return line
+
+    def turn(self) -> dict:
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return json.loads(self.line())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def spread(values: list[float], digits: int) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
 def table(results: dict) -> str:
-    base = next(row["tokens_per_second"] for row in results["rows"] if row["case"] == "generate float32")
-    lines = ["| engine | prompts | tokens/s | of generate | of the arithmetic limit | peak GiB |", "|---|---|---|---|---|---|"]
-    for row in results["rows"]:
-        limit = results["gflops"][row["case"].split()[1]] / results["gflop_per_token"]
-        speed = row["tokens_per_second"]
-        lines.append(
-            f"| {row['case']} | {row['prompts']} | {speed:.0f} | {speed / base:.1f}× | {speed / limit:.0%} | {row['peak_gib']:.1f} |"
-        )
+    turns = results["turns"]
+    rate = {name: [t["tokens"] / t["seconds"] for t in done] for name, done in turns.items() if "tokens" in done[0]}
+    lines = ["| engine | tokens/s | of generate | of the arithmetic limit | peak GiB |", "|---|---|---|---|---|"]
+    for name, rates in rate.items():
+        ratios = [own / base for own, base in zip(rates, rate["generate float32"], strict=True)]
+        limits = [t["gflops"] / results["gflop_per_token"] for t in turns[f"matmul {name.split()[1]}"]]
+        share = statistics.median(own / limit for own, limit in zip(rates, limits, strict=True))
+        peak = max(t["peak_gib"] for t in turns[name])
+        lines.append(f"| {name} | {spread(rates, 0)} | {spread(ratios, 1)} | {share:.0%} | {peak:.1f} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="8 prompts instead of 32")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cases", nargs="*", default=CASES, help="which of: " + ", ".join(CASES))
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--prompts", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--gflops", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.gflops:
-        print(json.dumps(matmul_gflops(args.gflops, args.threads)))
-        return
-    if args.case:
-        print(json.dumps(measure(args.case, args.prompts, args.threads)))
+    if args.serve:
+        serve(args.serve, args.threads)
         return
     from flatspot.engines import load_policy
     from flatspot.engines.prompts import encode
@@ -183,29 +208,31 @@ def main() -> None:
     policy = load_policy(POLICY)  # converts it now, outside the measurements
     lengths = [len(encode(policy, chat)) for chat in prompts(32)]
     results: dict = {
-        "machine": {"cpu": cpu_model(), "cores": os.cpu_count()},
+        "machine": {"cpu": cpu_model(), "cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1)},
         "policy": POLICY,
         "prompt_tokens": [min(lengths), max(lengths)],
         "samples": SAMPLES,
         "new_tokens": NEW_TOKENS,
         "gflop_per_token": 2 * parameters(policy.model.config) / 1e9,
-        "gflops": {dtype: in_a_process("--gflops", dtype, "--threads", str(args.threads)) for dtype in ("float32", "bfloat16")},
-        "rows": [],
     }
     del policy
-    for case in args.cases:
-        # the baseline is slow and its rate does not depend on how many prompts follow one another
-        n = 4 if case.startswith("generate") else 8 if args.quick else 32
-        load = os.getloadavg()[0]
-        row = in_a_process("--case", case, "--prompts", str(n), "--threads", str(args.threads))
-        # this run itself adds up to `threads`: anything above means that others computed at the same time
-        row["load_before"], row["load_after"] = round(load, 1), round(os.getloadavg()[0], 1)
-        results["rows"].append(row)
-        print(f"{case}: {row['tokens_per_second']:.0f} tokens/s", file=sys.stderr)
+    cases = {name: Case(name, args.threads) for name in args.cases}
+    results["turns"] = {name: [] for name in cases}
+    for i in range(args.rounds):
+        for name, case in cases.items():
+            time.sleep(0.5)  # threads of the one before have stopped spinning
+            results["turns"][name].append(case.turn())
+        done = ", ".join(f"{name} {rate(turns[-1])}" for name, turns in results["turns"].items())
+        print(f"round {i + 1} of {args.rounds}: {done}", file=sys.stderr, flush=True)
+    for case in cases.values():
+        case.close()
     args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    gflops = ", ".join(f"{rate:.0f} GFLOP/s {dtype}" for dtype, rate in results["gflops"].items())
-    print(f"{results['machine']['cpu']}, {results['machine']['cores']} cores; {gflops}; {results['gflop_per_token']:.3f} GFLOP a token\n")
+    print(f"{results['machine']['cpu']}, {results['machine']['cores']} cores; {results['gflop_per_token']:.3f} GFLOP a token\n")
     print(table(results))
+
+
+def rate(turn: dict) -> str:
+    return f"{turn['tokens'] / turn['seconds']:.0f}" if "tokens" in turn else f"{turn['gflops']:.0f} GFLOP/s"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A decode loop around an unchanged transformers model: one prefill per prompt, its cache shared by all its rows.
 
-A *row* is one completion under way. Rows of a prompt share its prefill: the cache is computed once per prompt and its entries
-are then repeated by `batch_select_indices`, which later also drops the rows that have ended.
+A *row* is one completion under way. Rows of a prompt share its prefill: the cache is computed once per prompt, its entries
+are then repeated into buffers with room for the tokens to come, and rows that have ended are dropped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODES: tuple[Mode, ...] = ("shared", "repeated", "uncached")
 Pick = Callable[[Any, Any, int], Any]
 """(logits [row, token], row numbers [row], step) → tokens [row]."""
 
-_DROP_SHARE = 16  # ended rows are dropped once they are a sixteenth of the batch: dropping copies the cache
+_DROP_SHARE = 32  # ended rows are dropped once they are one in 32 of the batch: dropping copies as many rows of the cache
 
 
 @dataclass
@@ -89,8 +89,8 @@ def _cached(
     batch.number = torch.arange(len(place), device=policy.device) + first
     batch.ended = torch.zeros(len(place), dtype=torch.bool, device=policy.device)
     batch.drawn = [[] for _ in range(len(place))]
-    if selects and len(place) != len(prompts):
-        _select(batch, place)
+    if selects:
+        _repeat(batch, place, limit)
         logits = logits[place]
     eos = torch.tensor(policy.eos_ids, dtype=torch.long, device=policy.device)
     for step in range(limit):
@@ -115,15 +115,28 @@ def _record(batch: _Batch, tokens: Any, first: int, on_tokens: OnTokens | None) 
 
 
 def _drop_ended(batch: _Batch, tokens: Any) -> Any:
-    kept = (~batch.ended).nonzero().squeeze(-1)
-    batch.number, batch.ended = batch.number[kept], batch.ended[kept]
-    _select(batch, kept)
-    return tokens[kept]
+    """Drop the ended rows; the last rows take their places, so that the others need not move."""
+    import torch
 
-
-def _select(batch: _Batch, places: Any) -> None:
-    """Keep (or repeat) these places of the batch, in the cache as in the mask."""
+    alive = ~batch.ended
+    n = int(alive.sum())
+    places = torch.arange(n, device=alive.device)
+    places[~alive[:n]] = alive[n:].nonzero().squeeze(-1) + n
+    batch.number, batch.ended = batch.number[places], batch.ended[places]
     batch.cache.batch_select_indices(places)
+    _select_inputs(batch, places)
+    return tokens[places]
+
+
+def _repeat(batch: _Batch, places: Any, room: int) -> None:
+    """Repeat the prompts of a batch into rows, with room in the cache for the tokens to come."""
+    from flatspot.engines.room import make_room
+
+    make_room(batch.cache, places, room)
+    _select_inputs(batch, places)
+
+
+def _select_inputs(batch: _Batch, places: Any) -> None:
     batch.mask = batch.mask[places]
     if batch.encoded is not None:
         batch.encoded = batch.encoded[places]

@@ -45,7 +45,7 @@ def draw(logits: Any, uniform: Any) -> Any:
     """
     import torch
 
-    weights = torch.exp(logits.float() - logits.max(dim=-1, keepdim=True).values)
+    weights = torch.softmax(logits.float(), dim=-1)
     rows, size = weights.shape
     weights = torch.nn.functional.pad(weights, (0, -size % _BLOCK)).view(rows, -1, _BLOCK)
     block_sums = weights.sum(dim=-1).double().cumsum(dim=-1)
