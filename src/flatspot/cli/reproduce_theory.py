@@ -23,7 +23,8 @@ def theory_command(out: Path, models: int, seed: int | None, as_json: bool) -> N
 
     Exits with 1 if a bound is violated.
     """
-    from flatspot.reproduce.theory import reproduce_theory, told
+    from flatspot.reproduce.theory import reproduce_theory
+    from flatspot.reproduce.theory_words import told
 
     results = reproduce_theory(out, models=models, seed=seed)
     click.echo((out / "results.json").read_text("utf-8") if as_json else told(results, out))
