@@ -162,7 +162,8 @@ def inspect(
     columns   {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised
     settings  of `Settings`, those about judging and `out`
     """
-    from flatspot.importers.generic import find_logs, import_generic
+    from flatspot.importers.files import find_logs
+    from flatspot.importers.generic import import_generic
 
     chosen = _settings(settings)
     if isinstance(paths, str | Path) or len(paths) == 1:

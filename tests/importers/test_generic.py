@@ -10,7 +10,8 @@ import pytest
 
 from flatspot.core.errors import ImportFormatError
 from flatspot.core.records import prompt_id
-from flatspot.importers.generic import find_logs, import_generic
+from flatspot.importers.files import find_logs
+from flatspot.importers.generic import import_generic
 from flatspot.stats.table import connect, read_run
 
 ROWS = [("2+2=", 1.0), ("3+3=", 0.0), ("2+2=", 0.0), ("3+3=", 0.0), ("2+2=", 1.0), ("hé ✓ \n two lines", 0.5)]
@@ -162,7 +163,7 @@ def test_files_that_cannot_be_logs(tmp_path):
     with pytest.raises(ImportFormatError, match="2 formats"):
         find_logs([tmp_path])
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(ImportFormatError, match="cannot be read as a log"):
+    with pytest.raises(ImportFormatError, match="cannot be read as Parquet"):
         imported(tmp_path, tmp_path / "broken.parquet")
 
 
@@ -226,3 +227,103 @@ def test_steps_splits_and_survivors_are_told(tmp_path):
     assert "2 training steps" in caveats
     assert "2 splits" in caveats
     assert "kept" in caveats
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("log.csv", "prompt,reward\n"),
+        ("log.csv", ""),
+        ("log.tsv", "prompt\treward\n"),
+        ("log.jsonl", ""),
+        ("log.jsonl", "\n\n"),
+        ("log.json", "[]"),
+    ],
+)
+def test_a_log_without_rows_says_so(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ImportFormatError, match=f"{name}: there are no rows"):
+        imported(tmp_path, tmp_path / name)
+
+
+def test_an_empty_parquet_log_says_so(tmp_path):
+    pq.write_table(pa.table({"prompt": pa.array([], pa.string()), "reward": pa.array([], pa.float64())}), tmp_path / "log.parquet")
+    with pytest.raises(ImportFormatError, match="there are no rows"):
+        imported(tmp_path, tmp_path / "log.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("log.csv", "prompt,reward,reward\na,1,0\n", "the column 'reward' is there twice"),
+        ("log.csv", "prompt;Reward;reward\na;1;0\n", "'Reward' and 'reward' differ in case alone"),
+        ("log.tsv", 'prompt\t"re, ward"\t"re, ward"\na\t1\t0\n', "the column 're, ward' is there twice"),
+        ("log.jsonl", '{"prompt": "a", "reward": 1}\n{"prompt": "a", "reward": 1, "reward": 0}\n', 'in line 2: .* duplicate key "reward"'),
+        ("log.jsonl", '[1]\n{"prompt": "a", "reward": 1, "reward": 0}\n', "log.jsonl:2: the key 'reward' is there twice"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_named(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ImportFormatError, match=message):
+        imported(tmp_path, tmp_path / name)
+
+
+def test_a_parquet_column_that_is_there_twice_is_named(tmp_path):
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array([1.0]), pa.array([0.0])], names=["prompt", "reward", "reward"])
+    pq.write_table(twice, tmp_path / "log.parquet")
+    with pytest.raises(ImportFormatError, match="the column 'reward' is there twice"):
+        imported(tmp_path, tmp_path / "log.parquet")
+
+
+def test_a_line_larger_than_a_row_may_be_is_named(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"prompt": "a", "reward": 1}\n{"prompt": "' + "a" * 70_000_000 + '", "reward": 1}\n')
+    with pytest.raises(ImportFormatError, match=r"log.jsonl:2: a row is larger than 32 MiB. Leave out"):
+        imported(tmp_path, path)
+
+
+def test_half_characters_are_shown_as_such_and_keep_their_rows(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "a\\ud800", "reward": 1}\n{"prompt": "a\\ud800", "reward": 0}\n{"prompt": "\xff"}\n')
+    found, table, run = imported(tmp_path, path)
+    assert table.n_rows.tolist() == [2]
+    assert pq.read_table(run / "prompts.parquet")["prompt"].to_pylist() == ["a\ufffd"]
+    assert any("2 lines are shown as" in caveat for caveat in found.caveats)
+    assert any("1 line is not a JSON object" in caveat for caveat in found.caveats)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.csv", b"prompt,reward\na\xff,1\n", "CSV Error on Line: 2: Invalid unicode"),
+        ("log.csv", b'prompt,reward\na,1\nb,2,3\nc,"1\n', "same number of cells"),
+        ("log.json", b'{"prompt": "a", "reward": 1}', "Expected top-level JSON array"),
+        ("log.parquet", b"PAR1", "log.parquet: cannot be read as Parquet"),
+        ("log.jsonl.gz", b"", "Unpack it first"),
+    ],
+)
+def test_what_cannot_be_read_is_named_without_advice_on_options(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImportFormatError, match=message):
+        imported(tmp_path, tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".json"])
+def test_a_value_of_another_type_far_down_is_an_error_of_its_row(tmp_path, ending):
+    rows = [{"prompt": f"p{i % 10}", "reward": i % 2} for i in range(25_000)]
+    path = write(tmp_path / f"log{ending}", [*rows, {"prompt": "p1", "reward": "abc"}, {"prompt": "p1", "reward": 0.5}])
+    _, table, run = imported(tmp_path, path)
+    errors = [e for e in pq.read_table(run / "rollouts")["error"].to_pylist() if e]
+    assert errors == ["not a number: abc"]
+    assert table.n_rows.sum() == 25_002
+    assert table.evidence.n.sum() == 25_001
+    assert table.evidence.mean[1] == pytest.approx(2500.5 / 2501)
+
+
+def test_a_column_of_mixed_types_is_read_as_its_values(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"prompt": "a", "reward": r}) + "\n" for r in (1, "0.5", "True", None, {"x": 1}, [2])))
+    _, _, run = imported(tmp_path, path)
+    rows = pq.read_table(run / "rollouts")
+    assert rows["reward"].to_pylist() == [1.0, 0.5, 1.0, None, None, None]
+    assert rows["error"].to_pylist()[3:] == ["the log has no reward here", 'not a number: {"x":1}', "not a number: [2]"]

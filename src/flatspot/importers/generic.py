@@ -6,7 +6,6 @@ no prompt, is kept with its `error`.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +16,11 @@ from flatspot.core.errors import ImportFormatError
 from flatspot.core.records import LARGEST_REWARD
 from flatspot.core.schema import PROMPTS, ROLLOUTS
 from flatspot.importers.columns import ColumnMap, map_columns
+from flatspot.importers.files import named, open_log, what_was_wrong
 
 if TYPE_CHECKING:
     import duckdb
 
-_READERS = {
-    ".csv": "read_csv({files}, header = true, union_by_name = true, sample_size = 20000)",
-    ".tsv": "read_csv({files}, header = true, union_by_name = true, sample_size = 20000, delim = '\t')",
-    ".jsonl": "read_json({files}, format = 'newline_delimited', union_by_name = true, maximum_object_size = 33554432)",
-    ".json": "read_json({files}, format = 'array', union_by_name = true, maximum_object_size = 33554432)",
-    ".parquet": "read_parquet({files}, union_by_name = true)",
-}
-_READERS[".ndjson"] = _READERS[".jsonl"]
 _NO_PROMPT = "(no prompt)"
 
 
@@ -41,55 +33,43 @@ class Imported:
     caveats: tuple[str, ...]
 
 
-def find_logs(paths: Sequence[str | Path]) -> list[Path]:
-    """The log files named, or found in the folders named: all of one format.
-
-    Raises `ImportFormatError` where a path is absent, where a folder holds no log, or where formats are mixed.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            ours = {p.parent for p in path.rglob("run.json")}  # run folders of flatspot are results, not logs
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _READERS and p.is_file() and not ours.intersection(p.parents))
-            if not inside:
-                raise ImportFormatError(f"{path}: no log in this folder; expected {', '.join(sorted(_READERS))} files.")
-            found += inside
-        elif not path.exists():
-            raise ImportFormatError(f"{path}: there is no such file.")
-        elif path.suffix.lower() not in _READERS:
-            raise ImportFormatError(
-                f"{path}: cannot read {path.suffix or 'a file without an ending'!r}; expected {', '.join(sorted(_READERS))}."
-            )
-        else:
-            found.append(path)
-    endings = sorted({p.suffix.lower() for p in found})
-    if len(endings) != 1:
-        raise ImportFormatError(f"the files are of {len(endings)} formats ({', '.join(endings)}); inspect one format at a time.")
-    return found
-
-
 def import_generic(
     db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: Mapping[str, str | None], rollouts: Path, prompts: Path
 ) -> Imported:
     """Write the rows of `files` to `rollouts` and their prompts to `prompts`, both Parquet, in the declared columns."""
     import duckdb
 
-    caveats: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="flatspot-") as scratch:
+    try:
         try:
-            files = _open(db, list(files), Path(scratch), caveats)
-            types = {str(name): str(kind) for name, kind, *_ in db.execute("DESCRIBE log").fetchall()}
-            columns = map_columns(types, given, _named(files))
-            columns = _text_lists(db, columns)
-            db.execute(f"CREATE VIEW normalised AS {_normalise(columns, source=files)}")
-            _copy(db, _rollout_select(columns), rollouts)
-            _copy(db, _prompt_select(rollouts), prompts)
-        except duckdb.Error as error:
-            raise ImportFormatError(f"{_named(files)}: cannot be read as a log: {_first_line(error)}") from error
+            columns, caveats = _write(db, files, given, rollouts, prompts)
+        except (duckdb.ConversionException, duckdb.InvalidInputException):
+            # a value further down may be of another type than the first rows told: with all rows looked at, it is an error of its row
+            columns, caveats = _write(db, files, given, rollouts, prompts, sample=-1)
+    except duckdb.Error as error:
+        raise ImportFormatError(f"{named(files)}: cannot be read as a log: {what_was_wrong(error)}") from error
     if "completion" not in columns.names:
         caveats.append("The log has no completions: distinct answers and truncation are unknown.")
     caveats += _told_by_rows(rollouts, db)
     return Imported(tuple(files), dict(columns.names), tuple(caveats))
+
+
+def _write(
+    db: duckdb.DuckDBPyConnection,
+    files: Sequence[Path],
+    given: Mapping[str, str | None],
+    rollouts: Path,
+    prompts: Path,
+    sample: int = 20_000,
+) -> tuple[ColumnMap, list[str]]:
+    """Write both tables, the columns' types told by the first `sample` rows (-1: all); returns the columns taken, and caveats."""
+    caveats: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="flatspot-") as scratch:
+        types = open_log(db, files, Path(scratch), caveats, sample=sample)
+        columns = _text_lists(db, map_columns(types, given, named(files)))
+        db.execute(f"CREATE OR REPLACE VIEW normalised AS {_normalise(columns, source=files)}")
+        _copy(db, _rollout_select(columns), rollouts)
+        _copy(db, _prompt_select(rollouts), prompts)
+    return columns, caveats
 
 
 def _told_by_rows(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[str]:
@@ -106,52 +86,6 @@ def _told_by_rows(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[str]:
     if with_kept and kept == with_kept:
         found.append("The log holds only groups that the trainer kept: the groups it dropped were flat, so every std here is too high.")
     return found
-
-
-def _open(db: duckdb.DuckDBPyConnection, files: list[Path], scratch: Path, caveats: list[str]) -> list[Path]:
-    """Create the view `log`; lines of JSONL that are not JSON objects are left out and counted."""
-    import duckdb
-
-    ending = files[0].suffix.lower()
-    try:
-        db.execute(f"CREATE OR REPLACE VIEW log AS SELECT * FROM {_reader(ending, files)}")
-        if ending in (".jsonl", ".ndjson"):
-            db.execute("SELECT count(*) FROM log").fetchone()  # reads every line, so a broken one speaks now
-    except duckdb.InvalidInputException:
-        if ending not in (".jsonl", ".ndjson"):
-            raise
-        whole = [_whole_lines(path, scratch / f"{i}.jsonl", caveats) for i, path in enumerate(files)]
-        db.execute(f"CREATE OR REPLACE VIEW log AS SELECT * FROM {_reader(ending, whole)}")
-    return files
-
-
-def _reader(ending: str, files: Sequence[Path]) -> str:
-    return _READERS[ending].format(files="[" + ", ".join(_literal(path) for path in files) + "]")
-
-
-def _whole_lines(path: Path, copy: Path, caveats: list[str]) -> Path:
-    bad: list[int] = []
-    with path.open("rb") as source, copy.open("wb") as target:
-        for number, line in enumerate(source, 1):
-            if not line.strip():
-                continue
-            if _is_object(line):
-                target.write(line if line.endswith(b"\n") else line + b"\n")
-            else:
-                bad.append(number)
-    if copy.stat().st_size == 0:
-        raise ImportFormatError(f"{path}: not one line is a JSON object.")
-    if bad:
-        lines = "line is not a JSON object and was" if len(bad) == 1 else "lines are not JSON objects and were"
-        caveats.append(f"{path.name}: {len(bad)} {lines} left out (the first: line {bad[0]}).")
-    return copy
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
 
 
 def _text_lists(db: duckdb.DuckDBPyConnection, columns: ColumnMap) -> ColumnMap:
@@ -196,7 +130,7 @@ def _normalise(columns: ColumnMap, source: Sequence[Path]) -> str:
         else:
             value = f"unnest({_name(columns.names[ours])})" if listed else _name(columns.names[ours])
             picked.append(f"{_error_text(value) if ours == 'error' else f'TRY_CAST({value} AS {kind})'} AS {ours}")
-    return f"SELECT {', '.join(picked)}, {_literal(_named(source))} AS source FROM log"
+    return f"SELECT {', '.join(picked)}, {_literal(named(source))} AS source FROM log"
 
 
 def _error_text(value: str) -> str:
@@ -255,6 +189,8 @@ def _rollout_select(columns: ColumnMap) -> str:
     """The declared columns: a reward that is no finite number becomes null with an error that shows it."""
     raw = "raw_reward"
     kind = columns.type_of("reward").removesuffix("[]") if columns.is_wide else columns.type_of("reward")
+    if kind == "JSON":  # a column of several types: text without its quotes, null as null
+        raw, kind = f"({raw} ->> '$')", "VARCHAR"
     number = f"TRY_CAST({raw} AS DOUBLE)"
     if kind == "VARCHAR":
         number = f"coalesce({number}, CASE lower(trim({raw})) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 END)"
@@ -300,11 +236,3 @@ def _name(column: str) -> str:
 
 def _literal(value: Any) -> str:
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def _named(files: Sequence[Path]) -> str:
-    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
