@@ -47,6 +47,10 @@ def jsonl(*rows: Any) -> str:
         (b'{"prompt": [{"role": "user"}]}', "bad.jsonl:2: message 1 has content nothing; expected text"),
         (b'{"prompt": [{"role": 1, "content": "a"}]}', "bad.jsonl:2: message 1 has role 1 (a int); expected text"),
         (b'{"prompt": "b", "id": "x"}', "bad.jsonl:2: the id 'x' is that of"),
+        (b'{"prompt": "b\\ud800"}', "bad.jsonl:2: the prompt or its id holds \\ud800, half of a character"),
+        (b'{"prompt": "b", "id": "\\udc00"}', "bad.jsonl:2: the prompt or its id holds \\udc00, half of a character"),
+        (b'{"prompt": [{"role": "user", "content": "\\udfff"}]}', "bad.jsonl:2: the prompt or its id holds \\udfff"),
+        (b'{"prompt": "b", "prompt": "c"}', "bad.jsonl:2: the key 'prompt' is there twice; rename or drop one"),
     ],
 )
 def test_a_bad_row_is_named_with_its_line(tmp_path: Path, line: bytes, expected: str) -> None:
@@ -168,3 +172,42 @@ def test_python_lists_of_everything() -> None:
     ):
         with pytest.raises(PromptFileError, match=expected):
             load_prompts(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a.JSONL", "a.NdJson", "a.Json", "a.CSV", "a.Parquet"])
+def test_the_case_of_an_ending_does_not_matter(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        pq.write_table(pa.table({"prompt": ["a"]}), path)
+    else:
+        path.write_text({".csv": "prompt\na\n", ".json": '[{"prompt": "a"}]'}.get(ending, '{"prompt": "a"}\n'))
+    assert [prompt.text for prompt in read_prompts(path)] == ["a"]
+
+
+def test_a_packed_file_is_to_be_unpacked(tmp_path: Path) -> None:
+    with pytest.raises(PromptFileError, match=r"expected it to end in \.jsonl, .*\.parquet; unpack it first"):
+        read_prompts(write(tmp_path, "a.json.gz", b""))
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
+    pq.write_table(twice, tmp_path / "a.parquet")
+    files = [
+        tmp_path / "a.parquet",
+        write(tmp_path, "a.csv", "prompt,prompt\na,b\n"),
+        write(tmp_path, "a.json", '[{"prompt":1,"prompt":2}]'),
+    ]
+    for path in files:
+        with pytest.raises(PromptFileError, match="'prompt' is there twice"):
+            read_prompts(path)
+
+
+def test_half_characters_in_other_columns_are_handed_on(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", b'{"prompt": "a", "reference": "\\ud800"}\n')
+    assert read_prompts(path)[0].references == ("\ud800",)
+
+
+def test_a_list_nested_too_deeply_is_no_traceback(tmp_path: Path) -> None:
+    with pytest.raises(PromptFileError, match="nested too deeply"):
+        read_prompts(write(tmp_path, "a.json", "[" * 100_000 + "]" * 100_000))

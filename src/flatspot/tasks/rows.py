@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from flatspot.core.records import Message, Prompt, PromptText, prompt_id
 SHOWN = 5  # how many bad rows a message lists
 
 _LIKELY = ("question", "messages", "problem", "instruction", "input", "query", "text")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # a lone surrogate, as JSON can write it: UTF-8 and tokenizers have no place for it
 
 Row = tuple[str, Mapping[str, Any]]  # where it stands, as "file.jsonl:3", and its columns
 
@@ -35,6 +37,7 @@ def prompts_from_rows(rows: Iterable[Row], *, source: str, prompt_col: str = "pr
     texts: list[PromptText] = []
     for where, row in kept:
         text, problem = _prompt_text(row.get(prompt_col), prompt_col)
+        problem = problem or _half_character(text, row.get(id_col))
         texts.append(text)
         if problem:
             problems.append(f"{where}: {problem}")
@@ -78,9 +81,7 @@ def _require_column(rows: Sequence[Row], source: str, prompt_col: str) -> None:
     if any(prompt_col in row for _, row in rows):
         return
     columns = list(dict.fromkeys(str(key) for _, row in rows[:100] for key in row))
-    guess = next(
-        (name for name in columns if name.lower() in ("question", "messages", "problem", "instruction", "input", "query", "text")), "NAME"
-    )
+    guess = next((name for name in columns if name.lower() in _LIKELY), "NAME")
     raise PromptFileError(
         f"{source}: no column {prompt_col!r}; the columns are {', '.join(columns) or 'none'}. "
         f"Name the one that holds the prompts: --prompt-col {guess}"
@@ -106,6 +107,14 @@ def _prompt_text(value: Any, column: str) -> tuple[PromptText, str | None]:
         # Parquet gives every message every key, null where it has none: those must not make it another prompt
         messages.append({key: part for key, part in message.items() if part is not None})
     return messages, None
+
+
+def _half_character(text: PromptText, name: Any) -> str | None:
+    """What is wrong with a prompt or id that holds half of a character; its other columns may, for they are only handed on."""
+    parts = [text] if isinstance(text, str) else [part for m in text for part in (m.get("role"), m.get("content")) if isinstance(part, str)]
+    parts += [name] if isinstance(name, str) else []
+    found = next((m.group() for m in map(_HALF_CHARACTER.search, parts) if m), None)
+    return found and f"the prompt or its id holds \\u{ord(found):04x}, half of a character that UTF-8 cannot hold; write the whole one"
 
 
 def _ids(rows: Sequence[Row], texts: Sequence[PromptText], source: str, id_col: str) -> list[str]:
