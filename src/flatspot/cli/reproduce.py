@@ -8,9 +8,11 @@ from flatspot.cli.lazy import LazyGroup
 
 _PARTS = {
     "theory": "flatspot.cli.reproduce_theory",
+    "controlled": "flatspot.cli.reproduce_controlled",
 }
 _TEXTS = {
     "theory": "The gradient bounds on fresh enumerable models, and the time RL and SFT need.",
+    "controlled": "SFT against RL with exact gradients, where some samples start with almost no reward std.",
 }
 
 

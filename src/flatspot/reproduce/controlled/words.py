@@ -1,0 +1,54 @@
+"""The results in words: a table per group, and what it shows. Computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_NAMES = {"sft": "SFT", "rft": "RFT", "reinforce": "REINFORCE"}
+_GROUPS = {
+    "small_std": "small reward std: the samples whose label moved",
+    "large_std": "large reward std: the other training samples",
+}
+_METRICS = (
+    ("reward", "reward", "{:.3f}"),
+    ("reward_std", "reward std", "{:.4f}"),
+    ("accuracy", "accuracy", "{:.3f}"),
+    ("grad_norm", "|gradient|", "{:.1e}"),
+)
+
+
+def told(results: Mapping[str, Any]) -> str:
+    """The results for a terminal, 80 columns wide."""
+    plan, schedule = results["plan"], results["plan"]["schedule"]
+    setting = plan["setting"]
+    seeds = sorted({run["seed"] for run in results["runs"]})
+    count = f"{len(seeds)} seeds, mean (and largest distance from it)" if len(seeds) > 1 else f"seed {seeds[0]}"
+    lines = [
+        f"{setting['dataset']}, {setting['model']}, {results['variant']}, {plan['scale']} scale: {count}",
+        f"data from {results['source']}",
+        f"{schedule['pretrain_epochs']} epochs of pretraining, {schedule['epochs']} of finetuning at learning rate {plan['lr']:g}",
+    ]
+    for group, title in _GROUPS.items():
+        lines += ["", title, f"  {'':<10}{'':<7}" + "".join(f"{name:>17}" for _, name, _ in _METRICS)]
+        for method, groups in results["over_seeds"].items():
+            for when in ("start", "end"):
+                cells = "".join(f"{_cell(groups[group][when][key], shape):>17}" for key, _, shape in _METRICS)
+                lines.append(f"  {_NAMES[method] if when == 'start' else '':<10}{when:<7}{cells}".rstrip())
+    return "\n".join([*lines, "", *conclusions(results)])
+
+
+def _cell(spread: Mapping[str, float | None], shape: str) -> str:
+    mean, low, high = spread["mean"], spread["min"], spread["max"]
+    assert mean is not None and low is not None and high is not None
+    far = max(high - mean, mean - low)
+    return shape.format(mean) + (f" ({shape.format(far)})" if spread["std"] is not None else "")
+
+
+def conclusions(results: Mapping[str, Any]) -> list[str]:
+    """One sentence per method on the share of each group it fitted."""
+    said = []
+    for method, groups in results["over_seeds"].items():
+        small, large = (groups[group]["end"]["accuracy"]["mean"] for group in ("small_std", "large_std"))
+        said.append(f"{_NAMES[method]} fits {small:.0%} of the samples with a small reward std and {large:.0%} of the others.")
+    return said
