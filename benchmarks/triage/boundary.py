@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from populations import TWO_VALUED
 from rivals import on_grid
 
-from flatspot.stats.stopping import PRICES, cheapest_rule, outlook, stopping_rules
+from flatspot.stats.stopping import PRICES, cheapest_price, outlook, stopping_rules
 from flatspot.stats.two_valued import state_table
 from flatspot.stats.zones import STATES, Zones
 
@@ -35,8 +35,8 @@ def reachable(rule):
 def main():
     weights = on_grid(TWO_VALUED["hard"](400_000, np.random.default_rng(7)))
     view = outlook(weights, state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0], 64)
-    zero = np.zeros(1, int)
-    rule = cheapest_rule(stopping_rules(view, PRICES), zero, zero, np.ones(1, int), 0.02)
+    rules = stopping_rules(view, PRICES)
+    rule = rules[cheapest_price([rules], np.zeros((1, 3), int), np.ones(1, int), 0.02)]
     rows = [
         {"samples": n, "ones": s, "then": "draw again" if rule.go[n, s] else STATES[int(view.risk[n, s].argmin())]}
         for n, s in reachable(rule)

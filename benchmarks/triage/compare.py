@@ -84,7 +84,7 @@ def _forecast(ps, found):
     distance = []
     for p, t in zip(ps, found, strict=True):
         truth = np.array([(1 - p**k - (1 - p) ** k).mean() for k in SIZES])
-        distance.append(np.abs(refit_shares(t.draws, SIZES, refits=1)[0] - truth))
+        distance.append(np.abs(refit_shares(t.evidence, t.zones, SIZES, refits=1)[0] - truth))
     return (100 * np.mean(distance, 0)).round(2).tolist()
 
 
@@ -97,7 +97,7 @@ def coverage(name, m, sets):
         rng = np.random.default_rng(5000 + seed)
         p = TWO_VALUED[name](m, rng)
         t = triage(lambda i, k, p=p, rng=rng: (rng.random((len(i), k)) < p[i, None]).astype(float), m)
-        lo, hi = np.quantile(refit_shares(t.draws, SIZES, refits=150)[1], [0.05, 0.95], axis=0)
+        lo, hi = np.quantile(refit_shares(t.evidence, t.zones, SIZES, refits=150)[1], [0.05, 0.95], axis=0)
         inside.append((lo <= truth) & (truth <= hi))
     return {"population": name, "n_prompts": m, "sets": sets, "inside": np.mean(inside, 0).round(3).tolist()}
 

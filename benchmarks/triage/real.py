@@ -73,7 +73,7 @@ def main():
             given = np.array([STATES.index(v) if v in STATES else -1 for v in t.verdict])
             error = wrong[np.flatnonzero(given >= 0), given[given >= 0]].mean()
             found.append((error, t.predicted_error, t.n_samples.mean(), (given < 0).mean()))
-            off.append(np.abs(refit_shares(t.draws, SIZES, refits=1)[0] - [mixed_share(rewards, k) for k in SIZES]))
+            off.append(np.abs(refit_shares(t.evidence, t.zones, SIZES, refits=1)[0] - [mixed_share(rewards, k) for k in SIZES]))
         error, predicted, generations, undecided = np.mean(found, 0)
         points = " / ".join(f"{100 * x:.1f}" for x in np.mean(off, 0))
         print(f"| {target:.0%} | {error:.1%} | {predicted:.1%} | {generations:.1f} | {undecided:.1%} | {points} |")

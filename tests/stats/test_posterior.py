@@ -52,7 +52,7 @@ FAMILIES = [
     (binary, "no atoms", "two-valued"),
     (few_valued, "", "few-valued"),
     (normal, "", "continuous"),
-    (zero_inflated, "", "continuous"),
+    (zero_inflated, "", "zero-inflated"),
 ]
 
 

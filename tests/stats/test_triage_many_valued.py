@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from flatspot.stats.dictionary import fit_dictionary, log_marginals
+from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.families import split
 from flatspot.stats.triage import triage
 from flatspot.stats.zones import STATES, Zones
@@ -135,7 +136,7 @@ def test_posterior_draws_have_the_mean_of_the_mixture():
 def test_a_value_only_one_prompt_repeats_is_its_own():
     rng = np.random.default_rng(0)
     reward = np.r_[np.full(8, 0.37), rng.random(80)]
-    parts = split(np.repeat(np.arange(11), 8), reward, 11, Zones(0.05))
+    parts = split(evidence_of_rows(np.repeat(np.arange(11), 8), reward, 11), Zones(0.05))
     assert parts.own[0] == 0.37
     assert parts.counts[0].tolist() == [8, 0]
     assert (parts.counts[1:, -1] == 8).all()

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from flatspot.stats.stopping import PRICES, cheapest_rule, outlook, stopping_rules
+from flatspot.stats.stopping import PRICES, cheapest_price, outlook, stopping_rules
 from flatspot.stats.two_valued import GRID, state_table
 from flatspot.stats.zones import Zones
 
@@ -86,7 +86,7 @@ def test_more_zeros_never_make_vanishing_less_sure():
 
 def test_the_dearest_rule_that_meets_the_target_is_taken():
     rules = stopping_rules(outlook(some_prior(2, 30), LOSS, 40), PRICES)
-    zero, one = np.zeros(1, int), np.ones(1, int)
-    rule = cheapest_rule(rules, zero, zero, one, 0.03)
+    states, one = np.zeros((1, 3), int), np.ones(1, int)
+    rule = rules[cheapest_price([rules], states, one, 0.03)]
     assert rule.error[0, 0] <= 0.03 < rules[[r.price for r in rules].index(rule.price) - 1].error[0, 0]
-    assert cheapest_rule(rules, zero, zero, one, 0.0).price == PRICES[-1]
+    assert cheapest_price([rules], states, one, 0.0) == len(PRICES) - 1

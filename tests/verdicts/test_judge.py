@@ -45,9 +45,7 @@ def test_the_kept_verdicts_err_at_most_the_target_on_average():
     for target in (0.005, 0.03, 0.1):
         prompts, _, _ = judged(rewards, JudgeSettings(target_error=target))
         decided = ~np.isin(prompts.verdict, ["undecided", "unscored"])
-        for name in ("vanishing", "learnable", "solved"):
-            own = prompts.error_probability[prompts.verdict == name]
-            assert len(own) == 0 or own.mean() <= target + 1e-9
+        assert prompts.error_probability[decided].mean() <= target + 1e-9
         shares.append(decided.mean())
     assert shares == sorted(shares)
     assert shares[0] < shares[-1]

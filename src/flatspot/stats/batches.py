@@ -14,16 +14,14 @@ import numpy as np
 from scipy.special import bdtr
 
 from flatspot.core.errors import SettingsError
-from flatspot.stats.draws import Draws
-from flatspot.stats.evidence import Floats
-from flatspot.stats.forecast import Forecast
-from flatspot.stats.many_valued import mixed_shares
+from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.forecast import REFITS, Forecast, mixture_shares, prompt_shares
+from flatspot.stats.identified import mean_bounds, too_few
+from flatspot.stats.many_valued import many_valued
+from flatspot.stats.posterior import ones_of, two_valued
 from flatspot.stats.two_valued import fit_mixture, mixed_at
+from flatspot.stats.zones import Zones
 
-_REFITS = 400
-# refits to reweighted prompts understate how far g may be off: 90% limits held in 67-96% of sets before, in 85-98% with this factor and
-# random smoothing; not at K = 16 and 32 in sets whose prompts all stopped at four samples (55-85%)
-_WIDEN = 1.25
 _CHOICES = (2, 4, 8, 16, 32, 64, 128)
 
 
@@ -54,7 +52,7 @@ class BatchPlan:
     stall: float
 
 
-def refit_shares(draws: Draws, sizes: tuple[int, ...], *, refits: int = _REFITS, seed: int = 0) -> tuple[Floats, Floats]:
+def refit_shares(evidence: Evidence, zones: Zones, sizes: tuple[int, ...], *, refits: int = REFITS, seed: int = 0) -> tuple[Floats, Floats]:
     """The expected share of mixed groups at each size [S], and the same under refits to reweighted prompts [refits, S].
 
     Every share is of groups of prompts *like* these, drawn at random.
@@ -63,63 +61,67 @@ def refit_shares(draws: Draws, sizes: tuple[int, ...], *, refits: int = _REFITS,
         if size < 2:
             raise SettingsError(f"a group has at least 2 completions, got {size}")
     rng = np.random.default_rng(seed)
-    if not (draws.scored > 0).any():
+    some = evidence.n > 0
+    if not some.any():
         return np.full(len(sizes), np.nan), rng.random((refits, len(sizes)))
-    if not draws.two_valued:
-        return mixed_shares(draws, sizes, refits, rng)
-    some = draws.scored > 0
-    mixture, _ = fit_mixture(draws.scored[some], draws.hits(max(draws.values))[some])
-    mixed = np.stack([mixed_at(k) for k in sizes])
-    central = mixed @ mixture.weights
-    return central, np.clip(central + _WIDEN * (mixture.resampled(refits, rng) @ mixed.T - central), 0.0, 1.0)
+    evidence = evidence.subset(some)
+    if not two_valued(evidence, zones):
+        spread = many_valued(evidence, np.full(evidence.n_prompts, zones.hi), zones, sizes)
+        central, shares = prompt_shares(1 - spread.all_equal, refits, rng)
+        return central, rng.random((refits, len(sizes))) if np.median(evidence.n) < 2 else shares
+    mixture, _ = fit_mixture(evidence.n, ones_of(evidence, zones))
+    central, shares = mixture_shares(mixture, mixture.resampled(refits, rng), sizes)
+    if too_few(evidence.n):  # as likely at the one end of what the counts allow as at the other
+        bounds = mean_bounds(mixture.n, mixture.hits, mixture.size, np.stack([mixed_at(k) for k in sizes]), level=0.9)
+        shares = np.where(rng.random((refits, 1)) < 0.5, np.minimum(bounds[:, 0], shares.min(0)), np.maximum(bounds[:, 1], shares.max(0)))
+    return central, shares
 
 
-def forecast_of(draws: Draws, sizes: tuple[int, ...]) -> Forecast:
+def forecast_of(evidence: Evidence, zones: Zones, sizes: tuple[int, ...]) -> Forecast:
     """Expected share of mixed groups at each size: mean and 90% limits.
 
-    >>> draws = Draws.none(200).add(np.arange(200), np.tile([0.0, 1.0, 0.0, 1.0], (200, 1)))
-    >>> bool(forecast_of(draws, (8,)).informative[0, 0] > 0.95)
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> evidence = evidence_of_rows(np.repeat(np.arange(200), 4), np.tile([0.0, 1.0, 0.0, 1.0], 200), 200)
+    >>> bool(forecast_of(evidence, Zones(0.05), (8,)).informative[0, 0] > 0.95)
     True
     """
-    central, shares = refit_shares(draws, sizes)
-    return Forecast(sizes, np.stack([_limits(c, s) for c, s in zip(central, shares.T, strict=True)]))
+    return Forecast.of_shares(sizes, *refit_shares(evidence, zones, sizes))
 
 
-def _limits(central: float, shares: Floats) -> tuple[float, float, float]:
-    lo, hi = np.quantile(shares, [0.05, 0.95])
-    return float(central), float(np.fmin(lo, central)), float(np.fmax(hi, central))
-
-
-def recommend_group_size(draws: Draws, share: float, *, tokens_per_completion: float = np.nan) -> GroupPlan:
+def recommend_group_size(evidence: Evidence, zones: Zones, share: float, *, tokens_per_completion: float = np.nan) -> GroupPlan:
     """The smallest group size whose expected share of mixed groups is at least `share`, and what one pass costs.
 
-    >>> draws = Draws.none(200).add(np.arange(200), np.tile([0.0, 1.0, 0.0, 1.0], (200, 1)))
-    >>> recommend_group_size(draws, 0.8, tokens_per_completion=100).group_size
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> evidence = evidence_of_rows(np.repeat(np.arange(200), 4), np.tile([0.0, 1.0, 0.0, 1.0], 200), 200)
+    >>> recommend_group_size(evidence, Zones(0.05), 0.8, tokens_per_completion=100).group_size
     4
     """
     if not 0 < share < 1:
         raise SettingsError(f"share must lie in (0, 1), got {share}")
-    found = forecast_of(draws, _CHOICES).informative
+    found = forecast_of(evidence, zones, _CHOICES).informative
     good = np.flatnonzero(found[:, 0] >= share)
     at = int(good[0]) if len(good) else len(_CHOICES) - 1
-    size, completions = _CHOICES[at], _CHOICES[at] * draws.n_prompts
+    size, completions = _CHOICES[at], _CHOICES[at] * evidence.n_prompts
     lo_hi = (float(found[at, 0]), float(found[at, 1]), float(found[at, 2]))
     return GroupPlan(size, lo_hi, completions, completions * tokens_per_completion, len(good) > 0)
 
 
-def fill_batch(draws: Draws, group_size: int, informative: int, *, groups_per_batch: int = 0, max_batches: int = 0) -> BatchPlan:
+def fill_batch(
+    evidence: Evidence, zones: Zones, group_size: int, informative: int, *, groups_per_batch: int = 0, max_batches: int = 0
+) -> BatchPlan:
     """What it takes to fill a training batch with `informative` mixed groups of `group_size`.
 
     groups_per_batch, max_batches : a dynamic sampler's generation batch and its limit on them; 0: no limit, no chance of a stall
 
-    >>> draws = Draws.none(200).add(np.arange(200), np.repeat([[0.0, 1.0, 0.0, 1.0], [0.0] * 4], 100, axis=0))
-    >>> plan = fill_batch(draws, 8, 64, groups_per_batch=64, max_batches=3)
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> evidence = evidence_of_rows(np.repeat(np.arange(200), 4), np.r_[np.tile([0.0, 1.0, 0.0, 1.0], 100), np.zeros(400)], 200)
+    >>> plan = fill_batch(evidence, Zones(0.05), 8, 64, groups_per_batch=64, max_batches=3)
     >>> 100 < plan.groups[0] < 160, 0 <= plan.stall < 0.05
     (True, True)
     """
     if informative < 1:
         raise SettingsError(f"a batch has at least one informative group, got {informative}")
-    central, shares = refit_shares(draws, (group_size,))
+    central, shares = refit_shares(evidence, zones, (group_size,))
     with np.errstate(divide="ignore"):
         needed = informative / np.maximum(shares[:, 0], 0.0)
         lo, hi = np.quantile(needed, [0.05, 0.95])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,20 @@ _REPEATED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What was seen, without order: one entry per distinct (prompt, reward), ascending.
+
+    prompt  [R] index of the prompt
+    reward  [R]
+    count   [R] how many samples of the prompt earned it
+    """
+
+    prompt: Ints
+    reward: Floats
+    count: Ints
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The scored rewards of M prompts, reduced to what every estimator here needs.
 
@@ -29,6 +43,7 @@ class Evidence:
     n_mode     [M] how many samples equal the mode
     support    [V] the distinct rewards of the whole set, ascending, where V <= 32 and they repeat; else None
     counts     [M, V] how often each was seen; None with `support`
+    tally      every distinct reward of every prompt
     """
 
     n: Ints
@@ -38,6 +53,7 @@ class Evidence:
     high: Floats
     mode: Floats
     n_mode: Ints
+    tally: Tally = field(repr=False)
     support: Floats | None = None
     counts: Ints | None = None
 
@@ -45,6 +61,13 @@ class Evidence:
     def n_prompts(self) -> int:
         """M."""
         return len(self.n)
+
+    def subset(self, rows: NDArray[np.bool_]) -> Evidence:
+        """The prompts that `rows` [M] marks, which must be all that have a scored sample, or more."""
+        place = np.cumsum(rows) - 1
+        per_prompt = {name: getattr(self, name)[rows] for name in ("n", "mean", "std", "low", "high", "mode", "n_mode")}
+        tally = Tally(place[self.tally.prompt], self.tally.reward, self.tally.count)
+        return Evidence(**per_prompt, tally=tally, support=self.support, counts=None if self.counts is None else self.counts[rows])
 
 
 def reward_std(rewards: Floats, *, axis: int = -1) -> Floats:
@@ -99,7 +122,7 @@ def evidence_of_counts(prompt: Ints, reward: Floats, count: Ints, n_prompts: int
     n_mode[prompt[commonest]] = length[commonest]
     std = np.where(n < 2, np.nan, np.where(high <= low, 0.0, np.sqrt(squares / np.maximum(n - 1, 1))))
     support, counts = _support(prompt, value, length, n_prompts)
-    return Evidence(n, mean, std, low, high, mode, n_mode, support, counts)
+    return Evidence(n, mean, std, low, high, mode, n_mode, Tally(prompt, value, length), support, counts)
 
 
 def _runs(prompt: Ints, value: Floats, count: Ints) -> tuple[Ints, Floats, Ints]:

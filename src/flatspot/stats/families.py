@@ -7,7 +7,7 @@ the set (`dictionary`), and a mean m and variance v of its rest, so that
     mu = sum_c w_c a_c + w_rest m,      sigma^2 = sum_c w_c (a_c - mu)^2 + w_rest (v + (m - mu)^2).
 
 All on atoms is few-valued, all rest continuous, both zero-inflated; a prompt may be of any kind beside prompts of the others. v has a
-moderated variance (`continuous.variance_prior`) and m is normal given v. Whether that holds is checked: each rest value must be uniform
+moderated variance (`variance`) and m is normal given v. Whether that holds is checked: each rest value must be uniform
 under what its prompt's other ones predict. Where it is not, the rest is cut into bins, which no shape can contradict, and a
 caveat says so.
 """
@@ -19,15 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
-from flatspot.stats.continuous import variance_prior
 from flatspot.stats.dictionary import Dictionary, fit_dictionary
-from flatspot.stats.evidence import Floats, Ints, merge_equal
+from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
+from flatspot.stats.variance import variance_prior
 from flatspot.stats.zones import Zones
 
 _MOST_ATOMS = 32
 _ATOM_SHARE = 0.005
 _BINS = 16
 _CHECKED_FROM = 4
+_MOST_CHECKED = 20_000
 # The Kolmogorov-Smirnov distance from which on the model is given up, and what chance alone may add: sets of normal, beta and
 # zero-inflated rewards stayed below, two clumps and skewed rewards above, in simulation.
 _MISFIT = 0.05
@@ -45,6 +46,7 @@ class Parts:
     mean      [M] mean of the rest; NaN where there is none
     variance  [M] its variance, ddof 1; NaN under two samples
     fit       Kolmogorov-Smirnov distance of the rest from what the model predicts, and how many prompts were checked
+    span      width of the reward range
     binned    whether the rest was cut into bins
     """
 
@@ -55,6 +57,7 @@ class Parts:
     mean: Floats
     variance: Floats
     fit: tuple[float, int]
+    span: float
     binned: bool = False
 
     @property
@@ -77,105 +80,115 @@ class Parts:
         return "zero-inflated" if both > 0.1 * rest.sum() and len(self.values) <= 2 else "mixed" if tied.sum() > 0.02 * n else "continuous"
 
 
-def split(prompt: Ints, reward: Floats, n_prompts: int, zones: Zones) -> Parts:
-    """Sort scored samples, in the order drawn, into categories; `prompt[i]` is the index of row i's prompt.
+def split(evidence: Evidence, zones: Zones) -> Parts:
+    """Sort the scored samples into categories.
 
+    >>> from flatspot.stats.evidence import evidence_of_rows
     >>> rng = np.random.default_rng(0)
     >>> x = np.repeat(np.arange(40), 8)
     >>> r = np.where(x < 20, rng.integers(0, 3, 320) / 2, rng.random(320))
-    >>> parts = split(x, r, 40, Zones(0.05))
+    >>> parts = split(evidence_of_rows(x, r, 40), Zones(0.05))
     >>> parts.values.tolist(), parts.counts[:20, -1].max(), parts.counts[20:, -1].min(), parts.family
     ([0.0, 0.5, 1.0], np.int64(0), np.int64(8), 'mixed')
     """
-    reward = merge_equal(reward)
-    values = _atoms(prompt, reward, n_prompts)
-    parts = _counted(prompt, reward, n_prompts, values, np.zeros(len(values)))
+    tally, m, span = evidence.tally, evidence.n_prompts, zones.span
+    if evidence.support is not None:
+        values = _with_ends(evidence.support, zones)
+        return _counted(tally, m, values, span)
+    values = _atoms(tally, m)
+    parts = _counted(tally, m, values, span)
     distance, checked = parts.fit
     if checked >= 10 and distance > max(_MISFIT, _MISFIT_BY_CHANCE / np.sqrt(checked)):
-        return _binned(prompt, reward, n_prompts, values, zones, parts.fit)
+        return _binned(tally, m, values, span, parts.fit)
     return parts
 
 
-def _atoms(prompt: Ints, reward: Floats, n_prompts: int) -> Floats:
-    """Values seen in at least two prompts, three times, and in half a percent of the samples; every value where they are few."""
-    distinct, at, size = np.unique(reward, return_inverse=True, return_counts=True)
-    pairs = np.unique(np.stack([at.reshape(-1), prompt]), axis=1)
-    spread = np.bincount(pairs[0], minlength=len(distinct))
-    if len(distinct) <= _MOST_ATOMS and (size >= 2).mean() >= 0.5:
-        return distinct
-    wide = (spread >= min(2, n_prompts)) & (size >= max(3, _ATOM_SHARE * len(reward)))
+def _with_ends(support: Floats, zones: Zones) -> Floats:
+    """The support with the ends of the range in it: a reward nobody has earned yet can still be earned."""
+    slack = 1e-6 * zones.span
+    return np.sort(np.r_[support, [end for end in (zones.lo, zones.hi) if (np.abs(support - end) > slack).all()]])
+
+
+def _atoms(tally: Tally, n_prompts: int) -> Floats:
+    """Values seen in at least two prompts, three times, and in half a percent of the samples."""
+    distinct, at = np.unique(tally.reward, return_inverse=True)
+    size, prompts = np.bincount(at, tally.count), np.bincount(at)
+    wide = (prompts >= min(2, n_prompts)) & (size >= max(3, _ATOM_SHARE * tally.count.sum()))
     kept = np.flatnonzero(wide)
     return np.sort(distinct[kept[np.argsort(-size[kept], kind="stable")][:_MOST_ATOMS]])
 
 
-def _counted(prompt: Ints, reward: Floats, m: int, values: Floats, within: Floats) -> Parts:
+def _counted(tally: Tally, m: int, values: Floats, span: float) -> Parts:
+    x, r, c = tally.prompt, tally.reward, tally.count
     counts = np.zeros((m, len(values) + 2), np.int64)
-    place = np.clip(np.searchsorted(values, reward), 0, max(len(values) - 1, 0))
-    on = values[place] == reward if len(values) else np.zeros(len(reward), bool)
-    np.add.at(counts, (prompt[on], place[on]), 1)
-    x, r = prompt[~on], reward[~on]
-    own, repeated = _own_values(x, r, m)
-    counts[:, -2] = np.bincount(x[repeated], minlength=m)
-    x, r = x[~repeated], r[~repeated]
+    place = np.clip(np.searchsorted(values, r), 0, max(len(values) - 1, 0))
+    on = values[place] == r if len(values) else np.zeros(len(r), bool)
+    counts[x[on], place[on]] = c[on]
+    x, r, c = x[~on], r[~on], c[~on]
+    own = _own_values(x, r, c, m)
+    repeated = r == own[x]
+    counts[:, -2] = np.bincount(x[repeated], c[repeated], m)
+    x, r = np.repeat(x[~repeated], c[~repeated]), np.repeat(r[~repeated], c[~repeated])
     counts[:, -1] = n = np.bincount(x, minlength=m)
+    mean = mean_of(x, r, m)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.bincount(x, r, m) / n
         variance = np.where(n > 1, np.bincount(x, (r - mean[x]) ** 2, m) / (n - 1.0), np.nan)
-    return Parts(values, within, counts, own, mean, variance, _fit(x, r, m))
+    return Parts(values, np.zeros(len(values)), counts, own, mean, variance, _fit(x, r, m), span)
 
 
-def _own_values(x: Ints, r: Floats, m: int) -> tuple[Floats, Ints]:
-    """Each prompt's most frequent non-atom value where it has it twice, else NaN; and which samples equal it."""
+def _own_values(x: Ints, r: Floats, c: Ints, m: int) -> Floats:
+    """[M] each prompt's most frequent non-atom value where it has it twice, else NaN."""
     own = np.full(m, np.nan)
-    pairs, size = np.unique(np.stack([x, r]), axis=1, return_counts=True)
-    order = np.lexsort((-pairs[1], size))
-    order = order[size[order] > 1]
-    own[pairs[0, order].astype(np.int64)] = pairs[1, order]
-    return own, r == own[x]
+    order = np.lexsort((-r, c))
+    order = order[c[order] > 1]
+    own[x[order]] = r[order]
+    return own
 
 
 def _fit(x: Ints, r: Floats, m: int) -> tuple[float, int]:
     """Distance from uniform of every rest value under the t distribution that its prompt's other ones predict; prompts checked."""
     n = np.bincount(x, minlength=m)
-    use = n[x] >= _CHECKED_FROM
-    if not use.any():
+    rows = np.flatnonzero(n >= _CHECKED_FROM)
+    if len(rows) == 0:
         return 0.0, 0
     mean = mean_of(x, r, m)
     squares = np.bincount(x, (r - mean[x]) ** 2, m)
-    x, r = x[use], r[use]
+    d0, s0 = variance_prior(np.asarray(squares[rows] / (n[rows] - 1)), np.asarray(n[rows] - 1.0))
+    chosen = np.zeros(m, bool)
+    chosen[rows[:: -(-len(rows) // _MOST_CHECKED)]] = True
+    x, r = x[chosen[x]], r[chosen[x]]
     k = n[x] - 1.0
     gap = (r - mean[x]) * (k + 1) / k  # to the mean of the others
     left = np.maximum(squares[x] - gap**2 * k / (k + 1), 0.0)
-    rows = n >= _CHECKED_FROM
-    d0, s0 = variance_prior(np.asarray(squares[rows] / (n[rows] - 1)), np.asarray(n[rows] - 1.0))
     scale = np.sqrt(np.maximum((d0 * s0 + left) / (d0 + k - 1) * (1 + 1 / k), 1e-300))
     u = np.sort(stdtr(d0 + k - 1, gap / scale))
     steps = np.arange(1, len(u) + 1) / len(u)
-    return float(np.maximum(steps - u, u - steps + 1 / len(u)).max()), int(rows.sum())
+    return float(np.maximum(steps - u, u - steps + 1 / len(u)).max()), int(chosen.sum())
 
 
-def mean_of(x: Ints, r: Floats, m: int) -> Floats:
-    """[M] mean of the rows of each prompt; NaN where it has none."""
-    n = np.bincount(x, minlength=m)
-    return np.asarray(np.bincount(x, r, m) / np.where(n > 0, n, np.nan))
+def mean_of(x: Ints, r: Floats, m: int, c: Ints | None = None) -> Floats:
+    """[M] mean of the rows of each prompt, row i standing for c[i] samples; NaN where it has none."""
+    n = np.bincount(x, c, m)
+    return np.asarray(np.bincount(x, r if c is None else r * c, m) / np.where(n > 0, n, np.nan))
 
 
-def _binned(prompt: Ints, reward: Floats, m: int, values: Floats, zones: Zones, fit: tuple[float, int]) -> Parts:
+def _binned(tally: Tally, m: int, values: Floats, span: float, fit: tuple[float, int]) -> Parts:
     """Atoms as they are, the rest in bins of about equal counts, each standing for its mean and keeping its variance."""
-    on = np.isin(reward, values)
-    edges = np.unique(np.quantile(reward[~on], np.linspace(0, 1, _BINS + 1)[1:-1]))
-    bins = np.searchsorted(edges, reward[~on], side="right")
-    mean = mean_of(bins, reward[~on], len(edges) + 1)
-    spread = mean_of(bins, (reward[~on] - mean[bins]) ** 2, len(edges) + 1)
+    on = np.isin(tally.reward, values)
+    x, r, c = tally.prompt[~on], tally.reward[~on], tally.count[~on]
+    edges = np.unique(np.quantile(np.repeat(r, c), np.linspace(0, 1, _BINS + 1)[1:-1]))
+    bins = np.searchsorted(edges, r, side="right")
+    mean = mean_of(bins, r, len(edges) + 1, c)
+    spread = mean_of(bins, (r - mean[bins]) ** 2, len(edges) + 1, c)
     used = np.flatnonzero(np.isfinite(mean))
-    category = np.concatenate([np.searchsorted(values, reward[on]), len(values) + np.searchsorted(used, bins)]).astype(np.int64)
     counts = np.zeros((m, len(values) + len(used) + 2), np.int64)
-    np.add.at(counts, (np.concatenate([prompt[on], prompt[~on]]), category), 1)
+    counts[tally.prompt[on], np.searchsorted(values, tally.reward[on])] = tally.count[on]
+    np.add.at(counts, (x, len(values) + np.searchsorted(used, bins)), c)
     none = np.full(m, np.nan)
     all_values, within = np.r_[values, mean[used]], np.r_[np.zeros(len(values)), spread[used]]
     order = np.argsort(all_values, kind="stable")
     counts[:, : len(order)] = counts[:, order]
-    return Parts(all_values[order], within[order], counts, none, none, none, fit, binned=True)
+    return Parts(all_values[order], within[order], counts, none, none, none, fit, span, binned=True)
 
 
 @dataclass(frozen=True)
@@ -210,8 +223,7 @@ def _rest(parts: Parts, rows: Ints, draws: int, rng: np.random.Generator) -> tup
         return np.zeros(shape), np.zeros(shape)
     d0, s0 = variance_prior(parts.variance[n > 1], np.asarray(n[n > 1] - 1.0))
     if d0 <= 0:
-        means = parts.mean[seen]
-        d0, s0 = 1.0, float(means.var()) if len(seen) > 1 and means.var() > 0 else 1e-4
+        d0, s0 = 1.0, parts.span**2 / 12  # nothing to pool: one pseudo-sample as wide as the range
     from_ = np.where((n[rows] > 0)[:, None], rows[:, None], seen[rng.integers(0, len(seen), shape)])
     dof = np.maximum(n[from_] - 1.0, 0.0)
     scale = d0 * s0 + dof * np.nan_to_num(parts.variance[from_])

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.batches import forecast_of
+from flatspot.stats.decide import Decisions, decide
 from flatspot.stats.draws import Draws
-from flatspot.stats.evidence import Evidence, Floats, Ints
+from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
 from flatspot.stats.forecast import Forecast
-from flatspot.stats.many_valued import judge_many
 from flatspot.stats.posterior import Posterior, posterior
-from flatspot.stats.two_valued import two_ends
+from flatspot.stats.two_valued import are_ends, two_ends
 from flatspot.stats.zones import STATES, Zones
 
 _GROUP_SIZE = 8
@@ -32,6 +32,7 @@ class Triage:
     model              the kind of reward the verdicts rest on
     caveats            where the model does not fit, and what that does to the verdicts
     draws              everything drawn, in order; `.rewards` is the [M, draws] table
+    evidence, zones    the same, reduced, and the thresholds it was judged by
     certified          [M] the verdict that holds at any stopping time, "" where none; None without `certify`
     """
 
@@ -44,6 +45,8 @@ class Triage:
     model: str
     caveats: tuple[str, ...]
     draws: Draws = field(repr=False)
+    evidence: Evidence = field(repr=False)
+    zones: Zones
     posterior: Posterior = field(repr=False)
     certified: NDArray[np.str_] | None = None
 
@@ -55,56 +58,54 @@ class Triage:
     def forecast(self, group_size: int | tuple[int, ...] = (4, 8, 16, 32)) -> Forecast:
         """Expected share of groups of this size (or these) that are not all equal, with a 90% interval."""
         sizes = (group_size,) if isinstance(group_size, int) else group_size
-        return forecast_of(self.draws, sizes)
+        return forecast_of(self.evidence, self.zones, sizes)
 
 
 def conclude(
-    draws: Draws, zones: Zones, target: float, *, costs: Floats | None = None, certified: NDArray[np.str_] | None = None
+    draws: Draws,
+    zones: Zones,
+    target: float,
+    *,
+    r_star: Floats | None = None,
+    costs: Floats | None = None,
+    certified: NDArray[np.str_] | None = None,
 ) -> Triage:
-    """Judge everything drawn. The surest verdicts are kept as long as their mean error is at most the target; the rest is undecided.
+    """Judge everything drawn by the rule of `decide`.
 
-    The largest set of verdicts whose mean posterior error is at most alpha has a Bayes false discovery rate of alpha.
     With costs, every scored prompt gets its least costly verdict. With certificates, a prompt without one is undecided.
     """
-    if draws.two_valued:
-        evidence, r_star = evidence_of_pairs(draws, zones), np.full(draws.n_prompts, zones.hi)
-        found, caveats = posterior(evidence, r_star, zones, _GROUP_SIZE), one_value_caveat(draws, zones)
-    else:
-        found, caveats = judge_many(draws, zones, _GROUP_SIZE)
+    evidence = evidence_of_draws(draws, zones)
+    found = posterior(evidence, np.full(draws.n_prompts, zones.hi) if r_star is None else r_star, zones, _GROUP_SIZE)
     scored = draws.scored > 0
-    wrong = np.where(scored[:, None], found.wrong, 1.0)
-    best = wrong.argmin(-1) if costs is None else np.where(scored[:, None], found.states @ np.asarray(costs).T, 1.0).argmin(-1)
-    error = wrong[np.arange(len(best)), best]
-    leaning = np.array(STATES)[best]
-    if certified is not None and draws.two_valued:
-        decided, leaning = certified != "", np.where(certified != "", certified, leaning)
-    else:
-        decided = scored if costs is not None else surest(error, target) & scored
+    given = decide(found.wrong, draws.scored, target)
+    if costs is not None:
+        best = np.where(scored[:, None], found.states @ np.asarray(costs).T, 1.0).argmin(-1)
+        wrong = np.where(scored[:, None], found.wrong, 1.0)
+        given = Decisions(best, wrong[np.arange(len(best)), best], scored)
+    leaning = np.array(STATES)[given.best]
+    if certified is not None and found.model == "two-valued":
+        leaning = np.where(certified != "", certified, leaning)
+        given = Decisions(given.best, given.error, certified != "")
     return Triage(
-        verdict=np.where(~scored, "unscored", np.where(decided, leaning, "undecided")),
+        verdict=np.where(~scored, "unscored", np.where(given.decided, leaning, "undecided")),
         n_samples=draws.drawn,
-        error_probability=np.where(scored, error, np.nan),
+        error_probability=np.where(scored, given.error, np.nan),
         leaning=np.where(scored, leaning, ""),
-        predicted_error=float(error[decided].mean()) if decided.any() else float("nan"),
+        predicted_error=given.predicted_error,
         fractions={s: (float(f[0]), float(f[1]), float(f[2])) for s, f in zip(STATES, found.fractions, strict=True)},
         model=found.model,
-        caveats=caveats,
+        caveats=(*one_value_caveat(draws, zones), *found.misfit),
         draws=draws,
+        evidence=evidence,
+        zones=zones,
         posterior=found,
         certified=certified,
     )
 
 
-def surest(error: Floats, target: float) -> NDArray[np.bool_]:
-    """The largest set of the smallest errors whose mean is at most the target; equal errors stand or fall together.
-
-    >>> surest(np.array([0.0, 0.2, 0.04, 0.2]), 0.05).tolist()
-    [True, False, True, False]
-    """
-    values, kind, size = np.unique(error.round(12), return_inverse=True, return_counts=True)
-    mean = np.cumsum(values * size) / np.cumsum(size)
-    good = np.flatnonzero(mean <= target + 1e-12)
-    return np.asarray(kind.reshape(-1) <= (good[-1] if len(good) else -1))
+def evidence_of_draws(draws: Draws, zones: Zones) -> Evidence:
+    """What was drawn, reduced; of two values that are the ends of the range from counts alone, so that a million prompts are quick."""
+    return evidence_of_pairs(draws, zones) if draws.two_valued and are_ends(draws.values, zones) else draws.evidence()
 
 
 def evidence_of_pairs(draws: Draws, zones: Zones) -> Evidence:
@@ -119,6 +120,8 @@ def evidence_of_pairs(draws: Draws, zones: Zones) -> Evidence:
     mostly_high = 2 * hits > n
     support = np.sort(np.array(draws.values))
     counts = np.stack([n - hits, hits], -1) if len(support) == 2 else n[:, None]
+    at = np.flatnonzero(np.stack([n - hits, hits], -1).reshape(-1) > 0)  # prompt 0 low, prompt 0 high, prompt 1 low, …
+    tally = Tally(at // 2, np.where(at % 2 == 1, high, low), np.stack([n - hits, hits], -1).reshape(-1)[at])
     return Evidence(
         n=n,
         mean=low + share * (high - low),
@@ -127,6 +130,7 @@ def evidence_of_pairs(draws: Draws, zones: Zones) -> Evidence:
         high=np.where(some, np.where(hits > 0, high, low), np.nan),
         mode=np.where(some, np.where(mostly_high, high, low), np.nan),
         n_mode=np.where(mostly_high, hits, n - hits),
+        tally=tally,
         support=support,
         counts=counts,
     )

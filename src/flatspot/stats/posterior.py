@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.stats.continuous import continuous
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.few_valued import few_valued
-from flatspot.stats.forecast import GROUP_SIZES, Forecast, forecast_from_prompts, forecast_two_valued, share_limits
+from flatspot.stats.forecast import GROUP_SIZES, REFITS, Forecast, fractions_of, mixture_shares, prompt_shares, share_limits
+from flatspot.stats.identified import mean_bounds, too_few
 from flatspot.stats.intervals import equal_rewards_std_upper, two_valued_std_interval
-from flatspot.stats.two_valued import Mixture, fit_mixture, mixed_at, state_table, two_ends
+from flatspot.stats.many_valued import many_valued, misfits
+from flatspot.stats.two_valued import Mixture, are_ends, fit_mixture, mixed_at, state_table, two_ends
 from flatspot.stats.zones import Zones
 
 _ROWS_AT_ONCE = 4096
@@ -22,13 +22,14 @@ _ROWS_AT_ONCE = 4096
 class Posterior:
     """What the samples and the fitted model say of each prompt and of the set. NaN rows: prompts without a scored sample.
 
-    model           "two-valued", "few-valued", "continuous" or "none"
+    model           "two-valued", "few-valued", "continuous", "zero-inflated", "mixed", "binned" or "none"
     states          [M, 3] probability of vanishing, learnable, solved
     wrong           [M, 3] probability that each verdict would be wrong, beyond indifference
-    std_lo, std_hi  [M] 95% limits of the std under the policy; they never meet
+    std_lo, std_hi  [M] 95% limits of the std under the policy, and never past the std seen; they never meet
     mixed           [M] probability that a group of the planned size is not all equal
     fractions       [3, 3] share of the set in each state: mean, lo, hi (95%)
     forecast        informative groups at each group size
+    misfit          where the model and the rewards disagree, in sentences
     """
 
     model: str
@@ -39,6 +40,7 @@ class Posterior:
     mixed: Floats
     fractions: Floats
     forecast: Forecast
+    misfit: tuple[str, ...] = ()
 
 
 def posterior(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> Posterior:
@@ -46,27 +48,49 @@ def posterior(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int)
     judged = evidence.n > 0
     if not judged.any():
         return _nothing(evidence.n_prompts)
-    if evidence.support is not None and _are_ends(evidence.support, zones):
-        part = _two_valued(_subset(evidence, judged), r_star[judged], zones, group_size)
-    else:
-        part = _many_valued(_subset(evidence, judged), r_star[judged], zones, group_size)
+    route = _two_valued if two_valued(evidence, zones) else _many_valued
+    part = route(evidence.subset(judged), r_star[judged], zones, group_size)
     spread_out = {
         f.name: _scatter(getattr(part, f.name), judged) for f in fields(part) if f.name in ("states", "wrong", "std_lo", "std_hi", "mixed")
     }
-    return Posterior(model=part.model, fractions=part.fractions, forecast=part.forecast, **spread_out)
+    return Posterior(model=part.model, fractions=part.fractions, forecast=part.forecast, misfit=part.misfit, **spread_out)
 
 
-def _are_ends(support: Floats, zones: Zones) -> bool:
+def wrong_of(evidence: Evidence, r_star: Floats, zones: Zones) -> Floats:
+    """[M, 3] the `wrong` of `posterior` alone, for deciding whom to draw again; 1 without a scored sample."""
+    wrong = np.ones((evidence.n_prompts, 3))
+    judged = evidence.n > 0
+    if not judged.any():
+        return wrong
+    some = evidence.subset(judged)
+    if not two_valued(some, zones):
+        wrong[judged] = many_valued(some, r_star[judged], zones, ()).wrong
+        return wrong
+    assert some.support is not None
+    mixture, pair = fit_mixture(some.n, ones_of(some, zones))
+    kinds, kind = np.unique(np.c_[pair, r_star[judged]], axis=0, return_inverse=True)
+    found = _under(mixture, kinds[:, 0].astype(np.int64), kinds[:, 1], zones, *two_ends(some.support, zones))[1]
+    wrong[judged] = found[kind.reshape(-1)]
+    return wrong
+
+
+def two_valued(evidence: Evidence, zones: Zones) -> bool:
     """Whether the rewards seen are the ends of the range: a reward yet unseen, above or between them, would be a third value."""
-    slack = 1e-6 * zones.span
-    return len(support) <= 2 and bool(((np.abs(support - zones.lo) <= slack) | (np.abs(support - zones.hi) <= slack)).all())
+    return evidence.support is not None and are_ends(evidence.support, zones)
+
+
+def ones_of(evidence: Evidence, zones: Zones) -> Ints:
+    """[M] how many rewards of each prompt are the high one, in two-valued evidence."""
+    assert evidence.support is not None
+    assert evidence.counts is not None
+    high = two_ends(evidence.support, zones)[1]
+    return evidence.counts[:, -1] if evidence.support[-1] == high else np.zeros(evidence.n_prompts, np.int64)
 
 
 def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> Posterior:
     assert evidence.support is not None
-    assert evidence.counts is not None
     low, high = two_ends(evidence.support, zones)
-    hits = evidence.counts[:, -1] if evidence.support[-1] == high else np.zeros(evidence.n_prompts, np.int64)
+    hits = ones_of(evidence, zones)
     mixture, pair = fit_mixture(evidence.n, hits)
     # prompts with equal (n, hits, r*) have equal answers
     kinds, kind, size = np.unique(np.c_[pair, r_star], axis=0, return_inverse=True, return_counts=True)
@@ -77,16 +101,29 @@ def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: in
     flat_hi = equal_rewards_std_upper(np.where(hits == 0, low, high), evidence.n, zones.lo, zones.hi)
     std_lo, std_hi = std_lo * (high - low), std_hi * (high - low)
     std_hi = np.where((hits == 0) | (hits == evidence.n), np.maximum(std_hi, flat_hi), std_hi)
+    refits = mixture.resampled(REFITS, np.random.default_rng(0))
+    fractions = _fractions_two_valued(mixture, refits, kind_pair, kinds[:, 1], size, zones, low, high)
+    forecast = Forecast.of_shares(GROUP_SIZES, *mixture_shares(mixture, refits, GROUP_SIZES))
+    if too_few(evidence.n):
+        in_state = np.einsum("r,rks->sk", size / size.sum(), state_table(zones, low, high, kinds[:, 1])[0])
+        fractions = widened(fractions, mixture, in_state, level=0.95)
+        forecast = Forecast(GROUP_SIZES, widened(forecast.informative, mixture, np.stack([mixed_at(k) for k in GROUP_SIZES]), level=0.9))
     return Posterior(
         model="two-valued",
         states=states[kind.reshape(-1)],
         wrong=wrong[kind.reshape(-1)],
-        std_lo=std_lo,
-        std_hi=std_hi,
+        std_lo=np.fmin(std_lo, evidence.std),
+        std_hi=np.fmax(std_hi, evidence.std),
         mixed=mixed[pair],
-        fractions=_fractions_two_valued(mixture, kind_pair, kinds[:, 1], size, zones, low, high),
-        forecast=forecast_two_valued(mixture),
+        fractions=fractions,
+        forecast=forecast,
     )
+
+
+def widened(limits: Floats, mixture: Mixture, functions: Floats, *, level: float) -> Floats:
+    """Limits [F, 3] (mean, lo, hi) of the mean of functions [F, 163] of p, taken out to all that the counts do not rule out."""
+    bounds = mean_bounds(mixture.n, mixture.hits, mixture.size, functions, level=level)
+    return np.stack([limits[:, 0], np.minimum(limits[:, 1], bounds[:, 0]), np.maximum(limits[:, 2], bounds[:, 1])], -1)
 
 
 def _under(mixture: Mixture, pair: Ints, r_star: Floats, zones: Zones, low: float, high: float) -> tuple[Floats, Floats]:
@@ -102,13 +139,13 @@ def _under(mixture: Mixture, pair: Ints, r_star: Floats, zones: Zones, low: floa
 
 
 def _fractions_two_valued(
-    mixture: Mixture, pair: Ints, r_star: Floats, size: Ints, zones: Zones, low: float, high: float, *, draws: int = 200
+    mixture: Mixture, refits: Floats, pair: Ints, r_star: Floats, size: Ints, zones: Zones, low: float, high: float, *, draws: int = 200
 ) -> Floats:
     """Share of prompts like these in each state: the fit's uncertainty, each prompt's own, and that of having only M of them."""
     rng = np.random.default_rng(0)
     central = size @ _under(mixture, pair, r_star, zones, low, high)[0] / size.sum()
     shares = np.empty((draws, 3))
-    for i, weights in enumerate(mixture.resampled(draws, rng)):
+    for i, weights in enumerate(refits[:draws]):
         redrawn = Mixture(weights, mixture.n, mixture.hits, mixture.size, np.broadcast_to(weights, mixture.judging.shape))
         probabilities = _under(redrawn, pair, r_star, zones, low, high)[0]
         probabilities = np.maximum(probabilities, 0) / np.maximum(probabilities, 0).sum(-1, keepdims=True)
@@ -117,44 +154,32 @@ def _fractions_two_valued(
 
 
 def _many_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> Posterior:
-    sizes = (*GROUP_SIZES, group_size)
-    if evidence.support is not None and evidence.counts is not None:
-        model, spread = "few-valued", few_valued(evidence.support, evidence.counts, r_star, zones, sizes)
-    else:
-        model, spread = "continuous", continuous(evidence, r_star, zones, sizes)
+    spread = many_valued(evidence, r_star, zones, (*GROUP_SIZES, group_size))
     flat = evidence.n_mode == evidence.n
     upper = equal_rewards_std_upper(evidence.mode, evidence.n, zones.lo, zones.hi)
     rng = np.random.default_rng(0)
+    fractions = fractions_of(spread.states, rng)
+    forecast = Forecast.of_shares(GROUP_SIZES, *prompt_shares(1 - spread.all_equal[:, :-1], REFITS, rng))
+    if np.median(evidence.n) < 2:  # one reward a prompt shows no spread at all
+        fractions[:, 1:] = (0.0, 1.0)
+        forecast.informative[:, 1:] = (0.0, 1.0)
     return Posterior(
-        model=model,
+        model=spread.parts.family,
         states=spread.states,
         wrong=spread.wrong,
         std_lo=np.where(flat, 0.0, np.fmin(spread.std_lo, evidence.std)),
         std_hi=np.where(flat, upper, np.fmax(spread.std_hi, evidence.std)),
         mixed=1 - spread.all_equal[:, -1],
-        fractions=fractions_of(spread.states, rng),
-        forecast=forecast_from_prompts(1 - spread.all_equal[:, :-1], rng),
+        fractions=fractions,
+        forecast=forecast,
+        misfit=misfits(spread.parts),
     )
-
-
-def fractions_of(states: Floats, rng: np.random.Generator, *, draws: int = 200) -> Floats:
-    """[3, 3] share of prompts like these in each state, from each prompt's own probabilities [M, 3]."""
-    kinds, size = np.unique(states.round(3), axis=0, return_counts=True)
-    kinds = np.maximum(kinds, 0) / np.maximum(kinds, 0).sum(-1, keepdims=True)
-    shares = np.stack([rng.multinomial(size, kinds).sum(0) for _ in range(draws)]) / len(states)
-    return share_limits(states.mean(0), shares, len(states), rng)
 
 
 def _nothing(n_prompts: int) -> Posterior:
     nan = np.full(n_prompts, np.nan)
     unknown = np.tile([np.nan, 0.0, 1.0], (3, 1))
     return Posterior("none", np.full((n_prompts, 3), np.nan), np.full((n_prompts, 3), np.nan), nan, nan, nan, unknown, Forecast.unknown())
-
-
-def _subset(evidence: Evidence, rows: NDArray[np.bool_]) -> Evidence:
-    counts = None if evidence.counts is None else evidence.counts[rows]
-    per_prompt = {f.name: getattr(evidence, f.name)[rows] for f in fields(evidence) if f.name not in ("support", "counts")}
-    return Evidence(**per_prompt, support=evidence.support, counts=counts)
 
 
 def _scatter(values: Floats, rows: NDArray[np.bool_]) -> Floats:

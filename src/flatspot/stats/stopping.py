@@ -13,6 +13,7 @@ found without one label.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,14 +102,24 @@ def stopping_rules(view: Outlook, prices: Floats, final: Floats | None = None) -
     return [StoppingRule(float(c), go[i], error[i], draws[i]) for i, c in enumerate(prices)]
 
 
-def cheapest_rule(rules: list[StoppingRule], n: Ints, hits: Ints, size: Ints, target: float) -> StoppingRule:
-    """The rule with the fewest draws whose predicted error for these prompts is at most the target; else the most careful one.
+def cheapest_price(rules: Sequence[list[StoppingRule]], states: Ints, size: Ints, target: float, *, most_draws: float = np.inf) -> int:
+    """The place in PRICES of the dearest price whose predicted error for these prompts is at most the target; else of the cheapest one.
 
-    n, hits, size : [C] the distinct states the prompts are in, and how many are in each. The prediction starts from where every prompt
-    now stands: what it has shown counts, not only g.
+    rules  one list, a rule per price, for each kind of prompt (achievable reward)
+    states [C, 3] the distinct (kind, n, ones) the prompts are in;  size [C] how many are in each
+
+    The prediction starts from where every prompt now stands: what it has shown counts, not only g. Where following the rule would take
+    more than `most_draws`, the price is raised until it does not.
     """
-    share = size / size.sum()
-    for rule in sorted(rules, key=lambda r: -r.price):
-        if float(share @ rule.error[n, hits]) <= target:
-            return rule
-    return min(rules, key=lambda r: r.price)
+    kind, n, hits = states.T
+    error, draws = np.zeros(len(rules[0])), np.zeros(len(rules[0]))
+    for k, own in enumerate(rules):
+        at = kind == k
+        for i, rule in enumerate(own):
+            error[i] += size[at] @ rule.error[n[at], hits[at]]
+            draws[i] += size[at] @ rule.draws[n[at], hits[at]]
+    good = np.flatnonzero(error / size.sum() <= target)
+    chosen = int(good[0]) if len(good) else len(error) - 1
+    while chosen > 0 and draws[chosen] > most_draws:
+        chosen -= 1
+    return chosen

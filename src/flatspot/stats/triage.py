@@ -16,16 +16,18 @@ import numpy as np
 
 from flatspot.core.errors import SettingsError
 from flatspot.stats.certificate import Certifier
+from flatspot.stats.decide import decide
 from flatspot.stats.draws import Draw, Draws, ask, checked
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.many_valued import unsettled_many
-from flatspot.stats.outcome import Triage, conclude
-from flatspot.stats.stopping import PRICES, Flags, StoppingRule, cheapest_rule, outlook, stopping_rules
-from flatspot.stats.two_valued import fit_pairs, flat_prior, state_table, two_ends
-from flatspot.stats.zones import Zones
+from flatspot.stats.outcome import Triage, conclude, evidence_of_draws
+from flatspot.stats.posterior import wrong_of
+from flatspot.stats.stopping import PRICES, Flags, StoppingRule, cheapest_price, outlook, stopping_rules
+from flatspot.stats.two_valued import are_ends, fit_pairs, flat_prior, state_table, two_ends
+from flatspot.stats.zones import Zones, range_seen
 
-_PILOT_SAMPLES = 4
+PILOT_SAMPLES = 4
 _PILOT_PROMPTS = 1000
+_MOST_KINDS = 16  # of prompts, by their achievable reward; each has a stopping rule of its own
 _REFIT_GROWTH = 1.25  # refit once this many times the samples of the last fit are there: about at 4, 5, 8, 16, 32 samples of the last
 
 
@@ -43,6 +45,11 @@ class Plan:
     costs          [3, 3] cost of each verdict (row) in each true state (column), both in the order vanishing, learnable, solved, in units
                    of one sample; replaces the 0/1 loss and the target
     certify        a frequentist error level per prompt: draw on until the verdict is certified at any stopping time, or the cap
+    r_star         [M] what is achievable for each prompt; NaN, or None for all: the top of the range
+    max_total      samples in all; the price of one is raised until the rest is expected to suffice
+    pilot_prompts  how many prompts the first round draws, 4 samples each; all of a smaller set
+    round_rows     samples that a round should have for the engine to run at full speed: with few prompts left, each is drawn more often,
+                   by up to half of what it has (at least 4)
     """
 
     n_prompts: int
@@ -54,6 +61,10 @@ class Plan:
     reward_range: tuple[float, float] | None = None
     costs: Floats | None = None
     certify: float | None = None
+    r_star: Floats | None = None
+    max_total: int | None = None
+    pilot_prompts: int = _PILOT_PROMPTS
+    round_rows: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("n_prompts", 1), ("max_samples", 1), ("round_size", 1)):
@@ -65,12 +76,25 @@ class Plan:
                 raise SettingsError(f"{name} must lie in (0, 0.5), got {value}")
         if self.costs is not None and (np.shape(self.costs) != (3, 3) or not (np.asarray(self.costs) >= 0).all()):
             raise SettingsError("costs must be a 3 by 3 table of non-negative numbers: verdict by true state, vanishing, learnable, solved")
+        if self.max_total is not None and self.max_total < self.n_prompts:
+            raise SettingsError(f"max_total must be at least one sample a prompt, {self.n_prompts}, got {self.max_total}")
+        if self.r_star is not None and np.shape(self.r_star) != (self.n_prompts,):
+            raise SettingsError(f"r_star must have one entry a prompt, {self.n_prompts}, got shape {np.shape(self.r_star)}")
         Zones(self.epsilon, *(self.reward_range or (0.0, 1.0)))
 
     def zones(self, draws: Draws) -> Zones:
-        """The thresholds on the range given, or on the one seen so far; one value outside [0, 1] is taken for the bottom of a range."""
-        lo, hi = self.reward_range or ((0.0, 1.0) if not (draws.low < 0 or draws.high > 1) else (draws.low, draws.high))
-        return Zones(self.epsilon, lo, hi if hi > lo else lo + max(1.0, abs(lo)))
+        """The thresholds on the range given, or on the one seen so far."""
+        return Zones(self.epsilon, *(self.reward_range or range_seen(draws.low, draws.high)))
+
+    def achievable(self, zones: Zones) -> Floats:
+        """[M] r* of every prompt."""
+        if self.r_star is None:
+            return np.full(self.n_prompts, zones.hi)
+        return np.where(np.isfinite(self.r_star), self.r_star, zones.hi)
+
+    def left(self, draws: Draws) -> int:
+        """Samples still to be had in all."""
+        return (self.n_prompts * self.max_samples if self.max_total is None else self.max_total) - draws.total
 
 
 @dataclass(frozen=True)
@@ -83,11 +107,11 @@ class Round:
 
 @dataclass(frozen=True)
 class State:
-    """A triage under way: everything drawn, the rule in force, and what it was fitted at."""
+    """A triage under way: everything drawn, the rules in force (one per kind of prompt), and what they were fitted at."""
 
     plan: Plan
     draws: Draws
-    rule: StoppingRule | None = None
+    rules: tuple[StoppingRule, ...] = ()
     fitted_at: int = 0
     certifier: Certifier | None = None
 
@@ -101,69 +125,114 @@ def next_round(state: State) -> Round | None:
     """Whom to draw next, and how often; None when every prompt is settled or has had its samples."""
     plan, draws = state.plan, state.draws
     if draws.total == 0:
-        return Round(_pilot(plan), min(_PILOT_SAMPLES, plan.max_samples))
-    open_ = _open(state) & (draws.drawn < plan.max_samples)
-    indices = np.flatnonzero(open_)
-    if len(indices) == 0:
+        indices = _pilot(plan)
+        return Round(indices, min(PILOT_SAMPLES, plan.max_samples, plan.left(draws) // len(indices)))
+    more = _may_go_on(state)
+    indices = np.flatnonzero(_open(state) & more) if _ruled(state) else np.zeros(0, np.int64)
+    if len(indices) == 0 and plan.costs is None and state.certifier is None:
+        indices = np.flatnonzero(_undecided(state) & more)
+    left = plan.left(draws)
+    if len(indices) == 0 or left < 1:
         return None
-    left = plan.max_samples - draws.drawn[indices]
-    k = max(plan.round_size, 1 if draws.two_valued else int(draws.drawn[indices].min()) // 4)
-    k = min(k, int(left.max()))
-    short = left < k  # those near the cap get what is left to them, in a round of their own
-    return Round(indices[short], int(left[short].min())) if short.any() else Round(indices, k)
+    if len(indices) > left:
+        return Round(indices[:left], 1)
+    room = plan.max_samples - draws.drawn[indices]
+    k = min(_round_size(state, indices), int(room.max()), left // len(indices))
+    short = room < k  # those near the cap get what is left to them, in a round of their own
+    return Round(indices[short], int(room[short].min())) if short.any() else Round(indices, k)
+
+
+def _round_size(state: State, indices: Ints) -> int:
+    fewest = int(state.draws.drawn[indices].min())
+    least = max(state.plan.round_size, 1 if _ruled(state) else fewest // 4)
+    return max(least, min(-(-state.plan.round_rows // len(indices)), max(PILOT_SAMPLES, fewest // 2)))
 
 
 def _pilot(plan: Plan) -> Ints:
-    if plan.n_prompts <= _PILOT_PROMPTS:
+    if plan.n_prompts <= plan.pilot_prompts:
         return np.arange(plan.n_prompts)
-    chosen = np.random.default_rng(plan.seed).choice(plan.n_prompts, _PILOT_PROMPTS, replace=False)
+    chosen = np.random.default_rng(plan.seed).choice(plan.n_prompts, plan.pilot_prompts, replace=False)
     return np.sort(chosen).astype(np.int64)
 
 
+def _ruled(state: State) -> bool:
+    """Whether the rewards are the two ends of the range, for which there is an optimal rule."""
+    draws = state.draws
+    return draws.two_valued and are_ends(draws.values, state.plan.zones(draws))
+
+
+def _may_go_on(state: State) -> Flags:
+    """[M] prompts below the cap whose reward has not failed every time of four."""
+    draws = state.draws
+    failing = (draws.scored == 0) & (draws.drawn >= PILOT_SAMPLES)
+    return np.asarray((draws.drawn < state.plan.max_samples) & ~failing)
+
+
 def _open(state: State) -> Flags:
-    """[M] prompts another sample of which is worth its price; one whose reward failed every time of four is left alone."""
+    """[M] prompts another sample of which is worth its price."""
     plan, draws = state.plan, state.draws
-    failing = (draws.scored == 0) & (draws.drawn >= _PILOT_SAMPLES)
-    if not draws.two_valued:
-        return np.asarray(unsettled_many(draws, plan.zones(draws), plan.target_error) & ~failing)
-    assert state.rule is not None
-    high = two_ends(draws.values, plan.zones(draws))[1]
-    n = np.minimum(draws.scored, plan.max_samples)
-    open_ = state.rule.go[n, draws.hits(high)]
     if state.certifier is not None:
-        open_ = ~state.certifier.certified
-    return np.asarray(open_ & ~failing)
+        return np.asarray(~state.certifier.certified)
+    zones = plan.zones(draws)
+    n, hits = np.minimum(draws.scored, plan.max_samples), draws.hits(two_ends(draws.values, zones)[1])
+    if len(state.rules) == 1:
+        return np.asarray(state.rules[0].go[n, hits])
+    return np.stack([rule.go for rule in state.rules])[_kinds(plan, zones)[1], n, hits]
+
+
+def _undecided(state: State) -> Flags:
+    """[M] prompts that would not be given a verdict now: of rewards without a rule, and where small sets judge more strictly than it."""
+    plan, draws = state.plan, state.draws
+    zones = plan.zones(draws)
+    wrong = wrong_of(evidence_of_draws(draws, zones), plan.achievable(zones), zones)
+    return ~decide(wrong, draws.scored, plan.target_error).decided
 
 
 def absorb(state: State, asked: Round, rewards: Any) -> State:
     """The state after a round: [m, k] rewards, NaN where the reward failed. Raises `DrawError` for anything that is no reward."""
     plan = state.plan
-    fresh = checked(state.draws, asked.indices, asked.k, rewards, plan.reward_range)
+    fresh = checked(state.draws, asked.indices, asked.k, rewards, None)
     draws = state.draws.add(asked.indices, fresh)
     certifier = state.certifier
-    if plan.certify is not None and draws.two_valued:
+    after = State(plan, draws, state.rules, state.fitted_at)
+    if not _ruled(after):
+        return State(plan, draws)
+    if plan.certify is not None:
         certifier = _certified(plan, state, draws, asked, fresh)
-    after = State(plan, draws, state.rule, state.fitted_at, certifier)
-    if not draws.two_valued:
-        return after
-    due = state.rule is None or draws.total >= _REFIT_GROWTH * state.fitted_at or draws.values != state.draws.values
-    if due or next_round(after) is None:  # no rule is the last word before it was fitted to everything
-        after = State(plan, draws, _rule(plan, draws), draws.total, certifier)
+    after = State(plan, draws, state.rules, state.fitted_at, certifier)
+    due = not state.rules or draws.total >= _REFIT_GROWTH * state.fitted_at or draws.values != state.draws.values
+    if due or not (_open(after) & _may_go_on(after)).any():  # no rule is the last word before it was fitted to everything
+        after = State(plan, draws, _rules(plan, draws), draws.total, certifier)
     return after
 
 
-def _rule(plan: Plan, draws: Draws) -> StoppingRule:
-    """The stopping rule under g fitted to everything drawn so far, at the dearest price that meets the target."""
+def _kinds(plan: Plan, zones: Zones) -> tuple[Floats, Ints]:
+    """(r* of each kind of prompt [R], kind of each prompt [M])."""
+    r_star = plan.achievable(zones)
+    found, kind = np.unique(r_star, return_inverse=True)
+    if len(found) > _MOST_KINDS:
+        found = np.quantile(r_star, np.linspace(0, 1, _MOST_KINDS), method="nearest")
+        kind = np.abs(r_star[:, None] - found).argmin(-1)
+    return found, kind.reshape(-1)
+
+
+def _rules(plan: Plan, draws: Draws) -> tuple[StoppingRule, ...]:
+    """The stopping rules under g fitted to everything drawn so far, at the dearest price that meets the target."""
     zones = plan.zones(draws)
     low, high = two_ends(draws.values, zones)
-    pairs, size = np.unique(np.stack([draws.scored, draws.hits(high)], -1), axis=0, return_counts=True)
-    seen = pairs[:, 0] > 0
-    weights = flat_prior() if not seen.any() else fit_pairs(pairs[seen, 0], pairs[seen, 1], size[seen])
-    states, wrong = (table[0] for table in state_table(zones, low, high, np.array([zones.hi])))
+    r_star, kind = _kinds(plan, zones)
+    triples, size = np.unique(
+        np.stack([kind, np.minimum(draws.scored, plan.max_samples), draws.hits(high)], -1), axis=0, return_counts=True
+    )
+    seen = triples[:, 1] > 0
+    weights = flat_prior() if not seen.any() else fit_pairs(triples[seen, 1], triples[seen, 2], size[seen])
+    states, wrong = state_table(zones, low, high, r_star)
     if plan.costs is not None:
-        return stopping_rules(outlook(weights, states @ np.asarray(plan.costs).T, plan.max_samples), np.ones(1))[0]
-    rules = stopping_rules(outlook(weights, wrong, plan.max_samples), PRICES)
-    return cheapest_rule(rules, pairs[:, 0], pairs[:, 1], size, plan.target_error)
+        costs = np.asarray(plan.costs).T
+        return tuple(stopping_rules(outlook(weights, state @ costs, plan.max_samples), np.ones(1))[0] for state in states)
+    rules = [stopping_rules(outlook(weights, loss, plan.max_samples), PRICES) for loss in wrong]
+    at = cheapest_price(rules, triples, size, plan.target_error, most_draws=plan.left(draws))
+    return tuple(own[at] for own in rules)
 
 
 def _certified(plan: Plan, state: State, draws: Draws, asked: Round, fresh: Floats) -> Certifier:
@@ -184,7 +253,8 @@ def finish(state: State) -> Triage:
     """The verdicts on everything drawn so far; good at any time, also before `next_round` is None."""
     plan, draws = state.plan, state.draws
     certified = state.certifier.verdict if state.certifier is not None else None
-    return conclude(draws, plan.zones(draws), plan.target_error, costs=plan.costs, certified=certified)
+    zones = plan.zones(draws)
+    return conclude(draws, zones, plan.target_error, r_star=plan.achievable(zones), costs=plan.costs, certified=certified)
 
 
 def triage(
@@ -199,6 +269,8 @@ def triage(
     reward_range: tuple[float, float] | None = None,
     costs: Floats | None = None,
     certify: float | None = None,
+    r_star: Floats | None = None,
+    max_total: int | None = None,
     kept: Draws | None = None,
 ) -> Triage:
     """Label prompts 0 .. n_prompts - 1 at a mean error of `target_error`, with as few samples as that takes.
@@ -216,7 +288,8 @@ def triage(
     >>> round(float(t.n_samples.mean()), 1), round(t.predicted_error, 2)
     (5.6, 0.03)
     """
-    state = start(Plan(n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, costs, certify))
+    plan = Plan(n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, costs, certify, r_star, max_total)
+    state = start(plan)
     while (asked := next_round(state)) is not None:
         rewards = ask(draw, state.draws, asked.indices, asked.k, reward_range, kept)
         state = absorb(state, asked, rewards)

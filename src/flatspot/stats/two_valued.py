@@ -101,6 +101,16 @@ def fit_pairs(n: Ints, hits: Ints, size: Ints) -> Floats:
     return np.asarray(_fit(likelihood(n, hits), size[None].astype(float))[0])
 
 
+def are_ends(support: Sequence[float] | Floats, zones: Zones) -> bool:
+    """Whether the rewards seen are the ends of the range, both or one of them.
+
+    >>> are_ends([0.0, 1.0], Zones(0.05)), are_ends([0.0, 0.5], Zones(0.05))
+    (True, False)
+    """
+    slack = 1e-6 * zones.span
+    return len(support) <= 2 and all(min(abs(value - zones.lo), abs(value - zones.hi)) <= slack for value in support)
+
+
 def two_ends(support: Sequence[float] | Floats, zones: Zones) -> tuple[float, float]:
     """The low and the high reward: both seen, or the one seen and the end of the range it could yet reach; the range if none was."""
     if len(support) == 2:

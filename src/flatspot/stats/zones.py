@@ -66,6 +66,19 @@ class Zones:
         return np.asarray(r_star - mean + 1e-9 * self.span >= reach_at(epsilon) * std)
 
 
+def range_seen(low: float, high: float) -> tuple[float, float]:
+    """The range to assume where nobody states one, from the smallest and the largest reward (NaN: none).
+
+    (0, 1) where all lie in it; else what was seen; around a single value, out to 0 and 1.
+
+    >>> range_seen(0.2, 1.0), range_seen(-1.0, 3.0), range_seen(5.0, 5.0)
+    ((0.0, 1.0), (-1.0, 3.0), (0.0, 5.0))
+    """
+    if not (low < 0 or high > 1):
+        return 0.0, 1.0
+    return (min(0.0, low), max(1.0, low)) if low == high else (low, high)
+
+
 def reach_at(epsilon: float) -> float:
     """The reach of a 0/1 reward with success probability epsilon: sqrt((1 - epsilon) / epsilon).
 

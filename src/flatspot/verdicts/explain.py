@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from flatspot.stats.evidence import Evidence, Floats
@@ -78,6 +80,7 @@ def caveats(
     *,
     range_source: str,
     model: str,
+    misfit: Sequence[str],
     identical_share: float | None,
     truncated_share: float | None,
 ) -> list[str]:
@@ -98,8 +101,9 @@ def caveats(
         found.append(f"Only {_counted(int(scored.sum()), 'prompt')} scored: what is pooled over the set is uncertain.")
     if scored.any() and np.median(evidence.n[scored]) < 4:
         found.append(f"Only {np.median(evidence.n[scored]):.0f} scored samples per prompt: most verdicts lean on the rest of the set.")
-    if model == "continuous":
+    if model in ("continuous", "zero-inflated", "mixed"):
         found.append("The reward is continuous: verdicts assume near-normal rewards within a prompt, and are provisional.")
+    found += [text[:1].upper() + text[1:] + "." for text in misfit]
     if truncated_share is not None and truncated_share > 0.2:
         found.append(f"{truncated_share:.0%} of the completions were cut by the token limit: raise --max-new-tokens if answers come late.")
     if identical_share is not None and identical_share > 0.9 and scored.any() and np.median(evidence.n[scored]) >= 4:

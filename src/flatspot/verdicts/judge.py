@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from flatspot.stats.decide import decide
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.posterior import Posterior
 from flatspot.stats.zones import STATES
@@ -27,37 +28,15 @@ class PromptVerdicts:
 
 
 def judge_prompts(evidence: Evidence, posterior: Posterior, settings: JudgeSettings) -> PromptVerdicts:
-    """The least wrong verdict of each prompt, kept while the kept ones err at most `target_error` on average.
+    """The least wrong verdict of each prompt; the surest over the set are given while they err at most `target_error` on average.
 
-    Within each verdict, prompts are sorted by their error probability and the largest set whose mean is at most the target is kept
-    (its Bayes false discovery rate); the rest, and any verdict less sure than `max_error`, is undecided.
+    The rule is that of triage (`stats.decide`): a Bayes false discovery rate over the whole set. What is not given is undecided.
     """
     scored = evidence.n > 0
-    wrong = np.where(scored[:, None], posterior.wrong, 1.0)
-    best = wrong.argmin(-1)
-    error = wrong[np.arange(len(best)), best]
-    decided = np.zeros(len(best), bool)
-    for state in range(len(STATES)):
-        # one reward says nothing of a spread
-        decided |= _keep(error, (evidence.n >= 2) & (best == state), settings)
-    leaning = np.array(STATES)[best]
-    verdict = np.where(~scored, "unscored", np.where(decided, leaning, "undecided"))
-    return PromptVerdicts(verdict, np.where(scored, error, np.nan), np.where(scored, leaning, ""))
-
-
-def _keep(error: Floats, candidates: NDArray[np.bool_], settings: JudgeSettings) -> NDArray[np.bool_]:
-    """The largest set of candidates, surest first, whose mean error is at most the target; equal errors stand or fall together."""
-    rows = np.flatnonzero(candidates & (error <= settings.max_error))
-    rows = rows[np.argsort(error[rows], kind="stable")]
-    kept = np.zeros(len(error), bool)
-    if len(rows) == 0:
-        return kept
-    mean = np.cumsum(error[rows]) / np.arange(1, len(rows) + 1)
-    ends = np.flatnonzero(np.r_[np.diff(error[rows]) > 1e-12, True])  # last of each run of equal errors
-    good = ends[mean[ends] <= settings.target_error + 1e-12]
-    if len(good):
-        kept[rows[: good[-1] + 1]] = True
-    return kept
+    found = decide(posterior.wrong, evidence.n, settings.target_error)
+    leaning = np.array(STATES)[found.best]
+    verdict = np.where(~scored, "unscored", np.where(found.decided, leaning, "undecided"))
+    return PromptVerdicts(verdict, np.where(scored, found.error, np.nan), np.where(scored, leaning, ""))
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def judge(run: RunTable, settings: JudgeSettings, *, range_source: str = "given"
         settings,
         range_source=range_source,
         model=found.model,
+        misfit=found.misfit,
         identical_share=_identical_share(run),
         truncated_share=_mean(run.truncated_share, run.n_rows),
     )
