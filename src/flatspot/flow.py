@@ -19,6 +19,7 @@ from flatspot.core.errors import RewardLoadError, RunFolderError, SettingsError
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Completion, Prompt
 from flatspot.core.settings import Settings
+from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
 from flatspot.rollouts.asked import digest, name_of, what_is_asked
 from flatspot.rollouts.collect import OnProgress, collect
 from flatspot.rollouts.store import is_complete, open_run, prompt_table, read_record, write_json, write_table
@@ -67,7 +68,7 @@ class Diagnosis:
         shown = _evenly(len(self.verdicts), _PROMPTS_SHOWN)
         verdicts, prompts = self.verdicts.take(shown), self.prompts.take(shown)
         completions = completions_of(self.run, _shown_first(verdicts))
-        write_html(ReportData(self.summary, verdicts, prompts, completions), path)
+        write_html(ReportData(self.summary, verdicts, prompts, completions, read_gradients(self.run)), path)
         return path
 
     def __str__(self) -> str:
@@ -105,10 +106,12 @@ def diagnose(
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s) as loaded:
         asked = what_is_asked(asked_prompts, policy, loaded, chosen)
         run = Path(chosen.out) if chosen.out is not None else Path("runs") / digest(asked)
+        check_weights(policy, chosen)
         known = asked["model"]["stamp"] is not None or policy == DEFAULT_POLICY
         if not (known and is_complete(run, asked, len(asked_prompts), chosen.max_samples)):
             _check_reward(loaded, asked_prompts)
             _draw(run, asked, asked_prompts, policy, loaded, chosen, say or (lambda _: None), on_progress)
+        measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
         shown = {"prompts": name_of(prompts), "model": name_of(policy), "reward": name_of(reward), "out": str(run)}
         declared = chosen.reward_range or _usable(loaded.range)
         write_json(_read_notes(run) | {"shown": shown, "declared_range": declared}, run / "notes.json")

@@ -77,6 +77,32 @@ VERDICTS: tuple[Column, ...] = (
     Column("why", "string", "", "the verdict in one sentence"),
 )
 
+GRADIENTS: tuple[Column, ...] = (
+    Column("prompt_id", "string", "", "as in prompts and rollouts"),
+    Column("n_samples", "int32", "completions", "drawn for the gradient, beside those of the run"),
+    Column("n_scored", "int32", "completions", "of them with a reward, and so used"),
+    Column("std", "float64", "reward", "std of their rewards, ddof 1"),
+    Column("grad_norm", "float64", "reward", "norm of the gradient of the expected reward: root of grad_norm_sq, 0 where that is negative"),
+    Column("grad_norm_lo", "float64", "reward", "lower 95% limit of the norm"),
+    Column("grad_norm_hi", "float64", "reward", "upper 95% limit of the norm"),
+    Column("grad_norm_sq", "float64", "reward²", "unbiased estimate of the squared norm, from two independent halves; may be negative"),
+    Column("score_second_moment", "float64", "", "mean squared norm of the gradient of log p(completion)"),
+    Column("score_second_moment_lo", "float64", "", "its lower 95% limit"),
+    Column("score_second_moment_hi", "float64", "", "its upper 95% limit"),
+    Column("collision", "float64", "tokens", "mean over completions of the sum over positions of 1 − ‖p‖², p the token's distribution"),
+    Column("collision_lo", "float64", "tokens", "its lower 95% limit"),
+    Column("collision_hi", "float64", "tokens", "its upper 95% limit"),
+    Column("gamma", "float64", "", "largest spectral norm of the logits' Jacobian that was found: a lower estimate of γ"),
+    Column("max_length", "int32", "tokens", "the longest of the completions, with its end token"),
+    Column("bound_score", "float64", "reward", "std · √score_second_moment"),
+    Column("bound_collision", "float64", "reward", "gamma · std · √collision; proven only for the true γ"),
+    Column("bound_lipschitz", "float64", "reward", "√max_length · gamma · std; proven only for the true γ"),
+    Column("bound_median", "float64", "reward", "√2 · max_length · gamma · E|reward − median|; proven only for the true γ"),
+    Column("bound_theorem_1", "float64", "reward", "Theorem 1 at half the reward's range; proven only for the true γ"),
+    Column("seconds", "float64", "seconds", "spent on the prompt"),
+    Column("error", "string", "", "why the prompt has no numbers; null where it has"),
+)
+
 
 def arrow_schema(columns: tuple[Column, ...]) -> pyarrow.Schema:
     """The Arrow schema of a table, its columns' meanings and the schema version in the metadata."""

@@ -28,6 +28,9 @@ class Settings:
         reward_timeout_s a reward call that takes longer is a failure of its row
     judging
         group_size, target_error    see `JudgeSettings`
+    gradients
+        gradients         also measure gradient norms: hf or openvino, and a backward pass per completion
+        gradient_samples  completions per prompt for that, drawn beside the run's; at least 4
     prompts
         prompt_col, id_col, limit   the columns of the prompt file, and how many of its rows to take
     out                  the run folder; None names one under runs/ by what it holds
@@ -48,6 +51,8 @@ class Settings:
     reward_timeout_s: float = 10.0
     group_size: int = 8
     target_error: float = 0.03
+    gradients: bool = False
+    gradient_samples: int = 16
     prompt_col: str = "prompt"
     id_col: str = "id"
     limit: int | None = None
@@ -61,6 +66,8 @@ class Settings:
         if self.reward_range is not None and not all(abs(limit) <= LARGEST_REWARD for limit in self.reward_range):
             lo, hi = self.reward_range
             raise SettingsError(f"--reward-range must lie within ±{LARGEST_REWARD:g}, got {lo:g} {hi:g}")
+        if self.gradient_samples < 4:
+            raise SettingsError(f"--gradient-samples must be at least 4, two for each half; got {self.gradient_samples}")
         assert self.sampling  # built to be checked: a wrong setting speaks now, not after the run
 
     @property

@@ -23,12 +23,14 @@ class ReportData:
     verdicts     columns of `core.schema.VERDICTS`, one row per prompt
     prompts      columns of `core.schema.PROMPTS`
     completions  columns of `core.schema.ROLLOUTS`, for the prompts whose completions are to be shown
+    gradients    columns of `core.schema.GRADIENTS`, where they were measured
     """
 
     summary: Summary
     verdicts: pyarrow.Table
     prompts: pyarrow.Table
     completions: pyarrow.Table
+    gradients: pyarrow.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)

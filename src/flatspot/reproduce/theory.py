@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import time
@@ -100,7 +101,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         usable = [row["pairs"][name] for row in rows if row["pairs"][name][1] > _FLOOR]
         shares = [norm / bound for _, norm, bound in usable if bound > 0]
         bands = []
-        for low, high in zip(BANDS[:-1], BANDS[1:], strict=True):
+        for low, high in itertools.pairwise(BANDS):
             times = [bound / norm for std, norm, bound in usable if low <= std < high or (high == BANDS[-1] and std == high)]
             quantiles = dict(zip(("min", "median", "max"), np.quantile(times, [0, 0.5, 1]).tolist(), strict=True)) if times else {}
             bands.append({"std_from": low, "std_to": high, "n": len(times)} | quantiles)
@@ -163,7 +164,7 @@ def separation_table() -> list[dict[str, Any]]:
         row: dict[str, Any] = {"p0": p0, "std0": s.std0, "rl": s.rl, "sft": s.sft, "rl_times_variance": s.rl_times_variance}
         row |= {"rl_bounds": list(s.rl_bounds), "sft_bounds": list(s.sft_bounds)}
         inside = s.rl_bounds[0] <= s.rl <= s.rl_bounds[1] and s.sft_bounds[0] <= s.sft <= s.sft_bounds[1]
-        steps = {f"descent_{m}": descend(p0, m, rate=0.01, inputs=turned.T) if p0 >= 1e-3 else None for m in ("rl", "sft")}  # type: ignore[arg-type]
+        steps = {f"descent_{m}": descend(p0, m, rate=0.01, inputs=turned.T) if p0 >= 1e-3 else None for m in ("rl", "sft")}
         rows.append(row | {"inside_bounds": inside} | steps)
     return rows
 

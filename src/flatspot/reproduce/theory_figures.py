@@ -25,7 +25,7 @@ def draw_figures(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any], 
     import matplotlib
 
     pictures = {"slopes.svg": _slopes, "tightness.svg": _tightness, "separation.svg": _separation}
-    settings = {"svg.hashsalt": "flatspot", "font.size": 10, "axes.edgecolor": _INK, "axes.spines.top": False, "axes.spines.right": False}
+    settings: Any = {"svg.hashsalt": "flatspot", "font.size": 10, "axes.edgecolor": _INK, "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(settings):
         for name, draw in pictures.items():
             figure = draw(rows, results)
@@ -43,7 +43,7 @@ def _figure() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _slopes(rows: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> Any:
+def _slopes(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -> Any:
     """True norm and two bounds against the std, a mark per model."""
     figure, axes = _figure()
     shown = [row for row in rows if row["norm"] > 1e-15 and row["std"] > 0]
@@ -53,7 +53,7 @@ def _slopes(rows: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> Any:
         axes.scatter(std, [row["pairs"][name][2] for row in shown], s=11, marker=marker, color=color, alpha=0.55, linewidths=0, label=label)
     axes.scatter(std, [row["norm"] for row in shown], s=11, marker="x", color=_INK, alpha=0.7, linewidths=0.8, label="true ‖∇V‖")
     axes.set(xscale="log", yscale="log", xlabel="reward std under the policy", ylabel="gradient norm, and bounds on it")
-    axes.set_title(f"{len(shown)} random policies: no gradient above a bound", loc="left", fontsize=11)
+    axes.set_title(f"{len(rows)} random policies, {results['violations']} violations", loc="left", fontsize=11)
     axes.legend(frameon=False, markerscale=1.8, loc="upper left")
     return figure
 
@@ -87,6 +87,6 @@ def _separation(_: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -> A
         walked = [(row["std0"], row[f"descent_{name}"]) for row in rows if row[f"descent_{name}"] is not None]
         axes.plot(*zip(*walked, strict=True), "+", color=_INK, markersize=11, label="gradient descent" if name == "sft" else None)
     axes.set(xscale="log", yscale="log", xlabel="reward std at the start", ylabel="time to p = 1/2 (1 / learning rate)")
-    axes.set_title("RL needs 1/std² as long, SFT ln(1/std)", loc="left", fontsize=11)
+    axes.set_title("Time to learn one answer: RL ~ 1/std², SFT ~ ln(1/std)", loc="left", fontsize=11)
     axes.legend(frameon=False)
     return figure

@@ -89,9 +89,9 @@ def velocity(z: Floats, method: Method) -> Floats:
     """dz/dt of one input whose label is 0: the exact gradient of the expected reward (rl), or of log p(label) (sft)."""
     weights = np.exp(z - z.max())
     p = weights / weights.sum()
-    step = -p
+    step: Floats = -p
     step[0] += 1
-    return step if method == "sft" else 2 * p[0] * step
+    return step if method == "sft" else 2 * float(p[0]) * step
 
 
 def time_to_half(z: Floats, method: Method) -> float:

@@ -1,0 +1,152 @@
+"""`flatspot diagnose --gradients`: fresh completions per prompt, differentiated, into gradients.parquet of the run folder.
+
+The completions are drawn anew and not taken from the run: how many the run drew may depend on what it saw, and an unbiased estimate
+needs a number fixed beforehand. The table is rewritten whole after each prompt, so that a stopped pass goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatspot.core.errors import EngineError, SettingsError
+from flatspot.core.records import Prompt, Sampling
+from flatspot.core.schema import GRADIENTS, arrow_schema
+from flatspot.core.seeds import row_seed
+from flatspot.core.settings import Settings
+from flatspot.rollouts.store import as_json, write_table
+from flatspot.stats.evidence import reward_std
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from flatspot.rewards import LoadedReward
+    from flatspot.theory.gradients import GradientEstimate
+
+Row = dict[str, Any]
+_FORMAT = 1  # of what the numbers mean; a change leaves older tables behind
+
+
+def check_weights(policy: Any, settings: Settings) -> None:
+    """Raise EngineError if gradients are asked of a policy without weights, before anything is drawn."""
+    if settings.gradients:
+        from flatspot.engines.token_rows import refuse_without_weights
+
+        refuse_without_weights(settings.engine, policy)
+
+
+def measure_gradients(
+    run: Path, prompts: Sequence[Prompt], policy: Any, reward: LoadedReward, settings: Settings, say: Callable[[str], None]
+) -> None:
+    """Measure the prompts that gradients.parquet lacks, where gradients are asked for; loads nothing where none is left.
+
+    A prompt that cannot be measured is a row with an `error`. Raises EngineError for a policy without weights.
+    """
+    from flatspot.engines.token_rows import weights_of
+
+    if not settings.gradients:
+        return
+    asked = as_json({"samples": settings.gradient_samples, "seed": settings.seed, "format": _FORMAT, "range": settings.reward_range})
+    rows = _kept(run / "gradients.parquet", asked)
+    left = [p for p in prompts if p.id not in {row["prompt_id"] for row in rows}]
+    if not left:
+        return
+    weights, mode = weights_of(settings.engine, policy, dtype=settings.dtype, device=settings.device)
+    # the policy itself, without the tails that top-p and top-k cut: the theorems are about a softmax
+    sampling = Sampling(temperature=settings.temperature, max_new_tokens=settings.max_new_tokens)
+    start = time.perf_counter()
+    for done, prompt in enumerate(left):
+        rows.append(_row(prompt, weights, mode, reward, sampling, settings))
+        _write(rows, asked, run / "gradients.parquet")
+        spent = time.perf_counter() - start
+        say(f"gradients: {len(rows)} of {len(prompts)} prompts, about {spent / (done + 1) * (len(left) - done - 1):.0f} s left")
+
+
+def read_gradients(run: Path) -> pa.Table | None:
+    """gradients.parquet of a run folder; None where none was measured."""
+    import pyarrow.parquet as pq
+
+    path = run / "gradients.parquet"
+    return pq.read_table(path) if path.exists() else None
+
+
+def _row(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sampling: Sampling, settings: Settings) -> Row:
+    started = time.perf_counter()
+    row: Row = dict.fromkeys(c.name for c in GRADIENTS)
+    row |= {"prompt_id": prompt.id, "n_samples": settings.gradient_samples}
+    try:
+        row |= _measured(prompt, weights, mode, reward, sampling, settings)
+    except (SettingsError, EngineError) as error:
+        row["error"] = str(error)
+    row["seconds"] = time.perf_counter() - started
+    return row
+
+
+def _measured(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sampling: Sampling, settings: Settings) -> Row:
+    from flatspot.engines.prompts import check_fits, encode, to_completion
+    from flatspot.engines.token_rows import completion_logits, draw_token_ids, trainable
+    from flatspot.theory.gradients import estimate_gradient, gamma_lower
+
+    ids = encode(weights, prompt.text)
+    check_fits(weights, prompt.text, ids, sampling)
+    # seeds of their own: these completions share nothing with the run's
+    seeds = [row_seed(settings.seed, f"gradients\x1f{prompt.id}", i) for i in range(settings.gradient_samples)]
+    drawn = draw_token_ids(weights, ids, seeds, sampling, mode)
+    scores = reward.score([prompt] * len(drawn), [to_completion(weights, tokens, sampling.max_new_tokens) for tokens in drawn])
+    rewards = np.array([np.nan if s.reward is None else s.reward for s in scores], np.float64)
+    scored = rewards[np.isfinite(rewards)]
+    limits = settings.reward_range or reward.range
+    if limits is None or not limits[0] < limits[1]:
+        limits = (min(0.0, *scored), max(1.0, *scored)) if len(scored) else (0.0, 1.0)
+    logits_of = completion_logits(weights, ids, temperature=sampling.temperature)
+    found = estimate_gradient(trainable(weights), logits_of, drawn, rewards, reward_range=limits)
+    gamma = gamma_lower(trainable(weights), logits_of, max(drawn, key=len))
+    return _numbers(found, gamma) | _bounds(found, gamma, scored, limits)
+
+
+def _numbers(found: GradientEstimate, gamma: float) -> Row:
+    row: Row = {"n_scored": found.n, "grad_norm_sq": found.norm_sq.mean, "max_length": found.length, "gamma": gamma}
+    parts = {"grad_norm": found.norm, "score_second_moment": found.score_second_moment, "collision": found.collision}
+    for name, part in parts.items():
+        row |= {name: part.mean, f"{name}_lo": part.lo, f"{name}_hi": part.hi}
+    return row
+
+
+def _bounds(found: GradientEstimate, gamma: float, rewards: Any, limits: tuple[float, float]) -> Row:
+    """The bounds at the measured std; Theorem 1 at half the reward's range, as moving a reward does not change its gradient."""
+    from flatspot.theory.bounds import collision_bound, lipschitz_bound, median_bound, score_bound, theorem_1_kl
+
+    std = float(reward_std(rewards))
+    size = {"length": found.length, "gamma": gamma}
+    return {
+        "std": std,
+        "bound_score": score_bound(std, score_second_moment=found.score_second_moment.mean),
+        "bound_collision": collision_bound(std, gamma=gamma, collision=found.collision.mean),
+        "bound_lipschitz": lipschitz_bound(std, **size),
+        "bound_median": median_bound(float(np.abs(rewards - np.median(rewards)).mean()), **size),
+        "bound_theorem_1": theorem_1_kl(std, **size, reward_bound=(limits[1] - limits[0]) / 2),
+    }
+
+
+def _kept(path: Path, asked: Mapping[str, Any]) -> list[Row]:
+    """The rows on disk, if they answer the same question; rows of errors are measured again."""
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        return []
+    table = pq.read_table(path)
+    said = json.loads((table.schema.metadata or {}).get(b"flatspot_gradients", b"{}"))
+    return [row for row in table.to_pylist() if row["error"] is None] if said == asked else []
+
+
+def _write(rows: Sequence[Row], asked: Mapping[str, Any], path: Path) -> None:
+    import pyarrow as pa
+
+    schema = arrow_schema(GRADIENTS)
+    schema = schema.with_metadata({**(schema.metadata or {}), b"flatspot_gradients": json.dumps(asked).encode()})
+    write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
