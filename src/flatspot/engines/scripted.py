@@ -86,7 +86,7 @@ class ScriptedEngine:
         return {
             "engine": self.name,
             "policy": "scripted",
-            "fingerprint": hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest(),
+            "fingerprint": hashlib.blake2b(canonical.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest(),
             "prompts": len(self.answers),
         }
 

@@ -11,9 +11,11 @@ from datetime import datetime, timedelta
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from flatspot.core.plain import plain
 from flatspot.report import blocks, charts, formats, steps
 from flatspot.report.blocks import ReportData
-from flatspot.report.json import plain, write_atomically
+from flatspot.report.gradients import gradient_chart, gradient_facts, gradient_marks
+from flatspot.report.json import write_atomically
 from flatspot.report.marks import Marks, place_marks
 from flatspot.report.payload import Payload, build_payload, pack
 from flatspot.report.theme import DARK, LIGHT, css_variables, vega_config
@@ -41,6 +43,9 @@ def render_html(data: ReportData) -> str:
     marks = {"": place_marks(names, rows.get("mean", total), rows.get("std", total))}
     marks |= {name: place_marks(names, part.get("mean", total), part.get("std", total)) for name, part in rows["components"].items()}
     pictures = _pictures(data.summary, marks, rows)
+    measured = gradient_marks(data)
+    if (gradients := gradient_chart(measured)) is not None:
+        pictures["gradients"] = gradients
     page = {
         "rows": {**rows, "marks": {name: found.of_prompt for name, found in marks.items()}},
         "charts": pictures,
@@ -57,6 +62,8 @@ def render_html(data: ReportData) -> str:
         details=pack(payload.details),
         printed={key: charts.printed(spec) for key, spec in pictures.items() if not key.startswith("scatter:")},
         marks=marks[""],
+        gradient_facts=gradient_facts(data),
+        gradients_drawn=len(measured),
         components=list(rows["components"]),
         static_rows=_static_rows(payload, names),
         payload=payload,

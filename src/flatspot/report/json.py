@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from flatspot.core.plain import plain
 
 # the order of `--json` and report.json; further keys follow in alphabetical order
 KEYS = (
@@ -27,25 +28,6 @@ def to_json(summary: Mapping[str, Any], *, indent: int | None = 2) -> str:
     ordered = {key: summary[key] for key in KEYS if key in summary}
     ordered |= {str(key): summary[key] for key in sorted(summary, key=str) if key not in ordered}
     return json.dumps(plain(ordered), indent=indent, allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """The value in JSON's own types; what has none becomes its text."""
-    if value is None or isinstance(value, bool | str):
-        return str(value) if isinstance(value, str) else value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return [plain(item) for item in sorted(value, key=str)]
-    if hasattr(value, "tolist"):  # numpy's scalars and arrays, without importing numpy
-        return plain(value.tolist())
-    return str(value)
 
 
 def write_json(summary: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

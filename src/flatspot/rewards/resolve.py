@@ -79,7 +79,7 @@ def function_sha256(function: Callable[..., Any]) -> str | None:
     cells = getattr(function, "__closure__", None) or ()
     bound += [repr(value) for value in getattr(function, "__defaults__", None) or () if _is_plain(value)]
     bound += [repr(cell.cell_contents) for cell in cells if _is_filled(cell) and _is_plain(cell.cell_contents)]
-    return hashlib.sha256("\0".join([source, *bound]).encode()).hexdigest()
+    return hashlib.sha256("\0".join([source, *bound]).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _is_filled(cell: Any) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import RunFolderError, SettingsError
-from flatspot.rollouts.store import write_table, write_whole
+from flatspot.core.plain import plain
+from flatspot.rollouts.store import storable, write_table, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +68,8 @@ def _write(rows: Iterator[dict[str, Any]], path: Path) -> int:
         n = 0
         with write_whole(path) as file:
             for n, row in enumerate(rows, 1):  # noqa: B007 - the last n is the count
-                file.write((json.dumps(row, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace"))
+                # a lone surrogate's escape in Python is its escape in JSON
+                file.write((json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
         return n
     if ending not in (".csv", ".parquet"):
         raise SettingsError(f"cannot write {path.name}: end it in .jsonl, .csv or .parquet")
@@ -92,4 +94,5 @@ def _write(rows: Iterator[dict[str, Any]], path: Path) -> int:
 def _cell(value: Any, ending: str) -> Any:
     """A value as a flat cell: what is nested becomes JSON; Parquet keeps chat messages."""
     nested = isinstance(value, dict) or (isinstance(value, list) and ending == ".csv")
-    return json.dumps(value, ensure_ascii=False, default=str) if nested else value
+    flat = json.dumps(plain(value), ensure_ascii=False) if nested else value
+    return storable(flat) if isinstance(flat, str) else flat
