@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flatspot import theory as theory
     from flatspot.core.errors import FlatspotError as FlatspotError
     from flatspot.core.records import Completion as Completion
     from flatspot.core.records import Prompt as Prompt
@@ -34,7 +35,8 @@ _HOME = {
     "reward_std": "flatspot.stats.evidence",
     "triage": "flatspot.stats.triage",
 }
-__all__ = sorted([*_HOME, "__version__"])
+_NAMESPACES = ("theory",)
+__all__ = sorted([*_HOME, *_NAMESPACES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -42,6 +44,8 @@ def __getattr__(name: str) -> Any:
         from flatspot.core.provenance import package_version
 
         return package_version()
+    if name in _NAMESPACES:
+        return importlib.import_module(f"flatspot.{name}")
     if name not in _HOME:
         raise AttributeError(f"flatspot has no public name {name!r}; it offers: {', '.join(__all__)}")
     return getattr(importlib.import_module(_HOME[name]), name)

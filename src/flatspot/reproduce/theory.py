@@ -18,7 +18,7 @@ from flatspot.rollouts.store import write_json
 from flatspot.theory.bounds import collision_bound, lipschitz_bound, median_bound, score_bound, theorem_1, theorem_1_kl
 from flatspot.theory.enumerate import Enumerated, enumerate_policy, one_token_gradient, prefix_probabilities
 from flatspot.theory.objectives import OBJECTIVES, grpo
-from flatspot.theory.separation import descend, exact_steps, separation
+from flatspot.theory.separation import descend, exact_steps, times_to_half
 from flatspot.theory.surrogate import clipped_surrogate
 
 BANDS = (0.0, 0.001, 0.01, 0.05, 0.2, 0.5, 1.0)
@@ -160,7 +160,7 @@ def separation_table() -> list[dict[str, Any]]:
     turned, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 4)))
     rows = []
     for p0 in _STARTS:
-        s = separation(p0)
+        s = times_to_half(p0)
         row: dict[str, Any] = {"p0": p0, "std0": s.std0, "rl": s.rl, "sft": s.sft, "rl_times_variance": s.rl_times_variance}
         row |= {"rl_bounds": list(s.rl_bounds), "sft_bounds": list(s.sft_bounds)}
         inside = s.rl_bounds[0] <= s.rl <= s.rl_bounds[1] and s.sft_bounds[0] <= s.sft <= s.sft_bounds[1]

@@ -23,15 +23,33 @@ if TYPE_CHECKING:
     from flatspot.theory.enumerate import Enumerated as Enumerated
     from flatspot.theory.enumerate import enumerate_policy as enumerate_policy
     from flatspot.theory.enumerate import one_token_gradient as one_token_gradient
+    from flatspot.theory.enumerate import recurrent_policy as recurrent_policy
+    from flatspot.theory.objectives import OBJECTIVES as OBJECTIVES
+    from flatspot.theory.objectives import Objective as Objective
+    from flatspot.theory.objectives import grpo as grpo
+    from flatspot.theory.objectives import pass_at_k as pass_at_k
+    from flatspot.theory.separation import Separation as Separation
+    from flatspot.theory.separation import times_to_half as times_to_half
+    from flatspot.theory.surrogate import Surrogate as Surrogate
+    from flatspot.theory.surrogate import clipped_surrogate as clipped_surrogate
 
 _HOME = {
     "Enumerated": "enumerate",
+    "OBJECTIVES": "objectives",
+    "Objective": "objectives",
+    "Separation": "separation",
+    "Surrogate": "surrogate",
+    "clipped_surrogate": "surrogate",
     "collision_bound": "bounds",
     "enumerate_policy": "enumerate",
+    "grpo": "objectives",
     "lipschitz_bound": "bounds",
     "median_bound": "bounds",
     "one_token_gradient": "enumerate",
+    "pass_at_k": "objectives",
+    "recurrent_policy": "enumerate",
     "score_bound": "bounds",
+    "times_to_half": "separation",
     "theorem_1": "bounds",
     "theorem_1_kl": "bounds",
 }

@@ -51,12 +51,12 @@ class Separation:
         return self.rl * self.std0**2
 
 
-def separation(p0: float, *, n_labels: int = 10, n_likely: int = 5) -> Separation:
+def times_to_half(p0: float, *, n_labels: int = 10, n_likely: int = 5) -> Separation:
     """The times from p0, of `n_labels` labels, with the rest of the mass spread over `n_likely` wrong ones.
 
     Raises SettingsError unless 0 < p0 < 1/2 and 1 ≤ n_likely < n_labels.
 
-    >>> found = separation(0.1)
+    >>> found = times_to_half(0.1)
     >>> round(found.rl, 2), round(found.sft, 2), round(found.rl_times_variance, 2)
     (5.53, 2.57, 1.99)
     """
