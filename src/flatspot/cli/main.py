@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
 
 import click
 
 from flatspot.cli.lazy import LazyGroup
+from flatspot.cli.streams import prepare_streams, silence
+from flatspot.core.errors import FlatspotError
+
+_OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _VERBS = {
     "demo": "flatspot.cli.demo",
@@ -48,19 +54,32 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the user's mistakes exit with 2 and a message, ours with 1 and a traceback."""
-    from flatspot.core.errors import FlatspotError
-
+    prepare_streams()
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.exceptions.Abort:
-        click.echo("\nStopped. The rows drawn so far are kept: run the same command to go on.", err=True)
-        sys.exit(130)
+        code = cli.main(standalone_mode=False) or 0
+        sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = _fail("\nStopped. The rows drawn so far are kept: run the same command to go on.", 130)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except FlatspotError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        code = _fail(f"error: {error}", 2)
+    except BrokenPipeError:  # whoever read standard output went away
+        silence(1)
+        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _OUT_OF_ROOM:
+            raise
+        silence(1)  # what could not be written there would be tried again
+        place = f" ({error.filename})" if error.filename else ""
+        code = _fail(f"error: {error.strerror}{place}. What was written whole is kept: make room, then run the same command to go on.", 2)
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(message, err=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from typing import TYPE_CHECKING
 
 import click
+
+from flatspot.cli.streams import silence
 
 if TYPE_CHECKING:
     from flatspot.flow import Diagnosis
@@ -24,11 +25,12 @@ def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> No
         width, encoding = shutil.get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
         text = render_terminal(diagnosis.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
         text += f"\n\nReport   {diagnosis.run / 'report.html'}"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)  # a folder's name may hold what the terminal cannot show
     try:
         click.echo(text)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader went away, as `| head` does; what was asked for is done
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(1)
     share = diagnosis.summary["fractions"]["vanishing"]["mean"]
     counts = diagnosis.summary["counts"]
     suspects = counts["vanishing"] + counts["undecided"]  # the share is an estimate and never quite 0; with no suspect it means none
