@@ -89,7 +89,7 @@ def test_one_token_rl_is_p_times_sft(z, label, high, low):
     closed = one_token_gradient(z, label, high=high, low=low)
     assert exact.gradient == pytest.approx(closed, abs=1e-14)
     assert exact.gradient == pytest.approx((high - low) * p[label] * (np.eye(4)[label] - p), abs=1e-14)
-    assert exact.std == pytest.approx(abs(high - low) * np.sqrt(p[label] * (1 - p[label])), abs=1e-9)
+    assert exact.std == pytest.approx(abs(high - low) * np.sqrt(p[label] * np.delete(p, label).sum()), rel=1e-9, abs=1e-15)
 
 
 @settings(max_examples=60)

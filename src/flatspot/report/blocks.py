@@ -74,6 +74,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("mixed group", "a group of completions of one prompt whose rewards are not all equal. Group-based methods learn only from those."),
     ("interval", "the range that holds the true value with 95% confidence, given the completions drawn."),
     ("predicted error", "the share of verdicts expected to be wrong, under the fitted model."),
+    ("gradient norm", "the length of the gradient of the prompt's expected reward by the policy's weights; what RL follows."),
     ("relative std", "the prompt's std over the root mean square of all prompts' stds."),
     ("distinct", "how many of a prompt's completions differ from one another as text."),
     ("truncated", "completions cut off by the token limit before they ended."),

@@ -51,7 +51,7 @@ def scatter(marks: Marks, summary: blocks.Summary, *, completions: int | None = 
     y_scale = {"domain": [-0.04 * top, top], "nice": False}
     y = {"field": "std", "type": "quantitative", "title": "reward std within the prompt", "scale": y_scale, "axis": {"tickCount": 5}}
     layers = [*_corner(summary, lo, hi), *(_envelope(lo, hi, stretch) if limits else []), _points(marks)]
-    return {"height": 380, "encoding": {"x": x, "y": y}, "layer": layers, **_frame()}
+    return {"height": 380, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
 
 
 def _points(marks: Marks) -> Spec:
@@ -147,7 +147,7 @@ def composition(summary: blocks.Summary) -> Spec:
             "encoding": {"x": {"field": "end", "type": "quantitative"}, "text": {"field": "text"}},
         },
     ]
-    return {"height": 34 * len(rows), "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **_frame()}
+    return {"height": 34 * len(rows), "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
 
 
 def forecast(summary: blocks.Summary) -> Spec | None:
@@ -181,10 +181,11 @@ def forecast(summary: blocks.Summary) -> Spec | None:
         },
         {"mark": {"type": "text", "style": "value", "dy": -16}, "encoding": {"text": {"field": "text"}}},
     ]
-    return {"height": 260, "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **_frame()}
+    return {"height": 260, "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
 
 
-def _frame() -> Spec:
+def frame() -> Spec:
+    """What every picture has around it."""
     return {"width": "container", "autosize": {"type": "fit", "contains": "padding"}, "padding": 6}
 
 

@@ -57,6 +57,7 @@ def vega_config(theme: Theme) -> dict[str, Any]:
             "band": {"color": theme.accent, "opacity": 0.16},
             "trend": {"color": theme.accent, "strokeWidth": 2},
             "dot": {"color": theme.accent},
+            "bound": {"color": theme.ink},
         },
     }
 

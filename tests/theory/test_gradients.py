@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from flatspot.core.errors import SettingsError
+from flatspot.theory.enumerate import enumerate_policy
+
+torch = pytest.importorskip("torch")
+
+from flatspot.theory.gradients import estimate_gradient, gamma_lower  # noqa: E402
+
+
+class Tabular:
+    """Three tokens, two positions, a free logit for each."""
+
+    def __init__(self, seed=0):
+        self.table = torch.tensor(np.random.default_rng(seed).normal(size=(4, 3)), requires_grad=True)
+
+    def logits_of(self, completion):
+        rows = [0, *(1 + token for token in completion[:-1])]
+        return self.table[rows]
+
+    def exact(self, rewards):
+        return enumerate_policy(self.table.detach().numpy(), rewards)
+
+
+def score(policy, completion):
+    log_p = torch.log_softmax(policy.logits_of(completion), -1)
+    (found,) = torch.autograd.grad(sum(log_p[i, token] for i, token in enumerate(completion)), policy.table)
+    return found.numpy().reshape(-1)
+
+
+def test_the_numbers_are_those_of_the_stored_scores():
+    policy, rng = Tabular(), np.random.default_rng(1)
+    drawn = [tuple(rng.integers(0, 3, 2).tolist()) for _ in range(10)]
+    rewards = rng.uniform(size=10)
+    found = estimate_gradient([policy.table], policy.logits_of, drawn, rewards, reward_range=(0, 1))
+    scores = np.stack([score(policy, y) for y in drawn])
+    halves = [(rewards[h] - rewards[h].mean()) @ scores[h] / 4 for h in (slice(0, None, 2), slice(1, None, 2))]
+    assert found.norm_sq.mean == pytest.approx(halves[0] @ halves[1], rel=1e-5)
+    assert found.score_second_moment.mean == pytest.approx((scores**2).sum(1).mean(), rel=1e-5)
+    assert (found.n, found.length) == (10, 2)
+    assert found.norm_sq.lo < found.norm_sq.mean < found.norm_sq.hi
+
+
+def test_it_converges_to_the_enumerated_policy():
+    policy, rng = Tabular(), np.random.default_rng(2)
+    rewards = rng.uniform(size=9)
+    exact = policy.exact(rewards)
+    drawn = rng.choice(9, size=600, p=exact.probability)
+    found = estimate_gradient([policy.table], policy.logits_of, [divmod(int(y), 3) for y in drawn], rewards[drawn], reward_range=(0, 1))
+    for part, true in (
+        (found.norm, exact.norm),
+        (found.score_second_moment, exact.score_second_moment),
+        (found.collision, exact.collision),
+    ):
+        assert part.lo <= true <= part.hi
+        assert part.hi - part.lo < 0.5 * true
+
+
+def test_rewards_that_are_missing_leave_their_completions_out():
+    policy = Tabular()
+    drawn, rewards = [(0, 1), (2, 2), (1, 0), (0, 0), (1, 1)], [0.0, np.nan, 1.0, 0.0, 1.0]
+    kept = [i for i, r in enumerate(rewards) if not np.isnan(r)]
+    found = estimate_gradient([policy.table], policy.logits_of, drawn, rewards, reward_range=(0, 1))
+    same = estimate_gradient([policy.table], policy.logits_of, [drawn[i] for i in kept], [rewards[i] for i in kept], reward_range=(0, 1))
+    assert found == same
+    assert found.n == 4
+
+
+def test_equal_rewards_are_no_proof_of_a_flat_gradient():
+    policy = Tabular()
+    found = estimate_gradient([policy.table], policy.logits_of, [(0, 1), (2, 2), (1, 0), (0, 0)] * 4, np.zeros(16), reward_range=(0, 1))
+    assert (found.norm.mean, found.norm.lo) == (0.0, 0.0)
+    assert found.norm.hi > 0.4 * np.sqrt(found.score_second_moment.mean)
+
+
+@pytest.mark.parametrize("rewards", [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0, np.nan], [np.nan] * 4])
+def test_fewer_than_four_rewards_are_refused(rewards):
+    policy = Tabular()
+    with pytest.raises(SettingsError, match="at least 4 scored completions"):
+        estimate_gradient([policy.table], policy.logits_of, [(0, 1)] * len(rewards), rewards, reward_range=(0, 1))
+
+
+def test_completions_and_rewards_must_pair():
+    policy = Tabular()
+    with pytest.raises(SettingsError, match="one reward per completion"):
+        estimate_gradient([policy.table], policy.logits_of, [(0, 1)], [0.0, 1.0], reward_range=(0, 1))
+
+
+def test_gamma_is_found_from_below():
+    """A two-layer network over the last token; its Jacobian at each prefix, and its spectral norm, by torch and numpy."""
+    rng = np.random.default_rng(0)
+    w, u = (torch.tensor(rng.normal(size=shape), requires_grad=True) for shape in ((5, 4), (6, 5)))
+    features = torch.tensor(rng.normal(size=(6, 4)))
+
+    def logits_of(completion):
+        return torch.stack([u @ torch.tanh(w @ features[token]) for token in (0, *completion[:-1])])
+
+    def spectral(token):
+        jacobians = torch.autograd.functional.jacobian(lambda a, b: b @ torch.tanh(a @ features[token]), (w, u))
+        return np.linalg.norm(np.concatenate([j.reshape(6, -1).numpy() for j in jacobians], 1), ord=2)
+
+    completion = (3, 5, 1, 2)
+    exact = [spectral(token) for token in (0, 3, 5, 1)]
+    found = gamma_lower([w, u], logits_of, completion, positions=4, iterations=50)
+    assert found <= max(exact) * (1 + 1e-6)
+    assert found == pytest.approx(max(exact), rel=0.01)
+    assert gamma_lower([w, u], logits_of, completion, positions=1) <= exact[0] * (1 + 1e-6)
+
+
+def test_a_parameter_that_is_not_used_changes_nothing():
+    policy, idle = Tabular(), torch.zeros(3, requires_grad=True)
+    drawn, rewards = [(0, 1), (2, 2), (1, 0), (0, 0)], [0.0, 0.3, 1.0, 0.5]
+    one = estimate_gradient([policy.table], policy.logits_of, drawn, rewards, reward_range=(0, 1))
+    assert estimate_gradient([policy.table, idle], policy.logits_of, drawn, rewards, reward_range=(0, 1)) == one
+    assert gamma_lower([policy.table, idle], policy.logits_of, (0, 1)) == pytest.approx(1.0, rel=1e-5)
