@@ -31,6 +31,7 @@ def test_the_spec_keeps_commas_and_plus_signs_inside_values() -> None:
         ("reasoning-gym:gcd[size=true]", "size must be a whole number"),
         ("reasoning-gym:gcd[chat=1]", "chat must be true or false"),
         ("reasoning-gym:gcd[size]", "expected key=value"),
+        ("reasoning-gym:gcd[size=2,size=3]", "'size' is given twice"),
         ("reasoning-gym:gcd[size=2", "expected reasoning-gym:TASK"),
         ("reasoning-gym:", "expected reasoning-gym:TASK"),
         ("reasoning-gym:propositional_logic[shots=2,size=1]", "gives no answers to show"),

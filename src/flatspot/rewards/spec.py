@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flatspot.core.errors import RewardLoadError
+from flatspot.core.pairs import read_pairs
 
 Shape = Literal["trl", "verl", "openrlhf"]
 SHAPES: tuple[Shape, ...] = ("trl", "verl", "openrlhf")
@@ -18,8 +19,6 @@ FORMS = (
 )
 
 _NAME = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:\[(?P<parameters>.*)\])?", re.DOTALL)
-# a comma ends a value only where another `key=` follows, so a pattern may hold commas of its own
-_NEXT_KEY = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +74,10 @@ def parse_spec(text: str) -> Builtin | Address:
 
 
 def _parameters(text: str | None, whole: str) -> dict[str, str]:
-    if not text:
-        return {}
-    parameters: dict[str, str] = {}
-    for part in _NEXT_KEY.split(text):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise RewardLoadError(f"reward {whole!r}: expected key=value between the brackets, got {part!r}")
-        if key.strip() in parameters:
-            raise RewardLoadError(f"reward {whole!r}: {key.strip()!r} is given twice")
-        parameters[key.strip()] = value
-    return parameters
+    try:
+        return read_pairs(text or "")
+    except ValueError as error:
+        raise RewardLoadError(f"reward {whole!r}: {error}") from None
 
 
 def _address(text: str, shape: Shape, *, whole: str) -> Address:

@@ -10,6 +10,7 @@ from typing import Any
 
 from flatspot.core.errors import PromptFileError
 from flatspot.core.optional import require
+from flatspot.core.pairs import read_pairs
 from flatspot.core.records import Prompt, PromptText, prompt_id
 from flatspot.tasks.rows import unique_ids
 
@@ -68,7 +69,7 @@ def parse_gym(spec: str) -> list[GymTask]:
         name, bracket, rest = part.strip().removeprefix(PREFIX).partition("[")
         if not name.isidentifier() or (bracket and not rest.endswith("]")):
             raise PromptFileError(f"{spec!r}: expected {PREFIX}TASK or {PREFIX}TASK[key=value,…], joined by +, got {part!r}")
-        settings = dict(_setting(item, part) for item in _split(rest[:-1], ",")) if rest[:-1].strip() else {}
+        settings = _settings(rest[:-1], part)
         own = {key: settings.pop(key, default) for key, default in _OWN_KEYS.items()}
         _check_own(own, part)
         tasks.append(GymTask(name, config=settings, **own))
@@ -134,14 +135,18 @@ def _check_own(own: Mapping[str, Any], part: str) -> None:
         raise PromptFileError(f"{part}: chat must be true or false, got {own['chat']!r}")
 
 
-def _setting(item: str, part: str) -> tuple[str, Any]:
-    key, equals, value = item.partition("=")
-    if not equals or not key.strip().isidentifier():
-        raise PromptFileError(f"{part}: expected key=value between the brackets, got {item!r}")
+def _settings(text: str, part: str) -> dict[str, Any]:
     try:
-        return key.strip(), json.loads(value)
-    except json.JSONDecodeError:
-        return key.strip(), value.strip()
+        return {key: _value(value) for key, value in read_pairs(text).items()}
+    except ValueError as error:
+        raise PromptFileError(f"{part}: {error}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return text.strip()
 
 
 def _split(text: str, separator: str) -> list[str]:
