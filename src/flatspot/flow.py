@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,11 @@ from flatspot.core.settings import Settings
 from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
 from flatspot.rollouts.asked import digest, name_of, what_is_asked
 from flatspot.rollouts.collect import OnProgress, collect
+from flatspot.rollouts.rounds import Decider, FixedSamples
 from flatspot.rollouts.store import is_complete, open_run, prompt_table, read_record, write_json, write_table
-from flatspot.stats.evidence import Floats
+from flatspot.stats.adaptive import Adaptive
 from flatspot.stats.table import completions_of, connect, read_run
+from flatspot.verdicts.ranges import reward_range, usable_range
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import judge
 
@@ -103,17 +105,22 @@ def diagnose(
 
     chosen = _settings(settings)
     asked_prompts = load_prompts(prompts, prompt_col=chosen.prompt_col, id_col=chosen.id_col, limit=chosen.limit)
+    if chosen.max_generations is not None and chosen.max_generations < len(asked_prompts):
+        raise SettingsError(
+            f"--max-generations must be at least one for each of the {len(asked_prompts)} prompts, got {chosen.max_generations}"
+        )
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s) as loaded:
         asked = what_is_asked(asked_prompts, policy, loaded, chosen)
         run = Path(chosen.out) if chosen.out is not None else Path("runs") / digest(asked)
         check_weights(policy, chosen)
         known = asked["model"]["stamp"] is not None or policy == DEFAULT_POLICY
-        if not (known and is_complete(run, asked, len(asked_prompts), chosen.max_samples)):
+        declared = chosen.reward_range or usable_range(loaded.range)
+        decider = partial(_decider, run, chosen, declared)
+        if not (known and is_complete(run, asked, chosen.max_samples, decider)):
             _check_reward(loaded, asked_prompts)
-            _draw(run, asked, asked_prompts, policy, loaded, chosen, say or (lambda _: None), on_progress)
+            _draw(run, asked, asked_prompts, policy, loaded, chosen, decider, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
         shown = {"prompts": name_of(prompts), "model": name_of(policy), "reward": name_of(reward), "out": str(run)}
-        declared = chosen.reward_range or _usable(loaded.range)
         write_json(_read_notes(run) | {"shown": shown, "declared_range": declared}, run / "notes.json")
         return judge_run(run, chosen, declared_range=declared, shown=shown, notes=_read_notes(run)["caveats"])
 
@@ -125,6 +132,7 @@ def _draw(
     policy: Any,
     reward: LoadedReward,
     settings: Settings,
+    decider: Callable[[int], Decider],
     say: Say,
     on_progress: OnProgress | None,
 ) -> None:
@@ -137,23 +145,33 @@ def _draw(
     for note in said:
         say(note)
     identity = {name: asked[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
-    size = max(1, engine.rows_per_call // settings.max_samples)
     with open_run(
         path,
         kind="diagnose",
         asked=asked,
         identity=identity,
         samples=settings.max_samples,
-        prompts_per_part=size,
+        rows_per_part=engine.rows_per_call,
         provenance=provenance(),
     ) as run:
         if not (path / "prompts.parquet").exists():
             write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
-        collect(run, prompts, engine, reward, settings.sampling, seed=settings.seed, policy=name_of(policy), on_progress=on_progress)
+        decide, name = decider(run.record.rows_per_part), name_of(policy)
+        collect(run, prompts, engine, reward, settings.sampling, decide, seed=settings.seed, policy=name, on_progress=on_progress)
         notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
         for note in notes[len(said) :]:
             say(note)
         write_json({"caveats": notes}, path / "notes.json")
+
+
+def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None, rows_per_part: int) -> Decider:
+    """Who decides what is drawn: a fixed number of samples, or triage."""
+    import pyarrow.parquet as pq
+
+    r_star = np.asarray(pq.read_table(run / "prompts.parquet", columns=["reference_reward"])["reference_reward"].to_numpy(), float)
+    if settings.fixed_samples:
+        return FixedSamples(len(r_star), settings.max_samples)
+    return Adaptive(settings, _judging(settings, declared or (0.0, 1.0)).zones.epsilon, declared, r_star, rows_per_part)
 
 
 def inspect(
@@ -185,7 +203,7 @@ def inspect(
     stamp = [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
     identity = {"logs": stamp, "columns": given}
     path = Path(chosen.out) if chosen.out is not None else Path("runs") / f"inspect-{digest(identity)}"
-    with open_run(path, kind="inspect", asked=identity, identity=identity, samples=1, prompts_per_part=1, provenance=provenance()) as run:
+    with open_run(path, kind="inspect", asked=identity, identity=identity, rows_per_part=1, provenance=provenance()) as run:
         if not run.parts_done() or not (path / "notes.json").exists():
             (say or (lambda _: None))(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
             with connect(path) as db:
@@ -208,7 +226,7 @@ def judge_run(
     from flatspot.report.json import write_json as write_report
 
     table = read_run(run)
-    limits, source, outside = _range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
+    limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
     judged = judge(table, _judging(settings, limits), range_source=source, notes=[*notes, *outside])
     record = read_record(run)
     judged.summary["source"] = record.kind
@@ -245,11 +263,6 @@ def _settings(given: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def _usable(limits: tuple[float, float] | None) -> tuple[float, float] | None:
-    """A reward's own range, where it is one: weights of zero leave none."""
-    return limits if limits is not None and limits[0] < limits[1] else None
-
-
 def _check_reward(reward: LoadedReward, prompts: Sequence[Prompt]) -> None:
     """Score one empty completion, so that a reward that asks for a column the prompts lack speaks before anything is drawn."""
     error = reward.score(prompts[:1], [Completion("", 0, False)])[0].error or ""
@@ -265,28 +278,6 @@ def _read_notes(run: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
     return {"caveats": [], "columns": {}} | found
-
-
-def _range(
-    low: Floats, high: Floats, given: tuple[float, float] | None, declared: tuple[float, float] | None
-) -> tuple[tuple[float, float], str, list[str]]:
-    """((lo, hi), where it comes from, caveats): given by the user, declared by the reward, or read off the rewards."""
-    seen = (float(np.nanmin(low)), float(np.nanmax(high))) if np.isfinite(low).any() else None
-    limits = given or declared
-    if limits is not None:
-        slack = 1e-6 * (limits[1] - limits[0])
-        if seen and (seen[0] < limits[0] - slack or seen[1] > limits[1] + slack):
-            return (
-                limits,
-                "given",
-                [f"Rewards from {seen[0]:.3g} to {seen[1]:.3g} were seen, outside the range {list(limits)}: mend --reward-range."],
-            )
-        return limits, "given", []
-    if seen is None or (seen[0] >= 0 and seen[1] <= 1):
-        return (0.0, 1.0), "assumed, as every reward lies inside it", []
-    if seen[0] == seen[1]:
-        return (min(0.0, seen[0]), max(1.0, seen[1])), "guessed around the one reward seen", []
-    return seen, "taken from the smallest and largest reward seen", []
 
 
 def _shown_first(verdicts: pa.Table) -> list[str]:

@@ -26,7 +26,7 @@ def run(tmp_path, rows=ROWS, answers=ANSWERS, reward="exact_match", **settings):
 
 
 def test_verdicts_and_statistics_of_known_distributions(tmp_path):
-    found = run(tmp_path, max_samples=400)
+    found = run(tmp_path, max_samples=400, fixed_samples=True)
     table = found.verdicts.to_pydict()
     assert table["verdict"] == ["solved", "learnable", "vanishing", "vanishing"]
     assert table["n_samples"] == [400] * 4
@@ -49,6 +49,8 @@ def test_the_run_folder_is_complete_and_as_declared(tmp_path):
 
 def test_the_rows_are_the_engines_and_the_rewards(tmp_path):
     found = run(tmp_path, max_samples=30)
+    fixed = [row["sample_idx"] for row in pq.read_table(found.run / "rollouts").to_pylist() if row["fixed"]]
+    assert sorted(fixed) == sorted([0, 1, 2, 3] * 4)
     for row in pq.read_table(found.run / "rollouts").to_pylist():
         assert row["reward"] == float(row["completion"] == "1")
         assert row["completion"] in ANSWERS[row["prompt"]]
@@ -66,9 +68,9 @@ def test_a_second_call_draws_nothing_and_says_the_same(tmp_path):
 
 
 def test_more_samples_keep_the_rows_already_drawn(tmp_path):
-    small = pq.read_table(run(tmp_path, max_samples=4).run / "rollouts").to_pylist()
-    grown = pq.read_table(run(tmp_path, max_samples=9).run / "rollouts").to_pylist()
-    at_once = pq.read_table(run(tmp_path / "other", max_samples=9).run / "rollouts").to_pylist()
+    small = pq.read_table(run(tmp_path, max_samples=4, fixed_samples=True).run / "rollouts").to_pylist()
+    grown = pq.read_table(run(tmp_path, max_samples=9, fixed_samples=True).run / "rollouts").to_pylist()
+    at_once = pq.read_table(run(tmp_path / "other", max_samples=9, fixed_samples=True).run / "rollouts").to_pylist()
     key = lambda row: (row["prompt_id"], row["sample_idx"])  # noqa: E731
     assert [r for r in sorted(grown, key=key) if r["sample_idx"] < 4] == sorted(small, key=key)
     assert sorted(grown, key=key) == sorted(at_once, key=key)
@@ -99,38 +101,145 @@ import sys, time, flatspot
 from flatspot.engines.scripted import ScriptedEngine
 
 class Slow(ScriptedEngine):
-    rows_per_call = 8
+    rows_per_call = 32
     def sample(self, *args, **kwargs):
-        time.sleep(0.15)
+        time.sleep(0.06)
         return super().sample(*args, **kwargs)
 
-answers = {f"p{i}": {"1": i / 40, "0": 1 - i / 40} for i in range(40)}
+answers = {f"p{i}": {"1": (i / 40) ** 3, "0": 1 - (i / 40) ** 3} for i in range(40)}
 rows = [{"prompt": p, "reference": "1"} for p in answers]
-engine = Slow(answers)
-engine.rows_per_call = 8
-flatspot.diagnose(rows, engine, "exact_match", out=sys.argv[1], max_samples=8)
+fixed = sys.argv[2] == "fixed"
+flatspot.diagnose(rows, Slow(answers), "exact_match", out=sys.argv[1], max_samples=8 if fixed else 40, fixed_samples=fixed)
 """
 
 
-def test_kill_9_at_any_moment_changes_nothing(tmp_path):
+@pytest.mark.parametrize("how", ["fixed", "adaptive"])
+def test_kill_9_at_any_moment_changes_nothing(tmp_path, how):
     """Killed three times part-way and continued: the same rows as a run left alone, none lost, none twice."""
+    parts = lambda name: len(list((tmp_path / name / "rollouts").glob("part-*.parquet")))  # noqa: E731
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "alone"), how], check=True)
     for attempt in range(3):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "killed")], start_new_session=True)
-        wanted = 4 + 6 * attempt
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "killed"), how], start_new_session=True)
+        wanted = 2 + (attempt * parts("alone")) // 4
         deadline = time.monotonic() + 60
-        while len(list((tmp_path / "killed" / "rollouts").glob("*.parquet"))) < wanted and time.monotonic() < deadline:
+        while parts("killed") < wanted and time.monotonic() < deadline:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert len(list((tmp_path / "killed" / "rollouts").glob("part-*.parquet"))) < 40
-    for name in ("killed", "alone"):
-        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / name)], check=True)
+        assert parts("killed") < parts("alone")
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed"), how], check=True)
     key = lambda row: (row["prompt_id"], row["sample_idx"])  # noqa: E731
     killed, alone = (sorted(pq.read_table(tmp_path / name / "rollouts").to_pylist(), key=key) for name in ("killed", "alone"))
-    assert len({key(row) for row in killed}) == len(killed) == 320
+    assert len({key(row) for row in killed}) == len(killed)
+    assert len(killed) == 320 if how == "fixed" else 40 * 4 < len(killed) < 40 * 40
     assert killed == alone
+    for name in sorted(p.name for p in (tmp_path / "alone" / "rounds").iterdir()):
+        assert pq.read_table(tmp_path / "alone" / "rounds" / name).equals(pq.read_table(tmp_path / "killed" / "rounds" / name))
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("killed", "alone")]
     assert reports[0]["counts"] == reports[1]["counts"]
+
+
+def hard_set(m=120):
+    rng = np.random.default_rng(0)
+    p = np.where(rng.random(m) < 0.5, 0.0, rng.beta(0.6, 1.2, m))
+    answers = {f"q{i}": {"1": x, "0": 1 - x} if 0 < x < 1 else {"1" if x else "0": 1.0} for i, x in enumerate(p)}
+    return answers, [{"prompt": name, "reference": "1"} for name in answers]
+
+
+def test_triage_on_the_same_rewards_gives_the_same_verdicts(tmp_path):
+    """What `diagnose` drew, served to `flatspot.triage`: the same samples asked for, the same verdicts, the same errors."""
+    answers, rows = hard_set()
+    found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", round_size=2)
+    drawn = pq.read_table(found.run / "rollouts").to_pylist()
+    table = np.full((len(rows), 64), np.nan)
+    place = {row["prompt"]: i for i, row in enumerate(rows)}
+    for row in drawn:
+        table[place[row["prompt"]], row["sample_idx"]] = row["reward"]
+    used = np.zeros(len(rows), int)
+
+    def draw(indices, k):
+        served = table[indices[:, None], used[indices][:, None] + np.arange(k)]
+        assert np.isfinite(served).all()  # what was not drawn there is not asked for here
+        used[indices] += k
+        return served
+
+    again = flatspot.triage(
+        draw,
+        len(rows),
+        epsilon=found.summary["epsilon"],
+        target_error=0.03,
+        round_size=2,
+        reward_range=(0.0, 1.0),
+        r_star=np.ones(len(rows)),
+    )
+    assert again.n_samples.tolist() == found.verdicts["n_samples"].to_pylist()
+    assert again.verdict.tolist() == found.verdicts["verdict"].to_pylist()
+    np.testing.assert_allclose(again.error_probability, found.verdicts["error_probability"].to_numpy())
+    assert again.predicted_error == pytest.approx(found.summary["predicted_error"])
+    assert again.fractions["vanishing"][0] == pytest.approx(found.summary["fractions"]["vanishing"]["mean"])
+
+
+def test_prompts_that_are_clear_are_drawn_less_than_the_others(tmp_path):
+    answers, rows = hard_set()
+    found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run")
+    n = found.verdicts["n_samples"].to_numpy()
+    assert n.min() >= 4
+    assert found.summary["generations"]["per_prompt"] < 25
+    assert found.summary["predicted_error"] <= 0.03
+    assert (n[found.verdicts["verdict"].to_numpy(zero_copy_only=False) == "undecided"] == 64).all()
+
+
+def test_a_stricter_target_draws_on_and_a_looser_one_draws_nothing(tmp_path):
+    answers, rows = hard_set()
+    sizes = []
+    for target in (0.05, 0.01, 0.05):
+        found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", target_error=target)
+        sizes.append(found.summary["generations"]["total"])
+    assert sizes[0] < sizes[1] == sizes[2]
+
+
+def test_a_run_may_go_on_with_a_fixed_number_and_back(tmp_path):
+    answers, rows = hard_set(30)
+    first = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_samples=16)
+    full = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_samples=16, fixed_samples=True)
+    assert full.verdicts["n_samples"].to_pylist() == [16] * 30
+    assert full.summary["generations"]["total"] > first.summary["generations"]["total"]
+    rows_now = pq.read_table(full.run / "rollouts").to_pylist()
+    assert len({(row["prompt_id"], row["sample_idx"]) for row in rows_now}) == len(rows_now) == 480
+    again = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_samples=16)
+    assert again.verdicts.equals(full.verdicts)
+
+
+def test_no_more_than_the_budget_is_drawn(tmp_path):
+    answers, rows = hard_set(50)
+    found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_generations=230)
+    assert 200 <= found.summary["generations"]["total"] <= 230
+    with pytest.raises(SettingsError, match="at least one for each of the 50 prompts"):
+        flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "small", max_generations=49)
+    assert not (tmp_path / "small").exists()
+
+
+def test_progress_is_a_limit_that_shrinks(tmp_path):
+    answers, rows = hard_set(60)
+    seen = []
+    engine = ScriptedEngine(answers)
+    engine.rows_per_call = 64
+    found = flatspot.diagnose(rows, engine, "exact_match", out=tmp_path / "run", on_progress=seen.append)
+    assert all(p.at_most and p.rows_done <= p.rows_total for p in seen)
+    assert seen[0].rows_total == 60 * 64
+    assert seen[-1].rows_total < 60 * 64
+    assert seen[-1].rows_done == found.summary["generations"]["total"]
+
+
+def test_rewards_of_other_kinds_are_drawn_adaptively_too(tmp_path):
+    def length(prompts, completions, **_):
+        return [len(c) / 4 for c in completions]
+
+    answers = {"a": {"x": 1.0}, "b": {"x": 0.5, "xxxx": 0.5}, "c": {"xxxx": 1.0}, "d": {"x": 0.3, "xx": 0.3, "xxx": 0.4}}
+    rows = [{"prompt": f"{name}"} for name in answers]
+    found = flatspot.diagnose(rows, ScriptedEngine(answers), length, out=tmp_path / "run", reward_range=(0.0, 1.0))
+    assert found.summary["reward_model"] == "few-valued"
+    assert found.verdicts["n_samples"].to_pylist()[1] < 64
 
 
 def failing(prompts, completions, **_):
@@ -139,6 +248,7 @@ def failing(prompts, completions, **_):
 
 def test_a_reward_that_fails_on_a_share_is_to_be_fixed_first(tmp_path):
     found = run(tmp_path, max_samples=16, reward=failing)
+    assert found.verdicts["n_samples"].to_pylist()[2] == 4  # failed four times of four: left alone
     assert found.summary["verdict"] == "fix-reward"
     assert found.summary["health"]["errors"][0]["error"]
     rows = pq.read_table(found.run / "rollouts").to_pylist()

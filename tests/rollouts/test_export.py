@@ -15,7 +15,7 @@ from flatspot.engines.scripted import ScriptedEngine
 def run(tmp_path):
     rows = [{"prompt": "2+2=", "reference": "4", "weight": float("nan"), "nested": {"x": [float("inf"), "\ud800"]}, "half": "a\udfff"}]
     return flatspot.diagnose(
-        rows, ScriptedEngine({"2+2=": {"4": 0.5, "\ud800": 0.5}}), "exact_match", max_samples=8, out=tmp_path / "run"
+        rows, ScriptedEngine({"2+2=": {"4": 0.5, "\ud800": 0.5}}), "exact_match", max_samples=8, fixed_samples=True, out=tmp_path / "run"
     ).run
 
 

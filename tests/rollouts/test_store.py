@@ -3,17 +3,19 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Rollout
-from flatspot.core.schema import ROLLOUTS, arrow_schema
-from flatspot.rollouts.store import open_run, read_record, rollout_table, write_json, write_table
+from flatspot.core.schema import ROLLOUTS, SCHEMA_VERSION, arrow_schema
+from flatspot.rollouts.rounds import FixedSamples, Round
+from flatspot.rollouts.store import open_run, rollout_table, write_json, write_table
 
 
 def start(path, samples=4, **identity):
-    return open_run(path, kind="diagnose", asked={}, identity={"seed": 0, **identity}, samples=samples, prompts_per_part=2, provenance={})
+    return open_run(path, kind="diagnose", asked={}, identity={"seed": 0, **identity}, samples=samples, rows_per_part=8, provenance={})
 
 
 def row(**changes):
@@ -53,13 +55,50 @@ def test_a_changed_setting_is_named_and_refused(tmp_path):
     assert "top_k" not in str(caught.value)
 
 
-def test_more_samples_become_a_round_and_fewer_are_refused(tmp_path):
-    start(tmp_path, samples=4).lock.close()
-    with start(tmp_path, samples=10) as run:
-        assert run.record.rounds == ((0, 4), (4, 10))
-    assert read_record(tmp_path).rounds == ((0, 4), (4, 10))
-    with pytest.raises(RunFolderError, match="already plans 10"):
-        start(tmp_path, samples=5)
+def test_rounds_come_back_and_fewer_samples_are_refused(tmp_path):
+    asked = Round(np.array([1, 4]), np.array([4, 6]), 3, False)
+    with start(tmp_path) as run:
+        assert run.round(0) is None
+        run.write_round(0, asked)
+        found = run.round(0)
+    np.testing.assert_array_equal(found.prompts, asked.prompts)
+    np.testing.assert_array_equal(found.first, asked.first)
+    assert (found.samples, found.fixed, found.rows) == (3, False, 6)
+    with pytest.raises(RunFolderError, match="already plans 9"):
+        start(tmp_path, samples=8)
+    start(tmp_path, samples=9).lock.close()
+
+
+def test_the_rewards_of_a_round_are_those_of_its_parts_in_order(tmp_path):
+    asked = Round(np.array([0, 1, 2]), np.zeros(3, int), 4, True)
+    rewards = np.arange(12.0).reshape(3, 4)
+    rewards[1, 2] = np.nan
+    with start(tmp_path) as run:
+        assert asked.parts(run.record.rows_per_part) == [slice(0, 2), slice(2, 4)]
+        for i, part in enumerate(asked.parts(8)):
+            values = [None if np.isnan(r) else r for r in rewards[part].ravel()]
+            run.write_part(0, i, [row(sample_idx=j, reward=r) for j, r in enumerate(values)])
+        np.testing.assert_array_equal(run.rewards(0, asked), rewards)
+        (tmp_path / "rollouts" / "part-000-000001.parquet").write_bytes(b"half")
+        with pytest.raises(RunFolderError, match=r"part-000-000001\.parquet cannot be read"):
+            run.rewards(0, asked)
+
+
+def test_a_part_holds_at_least_one_prompt():
+    assert Round(np.arange(3), np.zeros(3, int), 64, True).parts(8) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+
+
+def test_a_fixed_number_tops_up_whoever_lacks_some():
+    decider = FixedSamples(4, 6)
+    assert [x.tolist() if hasattr(x, "tolist") else x for x in decider.next_round()] == [[0, 1, 2, 3], 6, True]
+    decider.absorb(np.arange(4), np.zeros((4, 2)))
+    decider.absorb(np.array([1, 3]), np.zeros((2, 1)))
+    assert [x.tolist() if hasattr(x, "tolist") else x for x in decider.next_round()] == [[0, 2], 4, False]
+    decider.absorb(np.array([0, 2]), np.zeros((2, 4)))
+    assert decider.next_round()[1] == 3
+    decider.absorb(np.array([1, 3]), np.zeros((2, 3)))
+    assert decider.next_round() is None
+    assert decider.most_rows() == 24
 
 
 def test_two_writers_are_refused(tmp_path):
@@ -83,7 +122,7 @@ def test_leftovers_of_a_killed_start_are_removed(tmp_path):
     assert not list((tmp_path / "rollouts").iterdir())
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 1}', "null"])
+@pytest.mark.parametrize("content", ["{", "[]", f'{{"schema_version": {SCHEMA_VERSION}}}', "null"])
 def test_a_damaged_run_json_is_named(tmp_path, content):
     start(tmp_path).lock.close()
     (tmp_path / "run.json").write_text(content)

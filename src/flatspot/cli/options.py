@@ -42,7 +42,17 @@ def sampling_options(command: F) -> F:
     """How completions are drawn."""
     for option in reversed(
         [
-            click.option("--max-samples", type=click.IntRange(1), default=64, show_default=True, help="Completions per prompt."),
+            click.option("--max-samples", type=click.IntRange(1), default=64, show_default=True, help="Completions per prompt, at most."),
+            click.option("--fixed-samples", is_flag=True, help="Draw --max-samples of every prompt, whatever the rewards are."),
+            click.option(
+                "--max-generations", type=click.IntRange(1), metavar="N", help="Completions in all.  [default: as many as it takes]"
+            ),
+            click.option(
+                "--round-size",
+                type=click.IntRange(1),
+                metavar="N",
+                help="Completions per prompt and round.  [default: enough to keep the engine busy]",
+            ),
             click.option("--temperature", type=float, default=1.0, show_default=True, help="Divides the logits; use the RL run's."),
             click.option(
                 "--top-p", type=float, default=1.0, show_default=True, help="Keep the likeliest tokens of this mass; 1 keeps all."

@@ -43,10 +43,13 @@ def progress_line(progress: Progress) -> str:
 
     >>> progress_line(Progress(512, 640, 32, 40, 24_000, 50.0, 512))
     '32/40 prompts  512/640 completions  480 tokens/s  0:12 left'
+    >>> progress_line(Progress(512, 640, 32, 40, 24_000, 50.0, 512, at_most=True))
+    '32/40 prompts settled  512 of at most 640 completions  480 tokens/s  at most 0:12 left'
     """
-    left = progress.seconds_left
-    clock = "" if left is None else f"  {int(left) // 60}:{int(left) % 60:02d} left"
-    counts = f"{progress.prompts_done}/{progress.prompts_total} prompts  {progress.rows_done}/{progress.rows_total} completions"
+    left, most = progress.seconds_left, progress.at_most
+    clock = "" if left is None else f"  {'at most ' if most else ''}{int(left) // 60}:{int(left) % 60:02d} left"
+    counts = f"{progress.prompts_done}/{progress.prompts_total} prompts{' settled' if most else ''}  "
+    counts += f"{progress.rows_done}{' of at most ' if most else '/'}{progress.rows_total} completions"
     return f"{counts}  {progress.tokens_per_second:.0f} tokens/s{clock}"
 
 

@@ -116,6 +116,7 @@ class Rollout:
     split: str | None = None
     kept: bool | None = None
     source: str | None = None
+    fixed: bool | None = None
 
 
 def prompt_id(text: PromptText) -> str:

@@ -40,6 +40,16 @@ ROLLOUTS: tuple[Column, ...] = (
     Column("split", "string", "", "train or eval, where the log says"),
     Column("kept", "bool", "", "whether the trainer kept its group, where the log says"),
     Column("source", "string", "", "the file it was read from, for imported rows"),
+    Column(
+        "fixed", "bool", "", "drawn whatever the rewards were: these rows of a prompt are a fair group; null where the log does not say"
+    ),
+)
+
+ROUNDS: tuple[Column, ...] = (
+    Column("prompt", "int64", "", "row of the prompt in prompts.parquet, from 0"),
+    Column("first", "int64", "", "number of its first sample in the round"),
+    Column("samples", "int64", "completions", "how many of it the round draws; the same for all"),
+    Column("fixed", "bool", "", "whether the round was decided on whatever the rewards were"),
 )
 
 PROMPTS: tuple[Column, ...] = (

@@ -15,7 +15,10 @@ class Settings:
     """Everything `diagnose` can be told; the defaults are TRL's where TRL has one.
 
     samples and sampling
-        max_samples      completions per prompt
+        max_samples      completions per prompt, at most
+        fixed_samples    draw as many of every prompt, whatever the rewards are
+        max_generations  completions in all; None: as many as the verdicts take
+        round_size       completions per prompt and round; None: enough to keep the engine busy
         temperature, top_p, top_k, max_new_tokens    see `Sampling`
         seed             two runs with one seed draw the same completions
     engine
@@ -37,6 +40,9 @@ class Settings:
     """
 
     max_samples: int = 64
+    fixed_samples: bool = False
+    max_generations: int | None = None
+    round_size: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -61,6 +67,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.max_samples < 1:
             raise SettingsError(f"--max-samples must be at least 1, got {self.max_samples}")
+        if self.round_size is not None and self.round_size < 1:
+            raise SettingsError(f"--round-size must be at least 1, got {self.round_size}")
+        if self.fixed_samples and (self.max_generations is not None or self.round_size is not None):
+            raise SettingsError("--fixed-samples draws --max-samples of every prompt: --max-generations and --round-size do not apply")
         if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
             raise SettingsError(f"--memory-gib must be a finite number above 0, got {self.memory_gib:g}")
         if self.reward_range is not None and not all(abs(limit) <= LARGEST_REWARD for limit in self.reward_range):

@@ -20,6 +20,7 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "error": ("error",),
     "split": ("split",),
     "kept": ("kept",),
+    "fixed": ("fixed",),
 }
 
 

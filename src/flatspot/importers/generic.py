@@ -123,6 +123,7 @@ def _normalise(columns: ColumnMap, source: Sequence[Path]) -> str:
         ("error", "VARCHAR"),
         ("split", "VARCHAR"),
         ("kept", "BOOLEAN"),
+        ("fixed", "BOOLEAN"),
     ):
         listed = ours in columns.names and columns.type_of(ours).endswith("[]")
         if ours not in columns.names or (listed and not columns.is_wide):

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from flatspot.core.protocols import Engine, Reward
 from flatspot.core.records import Prompt, Request, Rollout, Sampling
 from flatspot.core.seeds import row_seed
+from flatspot.rollouts.rounds import Decider, Ints, Round
 from flatspot.rollouts.store import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far collecting has come: completions and prompts done of those asked, tokens and seconds of this start alone."""
+    """How far collecting has come: completions and prompts done of those asked, tokens and seconds of this start alone.
+
+    at_most  whether rows_total is only a limit: the rewards decide, and it shrinks as prompts are settled
+    """
 
     rows_done: int
     rows_total: int
@@ -23,6 +30,7 @@ class Progress:
     tokens: int
     seconds: float
     rows_now: int
+    at_most: bool = False
 
     @property
     def tokens_per_second(self) -> float:
@@ -44,40 +52,63 @@ def collect(
     engine: Engine,
     reward: Reward,
     sampling: Sampling,
+    decider: Decider,
     *,
     seed: int,
     policy: str,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Draw every part of the run that is not on disk yet.
+    """Draw round after round, as the decider asks, and of each round the parts that are not on disk yet.
 
-    What is drawn depends on the run's record alone: each row has its own seed, and parts hold the same prompts after any interruption.
+    A round is written down before it is drawn, and the next one is decided from the rewards on disk. Each row has its own seed, and parts
+    hold the same rows after any interruption, so a run killed at any moment goes on to the rows it would have had.
     """
     done = run.parts_done()
-    meter = _Meter(run, len(prompts), done, on_progress)
-    for round_idx, ((first, end), size) in enumerate(zip(run.record.rounds, run.record.prompts_per_part, strict=True)):
-        for part_idx, start in enumerate(range(0, len(prompts), size)):
+    meter = _Meter(decider, len(prompts), on_progress)
+    drawn = np.zeros(len(prompts), np.int64)
+    for round_idx in itertools.count():
+        asked = run.round(round_idx) or _decided(run, round_idx, decider, drawn)
+        if asked is None:
+            return
+        meter.round_begins(asked)
+        for part_idx, part in enumerate(asked.parts(run.record.rows_per_part)):
+            block = [
+                (prompts[i], range(first, first + asked.samples)) for i, first in zip(asked.prompts[part], asked.first[part], strict=True)
+            ]
             if (round_idx, part_idx) in done:
+                meter.part_done(len(block), len(block) * asked.samples, new=False)
                 continue
-            block = prompts[start : start + size]
-            rows = _draw(block, range(first, end), engine, reward, sampling, seed, policy, meter.on_tokens)
+            rows = _draw(block, engine, reward, sampling, seed, policy, asked.fixed, meter.on_tokens)
             run.write_part(round_idx, part_idx, rows)
-            meter.part_done(len(rows), len(block) if end == run.record.rounds[-1][1] else 0)
+            meter.part_done(len(block), len(rows), new=True)
+        decider.absorb(asked.prompts, run.rewards(round_idx, asked))
+        drawn[asked.prompts] += asked.samples
+
+
+def _decided(run: RunFolder, round_idx: int, decider: Decider, drawn: Ints) -> Round | None:
+    """The next round, written down."""
+    found = decider.next_round()
+    if found is None:
+        return None
+    prompts, samples, fixed = found
+    asked = Round(prompts, drawn[prompts], samples, fixed)
+    run.write_round(round_idx, asked)
+    return asked
 
 
 def _draw(
-    prompts: Sequence[Prompt],
-    samples: range,
+    block: Sequence[tuple[Prompt, range]],
     engine: Engine,
     reward: Reward,
     sampling: Sampling,
     seed: int,
     policy: str,
+    fixed: bool,
     on_tokens: Callable[[int], None],
 ) -> list[Rollout]:
-    requests = [Request(p.text, tuple(row_seed(seed, p.id, i) for i in samples)) for p in prompts]
+    requests = [Request(p.text, tuple(row_seed(seed, p.id, i) for i in samples)) for p, samples in block]
     answers = engine.sample(requests, sampling, on_tokens)
-    pairs = [(p, i, c) for p, completions in zip(prompts, answers, strict=True) for i, c in zip(samples, completions, strict=True)]
+    pairs = [(p, i, c) for (p, samples), found in zip(block, answers, strict=True) for i, c in zip(samples, found, strict=True)]
     scores = reward.score([p for p, _, _ in pairs], [c for _, _, c in pairs])
     return [
         Rollout(
@@ -92,6 +123,7 @@ def _draw(
             policy=policy,
             truncated=c.truncated,
             n_tokens=c.n_tokens,
+            fixed=fixed,
         )
         for (p, i, c), score in zip(pairs, scores, strict=True)
     ]
@@ -100,30 +132,30 @@ def _draw(
 class _Meter:
     """Counts what is done and tells `on_progress`, at most about twice a second."""
 
-    def __init__(self, run: RunFolder, n_prompts: int, done: set[tuple[int, int]], on_progress: OnProgress | None) -> None:
+    def __init__(self, decider: Decider, n_prompts: int, on_progress: OnProgress | None) -> None:
+        self.decider = decider
         self.on_progress = on_progress
         self.started = time.monotonic()
         self.last = 0.0
-        self.tokens = self.rows_now = self.rows_done = self.prompts_done = 0
+        self.tokens = self.rows_now = self.rows_done = self.prompts_done = self.rows_total = 0
         self.prompts_total = n_prompts
-        self.rows_total = sum(end - first for first, end in run.record.rounds) * n_prompts
-        final = len(run.record.rounds) - 1
-        for round_idx, part_idx in done:
-            (first, end), size = run.record.rounds[round_idx], run.record.prompts_per_part[round_idx]
-            block = min(size, n_prompts - part_idx * size)
-            self.rows_done += block * (end - first)
-            self.prompts_done += block if round_idx == final else 0
+
+    def round_begins(self, asked: Round) -> None:
+        """Prompts that a round leaves out are settled, as far as is known; a round of a fixed number settles its own as it goes."""
+        self.prompts_done = self.prompts_total - len(asked.prompts)
+        self.rows_total = max(self.decider.most_rows(), self.rows_done + asked.rows)
 
     def on_tokens(self, n: int) -> None:
         self.tokens += n
         if time.monotonic() - self.last > 0.5:
             self._tell()
 
-    def part_done(self, rows: int, prompts: int) -> None:
+    def part_done(self, prompts: int, rows: int, *, new: bool) -> None:
         self.rows_done += rows
-        self.rows_now += rows
-        self.prompts_done += prompts
-        self._tell()
+        self.rows_now += rows if new else 0
+        self.prompts_done += 0 if self.decider.adaptive else prompts
+        if new:
+            self._tell()
 
     def _tell(self) -> None:
         self.last = time.monotonic()
@@ -137,5 +169,6 @@ class _Meter:
                     self.tokens,
                     self.last - self.started,
                     self.rows_now,
+                    self.decider.adaptive,
                 )
             )

@@ -1,8 +1,9 @@
 """A run folder: what was asked (run.json), the prompts, and the rows drawn so far, in parts that are whole or absent.
 
-    run.json            identity (everything a row depends on), rounds (which samples), provenance
+    run.json            identity (everything a row depends on), provenance
     prompts.parquet     the prompts, in order
-    rollouts/           one Parquet file per part; a part appears by one rename, after its bytes are on disk
+    rounds/             one Parquet file per round: which samples of which prompts; there before any of them is drawn
+    rollouts/           one Parquet file per part of a round; a part appears by one rename, after its bytes are on disk
 
 A killed run leaves whole parts and at most one temporary file, which the next start removes.
 """
@@ -11,22 +12,24 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Prompt, PromptText, Rollout
-from flatspot.core.schema import PROMPTS, ROLLOUTS, SCHEMA_VERSION, arrow_schema
+from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
+from flatspot.rollouts.drawn import most_samples, part_file, parts_of, read_rewards, read_round, round_file
+from flatspot.rollouts.rounds import Decider, Floats, Round
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_PART = re.compile(r"part-(\d+)-(\d+)\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +39,14 @@ class RunRecord:
     kind              "diagnose" or "inspect"
     asked             what the caller asked for, before anything was loaded: an equal call of a complete run need load nothing
     identity          what the rows depend on; rows drawn under another identity are never mixed in
-    rounds            [(first, end), ...]: the sample indices each round draws, for every prompt
-    prompts_per_part  how many prompts make one part of a round; fixed at the start, so that a continued run draws the same batches
+    rows_per_part     how many completions make one part of a round; fixed at the start, so that a continued run draws the same batches
     provenance        versions, machine, time
     """
 
     kind: str
     asked: Mapping[str, Any]
     identity: Mapping[str, Any]
-    rounds: tuple[tuple[int, int], ...]
-    prompts_per_part: tuple[int, ...]
+    rows_per_part: int
     provenance: Mapping[str, Any]
 
 
@@ -67,9 +68,27 @@ class RunFolder:
         """(round, part) of every part that is on disk."""
         return parts_of(self.path)
 
+    def round(self, round_idx: int) -> Round | None:
+        """A round that was decided on; None where it has not been."""
+        return read_round(self.path, round_idx)
+
+    def write_round(self, round_idx: int, asked: Round) -> None:
+        """Write down what a round draws, before it does."""
+        import pyarrow as pa
+
+        columns = {"prompt": asked.prompts, "first": asked.first}
+        columns["samples"], columns["fixed"] = np.full(len(asked.prompts), asked.samples), np.full(len(asked.prompts), asked.fixed)
+        file = round_file(self.path, round_idx)
+        file.parent.mkdir(exist_ok=True)
+        write_table(pa.table(columns, schema=arrow_schema(ROUNDS)), file)
+
     def write_part(self, round_idx: int, part_idx: int, rows: Sequence[Rollout]) -> None:
         """Write one part whole, or nothing."""
-        write_table(rollout_table(rows), self.path / "rollouts" / f"part-{round_idx:03d}-{part_idx:06d}.parquet")
+        write_table(rollout_table(rows), part_file(self.path, round_idx, part_idx))
+
+    def rewards(self, round_idx: int, asked: Round) -> Floats:
+        """[m, k] rewards of a round whose parts are all on disk, NaN where there is none."""
+        return read_rewards(self.path, round_idx, asked, self.record.rows_per_part)
 
 
 def open_run(
@@ -78,16 +97,14 @@ def open_run(
     kind: str,
     asked: Mapping[str, Any],
     identity: Mapping[str, Any],
-    samples: int,
-    prompts_per_part: int,
+    rows_per_part: int,
+    samples: int | None = None,
     provenance: Mapping[str, Any],
 ) -> RunFolder:
     """Start a run folder, or continue the one that is there if it was drawn under the same identity.
 
-    More samples per prompt than before become a further round; the rows already drawn are kept.
-
-    Raises `RunFolderError` where another process is writing to it, where the identity differs (naming each setting that does), where
-    it holds more samples than asked for, or where it is not a run folder.
+    The rows already drawn are kept. Raises `RunFolderError` where another process is writing to it, where the identity differs (naming each
+    setting that does), where it holds more than `samples` samples of a prompt, or where it is not a run folder.
     """
     path = Path(path)
     try:
@@ -99,14 +116,14 @@ def open_run(
     try:
         if not (path / "run.json").exists():
             _refuse_strangers(path)
-            record = RunRecord(kind, asked, identity, ((0, samples),), (prompts_per_part,), dict(provenance))
+            record = RunRecord(kind, asked, identity, rows_per_part, dict(provenance))
             write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
         else:
-            record = _continued(read_record(path), path, kind, identity, samples, prompts_per_part)
+            record = _continued(read_record(path), path, kind, identity, samples)
     except BaseException:
         lock.close()
         raise
-    for leftover in (*path.glob("*.tmp"), *(path / "rollouts").glob("*.tmp")):
+    for leftover in (*path.glob("*.tmp"), *path.glob("r*/*.tmp")):
         leftover.unlink()
     return RunFolder(path, record, lock)
 
@@ -124,8 +141,7 @@ def read_record(path: Path) -> RunRecord:
             found["kind"],
             found["asked"],
             found["identity"],
-            tuple((int(a), int(b)) for a, b in found["rounds"]),
-            tuple(int(n) for n in found["prompts_per_part"]),
+            int(found["rows_per_part"]),
             found["provenance"],
         )
     except FileNotFoundError:
@@ -134,7 +150,7 @@ def read_record(path: Path) -> RunRecord:
         raise RunFolderError(f"{path / 'run.json'} is damaged ({error!r}). Start anew with another --out.") from None
 
 
-def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], samples: int, prompts_per_part: int) -> RunRecord:
+def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], samples: int | None) -> RunRecord:
     changed = differences(record.identity, identity)
     if record.kind != kind:
         changed.insert(0, f"kind: {record.kind} there, {kind} now")
@@ -143,32 +159,30 @@ def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, 
             f"{path} holds rows drawn under other settings, which would not mix:\n  " + "\n  ".join(changed) + "\n"
             "Give another --out, or the same settings as before."
         )
-    drawn = record.rounds[-1][1]
-    if samples < drawn:
+    drawn = most_samples(path)
+    if samples is not None and samples < drawn:
         raise RunFolderError(
-            f"{path} already plans {drawn} samples per prompt; --max-samples {samples} is fewer. Give another --out, or {drawn}."
+            f"{path} already plans {drawn} samples of a prompt; --max-samples {samples} is fewer. Give another --out, or {drawn}."
         )
-    if samples > drawn:
-        rounds, sizes = (*record.rounds, (drawn, samples)), (*record.prompts_per_part, prompts_per_part)
-        record = replace(record, rounds=rounds, prompts_per_part=sizes)
-        write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
     return record
 
 
-def is_complete(path: Path, asked: Mapping[str, Any], n_prompts: int, samples: int) -> bool:
-    """Whether a run folder already holds every row that this call would draw."""
+def is_complete(path: Path, asked: Mapping[str, Any], samples: int, decider: Callable[[int], Decider]) -> bool:
+    """Whether a run folder already holds every row that this call would draw; decider(rows_per_part) is asked what that is."""
     if not (path / "run.json").exists() or not (path / "prompts.parquet").exists():
         return False
     record = read_record(path)
-    if record.asked != as_json(asked) or record.rounds[-1][1] != samples:
+    if record.asked != as_json(asked) or most_samples(path) > samples:
         return False
-    wanted = {(r, p) for r, size in enumerate(record.prompts_per_part) for p in range(-(-n_prompts // size))}
-    return wanted <= parts_of(path)
-
-
-def parts_of(path: Path) -> set[tuple[int, int]]:
-    """(round, part) of every part of a run folder that is on disk."""
-    return {(int(m[1]), int(m[2])) for p in (path / "rollouts").iterdir() if (m := _PART.fullmatch(p.name))}
+    done, decide = parts_of(path), decider(record.rows_per_part)
+    for round_idx in itertools.count():
+        drawn = read_round(path, round_idx)
+        if drawn is None:
+            return decide.next_round() is None
+        if not {(round_idx, part) for part in range(len(drawn.parts(record.rows_per_part)))} <= done:
+            return False
+        decide.absorb(drawn.prompts, read_rewards(path, round_idx, drawn, record.rows_per_part))
+    raise AssertionError
 
 
 def as_json(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def next_round(state: State) -> Round | None:
     if draws.total == 0:
         indices = _pilot(plan)
         return Round(indices, min(PILOT_SAMPLES, plan.max_samples, plan.left(draws) // len(indices)))
-    more = _may_go_on(state)
+    more = may_go_on(state)
     indices = np.flatnonzero(_open(state) & more) if _ruled(state) else np.zeros(0, np.int64)
     if len(indices) == 0 and plan.costs is None and state.certifier is None:
         indices = np.flatnonzero(_undecided(state) & more)
@@ -145,7 +145,7 @@ def next_round(state: State) -> Round | None:
 def _round_size(state: State, indices: Ints) -> int:
     fewest = int(state.draws.drawn[indices].min())
     least = max(state.plan.round_size, 1 if _ruled(state) else fewest // 4)
-    return max(least, min(-(-state.plan.round_rows // len(indices)), max(PILOT_SAMPLES, fewest // 2)))
+    return max(least, min(state.plan.round_rows // len(indices), max(PILOT_SAMPLES, fewest // 2)))
 
 
 def _pilot(plan: Plan) -> Ints:
@@ -161,7 +161,7 @@ def _ruled(state: State) -> bool:
     return draws.two_valued and are_ends(draws.values, state.plan.zones(draws))
 
 
-def _may_go_on(state: State) -> Flags:
+def may_go_on(state: State) -> Flags:
     """[M] prompts below the cap whose reward has not failed every time of four."""
     draws = state.draws
     failing = (draws.scored == 0) & (draws.drawn >= PILOT_SAMPLES)
@@ -201,7 +201,7 @@ def absorb(state: State, asked: Round, rewards: Any) -> State:
         certifier = _certified(plan, state, draws, asked, fresh)
     after = State(plan, draws, state.rules, state.fitted_at, certifier)
     due = not state.rules or draws.total >= _REFIT_GROWTH * state.fitted_at or draws.values != state.draws.values
-    if due or not (_open(after) & _may_go_on(after)).any():  # no rule is the last word before it was fitted to everything
+    if due or not (_open(after) & may_go_on(after)).any():  # no rule is the last word before it was fitted to everything
         after = State(plan, draws, _rules(plan, draws), draws.total, certifier)
     return after
 
