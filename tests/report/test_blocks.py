@@ -61,6 +61,21 @@ def test_the_command_repeats_what_is_known_and_quotes_it():
     assert diagnose_command(summary) == "flatspot diagnose 'my prompts.jsonl' --model MODEL --reward a.py:f --group-size 4"
 
 
+def test_the_command_samples_as_the_run_did():
+    settings = {"prompts": "p.jsonl", "reward": "exact_match", "model": "answers.json"}
+    sampling = {"temperature": 0.7, "top_p": 1.0, "top_k": 50, "max_new_tokens": 100000}
+    summary = {"settings": settings, "sampling": sampling, "engine": {"engine": "scripted"}}
+    sampled = "--temperature 0.7 --top-k 50 --max-new-tokens 100000"
+    command = "flatspot diagnose p.jsonl --model"
+    assert diagnose_command(summary) == f"{command} answers.json --reward exact_match --engine scripted {sampled}"
+    assert diagnose_command(summary, model="CHECKPOINT") == f"{command} CHECKPOINT --reward exact_match {sampled}"
+
+
+def test_a_few_undecided_prompts_are_no_step_of_their_own():
+    few = {"verdict": "proceed", "counts": {"undecided": 2, "learnable": 8}}
+    assert len(next_steps(few | {"counts": {"undecided": 3, "learnable": 7}})) == len(next_steps(few)) + 1
+
+
 @pytest.mark.parametrize("name", ["run", 'it\'s $HOME `x` "run"'])
 def test_the_commands_do_what_they_say(name, make_report, tmp_path):
     if shutil.which("sh") is None:

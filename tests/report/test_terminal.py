@@ -33,6 +33,27 @@ def test_it_says_what_a_reader_needs(make_report):
         assert words in text
 
 
+def test_the_demos_result_fits_twenty_lines():
+    intervals = {"learnable": (19, 0.24, 0.64), "vanishing": (20, 0.23, 0.53), "solved": (10, 0.04, 0.38), "undecided": (10, 0.04, 0.21)}
+    summary = {
+        "verdict": "warm-up",
+        "rule": "vanishing prompts: 38% > 20%",
+        "reason": "38% of the prompts give RL almost no gradient, far below the best reward. A short supervised phase on a few of them "
+        "mends that; more RL does not.",
+        "counts": {name: n for name, (n, _, _) in intervals.items()},
+        "fractions": {name: {"mean": n / 59, "lo": lo, "hi": hi} for name, (n, lo, hi) in intervals.items()},
+        "reward": {"mean": 0.45, "range": [0, 1], "std": {"p10": 0, "p50": 0.25, "mean": 0.19, "share_below_0.05": 0.47}},
+        "forecast": {str(k): {"informative": k / 50, "lo": k / 60, "hi": k / 40} for k in (4, 8, 16, 32)},
+        "health": {"distinct_share": 0.51, "truncated_share": 0.049, "error_share": 0},
+        "generations": {"total": 944, "per_prompt": 16.0, "tokens": 4820},
+        "predicted_error": 0.037,
+    }
+    lines = render_terminal(summary).splitlines()
+    assert len(lines) <= 19, "one more names report.html"
+    for words in ("Rule: ", "[23–53%]", " 32: 64% [53–80%]", "predicted error", "Next 1. ", "$ flatspot export"):
+        assert any(words in line for line in lines), words
+
+
 def test_it_is_ascii_where_the_terminal_is(make_report):
     assert render_terminal(make_report(60, reason="μ ≤ σ – 你"), encoding="ANSI_X3.4-1968").isascii()
 

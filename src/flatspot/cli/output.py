@@ -24,7 +24,7 @@ def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> No
     else:
         width, encoding = shutil.get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
         text = render_terminal(diagnosis.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
-        text += f"\n\nReport   {diagnosis.run / 'report.html'}"
+        text += f"\nReport   {diagnosis.run / 'report.html'}"
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a folder's name may hold what the terminal cannot show
     try:
         click.echo(text)

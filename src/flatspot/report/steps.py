@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from flatspot.core.records import Sampling
 from flatspot.report.blocks import Step, forecasts, section, shares
 from flatspot.report.formats import noun, number, percent, visible
+
+_MANY = 0.2  # of the prompts
 
 
 def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
@@ -16,7 +20,8 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     by_verdict = {"proceed": _proceed, "warm-up": _warm_up, "fix-reward": _fix_reward, "fix-data": _fix_data}
     build = by_verdict.get(str(summary.get("verdict")))
     steps = build(summary, n) if build else ()
-    if n["undecided"] and summary.get("source") != "inspect":
+    # a few undecided ones change nothing that was said above
+    if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") != "inspect":
         steps += (Step(f"{noun(n['undecided'], 'prompt')} are undecided: raise --max-samples; the run goes on where it is."),)
     return steps
 
@@ -35,7 +40,7 @@ def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
     which = ("vanishing",) if n["vanishing"] else ("vanishing", "undecided")
     return (
         Step(
-            "Write answers for some of the vanishing prompts; often a few are enough.",
+            "Write answers for some of the vanishing prompts; often a few will do.",
             export_command(summary, which, "to-label.jsonl"),
         ),
         Step(
@@ -90,6 +95,12 @@ def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: 
     words = ["flatspot", "diagnose", _given(settings, "prompts", "PROMPTS"), "--model", model or _given(settings, "model", "MODEL")]
     words += ["--reward", _given(settings, "reward", "REWARD")]
     size = number(summary.get("group_size"))
+    if model is None and section(summary, "engine").get("engine") == "scripted":
+        words += ["--engine", "scripted"]
+    sampling = section(summary, "sampling")
+    for name, usual in asdict(Sampling()).items():  # another sampling is another policy
+        if (found := number(sampling.get(name))) is not None and found != usual:
+            words += [f"--{name.replace('_', '-')}", f"{found:g}"]
     words += ["--group-size", f"{size:.0f}"] if size is not None and size != 8 else []
     return shlex.join([*words, *(["--out", out] if out else [])])
 

@@ -10,7 +10,9 @@ from flatspot.report import blocks
 from flatspot.report.formats import count, decimal, fine_percent, noun, number, percent, percent_range, visible
 from flatspot.report.steps import next_steps
 
-_LABEL = 9
+_LABEL = 9  # columns of a label
+_HELD = "\u00a0"  # a space at which a line does not break
+_STEP = 5  # of the one word before the steps, so that most fit a line
 _TONE = {"good": "32", "act": "33", "stop": "31", "plain": "0"}
 # what an ASCII terminal gets instead; anything else outside ASCII becomes a question mark
 _ASCII = str.maketrans(
@@ -57,22 +59,24 @@ def _lines(summary: Mapping[str, Any], width: int, color: bool, ascii_only: bool
     if rule and not beside:
         yield from _wrap(f"Rule: {rule}", width)
     yield from _wrap(blocks.sentence(summary, "reason"), width)
-    yield ""
     yield from _composition(summary, width, color, ascii_only)
     yield ""
     yield from _measures(summary, width)
-    if notes := blocks.caveats(summary):
-        yield ""
-        yield _paint("Caveats", "1", color)
-        for note in notes:
-            yield from _wrap(note, width, "  - ")
+    for i, note in enumerate(blocks.caveats(summary)):
+        yield from _labelled("" if i else "Caveats", note, width, color, "- ")
     if steps := next_steps(summary):
         yield ""
-        yield _paint("Next", "1", color)
         for i, step in enumerate(steps, start=1):
-            yield from _wrap(step.text, width, f"  {i}. ")
+            yield from _labelled("" if i > 1 else "Next", step.text, width, color, f"{i}. ", indent=_STEP)
             if step.command:
-                yield f"     {_paint('$', '90', color)} {step.command}"
+                yield f"{' ' * _STEP}{_paint('$', '90', color)} {step.command}"
+
+
+def _labelled(label: str, text: str, width: int, color: bool, mark: str = "", indent: int = _LABEL) -> Iterator[str]:
+    """Wrapped lines with a label before the first of them."""
+    first, *rest = _wrap(text, width, " " * indent + mark) or [""]
+    yield _paint(label, "1", color) + first[len(label) :]
+    yield from rest
 
 
 def _composition(summary: Mapping[str, Any], width: int, color: bool, ascii_only: bool) -> Iterator[str]:
@@ -125,7 +129,8 @@ def _measures(summary: Mapping[str, Any], width: int) -> Iterator[str]:
         del rows["Parts"]  # the only reward function is the total
     for label, parts in rows.items():
         if parts:
-            yield from _wrap(" · ".join(parts), width, f"{label:<{_LABEL}}")
+            held = " · ".join(part.replace(" ", _HELD) if len(part) < 30 else part for part in parts)
+            yield from (line.replace(_HELD, " ") for line in _wrap(held, width, f"{label:<{_LABEL}}"))
 
 
 def _reward(summary: Mapping[str, Any]) -> list[str]:
