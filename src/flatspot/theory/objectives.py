@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from math import comb, lgamma
 from typing import Any
 
@@ -69,16 +69,12 @@ class Objective:
         """
         self._check(group_size)
         rate = _rate(p)
-        found = np.zeros_like(rate)
-        for k in range(group_size + 1):
-            hit, miss = self.by_count(k, group_size)
-            misses = group_size - k
-            # the chance of k successes, already divided by p for the successes and by 1 − p for the failures: no 0/0 near the ends
-            log_ways = lgamma(group_size + 1) - lgamma(k + 1) - lgamma(misses + 1)
-            if k:
-                found += k * hit * np.exp(log_ways + (k - 1) * np.log(rate) + misses * np.log1p(-rate))
-            if misses:
-                found -= misses * miss * np.exp(log_ways + k * np.log(rate) + (misses - 1) * np.log1p(-rate))
+        k, misses, for_hit, for_miss, log_ways = _terms(self, group_size)
+        log_hit, log_miss = np.log(rate)[..., None], np.log1p(-rate)[..., None]
+        # the chance of k successes, already divided by p for the successes and by 1 − p for the failures: no 0/0 near the ends
+        gained = for_hit * np.exp(log_ways + np.maximum(k - 1, 0) * log_hit + misses * log_miss)
+        lost = for_miss * np.exp(log_ways + k * log_hit + np.maximum(misses - 1, 0) * log_miss)
+        found = (gained - lost).sum(-1)
         return float(found) if np.ndim(p) == 0 else found
 
     def limit_weight(self, p: ArrayLike) -> Any:
@@ -89,6 +85,15 @@ class Objective:
     def _check(self, size: int) -> None:
         if size < self.smallest:
             raise SettingsError(f"{self.name} needs a group of at least {self.smallest}, got {size}")
+
+
+@lru_cache(maxsize=256)
+def _terms(objective: Objective, size: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """By number of successes 0 … K: itself, the failures, k·c⁺, (K − k)·c⁻, and ln of the number of ways."""
+    k = np.arange(size + 1.0)
+    hit, miss = np.array([objective.by_count(int(n), size) for n in k]).T
+    log_ways = np.array([lgamma(size + 1) - lgamma(n + 1) - lgamma(size - n + 1) for n in k])
+    return k, size - k, k * hit, (size - k) * miss, log_ways
 
 
 def grpo(*, ddof: int = 1, epsilon: float = 0.0) -> Objective:
