@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flatspot.flow import Diagnosis as Diagnosis
     from flatspot.flow import diagnose as diagnose
     from flatspot.flow import inspect as inspect
+    from flatspot.flow import rescore as rescore
     from flatspot.stats.evidence import reward_std as reward_std
     from flatspot.stats.triage import triage as triage
 
@@ -32,6 +33,7 @@ _HOME = {
     "Settings": "flatspot.core.settings",
     "diagnose": "flatspot.flow",
     "inspect": "flatspot.flow",
+    "rescore": "flatspot.flow",
     "reward_std": "flatspot.stats.evidence",
     "triage": "flatspot.stats.triage",
 }

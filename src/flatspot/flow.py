@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flatspot.core.errors import RewardLoadError, RunFolderError, SettingsError
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Completion, Prompt
 from flatspot.core.settings import Settings
 from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
-from flatspot.rollouts.asked import digest, name_of, what_is_asked
+from flatspot.rollouts.asked import digest, name_of, reward_asked, what_is_asked
 from flatspot.rollouts.collect import OnProgress, collect
 from flatspot.rollouts.rounds import Decider, FixedSamples
 from flatspot.rollouts.store import is_complete, open_run, prompt_table, read_record, write_json, write_table
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from flatspot.rewards import LoadedReward
 
 Say = Callable[[str], None]
-# what one HTML file carries and a browser handles well; of a larger set, prompts at even distances
-_PROMPTS_SHOWN = 50_000
-_COMPLETIONS_SHOWN_FOR = 3000
 
 
 @dataclass(frozen=True)
@@ -65,11 +61,12 @@ class Diagnosis:
         """Write the report as one HTML file; by default report.html in the run folder."""
         from flatspot.report.blocks import ReportData
         from flatspot.report.html import write_html
+        from flatspot.report.shown import shown_prompts, with_completions
 
         path = Path(path) if path is not None else self.run / "report.html"
-        shown = _evenly(len(self.verdicts), _PROMPTS_SHOWN)
+        shown = shown_prompts(len(self.verdicts))
         verdicts, prompts = self.verdicts.take(shown), self.prompts.take(shown)
-        completions = completions_of(self.run, _shown_first(verdicts))
+        completions = completions_of(self.run, with_completions(verdicts))
         write_html(ReportData(self.summary, verdicts, prompts, completions, read_gradients(self.run)), path)
         return path
 
@@ -214,6 +211,38 @@ def inspect(
     return judge_run(path, chosen, shown=shown, notes=notes["caveats"])
 
 
+def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = None, say: Say | None = None, **settings: Any) -> Diagnosis:
+    """Score the completions of a run folder with another reward, into a folder of its own, and judge them; nothing is drawn.
+
+    settings  of `Settings`: those of the reward, those about judging, and `out`
+
+    `diagnose` with the same settings, the new reward and this folder goes on from there. Raises `FlatspotError` as `diagnose` does.
+    """
+    from flatspot.rewards import load_reward, reference_rewards
+    from flatspot.rollouts.rescored import score_again, stored_prompts
+
+    source, chosen = Path(run), _settings(settings)
+    old, notes, prompts = read_record(source), _read_notes(source), stored_prompts(source)
+    with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s) as loaded:
+        _check_reward(loaded, prompts)
+        asked, identity = ({**part, "reward": reward_asked(loaded)} for part in (old.asked, old.identity))
+        path = Path(chosen.out) if chosen.out is not None else Path("runs") / digest(asked)
+        if path.resolve() == source.resolve():
+            raise SettingsError(f"{source} is the run itself, and its rows stay as they are: give another --out")
+        (say or (lambda _: None))(f"scoring the completions of {source} again, into {path}")
+        with open_run(path, kind=old.kind, asked=asked, identity=identity, rows_per_part=old.rows_per_part, provenance=provenance()) as new:
+            if not (path / "prompts.parquet").exists():
+                write_table(prompt_table(prompts, reference_rewards(loaded, prompts)), path / "prompts.parquet")
+            rounds = score_again(source, new, prompts, loaded, on_progress=on_progress)
+        caveats = list(notes["caveats"])
+        if not all(drawn.fixed for drawn in rounds):
+            caveats.append(f"How many completions each prompt has was decided by the rewards of {source}, not by these.")
+        shown = notes.get("shown", {}) | {"reward": name_of(reward), "out": str(path), "rescored": str(source)}
+        declared = chosen.reward_range or usable_range(loaded.range)
+        write_json(notes | {"caveats": caveats, "shown": shown, "declared_range": declared}, path / "notes.json")
+    return judge_run(path, chosen, declared_range=declared, shown=shown, notes=caveats)
+
+
 def judge_run(
     run: Path,
     settings: Settings,
@@ -278,15 +307,3 @@ def _read_notes(run: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
     return {"caveats": [], "columns": {}} | found
-
-
-def _shown_first(verdicts: pa.Table) -> list[str]:
-    """The prompts whose completions the report carries: all of a small set, of a large one those that need a look first."""
-    ids, names = verdicts["prompt_id"].to_pylist(), verdicts["verdict"].to_pylist()
-    order = {name: i for i, name in enumerate(("vanishing", "undecided", "unscored", "learnable", "solved"))}
-    return [ids[i] for i in sorted(range(len(ids)), key=lambda i: order[names[i]])[:_COMPLETIONS_SHOWN_FOR]]
-
-
-def _evenly(n: int, most: int) -> NDArray[np.int64]:
-    """The indices of at most `most` of n things, at even distances."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)) if n else np.zeros(0, np.int64)

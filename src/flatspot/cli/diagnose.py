@@ -6,22 +6,13 @@ from typing import Any
 
 import click
 
-from flatspot.cli.options import engine_options, judging_options, sampling_options
+from flatspot.cli.options import engine_options, judging_options, reward_options, sampling_options
 
 
 @click.command("diagnose")
 @click.argument("prompts", metavar="PROMPTS")
 @click.option("--model", required=True, metavar="M", help="Hugging Face name or folder, GGUF file, or answers.json for --engine scripted.")
-@click.option(
-    "--reward",
-    "rewards",
-    required=True,
-    multiple=True,
-    metavar="R",
-    help="file.py:function, module:function, or a built-in name; repeat for several.",
-)
-@click.option("--reward-weight", "weights", multiple=True, type=float, metavar="W", help="Weight of each --reward, in order.  [default: 1]")
-@click.option("--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take.")
+@reward_options
 @judging_options
 @sampling_options
 @engine_options

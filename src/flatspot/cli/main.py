@@ -21,6 +21,7 @@ _VERBS = {
     "demo": "flatspot.cli.demo",
     "diagnose": "flatspot.cli.diagnose",
     "inspect": "flatspot.cli.inspect",
+    "rescore": "flatspot.cli.rescore",
     "export": "flatspot.cli.export",
     "reproduce": "flatspot.cli.reproduce",
 }
@@ -28,6 +29,7 @@ _HELP = {
     "demo": "Five minutes: a small real language model on prompts from trivial to impossible.",
     "diagnose": "Find the prompts an RL run cannot learn from, from a model, prompts and a reward.",
     "inspect": "The same verdicts from the logs of another trainer.",
+    "rescore": "The completions of a run, scored by another reward and judged anew.",
     "export": "The prompts of a run by verdict, as JSONL, CSV or Parquet.",
     "reproduce": "The paper's theory and experiments, repeated on this machine.",
 }

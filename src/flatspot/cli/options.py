@@ -10,6 +10,33 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def reward_options(command: F) -> F:
+    """What scores a completion."""
+    for option in reversed(
+        [
+            click.option(
+                "--reward",
+                "rewards",
+                required=True,
+                multiple=True,
+                metavar="R",
+                help="file.py:function, module:function, or a built-in name; repeat for several.",
+            ),
+            click.option(
+                "--reward-weight",
+                "weights",
+                multiple=True,
+                type=float,
+                metavar="W",
+                help="Weight of each --reward, in order.  [default: 1]",
+            ),
+            click.option("--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 def judging_options(command: F) -> F:
     """How rows are judged, and where the result goes."""
     for option in reversed(

@@ -39,7 +39,7 @@ def progress_bar() -> Iterator[OnProgress]:
 
 
 def progress_line(progress: Progress) -> str:
-    """Prompts and completions done, tokens/s, time left.
+    """Prompts and completions done, tokens/s where any are drawn, time left.
 
     >>> progress_line(Progress(512, 640, 32, 40, 24_000, 50.0, 512))
     '32/40 prompts  512/640 completions  480 tokens/s  0:12 left'
@@ -50,7 +50,8 @@ def progress_line(progress: Progress) -> str:
     clock = "" if left is None else f"  {'at most ' if most else ''}{int(left) // 60}:{int(left) % 60:02d} left"
     counts = f"{progress.prompts_done}/{progress.prompts_total} prompts{' settled' if most else ''}  "
     counts += f"{progress.rows_done}{' of at most ' if most else '/'}{progress.rows_total} completions"
-    return f"{counts}  {progress.tokens_per_second:.0f} tokens/s{clock}"
+    rate = f"  {progress.tokens_per_second:.0f} tokens/s" if progress.tokens else ""
+    return f"{counts}{rate}{clock}"
 
 
 def _cells(progress: Progress, width: int = 20) -> str:

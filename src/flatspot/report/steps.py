@@ -55,10 +55,10 @@ def _fix_reward(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step,
         text = "See what the reward function failed on, and why: the columns error and completion."
     else:
         text = "See which completions got which rewards; a working reward tells good ones from bad ones."
-    return (
-        Step(text, completions_command(summary)),
-        Step("Mend the reward function and measure again.", diagnose_command(summary)),
-    )
+    if number(section(summary, "health").get("distinct_share")) is None:  # a log without completions
+        return Step(text, completions_command(summary)), Step("Mend the reward function and measure again.", diagnose_command(summary))
+    again = Step("Mend the reward function and score these completions again.", rescore_command(summary))
+    return Step(text, completions_command(summary)), again
 
 
 def _fix_data(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
@@ -87,6 +87,11 @@ def export_command(summary: Mapping[str, Any], verdicts: tuple[str, ...], path: 
 def completions_command(summary: Mapping[str, Any]) -> str:
     """The command that writes every completion of the run with its reward or error."""
     return shlex.join(["flatspot", "export", run_folder(summary), "--completions", "--to", "completions.jsonl"])
+
+
+def rescore_command(summary: Mapping[str, Any]) -> str:
+    """The command that scores the run's completions with a mended reward."""
+    return shlex.join(["flatspot", "rescore", run_folder(summary), "--reward", _given(section(summary, "settings"), "reward", "REWARD")])
 
 
 def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: str | None = None) -> str:

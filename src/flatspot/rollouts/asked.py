@@ -21,11 +21,15 @@ def what_is_asked(prompts: Sequence[Prompt], policy: Any, reward: Reward, settin
         "prompts": {"n": len(prompts), "sha256": digest([[p.id, prompt_text(p.text), dict(p.columns)] for p in prompts], 64)},
         "model": {"name": name_of(policy), "stamp": policy_stamp(policy)},
         "engine": {"name": settings.engine, "dtype": settings.dtype, "device": settings.device},
-        # a longer time limit may be given to a run that needs it
-        "reward": {name: value for name, value in reward.describe().items() if name != "timeout_s"},
+        "reward": reward_asked(reward),
         "sampling": asdict(settings.sampling),
         "seed": settings.seed,
     }
+
+
+def reward_asked(reward: Reward) -> dict[str, Any]:
+    """What of a reward decides the rows: a longer time limit may be given to a run that needs it."""
+    return {name: value for name, value in reward.describe().items() if name != "timeout_s"}
 
 
 def policy_stamp(policy: Any) -> list[list[Any]] | None:

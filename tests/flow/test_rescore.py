@@ -1,0 +1,141 @@
+"""Another reward on the same completions, against scoring every row by hand and against a run drawn with that reward."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+import flatspot
+from flatspot.core.errors import RewardLoadError, RunFolderError, SettingsError
+from flatspot.engines.scripted import ScriptedEngine
+
+ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "odd": {"2": 0.5, "3": 0.5}}
+ROWS = [{"prompt": name, "reference": "1", "bonus": i} for i, name in enumerate(ANSWERS)]
+EVERY = {"max_samples": 40, "fixed_samples": True}
+
+
+def odd(completions, bonus, **_):
+    return [float(int(c) % 2 + b) for c, b in zip(completions, bonus, strict=True)]
+
+
+def drawn(folder, reward="exact_match", **settings):
+    return flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), reward, out=folder, **(EVERY | settings)).run
+
+
+def rows_of(run):
+    rows = [row for part in sorted((run / "rollouts").iterdir()) for row in pq.read_table(part).to_pylist()]
+    return sorted(rows, key=lambda row: (row["prompt_id"], row["sample_idx"]))
+
+
+def test_every_row_has_the_new_reward_and_is_else_as_it_was(tmp_path):
+    run = drawn(tmp_path / "run")
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    found = flatspot.rescore(run, odd, out=tmp_path / "new")
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+    bonus = {row["prompt"]: row["bonus"] for row in ROWS}
+    for old, new in zip(rows_of(run), rows_of(found.run), strict=True):
+        expected = float(int(old["completion"]) % 2 + bonus[old["prompt"]])
+        assert new == old | {"reward": expected, "rewards": [("odd", expected)]}
+    assert pq.read_table(found.run / "prompts.parquet")["reference_reward"].to_pylist() == [1.0, 2.0, 3.0, 4.0]
+    assert found.summary["settings"]["rescored"] == str(run)
+    assert found.summary["sampling"] == json.loads((run / "report.json").read_text())["sampling"]
+
+
+def test_it_is_the_run_that_the_reward_would_have_drawn(tmp_path):
+    again = flatspot.rescore(drawn(tmp_path / "run"), odd, out=tmp_path / "new").run
+    direct = drawn(tmp_path / "direct", odd)
+    assert rows_of(again) == rows_of(direct)
+    record, other = (json.loads((run / "run.json").read_text()) for run in (again, direct))
+    assert record["identity"] == other["identity"] and record["asked"] == other["asked"]
+    drawn(again, odd, max_samples=60)  # which goes on from there
+    assert rows_of(again) == rows_of(drawn(tmp_path / "direct", odd, max_samples=60))
+
+
+def test_it_goes_on_where_it_was_stopped(tmp_path):
+    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
+    assert len(list((run / "rollouts").iterdir())) == 4
+    calls, patience = [], [3]
+
+    def dies(completions, **_):
+        calls.append(len(completions))
+        if len(calls) > patience[0]:
+            raise KeyboardInterrupt
+        return [0.5] * len(completions)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flatspot.rewards.load.Guard", Unguarded)
+        with pytest.raises(KeyboardInterrupt):
+            flatspot.rescore(run, dies, out=tmp_path / "new")
+        assert 0 < len(list((tmp_path / "new" / "rollouts").glob("part-*.parquet"))) < 4
+        calls.clear()
+        patience[0] = 99
+        found = flatspot.rescore(run, dies, out=tmp_path / "new")
+    assert calls == [1, 40, 40, 40]  # one to check the reward's columns, then the parts that were missing
+    assert [row["reward"] for row in rows_of(found.run)] == [0.5] * 160
+
+
+def test_an_adaptive_runs_numbers_of_samples_are_told(tmp_path):
+    run = drawn(tmp_path / "run", fixed_samples=False, max_samples=64, round_size=4)
+    found = flatspot.rescore(run, odd, out=tmp_path / "new")
+    assert any("decided by the rewards of" in caveat for caveat in found.summary["caveats"])
+    assert not any("decided by" in c for c in flatspot.rescore(drawn(tmp_path / "all"), odd, out=tmp_path / "b").summary["caveats"])
+
+
+def test_a_log_with_completions_is_scored_and_one_without_is_refused(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("prompt,reward,completion\na,0,11\na,0,12\nb,1,13\nb,1,\n")
+    run = flatspot.inspect(log, out=tmp_path / "run").run
+    found = flatspot.rescore(run, "regex[pattern=[123]3]", out=tmp_path / "new")
+    rows = [
+        (row["completion"], row["reward"], row["error"])
+        for part in (found.run / "rollouts").iterdir()
+        for row in pq.read_table(part).to_pylist()
+    ]
+    assert rows == [
+        ("11", 0.0, None),
+        ("12", 0.0, None),
+        ("13", 1.0, None),
+        (None, None, "there is no completion of a known prompt to score"),
+    ]
+    log.write_text("prompt,reward\na,0\n")
+    with pytest.raises(RunFolderError, match="holds no completions"):
+        flatspot.rescore(flatspot.inspect(log, out=tmp_path / "bare").run, "exact_match", out=tmp_path / "no")
+
+
+def test_mistakes_are_named(tmp_path):
+    run = drawn(tmp_path / "run", max_samples=4)
+    with pytest.raises(SettingsError, match="is the run itself"):
+        flatspot.rescore(run, odd, out=run)
+    with pytest.raises(RunFolderError, match="other settings"):
+        flatspot.rescore(run, odd, out=drawn(tmp_path / "other", max_samples=4))
+    with pytest.raises(RunFolderError, match="has drawn other samples"):
+        flatspot.rescore(run, odd, out=drawn(tmp_path / "more", odd, max_samples=5))
+    with pytest.raises(RunFolderError, match="not a run folder"):
+        flatspot.rescore(tmp_path, odd)
+    with pytest.raises(RewardLoadError, match="answer, which no prompt column gives"):
+        flatspot.rescore(run, lambda completions, answer: [0.0], out=tmp_path / "x")
+    part = next((run / "rollouts").iterdir())
+    part.write_bytes(b"PAR1")
+    with pytest.raises(RunFolderError, match=part.name):
+        flatspot.rescore(run, odd, out=tmp_path / "y")
+
+
+class Small(ScriptedEngine):
+    """Parts of one prompt each."""
+
+    rows_per_call = 40
+
+
+class Unguarded:
+    """A reward in this process, so that Ctrl-C reaches it."""
+
+    def __init__(self, function, timeout_s):
+        self.function, self.name, self.sha256 = function, "dies", None
+
+    def score(self, prompts, completions):
+        from flatspot.rewards.values import as_values
+
+        return as_values(self.function([c.text for c in completions]), len(completions))
+
+    def close(self):
+        pass
