@@ -25,6 +25,8 @@ _NOTES = {
     "[your model and reward](../how-to/own-model-and-reward.md), "
     "[stop and go on](../how-to/resume.md), [reasoning-gym](../how-to/reasoning-gym.md).",
     "inspect": "From Python: [`flatspot.inspect`](python.md#flatspotinspect). How to: [read logs](../how-to/inspect-logs.md).",
+    "rescore": "From Python: [`flatspot.rescore`](python.md#flatspotrescore). How to: "
+    "[mend a reward](../how-to/own-model-and-reward.md#score-the-same-completions-again).",
     "export": "From Python: `flatspot.flow.export(run, path, verdicts=(…), completions=False)`.",
     "reproduce": "What each part repeats, and what came out: [the paper](../paper.md). Needs `pip install 'flatspot[reproduce]'`.",
 }
