@@ -37,7 +37,8 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
 def test_inspect_needs_no_deep_learning_stack(tmp_path):
     (tmp_path / "log.csv").write_text("prompt_id,reward\na,0\na,1\n")
     code = f"import flatspot\nflatspot.inspect({str(tmp_path / 'log.csv')!r}, out={str(tmp_path / 'run')!r})"
-    assert not {"torch", "transformers", "pandas", "ray", "vllm"} & loaded_by(code)
+    # pandas is not among them: pyarrow loads it by itself where it is installed; that we do not, import-linter holds
+    assert not {"torch", "transformers", "ray", "vllm"} & loaded_by(code)
 
 
 def test_every_public_name_resolves():

@@ -12,6 +12,7 @@ from flatspot.core.protocols import OnTokens
 from flatspot.core.records import Completion, Request, Sampling
 from flatspot.engines.decode import Mode, decode
 from flatspot.engines.memory import Footprint, budget_bytes, footprint
+from flatspot.engines.packed import PackedLinears
 from flatspot.engines.policy import Policy
 from flatspot.engines.prompts import check_fits, encode, to_completion
 from flatspot.engines.sampling import draw, shape_logits, uniforms
@@ -51,6 +52,7 @@ class HfEngine:
         self.rows_per_call = 1024 if cuda else 512
         # on a CPU more rows only bring memory traffic: growing the cache copies it at every step
         self._rows_in_flight = 1024 if cuda else 128
+        self._packed = PackedLinears(policy.model)
         self._budget = budget_bytes(memory_gib, policy.device)
         self._footprint = footprint(policy)
 
@@ -61,6 +63,8 @@ class HfEngine:
             ids = encode(self.policy, request.text)
             check_fits(self.policy, request.text, ids, sampling)
             items.append(_Item(tuple(ids), tuple((i, j, seed) for j, seed in enumerate(request.seeds))))
+        if not self.policy.fingerprint_of_files:  # a model in memory may have learnt since the last call
+            self._packed.refresh()
         found: dict[tuple[int, int], Completion] = {}
         # the longest first: if memory is short, it shows at once
         waiting = sorted((item for item in items if item.rows), key=lambda item: len(item.ids), reverse=True)
@@ -96,7 +100,8 @@ class HfEngine:
             return draw(shape_logits(logits, sampling), numbers[row, step])
 
         prompts, copies = [item.ids for item in batch], [len(item.rows) for item in batch]
-        drawn = decode(self.policy, prompts, copies, sampling.max_new_tokens, pick, mode=self.mode, on_tokens=on_tokens)
+        with self._packed.in_use():
+            drawn = decode(self.policy, prompts, copies, sampling.max_new_tokens, pick, mode=self.mode, on_tokens=on_tokens)
         for (i, j, _), ids in zip(rows, drawn, strict=True):
             yield (i, j), to_completion(self.policy, ids, sampling.max_new_tokens)
 

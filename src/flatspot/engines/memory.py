@@ -18,7 +18,7 @@ class Footprint:
 
     row     kv_token · (prompt + new tokens) · 1.25 + 20 · vocabulary
             kv_token = 2 · layers · key-value heads · head size · bytes of the dtype (keys and values); a quarter more because
-            growing the cache holds a layer twice; and float32 logits, weights, and the work on them
+            repeating a prompt holds a layer twice; and float32 logits, weights, and the work on them
     prompt  length · (16 · hidden + 4 · feed-forward) · bytes, the activations of a prefill; and 4 · vocabulary a token more if
             the model cannot leave out the logits inside the prompt
     """

@@ -26,7 +26,7 @@ from flatspot.engines.verify import PROBE_TOKENS, TOLERANCE, Check, Greedy, comp
 
 _FORMAT = 1  # raise when the file written for openvino-genai changes
 _ROWS_IN_FLIGHT = 512
-_TOKENS_PER_STEP = 1024
+_TOKENS_PER_STEP = 2048
 _BLOCK = 32  # tokens of a block of its key-value cache on a CPU
 _CACHE_BYTES = 4 << 30
 _MASK = (1 << 64) - 1

@@ -12,7 +12,7 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is read as Any
     """Keys and values [row, head, position, feature] at the start of buffers with free rows and positions.
 
     A subclass, because that is how transformers takes a cache layer; `keys` and `values` are views of the buffers.
