@@ -13,12 +13,18 @@ from flatspot.reproduce.random_policies import FAMILIES, REWARDS, random_models
 MODELS = 60
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_tables():
+    """From p0 = 0.1 the times are short; the longer ones are tested in tests/theory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theory, "_STARTS", (1e-1,))
+        patch.setattr(theory, "_OBJECTIVES_START", 1e-2)
+        yield
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory, request):
+def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("theory")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(theory, "_STARTS", (1e-1, 1e-2))  # the longer ones take seconds and are tested in tests/theory
-    request.addfinalizer(patch.undo)
     return theory.reproduce_theory(folder, models=MODELS, seed=5), folder
 
 
@@ -60,7 +66,6 @@ def test_equal_seeds_give_equal_results(results, tmp_path):
 
 def test_a_violated_bound_is_counted_and_exits_with_1(tmp_path, monkeypatch):
     real = theory.bounds_of
-    monkeypatch.setattr(theory, "_STARTS", (1e-1,))
     monkeypatch.setattr(theory, "bounds_of", lambda exact: real(exact) | {"score": 0.01 * real(exact)["score"]})
     done = CliRunner().invoke(cli, ["reproduce", "theory", "--models", "10", "--seed", "1", "--out", str(tmp_path / "out"), "--json"])
     found = json.loads(done.stdout)
@@ -68,8 +73,7 @@ def test_a_violated_bound_is_counted_and_exits_with_1(tmp_path, monkeypatch):
     assert found["violations"] == found["bounds"]["score"]["violations"] > 0
 
 
-def test_the_command_prints_the_tables(tmp_path, monkeypatch):
-    monkeypatch.setattr(theory, "_STARTS", (1e-1,))
+def test_the_command_prints_the_tables(tmp_path):
     done = CliRunner().invoke(cli, ["reproduce", "theory", "--models", "20", "--seed", "1", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "20 random policies, seed 1: 0 violations of 7 bounds" in done.stdout

@@ -64,7 +64,7 @@ def test_the_square_is_unbiased_and_its_interval_holds_nine_times_in_ten(share, 
     rewards[rng.permutation(27)[:share]] = 1.0
     exact, scores = enumerate_policy(logits, rewards), scores_of(logits, 3)
     assert (exact.probability * rewards) @ scores == pytest.approx(exact.gradient, abs=1e-12)
-    found = estimates(rewards, scores, rng.choice(27, size=(1500, n), p=exact.probability))
+    found = estimates(rewards, scores, rng.choice(27, size=(800, n), p=exact.probability))
     error = found[:, 0].std(ddof=1) / np.sqrt(len(found))
     assert abs(found[:, 0].mean() - exact.norm**2) <= 3 * error
     assert ((found[:, 1] <= exact.norm**2) & (exact.norm**2 <= found[:, 2])).mean() >= 0.9

@@ -24,6 +24,7 @@ from flatspot.theory.surrogate import clipped_surrogate
 BANDS = (0.0, 0.001, 0.01, 0.05, 0.2, 0.5, 1.0)
 OF_STD = ("score", "collision", "lipschitz", "median", "theorem_1")
 _STARTS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+_OBJECTIVES_START = 1e-4
 _SLACK, _FLOOR = 1e-9, 1e-15  # rounding of a sum of at most 256 terms; below the floor a norm is rounding alone
 _KL_COEFFICIENT = 0.1
 
@@ -174,7 +175,7 @@ def objective_table() -> list[dict[str, Any]]:
     chosen = {name: OBJECTIVES[name] for name in ("reinforce", "rloo", "dr_grpo")} | {"grpo": grpo(), "maxrl": OBJECTIVES["maxrl"]}
     sizes = {"limit": None, "group of 64": 64, "group of 8": 8}
     return [
-        {"objective": name} | {told: exact_steps(o, 1e-4, rate=0.5, group_size=size) for told, size in sizes.items()}
+        {"objective": name} | {told: exact_steps(o, _OBJECTIVES_START, rate=0.5, group_size=size) for told, size in sizes.items()}
         for name, o in chosen.items()
     ]
 
