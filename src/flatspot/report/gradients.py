@@ -57,7 +57,7 @@ def gradient_chart(marks: list[dict[str, Any]]) -> Spec | None:
     values = [{**mark, "bottom": max(mark["low"] or floor, floor)} for mark in marks]
     top = max(max(mark["high"], mark["bound"] or 0) for mark in marks)
     axis = {"tickCount": 6, "format": "~g"}
-    x = {"field": "std", "type": "quantitative", "title": "reward std within the prompt", "axis": axis}
+    x = {"field": "std", "type": "quantitative", "title": "reward std within the prompt", "axis": {**axis, "grid": False}}
     x |= {"scale": {"type": "log", "nice": False, "domain": [min(m["std"] for m in marks) / 1.3, max(m["std"] for m in marks) * 1.3]}}
     y = {
         "type": "quantitative",
