@@ -20,9 +20,10 @@ from flatspot.core.records import Completion, Prompt
 from flatspot.core.settings import Settings
 from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
 from flatspot.rollouts.asked import digest, name_of, reward_asked, what_is_asked
-from flatspot.rollouts.collect import OnProgress, collect
+from flatspot.rollouts.collect import OnProgress, collect, visit_cost
 from flatspot.rollouts.rounds import Decider, FixedSamples
-from flatspot.rollouts.store import is_complete, open_run, prompt_table, read_record, write_json, write_table
+from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_table, read_record, write_json, write_table
+from flatspot.rollouts.tables import read_table
 from flatspot.stats.adaptive import Adaptive
 from flatspot.stats.table import completions_of, connect, read_run
 from flatspot.verdicts.ranges import reward_range, usable_range
@@ -53,9 +54,7 @@ class Diagnosis:
     @cached_property
     def prompts(self) -> pa.Table:
         """One row per prompt: `core.schema.PROMPTS`."""
-        import pyarrow.parquet as pq
-
-        return pq.read_table(self.run / "prompts.parquet")
+        return read_table(self.run / "prompts.parquet")
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report as one HTML file; by default report.html in the run folder."""
@@ -129,7 +128,7 @@ def _draw(
     policy: Any,
     reward: LoadedReward,
     settings: Settings,
-    decider: Callable[[int], Decider],
+    decider: Callable[[RunRecord], Decider],
     say: Say,
     on_progress: OnProgress | None,
 ) -> None:
@@ -149,11 +148,12 @@ def _draw(
         identity=identity,
         samples=settings.max_samples,
         rows_per_part=engine.rows_per_call,
+        visit_cost=visit_cost(engine, prompts, settings.sampling),
         provenance=provenance(),
     ) as run:
         if not (path / "prompts.parquet").exists():
             write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
-        decide, name = decider(run.record.rows_per_part), name_of(policy)
+        decide, name = decider(run.record), name_of(policy)
         collect(run, prompts, engine, reward, settings.sampling, decide, seed=settings.seed, policy=name, on_progress=on_progress)
         notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
         for note in notes[len(said) :]:
@@ -161,14 +161,13 @@ def _draw(
         write_json({"caveats": notes}, path / "notes.json")
 
 
-def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None, rows_per_part: int) -> Decider:
+def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None, record: RunRecord) -> Decider:
     """Who decides what is drawn: a fixed number of samples, or triage."""
-    import pyarrow.parquet as pq
-
-    r_star = np.asarray(pq.read_table(run / "prompts.parquet", columns=["reference_reward"])["reference_reward"].to_numpy(), float)
+    r_star = np.asarray(read_table(run / "prompts.parquet", ["reference_reward"])["reference_reward"].to_numpy(), float)
     if settings.fixed_samples:
         return FixedSamples(len(r_star), settings.max_samples)
-    return Adaptive(settings, _judging(settings, declared or (0.0, 1.0)).zones.epsilon, declared, r_star, rows_per_part)
+    epsilon = _judging(settings, declared or (0.0, 1.0)).zones.epsilon
+    return Adaptive(settings, epsilon, declared, r_star, record.rows_per_part, record.visit_cost)
 
 
 def inspect(
@@ -192,16 +191,14 @@ def inspect(
             notes = _read_notes(folder)
             limits = notes.get("declared_range")
             declared = (float(limits[0]), float(limits[1])) if limits else None
-            return judge_run(
-                folder, chosen, declared_range=declared, shown=notes.get("shown", {"out": str(folder)}), notes=notes["caveats"]
-            )
+            return judge_run(folder, chosen, declared_range=declared, shown=notes["shown"] or {"out": str(folder)}, notes=notes["caveats"])
     files = find_logs([paths] if isinstance(paths, str | Path) else paths)
     given = dict(columns or {})
     stamp = [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
     identity = {"logs": stamp, "columns": given}
     path = Path(chosen.out) if chosen.out is not None else Path("runs") / f"inspect-{digest(identity)}"
     with open_run(path, kind="inspect", asked=identity, identity=identity, rows_per_part=1, provenance=provenance()) as run:
-        if not run.parts_done() or not (path / "notes.json").exists():
+        if not run.parts_done() or not all((path / name).exists() for name in ("notes.json", "prompts.parquet")):
             (say or (lambda _: None))(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
             with connect(path) as db:
                 imported = import_generic(db, files, given, path / "rollouts" / "part-000-000000.parquet", path / "prompts.parquet")
@@ -237,7 +234,7 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
         caveats = list(notes["caveats"])
         if not all(drawn.fixed for drawn in rounds):
             caveats.append(f"How many completions each prompt has was decided by the rewards of {source}, not by these.")
-        shown = notes.get("shown", {}) | {"reward": name_of(reward), "out": str(path), "rescored": str(source)}
+        shown = notes["shown"] | {"reward": name_of(reward), "out": str(path), "rescored": str(source)}
         declared = chosen.reward_range or usable_range(loaded.range)
         write_json(notes | {"caveats": caveats, "shown": shown, "declared_range": declared}, path / "notes.json")
     return judge_run(path, chosen, declared_range=declared, shown=shown, notes=caveats)
@@ -304,6 +301,10 @@ def _read_notes(run: Path) -> dict[str, Any]:
     file = run / "notes.json"
     try:
         found = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    except json.JSONDecodeError as error:
+        found = {"caveats": [], "columns": {}, "shown": {}, "declared_range": None} | found
+        kinds = {"caveats": list, "columns": dict, "shown": dict, "declared_range": list | None}
+        if wrong := [name for name, kind in kinds.items() if not isinstance(found[name], kind)]:
+            raise ValueError(f"{wrong[0]} is {found[wrong[0]]!r}")
+    except (OSError, ValueError, TypeError) as error:
         raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
-    return {"caveats": [], "columns": {}} | found
+    return found

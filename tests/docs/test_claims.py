@@ -45,7 +45,7 @@ def judged_first(hits, n):
     settings = JudgeSettings()
     prompt, reward, count = np.tile(np.arange(m), 2), np.repeat([0.0, 1.0], m), np.r_[n - hits, hits]
     evidence = evidence_of_counts(prompt[count > 0], reward[count > 0], count[count > 0], m)
-    verdicts = judge_prompts(evidence, posterior(evidence, np.ones(m), settings.zones, 8), settings)
+    verdicts = judge_prompts(evidence, posterior(evidence, np.ones(m), settings.zones, 8), settings, np.ones(m))
     return str(verdicts.verdict[0]), float(verdicts.error_probability[0])
 
 

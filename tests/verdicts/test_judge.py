@@ -17,7 +17,7 @@ def judged(rewards, settings=None, reference=None, failed=0):
     reference = np.full(m, np.nan) if reference is None else np.asarray(reference, float)
     r_star = np.where(np.isfinite(reference), reference, settings.reward_hi)
     found = posterior(evidence, r_star, settings.zones, settings.group_size)
-    prompts = judge_prompts(evidence, found, settings)
+    prompts = judge_prompts(evidence, found, settings, r_star)
     n_rows = np.full(m, n + failed)
     return prompts, judge_set(prompts, found, evidence, n_rows, settings, reference), evidence
 

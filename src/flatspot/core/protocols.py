@@ -16,6 +16,8 @@ class Engine(Protocol):
 
     name           "scripted", "hf", "openvino"
     rows_per_call  how many completions one `sample` call should ask for to run at full speed; more is never wrong
+
+    An engine may also have `prompt_token_cost`: what reading a prompt's token in another call costs, in generated tokens; 0 if absent.
     """
 
     name: str

@@ -13,7 +13,7 @@ from flatspot.core.protocols import Engine, Reward
 from flatspot.core.records import Prompt, Request, Rollout, Sampling
 from flatspot.core.seeds import row_seed
 from flatspot.rollouts.rounds import Decider, Ints, Round
-from flatspot.rollouts.store import RunFolder
+from flatspot.rollouts.store import RunFolder, prompt_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,17 @@ def collect(
             meter.part_done(len(block), len(rows), new=True)
         decider.absorb(asked.prompts, run.rewards(round_idx, asked))
         drawn[asked.prompts] += asked.samples
+
+
+def visit_cost(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> float:
+    """What reading a prompt costs the engine, in completions: mean prompt tokens times `engine.prompt_token_cost`, over completion tokens.
+
+    The cost of a prompt token is that of a completion token where a CPU computes both, and all but nothing where the engine keeps prompts
+    between calls. A token is taken for four characters, a completion for half of its limit: beforehand nothing else is known.
+    """
+    cost = float(getattr(engine, "prompt_token_cost", 0.0))
+    characters = float(np.mean([len(prompt_text(p.text)) for p in prompts])) if prompts else 0.0
+    return cost * characters / 4 / (sampling.max_new_tokens / 2)
 
 
 def _decided(run: RunFolder, round_idx: int, decider: Decider, drawn: Ints) -> Round | None:

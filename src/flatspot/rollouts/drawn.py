@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from flatspot.core.errors import RunFolderError
 from flatspot.core.schema import ROUNDS
 from flatspot.rollouts.rounds import Floats, Round
+from flatspot.rollouts.tables import read_table
 
 _PART = re.compile(r"part-(\d+)-(\d+)\.parquet")
 
@@ -50,14 +50,8 @@ def most_samples(path: Path) -> int:
 
 def _columns(file: Path, names: Sequence[str]) -> dict[str, Any]:
     """Columns of a Parquet file as arrays, null as NaN."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(file, columns=list(names))
-        return {name: table[name].to_numpy() for name in names}
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise RunFolderError(f"{file} cannot be read ({str(error).splitlines()[0]}). Delete that file and run again.") from error
+    table = read_table(file, names)
+    return {name: table[name].to_numpy() for name in names}
 
 
 def part_file(path: Path, round_idx: int, part_idx: int) -> Path:
@@ -67,4 +61,5 @@ def part_file(path: Path, round_idx: int, part_idx: int) -> Path:
 
 def parts_of(path: Path) -> set[tuple[int, int]]:
     """(round, part) of every part of a run folder that is on disk."""
-    return {(int(m[1]), int(m[2])) for p in (path / "rollouts").iterdir() if (m := _PART.fullmatch(p.name))}
+    folder = path / "rollouts"
+    return {(int(m[1]), int(m[2])) for p in folder.iterdir() if (m := _PART.fullmatch(p.name))} if folder.is_dir() else set()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.plain import plain
+from flatspot.core.schema import PROMPTS
 from flatspot.rollouts.store import storable, write_table, write_whole
+from flatspot.rollouts.tables import read_batches, read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,24 +20,26 @@ if TYPE_CHECKING:
 # what of a verdict goes along with its prompt
 _VERDICT_COLUMNS = ("verdict", "error_probability", "mean", "std", "reach", "p_mixed")
 
+_ROWS = 65536  # rows read at a time
+
 
 def export_prompts(run: Path, path: Path, verdicts: Sequence[str]) -> int:
     """Write the prompts with one of `verdicts` (none: all), their own columns first; returns how many."""
-    return _write(_prompt_rows(_table(run, "prompts.parquet"), _table(run, "verdicts.parquet"), set(verdicts)), path)
+    prompts = _table(run, "prompts.parquet", [column.name for column in PROMPTS])
+    found = _table(run, "verdicts.parquet", ["prompt_id", *_VERDICT_COLUMNS])
+    return _write(_prompt_rows(prompts, found, set(verdicts)), path)
 
 
 def export_completions(run: Path, path: Path, verdicts: Sequence[str]) -> int:
     """Write every completion of the prompts with one of `verdicts` (none: all), with its reward; returns how many."""
-    found = _table(run, "verdicts.parquet")
+    found = _table(run, "verdicts.parquet", ["prompt_id", "verdict"])
     names = dict(zip(found["prompt_id"].to_pylist(), found["verdict"].to_pylist(), strict=True))
     return _write(_completion_rows(run, names, set(verdicts)), path)
 
 
 def _completion_rows(run: Path, names: Mapping[str, str], verdicts: set[str]) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
     for part in sorted((run / "rollouts").glob("part-*.parquet")):
-        for batch in pq.ParquetFile(part).iter_batches():
+        for batch in read_batches(part, _ROWS):
             for row in batch.to_pylist():
                 if not verdicts or names.get(row["prompt_id"]) in verdicts:
                     yield row | {"rewards": dict(row["rewards"] or ())}
@@ -52,14 +56,12 @@ def _prompt_rows(prompts: pa.Table, found: pa.Table, verdicts: set[str]) -> Iter
         yield own | {f"flatspot_{name}": verdict[name] for name in _VERDICT_COLUMNS}
 
 
-def _table(run: Path, name: str) -> pa.Table:
-    import pyarrow.parquet as pq
-
+def _table(run: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
     if not (run / name).exists():
         raise RunFolderError(
             f"{run} has no {name}: it is no run folder, or its run has not been judged yet. Run flatspot diagnose … --out {run}"
         )
-    return pq.read_table(run / name)
+    return read_table(run / name, columns)
 
 
 def _write(rows: Iterator[dict[str, Any]], path: Path) -> int:

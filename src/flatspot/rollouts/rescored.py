@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,12 @@ import numpy as np
 from flatspot.core.errors import RunFolderError
 from flatspot.core.protocols import Reward
 from flatspot.core.records import Completion, Prompt
-from flatspot.core.schema import ROLLOUTS, arrow_schema
+from flatspot.core.schema import PROMPTS, ROLLOUTS, arrow_schema
 from flatspot.rollouts.collect import OnProgress, Progress
 from flatspot.rollouts.drawn import read_round
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import RunFolder, storable, write_whole
+from flatspot.rollouts.tables import read_batches, read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,7 @@ _ROWS = 4096  # completions per call of the reward, and held in memory
 
 def stored_prompts(run: Path) -> list[Prompt]:
     """The prompts of a run folder, with their columns as JSON kept them: a date is text by now."""
-    table = _read(run / "prompts.parquet")
+    table = read_table(run / "prompts.parquet", [column.name for column in PROMPTS])
     return [
         Prompt(row["prompt_id"], json.loads(row["prompt"]) if row["is_chat"] else row["prompt"], json.loads(row["columns"]))
         for row in table.to_pylist()
@@ -75,7 +76,7 @@ def _score_part(part: Path, target: Path, prompts: Mapping[str, Prompt], reward:
 
     schema = arrow_schema(ROLLOUTS)
     with write_whole(target) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for rows in _batches(part):
+        for rows in read_batches(part, _ROWS):
             writer.write_table(_scored(rows, schema, prompts, reward))
             meter.scored(rows.num_rows)
 
@@ -126,38 +127,10 @@ class _Meter:
 
 def _completions(part: Path) -> bool:
     """Whether a part holds any completion."""
-    return any(rows["completion"].null_count < rows.num_rows for rows in _batches(part, ["completion"]))
+    return any(rows["completion"].null_count < rows.num_rows for rows in read_batches(part, _ROWS, ["completion"]))
 
 
 def _n_rows(part: Path) -> int:
     import pyarrow.parquet as pq
 
     return int(pq.read_metadata(part).num_rows)
-
-
-def _batches(part: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(_ROWS, columns=columns):
-                yield pa.Table.from_batches([batch])
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(part, error) from error
-
-
-def _read(file: Path) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(file, error) from error
-
-
-def _damaged(file: Path, error: Exception) -> RunFolderError:
-    return RunFolderError(
-        f"{file} cannot be read ({str(error).splitlines()[0]}). Where it was drawn by flatspot, delete it and run the same command again."
-    )

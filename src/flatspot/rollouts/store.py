@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ import numpy as np
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
+from flatspot.rollouts.differences import differences
 from flatspot.rollouts.drawn import most_samples, part_file, parts_of, read_rewards, read_round, round_file
 from flatspot.rollouts.rounds import Decider, Floats, Round
 
@@ -40,6 +40,7 @@ class RunRecord:
     asked             what the caller asked for, before anything was loaded: an equal call of a complete run need load nothing
     identity          what the rows depend on; rows drawn under another identity are never mixed in
     rows_per_part     how many completions make one part of a round; fixed at the start, so that a continued run draws the same batches
+    visit_cost        what reading a prompt costs the engine, in completions: rounds are decided by it
     provenance        versions, machine, time
     """
 
@@ -47,6 +48,7 @@ class RunRecord:
     asked: Mapping[str, Any]
     identity: Mapping[str, Any]
     rows_per_part: int
+    visit_cost: float
     provenance: Mapping[str, Any]
 
 
@@ -76,9 +78,8 @@ class RunFolder:
         """Write down what a round draws, before it does."""
         import pyarrow as pa
 
-        columns = {"prompt": asked.prompts, "first": asked.first}
-        columns["samples"], columns["fixed"] = np.full(len(asked.prompts), asked.samples), np.full(len(asked.prompts), asked.fixed)
-        file = round_file(self.path, round_idx)
+        m, file = len(asked.prompts), round_file(self.path, round_idx)
+        columns = {"prompt": asked.prompts, "first": asked.first, "samples": np.full(m, asked.samples), "fixed": np.full(m, asked.fixed)}
         file.parent.mkdir(exist_ok=True)
         write_table(pa.table(columns, schema=arrow_schema(ROUNDS)), file)
 
@@ -87,7 +88,7 @@ class RunFolder:
         write_table(rollout_table(rows), part_file(self.path, round_idx, part_idx))
 
     def rewards(self, round_idx: int, asked: Round) -> Floats:
-        """[m, k] rewards of a round whose parts are all on disk, NaN where there is none."""
+        """[m, k] rewards of a round that is on disk."""
         return read_rewards(self.path, round_idx, asked, self.record.rows_per_part)
 
 
@@ -98,6 +99,7 @@ def open_run(
     asked: Mapping[str, Any],
     identity: Mapping[str, Any],
     rows_per_part: int,
+    visit_cost: float = 0.0,
     samples: int | None = None,
     provenance: Mapping[str, Any],
 ) -> RunFolder:
@@ -116,7 +118,7 @@ def open_run(
     try:
         if not (path / "run.json").exists():
             _refuse_strangers(path)
-            record = RunRecord(kind, asked, identity, rows_per_part, dict(provenance))
+            record = RunRecord(kind, asked, identity, rows_per_part, visit_cost, dict(provenance))
             write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
         else:
             record = _continued(read_record(path), path, kind, identity, samples)
@@ -132,6 +134,10 @@ def read_record(path: Path) -> RunRecord:
     """run.json of a run folder."""
     try:
         found = json.loads((path / "run.json").read_text("utf-8"))
+        if not (isinstance(found, dict) and all(isinstance(found[name], dict) for name in ("asked", "identity", "provenance"))):
+            raise ValueError("an object was expected")
+        if int(found["rows_per_part"]) < 1:
+            raise ValueError("rows_per_part must be 1 or more")
         if found["schema_version"] != SCHEMA_VERSION:
             raise RunFolderError(
                 f"{path / 'run.json'} has schema version {found['schema_version']}; this flatspot reads {SCHEMA_VERSION}. "
@@ -142,12 +148,14 @@ def read_record(path: Path) -> RunRecord:
             found["asked"],
             found["identity"],
             int(found["rows_per_part"]),
+            float(found["visit_cost"]),
             found["provenance"],
         )
     except FileNotFoundError:
         raise RunFolderError(f"{path} is not a run folder (it has no run.json). Start one: flatspot diagnose ... --out {path}") from None
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{path / 'run.json'} is damaged ({error!r}). Start anew with another --out.") from None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise RunFolderError(f"{path / 'run.json'} is damaged ({why}). Start anew with another --out.") from None
 
 
 def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], samples: int | None) -> RunRecord:
@@ -167,49 +175,27 @@ def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, 
     return record
 
 
-def is_complete(path: Path, asked: Mapping[str, Any], samples: int, decider: Callable[[int], Decider]) -> bool:
-    """Whether a run folder already holds every row that this call would draw; decider(rows_per_part) is asked what that is."""
-    if not (path / "run.json").exists() or not (path / "prompts.parquet").exists():
+def is_complete(path: Path, asked: Mapping[str, Any], samples: int, decider: Callable[[RunRecord], Decider]) -> bool:
+    """Whether a run folder already holds every row that this call would draw; decider(record) is asked what that is."""
+    if not ((path / "run.json").exists() and (path / "prompts.parquet").exists()):
         return False
     record = read_record(path)
+    done, decide = parts_of(path), decider(record)
     if record.asked != as_json(asked) or most_samples(path) > samples:
         return False
-    done, decide = parts_of(path), decider(record.rows_per_part)
-    for round_idx in itertools.count():
-        drawn = read_round(path, round_idx)
-        if drawn is None:
-            return decide.next_round() is None
+    round_idx = 0
+    while (drawn := read_round(path, round_idx)) is not None:
         if not {(round_idx, part) for part in range(len(drawn.parts(record.rows_per_part)))} <= done:
             return False
         decide.absorb(drawn.prompts, read_rewards(path, round_idx, drawn, record.rows_per_part))
-    raise AssertionError
+        round_idx += 1
+    return decide.next_round() is None
 
 
 def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping as run.json would give it back, for comparing with one that it did."""
     found: dict[str, Any] = json.loads(json.dumps(value, sort_keys=True))
     return found
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Each setting that differs, as "name: OLD there, NEW now".
-
-    >>> differences({"seed": 0, "sampling": {"top_p": 1.0}}, {"seed": 1, "sampling": {"top_p": 1.0}})
-    ['seed: 0 there, 1 now']
-    """
-    found = []
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _lock(path: Path) -> IO[str]:
@@ -262,7 +248,7 @@ def prompt_table(prompts: Sequence[Prompt], reference_rewards: Sequence[float | 
 
 def prompt_text(text: PromptText) -> str:
     """A prompt as stored: its text, or its messages as a JSON list."""
-    return storable(text if isinstance(text, str) else json.dumps([dict(message) for message in text], ensure_ascii=False))
+    return storable(text if isinstance(text, str) else json.dumps([dict(m) for m in text], ensure_ascii=False))
 
 
 def storable(text: str) -> str:
@@ -285,7 +271,8 @@ def write_table(table: pa.Table, path: Path) -> None:
 def write_json(value: Mapping[str, Any], path: Path) -> None:
     """Write JSON whole or not at all."""
     with write_whole(path) as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode())
+        # a file name that is no UTF-8 has lone surrogates, whose escape in Python is their escape in JSON
+        file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace"))
 
 
 class write_whole:

@@ -18,11 +18,20 @@ class Adaptive:
     reward_range  given or declared; None: read off the rewards
     r_star        [M] reward of the reference answers, NaN where there are none
     rows          how many completions the engine takes at once
+    visit_cost    what reading a prompt costs the engine, in completions
     """
 
     adaptive = True
 
-    def __init__(self, settings: Settings, epsilon: float, reward_range: tuple[float, float] | None, r_star: Floats, rows: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        epsilon: float,
+        reward_range: tuple[float, float] | None,
+        r_star: Floats,
+        rows: int,
+        visit_cost: float = 0.0,
+    ) -> None:
         plan = Plan(
             n_prompts=len(r_star),
             epsilon=epsilon,
@@ -34,6 +43,7 @@ class Adaptive:
             max_total=settings.max_generations,
             pilot_prompts=len(r_star),  # every prompt keeps a fixed sub-sample
             round_rows=0 if settings.round_size else min(rows // _ROUND_SHARE, _MOST_ROUND_ROWS),
+            visit_cost=0.0 if settings.round_size else visit_cost,
         )
         self.state = start(plan)
         self._next = next_round(self.state)

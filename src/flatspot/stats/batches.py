@@ -123,9 +123,8 @@ def fill_batch(
         raise SettingsError(f"a batch has at least one informative group, got {informative}")
     central, shares = refit_shares(evidence, zones, (group_size,))
     with np.errstate(divide="ignore"):
-        needed = informative / np.maximum(shares[:, 0], 0.0)
-        lo, hi = np.quantile(needed, [0.05, 0.95])
-        groups = (float(informative / central[0]), float(lo), float(hi))
+        fewest, mean, most = informative / np.r_[np.quantile(shares[:, 0], 0.95), central[0], np.quantile(shares[:, 0], 0.05)]
+    groups = (float(mean), float(fewest), float(most))
     stall = float("nan")
     if groups_per_batch > 0 and max_batches > 0:
         stall = float(_short(informative, groups_per_batch * max_batches, shares[:, 0]).mean())

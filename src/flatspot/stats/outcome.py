@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from flatspot.stats.batches import forecast_of
 from flatspot.stats.decide import Decisions, decide
+from flatspot.stats.doubt import error_limit
 from flatspot.stats.draws import Draws
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
 from flatspot.stats.forecast import Forecast
@@ -28,6 +29,7 @@ class Triage:
     error_probability  [M] probability that the verdict (or, if undecided, the one it leans to) is wrong; NaN where unscored
     leaning            [M] the least wrong state; "" where unscored
     predicted_error    mean error probability of the verdicts given; NaN where none is
+    error_limit        the largest it may be under a distribution that the samples allow as well; NaN where it is not known
     fractions          {state: (mean, lo, hi)} share of prompts like these in each state, 95%
     model              the kind of reward the verdicts rest on
     caveats            where the model does not fit, and what that does to the verdicts
@@ -41,6 +43,7 @@ class Triage:
     error_probability: Floats
     leaning: NDArray[np.str_]
     predicted_error: float
+    error_limit: float
     fractions: dict[str, tuple[float, float, float]]
     model: str
     caveats: tuple[str, ...]
@@ -75,7 +78,8 @@ def conclude(
     With costs, every scored prompt gets its least costly verdict. With certificates, a prompt without one is undecided.
     """
     evidence = evidence_of_draws(draws, zones)
-    found = posterior(evidence, np.full(draws.n_prompts, zones.hi) if r_star is None else r_star, zones, _GROUP_SIZE)
+    r_star = np.full(draws.n_prompts, zones.hi) if r_star is None else r_star
+    found = posterior(evidence, r_star, zones, _GROUP_SIZE)
     scored = draws.scored > 0
     given = decide(found.wrong, draws.scored, target)
     if costs is not None:
@@ -92,6 +96,7 @@ def conclude(
         error_probability=np.where(scored, given.error, np.nan),
         leaning=np.where(scored, leaning, ""),
         predicted_error=given.predicted_error,
+        error_limit=error_limit(evidence, r_star, zones, given),
         fractions={s: (float(f[0]), float(f[1]), float(f[2])) for s, f in zip(STATES, found.fractions, strict=True)},
         model=found.model,
         caveats=(*one_value_caveat(draws, zones), *found.misfit),

@@ -90,7 +90,8 @@ def read_run(run: Path) -> RunTable:
             return _reduce(db, bool(files))
     except duckdb.Error as error:
         raise RunFolderError(
-            f"{run}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file and run again."
+            f"{run}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file, if it is there, and run "
+            "the same flatspot diagnose or inspect again."
         ) from error
 
 

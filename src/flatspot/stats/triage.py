@@ -27,6 +27,7 @@ from flatspot.stats.zones import Zones, range_seen
 
 PILOT_SAMPLES = 4
 _PILOT_PROMPTS = 1000
+_USUAL_SAMPLES = 8  # what a prompt takes, before anything is known
 _MOST_KINDS = 16  # of prompts, by their achievable reward; each has a stopping rule of its own
 _REFIT_GROWTH = 1.25  # refit once this many times the samples of the last fit are there: about at 4, 5, 8, 16, 32 samples of the last
 
@@ -50,6 +51,9 @@ class Plan:
     pilot_prompts  how many prompts the first round draws, 4 samples each; all of a smaller set
     round_rows     samples that a round should have for the engine to run at full speed: with few prompts left, each is drawn more often,
                    by up to half of what it has (at least 4)
+    visit_cost     what drawing from a prompt costs beside the samples, in samples: with long prompts and short answers, reading the prompt
+                   again in each round is the larger part, and a prompt is drawn about sqrt(2 visit_cost E) times a round, E the expected
+                   number of further samples
     """
 
     n_prompts: int
@@ -65,6 +69,7 @@ class Plan:
     max_total: int | None = None
     pilot_prompts: int = _PILOT_PROMPTS
     round_rows: int = 0
+    visit_cost: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("n_prompts", 1), ("max_samples", 1), ("round_size", 1)):
@@ -126,7 +131,8 @@ def next_round(state: State) -> Round | None:
     plan, draws = state.plan, state.draws
     if draws.total == 0:
         indices = _pilot(plan)
-        return Round(indices, min(PILOT_SAMPLES, plan.max_samples, plan.left(draws) // len(indices)))
+        first = max(PILOT_SAMPLES, _per_visit(plan, _USUAL_SAMPLES))
+        return Round(indices, min(first, plan.max_samples, plan.left(draws) // len(indices)))
     more = may_go_on(state)
     indices = np.flatnonzero(_open(state) & more) if _ruled(state) else np.zeros(0, np.int64)
     if len(indices) == 0 and plan.costs is None and state.certifier is None:
@@ -145,7 +151,13 @@ def next_round(state: State) -> Round | None:
 def _round_size(state: State, indices: Ints) -> int:
     fewest = int(state.draws.drawn[indices].min())
     least = max(state.plan.round_size, 1 if _ruled(state) else fewest // 4)
-    return max(least, min(state.plan.round_rows // len(indices), max(PILOT_SAMPLES, fewest // 2)))
+    full = min(state.plan.round_rows // len(indices), max(PILOT_SAMPLES, fewest // 2))
+    return max(least, full, _per_visit(state.plan, max(fewest, PILOT_SAMPLES)))
+
+
+def _per_visit(plan: Plan, expected: float) -> int:
+    """How many samples to draw at a time where each time costs `visit_cost` more: least cost in all, at about `expected` further ones."""
+    return int(np.sqrt(2 * plan.visit_cost * expected))
 
 
 def _pilot(plan: Plan) -> Ints:

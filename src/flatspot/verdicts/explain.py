@@ -10,6 +10,9 @@ from flatspot.stats.evidence import Evidence, Floats
 from flatspot.verdicts.judge import PromptVerdicts, SetJudgement
 from flatspot.verdicts.settings import JudgeSettings
 
+_FEW_PROMPTS = 30
+_DOUBTFUL = 3
+
 
 def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, reach: Floats, r_star: Floats) -> list[str]:
     """One sentence per prompt."""
@@ -97,7 +100,7 @@ def caveats(
             f"Every reward is {settings.reward_lo:.3g}, the bottom of its range: either the task is out of reach, or the reward does not "
             "recognise a right answer. Read a few completions before believing either."
         )
-    if 0 < scored.sum() < 30:
+    if 0 < scored.sum() < _FEW_PROMPTS:
         found.append(f"Only {_counted(int(scored.sum()), 'prompt')} scored: what is pooled over the set is uncertain.")
     if scored.any() and np.median(evidence.n[scored]) < 4:
         found.append(f"Only {np.median(evidence.n[scored]):.0f} scored samples per prompt: most verdicts lean on the rest of the set.")
@@ -111,6 +114,21 @@ def caveats(
             f"On {identical_share:.0%} of the prompts all completions are one text: check temperature and seeds, or it has collapsed."
         )
     return found
+
+
+def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[str]:
+    """A caveat where the samples allow an error far above the target.
+
+    Few samples allow some such error in most sets, well-behaved ones included: twice the target is nothing unusual. Of fewer than 30
+    prompts another caveat says that all is uncertain.
+    """
+    limit, scored = verdicts.error_limit, int((verdicts.verdict != "unscored").sum())
+    if scored < _FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
+        return []
+    return [
+        "The share of wrong verdicts rests on a smooth spread of prompts. The samples would also allow many prompts just on either side of "
+        f"a limit, and then up to {limit:.0%} of the verdicts are wrong. A smaller --target-error draws more where that matters."
+    ]
 
 
 def unsure_rule(judgement: SetJudgement, fractions: Floats) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.decide import decide
+from flatspot.stats.doubt import error_limit
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.posterior import Posterior
 from flatspot.stats.zones import STATES
@@ -20,14 +21,18 @@ SetVerdict = Literal["proceed", "warm-up", "fix-reward", "fix-data"]
 
 @dataclass(frozen=True)
 class PromptVerdicts:
-    """One verdict per prompt: its name, the probability that it is wrong, and its state's nearest guess where it is undecided."""
+    """One verdict per prompt: its name, the probability that it is wrong, and its state's nearest guess where it is undecided.
+
+    error_limit  the largest mean error of those given that the rewards allow (`stats.doubt`); NaN where it is not known
+    """
 
     verdict: NDArray[np.str_]
     error_probability: Floats
     leaning: NDArray[np.str_]
+    error_limit: float
 
 
-def judge_prompts(evidence: Evidence, posterior: Posterior, settings: JudgeSettings) -> PromptVerdicts:
+def judge_prompts(evidence: Evidence, posterior: Posterior, settings: JudgeSettings, r_star: Floats) -> PromptVerdicts:
     """The least wrong verdict of each prompt; the surest over the set are given while they err at most `target_error` on average.
 
     The rule is that of triage (`stats.decide`): a Bayes false discovery rate over the whole set. What is not given is undecided.
@@ -36,7 +41,9 @@ def judge_prompts(evidence: Evidence, posterior: Posterior, settings: JudgeSetti
     found = decide(posterior.wrong, evidence.n, settings.target_error)
     leaning = np.array(STATES)[found.best]
     verdict = np.where(~scored, "unscored", np.where(found.decided, leaning, "undecided"))
-    return PromptVerdicts(verdict, np.where(scored, found.error, np.nan), np.where(scored, leaning, ""))
+    return PromptVerdicts(
+        verdict, np.where(scored, found.error, np.nan), np.where(scored, leaning, ""), error_limit(evidence, r_star, settings.zones, found)
+    )
 
 
 @dataclass(frozen=True)

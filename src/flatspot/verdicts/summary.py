@@ -14,7 +14,7 @@ from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.posterior import Posterior, posterior
 from flatspot.stats.table import RunTable
 from flatspot.stats.zones import STATES
-from flatspot.verdicts.explain import caveats, explain_prompts, explain_set, unsure_rule
+from flatspot.verdicts.explain import caveats, doubtful_error, explain_prompts, explain_set, unsure_rule
 from flatspot.verdicts.judge import VERDICTS as VERDICT_NAMES
 from flatspot.verdicts.judge import PromptVerdicts, judge_prompts, judge_set
 from flatspot.verdicts.settings import JudgeSettings
@@ -36,7 +36,7 @@ def judge(run: RunTable, settings: JudgeSettings, *, range_source: str = "given"
     evidence = run.evidence
     r_star = np.where(np.isfinite(run.reference_reward), run.reference_reward, settings.reward_hi)
     found = posterior(evidence, r_star, settings.zones, settings.group_size)
-    prompts = judge_prompts(evidence, found, settings)
+    prompts = judge_prompts(evidence, found, settings, r_star)
     judgement = judge_set(prompts, found, evidence, run.n_rows, settings, run.reference_reward)
     reason, rule = explain_set(judgement, settings)
     known = caveats(
@@ -48,6 +48,7 @@ def judge(run: RunTable, settings: JudgeSettings, *, range_source: str = "given"
         identical_share=_identical_share(run),
         truncated_share=_mean(run.truncated_share, run.n_rows),
     )
+    known += doubtful_error(prompts, settings)
     known += unsure_rule(judgement, found.fractions)
     summary = {
         "schema_version": SCHEMA_VERSION,
@@ -61,6 +62,7 @@ def judge(run: RunTable, settings: JudgeSettings, *, range_source: str = "given"
         "components": {name: {"mean": _mean(mean), "std_mean": _mean(std)} for name, (mean, std) in run.components.items()},
         "generations": _generations(run),
         "predicted_error": _predicted_error(prompts),
+        "predicted_error_limit": prompts.error_limit if np.isfinite(prompts.error_limit) else None,
         "epsilon": settings.zones.epsilon,
         "group_size": settings.group_size,
         "reach_threshold": settings.zones.reach,

@@ -1,0 +1,124 @@
+"""Before an RL run: how many groups will carry a signal at each size, which size to take, and what filling a batch costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.stats.batches import fill_batch, forecast_of, recommend_group_size
+from flatspot.stats.evidence import Evidence
+from flatspot.stats.table import read_run
+from flatspot.stats.zones import Zones
+
+_SIZES = (2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """What the planned run is like.
+
+    group_size      completions per prompt; None: as the run was judged for
+    share           the share of informative groups to recommend a size for
+    batch           informative groups that one training batch needs
+    gen_batch       groups that a dynamic sampler draws at a time; None: as many as `batch`
+    max_gen_batches how often it may, for one training batch, before it gives up
+    """
+
+    group_size: int | None = None
+    share: float = 0.5
+    batch: int = 32
+    gen_batch: int | None = None
+    max_gen_batches: int = 10
+
+    def __post_init__(self) -> None:
+        for name, least in (("group_size", 2), ("batch", 1), ("gen_batch", 1), ("max_gen_batches", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise SettingsError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+        if not 0 < self.share < 1:
+            raise SettingsError(f"--share must lie in (0, 1), got {self.share}")
+
+
+def plan_groups(run: str | Path, settings: PlanSettings) -> dict[str, Any]:
+    """The object that `flatspot plan --json` prints, of a judged run folder.
+
+    Every share is of groups of prompts like those of the run, drawn at random, with 90% limits. Raises `RunFolderError` where the folder
+    has not been judged or has no scored row.
+    """
+    judged = _judged(Path(run))
+    table = read_run(Path(run))
+    evidence, zones = table.evidence, Zones(judged["epsilon"], *judged["reward"]["range"])
+    if not (evidence.n > 0).any():
+        raise RunFolderError(
+            f"{run} has no completion with a reward, so there is nothing to plan by. Mend the reward, then diagnose again."
+        )
+    size = settings.group_size or int(judged["group_size"])
+    generations = judged["generations"]
+    tokens = generations["tokens"] / generations["total"] if generations.get("tokens") else None
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": str(run),
+        "n_prompts": evidence.n_prompts,
+        "completions_per_prompt": generations["per_prompt"],
+        "tokens_per_completion": tokens,
+        "reward_model": judged["reward_model"],
+        "group_size": size,
+        "forecast": _forecast(evidence, zones, tuple(sorted({*_SIZES, size}))),
+        "recommended": _recommended(evidence, zones, settings.share, tokens),
+        "batch": _batch(evidence, zones, size, settings, tokens),
+        "caveats": judged["caveats"],
+    }
+
+
+def _judged(run: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((run / "report.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(
+            f"{run} has no report.json: it is no run folder, or its run has not been judged yet. Run flatspot diagnose … --out {run}"
+        ) from None
+    except ValueError as error:
+        raise RunFolderError(f"{run / 'report.json'} is damaged ({error}). Judge the run again: flatspot inspect {run}") from error
+    assert isinstance(found, dict)
+    return found
+
+
+def _forecast(evidence: Evidence, zones: Zones, sizes: tuple[int, ...]) -> dict[str, dict[str, float | None]]:
+    found = forecast_of(evidence, zones, sizes).informative
+    return {
+        str(k): _interval(row, "informative") | {"rollouts_per_informative": k / row[0] if row[0] > 0 else None}
+        for k, row in zip(sizes, found, strict=True)
+    }
+
+
+def _recommended(evidence: Evidence, zones: Zones, share: float, tokens: float | None) -> dict[str, Any]:
+    found = recommend_group_size(evidence, zones, share)
+    cost = {"completions": found.completions, "tokens": None if tokens is None else round(found.completions * tokens)}
+    return {"share": share, "reached": found.reached, "group_size": found.group_size} | _interval(found.informative, "informative") | cost
+
+
+def _batch(evidence: Evidence, zones: Zones, size: int, settings: PlanSettings, tokens: float | None) -> dict[str, Any]:
+    gen_batch = settings.gen_batch or settings.batch
+    found = fill_batch(evidence, zones, size, settings.batch, groups_per_batch=gen_batch, max_batches=settings.max_gen_batches)
+    return {
+        "informative_groups": settings.batch,
+        "groups": _interval(found.groups, "mean"),
+        "rollouts": _interval(found.rollouts, "mean"),
+        "tokens": None if tokens is None else _finite(found.rollouts[0] * tokens),
+        "gen_batch": gen_batch,
+        "max_gen_batches": settings.max_gen_batches,
+        "stall": found.stall,
+    }
+
+
+def _interval(values: Any, name: str) -> dict[str, float | None]:
+    return dict(zip((name, "lo", "hi"), map(_finite, values), strict=True))
+
+
+def _finite(value: float) -> float | None:
+    """Infinitely many groups, where none may be mixed, is null as JSON has no infinity."""
+    return float(value) if abs(float(value)) < float("inf") else None

@@ -1,0 +1,28 @@
+"""What differs between the settings of two runs, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Each setting that differs, as "name: OLD there, NEW now".
+
+    >>> differences({"seed": 0, "sampling": {"top_p": 1.0}}, {"seed": 1, "sampling": {"top_p": 1.0}})
+    ['seed: 0 there, 1 now']
+    """
+    found = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

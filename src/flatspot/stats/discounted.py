@@ -1,0 +1,112 @@
+"""What each prompt is under a policy that changes: rewards of past updates count for less, and the data say how much less.
+
+A prompt's rewards enter as s ← λ^Δ s + Σ r, n ← λ^Δ n + K, Δ updates after its last visit. λ = 2^(−1/h); the half-life h is the one of
+`HALF_LIVES` that foretold the mean of the next group with the least squared error so far.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.two_valued import fit_pairs, flat_prior, likelihood, state_table
+from flatspot.stats.zones import STATES, Zones
+
+HALF_LIVES: Final = (3.0, 10.0, 30.0, 100.0, 300.0, np.inf)
+UNDECIDED: Final = -1
+_SURE = 0.8  # a prompt changes its state only on this probability, so that one unlucky group moves nothing
+_FEWEST = 8  # discounted samples that a reward of many values takes before its mean and std are believed
+_FITTED = 512  # prompts that g is fitted to, at most
+
+
+class DiscountedStates:
+    """The state of every prompt seen in training, kept as groups come in. Prompts are numbered 0, 1, … as they first come."""
+
+    def __init__(self) -> None:
+        self.state: Ints = np.zeros(0, np.int64)
+        self.last: Ints = np.zeros(0, np.int64)
+        self.moments: Floats = np.zeros((3, len(HALF_LIVES), 0))  # n, Σ r, Σ r²
+        self.error: Floats = np.zeros(len(HALF_LIVES))
+        self.prior: Floats = flat_prior()
+        self.moves: dict[tuple[int, int], int] = {}
+        self._batches, self._next_fit = 0, 1
+
+    @property
+    def half_life(self) -> float:
+        """The half-life, in updates, that has foretold best."""
+        return HALF_LIVES[int(np.argmin(self.error))]
+
+    def absorb(self, step: int, prompt: Ints, n: Ints, mean: Floats, std: Floats, *, two_valued: bool, zones: Zones) -> None:
+        """Take in the groups of one batch, and judge their prompts anew.
+
+        n, mean, std  [G] scored rewards of each group; those with none are left out
+        two_valued    every reward of the run so far is an end of the range of `zones`
+        """
+        known = n > 0
+        prompt, n, mean, std = prompt[known], n[known], mean[known], np.nan_to_num(std[known])
+        if len(prompt) == 0:
+            return
+        self._grow(int(prompt.max()) + 1)
+        seen, place = np.unique(prompt, return_inverse=True)
+        age = np.maximum(step - self.last[seen], 0)
+        past = self.moments[:, :, seen] * np.exp2(-age[None] / np.array(HALF_LIVES)[:, None])
+        self._score(past, place.reshape(-1), n, mean)
+        squares = std**2 * (n - 1) + n * mean**2
+        new = np.stack([np.bincount(place.reshape(-1), values, len(seen)) for values in (n, n * mean, squares)])
+        self.moments[:, :, seen] = past + new[:, None]
+        self.last[seen] = step
+        self._batches += 1
+        self._move(seen, *self._judged(seen, two_valued, zones))
+
+    def shares(self) -> Floats:
+        """[3] share of the prompts in each state; what is undecided is in none."""
+        return np.bincount(self.state[self.state >= 0], minlength=3)[:3] / max(len(self.state), 1)
+
+    def moved(self) -> dict[str, int]:
+        """How many prompts went from each state to each other one, as {"vanishing→learnable": 3}."""
+        return {f"{STATES[a]}→{STATES[b]}": count for (a, b), count in sorted(self.moves.items())}
+
+    def _grow(self, n_prompts: int) -> None:
+        more = n_prompts - len(self.state)
+        if more > 0:
+            self.state = np.r_[self.state, np.full(more, UNDECIDED)]
+            self.last = np.r_[self.last, np.zeros(more, np.int64)]
+            self.moments = np.concatenate([self.moments, np.zeros((3, len(HALF_LIVES), more))], axis=-1)
+
+    def _score(self, past: Floats, place: Ints, n: Ints, mean: Floats) -> None:
+        count, total = past[0][:, place], past[1][:, place]
+        pooled = float((n * mean).sum() / n.sum())
+        foretold = (total + pooled) / (count + 1)
+        visited = count[-1] > 0
+        self.error += np.where(visited, n * (mean - foretold) ** 2, 0.0).sum(-1)
+
+    def _judged(self, seen: Ints, two_valued: bool, zones: Zones) -> tuple[Floats, float]:
+        """[m, 3] probability of each state, and the probability a prompt's state must have to be believed."""
+        best = int(np.argmin(self.error))
+        n, total, squares = self.moments[:, best]
+        mean = total / np.maximum(n, 1e-12)
+        if not two_valued:
+            std = np.sqrt(np.maximum(squares / np.maximum(n, 1e-12) - mean**2, 0.0) * n / np.maximum(n - 1, 1e-12))
+            flat = std <= 1e-6 * np.maximum(np.abs(mean), 1e-300)
+            states = zones.states(mean[seen], np.where(flat, 0.0, std)[seen], np.full(len(seen), zones.hi))
+            return np.where((n[seen] >= _FEWEST)[:, None], states, 0.0), 0.5
+        hits = np.clip((total - zones.lo * n) / zones.span, 0.0, n)
+        if self._batches >= self._next_fit:  # refitted ever more rarely: the more is known, the less a batch changes
+            self._next_fit = self._batches + max(1, min(50, self._batches // 4))
+            some = np.flatnonzero(n > 0)
+            some = some[:: -(-len(some) // _FITTED)]
+            pairs, size = np.unique(np.round(2 * np.stack([n[some], hits[some]], -1)) / 2, axis=0, return_counts=True)
+            self.prior = fit_pairs(pairs[:, 0], pairs[:, 1], size)
+        weights = self.prior * likelihood(n[seen], hits[seen])
+        weights /= weights.sum(-1, keepdims=True)
+        return weights @ state_table(zones, zones.lo, zones.hi, np.array([zones.hi]))[0][0], _SURE
+
+    def _move(self, seen: Ints, states: Floats, sure: float) -> None:
+        best = states.argmax(-1)
+        found = np.where(states.max(-1) >= sure, best, self.state[seen])
+        for old, new in zip(self.state[seen].tolist(), found.tolist(), strict=True):
+            if old != new and old != UNDECIDED:
+                self.moves[old, new] = self.moves.get((old, new), 0) + 1
+        self.state[seen] = found

@@ -1,0 +1,78 @@
+"""How large the error of the verdicts may be, if the set is not what the smooth fit says but something else its counts allow as well.
+
+Four samples a prompt cannot tell clumps of prompts on either side of a limit from prompts spread between them, and refits to reweighted
+prompts all make the same mistake. So the limit is taken over all distributions g: the largest mean error of the verdicts given, among
+those g whose log likelihood is within half the 95% point of chi-square (1 degree of freedom) of the best. Those g are found by tilting: EM
+on the likelihoods times exp(t * wrong), which favours the g under which the verdicts are wrong, with the largest t that stays within.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flatspot.stats.decide import Decisions
+from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.posterior import ones_of, two_valued
+from flatspot.stats.two_valued import GRID, likelihood, state_table, two_ends
+from flatspot.stats.zones import Zones
+
+_DROP = 1.921
+_STEPS = 8
+_TILTS = (0.003, 8.0)  # searched evenly in their logarithm
+_ITERATIONS = 300
+_EVEN_SHARE = 0.002
+_MOST_KINDS = 50_000
+
+
+def error_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisions) -> float:
+    """Upper limit (97.5%, one-sided) of the mean error of the verdicts given; NaN without one, and for other than two-valued rewards.
+
+    >>> from flatspot.stats.decide import decide
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> from flatspot.stats.posterior import wrong_of
+    >>> e = evidence_of_rows(np.repeat(np.arange(100), 8), np.repeat(np.r_[np.zeros(60), np.tile([0.0, 1.0], 20)], 8), 100)
+    >>> found = decide(wrong_of(e, np.ones(100), Zones(0.05)), e.n, 0.05)
+    >>> error_limit(e, np.ones(100), Zones(0.05), found) >= found.predicted_error
+    True
+    """
+    some = evidence.n > 0
+    if not (given.decided & some).any() or not two_valued(evidence, zones):
+        return float("nan")
+    assert evidence.support is not None
+    verdict = np.where(given.decided, given.best, -1)
+    kinds, size = np.unique(np.stack([evidence.n, ones_of(evidence, zones), r_star, verdict], -1)[some], axis=0, return_counts=True)
+    if len(kinds) > _MOST_KINDS:
+        return float("nan")
+    table = likelihood(kinds[:, 0].astype(np.int64), kinds[:, 1].astype(np.int64))
+    best = kinds[:, 3].astype(np.int64)
+    wrong = state_table(zones, *two_ends(evidence.support, zones), kinds[:, 2])[1]
+    wrong = np.where(best[:, None] >= 0, wrong[np.arange(len(best)), :, best], 0.0)
+    return max(given.predicted_error, _largest(table, wrong, size.astype(float), float(size[best >= 0].sum())))
+
+
+def _largest(table: Floats, wrong: Floats, size: Floats, n_given: float) -> float:
+    best = _fit(table, size)
+    most = float(size @ np.log(table @ best))
+    found, (low, high) = _error(table, wrong, size, n_given, best), np.log(_TILTS)
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        g = _fit(table * np.exp(np.exp(middle) * wrong), size)
+        if most - float(size @ np.log(table @ g)) <= _DROP:
+            low, found = middle, max(found, _error(table, wrong, size, n_given, g))
+        else:
+            high = middle
+    return found
+
+
+def _error(table: Floats, wrong: Floats, size: Floats, n_given: float, g: Floats) -> float:
+    return float(size @ (((table * wrong) @ g) / (table @ g)) / n_given)
+
+
+def _fit(table: Floats, size: Floats) -> Floats:
+    """EM with hardly any smoothing: the point is to be rough where the counts allow it."""
+    g = np.full(len(GRID), 1 / len(GRID))
+    even = _EVEN_SHARE * size.sum() / len(GRID)
+    for _ in range(_ITERATIONS):
+        g = g * ((size / np.maximum(table @ g, 1e-300)) @ table) + even
+        g /= g.sum()
+    return np.asarray(g)
