@@ -25,7 +25,13 @@ def draw_figures(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any], 
     import matplotlib
 
     pictures = {"slopes.svg": _slopes, "tightness.svg": _tightness, "separation.svg": _separation}
-    settings: Any = {"svg.hashsalt": "flatspot", "font.size": 10, "axes.edgecolor": _INK, "axes.spines.top": False, "axes.spines.right": False}
+    settings: Any = {
+        "svg.hashsalt": "flatspot",
+        "font.size": 10,
+        "axes.edgecolor": _INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
     with matplotlib.rc_context(settings):
         for name, draw in pictures.items():
             figure = draw(rows, results)
