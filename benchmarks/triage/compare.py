@@ -150,7 +150,8 @@ def main():
     results["seconds"] = round(time.time() - began)
     from tables import render
 
-    text = render(results, TARGETS)
+    beside = HERE / "engine_side.json"
+    text = render(results, TARGETS, json.loads(beside.read_text()) if beside.exists() else None)
     print(text)
     if not quick:
         (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")

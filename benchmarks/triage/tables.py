@@ -14,8 +14,8 @@ within a point, when it is not EB-DP. "–": no setting reaches the error.
 """
 
 
-def render(results, limits):
-    """Markdown."""
+def render(results, limits, engine=None):
+    """Markdown; `engine` is what engine_side.py wrote."""
     parts = [HEAD.format(seconds=results["seconds"]), "## Two-valued, at equal error\n", _equal_error(results["two_valued"])]
     parts += ["\n## Two-valued, at equal generations\n", "Realised error, %, of each rule's best setting that costs no more than EB-DP.\n"]
     parts += [_equal_cost(results["two_valued"]), "\n## Against the targets\n", _targets(results["two_valued"], limits)]
@@ -23,7 +23,23 @@ def render(results, limits):
     parts += ["\n## Forecast of mixed groups\n", _forecast(results)]
     columns = ("population", "target", "model", "error", "predicted", "generations", "undecided", "caveat")
     parts += ["\n## Other rewards, 500 prompts\n", _plain(results["other"], columns)]
+    if engine:
+        parts += ["\n## What rounds cost the engine\n", _engine(engine)]
     return "\n".join(parts) + "\n"
+
+
+def _engine(engine):
+    out = []
+    for name, case in engine["cases"].items():
+        for how in ("fixed", "adaptive"):
+            found = case[how]
+            lost = f"{100 * case['lost']:.0f}%" if how == "adaptive" else ""
+            cells = [f"{found['tokens_per_second']:.0f}", lost, found["rows"], found["rounds"], f"{found['seconds']:.0f}"]
+            out.append([name, how, *cells])
+    head = ["prompts", "drawn", "tokens/s", "lost", "completions", "rounds", "seconds"]
+    text = f"`python benchmarks/triage/engine_side.py --engine {engine['engine']}`: SmolLM2-135M-Instruct, up to 16 completions a prompt, "
+    text += "target 5%.\n\n"
+    return text + _table(head, out)
 
 
 def _table(head, rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,11 @@ class Triage:
     error_probability  [M] probability that the verdict (or, if undecided, the one it leans to) is wrong; NaN where unscored
     leaning            [M] the least wrong state; "" where unscored
     predicted_error    mean error probability of the verdicts given; NaN where none is
-    error_limit        the largest it may be under a distribution that the samples allow as well; NaN where it is not known
     fractions          {state: (mean, lo, hi)} share of prompts like these in each state, 95%
     model              the kind of reward the verdicts rest on
     caveats            where the model does not fit, and what that does to the verdicts
     draws              everything drawn, in order; `.rewards` is the [M, draws] table
-    evidence, zones    the same, reduced, and the thresholds it was judged by
+    evidence, zones    the same, reduced, and the thresholds it was judged by; r_star [M] what is achievable, given the decisions taken
     certified          [M] the verdict that holds at any stopping time, "" where none; None without `certify`
     """
 
@@ -43,13 +43,14 @@ class Triage:
     error_probability: Floats
     leaning: NDArray[np.str_]
     predicted_error: float
-    error_limit: float
     fractions: dict[str, tuple[float, float, float]]
     model: str
     caveats: tuple[str, ...]
     draws: Draws = field(repr=False)
     evidence: Evidence = field(repr=False)
     zones: Zones
+    r_star: Floats = field(repr=False)
+    given: Decisions = field(repr=False)
     posterior: Posterior = field(repr=False)
     certified: NDArray[np.str_] | None = None
 
@@ -57,6 +58,11 @@ class Triage:
     def rewards(self) -> Floats:
         """[M, most samples of any prompt] every reward in the order drawn, NaN where there is none."""
         return self.draws.rewards
+
+    @cached_property
+    def error_limit(self) -> float:
+        """The largest that predicted_error may be under a distribution that the samples allow as well; NaN where it is not known."""
+        return error_limit(self.evidence, self.r_star, self.zones, self.given)
 
     def forecast(self, group_size: int | tuple[int, ...] = (4, 8, 16, 32)) -> Forecast:
         """Expected share of groups of this size (or these) that are not all equal, with a 90% interval."""
@@ -96,7 +102,8 @@ def conclude(
         error_probability=np.where(scored, given.error, np.nan),
         leaning=np.where(scored, leaning, ""),
         predicted_error=given.predicted_error,
-        error_limit=error_limit(evidence, r_star, zones, given),
+        r_star=r_star,
+        given=given,
         fractions={s: (float(f[0]), float(f[1]), float(f[2])) for s, f in zip(STATES, found.fractions, strict=True)},
         model=found.model,
         caveats=(*one_value_caveat(draws, zones), *found.misfit),
