@@ -40,6 +40,17 @@ def test_padding_changes_nothing():
     torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_pairs_of_one_batch_do_not_depend_on_each_other():
+    network = build_network(plan_for("stsb"), torch.device("cpu"))
+    torch.manual_seed(0)
+    ids = torch.randint(5, 30_000, (30, 12))
+    for row, length in enumerate(torch.randint(3, 13, (30,)).tolist()):
+        ids[row, length:] = 0
+    together = network.log_p((ids, torch.zeros_like(ids)))  # sorted by length, in four parts
+    alone = torch.cat([network.log_p((ids[i : i + 1], torch.zeros_like(ids[:1]))) for i in range(30)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
 def test_initial_weights_follow_their_seed_and_leave_the_global_generator_alone():
     before = torch.get_rng_state()
     a, b = (build_network(plan_for("mnist", seed=s), torch.device("cpu")) for s in (0, 1))

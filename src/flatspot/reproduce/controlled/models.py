@@ -18,6 +18,7 @@ from flatspot.core.optional import require
 from flatspot.reproduce.controlled.plans import Plan
 
 Inputs = tuple[torch.Tensor, ...]
+_LENGTH_GROUPS, _SPLIT_FROM = 4, 24
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,15 @@ def _bert_mini(classes: int) -> Network:
     module = transformers.BertForSequenceClassification(config)
 
     def logits(ids: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
-        # columns that are padding in the whole batch change nothing: attention leaves them out
-        used = ids != config.pad_token_id
-        width = int(used.sum(dim=1).max())
-        ids, types, used = ids[:, :width], types[:, :width], used[:, :width]
-        out: torch.Tensor = module(input_ids=ids, token_type_ids=types, attention_mask=used.long()).logits
-        return out
+        # attention leaves padding out, so pairs of similar length run together, without the columns that are padding in all of them
+        lengths = (ids != config.pad_token_id).sum(dim=1)
+        order = lengths.argsort()
+        parts = []
+        for rows in order.chunk(_LENGTH_GROUPS if len(ids) >= _SPLIT_FROM else 1):
+            width = int(lengths[rows].max())
+            own, used = ids[rows, :width], ids[rows, :width] != config.pad_token_id
+            parts.append(module(input_ids=own, token_type_ids=types[rows, :width], attention_mask=used.long()).logits)
+        return torch.cat(parts)[order.argsort()]
 
     return Network(module, logits, coupled=False)
 

@@ -25,7 +25,8 @@ from flatspot.reproduce.controlled.metrics import GROUPS, NORMS, PER_SAMPLE
 from flatspot.reproduce.controlled.models import Network
 from flatspot.reproduce.controlled.plans import Plan
 from flatspot.reproduce.controlled.train import EpochRow, Progress, Samples, restore, start, state_of, train
-from flatspot.rollouts.store import as_json, differences, write_json, write_table, write_whole
+from flatspot.rollouts.differences import differences
+from flatspot.rollouts.store import as_json, write_json, write_table, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
