@@ -8,6 +8,7 @@ FlatspotError                what was expected, what came, where, and what mends
 ├── RunFolderError           a run folder is in use, damaged, or holds rows of other settings
 ├── ImportFormatError        a foreign log cannot be read as rollouts
 ├── DatasetError             the data set of an experiment cannot be found or read
+├── TrainingError            a training run cannot go on; its last checkpoint is as it was
 ├── DrawError                a `draw` of `flatspot.triage` failed; it carries every sample drawn so far (stats/draws.py)
 └── MissingExtra             an optional package is needed; the message names the pip command
 
@@ -48,6 +49,10 @@ class ImportFormatError(FlatspotError):
 
 class DatasetError(FlatspotError):
     """The data set of an experiment cannot be found or read."""
+
+
+class TrainingError(FlatspotError):
+    """A training run cannot go on: its numbers are no longer finite, or nothing it drew could be scored."""
 
 
 class MissingExtra(FlatspotError):
