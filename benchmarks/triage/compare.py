@@ -137,25 +137,38 @@ def small(name, m, sets):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--only", nargs="*", metavar="SECTION", help="run these alone, keep the others of results.json; none: only the tables"
+    )
     parser.add_argument("--quick", action="store_true", help="one seed, three populations, nothing written")
-    quick = parser.parse_args().quick
-    began, names = time.time(), list(TWO_VALUED)[: 3 if quick else None]
+    options = parser.parse_args()
+    quick = options.quick
+    names = list(TWO_VALUED)[: 3 if quick else None]
     seeds = 1 if quick else 5
-    results = {
-        "two_valued": [row for name in names for row in two_valued(name, 1000, seeds)],
-        "small": [small(name, m, 10 if quick else 60) for name in list(TWO_VALUED)[:3] for m in (10, 50, 100)],
-        "coverage": [coverage(name, 300, 5 if quick else 40) for name in names],
-        "other": [row for name in OTHER for row in other(name, 500, 1 if quick else 3, (0.05, 0.02))],
+    sections = {
+        "two_valued": lambda: [row for name in names for row in two_valued(name, 1000, seeds)],
+        "small": lambda: [small(name, m, 10 if quick else 60) for name in list(TWO_VALUED)[:3] for m in (10, 50, 100)],
+        "coverage": lambda: [coverage(name, 300, 5 if quick else 40) for name in names],
+        "other": lambda: [row for name in OTHER for row in other(name, 500, 1 if quick else 3, (0.05, 0.02))],
     }
-    results["seconds"] = round(time.time() - began)
-    from tables import render
-
-    beside = HERE / "engine_side.json"
-    text = render(results, TARGETS, json.loads(beside.read_text()) if beside.exists() else None)
+    results = json.loads((HERE / "results.json").read_text()) if options.only is not None else {"seconds": {}}
+    for section in sections if options.only is None else options.only:
+        began = time.time()
+        results[section] = sections[section]()
+        results["seconds"][section] = round(time.time() - began)
+    text = readme(results)
     print(text)
     if not quick:
         (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         (HERE / "README.md").write_text(text)
+
+
+def readme(results):
+    from tables import render
+
+    engine, real = HERE / "engine_side.json", HERE / "real.md"
+    engine = json.loads(engine.read_text()) if engine.exists() else None
+    return render(results, TARGETS, engine, real.read_text() if real.exists() else None)
 
 
 if __name__ == "__main__":

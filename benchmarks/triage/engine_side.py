@@ -101,7 +101,8 @@ def main():
         }
         print(name, json.dumps(found[name]), flush=True)
     if options.json:
-        options.json.write_text(json.dumps({"engine": options.engine, "cases": found}, indent=1) + "\n")
+        before = json.loads(options.json.read_text())["cases"] if options.json.exists() else {}
+        options.json.write_text(json.dumps({"engine": options.engine, "cases": before | found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 FILE (default real_rewards.parquet beside this file) has the columns prompt_id and reward, many samples a prompt, in the order drawn. All
 samples of a prompt together are taken as its truth; triage is served random ones of them, without replacement. The truth of 256 samples is
-itself uncertain: prompts whose share lies within its own noise of a limit count as they fall.
+itself uncertain: prompts whose share lies within its own noise of a limit count as they fall. Without FILE the table also goes to real.md,
+which compare.py takes into the README.
 """
 
 from __future__ import annotations
@@ -63,9 +64,12 @@ def main():
     low, high = min(0.0, np.nanmin(rewards)), max(1.0, np.nanmax(rewards))
     zones = Zones(0.05, low, high)
     wrong = zones.wrong(np.nanmean(rewards, 1), np.nanstd(rewards, 1), np.full(len(rewards), high))
-    print(f"{len(rewards)} prompts, {rewards.shape[1]} samples each, {len(np.unique(rewards[np.isfinite(rewards)]))} distinct rewards\n")
-    print("| target | realised error | predicted | generations per prompt | undecided | forecast off by, points, K = 4 / 8 / 16 / 32 |")
-    print("|---|---|---|---|---|---|")
+    distinct = len(np.unique(rewards[np.isfinite(rewards)]))
+    lines = [f"{len(rewards)} prompts, {rewards.shape[1]} samples each, {distinct} distinct rewards.", ""]
+    lines.append(
+        "| target | realised error | predicted | generations per prompt | undecided | forecast off by, points, K = 4 / 8 / 16 / 32 |"
+    )
+    lines.append("| --- | --- | --- | --- | --- | --- |")
     for target in (0.05, 0.03, 0.02, 0.01):
         found, off = [], []
         for seed in range(5):
@@ -76,7 +80,10 @@ def main():
             off.append(np.abs(refit_shares(t.evidence, t.zones, SIZES, refits=1)[0] - [mixed_share(rewards, k) for k in SIZES]))
         error, predicted, generations, undecided = np.mean(found, 0)
         points = " / ".join(f"{100 * x:.1f}" for x in np.mean(off, 0))
-        print(f"| {target:.0%} | {error:.1%} | {predicted:.1%} | {generations:.1f} | {undecided:.1%} | {points} |")
+        lines.append(f"| {target:.0%} | {error:.1%} | {predicted:.1%} | {generations:.1f} | {undecided:.1%} | {points} |")
+    print("\n".join(lines))
+    if len(sys.argv) < 2:
+        (path.parent / "real.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

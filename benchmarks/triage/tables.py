@@ -5,7 +5,7 @@ from __future__ import annotations
 RULES = ("EB-DP", "oracle prior", "flat prior", "SPRT nominal", "SPRT tuned", "fixed K", "first mixed")
 HEAD = """# Triage, measured
 
-Written by `python benchmarks/triage/compare.py`; do not edit. {seconds} s on this run.
+Written by `python benchmarks/triage/compare.py`; do not edit. Seconds: {seconds}.
 
 EB-DP is `flatspot.stats.triage`: no label, no knowledge of the population. The *oracle prior* knows the distribution of p. *Tuned* rules
 (SPRT tuned, fixed K, first mixed) were given the truth to choose their setting: the cheapest one with at most the target error, or EB-DP's.
@@ -14,15 +14,25 @@ within a point, when it is not EB-DP. "–": no setting reaches the error.
 """
 
 
-def render(results, limits, engine=None):
-    """Markdown; `engine` is what engine_side.py wrote."""
-    parts = [HEAD.format(seconds=results["seconds"]), "## Two-valued, at equal error\n", _equal_error(results["two_valued"])]
+def render(results, limits, engine=None, real=None):
+    """Markdown; `engine` and `real` are what engine_side.py and real.py wrote."""
+    parts = [
+        HEAD.format(seconds=", ".join(f"{name} {s}" for name, s in results["seconds"].items())),
+        "## Two-valued, at equal error\n",
+        _equal_error(results["two_valued"]),
+    ]
     parts += ["\n## Two-valued, at equal generations\n", "Realised error, %, of each rule's best setting that costs no more than EB-DP.\n"]
     parts += [_equal_cost(results["two_valued"]), "\n## Against the targets\n", _targets(results["two_valued"], limits)]
     parts += ["\n## Few prompts, target 3%\n", _plain(results["small"], ("population", "n_prompts", "error", "generations", "undecided"))]
     parts += ["\n## Forecast of mixed groups\n", _forecast(results)]
     columns = ("population", "target", "model", "error", "predicted", "generations", "undecided", "caveat")
     parts += ["\n## Other rewards, 500 prompts\n", _plain(results["other"], columns)]
+    if real:
+        parts += [
+            "\n## Real rewards\n",
+            "`python benchmarks/triage/real.py`: SmolLM2-135M-Instruct on the demo's prompts, replayed 5 times.\n",
+            real,
+        ]
     if engine:
         parts += ["\n## What rounds cost the engine\n", _engine(engine)]
     return "\n".join(parts) + "\n"

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Floats, Ints
 
+# in a set of sure verdicts the mean would leave room for one that is a coin toss
+MOST_ERROR = 0.25
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -34,8 +37,9 @@ def decide(wrong: Floats, n: Ints, target: float) -> Decisions:
 
     wrong : [M, 3] probability that each verdict would be wrong;  n : [M] scored samples
 
-    The largest set of verdicts whose mean posterior error is at most alpha has a Bayes false discovery rate of alpha. One reward says
-    nothing of a spread, so a prompt with fewer than two is never decided.
+    The largest set of verdicts whose mean posterior error is at most alpha has a Bayes false discovery rate of alpha. Two kinds of verdict
+    are never given, however sure the rest of the set is: one more likely wrong than a quarter, and one on fewer than two rewards, which say
+    nothing of a spread.
 
     >>> wrong = np.array([[0.01, 0.9, 1.0], [0.6, 0.3, 0.9], [0.0, 1.0, 1.0]])
     >>> decide(wrong, np.array([9, 9, 1]), 0.05).decided.tolist()
@@ -44,7 +48,7 @@ def decide(wrong: Floats, n: Ints, target: float) -> Decisions:
     wrong = np.where((n > 0)[:, None], wrong, 1.0)
     best = wrong.argmin(-1)
     error = wrong[np.arange(len(best)), best]
-    candidates = n >= 2
+    candidates = (n >= 2) & (error <= MOST_ERROR)
     decided = np.zeros(len(n), bool)
     decided[candidates] = surest(error[candidates], target)
     return Decisions(best, error, decided)
