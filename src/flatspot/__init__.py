@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from flatspot.flow import rescore as rescore
     from flatspot.stats.evidence import reward_std as reward_std
     from flatspot.stats.triage import triage as triage
+    from flatspot.training.callback import FlatspotCallback as FlatspotCallback
+    from flatspot.training.watch import watch as watch
 
 _HOME = {
     "Completion": "flatspot.core.records",
     "Diagnosis": "flatspot.flow",
+    "FlatspotCallback": "flatspot.training.callback",
     "FlatspotError": "flatspot.core.errors",
     "Prompt": "flatspot.core.records",
     "Sampling": "flatspot.core.records",
@@ -36,6 +39,7 @@ _HOME = {
     "rescore": "flatspot.flow",
     "reward_std": "flatspot.stats.evidence",
     "triage": "flatspot.stats.triage",
+    "watch": "flatspot.training.watch",
 }
 _NAMESPACES = ("theory",)
 __all__ = sorted([*_HOME, *_NAMESPACES, "__version__"])

@@ -21,7 +21,7 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     build = by_verdict.get(str(summary.get("verdict")))
     steps = build(summary, n) if build else ()
     # a few undecided ones change nothing that was said above
-    if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") != "inspect":
+    if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") not in ("inspect", "watch"):
         steps += (Step(f"{noun(n['undecided'], 'prompt')} are undecided: raise --max-samples; the run goes on where it is."),)
     return steps
 

@@ -17,7 +17,7 @@ from flatspot.stats.zones import STATES, Zones
 HALF_LIVES: Final = (3.0, 10.0, 30.0, 100.0, 300.0, np.inf)
 UNDECIDED: Final = -1
 _SURE = 0.8  # a prompt changes its state only on this probability, so that one unlucky group moves nothing
-_FEWEST = 8  # discounted samples that a reward of many values takes before its mean and std are believed
+_FEWEST = 4  # discounted samples that a reward of many values takes before its mean and std are believed
 _FITTED = 512  # prompts that g is fitted to, at most
 
 
@@ -98,7 +98,7 @@ class DiscountedStates:
             some = np.flatnonzero(n > 0)
             some = some[:: -(-len(some) // _FITTED)]
             pairs, size = np.unique(np.round(2 * np.stack([n[some], hits[some]], -1)) / 2, axis=0, return_counts=True)
-            self.prior = fit_pairs(pairs[:, 0], pairs[:, 1], size)
+            self.prior = fit_pairs(pairs[:, 0], pairs[:, 1], size)  # type: ignore[arg-type]  # halves, not only whole numbers
         weights = self.prior * likelihood(n[seen], hits[seen])
         weights /= weights.sum(-1, keepdims=True)
         return weights @ state_table(zones, zones.lo, zones.hi, np.array([zones.hi]))[0][0], _SURE

@@ -1,0 +1,162 @@
+"""`FlatspotCallback`: tells the watch what only the trainer knows, and raises alarms that name the cause of a missing gradient."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flatspot.core.optional import require
+from flatspot.training.live import Scoring
+from flatspot.training.recorder import Recorder
+from flatspot.training.watch import recorder_of
+from flatspot.verdicts.alarm_words import alarm_sentence
+from flatspot.verdicts.alarms import CAUSES, Alarm, Seen, Trainer, find_alarms
+
+_LOG = logging.getLogger("flatspot")
+_NUMBERS = {"learning_rate": "learning_rate", "loss": "loss", "grad_norm": "grad_norm", "clipped": "clip_ratio/region_mean"}
+_KEPT = 16
+
+TrainerCallback = require("transformers", extra="train", purpose="FlatspotCallback").TrainerCallback
+
+
+class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
+    """A transformers callback for TRL's GRPOTrainer and RLOOTrainer, beside `watch`.
+
+    watched   what `watch` returned, or its run folder; None: what was watched last
+    stop_on   causes (of `flatspot.verdicts.alarms.CAUSES`) that end the training; none by default
+
+    Alarms are judged at each log entry over the last groups, said once on the logger `flatspot`, and kept in watch.json of the run folder.
+    Without a watch it judges what the trainer's own log shows: a loss that is no number, a learning rate of 0, everything clipped.
+    """
+
+    def __init__(self, watched: object = None, *, stop_on: Sequence[str] = ()) -> None:
+        if unknown := sorted(set(stop_on) - set(CAUSES)):
+            from flatspot.core.errors import SettingsError
+
+            raise SettingsError(f"there is no alarm {unknown[0]!r}; there are: {', '.join(CAUSES)}")
+        self.recorder: Recorder | None = recorder_of(watched)
+        self.stop_on = frozenset(stop_on)
+        self.alarms: dict[str, Alarm] = {}
+        self.history: list[dict[str, Any]] = []
+        self._logged: dict[str, deque[float]] = {name: deque(maxlen=_KEPT) for name in _NUMBERS}
+        self._trainable: int | None = None
+        self._masks_truncated = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Learn the trainer's settings."""
+        model, tokenizer = kwargs.get("model"), kwargs.get("processing_class")
+        if model is not None:
+            self._trainable = sum(p.requires_grad for p in model.parameters())
+        self._masks_truncated = bool(getattr(args, "mask_truncated_completions", False))
+        if self.recorder is None:
+            return
+        trainer, names = self.recorder.trainer, self.recorder.names
+        trainer.policy = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
+        size = getattr(args, "num_generations", None)
+        trainer.group_size = (size, getattr(args, "num_generations_eval", None) or size)
+        trainer.ends = _ends(model, tokenizer)
+        trainer.is_training = None if model is None else lambda: bool(model.training)
+        weights = getattr(args, "reward_weights", None)
+        if weights is not None and len(weights) == len(names):
+            self.recorder.live.scoring = Scoring(np.array(weights, float))
+        clip = getattr(args, "reward_clip_range", None)
+        self.recorder.live.scoring = Scoring(
+            self.recorder.live.scoring.weights,
+            None if not clip else (float(clip[0]), float(clip[1])),
+            getattr(args, "multi_objective_aggregation", "") == "normalize_then_sum",
+        )
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Take in the trainer's numbers, and judge."""
+        logs = logs or {}
+        if "loss" not in logs:  # an evaluation, or the summary at the end
+            return
+        for name, key in _NUMBERS.items():
+            if logs.get(key) is not None:
+                self._logged[name].append(float(logs[key]))
+        self._judge(state, control)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Rows are on disk before the checkpoint that they led to is relied on."""
+        if self.recorder is not None:
+            self.recorder.flush(force=True)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write what waits, and what was seen of the run as a whole."""
+        if self.recorder is not None:
+            self.recorder.flush(force=True)
+            self._write()
+
+    def _judge(self, state: Any, control: Any) -> None:
+        ending = bool(state.max_steps) and state.global_step >= 0.9 * state.max_steps
+        trainer = Trainer(
+            learning_rate=tuple(self._logged["learning_rate"]),
+            loss=tuple(self._logged["loss"]),
+            grad_norm=tuple(self._logged["grad_norm"]),
+            clipped=tuple(self._logged["clipped"]),
+            trainable=self._trainable,
+            masks_truncated=self._masks_truncated,
+            ending=ending,
+        )
+        now = {alarm.cause: alarm for alarm in find_alarms(self._seen(), trainer)}
+        for cause in now.keys() - self.alarms.keys():
+            self.history.append({"cause": cause, "step": int(state.global_step), "says": alarm_sentence(now[cause])})
+            if state.is_world_process_zero:
+                _LOG.warning("step %d, %s: %s", state.global_step, cause, alarm_sentence(now[cause]))
+        if now.keys() != self.alarms.keys():
+            self.alarms = now
+            if self.recorder is not None:
+                self.recorder.alarms = len(now)
+                self._write()
+        self.alarms = now
+        if self.stop_on & now.keys():
+            control.should_training_stop = True
+
+    def _seen(self) -> Seen | None:
+        window = self.recorder.live.window() if self.recorder is not None else None
+        if window is None or self.recorder is None:
+            return None
+        return Seen(
+            table=window.table,
+            informative=window.informative,
+            cut=window.clipped,
+            lo=window.lo,
+            hi=window.hi,
+            names=window.names,
+            weights=window.weights,
+            whole=window.whole,
+            errors=window.errors,
+            references=np.array([r for r in self.recorder.references.values() if r is not None], float),
+        )
+
+    def _write(self) -> None:
+        if self.recorder is None:
+            return
+        live = self.recorder.live
+        self.recorder.write_watch(
+            {
+                "alarms": self.history,
+                "alarms_now": sorted(self.alarms),
+                "prompts_seen": len(self.recorder.prompts),
+                "states": dict(zip(("vanishing", "learnable", "solved"), live.states.shares().tolist(), strict=True)),
+                "moves": live.states.moved(),
+                "half_life_updates": live.states.half_life if math.isfinite(live.states.half_life) else None,
+                "batches": self.recorder.batches,
+                "seconds_spent": round(self.recorder.spent, 4),
+            }
+        )
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int] | None:
+    """The token ids that end a completion, as TRL reads them: the tokenizer's, its padding, and those of the generation config."""
+    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    found = [getattr(inner, "eos_token_id", None), getattr(inner, "pad_token_id", None)]
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    found += configured if isinstance(configured, list | tuple) else [configured]
+    known = frozenset(int(i) for i in found if i is not None)
+    return known or None

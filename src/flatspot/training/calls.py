@@ -1,0 +1,113 @@
+"""A trainer's call of a reward function, read: prompts, completions, columns, and what came back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flatspot.core.records import LARGEST_REWARD, PromptText, prompt_id
+from flatspot.rollouts.store import prompt_text
+from flatspot.stats.evidence import Floats
+
+Call = Mapping[str, Any]
+_RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments")
+
+
+def read_prompt(prompt: Any) -> tuple[str, PromptText, str]:
+    """(content hash, text or messages, text as stored) of a prompt.
+
+    >>> read_prompt("2 + 2 =")
+    ('154e0c9c61763891', '2 + 2 =', '2 + 2 =')
+    """
+    try:
+        return prompt_id(prompt), prompt, prompt_text(prompt)
+    except (TypeError, AttributeError):  # messages that hold pictures, or something else that JSON has no word for
+        text = json.dumps(prompt, ensure_ascii=False, default=str)
+        return prompt_id(text), text, text
+
+
+def completion_text(completion: Any) -> str:
+    """A completion as stored: its text, that of its one assistant message, or its messages as JSON.
+
+    >>> completion_text([{"role": "assistant", "content": "4"}])
+    '4'
+    """
+    if isinstance(completion, str):
+        return completion
+    if len(completion) == 1 and isinstance(completion[0].get("content"), str):
+        return str(completion[0]["content"])
+    return json.dumps(completion, ensure_ascii=False, default=str)
+
+
+def text_code(text: str) -> float:
+    """48 bits of a text's hash: equal on every process, and a float holds it exactly."""
+    return float(int.from_bytes(hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=6).digest(), "big"))
+
+
+def columns_of(call: Call, row: int) -> dict[str, Any]:
+    """The columns of a row of the data set, as the trainer passes them."""
+    n = len(call["completions"])
+    lists = {k: v for k, v in call.items() if k not in _RESERVED and isinstance(v, Sequence) and not isinstance(v, str)}
+    return {name: values[row] for name, values in lists.items() if len(values) == n}
+
+
+def step_of(call: Call) -> tuple[int | None, int | None]:
+    """(the update about to be made, how many are planned), None where the trainer does not say."""
+    state = call.get("trainer_state")
+    step, most = getattr(state, "global_step", None), getattr(state, "max_steps", None)
+    return (None if step is None else int(step)), (None if not most else int(most))
+
+
+def numbers_of(name: str, raw: Sequence[Any]) -> tuple[Floats, list[str | None]]:
+    """(values, errors) of one function's answer, one a row: None is NaN without an error, what is no finite number NaN with one.
+
+    >>> values, errors = numbers_of("f", [1, None, float("inf")])
+    >>> values.tolist(), errors
+    ([1.0, nan, nan], [None, None, 'f: returned inf, which is not a finite number'])
+    """
+    values = np.array([math.nan if value is None else float(value) for value in raw])
+    usable = np.isfinite(values) & (np.abs(np.where(np.isfinite(values), values, 0.0)) <= LARGEST_REWARD)
+    errors: list[str | None] = [None] * len(values)
+    for i in np.flatnonzero(~usable).tolist():
+        if raw[i] is not None:
+            why = "larger than a reward can be" if math.isfinite(values[i]) else "which is not a finite number"
+            errors[i] = f"{name}: returned {values[i]:g}, {why}"
+    return np.where(usable, values, math.nan), errors
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a call, one entry per completion.
+
+    prompt    as `read_prompt` gives it
+    n_tokens  None where the trainer passes no token ids
+    cut       whether the token limit cut it: its last token ends nothing; None where the ending tokens are not known
+    """
+
+    ids: list[str]
+    prompt: list[PromptText]
+    text: list[str]
+    completion: list[str]
+    n_tokens: list[int | None]
+    cut: list[bool | None]
+
+
+def read_rows(call: Call, ends: frozenset[int] | None) -> Rows:
+    """The rows of a call; `ends` are the token ids that end a completion."""
+    tokens = call.get("completion_ids")
+    found = [read_prompt(prompt) for prompt in call["prompts"]]
+    unknown: list[Any] = [None] * len(found)
+    return Rows(
+        ids=[name for name, _, _ in found],
+        prompt=[prompt for _, prompt, _ in found],
+        text=[text for _, _, text in found],
+        completion=[completion_text(completion) for completion in call["completions"]],
+        n_tokens=unknown if tokens is None else [len(ids) for ids in tokens],
+        cut=unknown if tokens is None or not ends else [len(ids) > 0 and int(ids[-1]) not in ends for ids in tokens],
+    )

@@ -1,0 +1,73 @@
+"""Alarms in sentences: what is seen, and what mends it. No numbers are computed here."""
+
+from __future__ import annotations
+
+from flatspot.verdicts.alarms import Alarm
+
+_SENTENCES = {
+    "nan-loss": (
+        "The loss or the gradient norm is not a finite number: every further update is lost. Go back to the last checkpoint; lower the"
+        " learning rate, or train in a wider number format."
+    ),
+    "zero-learning-rate": "The learning rate is 0: nothing changes, whatever the rewards are. Check --learning_rate and the schedule.",
+    "nothing-trainable": "No parameter of the model requires a gradient: unfreeze some, or check the adapter.",
+    "everything-clipped": (
+        "{share} of the tokens lie beyond the clipping limits, where the gradient is 0: raise --epsilon, or make fewer updates per "
+        "generation batch (--num_iterations, --steps_per_generation)."
+    ),
+    "masked-truncation": (
+        "{share} of the completions are cut by the token limit, and --mask_truncated_completions leaves them out of the loss: raise "
+        "--max_completion_length."
+    ),
+    "broken-groups": (
+        "The rows do not come as whole groups of one prompt, so advantages compare answers to different prompts. Check "
+        "--num_generations and whatever reorders the rows."
+    ),
+    "reward-failures": (
+        "{share} of the completions have no reward: a reward function raised or returned no number. Read the column `error` of the run"
+        " folder."
+    ),
+    "unparsed-reward": (
+        "The reward finds no answer to score{about}: it returns None, or pays nothing for the right answer either. Compare what it "
+        "looks for with a few completions."
+    ),
+    "zero-weights": "The rewards differ, but those that do have weight 0 in the sum: check --reward_weights.",
+    "reward-cut": "The rewards differ, but --reward_clip_range cuts all of a group to one value: widen it, or rescale the reward.",
+    "truncation": (
+        "{share} of the completions in groups without a gradient are cut by the token limit before they can earn anything: raise "
+        "--max_completion_length."
+    ),
+    "all-high": (
+        "{share} of the groups without a gradient have the best reward throughout: these prompts are solved. Give the run harder ones."
+    ),
+    "duplicated-completions": (
+        "In {share} of the groups without a gradient all completions are one text: check temperature and seeds, or the policy has "
+        "collapsed."
+    ),
+    "constant-reward": "Every completion earns {about}: the reward does not depend on the answer.",
+    "all-low": (
+        "{share} of the groups without a gradient have the worst reward throughout: the task is out of reach, or the reward does not "
+        "recognise a right answer. Read a few completions; then a short supervised phase on a few prompts mends it, more RL does not."
+    ),
+    "all-low-or-high": (
+        "Almost every prompt is either solved or out of reach, so {share} of the groups carry no gradient. Change the prompts: "
+        "flatspot inspect says which."
+    ),
+    "shaping-only": "The reward {about!r} is the same within every group; all that is learned comes from the other rewards.",
+    "noisy-reward": (
+        "{share} of the completions that came twice in a group got different rewards: the reward adds noise, which looks like a "
+        "gradient and teaches nothing."
+    ),
+}
+
+
+def alarm_sentence(alarm: Alarm) -> str:
+    """What an alarm says to the person who watches the run.
+
+    >>> alarm_sentence(Alarm("constant-reward", 1.0, "0.5"))
+    'Every completion earns 0.5: the reward does not depend on the answer.'
+    """
+    about = alarm.about
+    if alarm.cause == "unparsed-reward":
+        about = f" in {alarm.share:.0%} of the reference answers" if about else f" in {alarm.share:.0%} of the completions"
+    return _SENTENCES[alarm.cause].format(share=f"{alarm.share:.0%}", about=about)

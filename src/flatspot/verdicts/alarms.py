@@ -1,0 +1,194 @@
+"""Why a run in progress gets no gradient: causes, told apart by what the last groups and the trainer's own log show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from flatspot.stats.evidence import Floats
+from flatspot.stats.groups import GroupTable
+
+CAUSES = (
+    "nan-loss", "zero-learning-rate", "nothing-trainable", "everything-clipped", "masked-truncation", "broken-groups", "reward-failures",
+    "unparsed-reward", "zero-weights", "reward-cut", "truncation", "all-high", "duplicated-completions", "constant-reward", "all-low",
+    "all-low-or-high", "shaping-only", "noisy-reward",
+)  # fmt: skip
+
+# no gradient: an informative share of a tenth or more would show so few informative groups less than once in 200 windows
+_INFORMATIVE = 0.1
+_LEVEL = 0.005
+_MOST = 0.8  # a cause is named when it holds for this share of the flat groups
+_FAILED = 0.1  # of the rows, with a reward function that raised or returned no number
+_UNSCORED = 0.5  # of the rows, where it returned None
+_CLIPPED = 0.5  # of the tokens, beyond the ratio's limits: their gradient is 0
+_LOGS = 3  # log entries in a row that a trainer's number must hold for
+_REPEATED = 24  # rows with a completion seen before in their group that a claim about them takes
+_FEWEST_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The last groups of a run in progress.
+
+    table        per-group statistics of the reward as the trainer uses it
+    informative  [G] whether a group has advantages other than 0
+    cut          [G] whether its rewards differed before the trainer cut them to its limits
+    lo, hi       the reward's range
+    names, weights   of the components
+    whole        every batch came in groups of the size the trainer says
+    errors       rows that failed for a stated reason
+    references   rewards of reference answers, where they are known
+    """
+
+    table: GroupTable
+    informative: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
+    lo: float
+    hi: float
+    names: Sequence[str]
+    weights: Floats
+    whole: bool = True
+    errors: int = 0
+    references: Floats = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What the trainer's own log and settings show; the newest entry comes last.
+
+    learning_rate, loss, grad_norm, clipped   of the last log entries; clipped is the share of tokens beyond the ratio's limits
+    trainable    parameters that require a gradient; None where not known
+    masks_truncated   cut completions do not count in the loss
+    ending       the run is at its end, where schedules reach 0 on purpose
+    """
+
+    learning_rate: Sequence[float] = ()
+    loss: Sequence[float] = ()
+    grad_norm: Sequence[float] = ()
+    clipped: Sequence[float] = ()
+    trainable: int | None = None
+    masks_truncated: bool = False
+    ending: bool = False
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A cause of a missing gradient, the share of groups, rows or tokens it shows on, and what else its sentence needs."""
+
+    cause: str
+    share: float
+    about: str = ""
+
+
+def find_alarms(seen: Seen | None, trainer: Trainer) -> list[Alarm]:
+    """Every cause that shows, the ones that make others meaningless first; empty where the run is well.
+
+    At most one cause is named for groups without advantages: the first of `CAUSES` that explains most of them.
+    """
+    found = _of_trainer(trainer)
+    if seen is None or len(seen.informative) == 0:
+        return found
+    if not seen.whole:
+        found.append(Alarm("broken-groups", 1.0))
+    flat = _flat_cause(seen) if no_gradient(seen.informative) else None
+    if flat is not None:
+        found.append(flat)
+    if flat is None or flat.cause not in ("reward-failures", "unparsed-reward"):
+        found += _failures(seen)
+    found += _beside(seen, trainer, flat)
+    return found
+
+
+def no_gradient(informative: NDArray[np.bool_]) -> bool:
+    """Whether so few groups are informative that their share is under a tenth.
+
+    >>> no_gradient(np.zeros(40, bool)), no_gradient(np.zeros(60, bool)), no_gradient(np.arange(60) % 4 == 0)
+    (False, True, False)
+    """
+    return bool(binom.cdf(int(informative.sum()), len(informative), _INFORMATIVE) < _LEVEL)
+
+
+def _of_trainer(trainer: Trainer) -> list[Alarm]:
+    found = []
+    newest = [values[-1] for values in (trainer.loss, trainer.grad_norm) if len(values)]
+    if not np.isfinite(newest).all():
+        found.append(Alarm("nan-loss", 1.0))
+    if trainer.trainable == 0:
+        found.append(Alarm("nothing-trainable", 1.0))
+    rates = np.array(trainer.learning_rate[-_LOGS:])
+    if len(rates) == _LOGS and not trainer.ending and bool((rates == 0).all()):
+        found.append(Alarm("zero-learning-rate", 1.0))
+    shares = np.array(trainer.clipped[-2 * _LOGS :])
+    if len(shares) >= _LOGS and np.isfinite(shares).all() and shares.mean() > _CLIPPED:
+        found.append(Alarm("everything-clipped", float(shares.mean())))
+    return found
+
+
+def _flat_cause(seen: Seen) -> Alarm | None:
+    """Why the groups without advantages have none."""
+    table, idle = seen.table, ~seen.informative
+    n_idle, rows = int(idle.sum()), int(table.n_rows.sum())
+    slack = 1e-6 * (seen.hi - seen.lo)
+    unscored = 1 - table.n.sum() / max(rows, 1)
+    if unscored >= _UNSCORED:
+        return Alarm("reward-failures" if seen.errors >= unscored * rows / 2 else "unparsed-reward", float(unscored))
+    moving = float(np.max(table.part_std > 0, axis=0)[idle].mean())
+    if moving >= _MOST and not seen.weights.all():
+        return Alarm("zero-weights", moving)
+    if seen.cut[idle].mean() >= _MOST:
+        return Alarm("reward-cut", float(seen.cut[idle].mean()))
+    low, high = table.mean <= seen.lo + slack, table.mean >= seen.hi - slack
+    poor = seen.references[np.isfinite(seen.references)] < (seen.lo + seen.hi) / 2
+    if len(poor) and poor.mean() >= 0.5:
+        return Alarm("unparsed-reward", float(poor.mean()), "references")
+    if high[idle].mean() >= _MOST:
+        return Alarm("all-high", float(high[idle].mean()))
+    if np.nan_to_num(table.truncated[idle]).mean() >= _MOST:
+        return Alarm("truncation", float(table.truncated[idle].mean()))
+    copies = (table.distinct <= 1 / table.n_rows) & (table.n_rows > 1)
+    if copies[idle].mean() >= _MOST:
+        return Alarm("duplicated-completions", float(copies[idle].mean()))
+    if not low[idle].any() and np.ptp(table.mean[idle & (table.n > 0)]) <= slack:
+        return Alarm("constant-reward", 1.0, f"{np.nanmean(table.mean[idle]):.3g}")
+    if low[idle].mean() >= _MOST:
+        return Alarm("all-low", float(low[idle].mean()))
+    return Alarm("all-low-or-high", n_idle / len(idle))
+
+
+def _failures(seen: Seen) -> list[Alarm]:
+    rows = int(seen.table.n_rows.sum())
+    unscored = 1 - seen.table.n.sum() / max(rows, 1)
+    if rows < _FEWEST_ROWS:
+        return []
+    if max(unscored, seen.errors / rows) > _FAILED:
+        return [Alarm("reward-failures", float(max(unscored, seen.errors / rows)))]
+    return []
+
+
+def _beside(seen: Seen, trainer: Trainer, flat: Alarm | None) -> list[Alarm]:
+    """Causes that leave advantages, but none that teach what was meant."""
+    table, found = seen.table, []
+    if trainer.masks_truncated and (flat is None or flat.cause != "truncation") and np.nan_to_num(table.truncated).mean() >= 1 - _FAILED:
+        found.append(Alarm("masked-truncation", float(table.truncated.mean())))
+    moves = (table.part_std > 0) & (seen.weights != 0)[:, None]
+    for i, name in enumerate(seen.names):
+        others = np.delete(moves, i, 0)
+        if flat is None and seen.weights[i] != 0 and no_gradient(moves[i]) and not no_gradient(others.any(0)):
+            values = np.r_[table.part_low[i], table.part_high[i]]
+            main = seen.weights[i] >= np.abs(np.delete(seen.weights, i)).max()
+            if main and np.nanmax(values, initial=-np.inf) <= _middle(values):
+                found.append(Alarm("shaping-only", float(others.any(0).mean()), name))
+    repeats, unequal = int(table.repeats.sum()), int(table.unequal.sum())
+    if repeats >= _REPEATED and unequal > 0.5 * repeats:
+        found.append(Alarm("noisy-reward", unequal / repeats))
+    return found
+
+
+def _middle(values: Floats) -> float:
+    """Where the upper half of a component's range begins: of [0, 1], or of what was seen of it where that is wider."""
+    low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+    return float((min(low, 0.0) + max(high, 1.0)) / 2)
