@@ -227,7 +227,15 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
         if path.resolve() == source.resolve():
             raise SettingsError(f"{source} is the run itself, and its rows stay as they are: give another --out")
         (say or (lambda _: None))(f"scoring the completions of {source} again, into {path}")
-        with open_run(path, kind=old.kind, asked=asked, identity=identity, rows_per_part=old.rows_per_part, provenance=provenance()) as new:
+        with open_run(
+            path,
+            kind=old.kind,
+            asked=asked,
+            identity=identity,
+            rows_per_part=old.rows_per_part,
+            visit_cost=old.visit_cost,
+            provenance=provenance(),
+        ) as new:
             if not (path / "prompts.parquet").exists():
                 write_table(prompt_table(prompts, reference_rewards(loaded, prompts)), path / "prompts.parquet")
             rounds = score_again(source, new, prompts, loaded, on_progress=on_progress)

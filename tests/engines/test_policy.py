@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -125,6 +126,16 @@ def test_what_is_no_policy_is_refused(tmp_path):
         load_policy(str(tmp_path), dtype="int4")
     with pytest.raises(EngineError, match=r"pair \(transformers model, tokenizer\)"):
         load_policy(("model", "tokenizer"))
+
+
+def test_a_hub_name_without_a_network_says_what_else_there_is(tmp_path):
+    # the hub's packages read their environment when they are imported, so in a process of its own
+    code = "from flatspot.engines.policy import load_policy; load_policy('nobody/nothing', device='cpu')"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    for words in ("'nobody/nothing' is no folder here", "give a folder or a .gguf file", "HF_HUB_OFFLINE=1", "pip install"):
+        assert words in last
 
 
 def test_a_missing_package_is_named(monkeypatch):

