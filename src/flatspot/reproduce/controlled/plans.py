@@ -103,8 +103,8 @@ SCHEDULES: Mapping[str, Mapping[str, Schedule]] = {
     },
     "quick": {
         "mnist": Schedule(1000, 1000, 512, 200, 1e-3, 500, 1e-3, 1e-1),
-        "cifar10": Schedule(300, 200, 100, 25, 1e-3, 20, 1e-3, 1e-1),
-        "stsb": Schedule(200, 100, 50, 30, 5e-4, 20, 5e-4, 1e-2),
+        "cifar10": Schedule(200, 100, 100, 80, 1e-3, 16, 1e-4, 1e-2),
+        "stsb": Schedule(160, 80, 40, 24, 5e-4, 12, 2e-4, 1e-2),
     },
 }
 

@@ -101,7 +101,7 @@ def train(network: Network, samples: Samples, plan: Plan, method: str, progress:
 def _batches(moved: torch.Tensor, size: int, order: torch.Generator | None) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The samples in batches, shuffled where a generator is given; each as (those that moved, those that did not)."""
     everyone = torch.arange(len(moved)) if order is None else torch.randperm(len(moved), generator=order)
-    return [(rows[moved[rows]], rows[~moved[rows]]) for rows in everyone.split(size)]
+    return [(rows[moved[rows]], rows[~moved[rows]]) for rows in everyone.to(moved.device).split(size)]
 
 
 def _keep(progress: Progress, epoch: int, measured: list[Measured], test: tuple[float, float] | None, plan: Plan, method: str) -> None:
