@@ -111,7 +111,7 @@ def test_rescaling_and_order_change_no_verdict(scale):
 
     plain = triage(serve(table), M, reward_range=(0, 1))
     moved = triage(serve(2 + scale * table), M, reward_range=(2, 2 + scale))
-    assert (plain.verdict == moved.verdict).mean() > 0.99
+    assert (plain.verdict == moved.verdict).mean() >= 0.99
     shuffled = triage(serve(table[order]), M, reward_range=(0, 1))
     assert (plain.verdict[order] == shuffled.verdict).mean() > 0.98  # posterior draws are the only thing that differs
     assert abs(plain.n_samples.mean() - shuffled.n_samples.mean()) < 0.2
