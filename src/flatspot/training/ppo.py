@@ -150,6 +150,8 @@ def draw_buffer(
 
 def learn(networks: Networks, rows: Sequence[Row], beta: float, settings: PPOSettings, step: int) -> StepMetrics:
     """Evaluate, credit and update on the rows of a step. Rows without a reward take no part; TrainingError where none has one."""
+    import torch
+
     told = [(row.number, row.prompt.id, row.reward, row.truncated, len(row.ids), row.error) for row in rows]
     drawn = sorted(one for part in gather(told) for one in part)  # by number: all processes see one order
     if all(reward is None for _, _, reward, *_ in drawn):
@@ -161,6 +163,10 @@ def learn(networks: Networks, rows: Sequence[Row], beta: float, settings: PPOSet
     everyones = {number: shared[number] for number in sorted(shared)}
     kl = float(np.concatenate([credit.log_ratio for credit in everyones.values()]).mean())
     losses = update(networks, rows, everyones, settings, step)
+    with torch.no_grad():  # a last step can leave finite weights that give no finite numbers: such are not to be saved
+        read = [terms_of(networks, rows[:1], shared, tokens_of(shared[row.number]), settings) for row in rows[:1]]
+    if not all(gather(all(bool(terms.isfinite().all()) for terms in read))):
+        raise FloatingPointError("after its updates the policy's or the value network's numbers are not finite. Lower learning_rate")
     return StepMetrics(step=step, **reward_metrics(drawn), kl=kl, kl_coef=beta, **losses)
 
 
@@ -220,6 +226,11 @@ def ppo_terms(log_prob: Any, entropy: Any, value: Any, old: Any, advantage: Any,
     surrogate = torch.minimum(ratio * advantage, clipped * advantage)
     bonus = entropy if settings.entropy == "analytic" else -log_prob
     return torch.stack([-surrogate.sum(), ((value - returns) ** 2).sum(), bonus.sum(), (ratio != clipped).to(ratio.dtype).sum()])
+
+
+def tokens_of(credit: Credit) -> Tokens:
+    """All tokens of one row."""
+    return Tokens(np.zeros(len(credit.advantage), dtype=np.int64), np.arange(len(credit.advantage)), credit.advantage)
 
 
 def update(networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit], settings: PPOSettings, step: int) -> dict[str, Any]:

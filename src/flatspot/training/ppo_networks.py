@@ -42,11 +42,17 @@ def prepare(policy_model: Any, tokenizer: Any, settings: PPOSettings) -> Network
     if accelerator.mixed_precision == "fp16" or accelerator.distributed_type.value in ("DEEPSPEED", "FSDP", "MEGATRON_LM"):
         how = f"{accelerator.distributed_type.value} with mixed precision {accelerator.mixed_precision!r}"
         raise SettingsError(f"PPO here runs in one process or several whole copies, in 'no' or 'bf16' mixed precision, and not under {how}")
-    if not any(p.requires_grad for p in policy_model.parameters()) or policy_model.dtype.itemsize < 4:
-        raise SettingsError(f"PPO needs weights of 32 bits that require a gradient, or its small steps are lost; got {policy_model.dtype}")
+    kinds = {p.dtype for p in policy_model.parameters() if p.requires_grad}
+    if not kinds or min(kind.itemsize for kind in kinds) < 4:
+        got = ", ".join(sorted(map(str, kinds))) or "none that require a gradient"
+        raise SettingsError(
+            f"PPO trains weights of 32 bits, in 16 its steps are lost to rounding; got {got}. Load them with dtype='float32'"
+        )
     policy = load_policy((policy_model.to(accelerator.device), tokenizer))
     reference = dataclasses.replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
-    head = torch.nn.Linear(policy.model.config.get_text_config(decoder=True).hidden_size, 1, bias=False, dtype=policy.model.dtype)
+    head = torch.nn.Linear(
+        policy.model.config.get_text_config(decoder=True).hidden_size, 1, bias=False, dtype=min(kinds, key=lambda kind: kind.itemsize)
+    )
     torch.nn.init.zeros_(head.weight)
     value = torch.nn.ModuleDict({"trunk": copy.deepcopy(policy.model), "head": head}).to(accelerator.device)
     trained = [p for p in [*policy.model.parameters(), *value.parameters()] if p.requires_grad]
@@ -76,7 +82,8 @@ def read_value(networks: Networks, prompts: Ids, completions: Ids, at: Places) -
     """The value of what stands before each token: [token]."""
     with networks.accelerator.autocast():
         states = token_states(networks.policy, networks.value["trunk"], prompts, completions, at)
-        return _wide(networks.value["head"](states).squeeze(-1))
+        head = networks.value["head"]
+        return _wide(head(states.to(head.weight.dtype)).squeeze(-1))
 
 
 def log_prob_and_entropy(logits: Any, tokens: Sequence[int]) -> tuple[Any, Any]:
@@ -85,7 +92,8 @@ def log_prob_and_entropy(logits: Any, tokens: Sequence[int]) -> tuple[Any, Any]:
 
     log_p = torch.log_softmax(_wide(logits), -1)
     chosen = torch.tensor(tokens, device=logits.device).unsqueeze(-1)
-    return log_p.gather(-1, chosen).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
+    finite = log_p.clamp(min=torch.finfo(log_p.dtype).min)  # a token with a logit of −inf adds 0 to the entropy, not NaN
+    return log_p.gather(-1, chosen).squeeze(-1), -(log_p.exp() * finite).sum(-1)
 
 
 def save(file: Path, networks: Networks, identity: Mapping[str, Any], plain: Mapping[str, Any]) -> None:
