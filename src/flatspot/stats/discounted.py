@@ -6,6 +6,7 @@ A prompt's rewards enter as s ← λ^Δ s + Σ r, n ← λ^Δ n + K, Δ updates 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -45,7 +46,7 @@ class DiscountedStates:
         two_valued    every reward of the run so far is an end of the range of `zones`
         """
         known = n > 0
-        prompt, n, mean, std = prompt[known], n[known], mean[known], np.nan_to_num(std[known])
+        prompt, n, mean, std = prompt[known], n[known], mean[known], np.where(n[known] > 1, std[known], 0.0)
         if len(prompt) == 0:
             return
         self._grow(int(prompt.max()) + 1)
@@ -84,24 +85,24 @@ class DiscountedStates:
 
     def _judged(self, seen: Ints, two_valued: bool, zones: Zones) -> tuple[Floats, float]:
         """[m, 3] probability of each state, and the probability a prompt's state must have to be believed."""
-        best = int(np.argmin(self.error))
-        n, total, squares = self.moments[:, best]
-        mean = total / np.maximum(n, 1e-12)
+        moments = self.moments[:, int(np.argmin(self.error))]
+        n, total, squares = moments[:, seen]
         if not two_valued:
-            std = np.sqrt(np.maximum(squares / np.maximum(n, 1e-12) - mean**2, 0.0) * n / np.maximum(n - 1, 1e-12))
-            flat = std <= 1e-6 * np.maximum(np.abs(mean), 1e-300)
-            states = zones.states(mean[seen], np.where(flat, 0.0, std)[seen], np.full(len(seen), zones.hi))
-            return np.where((n[seen] >= _FEWEST)[:, None], states, 0.0), 0.5
-        hits = np.clip((total - zones.lo * n) / zones.span, 0.0, n)
+            mean = total / n
+            std = np.sqrt(np.maximum(squares / n - mean**2, 0.0) * n / np.maximum(n - 1, 1e-12))
+            flat = std <= 1e-6 * np.abs(mean)  # what rounding leaves of equal rewards
+            states = zones.states(mean, np.where(flat, 0.0, std), np.full(len(seen), zones.hi))
+            return np.where((n >= _FEWEST)[:, None], states, 0.0), 0.5
         if self._batches >= self._next_fit:  # refitted ever more rarely: the more is known, the less a batch changes
             self._next_fit = self._batches + max(1, min(50, self._batches // 4))
-            some = np.flatnonzero(n > 0)
+            some = np.flatnonzero(moments[0] > 0)
             some = some[:: -(-len(some) // _FITTED)]
-            pairs, size = np.unique(np.round(2 * np.stack([n[some], hits[some]], -1)) / 2, axis=0, return_counts=True)
+            known = np.stack([moments[0][some], _hits(moments[0][some], moments[1][some], zones)], -1)
+            pairs, size = np.unique(np.round(2 * known) / 2, axis=0, return_counts=True)
             self.prior = fit_pairs(pairs[:, 0], pairs[:, 1], size)  # type: ignore[arg-type]  # halves, not only whole numbers
-        weights = self.prior * likelihood(n[seen], hits[seen])
+        weights = self.prior * likelihood(n, _hits(n, total, zones))  # type: ignore[arg-type]  # discounted counts
         weights /= weights.sum(-1, keepdims=True)
-        return weights @ state_table(zones, zones.lo, zones.hi, np.array([zones.hi]))[0][0], _SURE
+        return weights @ _state_of_p(zones), _SURE
 
     def _move(self, seen: Ints, states: Floats, sure: float) -> None:
         best = states.argmax(-1)
@@ -110,3 +111,14 @@ class DiscountedStates:
             if old != new and old != UNDECIDED:
                 self.moves[old, new] = self.moves.get((old, new), 0) + 1
         self.state[seen] = found
+
+
+def _hits(n: Floats, total: Floats, zones: Zones) -> Floats:
+    """How many of n rewards were the high one, from their sum."""
+    return np.clip((total - zones.lo * n) / zones.span, 0.0, n)
+
+
+@lru_cache(maxsize=8)
+def _state_of_p(zones: Zones) -> Floats:
+    """[163, 3] the state of a prompt at each success probability of the grid."""
+    return state_table(zones, zones.lo, zones.hi, np.array([zones.hi]))[0][0]

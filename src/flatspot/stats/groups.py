@@ -102,16 +102,15 @@ def summarise(grouping: Grouping, total: Floats, parts: Floats, completion: Ints
     completion  [rows] a code of the completion's text: equal codes, equal texts
     truncated   [rows] 1 where the token limit cut it, NaN where not known
     """
-    at = _places(grouping)
-    n, mean, std, low, high = _moments(_spread(total, at))
-    part_n, part_mean, part_std, part_low, part_high = _moments(_spread(np.atleast_2d(parts), at))
-    texts = _spread(completion.astype(np.float64), at)
-    distinct, repeats, unequal = _repeated(texts, _spread(total, at))
-    n_rows = np.isfinite(texts).sum(-1)
-    cut = np.full(len(n_rows), np.nan) if truncated is None else _moments(_spread(truncated, at))[1]
+    spread = _spread(np.concatenate([total[None], np.atleast_2d(parts)]), grouping)
+    n, mean, std, low, high = _moments(spread)
+    texts = _spread(np.asarray(completion, float), grouping)
+    distinct, repeats, unequal = _repeated(texts, spread[0])
+    n_rows = np.bincount(grouping.group, minlength=len(grouping.prompt))
+    cut = np.full(len(n_rows), np.nan) if truncated is None else np.bincount(grouping.group, truncated) / n_rows
     return GroupTable(
-        grouping.prompt, n_rows, n, mean, std, low, high, distinct / np.maximum(n_rows, 1), cut, repeats, unequal,
-        part_mean, part_std, part_low, part_high, part_n,
+        grouping.prompt, n_rows, n[0], mean[0], std[0], low[0], high[0], distinct / n_rows, cut, repeats, unequal,
+        mean[1:], std[1:], low[1:], high[1:], n[1:],
     )  # fmt: skip
 
 
@@ -131,21 +130,15 @@ def weighted_total(parts: Floats, weights: Floats) -> Floats:
     return np.where(scored.any(0), total, np.nan)
 
 
-def _places(grouping: Grouping) -> tuple[Ints, Ints, int]:
-    """(group, place within it) of each row, and the largest group."""
-    group = grouping.group
-    order = np.argsort(group, kind="stable")
-    sizes = np.bincount(group, minlength=len(grouping.prompt))
-    place = np.empty(len(group), np.int64)
-    place[order] = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return group, place, int(sizes.max(initial=1))
-
-
-def _spread(values: Floats, at: tuple[Ints, Ints, int]) -> Floats:
+def _spread(values: Floats, grouping: Grouping) -> Floats:
     """[..., rows] as [..., G, largest group], NaN where a group has fewer rows."""
-    group, place, width = at
-    full = np.full((*values.shape[:-1], int(group.max(initial=-1)) + 1, width), np.nan)
-    full[..., group, place] = values
+    group, n_groups = grouping.group, len(grouping.prompt)
+    if grouping.whole:
+        return values.reshape(*values.shape[:-1], n_groups, max(grouping.size, 1))
+    order = np.argsort(group, kind="stable")
+    sizes = np.bincount(group, minlength=n_groups)
+    full = np.full((*values.shape[:-1], n_groups, int(sizes.max())), np.nan)
+    full[..., group[order], np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)] = values[..., order]
     return full
 
 

@@ -44,14 +44,11 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         self.alarms: dict[str, Alarm] = {}
         self.history: list[dict[str, Any]] = []
         self._logged: dict[str, deque[float]] = {name: deque(maxlen=_KEPT) for name in _NUMBERS}
-        self._trainable: int | None = None
         self._masks_truncated = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Learn the trainer's settings."""
         model, tokenizer = kwargs.get("model"), kwargs.get("processing_class")
-        if model is not None:
-            self._trainable = sum(p.requires_grad for p in model.parameters())
         self._masks_truncated = bool(getattr(args, "mask_truncated_completions", False))
         if self.recorder is None:
             return
@@ -99,7 +96,6 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
             loss=tuple(self._logged["loss"]),
             grad_norm=tuple(self._logged["grad_norm"]),
             clipped=tuple(self._logged["clipped"]),
-            trainable=self._trainable,
             masks_truncated=self._masks_truncated,
             ending=ending,
         )

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,7 @@ class Live:
         lo, hi = self.range
         slack = 1e-6 * (hi - lo)
         self.between |= bool(((np.abs(scored - lo) > slack) & (np.abs(scored - hi) > slack)).any())
-        zones = Zones(epsilon_for_group(max(group_size, 2) if group_size else 8), lo, hi)
+        zones = _zones(group_size, lo, hi)
         at = step if step is not None else self._steps
         self.states.absorb(at, table.prompt, table.n, table.mean, table.std, two_valued=not self.between, zones=zones)
 
@@ -147,7 +148,7 @@ class Live:
         slack = 1e-6 * (hi - lo)
         std = table.std[np.isfinite(table.std)]
         flat = table.std <= 0
-        p10, p50, p90 = np.quantile(std, (0.1, 0.5, 0.9)).tolist() if len(std) else (math.nan,) * 3
+        p10, p50, p90 = _quantiles(np.sort(std)).tolist()
         found = {
             "reward_std/mean": _mean(std),
             "reward_std/p10": p10,
@@ -169,4 +170,16 @@ class Live:
 
 
 def _mean(values: NDArray[np.generic]) -> float:
-    return float(values.mean()) if len(values) else math.nan
+    return float(np.add.reduce(values)) / len(values) if len(values) else math.nan
+
+
+def _quantiles(ascending: Floats) -> Floats:
+    """The 10th, 50th and 90th percentiles, interpolated; numpy's own function takes longer than all else here."""
+    if len(ascending) == 0:
+        return np.full(3, math.nan)
+    return np.interp(np.array([0.1, 0.5, 0.9]) * (len(ascending) - 1), np.arange(len(ascending)), ascending)
+
+
+@lru_cache(maxsize=8)
+def _zones(group_size: int, lo: float, hi: float) -> Zones:
+    return Zones(epsilon_for_group(max(group_size, 2) if group_size else 8), lo, hi)

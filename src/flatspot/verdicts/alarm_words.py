@@ -10,10 +10,13 @@ _SENTENCES = {
         " learning rate, or train in a wider number format."
     ),
     "zero-learning-rate": "The learning rate is 0: nothing changes, whatever the rewards are. Check --learning_rate and the schedule.",
-    "nothing-trainable": "No parameter of the model requires a gradient: unfreeze some, or check the adapter.",
     "everything-clipped": (
         "{share} of the tokens lie beyond the clipping limits, where the gradient is 0: raise --epsilon, or make fewer updates per "
         "generation batch (--num_iterations, --steps_per_generation)."
+    ),
+    "blocked-gradient": (
+        "The groups have advantages, yet the gradient norm is 0: nothing that is trained is reached. Check which parameters require a "
+        "gradient, adapters, and the loss."
     ),
     "masked-truncation": (
         "{share} of the completions are cut by the token limit, and --mask_truncated_completions leaves them out of the loss: raise "

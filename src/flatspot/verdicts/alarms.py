@@ -13,17 +13,18 @@ from flatspot.stats.evidence import Floats
 from flatspot.stats.groups import GroupTable
 
 CAUSES = (
-    "nan-loss", "zero-learning-rate", "nothing-trainable", "everything-clipped", "masked-truncation", "broken-groups", "reward-failures",
+    "nan-loss", "zero-learning-rate", "everything-clipped", "masked-truncation", "broken-groups", "reward-failures",
     "unparsed-reward", "zero-weights", "reward-cut", "truncation", "all-high", "duplicated-completions", "constant-reward", "all-low",
-    "all-low-or-high", "shaping-only", "noisy-reward",
+    "all-low-or-high", "shaping-only", "noisy-reward", "blocked-gradient",
 )  # fmt: skip
 
 # no gradient: an informative share of a tenth or more would show so few informative groups less than once in 200 windows
 _INFORMATIVE = 0.1
 _LEVEL = 0.005
 _MOST = 0.8  # a cause is named when it holds for this share of the flat groups
-_FAILED = 0.1  # of the rows, with a reward function that raised or returned no number
-_UNSCORED = 0.5  # of the rows, where it returned None
+_FAILED = 0.1  # of the rows, without a reward
+_UNSCORED = 0.5  # of the rows without a reward, where nothing else is worth saying
+_CUT = 0.5  # of the rows without advantages, by the token limit
 _CLIPPED = 0.5  # of the tokens, beyond the ratio's limits: their gradient is 0
 _LOGS = 3  # log entries in a row that a trainer's number must hold for
 _REPEATED = 24  # rows with a completion seen before in their group that a claim about them takes
@@ -61,7 +62,6 @@ class Trainer:
     """What the trainer's own log and settings show; the newest entry comes last.
 
     learning_rate, loss, grad_norm, clipped   of the last log entries; clipped is the share of tokens beyond the ratio's limits
-    trainable    parameters that require a gradient; None where not known
     masks_truncated   cut completions do not count in the loss
     ending       the run is at its end, where schedules reach 0 on purpose
     """
@@ -70,7 +70,6 @@ class Trainer:
     loss: Sequence[float] = ()
     grad_norm: Sequence[float] = ()
     clipped: Sequence[float] = ()
-    trainable: int | None = None
     masks_truncated: bool = False
     ending: bool = False
 
@@ -100,6 +99,9 @@ def find_alarms(seen: Seen | None, trainer: Trainer) -> list[Alarm]:
     if flat is None or flat.cause not in ("reward-failures", "unparsed-reward"):
         found += _failures(seen)
     found += _beside(seen, trainer, flat)
+    norms = np.array(trainer.grad_norm[-_LOGS:])
+    if not found and seen.informative.mean() > 2 * _INFORMATIVE and len(norms) == _LOGS and bool((norms == 0).all()):
+        found.append(Alarm("blocked-gradient", 1.0))
     return found
 
 
@@ -117,8 +119,6 @@ def _of_trainer(trainer: Trainer) -> list[Alarm]:
     newest = [values[-1] for values in (trainer.loss, trainer.grad_norm) if len(values)]
     if not np.isfinite(newest).all():
         found.append(Alarm("nan-loss", 1.0))
-    if trainer.trainable == 0:
-        found.append(Alarm("nothing-trainable", 1.0))
     rates = np.array(trainer.learning_rate[-_LOGS:])
     if len(rates) == _LOGS and not trainer.ending and bool((rates == 0).all()):
         found.append(Alarm("zero-learning-rate", 1.0))
@@ -135,7 +135,7 @@ def _flat_cause(seen: Seen) -> Alarm | None:
     slack = 1e-6 * (seen.hi - seen.lo)
     unscored = 1 - table.n.sum() / max(rows, 1)
     if unscored >= _UNSCORED:
-        return Alarm("reward-failures" if seen.errors >= unscored * rows / 2 else "unparsed-reward", float(unscored))
+        return _unscored(seen, float(unscored))
     moving = float(np.max(table.part_std > 0, axis=0)[idle].mean())
     if moving >= _MOST and not seen.weights.all():
         return Alarm("zero-weights", moving)
@@ -147,13 +147,13 @@ def _flat_cause(seen: Seen) -> Alarm | None:
         return Alarm("unparsed-reward", float(poor.mean()), "references")
     if high[idle].mean() >= _MOST:
         return Alarm("all-high", float(high[idle].mean()))
-    if np.nan_to_num(table.truncated[idle]).mean() >= _MOST:
-        return Alarm("truncation", float(table.truncated[idle].mean()))
     copies = (table.distinct <= 1 / table.n_rows) & (table.n_rows > 1)
     if copies[idle].mean() >= _MOST:
         return Alarm("duplicated-completions", float(copies[idle].mean()))
     if not low[idle].any() and np.ptp(table.mean[idle & (table.n > 0)]) <= slack:
         return Alarm("constant-reward", 1.0, f"{np.nanmean(table.mean[idle]):.3g}")
+    if np.nan_to_num(table.truncated[idle]).mean() >= _CUT:
+        return Alarm("truncation", float(table.truncated[idle].mean()))
     if low[idle].mean() >= _MOST:
         return Alarm("all-low", float(low[idle].mean()))
     return Alarm("all-low-or-high", n_idle / len(idle))
@@ -161,18 +161,19 @@ def _flat_cause(seen: Seen) -> Alarm | None:
 
 def _failures(seen: Seen) -> list[Alarm]:
     rows = int(seen.table.n_rows.sum())
-    unscored = 1 - seen.table.n.sum() / max(rows, 1)
-    if rows < _FEWEST_ROWS:
-        return []
-    if max(unscored, seen.errors / rows) > _FAILED:
-        return [Alarm("reward-failures", float(max(unscored, seen.errors / rows)))]
-    return []
+    share = float(max(1 - seen.table.n.sum() / max(rows, 1), seen.errors / max(rows, 1)))
+    return [_unscored(seen, share)] if rows >= _FEWEST_ROWS and share > _FAILED else []
+
+
+def _unscored(seen: Seen, share: float) -> Alarm:
+    """Rows without a reward: the function failed on them, or returned None."""
+    return Alarm("reward-failures" if seen.errors >= share * seen.table.n_rows.sum() / 2 else "unparsed-reward", share)
 
 
 def _beside(seen: Seen, trainer: Trainer, flat: Alarm | None) -> list[Alarm]:
     """Causes that leave advantages, but none that teach what was meant."""
     table, found = seen.table, []
-    if trainer.masks_truncated and (flat is None or flat.cause != "truncation") and np.nan_to_num(table.truncated).mean() >= 1 - _FAILED:
+    if trainer.masks_truncated and (flat is None or flat.cause != "truncation") and np.nan_to_num(table.truncated).mean() >= _MOST:
         found.append(Alarm("masked-truncation", float(table.truncated.mean())))
     moves = (table.part_std > 0) & (seen.weights != 0)[:, None]
     for i, name in enumerate(seen.names):
