@@ -6,13 +6,15 @@ no prompt, is kept with its `error`.
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flatspot.core.errors import ImportFormatError
+from flatspot.core.errors import ImportFormatError, RunFolderError
 from flatspot.core.records import LARGEST_REWARD
 from flatspot.core.schema import PROMPTS, ROLLOUTS
 from flatspot.importers.columns import ColumnMap, map_columns
@@ -226,9 +228,19 @@ def _prompt_select(rollouts: Path) -> str:
 
 
 def _copy(db: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
+    import duckdb
+
     temporary = path.with_name(path.name + ".tmp")
-    db.execute(f"COPY ({select}) TO {_literal(temporary)} (FORMAT parquet, COMPRESSION zstd)")
-    temporary.replace(path)
+    try:
+        db.execute(f"COPY ({select}) TO {_literal(temporary)} (FORMAT parquet, COMPRESSION zstd)")
+        temporary.replace(path)
+    except duckdb.IOException as error:
+        if temporary.name not in str(error):
+            raise  # it is the log that cannot be read
+        temporary.unlink(missing_ok=True)
+        known = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)]
+        why = next((text for text in known if text in str(error)), str(error).splitlines()[0])
+        raise RunFolderError(f"cannot write {path}: {why}. Nothing half-written was left; mend it and run again.") from error
 
 
 def _name(column: str) -> str:

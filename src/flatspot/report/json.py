@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import plain
+from flatspot.rollouts.store import write_whole
 
 # the order of `--json` and report.json; further keys follow in alphabetical order
 KEYS = (
@@ -36,17 +38,13 @@ def write_json(summary: Mapping[str, Any], path: str | os.PathLike[str]) -> None
 
 
 def write_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 file so that a reader sees the old content or the new one, never a part."""
+    """Write a UTF-8 file so that a reader sees the old content or the new one, never a part; `RunFolderError` where it cannot be."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the report from the people it is for
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with write_whole(target) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise RunFolderError(f"cannot write {target}: {error.strerror or error}. Give another place, or mend this one.") from error

@@ -199,7 +199,10 @@ def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lock(path: Path) -> IO[str]:
-    lock = (path / ".lock").open("w", encoding="utf-8")
+    try:
+        lock = (path / ".lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(f"cannot write into {path}: {error.strerror or error}. Give another --out.") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -283,8 +286,15 @@ class write_whole:
         self.temporary = path.with_name(path.name + ".tmp")
 
     def __enter__(self) -> IO[bytes]:
-        self.file = self.temporary.open("wb")
+        try:
+            self.file = self.temporary.open("wb")
+        except OSError as error:
+            raise self._failed(error) from error
         return self.file
+
+    def _failed(self, error: OSError) -> RunFolderError:
+        why = error.strerror or error
+        return RunFolderError(f"cannot write {self.path}: {why}. Nothing half-written was left; mend it and run again.")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
@@ -300,6 +310,4 @@ class write_whole:
             return
         self.temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise RunFolderError(
-                f"cannot write {self.path}: {error.strerror or error}. Nothing half-written was left; mend it and run again."
-            ) from error
+            raise self._failed(error) from error
