@@ -100,7 +100,7 @@ class DiscountedStates:
             known = np.stack([moments[0][some], _hits(moments[0][some], moments[1][some], zones)], -1)
             pairs, size = np.unique(np.round(2 * known) / 2, axis=0, return_counts=True)
             self.prior = fit_pairs(pairs[:, 0], pairs[:, 1], size)  # type: ignore[arg-type]  # halves, not only whole numbers
-        weights = self.prior * likelihood(n, _hits(n, total, zones))  # type: ignore[arg-type]  # discounted counts
+        weights: Floats = self.prior * likelihood(n, _hits(n, total, zones))  # type: ignore[operator, arg-type]  # discounted counts
         weights /= weights.sum(-1, keepdims=True)
         return weights @ _state_of_p(zones), _SURE
 
@@ -115,10 +115,10 @@ class DiscountedStates:
 
 def _hits(n: Floats, total: Floats, zones: Zones) -> Floats:
     """How many of n rewards were the high one, from their sum."""
-    return np.clip((total - zones.lo * n) / zones.span, 0.0, n)
+    return np.asarray(np.clip((total - zones.lo * n) / zones.span, 0.0, n))
 
 
 @lru_cache(maxsize=8)
 def _state_of_p(zones: Zones) -> Floats:
     """[163, 3] the state of a prompt at each success probability of the grid."""
-    return state_table(zones, zones.lo, zones.hi, np.array([zones.hi]))[0][0]
+    return np.asarray(state_table(zones, zones.lo, zones.hi, np.array([zones.hi]))[0][0])

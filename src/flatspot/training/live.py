@@ -86,6 +86,7 @@ class Live:
         self.names, self.declared = tuple(names), declared
         self.scoring = Scoring(np.ones(len(self.names)))
         self.states = DiscountedStates()
+        self.reachable = -math.inf  # the best that a reference answer earns
         self.seen: tuple[float, float] = (math.inf, -math.inf)
         self.between = False  # a reward strictly inside the range was seen
         self._batches: deque[tuple[GroupTable, NDArray[np.bool_], NDArray[np.bool_], bool, int]] = deque(maxlen=_WINDOW_BATCHES)
@@ -93,8 +94,11 @@ class Live:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The reward's range: declared, or what was seen so far."""
-        return self.declared or range_seen(*(self.seen if self.seen[0] <= self.seen[1] else (math.nan, math.nan)))
+        """The reward's range: declared, or what was seen so far, out to what a reference answer earns."""
+        if self.declared:
+            return self.declared
+        lo, hi = range_seen(*(self.seen if self.seen[0] <= self.seen[1] else (math.nan, math.nan)))
+        return lo, max(hi, self.reachable)
 
     def absorb(self, batch: Batch, group_size: int | None) -> dict[str, float]:
         """Take in a batch and return its metrics by name; the names are the same for every batch."""
@@ -177,7 +181,7 @@ def _quantiles(ascending: Floats) -> Floats:
     """The 10th, 50th and 90th percentiles, interpolated; numpy's own function takes longer than all else here."""
     if len(ascending) == 0:
         return np.full(3, math.nan)
-    return np.interp(np.array([0.1, 0.5, 0.9]) * (len(ascending) - 1), np.arange(len(ascending)), ascending)
+    return np.asarray(np.interp(np.array([0.1, 0.5, 0.9]) * (len(ascending) - 1), np.arange(len(ascending)), ascending))
 
 
 @lru_cache(maxsize=8)

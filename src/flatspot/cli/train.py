@@ -1,0 +1,84 @@
+"""`flatspot train`: reinforcement finetuning by TRL, watched, judged before and after."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("prompts", metavar="PROMPTS")
+@click.option("--model", metavar="M", help="Hugging Face name or folder, or GGUF file.  [default: model_name_or_path of --config]")
+@click.option(
+    "--reward",
+    "rewards",
+    required=True,
+    multiple=True,
+    metavar="R",
+    help="file.py:function, module:function, or a built-in name; repeat for several.",
+)
+@click.option("--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take.")
+@click.option("--algorithm", type=click.Choice(["grpo", "rloo"]), default="grpo", show_default=True, help="Which of TRL's trainers.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), metavar="YAML", help="TRL's options by name; flags win over it.")
+@click.option(
+    "--out", type=click.Path(file_okay=False), required=True, metavar="RUN", help="Run folder; the policy is saved in its trainer/."
+)
+@click.option("--prompt-col", default="prompt", show_default=True, help="Column of the prompt.")
+@click.option("--limit", type=click.IntRange(1), help="Take only the first prompts of the file.")
+@click.pass_context
+def train_command(
+    ctx: click.Context,
+    prompts: str,
+    model: str | None,
+    rewards: tuple[str, ...],
+    reward_timeout: float,
+    algorithm: str,
+    config: str | None,
+    out: str,
+    prompt_col: str,
+    limit: int | None,
+) -> None:
+    """Train a policy with TRL's GRPO or RLOO, and see why a gradient is missing while it is.
+
+    PROMPTS and --reward are as in `flatspot diagnose`. Every other option is TRL's own and handed on as it is, with underscores:
+    --learning_rate, --num_generations, --reward_weights, --use_peft, --use_vllm, …
+
+    \b
+    flatspot train prompts.jsonl --model Qwen/Qwen3-0.6B --reward my_rewards.py:correct --out runs/rl --learning_rate 1e-6 --max_steps 200
+    accelerate launch -m flatspot.cli train prompts.jsonl --config grpo.yaml --reward my_rewards.py:correct --out runs/rl
+    """
+    from flatspot.core.errors import SettingsError
+
+    if prompts.startswith("--"):
+        raise SettingsError(f"PROMPTS comes first, then the options; the first thing given was {prompts}")
+    from flatspot.training.rft import train
+
+    done = train(
+        prompts,
+        model,
+        list(rewards),
+        out=out,
+        algorithm=algorithm,
+        options=ctx.args,
+        config=config,
+        prompt_col=prompt_col,
+        limit=limit,
+        reward_timeout_s=reward_timeout,
+    )
+    if not done.is_main:
+        return
+    from flatspot.cli.output import say
+    from flatspot.flow import inspect
+    from flatspot.report.before_after import before_after
+    from flatspot.training.before_after import split_run
+
+    inspect(done.run)
+    before, after = (inspect(folder) for folder in split_run(done.run))
+    click.echo(before_after(before.summary, after.summary, done.alarms))
+    click.echo(
+        f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}, {before.run / 'report.html'}, {after.run / 'report.html'}"
+    )
+    sys.stdout.flush()
+    if after.summary["verdict"] != "proceed":
+        say(f"After the training: {after.summary['reason']}")

@@ -1,0 +1,202 @@
+"""Reinforcement finetuning by TRL's GRPO and RLOO trainers, watched: `flatspot train`.
+
+Everything about the training is TRL's: its options are handed on as they are, from flags and from a YAML file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import EngineError, PromptFileError, SettingsError
+from flatspot.core.optional import require
+from flatspot.core.records import Completion, Prompt, prompt_id
+from flatspot.rewards import LoadedReward, load_reward, reference_rewards
+from flatspot.rewards.load import Component
+from flatspot.tasks import load_prompts
+from flatspot.training.calls import columns_of
+
+ALGORITHMS = ("grpo", "rloo")
+_CPU = "Without a GPU add: --use_cpu --bf16 false --gradient_checkpointing false"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that ran to its end: its run folder, its checkpoint, the alarms raised, and whether this process speaks for all."""
+
+    run: Path
+    checkpoint: Path
+    alarms: Sequence[Mapping[str, Any]]
+    is_main: bool
+
+
+def train(
+    prompts: Any,
+    model: str | None,
+    reward: Any,
+    *,
+    out: str | Path,
+    algorithm: str = "grpo",
+    options: Sequence[str] = (),
+    config: str | Path | None = None,
+    prompt_col: str = "prompt",
+    limit: int | None = None,
+    reward_timeout_s: float = 10.0,
+) -> Trained:
+    """Train a policy with TRL on prompts and rewards given as `diagnose` takes them.
+
+    model      a hub name, a folder, or a GGUF file; None: model_name_or_path of the options
+    out        the run folder; the policy is saved in its trainer/, or in the options' output_dir
+    algorithm  "grpo" or "rloo"
+    options    TRL's own flags, as text: GRPOConfig's or RLOOConfig's, and ModelConfig's (PEFT, quantisation)
+    config     a YAML file with the same names; flags win over it
+
+    Raises `FlatspotError` for what the user can mend, before anything is trained.
+    """
+    require("trl", extra="train", purpose="flatspot train")
+    if algorithm not in ALGORITHMS:
+        raise SettingsError(f"the algorithm must be {' or '.join(ALGORITHMS)}, got {algorithm!r}")
+    run = Path(out)
+    rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
+    settings, model_settings = _parsed(algorithm, [*options], config, run)
+    policy = _policy(model or model_settings.model_name_or_path)
+    with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s) as loaded:
+        return _train(algorithm, rows, policy, loaded, settings, model_settings, run)
+
+
+def _train(
+    algorithm: str, rows: Sequence[Prompt], policy: str, loaded: LoadedReward, settings: Any, model_settings: Any, run: Path
+) -> Trained:
+    import trl
+
+    from flatspot.training.callback import FlatspotCallback
+    from flatspot.training.watch import recorder_of, watch
+    from flatspot.verdicts.ranges import usable_range
+
+    watched = watch([_reward_function(component) for component in loaded.components], out=run, reward_range=usable_range(loaded.range))
+    recorder = recorder_of(watched)
+    assert recorder is not None
+    references = reference_rewards(loaded, rows)
+    recorder.references = {prompt_id(row.text): value for row, value in zip(rows, references, strict=True)}
+    recorder.live.reachable = max((value for value in references if value is not None), default=-math.inf)
+    callback = FlatspotCallback(watched)
+    settings.model_init_kwargs = {
+        "revision": model_settings.model_revision,
+        "attn_implementation": model_settings.attn_implementation,
+        "dtype": model_settings.dtype,
+    } | (settings.model_init_kwargs or {})
+    trainer = (trl.GRPOTrainer if algorithm == "grpo" else trl.RLOOTrainer)(
+        model=policy,
+        reward_funcs=watched,
+        args=settings,
+        train_dataset=_dataset(rows),
+        peft_config=trl.get_peft_config(model_settings),
+        quantization_config=trl.get_quantization_config(model_settings),
+        callbacks=[callback],
+    )
+    trainer.train(resume_from_checkpoint=settings.resume_from_checkpoint)
+    trainer.save_model(settings.output_dir)
+    trainer.accelerator.wait_for_everyone()  # every process has written its rows
+    is_main = bool(trainer.accelerator.is_main_process)
+    if hasattr(trainer, "end"):
+        trainer.end()
+    recorder.release()
+    return Trained(run, Path(settings.output_dir), callback.history, is_main)
+
+
+def _parsed(algorithm: str, options: list[str], config: str | Path | None, run: Path) -> tuple[Any, Any]:
+    """TRL's settings from its own parser; what it says of a wrong option becomes our error."""
+    import trl
+
+    named = _read_config(config)
+    if "output_dir" not in named and not any(option.split("=")[0] == "--output_dir" for option in options):
+        options = [*options, "--output_dir", str(run / "trainer")]
+    if config is not None:
+        options = ["--config", str(config), *options]
+    config_class = trl.GRPOConfig if algorithm == "grpo" else trl.RLOOConfig
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            settings, model_settings = trl.TrlParser((config_class, trl.ModelConfig)).parse_args_and_config(options)
+    except SystemExit:
+        line = (said.getvalue().strip().splitlines() or ["an option cannot be read"])[-1]
+        raise SettingsError(f"TRL's {config_class.__name__} does not take these options: {line.partition('error: ')[2] or line}") from None
+    except (ValueError, TypeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SettingsError(f"TRL's {config_class.__name__} does not take these options: {reason}{_cpu_hint(reason)}") from None
+    return settings, model_settings
+
+
+def _cpu_hint(reason: str) -> str:
+    return f"\n{_CPU}" if "bf16" in reason or "use_cpu" in reason else ""
+
+
+def _read_config(config: str | Path | None) -> Mapping[str, Any]:
+    import yaml
+
+    if config is None:
+        return {}
+    try:
+        found = yaml.safe_load(Path(config).read_text("utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{config} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(found, dict):
+        raise SettingsError(f"{config} must hold TRL's options by name, as learning_rate: 1.0e-6; got a {type(found).__name__}")
+    return found
+
+
+def _policy(model: str | None) -> str:
+    """What TRL is to load; refused where TRL cannot train it."""
+    import transformers
+
+    from flatspot.engines.policy import locate
+
+    if not model:
+        raise SettingsError("no model is given: --model NAME, or model_name_or_path in the YAML file")
+    source = locate(model)[0]
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(f"transformers cannot load the policy {model!r}: {str(error).strip().splitlines()[0]}") from None
+    if getattr(config, "is_encoder_decoder", False):
+        raise SettingsError(
+            f"{model} is an encoder–decoder model ({config.model_type}), and TRL's trainers join prompt and completion into one sequence, "
+            "which only causal models read. flatspot.training.ppo trains such models."
+        )
+    return source
+
+
+def _dataset(rows: Sequence[Prompt]) -> Any:
+    import pyarrow as pa
+    from datasets import Dataset
+
+    names = list(dict.fromkeys(name for row in rows for name in row.columns))
+    try:
+        return Dataset.from_list([{"prompt": row.text} | {name: row.columns.get(name) for name in names} for row in rows])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+        raise PromptFileError(
+            f"the prompts' columns cannot be made a table, as TRL needs it: {str(error).splitlines()[0]}. "
+            "Give each column one type in all rows."
+        ) from None
+
+
+def _reward_function(component: Component) -> Any:
+    """A loaded reward as TRL calls one; rows that fail are None, and say why in `errors` of the function."""
+
+    def score(prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any) -> list[float | None]:
+        call = {"prompts": prompts, "completions": completions, **columns}
+        rows = [Prompt(prompt_id(prompt), prompt, columns_of(call, i)) for i, prompt in enumerate(prompts)]
+        ids = completion_ids if completion_ids is not None else [()] * len(rows)
+        texts = [text if isinstance(text, str) else "".join(str(m.get("content") or "") for m in text) for text in completions]
+        given = [Completion(text, len(own), False, tuple(own)) for text, own in zip(texts, ids, strict=True)]
+        values = component.scores.score(rows, given)
+        score.errors = [None if v.error is None else f"{component.name}: {v.error}" for v in values]  # type: ignore[attr-defined]
+        return [value.number for value in values]
+
+    score.__name__ = component.name
+    return score
