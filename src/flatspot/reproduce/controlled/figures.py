@@ -21,6 +21,7 @@ def draw_curves(curves: pa.Table, plan: Plan, folder: Path) -> None:
     """Write curves.png and curves.svg: a line per run; columns are groups, rows are metrics, epochs run to the right."""
     require("matplotlib", extra="reproduce", purpose="Drawing a figure")
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     rows = curves.to_pylist()
     figure = Figure(figsize=(8, 9), layout="constrained")
@@ -28,6 +29,7 @@ def draw_curves(curves: pa.Table, plan: Plan, folder: Path) -> None:
     for j, (group, title) in enumerate(_COLUMNS):
         axes[0][j].set_title(title, fontsize=10)
         axes[-1][j].set_xlabel("epoch of finetuning")
+        axes[-1][j].xaxis.set_major_locator(MaxNLocator(integer=True))
         for i, (metric, label) in enumerate(_ROWS):
             axis = axes[i][j]
             axis.grid(alpha=0.25)
