@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flatspot import theory as theory
+    from flatspot import training as training
     from flatspot.core.errors import FlatspotError as FlatspotError
     from flatspot.core.records import Completion as Completion
     from flatspot.core.records import Prompt as Prompt
@@ -41,7 +42,7 @@ _HOME = {
     "triage": "flatspot.stats.triage",
     "watch": "flatspot.training.watch",
 }
-_NAMESPACES = ("theory",)
+_NAMESPACES = ("theory", "training")
 __all__ = sorted([*_HOME, *_NAMESPACES, "__version__"])
 
 
