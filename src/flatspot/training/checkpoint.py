@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import RunFolderError
-from flatspot.rollouts.store import as_json, differences, write_whole
+from flatspot.rollouts.differences import differences
+from flatspot.rollouts.store import as_json, write_whole
 
 
 def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
