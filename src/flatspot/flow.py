@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatspot.core.errors import RewardLoadError, RunFolderError, SettingsError
+from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.provenance import provenance
-from flatspot.core.records import Completion, Prompt
+from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
 from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
 from flatspot.rollouts.asked import digest, name_of, reward_asked, what_is_asked
@@ -96,7 +96,7 @@ def diagnose(
     ['learnable', 'vanishing']
     """
     from flatspot.engines.policy import DEFAULT_POLICY
-    from flatspot.rewards import load_reward
+    from flatspot.rewards import check_columns, load_reward
     from flatspot.tasks import load_prompts
 
     chosen = _settings(settings)
@@ -113,7 +113,7 @@ def diagnose(
         declared = chosen.reward_range or usable_range(loaded.range)
         decider = partial(_decider, run, chosen, declared)
         if not (known and is_complete(run, asked, chosen.max_samples, decider)):
-            _check_reward(loaded, asked_prompts)
+            check_columns(loaded, asked_prompts)
             _draw(run, asked, asked_prompts, policy, loaded, chosen, decider, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
         shown = {"prompts": name_of(prompts), "model": name_of(policy), "reward": name_of(reward), "out": str(run)}
@@ -215,13 +215,13 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
 
     `diagnose` with the same settings, the new reward and this folder goes on from there. Raises `FlatspotError` as `diagnose` does.
     """
-    from flatspot.rewards import load_reward, reference_rewards
+    from flatspot.rewards import check_columns, load_reward, reference_rewards
     from flatspot.rollouts.rescored import score_again, stored_prompts
 
     source, chosen = Path(run), _settings(settings)
     old, notes, prompts = read_record(source), _read_notes(source), stored_prompts(source)
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s) as loaded:
-        _check_reward(loaded, prompts)
+        check_columns(loaded, prompts)
         asked, identity = ({**part, "reward": reward_asked(loaded)} for part in (old.asked, old.identity))
         path = Path(chosen.out) if chosen.out is not None else Path("runs") / digest(asked)
         if path.resolve() == source.resolve():
@@ -295,13 +295,6 @@ def _settings(given: Mapping[str, Any]) -> Settings:
     settings = Settings(**given)
     _judging(settings, settings.reward_range or (0.0, 1.0))  # a wrong setting speaks now, not after the run
     return settings
-
-
-def _check_reward(reward: LoadedReward, prompts: Sequence[Prompt]) -> None:
-    """Score one empty completion, so that a reward that asks for a column the prompts lack speaks before anything is drawn."""
-    error = reward.score(prompts[:1], [Completion("", 0, False)])[0].error or ""
-    if "which no prompt column gives" in error:
-        raise RewardLoadError(f"{error}. Add the column to the prompts, or give the parameter a default.")
 
 
 def _read_notes(run: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 import flatspot
 from flatspot import flow
-from flatspot.core.errors import RunFolderError
+from flatspot.core.errors import EngineError, ImportFormatError, RewardLoadError, RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
 
 ROWS = [{"prompt": "half", "reference": "1"}, {"prompt": "never", "reference": "1"}]
@@ -111,3 +111,26 @@ def test_a_log_whose_prompts_were_deleted_is_read_again(tmp_path):
     run = flatspot.inspect(tmp_path / "log.csv", out=tmp_path / "run").run
     (run / "prompts.parquet").unlink()
     assert flatspot.inspect(tmp_path / "log.csv", out=run).summary["n_prompts"] == 2
+
+
+def test_a_run_that_failed_before_its_first_row_may_be_asked_otherwise(tmp_path):
+    with pytest.raises(EngineError, match="half"):
+        flatspot.diagnose(ROWS, ScriptedEngine({"never": {"0": 1.0}}), "exact_match", out=tmp_path / "run")
+    assert (tmp_path / "run" / "run.json").exists()
+    assert draw(tmp_path / "run").summary["generations"]["total"] == 16
+
+
+def test_a_log_that_could_not_be_read_may_be_mended(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("prompt,score,x\n")
+    with pytest.raises(ImportFormatError, match="no rows"):
+        flatspot.inspect(log, out=tmp_path / "run")
+    log.write_text("prompt,score,x\na,1,2\n")
+    assert flatspot.inspect(log, out=tmp_path / "run").summary["n_prompts"] == 1
+
+
+def test_references_that_no_prompt_has_speak_before_drawing(tmp_path):
+    rows = [{"prompt": "half", "answer": "1"}]
+    with pytest.raises(RewardLoadError, match="Call the column with the right answers 'reference'"):
+        flatspot.diagnose(rows, ScriptedEngine({}), "exact_match", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

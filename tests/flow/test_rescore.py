@@ -101,7 +101,7 @@ def test_a_log_with_completions_is_scored_and_one_without_is_refused(tmp_path):
     ]
     log.write_text("prompt,reward\na,0\n")
     with pytest.raises(RunFolderError, match="holds no completions"):
-        flatspot.rescore(flatspot.inspect(log, out=tmp_path / "bare").run, "exact_match", out=tmp_path / "no")
+        flatspot.rescore(flatspot.inspect(log, out=tmp_path / "bare").run, "regex[pattern=1]", out=tmp_path / "no")
 
 
 def test_mistakes_are_named(tmp_path):

@@ -49,10 +49,19 @@ def test_the_same_identity_continues(tmp_path):
 
 
 def test_a_changed_setting_is_named_and_refused(tmp_path):
-    start(tmp_path, sampling={"top_p": 1.0, "top_k": 0}).lock.close()
+    with start(tmp_path, sampling={"top_p": 1.0, "top_k": 0}) as run:
+        run.write_part(0, 0, [row()])
     with pytest.raises(RunFolderError, match=r"sampling\.top_p: 1\.0 there, 0\.9 now") as caught:
         start(tmp_path, sampling={"top_p": 0.9, "top_k": 0})
     assert "top_k" not in str(caught.value)
+
+
+def test_before_the_first_row_settings_may_change(tmp_path):
+    with start(tmp_path, sampling={"top_p": 1.0}) as run:
+        run.write_round(0, Round(np.array([1, 4]), np.array([0, 0]), 3, False))
+    with start(tmp_path, sampling={"top_p": 0.9}) as run:
+        assert run.record.identity["sampling"] == {"top_p": 0.9}
+        assert run.round(0) is None
 
 
 def test_rounds_come_back_and_fewer_samples_are_refused(tmp_path):

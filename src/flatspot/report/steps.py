@@ -22,7 +22,7 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     steps = build(summary, n) if build else ()
     # a few undecided ones change nothing that was said above
     if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") not in ("inspect", "watch"):
-        steps += (Step(f"{noun(n['undecided'], 'prompt')} are undecided: raise --max-samples; the run goes on where it is."),)
+        steps += (Step(f"{noun(n['undecided'], 'prompt')} are undecided: raise --max-samples; the run goes on."),)
     return steps
 
 

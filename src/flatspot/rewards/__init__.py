@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from flatspot.rewards.builtin import BUILTINS, reward_range
 from flatspot.rewards.load import LoadedReward, load_reward
-from flatspot.rewards.references import reference_rewards
+from flatspot.rewards.references import check_columns, reference_rewards
 
-__all__ = ["BUILTINS", "LoadedReward", "load_reward", "reference_rewards", "reward_range"]
+__all__ = ["BUILTINS", "LoadedReward", "check_columns", "load_reward", "reference_rewards", "reward_range"]

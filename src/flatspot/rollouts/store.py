@@ -105,8 +105,9 @@ def open_run(
 ) -> RunFolder:
     """Start a run folder, or continue the one that is there if it was drawn under the same identity.
 
-    The rows already drawn are kept. Raises `RunFolderError` where another process is writing to it, where the identity differs (naming each
-    setting that does), where it holds more than `samples` samples of a prompt, or where it is not a run folder.
+    The rows already drawn are kept; a folder without any may be asked otherwise than before. Raises `RunFolderError` where another process
+    is writing to it, where the identity differs (naming each setting that does), where it holds more than `samples` samples of a prompt,
+    or where it is not a run folder.
     """
     path = Path(path)
     try:
@@ -116,12 +117,16 @@ def open_run(
     lock = _lock(path)
     asked, identity = as_json(asked), as_json(identity)
     try:
-        if not (path / "run.json").exists():
+        old = read_record(path) if (path / "run.json").exists() else None
+        if old is None:
             _refuse_strangers(path)
+        if old is None or ((old.kind, old.identity) != (kind, identity) and not parts_of(path)):
+            for plan in (path / "prompts.parquet", *path.glob("rounds/*.parquet")):  # of a run that failed before its first row
+                plan.unlink(missing_ok=True)
             record = RunRecord(kind, asked, identity, rows_per_part, visit_cost, dict(provenance))
             write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
         else:
-            record = _continued(read_record(path), path, kind, identity, samples)
+            record = _continued(old, path, kind, identity, samples)
     except BaseException:
         lock.close()
         raise
