@@ -37,11 +37,9 @@ def main() -> None:
             right = first["cause"] == (case.cause or "none")
             rows.append((case, first, causes[1:], right))
             results[case.name] = {"expected": case.cause, "causes": causes, "step": first["step"], "right": right}
-            print(
-                f"| {case.name} | {case.cause or 'none'} | {', '.join(causes) or 'none'} | {first['step'] or ''} | {'yes' if right else 'NO'} |",
-                f"<!-- {time.perf_counter() - began:.1f} s -->",
-                flush=True,
-            )  # noqa: E501
+            named, at = ", ".join(causes) or "none", "" if first["step"] is None else first["step"]
+            print(f"| {case.name} | {case.cause or 'none'} | {named} | {at} | {'yes' if right else 'NO'} |", flush=True)
+            print(f"{time.perf_counter() - began:.1f} s", file=sys.stderr)
     faults = [row for row in rows if row[0].cause]
     print(f"\nNamed right: {sum(row[3] for row in faults)} of {len(faults)} faults.")
     healthy = [row for row in rows if not row[0].cause]

@@ -114,7 +114,8 @@ FAULTS = (
     Case("answer not parsed: references earn 0 too", "unparsed-reward", (never,), reference=0.0),
     Case("temperature near 0", "duplicated-completions", (of_text,), settings={"temperature": 1e-3}),
     Case("answers cut by the token limit", "truncation", (finished_and_long,), settings={"max_completion_length": 4}),
-    Case("cut answers masked out of the loss", "masked-truncation", (half,), settings={"max_completion_length": 1, "mask_truncated_completions": True}),
+    Case("cut answers masked out of the loss", "masked-truncation", (half,),
+         settings={"max_completion_length": 1, "mask_truncated_completions": True}),
     Case("learning rate 0", "zero-learning-rate", settings={"learning_rate": 0.0}),
     Case("ratio clipped at once", "everything-clipped", settings={"num_iterations": 8, "epsilon": 1e-6, "learning_rate": 1e-2}),
     Case("loss is NaN", "nan-loss", broken="nan"),
@@ -157,11 +158,11 @@ def train(case: Case, out: Path, *, seed: int = 0, steps: int = STEPS, callbacks
         model = type(model).from_pretrained(out.with_name(out.name + "-policy"), dtype=torch.float32)
     watched = flatspot.watch(list(case.rewards), out=out)
     callback = flatspot.FlatspotCallback(watched)
-    usual = dict(
-        output_dir=str(out.with_name(out.name + "-trl")), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
-        per_device_train_batch_size=32, num_generations=4, max_completion_length=16, max_steps=steps, logging_steps=1, save_strategy="no",
-        disable_tqdm=True, learning_rate=1e-4, seed=seed,
-    )  # fmt: skip
+    usual = {
+        "output_dir": str(out.with_name(out.name + "-trl")), "use_cpu": True, "bf16": False, "gradient_checkpointing": False,
+        "report_to": "none", "disable_tqdm": True, "save_strategy": "no", "logging_steps": 1, "max_steps": steps, "seed": seed,
+        "per_device_train_batch_size": 32, "num_generations": 4, "max_completion_length": 16, "learning_rate": 1e-4,
+    }  # fmt: skip
     data = Dataset.from_list([{"prompt": f"w{i} w{j}"} for i in range(10, 26) for j in (3, 4)])
     trainer = _broken(trainer_class, case.broken)(
         model=model,

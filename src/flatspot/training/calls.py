@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,18 @@ def read_prompt(prompt: Any) -> tuple[str, PromptText, str]:
     >>> read_prompt("2 + 2 =")
     ('154e0c9c61763891', '2 + 2 =', '2 + 2 =')
     """
+    if isinstance(prompt, str):
+        return _read_text(prompt)
     try:
         return prompt_id(prompt), prompt, prompt_text(prompt)
     except (TypeError, AttributeError):  # messages that hold pictures, or something else that JSON has no word for
         text = json.dumps(prompt, ensure_ascii=False, default=str)
         return prompt_id(text), text, text
+
+
+@lru_cache(maxsize=4096)  # a group asks for the same prompt again and again
+def _read_text(prompt: str) -> tuple[str, PromptText, str]:
+    return prompt_id(prompt), prompt, prompt_text(prompt)
 
 
 def completion_text(completion: Any) -> str:

@@ -27,7 +27,7 @@ from flatspot.training.calls import Call, Rows, columns_of, numbers_of, read_row
 from flatspot.training.live import Batch, Live
 from flatspot.training.ranks import gather
 
-WRITING_SHARE = 0.004
+WRITING_SHARE = 0.002
 _ROWS_AT_MOST = 50_000
 _LOG = logging.getLogger("flatspot")
 
