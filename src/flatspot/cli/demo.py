@@ -15,7 +15,9 @@ _SETTINGS: dict[str, Any] = {"max_samples": 32, "max_new_tokens": 32, "target_er
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("flatspot-demo"), show_default=True, help="Run folder."
 )
-@click.option("--samples", type=click.IntRange(2), default=_SETTINGS["max_samples"], show_default=True, help="Completions per prompt, at most.")
+@click.option(
+    "--samples", type=click.IntRange(2), default=_SETTINGS["max_samples"], show_default=True, help="Completions per prompt, at most."
+)
 @click.option("--engine", type=click.Choice(["auto", "hf", "openvino"]), default="auto", show_default=True, help="What draws them.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report.")
 def demo_command(out: Path, samples: int, engine: str, as_json: bool) -> None:
@@ -30,7 +32,9 @@ def demo_command(out: Path, samples: int, engine: str, as_json: bool) -> None:
     from flatspot.tasks.demo import demo_prompts
 
     prompts = demo_prompts()
-    say(f"{DEFAULT_POLICY} on {len(prompts)} prompts of {len({p.columns['task'] for p in prompts})} tasks, up to {samples} completions each")
+    say(
+        f"{DEFAULT_POLICY} on {len(prompts)} prompts of {len({p.columns['task'] for p in prompts})} tasks, up to {samples} completions each"
+    )
     with progress_bar() as on_progress:
         diagnosis = diagnose(
             prompts,

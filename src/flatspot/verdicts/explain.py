@@ -126,8 +126,7 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[st
     if scored < _FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
         return []
     return [
-        "The share of wrong verdicts rests on a smooth spread of prompts. The samples would also allow many prompts just on either side of "
-        f"a limit, and then up to {limit:.0%} of the verdicts are wrong. A smaller --target-error draws more where that matters."
+        f"If prompts crowd just on both sides of a limit, up to {limit:.0%} of the verdicts are wrong; a smaller --target-error draws more there."
     ]
 
 
