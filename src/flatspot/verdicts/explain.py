@@ -126,7 +126,8 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[st
     if scored < _FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
         return []
     return [
-        f"If prompts crowd just on both sides of a limit, up to {limit:.0%} of the verdicts are wrong; a smaller --target-error draws more there."
+        f"If prompts crowd just on both sides of a limit, up to {limit:.0%} of the verdicts are wrong; a smaller --target-error draws "
+        "more there."
     ]
 
 
