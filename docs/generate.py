@@ -27,6 +27,8 @@ _NOTES = {
     "inspect": "From Python: [`flatspot.inspect`](python.md#flatspotinspect). How to: [read logs](../how-to/inspect-logs.md).",
     "rescore": "From Python: [`flatspot.rescore`](python.md#flatspotrescore). How to: "
     "[mend a reward](../how-to/own-model-and-reward.md#score-the-same-completions-again).",
+    "train": "From Python: [`flatspot.watch`](python.md#flatspotwatch) around your rewards, in a script of your own. How to: "
+    "[watch a run](../how-to/watch-a-run.md). Needs `pip install 'flatspot[train]'`.",
     "plan": "How to: [read the forecast](../how-to/read-the-report.md).",
     "export": "From Python: `flatspot.flow.export(run, path, verdicts=(…), completions=False)`.",
     "reproduce": "What each part repeats, and what came out: [the paper](../paper.md). Needs `pip install 'flatspot[reproduce]'`.",

@@ -18,17 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from flatspot.core.records import Prompt, Rollout
+from flatspot.core.records import Prompt
 from flatspot.rollouts.drawn import part_file
-from flatspot.rollouts.store import RunFolder, prompt_table, rollout_table, write_json, write_table
+from flatspot.rollouts.store import RunFolder, prompt_table, write_json, write_table
 from flatspot.stats.evidence import Floats
 from flatspot.stats.groups import weighted_total
-from flatspot.training.calls import Call, Rows, columns_of, numbers_of, read_rows, step_of, text_code
+from flatspot.training.calls import Call, columns_of, numbers_of, read_rows, step_of, text_code
+from flatspot.training.kept import Kept, kept_table
 from flatspot.training.live import Batch, Live
 from flatspot.training.ranks import gather
 
 WRITING_SHARE = 0.002
-_ROWS_AT_MOST = 50_000
+_BATCHES_AT_MOST = 500
 _LOG = logging.getLogger("flatspot")
 
 
@@ -85,7 +86,7 @@ class Recorder:
     _written: float = 0.0
     _started: float | None = None
     _open: _Open | None = None
-    _rows: list[Rollout] = field(default_factory=list)
+    _waiting: list[Kept] = field(default_factory=list)
     _new_prompts: bool = False
     _steps: tuple[int, int] = (0, 1)
     _troubled: bool = False
@@ -129,18 +130,18 @@ class Recorder:
         """Write the waiting rows as one part, if there is time for it or it is asked for; never raises."""
         began = time.perf_counter()
         affordable = 0 < self._written <= WRITING_SHARE * (began - (self._started or began)) or self._written == 0 < self.batches - 3
-        if not self._rows or not (force or affordable or len(self._rows) > _ROWS_AT_MOST):
+        if not self._waiting or not (force or affordable or len(self._waiting) > _BATCHES_AT_MOST):
             return
         try:
             if self.folder is not None and self._new_prompts:
                 known = [prompt for _, prompt in self.prompts.values()]
                 write_table(prompt_table(known, [self.references.get(p.id) for p in known]), self.path / "prompts.parquet")
                 self._new_prompts = False
-            write_table(rollout_table(self._rows), part_file(self.path, self.rank, self.part))
-            self._rows, self.part = [], self.part + 1
+            write_table(kept_table(self._waiting, self.names, self.trainer.policy), part_file(self.path, self.rank, self.part))
+            self._waiting, self.part = [], self.part + 1
         except Exception as error:
             self._trouble(error)
-            self._rows = self._rows[-_ROWS_AT_MOST:]
+            self._waiting = self._waiting[-_BATCHES_AT_MOST:]
         self._written += time.perf_counter() - began
 
     def note(self, **facts: Any) -> None:
@@ -202,33 +203,9 @@ class Recorder:
         before = 0 if len(shared) == 1 else sum(len(part[0]) for part in shared[: self.rank])
         sample = self._number(everyone)[before : before + len(rows.ids)]
         split = None if self.trainer.is_training is None else ("eval" if is_eval else "train")
-        self._rows += self._rollouts(rows, parts, errors, sample, step, split)
+        self._waiting.append(Kept(rows, parts, weighted_total(parts, self.live.scoring.weights), errors, sample, step, split))
         self.batches += 1
         return self.live.absorb(batch, self.trainer.group_size[is_eval]) | {"flatspot/alarms": float(self.alarms)}
-
-    def _rollouts(
-        self, rows: Rows, parts: Floats, errors: Sequence[str | None], sample: Sequence[int], step: int | None, split: str | None
-    ) -> list[Rollout]:
-        totals = weighted_total(parts, self.live.scoring.weights).tolist()
-        none = f"{', '.join(self.names)}: returned None"
-        return [
-            Rollout(
-                prompt_id=rows.ids[i],
-                prompt=rows.text[i],
-                completion=rows.completion[i],
-                sample_idx=sample[i],
-                reward=None if math.isnan(total) else total,
-                rewards={name: None if math.isnan(value) else value for name, value in zip(self.names, own, strict=True)},
-                error=(errors[i] or none) if math.isnan(total) else None,
-                step=step,
-                policy=self.trainer.policy,
-                truncated=rows.cut[i],
-                n_tokens=rows.n_tokens[i],
-                split=split,
-                fixed=True,
-            )
-            for i, (total, own) in enumerate(zip(totals, parts.T.tolist(), strict=True))
-        ]
 
     def _learn(self, new: Mapping[str, tuple[Any, dict[str, Any]]]) -> None:
         """Number the prompts that come for the first time, in the order that all processes see them."""
