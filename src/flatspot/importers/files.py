@@ -40,6 +40,8 @@ def find_logs(paths: Sequence[str | Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
+        if (path / "run.json").is_file():
+            raise ImportFormatError(f"{path} is a run folder of flatspot; inspect judges one of those at a time, and no log beside it.")
         if path.is_dir():
             ours = {p.parent for p in path.rglob("run.json")}  # run folders of flatspot are results, not logs
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _READERS and p.is_file() and not ours.intersection(p.parents))

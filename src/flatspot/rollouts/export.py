@@ -75,22 +75,36 @@ def _write(rows: Iterator[dict[str, Any]], path: Path) -> int:
         return n
     if ending not in (".csv", ".parquet"):
         raise SettingsError(f"cannot write {path.name}: end it in .jsonl, .csv or .parquet")
-    found = [{name: _cell(value, ending) for name, value in row.items()} for row in rows]
+    found = list(rows)
     if ending == ".parquet":
-        import pyarrow as pa
+        write_table(_arrow(found), path)
+        return len(found)
+    import io
 
-        write_table(pa.Table.from_pylist(found), path)
-    else:
-        with write_whole(path) as file:
-            import io
-
-            text = io.TextIOWrapper(file, "utf-8", newline="")
-            writer = csv.DictWriter(text, list(dict.fromkeys(name for row in found for name in row)))
-            writer.writeheader()
-            writer.writerows(found)
-            text.flush()
-            text.detach()
+    with write_whole(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for row in found for name in row)))
+        writer.writeheader()
+        writer.writerows({name: _cell(value, ending) for name, value in row.items()} for row in found)
+        text.flush()
+        text.detach()
     return len(found)
+
+
+def _arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as a table; a column whose values are of several types becomes JSON text."""
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pa.array([_cell(value, ".parquet") for value in values])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            texts = (None if value is None else json.dumps(plain(value), ensure_ascii=False) for value in values)
+            columns[name] = pa.array([text and storable(text) for text in texts], pa.string())
+    return pa.table(columns)
 
 
 def _cell(value: Any, ending: str) -> Any:

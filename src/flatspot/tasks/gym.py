@@ -16,6 +16,7 @@ from flatspot.tasks.rows import unique_ids
 
 PREFIX = "reasoning-gym:"
 INSTRUCTION = "Reply with the answer only."
+_MOST = 1_000_000  # questions; they are made one by one, before anything is drawn
 _OWN_KEYS: Mapping[str, Any] = {"size": 20, "seed": 0, "chat": True, "shots": 0}
 
 
@@ -131,6 +132,8 @@ def _check_own(own: Mapping[str, Any], part: str) -> None:
     for key, smallest in (("size", 1), ("seed", 0), ("shots", 0)):
         if not isinstance(own[key], int) or isinstance(own[key], bool) or own[key] < smallest:
             raise PromptFileError(f"{part}: {key} must be a whole number, {smallest} or more, got {own[key]!r}")
+    if own["size"] + own["shots"] > _MOST:
+        raise PromptFileError(f"{part}: size and shots must be at most {_MOST:,} together, got {own['size']:,} and {own['shots']:,}")
     if not isinstance(own["chat"], bool):
         raise PromptFileError(f"{part}: chat must be true or false, got {own['chat']!r}")
 
