@@ -22,7 +22,7 @@ from flatspot.training.watch import recorder_of as flatspot_recorder  # noqa: E4
 
 SIZES = {
     "50k parameters, 32 completions of 16 tokens": {},
-    "50k parameters, 256 completions of 64 tokens": {"per_device_train_batch_size": 256, "num_generations": 8, "max_completion_length": 48},
+    "50k parameters, 256 completions of 48 tokens": {"per_device_train_batch_size": 256, "num_generations": 8, "max_completion_length": 48},
 }
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for i, (name, settings) in enumerate(SIZES.items()):
-            steps = 120 if not settings else 25
+            steps = 200 if not settings else 60
             case = Case(name, None, (half, even_words), settings={**settings, "logging_steps": 10})
             clock = Clock()
             _, callback, _ = train(case, Path(folder) / str(i), steps=steps, callbacks=[clock])

@@ -21,7 +21,7 @@ def test_every_cause_has_a_seeded_fault_and_a_sentence():
 
 
 def test_healthy_streams_raise_few_false_alarms():
-    wrong, runs, causes = false_alarms(60)
+    wrong, runs, causes = false_alarms(30)
     assert wrong / runs <= 0.05, causes
 
 

@@ -94,7 +94,7 @@ class DiscountedStates:
             states = zones.states(mean, np.where(flat, 0.0, std), np.full(len(seen), zones.hi))
             return np.where((n >= _FEWEST)[:, None], states, 0.0), 0.5
         if self._batches >= self._next_fit:  # refitted ever more rarely: the more is known, the less a batch changes
-            self._next_fit = self._batches + max(1, min(50, self._batches // 4))
+            self._next_fit = self._batches + min(50, self._batches)
             some = np.flatnonzero(moments[0] > 0)
             some = some[:: -(-len(some) // _FITTED)]
             known = np.stack([moments[0][some], _hits(moments[0][some], moments[1][some], zones)], -1)

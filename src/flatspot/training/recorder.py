@@ -1,7 +1,7 @@
 """Keep what reward functions see: rows of every generation batch into a run folder, their numbers to the trainer's log.
 
 Rows wait in memory and go to disk as whole parts, `rollouts/part-RANK-NUMBER.parquet`, as soon as the time spent on writing is under
-`WRITING_SHARE` of the time passed: a killed run loses a second or two of rows where steps are short, and none where they are long.
+`WRITING_SHARE` of the time passed: a killed run loses the rows of its last seconds where steps are short, and none where they are long.
 Nothing here may stop a training: what fails is said once, and tried again with the next batch.
 """
 
