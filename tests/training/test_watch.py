@@ -5,6 +5,7 @@ import functools
 import logging
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
@@ -88,7 +89,9 @@ def test_asynchronous_functions_stay_asynchronous_and_partials_keep_their_name(t
     state = SimpleNamespace(global_step=0, max_steps=1)
     given = {"prompts": ["a", "a", "b", "b"], "completions": ["1", "2", "3", "4"], "trainer_state": state}
     part(**given)
-    assert asyncio.run(later(**given)) == [1.0, 0.0, 1.0, 0.0]
+    # on a thread of its own: a browser test in the same process leaves its event loop running on this one
+    with ThreadPoolExecutor(1) as elsewhere:
+        assert elsewhere.submit(lambda: asyncio.run(later(**given))).result() == [1.0, 0.0, 1.0, 0.0]
     assert [row["reward"] for row in rows_of(tmp_path / "run")] == [2.0, 0.0, 1.0, 0.0]
 
 
