@@ -96,6 +96,21 @@ flatspot.cli.main.main()
     assert "RuntimeError: ours" in done.stderr
 
 
+def test_ctrl_c_while_duckdb_reads_is_no_failure_of_ours():
+    script = """
+import sys
+import flatspot.cli.main, flatspot.flow
+def stopped(*_, **__):
+    raise RuntimeError("Query interrupted")  # what duckdb raises then
+flatspot.flow.inspect = stopped
+sys.argv = ["flatspot", "inspect", "log.csv"]
+flatspot.cli.main.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130, done.stderr
+    assert "Stopped" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_inspect_reads_a_log(folder):
     (folder / "log.csv").write_text("prompt_id,reward\n" + "a,0\n" * 64 + "b,1\nb,0\n" * 32)
     done = flatspot("inspect", "log.csv", "--json", cwd=folder)

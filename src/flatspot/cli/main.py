@@ -65,7 +65,7 @@ def main() -> None:
         code = cli.main(standalone_mode=False) or 0
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
-        code = _fail("\nStopped. The rows drawn so far are kept: run the same command to go on.", 130)
+        code = _stopped()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -74,6 +74,10 @@ def main() -> None:
     except BrokenPipeError:  # whoever read standard output went away
         silence(1)
         code = 128 + signal.SIGPIPE
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":  # what DuckDB makes of Ctrl-C
+            raise
+        code = _stopped()
     except OSError as error:
         if error.errno not in _OUT_OF_ROOM:
             raise
@@ -81,6 +85,10 @@ def main() -> None:
         place = f" ({error.filename})" if error.filename else ""
         code = _fail(f"error: {error.strerror}{place}. What was written whole is kept: make room, then run the same command to go on.", 2)
     sys.exit(code)
+
+
+def _stopped() -> int:
+    return _fail("\nStopped. The rows drawn so far are kept: run the same command to go on.", 130)
 
 
 def _fail(message: str, code: int) -> int:

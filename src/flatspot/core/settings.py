@@ -71,8 +71,8 @@ class Settings:
             raise SettingsError(f"--max-samples must be at least 1, got {self.max_samples}")
         if self.max_samples > MOST_WEIGHED and not self.fixed_samples:
             raise SettingsError(
-                f"--max-samples must be at most {MOST_WEIGHED} where every next sample is weighed (the memory for it grows with the square), "
-                f"got {self.max_samples}; add --fixed-samples to draw that many of every prompt"
+                f"--max-samples must be at most {MOST_WEIGHED} where every next sample is weighed, for the memory grows with its square; "
+                f"got {self.max_samples}. Add --fixed-samples to draw that many of every prompt"
             )
         if self.round_size is not None and self.round_size < 1:
             raise SettingsError(f"--round-size must be at least 1, got {self.round_size}")
