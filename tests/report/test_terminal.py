@@ -47,6 +47,9 @@ def test_the_demos_result_fits_twenty_lines():
         "health": {"distinct_share": 0.51, "truncated_share": 0.049, "error_share": 0},
         "generations": {"total": 944, "per_prompt": 16.0, "tokens": 4820},
         "predicted_error": 0.037,
+        "caveats": [
+            "If prompts crowd just on both sides of a limit, up to 17% of the verdicts are wrong; a smaller --target-error draws more."
+        ],
     }
     lines = render_terminal(summary).splitlines()
     assert len(lines) <= 19, "one more names report.html"

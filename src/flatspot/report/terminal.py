@@ -60,7 +60,6 @@ def _lines(summary: Mapping[str, Any], width: int, color: bool, ascii_only: bool
         yield from _wrap(f"Rule: {rule}", width)
     yield from _wrap(blocks.sentence(summary, "reason"), width)
     yield from _composition(summary, width, color, ascii_only)
-    yield ""
     yield from _measures(summary, width)
     for i, note in enumerate(blocks.caveats(summary)):
         yield from _labelled("" if i else "Caveats", note, width, color, "- ")
