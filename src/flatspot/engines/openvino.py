@@ -90,14 +90,22 @@ class OpenVinoEngine:
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
         """One completion per seed in the order asked; raises EngineError for a prompt that does not fit the context."""
+        prompts = self._encoded(requests, sampling)
+        configs = [[_sampled(self.policy, sampling, seed) for seed in request.seeds] for request in requests]
+        rows = run(self._pipeline, prompts, configs, on_tokens)
+        return [[to_completion(self.policy, row.tokens, sampling.max_new_tokens) for row in group] for group in rows]
+
+    def recall(self, requests: Sequence[Request], sampling: Sampling) -> None:
+        """Leave the prefix cache as `sample` would have, drawing nothing: what was read in an earlier batch is rounded as there."""
+        read_prompts(self._pipeline, self._encoded(requests, sampling))
+
+    def _encoded(self, requests: Sequence[Request], sampling: Sampling) -> list[list[int]]:
         prompts = []
         for request in requests:
             ids = encode(self.policy, request.text)
             check_fits(self.policy, request.text, ids, sampling)
-            prompts.append(ids)
-        configs = [[_sampled(self.policy, sampling, seed) for seed in request.seeds] for request in requests]
-        rows = run(self._pipeline, prompts, configs, on_tokens)
-        return [[to_completion(self.policy, row.tokens, sampling.max_new_tokens) for row in group] for group in rows]
+            prompts.append(list(ids))
+        return prompts
 
     def describe(self) -> Mapping[str, Any]:
         """Policy, precision, package versions, and how the pipeline was checked. Plain JSON, equal at every start."""
@@ -146,20 +154,13 @@ def open_pipeline(genai: Any, file: Path, scheduler: Any, precision: str) -> Any
 
 
 def run(pipeline: Any, prompts: Sequence[Sequence[int]], configs: Sequence[Sequence[Any]], on_tokens: OnTokens | None) -> list[list[_Row]]:
-    """One row per (prompt, config). The first row of each prompt goes ahead until the prompt is in the prefix cache."""
-    import numpy as np
-    import openvino
-
-    tensors = [openvino.Tensor(np.array([ids], dtype=np.int64)) for ids in prompts]
+    """One row per (prompt, config). The prompts go ahead into the prefix cache, which the rows then share."""
+    read_prompts(pipeline, prompts)
     numbers = iter(range(sum(map(len, configs))))
-    rows: list[list[_Row]] = [[] for _ in prompts]
-    for group, tensor, wanted in zip(rows, tensors, configs, strict=True):
-        group += [_Row(pipeline.add_request(next(numbers), tensor, config)) for config in wanted[:1]]
-    waiting = [row for group in rows for row in group]
-    while pipeline.has_non_finished_requests() and not all(row.tokens for row in waiting):
-        _step(pipeline, waiting, on_tokens)
-    for group, tensor, wanted in zip(rows, tensors, configs, strict=True):
-        group += [_Row(pipeline.add_request(next(numbers), tensor, config)) for config in wanted[1:]]
+    rows = [
+        [_Row(pipeline.add_request(next(numbers), tensor, config)) for config in wanted]
+        for tensor, wanted in zip(_tensors(prompts), configs, strict=True)
+    ]
     waiting = [row for group in rows for row in group]
     while pipeline.has_non_finished_requests():
         _step(pipeline, waiting, on_tokens)
@@ -168,6 +169,26 @@ def run(pipeline: Any, prompts: Sequence[Sequence[int]], configs: Sequence[Seque
     if lost:
         raise EngineError(f"openvino-genai gave up {lost} rows for want of cache. Raise the memory setting or lower --max-new-tokens")
     return rows
+
+
+def read_prompts(pipeline: Any, prompts: Sequence[Sequence[int]]) -> None:
+    """Read prompts into the prefix cache: what they leave there depends on them and on what was read before, not on what was drawn."""
+    import openvino_genai
+
+    config = openvino_genai.GenerationConfig()
+    config.max_new_tokens = 1
+    config.ignore_eos = True
+    config.do_sample = False
+    rows = [_Row(pipeline.add_request(i, tensor, config)) for i, tensor in enumerate(_tensors(prompts))]
+    while pipeline.has_non_finished_requests():
+        _step(pipeline, rows, None)
+
+
+def _tensors(prompts: Sequence[Sequence[int]]) -> list[Any]:
+    import numpy as np
+    import openvino
+
+    return [openvino.Tensor(np.array([ids], dtype=np.int64)) for ids in prompts]
 
 
 def seed_32(seed: int) -> int:

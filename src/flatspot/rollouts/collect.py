@@ -44,6 +44,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+_Block = Sequence[tuple[Prompt, range]]
 
 
 def collect(
@@ -66,6 +67,7 @@ def collect(
     done = run.parts_done()
     meter = _Meter(decider, len(prompts), on_progress)
     drawn = np.zeros(len(prompts), np.int64)
+    recalled: list[_Block] = []
     for round_idx in itertools.count():
         asked = run.round(round_idx) or _decided(run, round_idx, decider, drawn)
         if asked is None:
@@ -76,13 +78,23 @@ def collect(
                 (prompts[i], range(first, first + asked.samples)) for i, first in zip(asked.prompts[part], asked.first[part], strict=True)
             ]
             if (round_idx, part_idx) in done:
+                recalled.append(block)
                 meter.part_done(len(block), len(block) * asked.samples, new=False)
                 continue
+            _recall(recalled, engine, sampling)
             rows = _draw(block, engine, reward, sampling, seed, policy, asked.fixed, meter.on_tokens)
             run.write_part(round_idx, part_idx, rows)
             meter.part_done(len(block), len(rows), new=True)
         decider.absorb(asked.prompts, run.rewards(round_idx, asked))
         drawn[asked.prompts] += asked.samples
+
+
+def _recall(blocks: list[_Block], engine: Engine, sampling: Sampling) -> None:
+    """Bring an engine that remembers prompts to where it was after these parts, which an earlier start drew."""
+    for block in blocks:
+        if hasattr(engine, "recall"):
+            engine.recall([Request(p.text, ()) for p, _ in block], sampling)
+    blocks.clear()
 
 
 def visit_cost(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> float:
@@ -108,7 +120,7 @@ def _decided(run: RunFolder, round_idx: int, decider: Decider, drawn: Ints) -> R
 
 
 def _draw(
-    block: Sequence[tuple[Prompt, range]],
+    block: _Block,
     engine: Engine,
     reward: Reward,
     sampling: Sampling,
