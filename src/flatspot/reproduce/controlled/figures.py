@@ -29,7 +29,7 @@ def draw_curves(curves: pa.Table, plan: Plan, folder: Path) -> None:
     for j, (group, title) in enumerate(_COLUMNS):
         axes[0][j].set_title(title, fontsize=10)
         axes[-1][j].set_xlabel("epoch of finetuning")
-        axes[-1][j].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[-1][j].xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         for i, (metric, label) in enumerate(_ROWS):
             axis = axes[i][j]
             axis.grid(alpha=0.25)
