@@ -20,6 +20,7 @@ from flatspot.core.schema import GRADIENTS, arrow_schema
 from flatspot.core.seeds import row_seed
 from flatspot.core.settings import Settings
 from flatspot.rollouts.store import as_json, write_table
+from flatspot.rollouts.tables import read_table
 from flatspot.stats.evidence import reward_std
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def measure_gradients(
         return
     asked = as_json({"samples": settings.gradient_samples, "seed": settings.seed, "format": _FORMAT, "range": settings.reward_range})
     rows = _kept(run / "gradients.parquet", asked)
-    left = [p for p in prompts if p.id not in {row["prompt_id"] for row in rows}]
+    measured = {row["prompt_id"] for row in rows}
+    left = [p for p in prompts if p.id not in measured]
     if not left:
         return
     weights, mode = weights_of(settings.engine, policy, dtype=settings.dtype, device=settings.device)
@@ -69,10 +71,8 @@ def measure_gradients(
 
 def read_gradients(run: Path) -> pa.Table | None:
     """gradients.parquet of a run folder; None where none was measured."""
-    import pyarrow.parquet as pq
-
     path = run / "gradients.parquet"
-    return pq.read_table(path) if path.exists() else None
+    return read_table(path, [column.name for column in GRADIENTS]) if path.exists() else None
 
 
 def _row(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sampling: Sampling, settings: Settings) -> Row:
@@ -81,7 +81,7 @@ def _row(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sampling
     row |= {"prompt_id": prompt.id, "n_samples": settings.gradient_samples}
     try:
         row |= _measured(prompt, weights, mode, reward, sampling, settings)
-    except (SettingsError, EngineError) as error:
+    except (SettingsError, EngineError, FloatingPointError) as error:
         row["error"] = str(error)
     row["seconds"] = time.perf_counter() - started
     return row
@@ -89,14 +89,15 @@ def _row(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sampling
 
 def _measured(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sampling: Sampling, settings: Settings) -> Row:
     from flatspot.engines.prompts import check_fits, encode, to_completion
-    from flatspot.engines.token_rows import completion_logits, draw_token_ids, trainable
+    from flatspot.engines.sequences import draw_batch
+    from flatspot.engines.token_rows import completion_logits, trainable
     from flatspot.theory.gradients import estimate_gradient, gamma_lower
 
     ids = encode(weights, prompt.text)
     check_fits(weights, prompt.text, ids, sampling)
     # seeds of their own: these completions share nothing with the run's
     seeds = [row_seed(settings.seed, f"gradients\x1f{prompt.id}", i) for i in range(settings.gradient_samples)]
-    drawn = draw_token_ids(weights, ids, seeds, sampling, mode)
+    drawn = draw_batch(weights, [ids], seeds, sampling, mode, copies=[len(seeds)])
     scores = reward.score([prompt] * len(drawn), [to_completion(weights, tokens, sampling.max_new_tokens) for tokens in drawn])
     rewards = np.array([np.nan if s.reward is None else s.reward for s in scores], np.float64)
     scored = rewards[np.isfinite(rewards)]
@@ -135,11 +136,9 @@ def _bounds(found: GradientEstimate, gamma: float, rewards: Any, limits: tuple[f
 
 def _kept(path: Path, asked: Mapping[str, Any]) -> list[Row]:
     """The rows on disk, if they answer the same question; rows of errors are measured again."""
-    import pyarrow.parquet as pq
-
     if not path.exists():
         return []
-    table = pq.read_table(path)
+    table = read_table(path, [column.name for column in GRADIENTS])
     said = json.loads((table.schema.metadata or {}).get(b"flatspot_gradients", b"{}"))
     return [row for row in table.to_pylist() if row["error"] is None] if said == asked else []
 

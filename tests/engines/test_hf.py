@@ -12,7 +12,7 @@ from tiny_policies import EOS, VOCABULARY, exact_probabilities, tiny_model, tiny
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import Engine
 from flatspot.core.records import Request, Sampling
-from flatspot.engines import hf
+from flatspot.engines import sequences
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.memory import Footprint, footprint
 from flatspot.engines.policy import load_policy
@@ -158,7 +158,7 @@ def test_running_out_of_memory_halves_the_batch(tiny, monkeypatch):
     policy = tiny("llama")
     requests = [Request(SHORT, tuple(range(10))), Request(LONG, tuple(range(10, 20)))]
     expected = HfEngine(policy).sample(requests, Sampling(max_new_tokens=6))
-    true_decode, asked = hf.decode, []
+    true_decode, asked = sequences.decode, []
 
     def short_of_memory(policy, prompts, copies, *args, **kwargs):
         asked.append(sum(copies))
@@ -167,15 +167,15 @@ def test_running_out_of_memory_halves_the_batch(tiny, monkeypatch):
         return true_decode(policy, prompts, copies, *args, **kwargs)
 
     engine = HfEngine(policy)
-    monkeypatch.setattr(hf, "decode", short_of_memory)
+    monkeypatch.setattr(sequences, "decode", short_of_memory)
     assert engine.sample(requests, Sampling(max_new_tokens=6)) == expected
     assert asked[:3] == [20, 10, 5]
     assert engine.notes[-1] == "out of memory with 10 rows under way; going on with 5"
 
-    monkeypatch.setattr(hf, "decode", lambda *a, **k: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(sequences, "decode", lambda *a, **k: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(EngineError, match="single row"):
         engine.sample(requests, Sampling(max_new_tokens=6))
-    monkeypatch.setattr(hf, "decode", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("shape mismatch")))
+    monkeypatch.setattr(sequences, "decode", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("shape mismatch")))
     with pytest.raises(RuntimeError, match="shape mismatch"):
         engine.sample(requests, Sampling(max_new_tokens=6))
 
@@ -185,9 +185,9 @@ def test_a_small_budget_of_memory_only_splits_the_batch(tiny, monkeypatch):
     requests = [Request(SHORT, tuple(range(10))), Request(LONG, tuple(range(10, 20)))]
     expected = HfEngine(policy).sample(requests, Sampling(max_new_tokens=6))
     asked = []
-    true_decode = hf.decode
+    true_decode = sequences.decode
     monkeypatch.setattr(
-        hf, "decode", lambda p, prompts, copies, *a, **k: asked.append(sum(copies)) or true_decode(p, prompts, copies, *a, **k)
+        sequences, "decode", lambda p, prompts, copies, *a, **k: asked.append(sum(copies)) or true_decode(p, prompts, copies, *a, **k)
     )
     engine = HfEngine(policy, memory_gib=0.0002)
     asked.clear()
@@ -231,3 +231,12 @@ def test_it_is_an_engine_and_describes_itself_the_same_at_every_start(tiny):
     assert HfEngine(tiny_policy("llama", seed=1)).describe()["fingerprint"] != first.describe()["fingerprint"]
     assert first.sample([], Sampling()) == []
     assert first.sample([Request(SHORT, ())], Sampling(max_new_tokens=2)) == [[]]
+
+
+def test_weights_that_are_no_numbers_are_an_error_and_no_completion():
+    broken = load_policy((tiny_model("llama"), word_tokenizer()))
+    engine = HfEngine(broken, mode="shared")
+    with torch.no_grad():
+        broken.model.lm_head.weight[7] = float("nan")
+    with pytest.raises(EngineError, match="cannot be sampled: the policy's logits are NaN or infinite"):
+        engine.sample([Request("w5", (1, 2))], Sampling(max_new_tokens=2))

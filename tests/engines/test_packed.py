@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from flatspot.engines.hf import HfEngine  # noqa: E402
 from flatspot.engines.packed import PackedLinears  # noqa: E402
 
 
@@ -73,3 +74,20 @@ def test_nothing_is_packed_where_memory_is_short_or_lower_precision_was_asked_fo
         assert len(PackedLinears(network())) == 0
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_packed_products_that_are_wrong_are_found_at_load_and_dropped(tiny, monkeypatch):
+    policy = tiny("llama")
+    monkeypatch.setattr("flatspot.engines.packed._LEAST", 1)
+    monkeypatch.setattr("flatspot.engines.packed._agrees", lambda *_: True)
+    if not len(PackedLinears(policy.model)):
+        pytest.skip("this torch does not offer packed products")
+    monkeypatch.setattr("flatspot.engines.packed._product", _flipped)
+    engine = HfEngine(policy)
+    assert engine.check.passed and len(engine._packed) == 0
+    assert "without packed weights" in engine.notes[-1]
+    assert not any("forward" in vars(m) for m in policy.model.modules())
+
+
+def _flipped(weight, bias, x):
+    return -torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

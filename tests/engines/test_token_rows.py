@@ -7,7 +7,8 @@ from flatspot.core.records import Request, Sampling
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.prompts import to_completion
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.engines.token_rows import completion_logits, draw_token_ids, refuse_without_weights, trainable, weights_of
+from flatspot.engines.sequences import draw_batch
+from flatspot.engines.token_rows import completion_logits, refuse_without_weights, trainable, weights_of
 
 KINDS = ["llama", "gpt2", "t5", "bart"]
 
@@ -56,7 +57,7 @@ def test_the_score_by_finite_differences(kind):
 def test_drawn_ids_are_the_engines_completions_with_their_end(kind):
     policy, seeds, sampling = tiny_policy(kind), tuple(range(8)), Sampling(max_new_tokens=6)
     ids = policy.tokenizer("w5 w6")["input_ids"]
-    drawn = draw_token_ids(policy, ids, seeds, sampling, "shared")
+    drawn = draw_batch(policy, [ids], seeds, sampling, "shared", copies=[8])
     engine = HfEngine(policy, mode="shared")
     (completions,) = engine.sample([Request("w5 w6", seeds)], sampling)
     assert [to_completion(policy, row, 6) for row in drawn] == completions

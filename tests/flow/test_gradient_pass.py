@@ -7,27 +7,23 @@ import pyarrow.parquet as pq
 import pytest
 
 import flatspot
-from flatspot.core.errors import EngineError, SettingsError
+from flatspot.core.errors import EngineError, RunFolderError, SettingsError
 from flatspot.core.schema import GRADIENTS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
-from tiny_policies import tiny_model, word_tokenizer  # noqa: E402
+from tiny_policies import tiny_model, word_tokenizer
 
-from flatspot import gradient_pass  # noqa: E402
+from flatspot import gradient_pass
 
 PROMPTS = ["w5 w6 w7", "w8"]
 SETTINGS = {"max_samples": 4, "max_new_tokens": 5, "engine": "hf", "gradients": True, "gradient_samples": 8, "reward_range": (0.0, 1.0)}
 
 
 @pytest.fixture(autouse=True)
-def one_thread(tmp_path, monkeypatch):
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FLATSPOT_CACHE", str(tmp_path / "cache"))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def many_words(completions, **_):
@@ -117,3 +113,11 @@ def test_a_policy_without_weights_is_refused_before_anything_is_drawn(tmp_path):
 def test_two_samples_make_no_halves():
     with pytest.raises(SettingsError, match="--gradient-samples must be at least 4"):
         flatspot.Settings(gradients=True, gradient_samples=3)
+
+
+def test_a_damaged_table_is_named_with_what_mends_it(tmp_path):
+    run = diagnose(tmp_path).run
+    for damage in (b"", b"no parquet"):
+        (run / "gradients.parquet").write_bytes(damage)
+        with pytest.raises(RunFolderError, match=r"gradients\.parquet cannot be read .* Delete that file"):
+            diagnose(tmp_path)

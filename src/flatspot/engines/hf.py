@@ -10,12 +10,12 @@ from typing import Any
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import OnTokens
 from flatspot.core.records import Completion, Request, Sampling
-from flatspot.engines.decode import Mode, decode
+from flatspot.engines.decode import Mode
 from flatspot.engines.memory import Footprint, budget_bytes, footprint
 from flatspot.engines.packed import PackedLinears
 from flatspot.engines.policy import Policy
 from flatspot.engines.prompts import check_fits, encode, to_completion
-from flatspot.engines.sampling import draw, shape_logits, uniforms
+from flatspot.engines.sequences import draw_batch
 from flatspot.engines.verify import Check, choose_mode
 
 
@@ -44,8 +44,9 @@ class HfEngine:
         self.notes = list(policy.notes)
         self.mode: Mode
         self.check: Check | None = None
+        self._packed = PackedLinears(policy.model)
         if mode is None:
-            self.mode, self.check = choose_mode(policy, self.notes)
+            self.mode, self.check = self._checked()
         else:
             self.mode = mode
         cuda = policy.device.startswith("cuda")
@@ -54,7 +55,6 @@ class HfEngine:
         self.prompt_token_cost = 0.1 if cuda else 1.0
         # on a CPU more rows bring no more speed: 64, 128 and 256 gave 576, 622 and 552 tokens a second
         self._rows_in_flight = 1024 if cuda else 128
-        self._packed = PackedLinears(policy.model)
         self._budget = budget_bytes(memory_gib, policy.device)
         self._footprint = footprint(policy)
 
@@ -92,18 +92,25 @@ class HfEngine:
             "check": self.check.describe() if self.check else None,
         }
 
+    def _checked(self) -> tuple[Mode, Check]:
+        """How to decode, checked with the packed products, which are dropped where no way of decoding agrees with them."""
+        try:
+            return choose_mode(self.policy, self.notes, self._packed.in_use)
+        except EngineError:
+            if not len(self._packed):
+                raise
+            self._packed.drop()
+            self.notes.append(f"decoding {self.policy.name} without packed weights, which do not agree with it on this machine")
+            return choose_mode(self.policy, self.notes)
+
     def _draw(self, batch: Sequence[_Item], sampling: Sampling, on_tokens: OnTokens | None) -> Iterator[tuple[tuple[int, int], Completion]]:
-        import torch
-
         rows = [row for item in batch for row in item.rows]
-        numbers = torch.from_numpy(uniforms([seed for _, _, seed in rows], sampling.max_new_tokens)).to(self.policy.device)
-
-        def pick(logits: Any, row: Any, step: int) -> Any:
-            return draw(shape_logits(logits, sampling), numbers[row, step])
-
-        prompts, copies = [item.ids for item in batch], [len(item.rows) for item in batch]
-        with self._packed.in_use():
-            drawn = decode(self.policy, prompts, copies, sampling.max_new_tokens, pick, mode=self.mode, on_tokens=on_tokens)
+        prompts, copies, seeds = [item.ids for item in batch], [len(item.rows) for item in batch], [seed for _, _, seed in rows]
+        try:
+            with self._packed.in_use():
+                drawn = draw_batch(self.policy, prompts, seeds, sampling, self.mode, copies=copies, on_tokens=on_tokens)
+        except FloatingPointError as error:
+            raise EngineError(f"{self.policy.name} cannot be sampled: {error}. Try --dtype float32, or mend its weights") from error
         for (i, j, _), ids in zip(rows, drawn, strict=True):
             yield (i, j), to_completion(self.policy, ids, sampling.max_new_tokens)
 

@@ -44,6 +44,10 @@ class PackedLinears:
             if self._weights and not all(_agrees(*self._weights[i]) for i in (0, len(self._weights) // 2, -1)):
                 self._weights = []
 
+    def drop(self) -> None:
+        """Compute as the model does from here on."""
+        self._weights = []
+
     def __len__(self) -> int:
         return len(self._weights)
 

@@ -42,10 +42,13 @@ def draw(logits: Any, uniform: Any) -> Any:
 
     The cumulative sum has two levels, blocks of 256 tokens in float64 and then the chosen block: one pass over the vocabulary,
     and no token's probability is lost to rounding as it would be in one float32 sum over 49k of them.
+    Raises FloatingPointError where there is no distribution to draw from: a logit is NaN or +inf, or all are -inf.
     """
     import torch
 
     weights = torch.softmax(logits.float(), dim=-1)
+    if bool(weights[:, 0].isnan().any()):  # softmax makes the whole row NaN
+        raise FloatingPointError("the policy's logits are NaN or infinite")
     rows, size = weights.shape
     weights = torch.nn.functional.pad(weights, (0, -size % _BLOCK)).view(rows, -1, _BLOCK)
     block_sums = weights.sum(dim=-1).double().cumsum(dim=-1)

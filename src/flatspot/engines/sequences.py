@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flatspot.core.protocols import OnTokens
 from flatspot.core.records import Sampling
 from flatspot.engines.decode import Mode, decode, decoder_start, forward_arguments
 from flatspot.engines.policy import Policy
@@ -19,8 +20,17 @@ Places = tuple[Ints, Ints]
 """Tokens of completions: the number of the row, and the place in its completion."""
 
 
-def draw_batch(policy: Policy, prompts: Ids, seeds: Sequence[int], sampling: Sampling, mode: Mode) -> list[list[int]]:
-    """One completion per prompt and its seed, with its end token where it ended.
+def draw_batch(
+    policy: Policy,
+    prompts: Ids,
+    seeds: Sequence[int],
+    sampling: Sampling,
+    mode: Mode,
+    *,
+    copies: Sequence[int] | None = None,
+    on_tokens: OnTokens | None = None,
+) -> list[list[int]]:
+    """One completion per seed, with its end token where it ended: `copies` of them for each prompt, by default one.
 
     Raises FloatingPointError where the policy has no distribution to draw from: its logits are NaN.
     """
@@ -29,11 +39,9 @@ def draw_batch(policy: Policy, prompts: Ids, seeds: Sequence[int], sampling: Sam
     numbers = torch.from_numpy(uniforms(seeds, sampling.max_new_tokens)).to(policy.device)
 
     def pick(logits: Any, row: Any, step: int) -> Any:
-        if bool(logits.isnan().any()):
-            raise FloatingPointError("the policy's logits are NaN")
         return draw(shape_logits(logits, sampling), numbers[row, step])
 
-    return decode(policy, prompts, [1] * len(prompts), sampling.max_new_tokens, pick, mode=mode)
+    return decode(policy, prompts, copies or [1] * len(prompts), sampling.max_new_tokens, pick, mode=mode, on_tokens=on_tokens)
 
 
 def token_logits(policy: Policy, prompts: Ids, completions: Ids, at: Places) -> Any:

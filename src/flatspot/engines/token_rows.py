@@ -1,4 +1,4 @@
-"""Completions as token ids, and the logits they were drawn from with a gradient: what differentiating a policy needs."""
+"""The logits that a completion was drawn from, with a gradient: what differentiating a policy needs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import EngineError
-from flatspot.core.records import Sampling
-from flatspot.engines.decode import Mode, decode, decoder_start, forward_arguments, sequence_logits
+from flatspot.engines.decode import Mode, decoder_start, forward_arguments, sequence_logits
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.policy import Policy, load_policy
-from flatspot.engines.sampling import draw, shape_logits, uniforms
 
 
 def weights_of(engine: str, policy: Any, *, dtype: str = "auto", device: str = "auto") -> tuple[Policy, Mode]:
@@ -34,18 +32,6 @@ def refuse_without_weights(engine: str, policy: Any) -> None:
         f"--gradients differentiates the policy, and the engine {named!r} has no weights to differentiate. Name the policy by a folder, "
         "a GGUF file or a hub name with --engine hf or openvino, or leave --gradients out"
     )
-
-
-def draw_token_ids(policy: Policy, prompt: Sequence[int], seeds: Sequence[int], sampling: Sampling, mode: Mode) -> list[list[int]]:
-    """One completion per seed as token ids, with its end token where it ended; nothing is truncated but by the limit of tokens."""
-    import torch
-
-    numbers = torch.from_numpy(uniforms(seeds, sampling.max_new_tokens)).to(policy.device)
-
-    def pick(logits: Any, row: Any, step: int) -> Any:
-        return draw(shape_logits(logits, sampling), numbers[row, step])
-
-    return decode(policy, [list(prompt)], [len(seeds)], sampling.max_new_tokens, pick, mode=mode)
 
 
 def completion_logits(policy: Policy, prompt: Sequence[int], *, temperature: float = 1.0) -> Callable[[Sequence[int]], Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -131,8 +132,8 @@ def greedy(policy: Policy, prompts: Sequence[Sequence[int]], mode: Mode) -> list
     return [Greedy(tokens, said[row][: len(tokens)]) for row, tokens in enumerate(drawn) if row % 2]
 
 
-def choose_mode(policy: Policy, notes: list[str]) -> tuple[Mode, Check]:
-    """The fastest way of decoding that agrees with plain forward passes of this very model, and its check.
+def choose_mode(policy: Policy, notes: list[str], in_use: Callable[[], AbstractContextManager[None]] = nullcontext) -> tuple[Mode, Check]:
+    """The fastest way of decoding, inside `in_use()`, that agrees with plain forward passes of this very model, and its check.
 
     A way that an architecture does not offer, or gets wrong, is left with a note; EngineError if none agrees.
     """
@@ -141,7 +142,9 @@ def choose_mode(policy: Policy, notes: list[str]) -> tuple[Mode, Check]:
     why: list[str] = []
     for mode in MODES:
         try:
-            check = compare(policy, prompts, greedy(policy, prompts, mode), tolerance)
+            with in_use():
+                found = greedy(policy, prompts, mode)
+            check = compare(policy, prompts, found, tolerance)
         except (AttributeError, TypeError, ValueError, NotImplementedError, IndexError, KeyError, RuntimeError) as error:
             why.append(f"{mode}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             continue
