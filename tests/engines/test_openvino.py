@@ -189,3 +189,21 @@ def test_the_real_policy_passes_and_answers(real, dtype):
     chat = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
     rows = engine.sample([Request(chat, tuple(range(16)))], Sampling(max_new_tokens=24, temperature=0.3))[0]
     assert sum("Paris" in c.text for c in rows) >= 12
+
+
+def test_recalling_reads_the_prompts_of_each_call_unless_they_outgrow_the_cache(engine, monkeypatch):
+    read = []
+    monkeypatch.setattr(openvino, "read_prompts", lambda pipeline, prompts: read.append(len(prompts)))
+    calls = [[Request(SHORT, ()), Request(LONG, ())], [Request(LONG, ())]]
+    engine.recall(calls, Sampling(max_new_tokens=4))
+    assert read == [2, 1]
+    monkeypatch.setattr(engine, "_cache_tokens", 20)  # the two prompts have 2 and 12 tokens, or a few more
+    engine.recall(calls, Sampling(max_new_tokens=4))
+    assert read == [2, 1]
+
+
+def test_a_call_after_recalling_draws_the_rows_it_would_have_drawn(engine):
+    sampling, call = Sampling(max_new_tokens=4), [Request(LONG, (1, 2, 3))]
+    first = engine.sample(call, sampling)
+    engine.recall([call], sampling)
+    assert engine.sample(call, sampling) == first

@@ -22,8 +22,8 @@ class Remembers:
         self.read.append([r.text for r in requests])
         return self.inner.sample(requests, sampling, on_tokens)
 
-    def recall(self, requests, sampling):
-        self.read.append([r.text for r in requests])
+    def recall(self, calls, sampling):
+        self.read += [[r.text for r in requests] for requests in calls]
 
     def describe(self):
         return self.inner.describe()

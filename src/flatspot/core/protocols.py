@@ -18,7 +18,8 @@ class Engine(Protocol):
     rows_per_call  how many completions one `sample` call should ask for to run at full speed; more is never wrong
 
     An engine may also have `prompt_token_cost`: what reading a prompt's token in another call costs, in generated tokens; 0 if absent.
-    One that remembers prompts from call to call has `recall(requests, sampling)`: be where `sample` would have left it, drawing nothing.
+    One that remembers prompts from call to call has `recall(calls, sampling)`: be where these calls of `sample`
+    would have left it, drawing nothing.
     """
 
     name: str

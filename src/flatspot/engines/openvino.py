@@ -71,6 +71,7 @@ class OpenVinoEngine:
         self.precision = precision
         self.notes = list(policy.notes)
         scheduler = _scheduler(genai, policy, precision, memory_gib)
+        self._cache_tokens = scheduler.num_kv_blocks * _BLOCK
         if policy.fingerprint_of_files:
             home = cache_dir() / "openvino" / f"{policy.fingerprint.replace(':', '-')}-v{_FORMAT}"
             folder = build_once(home, lambda made: write_gguf(policy, made / "model.gguf"))
@@ -95,9 +96,16 @@ class OpenVinoEngine:
         rows = run(self._pipeline, prompts, configs, on_tokens)
         return [[to_completion(self.policy, row.tokens, sampling.max_new_tokens) for row in group] for group in rows]
 
-    def recall(self, requests: Sequence[Request], sampling: Sampling) -> None:
-        """Leave the prefix cache as `sample` would have, drawing nothing: what was read in an earlier batch is rounded as there."""
-        read_prompts(self._pipeline, self._encoded(requests, sampling))
+    def recall(self, calls: Sequence[Sequence[Request]], sampling: Sampling) -> None:
+        """Leave the prefix cache as these calls of `sample` would have, drawing nothing: what is read in a batch is rounded as there.
+
+        Nothing is read where the calls' prompts may have outgrown the cache, half of which is left to rows: what it kept is not known then.
+        """
+        read = [self._encoded(requests, sampling) for requests in calls]
+        distinct = {tuple(ids) for prompts in read for ids in prompts}
+        if sum(map(len, distinct)) <= self._cache_tokens // 2:
+            for prompts in read:
+                read_prompts(self._pipeline, prompts)
 
     def _encoded(self, requests: Sequence[Request], sampling: Sampling) -> list[list[int]]:
         prompts = []

@@ -91,9 +91,8 @@ def collect(
 
 def _recall(blocks: list[_Block], engine: Engine, sampling: Sampling) -> None:
     """Bring an engine that remembers prompts to where it was after these parts, which an earlier start drew."""
-    for block in blocks:
-        if hasattr(engine, "recall"):
-            engine.recall([Request(p.text, ()) for p, _ in block], sampling)
+    if blocks and hasattr(engine, "recall"):
+        engine.recall([[Request(p.text, ()) for p, _ in block] for block in blocks], sampling)
     blocks.clear()
 
 
