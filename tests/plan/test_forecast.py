@@ -1,6 +1,7 @@
 """`flatspot plan` on runs whose success probabilities are known, against exact sums."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,18 @@ def test_a_run_without_a_reward_cannot_be_planned(tmp_path):
 def test_bad_settings(wrong):
     with pytest.raises(SettingsError):
         PlanSettings(**wrong)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", "{", '{"epsilon": 0.05}'])
+def test_a_damaged_report_is_named_with_what_mends_it(run, tmp_path, text):
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    (broken / "report.json").write_text(text)
+    with pytest.raises(RunFolderError, match=r"report\.json is damaged .* flatspot inspect"):
+        plan_groups(broken, PlanSettings())
+
+
+def test_a_folder_in_the_place_of_the_report_is_named(tmp_path):
+    (tmp_path / "report.json").mkdir()
+    with pytest.raises(RunFolderError, match=r"report\.json is damaged"):
+        plan_groups(tmp_path, PlanSettings())

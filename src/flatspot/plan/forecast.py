@@ -14,6 +14,7 @@ from flatspot.stats.evidence import Evidence
 from flatspot.stats.table import read_run
 from flatspot.stats.zones import Zones
 
+_JUDGED = ("epsilon", "reward", "group_size", "generations", "reward_model", "caveats")
 _SIZES = (2, 4, 8, 16, 32, 64)
 
 
@@ -77,14 +78,15 @@ def plan_groups(run: str | Path, settings: PlanSettings) -> dict[str, Any]:
 def _judged(run: Path) -> dict[str, Any]:
     try:
         found = json.loads((run / "report.json").read_text("utf-8"))
+        if lacking := [name for name in _JUDGED if name not in found]:
+            raise ValueError(f"it has no {lacking[0]!r}")
     except FileNotFoundError:
         raise RunFolderError(
             f"{run} has no report.json: it is no run folder, or its run has not been judged yet. Run flatspot diagnose … --out {run}"
         ) from None
-    except ValueError as error:
+    except (OSError, ValueError, TypeError) as error:
         raise RunFolderError(f"{run / 'report.json'} is damaged ({error}). Judge the run again: flatspot inspect {run}") from error
-    assert isinstance(found, dict)
-    return found
+    return dict(found)
 
 
 def _forecast(evidence: Evidence, zones: Zones, sizes: tuple[int, ...]) -> dict[str, dict[str, float | None]]:

@@ -73,20 +73,27 @@ def step_of(call: Call) -> tuple[int | None, int | None]:
     return (None if step is None else int(step)), (None if not most else int(most))
 
 
+def _number(value: Any) -> float:
+    try:
+        return math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
 def numbers_of(name: str, raw: Sequence[Any]) -> tuple[Floats, list[str | None]]:
     """(values, errors) of one function's answer, one a row: None is NaN without an error, what is no finite number NaN with one.
 
-    >>> values, errors = numbers_of("f", [1, None, float("inf")])
+    >>> values, errors = numbers_of("f", [1, None, "yes"])
     >>> values.tolist(), errors
-    ([1.0, nan, nan], [None, None, 'f: returned inf, which is not a finite number'])
+    ([1.0, nan, nan], [None, None, 'f: returned yes, which is not a finite number'])
     """
-    values = np.array([math.nan if value is None else float(value) for value in raw])
+    values = np.array([_number(value) for value in raw])
     usable = np.isfinite(values) & (np.abs(np.where(np.isfinite(values), values, 0.0)) <= LARGEST_REWARD)
     errors: list[str | None] = [None] * len(values)
     for i in np.flatnonzero(~usable).tolist():
         if raw[i] is not None:
             why = "larger than a reward can be" if math.isfinite(values[i]) else "which is not a finite number"
-            errors[i] = f"{name}: returned {values[i]:g}, {why}"
+            errors[i] = f"{name}: returned {str(raw[i])[:60]}, {why}"
     return np.where(usable, values, math.nan), errors
 
 
