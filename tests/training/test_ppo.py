@@ -25,14 +25,6 @@ from flatspot.training.ppo_settings import PPOSettings, reward_metrics  # noqa: 
 EOS = 2
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def words(n, *, special=True):
     from tokenizers import Tokenizer, models, pre_tokenizers
 

@@ -17,18 +17,24 @@ def _a_number(ctx: click.Context, option: click.Parameter, value: float | None) 
     return value
 
 
+reward_option = click.option(
+    "--reward",
+    "rewards",
+    required=True,
+    multiple=True,
+    metavar="R",
+    help="file.py:function, module:function, or a built-in name; repeat for several.",
+)
+reward_timeout_option = click.option(
+    "--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take."
+)
+
+
 def reward_options(command: F) -> F:
     """What scores a completion."""
     for option in reversed(
         [
-            click.option(
-                "--reward",
-                "rewards",
-                required=True,
-                multiple=True,
-                metavar="R",
-                help="file.py:function, module:function, or a built-in name; repeat for several.",
-            ),
+            reward_option,
             click.option(
                 "--reward-weight",
                 "weights",
@@ -37,7 +43,7 @@ def reward_options(command: F) -> F:
                 metavar="W",
                 help="Weight of each --reward, in order.  [default: 1]",
             ),
-            click.option("--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take."),
+            reward_timeout_option,
         ]
     ):
         command = option(command)

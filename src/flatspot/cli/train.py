@@ -6,19 +6,14 @@ import sys
 
 import click
 
+from flatspot.cli.options import reward_option, reward_timeout_option
+
 
 @click.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("prompts", metavar="PROMPTS")
 @click.option("--model", metavar="M", help="Hugging Face name or folder, or GGUF file.  [default: model_name_or_path of --config]")
-@click.option(
-    "--reward",
-    "rewards",
-    required=True,
-    multiple=True,
-    metavar="R",
-    help="file.py:function, module:function, or a built-in name; repeat for several.",
-)
-@click.option("--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take.")
+@reward_option
+@reward_timeout_option
 @click.option("--algorithm", type=click.Choice(["grpo", "rloo"]), default="grpo", show_default=True, help="Which of TRL's trainers.")
 @click.option("--config", type=click.Path(exists=True, dir_okay=False), metavar="YAML", help="TRL's options by name; flags win over it.")
 @click.option(

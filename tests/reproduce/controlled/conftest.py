@@ -5,21 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from flatspot.reproduce.controlled.data import Dataset, Pool
 from flatspot.reproduce.controlled.encode import encode
 from flatspot.reproduce.controlled.labels import label_samples
 from flatspot.reproduce.controlled.plans import plan_for
 from flatspot.reproduce.controlled.train import Samples
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def images(n, seed, shape=(28, 28)):
