@@ -52,6 +52,18 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training is, as a reward that asks for TRL's trainer_state sees it; the defaults hold outside a training.
+
+    max_steps is 1 there, not 0, because schedules divide by it.
+    """
+
+    global_step: int = 0
+    max_steps: int = 1
+    epoch: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How completions are drawn. Nothing is ever taken from the model's own generation config.
 

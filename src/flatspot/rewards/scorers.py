@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
 from flatspot.core.errors import RewardLoadError
-from flatspot.core.records import Completion, Prompt
+from flatspot.core.records import Completion, Progress, Prompt
 from flatspot.rewards.spec import Shape
 from flatspot.rewards.values import Value, as_value, as_values
 
@@ -45,7 +46,7 @@ def trl_scorer(function: Callable[..., Any]) -> Scorer:
 
     Everything goes by keyword: prompts, completions (message lists where the prompt is chat, text otherwise), completion_ids,
     every prompt column as a list by its name (None where a row lacks it), the prompt ids as `id`, and stand-ins for
-    trainer_state, log_extra and log_metric. Unlike TRL, a function without **kwargs gets only the parameters it names.
+    log_extra, log_metric and, outside a training, trainer_state. Unlike TRL, a function without **kwargs gets only the parameters it names.
     """
     accepted = _parameters(function)
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
@@ -136,6 +137,8 @@ def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) 
     names = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
     arguments: dict[str, Any] = {"id": [prompt.id for prompt in prompts]}
     arguments |= {name: [prompt.columns.get(name) for prompt in prompts] for name in names}
+    given = (prompt.columns.get("trainer_state") for prompt in prompts)
+    now = next((state for state in given if isinstance(state, Progress)), Progress())
     return arguments | {
         "prompts": [prompt.text if isinstance(prompt.text, str) else [dict(message) for message in prompt.text] for prompt in prompts],
         "completions": [
@@ -143,8 +146,7 @@ def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) 
             for prompt, completion in zip(prompts, completions, strict=True)
         ],
         "completion_ids": [list(completion.token_ids) for completion in completions],
-        # max_steps is 1, not 0, because schedules divide by it
-        "trainer_state": SimpleNamespace(global_step=0, max_steps=1, epoch=0.0, num_train_epochs=1, log_history=[]),
+        "trainer_state": SimpleNamespace(**asdict(now), num_train_epochs=1, log_history=[]),
         "log_extra": _ignore,
         "log_metric": _ignore,
     }
