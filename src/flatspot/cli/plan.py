@@ -1,4 +1,4 @@
-"""`flatspot plan`: what an RL run on judged prompts would see."""
+"""`flatspot plan`: what an RL run on judged prompts would see, and which of them to label before it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ import click
 
 @click.command("plan")
 @click.argument("run", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--labels", metavar="N|P%", help="How many prompts to label, or which share of the run's.  [default: as recommended]")
+@click.option(
+    "--strategy",
+    type=click.Choice(["random", "hardest", "cover", "ours"]),
+    help="How they are chosen.  [default: ours]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the order of equals, and what random chooses.")
+@click.option(
+    "--embeddings",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Your vectors of the prompts: .npy in the run's order, or .parquet with prompt_id and embedding.  [default: character n-grams]",
+)
 @click.option(
     "--group-size", type=click.IntRange(2), metavar="K", help="Completions per prompt in the planned RL run.  [default: the run's]"
 )
@@ -18,14 +31,18 @@ import click
 @click.option("--gen-batch", type=click.IntRange(1), metavar="G", help="Groups that a dynamic sampler draws at a time.  [default: --batch]")
 @click.option("--max-gen-batches", type=click.IntRange(1), default=10, show_default=True, help="How often it may, for one training batch.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def plan_command(run: Path, as_json: bool, **settings: Any) -> None:
-    """Forecast an RL run from a run folder.
+def plan_command(
+    run: Path, as_json: bool, labels: str | None, strategy: str | None, seed: int, embeddings: str | None, share: float, **settings: Any
+) -> None:
+    """Plan a warm-up and an RL run from a run folder: which prompts to label, train on, drop or defer.
 
     The share of groups that hold two different rewards at each group size, the size to take, the rollouts that fill a batch with such
-    groups, and the chance that a dynamic sampler with a limit gives up.
+    groups, and the chance that a dynamic sampler with a limit gives up; then the vanishing prompts to label, in order. Writes
+    RUN/plan.parquet, and RUN/labels.jsonl for the answers: those already written into it are kept.
 
     \b
     flatspot plan runs/1a2b3c4d
+    flatspot plan runs/1a2b3c4d --labels 5% --strategy cover
     flatspot plan runs/1a2b3c4d --group-size 16 --batch 64 --gen-batch 192
     """
     import json
@@ -33,9 +50,22 @@ def plan_command(run: Path, as_json: bool, **settings: Any) -> None:
 
     from flatspot.core.plain import plain
     from flatspot.plan.forecast import PlanSettings, plan_groups
+    from flatspot.plan.label_files import write_plan
+    from flatspot.plan.labels import DEFAULT_STRATEGY, LabelSettings, plan_labels
+    from flatspot.report.labels_text import labels_text
     from flatspot.report.plan_text import plan_text
+    from flatspot.rollouts.store import prompt_text
 
-    found = plan_groups(run, PlanSettings(**settings))
-    click.echo(
-        json.dumps(plain(found), indent=2, allow_nan=False) if as_json else plan_text(found, width=shutil.get_terminal_size().columns)
-    )
+    asked = LabelSettings(labels, strategy or DEFAULT_STRATEGY, seed, embeddings, share)
+    found = plan_groups(run, PlanSettings(share=share, **settings))
+    planned = plan_labels(run, asked)
+    kept = write_plan(run, planned)
+    if kept:
+        click.echo(f"{kept} answers of the labels.jsonl that was there are kept", err=True)
+    if as_json:
+        click.echo(json.dumps(plain(found | {"labels": planned.summary}), indent=2, allow_nan=False))
+        return
+    width = shutil.get_terminal_size().columns
+    texts = {x.prompt.id: prompt_text(x.prompt.text) for x in planned.labels}
+    files = (str(run / "plan.parquet"), str(run / "labels.jsonl"))
+    click.echo(plan_text(found, width=width) + "\n\n" + labels_text(planned.summary, texts, files, width=width))

@@ -87,6 +87,24 @@ VERDICTS: tuple[Column, ...] = (
     Column("why", "string", "", "the verdict in one sentence"),
 )
 
+PLAN: tuple[Column, ...] = (
+    Column("prompt_id", "string", "", "as in prompts and rollouts"),
+    Column("verdict", "string", "", "as in verdicts"),
+    Column("action", "string", "", "label, train, drop (solved), defer (vanishing and not chosen, or undecided) or mend (no reward)"),
+    Column("order", "int32", "", "which label to write first, from 1; null where none is asked for"),
+    Column("gain", "float64", "reward", "reward that the label covers beyond those before it, in the set's mean: to compare labels by, no forecast"),
+    Column("gain_so_far", "float64", "reward", "the same of this label and all before it"),
+    Column("nearest", "string", "", "prompt_id of the label a vanishing prompt is most like; null where it was not compared"),
+    Column("similarity", "float64", "", "to that label, 0 to 1: half by the prompts' texts, half by what the policy answers"),
+    Column(
+        "samples",
+        "int32",
+        "completions",
+        "smallest group, of 2 to 128, that is informative often enough; null where none is or none is needed",
+    ),
+    Column("reason", "string", "", "the action in one sentence"),
+)
+
 GRADIENTS: tuple[Column, ...] = (
     Column("prompt_id", "string", "", "as in prompts and rollouts"),
     Column("n_samples", "int32", "completions", "drawn for the gradient, beside those of the run"),

@@ -14,7 +14,7 @@ from flatspot.stats.evidence import Evidence
 from flatspot.stats.table import read_run
 from flatspot.stats.zones import Zones
 
-_JUDGED = ("epsilon", "reward", "group_size", "generations", "reward_model", "caveats")
+_JUDGED = ("epsilon", "reward", "group_size", "generations", "reward_model", "fractions", "caveats")
 _SIZES = (2, 4, 8, 16, 32, 64)
 
 
@@ -50,7 +50,7 @@ def plan_groups(run: str | Path, settings: PlanSettings) -> dict[str, Any]:
     Every share is of groups of prompts like those of the run, drawn at random, with 90% limits. Raises `RunFolderError` where the folder
     has not been judged or has no scored row.
     """
-    judged = _judged(Path(run))
+    judged = judged_summary(Path(run))
     table = read_run(Path(run))
     evidence, zones = table.evidence, Zones(judged["epsilon"], *judged["reward"]["range"])
     if not (evidence.n > 0).any():
@@ -75,7 +75,8 @@ def plan_groups(run: str | Path, settings: PlanSettings) -> dict[str, Any]:
     }
 
 
-def _judged(run: Path) -> dict[str, Any]:
+def judged_summary(run: Path) -> dict[str, Any]:
+    """report.json of a judged run folder; raises `RunFolderError` where it is not there, or lacks what a plan needs."""
     try:
         found = json.loads((run / "report.json").read_text("utf-8"))
         if lacking := [name for name in _JUDGED if name not in found]:

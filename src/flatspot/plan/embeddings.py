@@ -1,0 +1,134 @@
+"""Texts as vectors without a model: character n-grams by TF-IDF, hashed into a fixed width; or the user's own, from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatspot.core.errors import SettingsError
+
+_SIZES = (1, 2, 3)  # characters of an n-gram
+_TERMS = 1 << 18  # n-grams that are told apart when counted
+_AT_ONCE = 2000  # documents hashed at a time: bounds the memory
+_END = 400  # characters of a text looked at, from each of its ends
+
+Documents = Sequence[Sequence[str]]
+Vectors = NDArray[np.float32]
+
+
+def embed(documents: Documents, width: int) -> Vectors:
+    """[M, width] unit rows of documents that are one or more texts each; a document without a character is a row of zeros.
+
+    An n-gram of 1 to 3 characters that comes c times weighs (1 + log c) · log((2 + M)/(1 + m)) where m documents have it; each then goes to
+    one column, with a sign, by its hash. The rows' inner products are the cosines of these weights up to about 1/√width.
+
+    >>> rows = embed([["2+2="], ["2+3="], ["Write a poem."], [""]], 256)
+    >>> bool(rows[0] @ rows[1] > 0.25), bool(abs(rows[0] @ rows[2]) < 0.1), float(rows[3] @ rows[3])
+    (True, True, 0.0)
+    """
+    seen = np.zeros(_TERMS, np.int64)
+    for _, _, term, _ in _counted(documents):
+        seen += np.bincount(term, minlength=_TERMS)
+    rarity = np.log((2 + len(documents)) / (1 + seen))  # what all documents have tells none apart, but is not lost where that is all
+    mixed = _mixed(np.arange(_TERMS, dtype=np.uint64))
+    column, sign = (mixed % np.uint64(width)).astype(np.int64), np.where(mixed >> np.uint64(63), -1.0, 1.0)
+    rows = np.zeros((len(documents), width), np.float32)
+    for first, document, term, count in _counted(documents):
+        n = min(_AT_ONCE, len(documents) - first)
+        values = (1 + np.log(count)) * rarity[term] * sign[term]
+        rows[first : first + n] = np.bincount(document * width + column[term], values, n * width).reshape(n, width)
+    return unit_rows(rows)
+
+
+def shape(text: str) -> str:
+    """What a text is made of, not what it says: letters as A or a, digits as 0, all else as it is.
+
+    >>> shape("The answer is 42.")
+    'Aaa aaaaaa aa 00.'
+    """
+    return "".join("A" if c.isupper() else "a" if c.isalpha() else "0" if c.isdigit() else c for c in text)
+
+
+def ends(text: str) -> str:
+    """A text, or the two ends of a long one."""
+    return text if len(text) <= 2 * _END else text[:_END] + text[-_END:]
+
+
+def unit_rows(rows: NDArray[np.floating]) -> Vectors:
+    """Rows scaled to length 1; rows of zeros stay."""
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0), np.float32)
+
+
+def _counted(documents: Documents) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """By chunk: its first document, then one entry per distinct (document of the chunk, n-gram), with how often it comes."""
+    for first in range(0, len(documents), _AT_ONCE):
+        texts = [(at, f" {ends(text)} ") for at, parts in enumerate(documents[first : first + _AT_ONCE]) for text in parts if text]
+        codes = np.frombuffer("".join(text for _, text in texts).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+        lengths = np.array([len(text) for _, text in texts], np.int64)
+        number = np.repeat(np.arange(len(texts)), lengths)
+        document = np.repeat(np.array([at for at, _ in texts], np.int64), lengths)
+        keys = [np.zeros(0, np.int64)]
+        for size in _SIZES:
+            ok = np.flatnonzero(number[size - 1 :] == number[: len(number) - size + 1]) if len(number) >= size else np.zeros(0, np.int64)
+            hashed = np.full(len(ok), size, np.uint64)
+            for k in range(size):
+                hashed = _mixed(hashed ^ codes[ok + k])
+            keys.append(document[ok] * _TERMS + (hashed % np.uint64(_TERMS)).astype(np.int64))
+        found, count = np.unique(np.concatenate(keys), return_counts=True)
+        yield first, found // _TERMS, found % _TERMS, count
+
+
+def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Equal bits to every bit: the finaliser of SplitMix64."""
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+def read_embeddings(file: str | Path, prompt_ids: Sequence[str], rows: NDArray[np.int64]) -> Vectors:
+    """Unit rows of the run's prompts at `rows`, from the user's file.
+
+    .npy      an array [prompts of the run, width], in the run's order
+    .parquet  columns `prompt_id` (or `id`) and `embedding`, a list of numbers; in any order, of these prompts at least
+
+    Raises `SettingsError` naming what is wrong with it.
+    """
+    path = Path(file)
+    if path.suffix not in (".npy", ".parquet"):
+        raise SettingsError(f"--embeddings must be a .npy or .parquet file, got {path.name}")
+    try:
+        found = _from_npy(path, len(prompt_ids)) if path.suffix == ".npy" else None
+        wanted = found[rows] if found is not None else _from_parquet(path, [prompt_ids[i] for i in rows])
+    except (OSError, ValueError, TypeError) as error:  # pyarrow's errors are ValueErrors
+        raise SettingsError(f"--embeddings {path} cannot be read: {str(error).strip().splitlines()[0]}") from None
+    if not np.isfinite(wanted).all():
+        at = int(np.flatnonzero(~np.isfinite(wanted).all(1))[0])
+        raise SettingsError(f"--embeddings {path}: the embedding of prompt {prompt_ids[rows[at]]} holds a value that is not finite")
+    return unit_rows(wanted)
+
+
+def _from_npy(path: Path, n: int) -> NDArray[np.float64]:
+    found = np.load(path, allow_pickle=False)
+    if found.ndim != 2 or len(found) != n or not found.shape[1] or not np.issubdtype(found.dtype, np.number):
+        raise ValueError(f"expected numbers of shape [{n}, width], one row per prompt of the run, got {found.dtype} {list(found.shape)}")
+    return np.asarray(found, np.float64)
+
+
+def _from_parquet(path: Path, wanted: Sequence[str]) -> NDArray[np.float64]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    name = next((name for name in ("prompt_id", "id") if name in table.column_names), None)
+    if name is None or "embedding" not in table.column_names:
+        raise ValueError(f"expected the columns prompt_id and embedding, got {', '.join(table.column_names)}")
+    by_id = dict(zip(table[name].to_pylist(), table["embedding"].to_pylist(), strict=True))
+    if lacking := [prompt_id for prompt_id in wanted if by_id.get(prompt_id) is None]:
+        raise ValueError(f"it has no embedding for {len(lacking)} of the vanishing prompts, {lacking[0]} among them")
+    if len(widths := {len(by_id[prompt_id]) for prompt_id in wanted}) > 1 or 0 in widths:
+        raise ValueError(f"expected embeddings of one width, got widths {', '.join(map(str, sorted(widths)[:5]))}")
+    return np.array([by_id[prompt_id] for prompt_id in wanted], np.float64)

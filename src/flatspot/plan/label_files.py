@@ -1,0 +1,65 @@
+"""The plan of labels on disk: plan.parquet, and labels.jsonl for a person to fill. Answers that were written are never lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import RunFolderError
+from flatspot.core.plain import plain
+from flatspot.plan.labels import Label, LabelPlan
+from flatspot.rollouts.store import write_table, write_whole
+
+ANSWER = "answer"
+
+
+def write_plan(run: Path, planned: LabelPlan) -> int:
+    """Write plan.parquet and labels.jsonl into the run folder, each whole or not at all; returns how many answers were kept.
+
+    labels.jsonl   a row per label: id, prompt, the prompt's own columns, and `answer`, null until somebody writes it
+
+    An answer that a labels.jsonl already holds stays: with its prompt where that is asked for again, else at the end. A prompt whose own
+    columns have an `answer` is there with it. Raises `RunFolderError` where the labels.jsonl that is there cannot be read.
+    """
+    file = run / "labels.jsonl"
+    written = {str(row["id"]): row for row in read_label_rows(file) if is_answered(row)} if file.exists() else {}
+    rows = label_rows(planned.labels)
+    asked = {row["id"] for row in rows}
+    rows = [{**row, ANSWER: written[row["id"]][ANSWER]} if row["id"] in written else row for row in rows]
+    rows += [row for name, row in written.items() if name not in asked]
+    write_table(planned.table, run / "plan.parquet")
+    with write_whole(file) as out:
+        for row in rows:  # a lone surrogate's escape in Python is its escape in JSON
+            out.write((json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
+    return len(written)
+
+
+def label_rows(labels: Sequence[Label]) -> list[dict[str, Any]]:
+    """The rows of labels.jsonl, in order, still to be answered."""
+    return [{"id": x.prompt.id, "prompt": x.prompt.text, ANSWER: None} | dict(x.prompt.columns) for x in labels]
+
+
+def is_answered(row: Mapping[str, Any], column: str = ANSWER) -> bool:
+    """Whether somebody has written the answer: any value but null and blank text."""
+    found = row.get(column)
+    return found is not None and (not isinstance(found, str) or bool(found.strip()))
+
+
+def read_label_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a labels.jsonl; raises `RunFolderError` naming the line that is no row."""
+    rows, number = [], 0
+    try:
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):  # noqa: B007 - the error names it
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict) or "id" not in row:
+                    raise ValueError("expected an object with an id")
+                rows.append(row)
+    except OSError as error:
+        raise RunFolderError(f"{file} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        where = f"{file}:{number}" if not isinstance(error, UnicodeDecodeError) else str(file)
+        raise RunFolderError(f"{where} is no label ({error}). Mend the line, or move the file away to plan anew.") from None
+    return rows

@@ -1,0 +1,232 @@
+"""Before a warm-up: which vanishing prompts to label, how many, in which order, and what that can gain at most.
+
+What is known before the warm-up is a ceiling: the share of the set that vanishes times what those prompts can still gain. A label is
+taken to reach another prompt as far as the two are alike, in text and in what the policy answers; that is a guess, and the gain built on it
+is one to compare labels by, not a forecast of the reward after RL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatspot.core.errors import SettingsError
+from flatspot.core.records import Prompt
+from flatspot.core.schema import PLAN, arrow_schema
+from flatspot.plan.coverage import Coverage, coverage, recommended
+from flatspot.plan.failing import POOL, JudgedRun, failing_prompts, read_judged
+from flatspot.plan.forecast import judged_summary
+from flatspot.plan.label_words import Named, reason_of
+from flatspot.plan.strategies import STRATEGIES
+from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.smallest_group import SIZES, smallest_group
+from flatspot.stats.table import read_run
+from flatspot.stats.zones import Zones
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEFAULT_STRATEGY = "ours"  # provisional, until experiments/overcome has compared them on the reward after RL
+MAX_SHARE = 0.05  # of the run's prompts: no more labels are recommended
+_MOST = POOL // 2  # labels that a strategy orders; the rest come as drawn
+_ACTIONS = {"learnable": "train", "solved": "drop", "vanishing": "defer", "undecided": "defer", "unscored": "mend"}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSettings:
+    """Which labels to ask for.
+
+    labels      a number, or a share of the run's prompts as "5%"; None: as many as is recommended, at most 5%
+    strategy    random, hardest, cover or ours
+    seed        draws the order in which ties fall, and the prompts of "random"
+    embeddings  the user's own vectors of the prompts, as a .npy or .parquet file; None: character n-grams
+    share       how often a group of a prompt is to be informative, for the completions per prompt
+    """
+
+    labels: int | str | None = None
+    strategy: str = DEFAULT_STRATEGY
+    seed: int = 0
+    embeddings: str | Path | None = None
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise SettingsError(f"--strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
+        if not 0 < self.share < 1:
+            raise SettingsError(f"--share must lie in (0, 1), got {self.share}")
+        self.budget(100)
+
+    def budget(self, n_prompts: int) -> int | None:
+        """How many labels are asked for, in a run of so many prompts; None where that is left open.
+
+        >>> LabelSettings(labels="5%").budget(410), LabelSettings(labels=7).budget(410), LabelSettings().budget(410)
+        (21, 7, None)
+        """
+        given = self.labels
+        if given is None:
+            return None
+        text = str(given).strip()
+        try:
+            if text.endswith("%"):
+                share = float(text[:-1]) / 100
+                if 0 < share <= 1:
+                    return max(1, math.ceil(share * n_prompts - 1e-9))
+            elif int(text) >= 1:
+                return int(text)
+        except ValueError:
+            pass
+        raise SettingsError(f"--labels must be a number from 1, or a share of the prompts as 5%, got {text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A prompt to label: its place in the order, from 1; the reward it covers beyond those before it; why it was chosen."""
+
+    prompt: Prompt
+    order: int
+    gain: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class LabelPlan:
+    """What to do with each prompt of a run.
+
+    labels   the prompts to label, in order
+    table    one row per prompt of the run: `core.schema.PLAN`
+    summary  the numbers, as `flatspot plan --json` prints them under `labels`
+    """
+
+    labels: tuple[Label, ...]
+    table: pa.Table
+    summary: Mapping[str, Any]
+
+
+def select_labels(run: str | Path, settings: LabelSettings | None = None) -> list[Label]:
+    """The prompts of a judged run folder to label, in order; empty where none is vanishing."""
+    return list(plan_labels(run, settings).labels)
+
+
+def plan_labels(run: str | Path, settings: LabelSettings | None = None) -> LabelPlan:
+    """What to do with each prompt of a judged run folder; writes nothing.
+
+    Raises `RunFolderError` where the folder has not been judged, `SettingsError` where the embeddings do not fit it.
+    """
+    settings = settings or LabelSettings()
+    judged, said = read_judged(Path(run)), judged_summary(Path(run))
+    m = len(judged.ids)
+    most, asked = max(1, math.ceil(MAX_SHARE * m)), settings.budget(m)
+    failing, rows = failing_prompts(judged, settings.seed, min(max(most, asked or 0), _MOST), settings.embeddings)
+    order = STRATEGIES[settings.strategy](failing, min(max(most, asked or 0), _MOST))
+    covered = coverage(failing, order)
+    advised = recommended(covered.share[:most])
+    n = min(advised if asked is None else asked, len(order))
+    covered = covered if n == len(order) else coverage(failing, order[:n])
+    extra = _as_drawn(judged, rows[order[:n]], (asked or 0) - n) if n == _MOST else np.zeros(0, np.int64)
+    chosen = np.concatenate([rows[order[:n]], extra])
+    ceiling = _ceiling(judged, said)
+    gains = np.concatenate([np.diff(covered.share, prepend=0.0) * ceiling["mean"], np.zeros(len(extra))])
+    table = _plan_table(judged, said, settings, chosen, gains, covered, rows)
+    labels = _labels(judged, table, chosen)
+    share = float(covered.share[-1]) if n else 0.0
+    summary = {
+        "strategy": settings.strategy,
+        "seed": settings.seed,
+        "asked": asked,
+        "n": len(chosen),
+        "vanishing": int(sum(name == "vanishing" for name in judged.verdicts["verdict"].to_pylist())),
+        "compared": len(rows),
+        "recommended": advised,
+        "most": most,
+        "coverage": share,
+        "curve": {str(k): float(covered.share[k - 1]) for k in _points(n)},
+        "ceiling": ceiling,
+        "gain": {name: share * value for name, value in ceiling.items()},
+        "actions": {name: sum(a == name for a in table["action"].to_pylist()) for name in ("label", "train", "drop", "defer", "mend")},
+        "samples": _sizes(table),
+        "chosen": [{"order": x.order, "prompt_id": x.prompt.id, "gain": x.gain, "reason": x.reason} for x in labels],
+    }
+    return LabelPlan(labels, table, summary)
+
+
+def _labels(judged: JudgedRun, table: pa.Table, chosen: Ints) -> tuple[Label, ...]:
+    gain, reason = table["gain"].to_pylist(), table["reason"].to_pylist()
+    return tuple(Label(judged.prompt(int(row)), order, gain[row], reason[row]) for order, row in enumerate(chosen, 1))
+
+
+def _as_drawn(judged: JudgedRun, chosen: Ints, n: int) -> Ints:
+    """More vanishing prompts than a strategy orders: in the run's own order."""
+    vanishing = np.flatnonzero(np.array(judged.verdicts["verdict"].to_pylist()) == "vanishing")
+    return np.asarray(vanishing[~np.isin(vanishing, chosen)][: max(n, 0)], np.int64)
+
+
+def _ceiling(judged: JudgedRun, said: Mapping[str, Any]) -> dict[str, float]:
+    """Mean reward that the set would gain if every vanishing prompt came to earn what is achievable; with 95% limits.
+
+    The share that vanishes, with its limits under the fitted model, times the mean of r* − mean over what vanishes.
+    """
+    p, headroom = judged.numbers("p_vanishing"), judged.numbers("r_star") - judged.numbers("mean")
+    known = np.isfinite(p) & np.isfinite(headroom)
+    mass = p[known].sum()
+    mean = float(p[known] @ np.maximum(headroom[known], 0.0) / mass) if mass > 0 else 0.0
+    share = said["fractions"]["vanishing"]
+    return {name: mean * float(share[name]) if share[name] is not None else 0.0 for name in ("mean", "lo", "hi")}
+
+
+def _plan_table(
+    judged: JudgedRun, said: Mapping[str, Any], settings: LabelSettings, chosen: Ints, gains: Floats, covered: Coverage, rows: Ints
+) -> pa.Table:
+    import pyarrow as pa
+
+    ids, verdicts = judged.ids, judged.verdicts["verdict"].to_pylist()
+    m = len(ids)
+    place = {int(row): order for order, row in enumerate(chosen, 1)}
+    actions = ["label" if i in place else _ACTIONS.get(name, "defer") for i, name in enumerate(verdicts)]
+    nearest: list[str | None] = [None] * m
+    similar: list[float | None] = [None] * m
+    for at, row in enumerate(rows):
+        if covered.nearest[at] >= 0:
+            nearest[row], similar[row] = ids[int(chosen[covered.nearest[at]])], float(covered.similar[at])
+    samples = _samples(judged.run, said, settings.share)
+    reached = np.cumsum(gains)
+    columns: dict[str, Any] = {
+        "prompt_id": ids,
+        "verdict": verdicts,
+        "action": actions,
+        "order": [place.get(i) for i in range(m)],
+        "gain": [float(gains[place[i] - 1]) if i in place else None for i in range(m)],
+        "gain_so_far": [float(reached[place[i] - 1]) if i in place else None for i in range(m)],
+        "nearest": nearest,
+        "similarity": similar,
+        "samples": [int(samples[i]) if samples[i] and verdicts[i] in ("learnable", "undecided") else None for i in range(m)],
+    }
+    means, n_samples = judged.verdicts["mean"].to_pylist(), judged.verdicts["n_samples"].to_pylist()
+    p = judged.verdicts["p_vanishing"].to_pylist()
+    columns["reason"] = [
+        reason_of(
+            Named(verdicts[i], actions[i], p[i], means[i], n_samples[i], columns["samples"][i], similar[i], columns["gain"][i]),
+            settings.strategy,
+        )
+        for i in range(m)
+    ]
+    return pa.table(columns, schema=arrow_schema(PLAN))
+
+
+def _samples(run: Path, said: Mapping[str, Any], share: float) -> Ints:
+    return smallest_group(read_run(run).evidence, Zones(said["epsilon"], *said["reward"]["range"]), share)
+
+
+def _sizes(table: pa.Table) -> dict[str, int]:
+    """How many prompts to train on take each group size; "more": none up to the largest."""
+    rows = [size for action, size in zip(table["action"].to_pylist(), table["samples"].to_pylist(), strict=True) if action == "train"]
+    return {str(size): rows.count(size) for size in SIZES} | {"more": rows.count(None)}
+
+
+def _points(n: int) -> list[int]:
+    """A few places of the coverage curve: 1, 2, 4, … and its end."""
+    return sorted({min(2**k, n) for k in range(n.bit_length() + 1)}) if n else []

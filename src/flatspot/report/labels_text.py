@@ -1,0 +1,75 @@
+"""What `flatspot plan` prints about labels. No numbers are computed here."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from flatspot.report.formats import count, decimal, noun, percent, visible
+
+_SHOWN = 8  # labels listed; labels.jsonl has all
+
+
+def labels_text(found: Mapping[str, Any], prompts: Mapping[str, str], files: tuple[str, str], *, width: int = 80) -> str:
+    """The plan of labels as lines of at most `width` columns.
+
+    found    the object under `labels` of `flatspot plan --json`
+    prompts  the chosen prompts' texts by id
+    files    where the plan and the labels were written
+    """
+    actions = found["actions"]
+    lines = [*_wrap("Labels", _headline(found), width)]
+    if found["n"]:
+        lines += ["", "order   gain    prompt", *(_row(row, prompts, width) for row in found["chosen"][:_SHOWN])]
+        if found["n"] > _SHOWN:
+            lines.append(f"{'…':>5}           {count(found['n'] - _SHOWN)} more in {files[1]}")
+        lines += ["", *_wrap("Gain", _gain(found), width), *_wrap("Covers", _curve(found), width)]
+    lines += _wrap("Others", _others(actions, found["samples"]), width)
+    lines += [f"Plan    {files[0]}", *([f"Fill    {files[1]}: write the answer of each"] if found["n"] else [])]
+    return "\n".join(lines)
+
+
+def _headline(found: Mapping[str, Any]) -> str:
+    if not found["vanishing"]:
+        return "none: no prompt is settled as vanishing, so there is nothing to label."
+    how = f"{noun(found['n'], 'prompt')} of {count(found['vanishing'])} vanishing, chosen by {found['strategy']}."
+    if found["asked"] is None:
+        return f"{how} Recommended: the knee of the coverage curve, with at least 16 and at most 5% of the run's prompts ({found['most']})."
+    if found["asked"] > found["n"]:
+        return f"{how} {count(found['asked'])} were asked for, and there are no more."
+    return f"{how} Recommended are {count(found['recommended'])}."
+
+
+def _row(row: Mapping[str, Any], prompts: Mapping[str, str], width: int) -> str:
+    text = visible(" ".join(prompts.get(row["prompt_id"], row["prompt_id"]).split()))
+    room = max(16, width - 16)
+    return f"{row['order']:>5}   {decimal(row['gain'], 3):<8}{text if len(text) <= room else text[: room - 1] + '…'}"
+
+
+def _gain(found: Mapping[str, Any]) -> str:
+    top, gain = found["ceiling"], found["gain"]
+    return (
+        f"at most {_limits(top)} of mean reward, if every vanishing prompt came to earn what is achievable. {_limits(gain)} of it lies "
+        "with prompts like the labels; how far a warm-up really carries over is only known after it."
+    )
+
+
+def _curve(found: Mapping[str, Any]) -> str:
+    return " · ".join(f"{k} {'label' if k == '1' else 'labels'} {percent(share)}" for k, share in found["curve"].items())
+
+
+def _others(actions: Mapping[str, int], samples: Mapping[str, int]) -> str:
+    sizes = ", ".join(f"{count(n)} in groups of {'more than 128' if size == 'more' else size}" for size, n in samples.items() if n)
+    parts = [f"train on {count(actions['train'])} learnable" + (f" ({sizes})" if sizes else "")]
+    parts += [f"drop {count(actions['drop'])} solved", f"defer {count(actions['defer'])}"]
+    parts += [f"mend the reward for {count(actions['mend'])}"] if actions["mend"] else []
+    return "; ".join(parts) + "."
+
+
+def _limits(found: Mapping[str, float]) -> str:
+    return f"{decimal(found['mean'])} [{decimal(found['lo'])}–{decimal(found['hi'])}]"
+
+
+def _wrap(label: str, text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=f"{label:<8}", subsequent_indent=" " * 8, break_on_hyphens=False)
