@@ -82,13 +82,16 @@ def test_an_encoder_decoder_policy_is_refused_with_the_reason(folder):
 
 @pytest.mark.filterwarnings("ignore")
 def test_options_reach_the_trainer_and_flags_win_over_yaml(folder, tmp_path):
-    from flatspot.training.rft import _parsed
+    import trl
+
+    from flatspot.training.trl_options import parsed
 
     (tmp_path / "some.yaml").write_text("learning_rate: 3.0e-5\nbeta: 0.25\nlora_r: 4\nuse_cpu: true\nbf16: false\n")
-    settings, model_settings = _parsed("grpo", ["--beta", "0.5", "--scale_rewards", "batch"], tmp_path / "some.yaml", tmp_path / "run")
+    options = ["--beta", "0.5", "--scale_rewards", "batch"]
+    settings, model_settings = parsed(trl.GRPOConfig, options, tmp_path / "some.yaml", tmp_path / "run" / "trainer")
     assert (settings.learning_rate, settings.beta, settings.scale_rewards, model_settings.lora_r) == (3e-5, 0.5, "batch", 4)
     assert settings.output_dir == str(tmp_path / "run" / "trainer")
-    settings, _ = _parsed("rloo", ["--output_dir", str(tmp_path / "mine"), *CPU], None, tmp_path / "run")
+    settings, _ = parsed(trl.RLOOConfig, ["--output_dir", str(tmp_path / "mine"), *CPU], None, tmp_path / "run" / "trainer")
     assert (type(settings).__name__, settings.output_dir) == ("RLOOConfig", str(tmp_path / "mine"))
 
 
@@ -134,3 +137,13 @@ def test_two_processes_write_one_run_folder_and_log_one_truth(folder):
         assert sorted(counts.values()) == [4, 4, 4]
     assert done.stdout.count("mean reward std") == 1  # only the first process speaks
     assert json.loads((folder / "two" / "watch.json").read_text())["alarms"] == []  # broken groups would be one
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_reward_sees_where_the_training_is(folder, tmp_path):
+    reward = tmp_path / "schedule.py"
+    reward.write_text("def step(completions, trainer_state, **columns):\n    s = trainer_state\n"
+                      "    return [s.global_step + s.max_steps / 100] * len(completions)\n")  # fmt: skip
+    done = train(folder, reward=f"{reward}:step", out=tmp_path / "run")
+    rows = pq.read_table(done.run / "rollouts").to_pylist()
+    assert {(row["step"], row["reward"]) for row in rows} == {(step, step + 0.04) for step in range(4)}

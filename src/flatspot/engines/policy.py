@@ -200,7 +200,7 @@ def _from_pretrained(source: str, dtype: Any, tokens: str) -> tuple[Any, Any]:
 
 def _policy(name: str, model: Any, tokenizer: Any, fingerprint: str, revision: str | None, notes: Sequence[str]) -> Policy:
     config = model.config
-    eos = _eos_ids(model, tokenizer)
+    eos = eos_ids_of(model, tokenizer)
     pad = next((i for i in (tokenizer.pad_token_id, config.get_text_config().pad_token_id) if i is not None), eos[0] if eos else 0)
     said = list(notes) if eos else [*notes, "the policy names no end-of-sequence token: every completion runs to max_new_tokens"]
     text = config.get_text_config(decoder=True)
@@ -220,7 +220,7 @@ def _policy(name: str, model: Any, tokenizer: Any, fingerprint: str, revision: s
     )
 
 
-def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+def eos_ids_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """What ends a completion: every id that the generation config or the config names; the tokenizer's where they name none."""
     named = [getattr(model, "generation_config", None), model.config, model.config.get_text_config(decoder=True)]
     found: set[int] = set()

@@ -5,8 +5,6 @@ Everything about the training is TRL's: its options are handed on as they are, f
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +13,14 @@ from typing import Any
 
 from flatspot.core.errors import EngineError, PromptFileError, SettingsError
 from flatspot.core.optional import require
-from flatspot.core.records import Completion, Prompt, prompt_id
+from flatspot.core.records import Completion, Progress, Prompt, prompt_id
 from flatspot.rewards import LoadedReward, load_reward, reference_rewards
 from flatspot.rewards.load import Component
 from flatspot.tasks import load_prompts
 from flatspot.training.calls import columns_of
+from flatspot.training.trl_options import parsed
 
 ALGORITHMS = ("grpo", "rloo")
-_CPU = "Without a GPU add: --use_cpu --bf16 false --gradient_checkpointing false"
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,13 @@ def train(
 
     Raises `FlatspotError` for what the user can mend, before anything is trained.
     """
-    require("trl", extra="train", purpose="flatspot train")
+    trl = require("trl", extra="train", purpose="flatspot train")
     if algorithm not in ALGORITHMS:
         raise SettingsError(f"the algorithm must be {' or '.join(ALGORITHMS)}, got {algorithm!r}")
     run = Path(out)
     rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
-    settings, model_settings = _parsed(algorithm, [*options], config, run)
+    config_class = trl.GRPOConfig if algorithm == "grpo" else trl.RLOOConfig
+    settings, model_settings = parsed(config_class, options, config, run / "trainer")
     policy = _policy(model or model_settings.model_name_or_path)
     with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s) as loaded:
         return _train(algorithm, rows, policy, loaded, settings, model_settings, run)
@@ -109,47 +108,6 @@ def _train(
     return Trained(run, Path(settings.output_dir), callback.history, is_main)
 
 
-def _parsed(algorithm: str, options: list[str], config: str | Path | None, run: Path) -> tuple[Any, Any]:
-    """TRL's settings from its own parser; what it says of a wrong option becomes our error."""
-    import trl
-
-    named = _read_config(config)
-    if "output_dir" not in named and not any(option.split("=")[0] == "--output_dir" for option in options):
-        options = [*options, "--output_dir", str(run / "trainer")]
-    if config is not None:
-        options = ["--config", str(config), *options]
-    config_class = trl.GRPOConfig if algorithm == "grpo" else trl.RLOOConfig
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            settings, model_settings = trl.TrlParser((config_class, trl.ModelConfig)).parse_args_and_config(options)
-    except SystemExit:
-        line = (said.getvalue().strip().splitlines() or ["an option cannot be read"])[-1]
-        raise SettingsError(f"TRL's {config_class.__name__} does not take these options: {line.partition('error: ')[2] or line}") from None
-    except (ValueError, TypeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SettingsError(f"TRL's {config_class.__name__} does not take these options: {reason}{_cpu_hint(reason)}") from None
-    return settings, model_settings
-
-
-def _cpu_hint(reason: str) -> str:
-    return f"\n{_CPU}" if "bf16" in reason or "use_cpu" in reason else ""
-
-
-def _read_config(config: str | Path | None) -> Mapping[str, Any]:
-    import yaml
-
-    if config is None:
-        return {}
-    try:
-        found = yaml.safe_load(Path(config).read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"{config} cannot be read as YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(found, dict):
-        raise SettingsError(f"{config} must hold TRL's options by name, as learning_rate: 1.0e-6; got a {type(found).__name__}")
-    return found
-
-
 def _policy(model: str | None) -> str:
     """What TRL is to load; refused where TRL cannot train it."""
     import transformers
@@ -190,7 +148,8 @@ def _reward_function(component: Component) -> Any:
 
     def score(prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any) -> list[float | None]:
         call = {"prompts": prompts, "completions": completions, **columns}
-        rows = [Prompt(prompt_id(prompt), prompt, columns_of(call, i)) for i, prompt in enumerate(prompts)]
+        now = _progress(columns.get("trainer_state"))
+        rows = [Prompt(prompt_id(prompt), prompt, columns_of(call, i) | now) for i, prompt in enumerate(prompts)]
         ids = completion_ids if completion_ids is not None else [()] * len(rows)
         texts = [text if isinstance(text, str) else "".join(str(m.get("content") or "") for m in text) for text in completions]
         given = [Completion(text, len(own), False, tuple(own)) for text, own in zip(texts, ids, strict=True)]
@@ -200,3 +159,10 @@ def _reward_function(component: Component) -> Any:
 
     score.__name__ = component.name
     return score
+
+
+def _progress(state: Any) -> dict[str, Any]:
+    """Where the trainer is, for rewards that change over the training; they run in a process of their own, which cannot ask."""
+    if state is None:
+        return {}
+    return {"trainer_state": Progress(int(state.global_step), max(int(state.max_steps), 1), float(state.epoch or 0.0))}
