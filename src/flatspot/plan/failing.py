@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ class JudgedRun:
     verdicts: pa.Table
     prompts: pa.Table
 
-    @property
+    @cached_property
     def ids(self) -> list[str]:
         """[M] ids."""
         return [str(name) for name in self.verdicts["prompt_id"].to_pylist()]

@@ -19,7 +19,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.records import Prompt
 from flatspot.core.schema import PLAN, arrow_schema
 from flatspot.plan.coverage import Coverage, coverage, recommended
-from flatspot.plan.failing import POOL, JudgedRun, failing_prompts, read_judged
+from flatspot.plan.failing import POOL, JudgedRun, drawn_order, failing_prompts, read_judged
 from flatspot.plan.forecast import judged_summary
 from flatspot.plan.label_words import Named, reason_of
 from flatspot.plan.strategies import STRATEGIES
@@ -127,7 +127,7 @@ def plan_labels(run: str | Path, settings: LabelSettings | None = None) -> Label
     advised = recommended(covered.share[:most])
     n = min(advised if asked is None else asked, len(order))
     covered = covered if n == len(order) else coverage(failing, order[:n])
-    extra = _as_drawn(judged, rows[order[:n]], (asked or 0) - n) if n == _MOST else np.zeros(0, np.int64)
+    extra = _as_drawn(judged, rows[order[:n]], (asked or 0) - n, settings.seed)
     chosen = np.concatenate([rows[order[:n]], extra])
     ceiling = _ceiling(judged, said)
     gains = np.concatenate([np.diff(covered.share, prepend=0.0) * ceiling["mean"], np.zeros(len(extra))])
@@ -159,10 +159,13 @@ def _labels(judged: JudgedRun, table: pa.Table, chosen: Ints) -> tuple[Label, ..
     return tuple(Label(judged.prompt(int(row)), order, gain[row], reason[row]) for order, row in enumerate(chosen, 1))
 
 
-def _as_drawn(judged: JudgedRun, chosen: Ints, n: int) -> Ints:
-    """More vanishing prompts than a strategy orders: in the run's own order."""
+def _as_drawn(judged: JudgedRun, chosen: Ints, n: int, seed: int) -> Ints:
+    """More vanishing prompts than a strategy orders: as the seed draws them."""
+    if n <= 0:
+        return np.zeros(0, np.int64)
     vanishing = np.flatnonzero(np.array(judged.verdicts["verdict"].to_pylist()) == "vanishing")
-    return np.asarray(vanishing[~np.isin(vanishing, chosen)][: max(n, 0)], np.int64)
+    left = vanishing[~np.isin(vanishing, chosen)]
+    return np.asarray(left[drawn_order([judged.ids[i] for i in left], seed)][:n], np.int64)
 
 
 def _ceiling(judged: JudgedRun, said: Mapping[str, Any]) -> dict[str, float]:

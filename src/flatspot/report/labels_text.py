@@ -34,8 +34,10 @@ def _headline(found: Mapping[str, Any]) -> str:
     if not found["vanishing"]:
         return "none: no prompt is settled as vanishing, so there is nothing to label."
     how = f"{noun(found['n'], 'prompt')} of {count(found['vanishing'])} vanishing, chosen by {found['strategy']}."
+    if found["compared"] < found["vanishing"]:
+        how += f" Of so many, {count(found['compared'])} were compared, most of them drawn at random."
     if found["asked"] is None:
-        return f"{how} Recommended: the knee of the coverage curve, with at least 16 and at most 5% of the run's prompts ({found['most']})."
+        return f"{how} Recommended: the knee of the coverage curve, at least 16 where 5% of the run's prompts ({found['most']}) allow it."
     if found["asked"] > found["n"]:
         return f"{how} {count(found['asked'])} were asked for, and there are no more."
     return f"{how} Recommended are {count(found['recommended'])}."

@@ -1,0 +1,203 @@
+"""`flatspot plan --labels` on runs whose failing habits are known."""
+
+import itertools
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import flatspot
+from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.core.schema import PLAN
+from flatspot.plan import failing as failing_module
+from flatspot.plan import labels as labels_module
+from flatspot.plan.label_files import read_label_rows, write_plan
+from flatspot.plan.labels import LabelSettings, plan_labels, select_labels
+from flatspot.plan.strategies import STRATEGIES
+
+HABITS = ("I cannot help with that.", "{the same text}", "0000")
+ANSWERS = {f"reverse {i:04d} {'abcdefghij'[i % 10]}": {HABITS[i % 3]: 1.0} for i in range(90)}
+ANSWERS |= {f"copy {i}": {"right": 0.5, "wrong": 0.5} for i in range(15)} | {f"say {i}": {"right": 1.0} for i in range(5)}
+ROWS = [{"prompt": text, "id": f"p{i}", "reference": "right", "level": i % 4} for i, text in enumerate(ANSWERS)]
+
+
+def diagnosed(out, rows=ROWS, **settings):
+    return flatspot.diagnose(rows, flatspot.ScriptedEngine(ANSWERS), "exact_match", out=out, **settings).run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return diagnosed(tmp_path_factory.mktemp("labels") / "run")
+
+
+def test_the_plan_is_a_row_per_prompt_as_declared(run):
+    found = plan_labels(run, LabelSettings(labels=7))
+    assert found.table.schema.names == [c.name for c in PLAN]
+    rows = found.table.to_pylist()
+    assert [row["prompt_id"] for row in rows] == [row["id"] for row in ROWS]
+    expected = {"learnable": "train", "solved": "drop", "vanishing": "defer"}
+    for row in rows:
+        assert row["action"] == ("label" if row["order"] else expected[row["verdict"]])
+        assert (row["gain"] is None) == (row["order"] is None)
+        assert row["samples"] == (4 if row["verdict"] == "learnable" else None) or row["verdict"] == "learnable"
+        assert (row["nearest"] is None) == (row["verdict"] != "vanishing")
+    assert sorted(row["order"] for row in rows if row["order"]) == list(range(1, 8))
+    assert {row["verdict"] for row in rows if row["order"]} == {"vanishing"}
+
+
+def test_the_gain_is_the_ceiling_times_the_coverage(run):
+    found = plan_labels(run, LabelSettings(labels=10))
+    said, verdicts = json.loads((run / "report.json").read_text()), pq.read_table(run / "verdicts.parquet").to_pylist()
+    p = np.array([row["p_vanishing"] for row in verdicts])
+    room = np.array([row["r_star"] - row["mean"] for row in verdicts])
+    for name in ("mean", "lo", "hi"):
+        ceiling = said["fractions"]["vanishing"][name] * (p @ room) / p.sum()
+        assert found.summary["ceiling"][name] == pytest.approx(ceiling)
+        assert found.summary["gain"][name] == pytest.approx(ceiling * found.summary["coverage"])
+    assert found.summary["ceiling"]["lo"] <= 90 / 110 <= found.summary["ceiling"]["hi"] + 0.02
+    gains = [x.gain for x in found.labels]
+    assert sum(gains) == pytest.approx(found.summary["gain"]["mean"])
+    assert all(a >= b - 1e-9 for a, b in itertools.pairwise(gains))  # greedy
+    assert found.summary["curve"]["10"] == pytest.approx(found.summary["coverage"])
+
+
+def test_each_habit_has_a_label_before_any_has_two(run):
+    first = select_labels(run, LabelSettings(labels=3))
+    habits = {next(iter(ANSWERS[x.prompt.text])) for x in first}
+    assert habits == set(HABITS)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_order_of_the_prompts_changes_nothing(tmp_path, run, strategy):
+    mixed = diagnosed(tmp_path / "run", [ROWS[i] for i in np.random.default_rng(1).permutation(len(ROWS))])
+    settings = LabelSettings(labels=9, strategy=strategy)
+    assert [x.prompt.id for x in select_labels(run, settings)] == [x.prompt.id for x in select_labels(mixed, settings)]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_seeds_draw(run, strategy):
+    ids = [[x.prompt.id for x in select_labels(run, LabelSettings(labels=9, strategy=strategy, seed=seed))] for seed in (0, 0, 1)]
+    assert ids[0] == ids[1]
+    if strategy == "random":
+        assert ids[0] != ids[2]
+
+
+def test_how_many_are_asked_for(run):
+    assert len(select_labels(run, LabelSettings(labels="5%"))) == 6  # of 110 prompts, rounded up
+    assert len(select_labels(run, LabelSettings())) == plan_labels(run).summary["recommended"] <= math.ceil(0.05 * 110)
+    every = plan_labels(run, LabelSettings(labels=400))
+    assert every.summary["n"] == every.summary["vanishing"] == 90 and every.summary["coverage"] == pytest.approx(1.0, abs=1e-4)
+    for wrong in (0, -3, "0%", "101%", "many", "nan%", 2.5, ""):
+        with pytest.raises(SettingsError, match="--labels must be"):
+            LabelSettings(labels=wrong)
+    with pytest.raises(SettingsError, match="--strategy must be one of random, hardest, cover, ours"):
+        LabelSettings(strategy="best")
+
+
+def test_own_embeddings_decide_what_is_far(tmp_path, run):
+    vectors = np.tile([1.0, 0.0], (110, 1))
+    vectors[17] = [-1.0, 0.0]
+    np.save(tmp_path / "e.npy", vectors)
+    chosen = [x.prompt.id for x in select_labels(run, LabelSettings(labels=2, strategy="cover", embeddings=tmp_path / "e.npy"))]
+    assert "p17" in chosen
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_large_set_is_sampled_and_still_gives_what_is_asked_for(run, monkeypatch, strategy):
+    monkeypatch.setattr(failing_module, "POOL", 30)
+    monkeypatch.setattr(labels_module, "_MOST", 12)
+    found = plan_labels(run, LabelSettings(labels=40, strategy=strategy))
+    ids = [x.prompt.id for x in found.labels]
+    assert len(set(ids)) == 40 and found.summary["n"] == 40
+    assert 30 <= found.summary["compared"] <= 42
+    assert [x.order for x in found.labels] == list(range(1, 41))
+
+
+def write(run, **settings):
+    return write_plan(run, plan_labels(run, LabelSettings(**settings)))
+
+
+def test_the_labels_file_is_ready_to_fill_and_what_was_filled_stays(tmp_path):
+    run = diagnosed(tmp_path / "run")
+    assert write(run, labels=4) == 0
+    rows = read_label_rows(run / "labels.jsonl")
+    assert [set(row) for row in rows] == [{"id", "prompt", "answer", "reference", "level"}] * 4
+    assert all(row["answer"] is None for row in rows)
+    by_id = {row["id"]: row for row in ROWS}
+    assert all(by_id[row["id"]]["prompt"] == row["prompt"] and by_id[row["id"]]["level"] == row["level"] for row in rows)
+    rows[1]["answer"], rows[3]["answer"] = "written", "also"
+    (run / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert write(run, labels=2) == 2
+    again = read_label_rows(run / "labels.jsonl")
+    assert [(row["id"], row["answer"]) for row in again] == [(rows[0]["id"], None), (rows[1]["id"], "written"), (rows[3]["id"], "also")]
+    (run / "labels.jsonl").write_text('{"id": "p1"}\n{"id": \n')
+    with pytest.raises(RunFolderError, match=r"labels\.jsonl:2 is no label"):
+        write(run, labels=2)
+    assert (run / "labels.jsonl").read_text() == '{"id": "p1"}\n{"id": \n'
+
+
+def test_a_prompt_with_an_answer_of_its_own_comes_with_it(tmp_path):
+    run = diagnosed(tmp_path / "run", [row | {"answer": f"known {i}"} for i, row in enumerate(ROWS)])
+    write(run, labels=3)
+    assert all(row["answer"] == f"known {row['id'][1:]}" for row in read_label_rows(run / "labels.jsonl"))
+
+
+def test_chat_prompts(tmp_path):
+    rows = [row | {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": row["prompt"]}]} for row in ROWS]
+    run = diagnosed(tmp_path / "run", rows)
+    assert len(select_labels(run, LabelSettings(labels=3))) == 3
+    write(run, labels=3)
+    assert read_label_rows(run / "labels.jsonl")[0]["prompt"][0] == {"role": "system", "content": "Be brief."}
+
+
+def test_where_nothing_is_known_to_vanish_there_is_nothing_to_label(tmp_path):
+    solved = diagnosed(tmp_path / "solved", ROWS[-5:])
+    undecided = diagnosed(tmp_path / "undecided", ROWS[:3], max_samples=1)
+    for run, action in ((solved, "drop"), (undecided, "defer")):
+        found = plan_labels(run)
+        assert found.labels == () and found.summary["n"] == 0 and found.summary["recommended"] == 0
+        assert found.summary["actions"][action] == found.table.num_rows
+        write_plan(run, found)
+        assert (run / "labels.jsonl").read_text() == ""
+        assert "no prompt is settled as vanishing" in command(run)
+
+
+def test_unscored_prompts_are_told_apart(tmp_path):
+    (tmp_path / "log.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"q{i}", "reward": None if i < 3 else 0.0}) + "\n" for i in range(20) for _ in range(30))
+    )
+    run = flatspot.inspect(tmp_path / "log.jsonl", out=tmp_path / "run", reward_range=(0, 1)).run
+    found = plan_labels(run)
+    assert found.summary["actions"]["mend"] == 3 and found.summary["actions"]["label"] >= 1
+    assert {row["reason"] for row in found.table.to_pylist() if row["action"] == "mend"} == {"no completion has a reward: mend the reward"}
+
+
+def test_folders_that_are_not_judged_or_not_whole(tmp_path, run):
+    with pytest.raises(RunFolderError, match="not been judged"):
+        plan_labels(tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(run, broken)
+    verdicts = pq.read_table(broken / "verdicts.parquet")
+    pq.write_table(verdicts.slice(1), broken / "verdicts.parquet")
+    with pytest.raises(RunFolderError, match="different prompts"):
+        plan_labels(broken)
+
+
+def command(run, *options):
+    done = subprocess.run([sys.executable, "-m", "flatspot.cli", "plan", str(run), *options], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_the_command_shows_the_labels_and_writes_them(tmp_path):
+    run = diagnosed(tmp_path / "run")
+    text = command(run, "--labels", "12", "--strategy", "hardest")
+    assert "12 prompts of 90 vanishing, chosen by hardest" in text and str(run / "labels.jsonl") in text
+    assert max(map(len, text.splitlines())) <= max(80, len(str(run)) + 60)
+    assert len(read_label_rows(run / "labels.jsonl")) == 12 and pq.read_table(run / "plan.parquet").num_rows == 110
+    found = json.loads(command(run, "--labels", "3", "--json"))
+    assert found["labels"]["n"] == 3 and [row["order"] for row in found["labels"]["chosen"]] == [1, 2, 3]
