@@ -26,6 +26,7 @@ from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_tab
 from flatspot.rollouts.tables import read_table
 from flatspot.stats.adaptive import Adaptive
 from flatspot.stats.table import completions_of, connect, read_run
+from flatspot.verdicts.gradients import summarize_gradients
 from flatspot.verdicts.ranges import reward_range, usable_range
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import judge
@@ -267,6 +268,8 @@ def judge_run(
     judged.summary["sampling"] = record.identity.get("sampling", {})
     judged.summary["engine"] = record.identity.get("engine", {})
     judged.summary["settings"] = dict(shown or {}) | {"target_error": settings.target_error, "seed": record.identity.get("seed")}
+    if (gradients := read_gradients(run)) is not None:
+        judged.summary["gradients"] = summarize_gradients(gradients)
     judged.summary["provenance"] = dict(record.provenance) | {"judged": provenance()["created"]}
     write_table(judged.verdicts, run / "verdicts.parquet")
     write_report(judged.summary, run / "report.json")

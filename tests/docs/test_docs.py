@@ -31,11 +31,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import flatspot
 from flatspot.cli.main import cli
 from flatspot.core.errors import FlatspotError
+from flatspot.core.schema import GRADIENTS, arrow_schema
 from flatspot.flow import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -376,6 +379,9 @@ def test_the_json_page_lists_the_keys_of_real_runs_and_no_others(tmp_path):
         ),
         flatspot.inspect(tmp_path / "log.csv", out=tmp_path / "i"),
     ]
+    schema = arrow_schema(GRADIENTS)  # as --gradients leaves it
+    pq.write_table(pa.Table.from_pylist([{"prompt_id": "a", "n_samples": 8}], schema=schema), tmp_path / "d/gradients.parquet")
+    flatspot.inspect(tmp_path / "d")
     real = set().union(*(keys_of(json.loads((run.run / "report.json").read_text())) for run in runs))
     page = (ROOT / "docs/reference/json.md").read_text("utf-8")
     documented = set(re.findall(r"^\| `([\w.\[\]]+)` \|", page, re.MULTILINE))

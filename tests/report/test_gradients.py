@@ -20,19 +20,34 @@ def measured(make_report):
 
 
 def with_gradients(data, changes):
-    row = {"n_samples": 16, "grad_norm": 0.1, "grad_norm_lo": 0.0, "grad_norm_hi": 0.4, "bound_score": 2.0, "gamma": 3.0, "max_length": 5}
+    row = {
+        "n_samples": 16,
+        "std": 0.25,
+        "grad_norm": 0.1,
+        "grad_norm_lo": 0.0,
+        "grad_norm_hi": 0.4,
+        "bound_score": 2.0,
+        "gamma": 3.0,
+        "max_length": 5,
+    }
     names = [c.name for c in GRADIENTS]
     rows = [dict.fromkeys(names) | row | {"prompt_id": id} | changes for id in data.verdicts["prompt_id"].to_pylist()]
     return dataclasses.replace(data, gradients=pa.Table.from_pylist(rows, schema=arrow_schema(GRADIENTS)))
 
 
-def test_a_mark_stands_at_the_std_of_the_verdict(measured):
+def test_a_mark_stands_at_the_std_that_the_norm_was_measured_with(measured):
     data = measured()
-    stds = [std for std in data.verdicts["std"].to_pylist() if std]
     marks = gradient_marks(data)
-    assert [mark["std"] for mark in marks] == stds
+    assert [mark["std"] for mark in marks] == [0.25] * 6  # not at the std of the verdict, which is of other completions
+    assert {std for std in data.verdicts["std"].to_pylist() if std} != {0.25}
+    assert [mark["verdict"] for mark in marks] == data.verdicts["verdict"].to_pylist()
     assert all((mark["norm"], mark["low"], mark["high"], mark["bound"]) == (0.1, None, 0.4, 2.0) for mark in marks)
-    assert 0 < len(stds) < 6  # prompts without a std have no place on a logarithmic axis
+    assert gradient_marks(measured(std=0.0)) == []  # no place on a logarithmic axis
+
+
+def test_prompts_that_the_page_does_not_show_have_no_mark(measured):
+    data = measured()
+    assert len(gradient_marks(dataclasses.replace(data, verdicts=data.verdicts.slice(0, 2)))) == 2
 
 
 def test_an_estimate_that_is_not_positive_is_a_line_alone(measured):

@@ -57,6 +57,21 @@ def test_the_demos_result_fits_twenty_lines():
         assert any(words in line for line in lines), words
 
 
+def test_measured_gradients_are_a_line_where_there_are_any(make_report):
+    gradients = {
+        "n_prompts": 12,
+        "n_failed": 1,
+        "norm": {"p50": 0.8, "max": 2.5},
+        "std_and_norm": {"rank_correlation": 0.83},
+        "bound_over_norm": {"score": 4.1},
+    }
+    text = " ".join(render_terminal(make_report(9, gradients=gradients)).split())
+    assert "Gradient 12 prompts measured, 1 not · norm p50 0.80, max 2.50 · rank correlation with std 0.83" in text
+    assert "score bound 4.1 times the norm" in text
+    assert "Gradient" not in render_terminal(make_report(9))
+    assert "0 prompts measured" in render_terminal(make_report(9, gradients={"n_prompts": 0, "norm": {"p50": None}}))
+
+
 def test_it_is_ascii_where_the_terminal_is(make_report):
     assert render_terminal(make_report(60, reason="μ ≤ σ – 你"), encoding="ANSI_X3.4-1968").isascii()
 

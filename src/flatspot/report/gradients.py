@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flatspot.report.blocks import VERDICTS, Fact, ReportData
+from flatspot.report.blocks import VERDICTS, Fact, ReportData, section
 from flatspot.report.charts import Spec, frame
 from flatspot.report.formats import decimal, noun, number
 from flatspot.report.theme import SHAPES
@@ -16,18 +16,19 @@ _NAMES = [verdict.name for verdict in VERDICTS]
 def gradient_marks(data: ReportData) -> list[dict[str, Any]]:
     """A mark per measured prompt with a std above 0 and an upper limit above 0: only those have a place on logarithmic axes.
 
-    `norm` is None where the estimate is not above 0, and `low` where the lower limit is not: the line then runs to the edge.
+    The std is that of the rewards the norm was measured on. That of the verdict would be of other completions, and of as few as were
+    enough to judge the prompt. `norm` is None where the estimate is not above 0, and `low` where the lower limit is not: the line then
+    runs to the edge.
     """
     if data.gradients is None:
         return []
-    verdicts = {row["prompt_id"]: row for row in data.verdicts.select(["prompt_id", "verdict", "std"]).to_pylist()}
+    verdicts = dict(zip(*(data.verdicts[name].to_pylist() for name in ("prompt_id", "verdict")), strict=True))
     marks = []
     for row in data.gradients.to_pylist():
-        judged = verdicts.get(row["prompt_id"], {})
-        std, high = number(judged.get("std")), number(row["grad_norm_hi"])
-        if std and high and std > 0 and high > 0:
+        std, high = number(row["std"]), number(row["grad_norm_hi"])
+        if row["prompt_id"] in verdicts and std and high and std > 0 and high > 0:
             norm, low, bound = (number(row[key]) or None for key in ("grad_norm", "grad_norm_lo", "bound_score"))
-            marks.append({"verdict": judged["verdict"], "std": std, "norm": norm, "low": low, "high": high, "bound": bound})
+            marks.append({"verdict": verdicts[row["prompt_id"]], "std": std, "norm": norm, "low": low, "high": high, "bound": bound})
     return marks
 
 
@@ -38,9 +39,11 @@ def gradient_facts(data: ReportData) -> tuple[Fact, ...]:
     rows = data.gradients.to_pylist()
     failed = sum(row["error"] is not None for row in rows)
     lengths = [row["max_length"] for row in rows if row["max_length"] is not None]
+    together = section(section(data.summary, "gradients"), "std_and_norm").get("rank_correlation")
     found = [
         Fact("measured", noun(len(rows) - failed, "prompt"), f"{rows[0]['n_samples']} completions each, beside those of the run"),
         Fact("not measured", noun(failed, "prompt"), str(next((row["error"] for row in rows if row["error"]), ""))),
+        Fact("rank correlation of std and norm", decimal(together), "over all that were measured"),
         Fact("longest completion", noun(max(lengths, default=0), "token")),
         Fact(
             "largest γ found", decimal(max((row["gamma"] for row in rows if row["gamma"] is not None), default=None), 1), "a lower estimate"
@@ -57,7 +60,7 @@ def gradient_chart(marks: list[dict[str, Any]]) -> Spec | None:
     values = [{**mark, "bottom": max(mark["low"] or floor, floor)} for mark in marks]
     top = max(max(mark["high"], mark["bound"] or 0) for mark in marks)
     axis = {"tickCount": 6, "format": "~g"}
-    x = {"field": "std", "type": "quantitative", "title": "reward std within the prompt", "axis": {**axis, "grid": False}}
+    x = {"field": "std", "type": "quantitative", "title": "reward std of the same completions", "axis": {**axis, "grid": False}}
     x |= {"scale": {"type": "log", "nice": False, "domain": [min(m["std"] for m in marks) / 1.3, max(m["std"] for m in marks) * 1.3]}}
     y = {
         "type": "quantitative",

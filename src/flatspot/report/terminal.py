@@ -122,6 +122,7 @@ def _measures(summary: Mapping[str, Any], width: int) -> Iterator[str]:
             *_health(summary),
             *(f"{count(n)} × {_short(message)}" for message, n in blocks.errors(summary)[:2]),
         ],
+        "Gradient": _gradients(summary),
         "Cost": _cost(summary),
     }
     if len(rows["Parts"]) < 2:
@@ -148,6 +149,21 @@ def _health(summary: Mapping[str, Any]) -> list[str]:
     health = blocks.section(summary, "health")
     words = {"distinct_share": "distinct", "truncated_share": "truncated", "error_share": "reward errors"}
     return [f"{fine_percent(health[key])} {word}" for key, word in words.items() if number(health.get(key)) is not None]
+
+
+def _gradients(summary: Mapping[str, Any]) -> list[str]:
+    found = blocks.section(summary, "gradients")
+    if not found:
+        return []
+    norm, together, times = (blocks.section(found, key) for key in ("norm", "std_and_norm", "bound_over_norm"))
+    parts = [f"{noun(found.get('n_prompts', 0), 'prompt')} measured" + (f", {count(n)} not" if (n := found.get("n_failed")) else "")]
+    if number(norm.get("p50")) is not None:
+        parts.append(f"norm p50 {decimal(norm['p50'])}, max {decimal(norm.get('max'))}")
+    if number(together.get("rank_correlation")) is not None:
+        parts.append(f"rank correlation with std {decimal(together['rank_correlation'])}")
+    if number(times.get("score")) is not None:
+        parts.append(f"score bound {decimal(times['score'], 1)} times the norm")
+    return parts
 
 
 def _cost(summary: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,47 @@
+"""The key `gradients` of `--json`, from gradients.parquet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatspot.stats.gradients import std_against_norm, tightness
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BOUNDS = ("score", "collision", "lipschitz", "median", "theorem_1")
+
+
+def summarize_gradients(table: pa.Table) -> dict[str, Any]:
+    """Norms over the prompts, how they go with the std, and how tight the bounds are; a number that cannot be had is None.
+
+    table  columns of `core.schema.GRADIENTS`
+    """
+    failed = table.num_rows - table["error"].null_count
+    column = {name: table[name].to_numpy().astype(float) for name in table.column_names if name not in ("prompt_id", "error")}
+    norm = column["grad_norm"]
+    known = norm[np.isfinite(norm)]
+    found = std_against_norm(column["std"], column["grad_norm_sq"])
+    return {
+        "n_prompts": table.num_rows - failed,
+        "n_failed": failed,
+        "samples": int(np.nanmax(column["n_samples"], initial=0)),
+        "norm": {
+            "p50": float(np.median(known)) if len(known) else None,
+            "max": float(known.max()) if len(known) else None,
+            "n_above_zero": int((column["grad_norm_lo"] > 0).sum()),
+        },
+        "std_and_norm": {
+            "rank_correlation": _finite(found.rank_correlation),
+            "n_positive": found.n_positive,
+            "log_correlation": _finite(found.correlation),
+            "log_slope": _finite(found.slope),
+        },
+        "bound_over_norm": {name: _finite(x) for name, x in tightness(norm, {b: column[f"bound_{b}"] for b in BOUNDS}).items()},
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
