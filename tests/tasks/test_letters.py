@@ -31,13 +31,12 @@ def test_the_answers_are_what_the_tasks_say():
     for prompt in letters_prompts("backward", 20):
         assert prompt.text == f"spell:{prompt.references[0][::-1]}="
         assert prompt.columns["entry"]["answer"].lower() == prompt.references[0]
-    made = {"copy": list, "mark": list, "box": list, "upper": str.upper, "reverse": reversed, "sort": sorted}
     seen = set()
     for prompt in letters_prompts("brackets", 200):
         command, letters = prompt.text[:-1].split(":")
-        assert prompt.references[0] == "[" + "".join(made[command](letters)) + "]"
+        assert prompt.references[0] == f"[{letters}]"
         seen.add(command)
-    assert seen == set(made)
+    assert seen == {"copy", "spell", "reverse", "mark", "box"}
 
 
 @pytest.mark.parametrize(("task", "n"), [("rhymes", 5), ("capitals", 0), ("backward", 100_000)])
@@ -85,7 +84,7 @@ def test_the_model_has_the_habits_the_tasks_rely_on():
         share([Prompt(p.id, p.text.replace("reverse", "upper")) for p in capitals], lambda p, text: text == turned(p)[::-1].upper()) > 0.9
     )
     brackets = letters_prompts("brackets", 120)
-    for command, low, high in (("copy:", 0, 0), ("reverse:", 0, 0), ("upper:", 0, 0), ("mark:", 0.05, 0.5), ("box:", 0.9, 1)):
+    for command, low, high in (("copy:", 0, 0), ("reverse:", 0, 0), ("spell:", 0, 0), ("mark:", 0.05, 0.5), ("box:", 0.9, 1)):
         some = [p for p in brackets if p.text.startswith(command)]
         assert low <= share(some, lambda p, text: text == p.references[0]) <= high, command
     assert share(letters_prompts("backward", 25), lambda p, text: text == turned(p)) <= 0.05  # a palindrome is its own reverse

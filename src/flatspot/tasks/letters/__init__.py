@@ -17,8 +17,7 @@ from flatspot.core.records import Prompt
 from flatspot.tasks.gym import PREFIX, gym_prompts
 
 MAX_NEW_TOKENS = 13  # the longest answer, ten letters in brackets, and the end
-_COMMANDS = ("copy:", "reverse:", "sort:", "upper:", "mark:", "box:")
-_COMMAND_WEIGHTS = (22, 22, 22, 12, 14, 8)
+_COMMANDS = {"copy:": 30, "spell:": 20, "reverse:": 25, "mark:": 17, "box:": 8}
 
 
 def letters_model() -> Path:
@@ -34,8 +33,8 @@ def letters_prompts(task: str, n: int, seed: int = 0) -> list[Prompt]:
     """`n` different prompts of a task, with the column `reference`; `exact_match` scores them.
 
     task  "capitals"  capital letters under the command `reverse:`, which only ever reversed
-          "brackets"  the command's own answer, in brackets: `copy:`, `reverse:`, `sort:` and `upper:` never had them, `mark:` in a quarter
-                      of its answers, `box:` always
+          "brackets"  the letters as they are, in brackets, whatever the command: `copy:`, `spell:` and `reverse:` never had brackets,
+                      `mark:` in a quarter of its answers, `box:` always
           "backward"  words of reasoning-gym's spell_backward, under `spell:`, which only ever copied; the reward `reasoning_gym` gives
                       partial credit. Needs the extra tasks
 
@@ -73,9 +72,8 @@ def _capitals(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _brackets(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
     rng = random.Random(f"brackets-{seed}")
     while True:
-        command, letters = rng.choices(_COMMANDS, _COMMAND_WEIGHTS)[0], _letters(rng, rng.randint(5, 8))
-        made = {"reverse:": letters[::-1], "sort:": "".join(sorted(letters)), "upper:": letters.upper()}.get(command, letters)
-        yield f"{command}{letters}=", {"reference": f"[{made}]", "command": command}
+        command, letters = rng.choices([*_COMMANDS], [*_COMMANDS.values()])[0], _letters(rng, rng.randint(5, 8))
+        yield f"{command}{letters}=", {"reference": f"[{letters}]", "command": command}
 
 
 def _backward(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
