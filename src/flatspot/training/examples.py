@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flatspot.core.errors import PromptFileError
-from flatspot.core.records import PromptText
+from flatspot.core.records import Completion, PromptText
 from flatspot.engines.prompts import encode, shown
 
 IGNORED = -100
@@ -105,3 +105,14 @@ def _end(reader: Any) -> list[int]:
     if own in reader.eos_ids:
         return [own]
     return [reader.eos_ids[0]] if reader.eos_ids else []
+
+
+def with_end(reader: Any, prompt: PromptText, completion: Completion) -> tuple[list[int], list[int]]:
+    """(prompt ids, completion ids) of a completion that was drawn, with the end token that ended it."""
+    ids = list(completion.token_ids)
+    return encode(reader, prompt), ids if completion.truncated else ids + _end(reader)
+
+
+def pairs(rows: Sequence[Mapping[str, Any]], reader: Any) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, answer ids) of labelled rows."""
+    return [(encode(reader, row["prompt"]), answer_tokens(reader, row["prompt"], row["completion"])) for row in rows]

@@ -6,7 +6,6 @@ Everything about the training is theirs: options are handed on as they are, from
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from flatspot.core.errors import EngineError, SettingsError, TrainingError
 from flatspot.core.optional import require
+from flatspot.training.checkpoints import merge_adapter, move_folder, or_nothing, write_folder
 from flatspot.training.examples import Reader, examples, reader_of
 from flatspot.training.trl_options import given, parsed
 
@@ -97,35 +97,20 @@ def save_learner(learner: Learner, out: Path) -> Path:
     """Write the model as it is now to out/policy, whole or not at all; every process must call it."""
     from flatspot.engines.adapter import is_adapter
 
-    trainer, target = learner.trainer, out / "policy"
-    fresh = out / "policy.part"
-    if trainer.args.should_save:
-        shutil.rmtree(fresh, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(fresh))
+    trainer, fresh = learner.trainer, out / "policy.saved"
+    with or_nothing(fresh, out / "policy"):
+        trainer.accelerator.wait_for_everyone()
+        trainer.save_model(str(fresh))
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
         (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs to trust
         if is_adapter(fresh):
-            _move(fresh, out / "adapter")
-            merge_adapter(out / "adapter", fresh)
-        _move(fresh, target)
+            move_folder(fresh, out / "adapter")
+            write_folder(out / "policy", lambda folder: merge_adapter(out / "adapter", folder))
+        else:
+            move_folder(fresh, out / "policy")
     trainer.accelerator.wait_for_everyone()
-    return target
-
-
-def merge_adapter(adapter: Path, to: Path) -> None:
-    """Write the model that an adapter folder and its base make together."""
-    from flatspot.engines.policy import load_policy
-
-    policy = load_policy(str(adapter), device="cpu", dtype="float32")
-    policy.model.save_pretrained(str(to))
-    policy.tokenizer.save_pretrained(str(to))
-
-
-def _move(fresh: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.replace(target)
+    return out / "policy"
 
 
 def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
