@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,6 @@ SEEDS, ORACLE_SEEDS = (0, 1, 2), (0, 1, 2, 3, 4)
 HEURISTICS: tuple[Mapping[str, float], ...] = (
     {"rate": 3.0},
     {"rate": 10.0},
-    {"rate": 100.0},
     {"temperature": 1.5},
     {"temperature": 2.0},
     {"temperature": 2.5},
@@ -77,20 +76,19 @@ def strategies() -> list[Arm]:
 
 def queue() -> Iterator[tuple[str, Arm, int]]:
     """(task, arm, seed) of every run, in order."""
-    stages: tuple[tuple[list[Arm], tuple[int, ...]], ...] = (
-        ([RL, FULL], SEEDS),
-        (heuristics(), SEEDS[:1]),
-        ([WARMUP], SEEDS),
-        (oracle(), SEEDS),
-        (strategies(), SEEDS),
-        ([WARMUP], ORACLE_SEEDS),
-        (oracle(), ORACLE_SEEDS),
-        (heuristics(), SEEDS),
-        (grid(), SEEDS),
+    stages: tuple[tuple[list[Arm], Sequence[int], Sequence[str]], ...] = (
+        ([RL, FULL], SEEDS[:1], tuple(TASKS)),
+        (heuristics(), SEEDS[:1], tuple(TASKS)),
+        ([RL, FULL, WARMUP], SEEDS, tuple(TASKS)),
+        (oracle(), SEEDS, tuple(TASKS)),
+        (strategies(), SEEDS, ("brackets", "backward", "capitals")),
+        ([WARMUP, *oracle()], ORACLE_SEEDS, tuple(TASKS)),
+        (heuristics(), SEEDS, tuple(TASKS)),
+        (grid(), SEEDS, tuple(TASKS)),
     )
     seen = set()
-    for arms, seeds in stages:
-        for task in TASKS:
+    for arms, seeds, tasks in stages:
+        for task in tasks:
             for seed in seeds:
                 for arm in arms:
                     if (task, arm.name, seed) not in seen:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import transformers
 from arms import FIVE_PERCENT, Arm
-from setting import FULL_STEPS, MODEL, ORACLE_STEPS, Task, prompts_of
+from setting import FULL_STEPS, MODEL, ORACLE_STEPS, Task, prompts_of, sft_options
 from steps import evaluate, labelled, loaded_reward, random_labels, reinforce, rewards, silent, supervise
 
 from flatspot.core.records import Prompt
@@ -39,9 +39,8 @@ def strategy(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
     """SFT of a fixed length on labels that a strategy chose, then RL."""
     from flatspot.plan.labels import LabelSettings, select_labels
 
-    chosen = select_labels(judged(task, work), LabelSettings(budget=arm.labels, strategy=arm.strategy, seed=seed))
-    by_id = {prompt.id: prompt for prompt in prompts_of(task.name)[0]}
-    return _after_sft(labelled([by_id[label.id] for label in chosen]), task, arm, seed, folder)
+    chosen = select_labels(judged(task, work), LabelSettings(labels=arm.labels, strategy=arm.strategy, seed=seed))
+    return _after_sft(labelled([label.prompt for label in chosen]), task, arm, seed, folder)
 
 
 def _after_sft(rows: Sequence[Mapping[str, Any]], task: Task, arm: Arm, seed: int, folder: Path) -> Row:
@@ -64,7 +63,6 @@ def oracle(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
 def warmup(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
     """SFT on 5% of the labels, the same as the oracle's, stopped by flatspot; then RL."""
     from flatspot.training.warmup import warmup as stopped_warmup
-    from setting import sft_options
 
     labels = [{"id": p.id, "prompt": p.text, "answer": p.references[0]} for p in random_labels(task, arm.labels, seed)]
     shutil.rmtree(folder, ignore_errors=True)
@@ -79,11 +77,12 @@ def warmup(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
             options=sft_options(task, seed, FULL_STEPS, arm.labels),
             seed=seed,
         )
-    curve = [{name: row.get(name) for name in ("step", "recovered", "reward", "generations")} for row in warmed.curve]
+    curve = [{"step": row["step"], "ready": row["ready"]["mean"], "reward": row.get("reward")} for row in warmed.curve]
     spent = {
         "sft_seconds": round(time.monotonic() - begun, 1),
         "chosen_step": warmed.chosen_step,
         "why": warmed.why,
+        "cause": warmed.cause,
         "probe_generations": sum(row.get("generations") or 0 for row in warmed.curve),
         "curve": curve,
     }
@@ -103,7 +102,7 @@ KINDS: Mapping[str, Callable[[Task, Arm, int, Path, Path], Row]] = {
 
 def start(warm: Path | str, task: Task) -> Row:
     """Reward and reward std of a policy before RL, on the prompts trained on."""
-    drawn = rewards(warm, task, prompts_of(task.name)[0], samples=8, seed=1)
+    drawn = rewards(warm, task, prompts_of(task.name)[0], seed=1)
     std = np.nanstd(drawn, axis=1, ddof=1)
     return {"start_reward": float(np.nanmean(drawn)), "start_std": float(std.mean()), "start_flat": float((std < 0.05).mean())}
 

@@ -24,8 +24,8 @@ class Task:
 
     name: str
     reward: str
-    rl_steps: int = 60
-    rl_rate: float = 1e-4
+    rl_steps: int = 50
+    rl_rate: float = 2e-4
     sft_rate: float = 1e-3
     generations: int = 64  # per RL step, in groups of 8
 
