@@ -25,12 +25,13 @@ ALGORITHMS = ("grpo", "rloo")
 
 @dataclass(frozen=True)
 class Trained:
-    """A training that ran to its end: its run folder, its checkpoint, the alarms raised, and whether this process speaks for all."""
+    """A training that ran to its end: its run folder, its checkpoint, the alarms raised, whether this process speaks for all, its updates."""
 
     run: Path
     checkpoint: Path
     alarms: Sequence[Mapping[str, Any]]
     is_main: bool
+    steps: int = 0
 
 
 def train(
@@ -105,7 +106,7 @@ def _train(
     if hasattr(trainer, "end"):
         trainer.end()
     recorder.release()
-    return Trained(run, Path(settings.output_dir), callback.history, is_main)
+    return Trained(run, Path(settings.output_dir), callback.history, is_main, int(trainer.state.global_step))
 
 
 def _policy(model: str | None) -> str:
