@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flatspot.stats.evidence import reward_std as reward_std
     from flatspot.stats.triage import triage as triage
     from flatspot.training.callback import FlatspotCallback as FlatspotCallback
+    from flatspot.training.warmup_callback import WarmupCallback as WarmupCallback
     from flatspot.training.watch import watch as watch
 
 _HOME = {
@@ -35,6 +36,7 @@ _HOME = {
     "Sampling": "flatspot.core.records",
     "ScriptedEngine": "flatspot.engines.scripted",
     "Settings": "flatspot.core.settings",
+    "WarmupCallback": "flatspot.training.warmup_callback",
     "diagnose": "flatspot.flow",
     "inspect": "flatspot.flow",
     "rescore": "flatspot.flow",

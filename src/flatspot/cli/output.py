@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -26,17 +27,27 @@ def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> No
         text = render_terminal(diagnosis.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
         text += f"\nReport   {diagnosis.run / 'report.html'}"
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a folder's name may hold what the terminal cannot show
-    try:
-        click.echo(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader went away, as `| head` does; what was asked for is done
-        silence(1)
+    _echo(text)
     share = diagnosis.summary["fractions"]["vanishing"]["mean"]
     counts = diagnosis.summary["counts"]
     suspects = counts["vanishing"] + counts["undecided"]  # the share is an estimate and never quite 0; with no suspect it means none
     if fail_above is not None and share is not None and share > fail_above and suspects:
         click.echo(f"{share:.1%} of the prompts vanish, more than the {fail_above:.1%} of --fail-above", err=True)
         click.get_current_context().exit(3)
+
+
+def echo_text(text_of: Callable[[int], str]) -> None:
+    """Print what is made for the terminal's width, in what its encoding has."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    _echo(text_of(shutil.get_terminal_size().columns).encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _echo(text: str) -> None:
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader went away, as `| head` does; what was asked for is done
+        silence(1)
 
 
 def say(message: str) -> None:

@@ -32,7 +32,7 @@ class StopRule:
     patience        probes without a better net value, once recovery began, before it stops
     noise           two probes differ where they are this many standard errors apart
     entropy_floor   share of the entropy at the start, below which it counts as collapsed
-    loss_rise       relative rise of the held-out loss above its lowest that counts as turning up
+    loss_rise       rise of the held-out loss above its lowest, as a share of that at the start, that counts as turning up
     lost            share of the prompts learnable at the start that may be lost
     least           share of vanishing prompts at the start below which there is nothing to recover
 
@@ -160,10 +160,15 @@ def _symptom(good: Sequence[Row], rule: StopRule) -> str | None:
     start, last = good[0], good[-1]
     if _has(start, "entropy") and _has(last, "entropy") and last["entropy"] < rule.entropy_floor * start["entropy"]:
         return "entropy"
-    losses = [row["heldout_loss"] for row in good if _has(row, "heldout_loss")]
-    if _has(last, "heldout_loss") and last["heldout_loss"] > (1 + rule.loss_rise) * min(losses):
+    if _rise(good) > rule.loss_rise:
         return "held-out-loss"
     return "prompts-lost" if _lost(last, rule) else None
+
+
+def _rise(good: Sequence[Row]) -> float:
+    """How far the held-out loss is above its lowest, as a share of the first one measured."""
+    losses = [float(row["heldout_loss"]) for row in good if _has(row, "heldout_loss")]
+    return (losses[-1] - min(losses)) / losses[0] if losses and losses[0] > 0 and _has(good[-1], "heldout_loss") else 0.0
 
 
 def _lost(row: Row, rule: StopRule) -> bool:
@@ -223,7 +228,7 @@ _WHY = {
     "enough": "{ready:.0%} of the prompts are ready for RL, and what is left to win is worth no further steps",
     "plateau": "{ready:.0%} of the prompts are ready for RL, and {patience} further probes brought no more than their steps cost",
     "entropy": "the entropy has fallen to {entropy:.0%} of its start while no more prompts became ready",
-    "held-out-loss": "the loss on held-back labels is {rise:.0%} above its lowest while no more prompts became ready",
+    "held-out-loss": "the loss on held-back labels has risen from its lowest by {rise:.0%} of its start while no more prompts became ready",
     "prompts-lost": "at most {kept:.0%} of the prompts that were learnable at the start still are, and no others became ready",
     "not-a-number": "the policy gave no finite numbers after step {step}: lower the learning rate",
     "max-steps": "the last of {steps} steps is done, with {ready:.0%} of the prompts ready for RL",
@@ -234,7 +239,6 @@ _WHY = {
 
 def _says(cause: str, curve: Sequence[Row], good: Sequence[Row], taken: Row, rule: StopRule) -> str:
     start, last = good[0], good[-1]
-    losses = [row["heldout_loss"] for row in good if _has(row, "heldout_loss")]
     return _WHY[cause].format(
         step=last["step"],
         steps=last["step"],
@@ -243,6 +247,6 @@ def _says(cause: str, curve: Sequence[Row], good: Sequence[Row], taken: Row, rul
         solved=start.get("labels_solved") or 0.0,
         patience=rule.patience,
         entropy=last["entropy"] / start["entropy"] if _has(last, "entropy") and start.get("entropy") else 0.0,
-        rise=last["heldout_loss"] / min(losses) - 1 if _has(last, "heldout_loss") and min(losses) > 0 else 0.0,
+        rise=_rise(good),
         kept=(last.get("kept") or {}).get("hi", 1.0),
     )

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError
+from flatspot.core.errors import PromptFileError, RunFolderError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Prompt
 from flatspot.plan.forecast import judged_summary
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.training.handoff import Choice, StopRule
+from flatspot.training.named import named_by_run
 from flatspot.training.probe import ProbeSettings
 from flatspot.training.sft import make_learner, sft
 from flatspot.training.warmup_labels import Labels, hold_back, read_labels
@@ -41,6 +42,7 @@ class Warmed:
     cause: str = "max-steps"
     recovered: bool = False
     labels: int = 0
+    held_back: int = 0
     notes: tuple[str, ...] = ()
     is_main: bool = True
 
@@ -77,14 +79,12 @@ def warmup(
     """
     require("trl", extra="train", purpose="flatspot warmup")
     begun, out = time.monotonic(), Path(out)
-    model, reward = _named(run, model, reward)
+    model, reward = named_by_run(Path(run), model, reward)
     found = read_labels(labels, run, answer_col=answer_col, allow_foreign=allow_foreign)
     if rule is None:
         checkpoint = sft(found.learnt, model, out=out, options=options, config=config)
         why = "it ran as long as it was told to; nothing was probed"
         return Warmed(out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(found.learnt), notes=found.notes)
-    from dataclasses import replace
-
     found = hold_back(found, probe.held_back, seed)
     loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, timeout_s=reward_timeout_s)
     try:
@@ -133,24 +133,10 @@ def _warm(
         cause=choice.cause,
         recovered=choice.recovered,
         labels=len(labels.learnt),
+        held_back=len(labels.held_back),
         notes=labels.notes,
         is_main=bool(learner.trainer.accelerator.is_main_process),
     )
-
-
-def _named(run: str | Path, model: Any, reward: Any) -> tuple[Any, Any]:
-    """The model and reward given, or those that the run names."""
-    shown = judged_summary(Path(run)).get("settings") or {}
-    for what, value in (("model", model), ("reward", reward)):
-        named = str(shown.get(what))
-        if value is None and (what not in shown or "(in memory)" in named or (what == "model" and not _there(named))):
-            raise SettingsError(f"{run} does not name a {what} that can be loaded again (it says {named}): give --{what}")
-    return model or str(shown.get("model")), reward if reward is not None else str(shown.get("reward")).split(", ")
-
-
-def _there(name: str) -> bool:
-    """Whether a model's name can be loaded: a path that is there, the model that is shipped, or a name of the hub."""
-    return Path(name).exists() or (name.count("/") < 2 and not name.startswith((".", "/", "~")))
 
 
 def _with_rewards(labels: Labels, reward: LoadedReward, run: Path) -> Labels:

@@ -1,0 +1,63 @@
+"""Options of the probes and of the stop rule, for the verbs that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from flatspot.training.handoff import StopRule
+    from flatspot.training.probe import ProbeSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def probe_options(command: F) -> F:
+    """How closely to look, and when to stop."""
+    for option in reversed(
+        [
+            click.option("--every", type=click.IntRange(1), metavar="N", help="Steps between probes.  [default: a twentieth of all]"),
+            click.option(
+                "--probe-prompts", type=click.IntRange(1), default=64, show_default=True, help="Prompts that are probed, at most."
+            ),
+            click.option("--probe-samples", type=click.IntRange(1), default=16, show_default=True, help="Completions of each, at most."),
+            click.option(
+                "--group-size",
+                type=click.IntRange(2),
+                metavar="K",
+                help="Completions per prompt in the planned RL run.  [default: the run's]",
+            ),
+            click.option("--patience", type=click.IntRange(1), default=2, show_default=True, help="Probes without gain before it stops."),
+            click.option(
+                "--budget-worth",
+                type=click.FloatRange(0, 1),
+                default=0.1,
+                show_default=True,
+                help="Share of prompts that all steps together are worth: the price of a step.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def probe_settings(given: Mapping[str, Any]) -> ProbeSettings:
+    """The settings of the probes that the options ask for."""
+    from flatspot.training.probe import ProbeSettings
+
+    return ProbeSettings(
+        prompts=given["probe_prompts"],
+        max_samples=given["probe_samples"],
+        every=given["every"],
+        group_size=given["group_size"],
+        seed=given["seed"],
+    )
+
+
+def stop_rule(given: Mapping[str, Any]) -> StopRule:
+    """The stop rule that the options ask for."""
+    from flatspot.training.handoff import StopRule
+
+    return StopRule(budget_worth=given["budget_worth"], patience=given["patience"])

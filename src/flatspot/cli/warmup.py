@@ -1,0 +1,129 @@
+"""`flatspot warmup`: supervised finetuning on few labels, ended once RL can use the prompts."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flatspot.cli.options import reward_timeout_option
+from flatspot.cli.probe_options import probe_options
+
+if TYPE_CHECKING:
+    from flatspot.training.warmup import Warmed
+
+
+@click.command("warmup", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--labels", required=True, metavar="FILE", help="Labelled prompts: JSONL, CSV or Parquet, as `flatspot plan --labels` writes it."
+)
+@click.option("--answer-col", default="answer", show_default=True, help="Column of the answer.")
+@click.option("--model", metavar="M", help="Hugging Face name or folder, GGUF file, or LoRA adapter.  [default: the run's]")
+@click.option(
+    "--reward",
+    "rewards",
+    multiple=True,
+    metavar="R",
+    help="file.py:function, module:function, or a built-in name; repeat for several.  [default: the run's]",
+)
+@reward_timeout_option
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), metavar="YAML", help="TRL's options by name; flags win over it.")
+@click.option("--out", type=click.Path(file_okay=False), required=True, metavar="WARM", help="Folder of the curve and of the policy.")
+@click.option("--allow-foreign", is_flag=True, help="Learn labels of prompts that the run does not have, too.")
+@click.option("--no-stop", is_flag=True, help="Plain supervised finetuning: no probes, no stop.")
+@probe_options
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the training, the probes, and what is held back.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+@click.pass_context
+def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
+    """Warm a policy up on few labels, no longer than it takes until RL can use the prompts.
+
+    RUN is a judged run folder; its prompts without a label are probed every few steps. Every other option is that of TRL's SFTTrainer (of
+    transformers' Seq2SeqTrainer for an encoder–decoder), handed on as it is, with underscores: --max_steps, --learning_rate, --use_peft, …
+
+    \b
+    flatspot warmup runs/1a2b3c4d --labels runs/1a2b3c4d/labels.jsonl --out runs/warm --max_steps 200
+    flatspot train prompts.jsonl --model runs/warm/policy --reward my_rewards.py:correct --out runs/rl
+    """
+    import json
+
+    from flatspot.cli.output import echo_text, say
+    from flatspot.core.errors import SettingsError
+    from flatspot.core.plain import plain
+    from flatspot.report.warmup_text import warmed_text
+
+    if run.startswith("--"):
+        raise SettingsError(f"RUN comes first, then the options; the first thing given was {run}")
+    try:
+        warmed = _warm(run, given, ctx.args)
+    except KeyboardInterrupt:
+        kept = f"the checkpoint chosen so far is {given['out']}/policy, and " if (Path(given["out"]) / "warmup.json").exists() else ""
+        say(f"\nStopped: {kept}the curve so far is in {given['out']}/curve.json. The same command starts anew.")
+        ctx.exit(130)
+    if not warmed.is_main:
+        return
+    said = _said(warmed, run)
+    if given["as_json"]:
+        click.echo(json.dumps(plain(said), indent=2, allow_nan=False))
+    else:
+        echo_text(lambda width: warmed_text(said, width=width))
+
+
+def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> Warmed:
+    from flatspot.cli.output import say
+    from flatspot.cli.probe_options import probe_settings, stop_rule
+    from flatspot.report.warmup_text import curve_line
+    from flatspot.training.warmup import warmup
+
+    with contextlib.redirect_stdout(sys.stderr):  # where the trainer prints its log
+        return warmup(
+            given["labels"],
+            given["model"],
+            list(given["rewards"]) or None,
+            run=run,
+            out=given["out"],
+            answer_col=given["answer_col"],
+            rule=None if given["no_stop"] else stop_rule(given),
+            probe=probe_settings(given),
+            options=[*options, "--seed", str(given["seed"])],
+            config=given["config"],
+            seed=given["seed"],
+            allow_foreign=given["allow_foreign"],
+            reward_timeout_s=given["reward_timeout"],
+            on_probe=lambda row, choice: say(f"{curve_line(row)}   {choice.cause}"),
+        )
+
+
+def _said(warmed: Warmed, run: str) -> dict[str, Any]:
+    """The object of --json."""
+    from flatspot.plan.forecast import judged_summary
+
+    shown: Mapping[str, Any] = judged_summary(Path(run)).get("settings") or {}
+    prompts, reward = (_name(shown.get(name), name.upper()) for name in ("prompts", "reward"))
+    rewards = " ".join(f"--reward {shlex.quote(name)}" for name in reward.split(", "))
+    asked = f"{shlex.quote(prompts)} --model {shlex.quote(str(warmed.checkpoint))} {rewards}"
+    return {
+        "chosen_step": warmed.chosen_step,
+        "cause": warmed.cause,
+        "why": warmed.why,
+        "recovered": warmed.recovered,
+        "policy": str(warmed.checkpoint),
+        "labels": warmed.labels,
+        "held_back": warmed.held_back,
+        "generations": sum(row["generations"] for row in warmed.curve),
+        "seconds": warmed.seconds,
+        "notes": list(warmed.notes),
+        "next": [f"flatspot diagnose {asked}", f"flatspot train {asked} --out {shlex.quote(str(warmed.out / 'rl'))}"],
+        "curve": warmed.curve,
+    }
+
+
+def _name(known: Any, otherwise: str) -> str:
+    """What a command can be given; the place to fill where the run was of objects in memory."""
+    return str(known) if known and "(in memory)" not in str(known) else otherwise

@@ -1,0 +1,74 @@
+"""`flatspot watch-checkpoints`: the warm-up's stop rule over the checkpoints of any trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from flatspot.cli.options import reward_timeout_option
+from flatspot.cli.probe_options import probe_options
+
+
+@click.command("watch-checkpoints")
+@click.argument("folder", metavar="DIR")
+@click.option("--run", required=True, metavar="RUN", help="Judged run folder whose prompts are probed.")
+@click.option("--model", metavar="M", help="The policy that the training started from.  [default: the run's]")
+@click.option(
+    "--reward",
+    "rewards",
+    multiple=True,
+    metavar="R",
+    help="file.py:function, module:function, or a built-in name; repeat for several.  [default: the run's]",
+)
+@reward_timeout_option
+@click.option("--labels", metavar="FILE", help="The labelled prompts, which are then not probed.")
+@click.option("--answer-col", default="answer", show_default=True, help="Column of the answer in --labels.")
+@click.option("--out", type=click.Path(file_okay=False), metavar="OUT", help="Folder of the curve.  [default: DIR/flatspot]")
+@click.option("--once", is_flag=True, help="Look at the checkpoints that are there, and end.")
+@click.option("--max-steps", type=click.IntRange(1), metavar="N", help="How long the training will be, which sets the price of a step.")
+@probe_options
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the probes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
+    """Probe checkpoint-N folders of a supervised training as they appear, and say when RL can start.
+
+    For trainers without callbacks. Whole models and LoRA adapters; stop it at any time: the same command goes on where it was. It ends when
+    the rule says stop, and does not stop the trainer.
+
+    \b
+    flatspot watch-checkpoints outputs/sft --run runs/1a2b3c4d
+    flatspot watch-checkpoints outputs/sft --run runs/1a2b3c4d --once --json
+    """
+    import json
+    from dataclasses import asdict, replace
+    from pathlib import Path
+
+    from flatspot.cli.output import echo_text, say
+    from flatspot.cli.probe_options import probe_settings, stop_rule
+    from flatspot.core.plain import plain
+    from flatspot.report.warmup_text import curve_line, watched_text
+    from flatspot.training.named import named_by_run
+    from flatspot.training.watch_checkpoints import watch_checkpoints
+
+    model, reward = named_by_run(Path(given["run"]), given["model"], list(given["rewards"]) or None)
+    watched = watch_checkpoints(
+        folder,
+        model,
+        reward,
+        run=given["run"],
+        out=given["out"],
+        labels=given["labels"],
+        answer_col=given["answer_col"],
+        rule=replace(stop_rule(given), max_steps=given["max_steps"]),
+        probe=probe_settings(given),
+        once=given["once"],
+        reward_timeout_s=given["reward_timeout"],
+        on_probe=lambda row, choice: say(f"{curve_line(row)}   {choice.cause}"),
+    )
+    said = {("chosen_step" if name == "step" else name): value for name, value in asdict(watched.choice).items()}
+    said |= {"checkpoint": str(watched.checkpoint) if watched.checkpoint else None, "curve": watched.curve}
+    if as_json:
+        click.echo(json.dumps(plain(said), indent=2, allow_nan=False))
+    else:
+        echo_text(lambda width: watched_text(said, width=width))
