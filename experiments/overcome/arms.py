@@ -14,7 +14,6 @@ HEURISTICS: tuple[Mapping[str, float], ...] = (
     {"rate": 10.0},
     {"temperature": 1.5},
     {"temperature": 2.0},
-    {"temperature": 2.5},
     {"entropy": 0.01},
     {"entropy": 0.1},
     {"entropy": 1.0},
@@ -77,9 +76,11 @@ def strategies() -> list[Arm]:
 def queue() -> Iterator[tuple[str, Arm, int]]:
     """(task, arm, seed) of every run, in order."""
     stages: tuple[tuple[list[Arm], Sequence[int], Sequence[str]], ...] = (
-        ([RL, FULL], SEEDS[:1], tuple(TASKS)),
+        ([RL, FULL, WARMUP], SEEDS[:1], tuple(TASKS)),
         (heuristics(), SEEDS[:1], tuple(TASKS)),
+        (oracle(), SEEDS[:1], tuple(TASKS)),
         ([RL, FULL, WARMUP], SEEDS, tuple(TASKS)),
+        (strategies(), SEEDS[:2], ("brackets",)),
         (oracle(), SEEDS, tuple(TASKS)),
         (strategies(), SEEDS, ("brackets", "backward", "capitals")),
         ([WARMUP, *oracle()], ORACLE_SEEDS, tuple(TASKS)),
