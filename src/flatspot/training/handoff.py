@@ -29,7 +29,9 @@ class StopRule:
 
     budget_worth    the share of prompts that all `max_steps` together are worth: the price of a step is budget_worth / max_steps
     max_steps       the longest warm-up; None: as long as the trainer's
-    patience        probes without a better net value, once recovery began, before it stops
+    patience        probes without a better net value, once recovery began, before it stops, at least
+    hope            it waits for as many steps as cost this share of what is still to be won: long while little recovered, which is when a
+                    stop too early costs most, and only a few probes at the end
     noise           two probes differ where they are this many standard errors apart
     entropy_floor   share of the entropy at the start, below which it counts as collapsed
     loss_rise       rise of the held-out loss above its lowest, as a share of that at the start, that counts as turning up
@@ -43,6 +45,7 @@ class StopRule:
     budget_worth: float = 0.1
     max_steps: int | None = None
     patience: int = 2
+    hope: float = 0.1
     noise: float = 1.0
     entropy_floor: float = 0.1
     loss_rise: float = 0.1
@@ -52,6 +55,7 @@ class StopRule:
     def __post_init__(self) -> None:
         for name, least, most in (
             ("budget_worth", 0, 1),
+            ("hope", 0, 1),
             ("noise", 0, 10),
             ("entropy_floor", 0, 1),
             ("loss_rise", 0, math.inf),
@@ -65,10 +69,14 @@ class StopRule:
             if value is not None and value < 1:
                 raise SettingsError(f"{name} must be at least 1, got {value}")
 
+    @property
+    def price(self) -> float:
+        """Share of the prompts that a step must bring; 0 where nobody knows how many there are."""
+        return self.budget_worth / self.max_steps if self.max_steps else 0.0
+
     def net(self, row: Row) -> float:
         """Net value of a probe."""
-        price = self.budget_worth / self.max_steps if self.max_steps else 0.0
-        return float(row["ready"]["mean"]) - price * int(row["step"])
+        return float(row["ready"]["mean"]) - self.price * int(row["step"])
 
     def apart(self, a: Row, b: Row) -> float:
         """How far two probes must differ not to be noise."""
@@ -99,12 +107,13 @@ def choose(curve: Sequence[Row], rule: StopRule) -> Choice:
     curve  rows as in curve.json: step, ready {mean, sd}, vanishing {mean}; where measured entropy, heldout_loss, kept {hi}, loss,
            labels_solved; `saved`: false where the checkpoint is gone, which is then not chosen
 
-    Stops where what is still to be won is under the noise or the price of the next steps; where the net value has not improved for
-    `patience` probes after recovery began; or where a guard speaks. Takes the earliest probe within noise of the best net value.
+    Stops where what is still to be won is under the noise or the price of the next steps; where the net value has not improved, since
+    recovery began, for `patience` probes and as long as `hope` allows; or where a guard speaks. Takes the earliest probe within noise of
+    the best net value.
 
     >>> def row(step, ready):
     ...     return {"step": step, "ready": {"mean": ready, "sd": 0.02}, "vanishing": {"mean": 1 - ready}}
-    >>> shares = [0.0, 0.01, 0.3, 0.8, 0.9, 0.9, 0.91]
+    >>> shares = [0.0, 0.01, 0.3, 0.8, 0.9, 0.9, 0.91, 0.9]
     >>> found = choose([row(5 * i, share) for i, share in enumerate(shares)], StopRule(max_steps=100))
     >>> found.stop, found.step, found.cause
     (True, 20, 'plateau')
@@ -143,9 +152,10 @@ def _cause(curve: Sequence[Row], good: Sequence[Row], rule: StopRule) -> str:
     open_share = 1 - last["ready"]["mean"]
     if last is not start and open_share <= max(rule.noise * last["ready"]["sd"], _price_of_next(good, rule)):
         return "enough"
-    still = _probes_since_better(good, rule)
+    still, steps = _since_better(good, rule)
     if began(good, rule):
-        if still >= rule.patience:
+        hopeless = not rule.price or rule.price * steps >= -1e-12 + rule.hope * (1 - max(row["ready"]["mean"] for row in good))
+        if still >= rule.patience and hopeless:
             return "plateau"
         if still and (symptom := _symptom(good, rule)):
             return symptom
@@ -178,16 +188,16 @@ def _lost(row: Row, rule: StopRule) -> bool:
 
 def _price_of_next(good: Sequence[Row], rule: StopRule) -> float:
     steps = good[-1]["step"] - good[-2]["step"] if len(good) > 1 else 0
-    return rule.budget_worth * steps / rule.max_steps if rule.max_steps else 0.0
+    return rule.price * steps
 
 
-def _probes_since_better(good: Sequence[Row], rule: StopRule) -> int:
-    """How many probes came after the last one that beat all before it by more than noise."""
+def _since_better(good: Sequence[Row], rule: StopRule) -> tuple[int, int]:
+    """How many (probes, steps) came after the last one that beat all before it by more than noise."""
     at = 0
     for i in range(1, len(good)):
         if _better(good[i], good[at], rule):
             at = i
-    return len(good) - 1 - at
+    return len(good) - 1 - at, int(good[-1]["step"]) - int(good[at]["step"])
 
 
 def _better(a: Row, b: Row, rule: StopRule) -> bool:
