@@ -46,6 +46,7 @@ class Arm:
 RL = Arm("rl", "rl")
 FULL = Arm("sft-full", "sft", PROMPTS, FULL_STEPS)
 WARMUP = Arm("warmup-5%", "warmup", FIVE_PERCENT)
+PAPERS = Arm(f"sft {LABELS[0]}x{round(0.4 * FULL_STEPS)}", "sft", LABELS[0], round(0.4 * FULL_STEPS))  # 1% of labels, 40% of steps
 
 
 def heuristics() -> list[Arm]:
@@ -78,8 +79,9 @@ def queue() -> Iterator[tuple[str, Arm, int]]:
     stages: tuple[tuple[list[Arm], Sequence[int], Sequence[str]], ...] = (
         ([RL, FULL, WARMUP], SEEDS[:1], tuple(TASKS)),
         (heuristics(), SEEDS[:1], tuple(TASKS)),
+        ([PAPERS], SEEDS[:1], tuple(TASKS)),
         (oracle(), SEEDS[:1], tuple(TASKS)),
-        ([RL, FULL, WARMUP], SEEDS, tuple(TASKS)),
+        ([RL, FULL, WARMUP, PAPERS], SEEDS, tuple(TASKS)),
         (strategies(), SEEDS[:2], ("brackets",)),
         (oracle(), SEEDS, tuple(TASKS)),
         (strategies(), SEEDS, ("brackets", "backward", "capitals")),

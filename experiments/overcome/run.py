@@ -2,7 +2,7 @@
 
     python run.py [--task capitals] [--arm ARM] [--seed 0] [--work FOLDER] [--minutes 80]
 
-Start it twice for two cores: a run is claimed by one process.
+Start it twice for two cores: a run is claimed by one process. `touch FOLDER/stop` ends both after the run they are in.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     end = time.monotonic() + 60 * options.minutes
     RESULTS.parent.mkdir(exist_ok=True)
     for name, arm, seed in queue():
-        if time.monotonic() > end:
+        if time.monotonic() > end or (options.work / "stop").exists():
             return
         chosen = (options.task in (None, name), arm.name.startswith(options.arm or ""), options.kind in (None, arm.kind))
         if all(chosen) and options.seed in (None, seed) and (name, arm.name, seed) not in done():
