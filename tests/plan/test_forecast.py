@@ -34,7 +34,7 @@ def test_the_forecast_is_near_the_true_share_of_mixed_groups(run):
     for k in (2, 4, 8, 16, 32):
         row = found[str(k)]
         assert row["lo"] <= row["informative"] <= row["hi"]
-        assert row["informative"] == pytest.approx(mixed(k), abs=0.03)
+        assert row["informative"] == pytest.approx(mixed(k), abs=0.04)  # 150 prompts: a few points, most at the largest size
         assert row["rollouts_per_informative"] == pytest.approx(k / row["informative"])
 
 

@@ -2,7 +2,7 @@
 
 A group of K completions is informative when it is mixed. Under g its chance is f(K) = E[1 - p^K - (1 - p)^K]; a sampler that draws G groups
 a generation batch and wants B informative ones has X ~ Bin(L G, f) of them after L batches, and stalls with P(X < B). f itself is known
-only as well as the fit, so every probability is averaged over refits of g to reweighted prompts. Filling a batch takes B / f groups on
+only as well as the counts tell it, so every probability is averaged over its profile likelihood. Filling a batch takes B / f groups on
 average (negative binomial), hence K B / f rollouts.
 """
 
@@ -53,7 +53,7 @@ class BatchPlan:
 
 
 def refit_shares(evidence: Evidence, zones: Zones, sizes: tuple[int, ...], *, refits: int = REFITS, seed: int = 0) -> tuple[Floats, Floats]:
-    """The expected share of mixed groups at each size [S], and the same under refits to reweighted prompts [refits, S].
+    """The expected share of mixed groups at each size [S], and what it may be [refits, S].
 
     Every share is of groups of prompts *like* these, drawn at random.
     """
@@ -70,7 +70,7 @@ def refit_shares(evidence: Evidence, zones: Zones, sizes: tuple[int, ...], *, re
         central, shares = prompt_shares(1 - spread.all_equal, refits, rng)
         return central, rng.random((refits, len(sizes))) if np.median(evidence.n) < 2 else shares
     mixture, _ = fit_mixture(evidence.n, ones_of(evidence, zones))
-    central, shares = mixture_shares(mixture, mixture.resampled(refits, rng), sizes)
+    central, shares = mixture_shares(mixture, sizes, refits)
     if too_few(evidence.n):  # as likely at the one end of what the counts allow as at the other
         bounds = mean_bounds(mixture.n, mixture.hits, mixture.size, np.stack([mixed_at(k) for k in sizes]), level=0.9)
         shares = np.where(rng.random((refits, 1)) < 0.5, np.minimum(bounds[:, 0], shares.min(0)), np.maximum(bounds[:, 1], shares.max(0)))

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from flatspot.stats.evidence import Floats
+from flatspot.stats.profile import profile
 from flatspot.stats.two_valued import Mixture, mixed_at
 
 GROUP_SIZES = (4, 8, 16, 32)
 REFITS = 400
-# refits to reweighted prompts understate how far g may be off: 90% limits held in 67-96% of sets before, in 85-98% with this factor and
-# random smoothing; not at K = 16 and 32 in sets whose prompts all stopped at four samples (55-85%)
-_WIDEN = 1.25
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,10 @@ class Forecast:
         return cls(sizes, with_limits(central, shares, level=0.9))
 
 
-def mixture_shares(mixture: Mixture, refits: Floats, sizes: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """E[1 - p^K - (1 - p)^K] at each size under the fitted g [S], and under refits [B, 163] to reweighted prompts [B, S]."""
-    mixed = np.stack([mixed_at(k) for k in sizes])
-    central = mixed @ mixture.weights
-    return central, np.clip(central + _WIDEN * (refits @ mixed.T - central), 0.0, 1.0)
+def mixture_shares(mixture: Mixture, sizes: tuple[int, ...], draws: int = REFITS) -> tuple[Floats, Floats]:
+    """E[1 - p^K - (1 - p)^K] at each size under the likeliest g [S], and what it may be, at even odds, [draws, S]."""
+    found = profile(mixture.n, mixture.hits, mixture.size, np.stack([mixed_at(k) for k in sizes]))
+    return found.central, found.draws(ndtri((np.arange(draws) + 0.5) / draws))
 
 
 def prompt_shares(mixed: Floats, refits: int, rng: np.random.Generator) -> tuple[Floats, Floats]:

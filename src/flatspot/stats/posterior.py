@@ -103,7 +103,7 @@ def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: in
     std_hi = np.where((hits == 0) | (hits == evidence.n), np.maximum(std_hi, flat_hi), std_hi)
     refits = mixture.resampled(REFITS, np.random.default_rng(0))
     fractions = _fractions_two_valued(mixture, refits, kind_pair, kinds[:, 1], size, zones, low, high)
-    forecast = Forecast.of_shares(GROUP_SIZES, *mixture_shares(mixture, refits, GROUP_SIZES))
+    forecast = Forecast.of_shares(GROUP_SIZES, *mixture_shares(mixture, GROUP_SIZES))
     if too_few(evidence.n):
         in_state = np.einsum("r,rks->sk", size / size.sum(), state_table(zones, low, high, kinds[:, 1])[0])
         fractions = widened(fractions, mixture, in_state, level=0.95)
