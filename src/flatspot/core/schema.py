@@ -92,7 +92,12 @@ PLAN: tuple[Column, ...] = (
     Column("verdict", "string", "", "as in verdicts"),
     Column("action", "string", "", "label, train, drop (solved), defer (vanishing and not chosen, or undecided) or mend (no reward)"),
     Column("order", "int32", "", "which label to write first, from 1; null where none is asked for"),
-    Column("gain", "float64", "reward", "reward that the label covers beyond those before it, in the set's mean: to compare labels by, no forecast"),
+    Column(
+        "gain",
+        "float64",
+        "reward",
+        "reward that the label covers beyond those before it, in the set's mean: to compare labels by, no forecast",
+    ),
     Column("gain_so_far", "float64", "reward", "the same of this label and all before it"),
     Column("nearest", "string", "", "prompt_id of the label a vanishing prompt is most like; null where it was not compared"),
     Column("similarity", "float64", "", "to that label, 0 to 1: half by the prompts' texts, half by what the policy answers"),
@@ -103,6 +108,14 @@ PLAN: tuple[Column, ...] = (
         "smallest group, of 2 to 128, that is informative often enough; null where none is or none is needed",
     ),
     Column("reason", "string", "", "the action in one sentence"),
+)
+
+PATHS: tuple[Column, ...] = (
+    Column("prompt_id", "string", "", "as in prompts and rollouts"),
+    Column("stage", "string", "", "of a recipe: before, warmed, after or after-alone"),
+    Column("verdict", "string", "", "as in verdicts, of the policy at that stage"),
+    Column("mean", "float64", "reward", "as in verdicts"),
+    Column("std", "float64", "reward", "as in verdicts"),
 )
 
 GRADIENTS: tuple[Column, ...] = (

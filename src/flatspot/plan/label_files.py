@@ -16,22 +16,26 @@ ANSWER = "answer"
 
 
 def write_plan(run: Path, planned: LabelPlan) -> int:
-    """Write plan.parquet and labels.jsonl into the run folder, each whole or not at all; returns how many answers were kept.
+    """Write labels.jsonl and plan.parquet into a run folder, each whole or not at all; returns how many answers were kept.
 
     labels.jsonl   a row per label: id, prompt, the prompt's own columns, and `answer`, null until somebody writes it
 
     An answer that a labels.jsonl already holds stays: with its prompt where that is asked for again, else at the end. A prompt whose own
     columns have an `answer` is there with it. Raises `RunFolderError` where the labels.jsonl that is there cannot be read.
     """
-    file = run / "labels.jsonl"
-    written = {str(row["id"]): row for row in read_label_rows(file) if is_answered(row)} if file.exists() else {}
-    rows = label_rows(planned.labels)
-    asked = {row["id"] for row in rows}
-    rows = [{**row, ANSWER: written[row["id"]][ANSWER]} if row["id"] in written else row for row in rows]
-    rows += [row for name, row in written.items() if name not in asked]
+    kept = write_label_rows(run / "labels.jsonl", label_rows(planned.labels))
     write_table(planned.table, run / "plan.parquet")
+    return kept
+
+
+def write_label_rows(file: Path, rows: Sequence[Mapping[str, Any]], *, keep: bool = True) -> int:
+    """Write labels.jsonl, whole or not at all; with `keep`, answers that are there stay. Returns how many did."""
+    written = {str(row["id"]): row for row in read_label_rows(file) if is_answered(row)} if keep and file.exists() else {}
+    asked = {row["id"] for row in rows}
+    found = [{**row, ANSWER: written[row["id"]][ANSWER]} if row["id"] in written else row for row in rows]
+    found += [row for name, row in written.items() if name not in asked]
     with write_whole(file) as out:
-        for row in rows:  # a lone surrogate's escape in Python is its escape in JSON
+        for row in found:  # a lone surrogate's escape in Python is its escape in JSON
             out.write((json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
     return len(written)
 

@@ -50,7 +50,7 @@ def scatter(marks: Marks, summary: blocks.Summary, *, completions: int | None = 
     }
     y_scale = {"domain": [-0.04 * top, top], "nice": False}
     y = {"field": "std", "type": "quantitative", "title": "reward std within the prompt", "scale": y_scale, "axis": {"tickCount": 5}}
-    layers = [*_corner(summary, lo, hi), *(_envelope(lo, hi, stretch) if limits else []), _points(marks)]
+    layers = [*corner(summary, lo, hi), *(envelope(lo, hi, stretch) if limits else []), _points(marks)]
     return {"height": 380, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
 
 
@@ -88,7 +88,7 @@ def reach_threshold(summary: blocks.Summary) -> float | None:
     return given if given is not None and given > 0 else None
 
 
-def _corner(summary: blocks.Summary, lo: float, hi: float) -> list[Spec]:
+def corner(summary: blocks.Summary, lo: float, hi: float) -> list[Spec]:
     """Where a prompt would have to climb more of its own stds than the threshold to reach the top of the range."""
     reach = reach_threshold(summary)
     if reach is None:
@@ -104,7 +104,7 @@ def _corner(summary: blocks.Summary, lo: float, hi: float) -> list[Spec]:
     ]
 
 
-def _envelope(lo: float, hi: float, stretch: float) -> list[Spec]:
+def envelope(lo: float, hi: float, stretch: float) -> list[Spec]:
     """The largest std a reward in [lo, hi] can have at each mean: sqrt((mean - lo)(hi - mean)), stretched for ddof 1."""
     span = hi - lo
     steps = [(1 - math.cos(math.pi * k / 60)) / 2 for k in range(61)]  # dense at the ends, where the arc is steep

@@ -51,13 +51,12 @@ def render_html(data: ReportData) -> str:
         "charts": pictures,
         "themes": {"light": vega_config(LIGHT), "dark": vega_config(DARK)},
     }
-    scripts = [charts.browser_bundle(), _page_script()]
-    html = _template().render(
+    scripts = [charts.browser_bundle(), page_script("unpack.js", "charts.js", "table.js", "page.js")]
+    html = template("report.html.j2").render(
         **_words(data.summary),
-        policy=_policy(scripts),
+        policy=content_policy(scripts),
         scripts=scripts,
-        style=f":root{{{css_variables(LIGHT)}}}@media screen and (prefers-color-scheme: dark){{:root{{{css_variables(DARK)}}}}}"
-        + _resource("report.css"),
+        style=page_style(),
         page=pack(page),
         details=pack(payload.details),
         printed={key: charts.printed(spec) for key, spec in pictures.items() if not key.startswith("scatter:")},
@@ -98,7 +97,7 @@ def _words(summary: blocks.Summary) -> dict[str, Any]:
         "tone": tone,
         "reason": blocks.sentence(summary, "reason"),
         "rule": blocks.sentence(summary, "rule"),
-        "created": _date(str(blocks.section(summary, "provenance").get("created") or "")),
+        "created": date_text(str(blocks.section(summary, "provenance").get("created") or "")),
         "source": formats.visible(str(summary.get("source") or "")),
         "steps": steps.next_steps(summary),
         "shares": blocks.shares(summary),
@@ -114,12 +113,12 @@ def _words(summary: blocks.Summary) -> dict[str, Any]:
         "reach": charts.reach_threshold(summary),
         "caveats": blocks.caveats(summary),
         "glossary": blocks.GLOSSARY,
-        "tables": [(name, _flat(blocks.section(summary, name))) for name in ("sampling", "settings", "engine", "provenance")],
+        "tables": [(name, flat_rows(blocks.section(summary, name))) for name in ("sampling", "settings", "engine", "provenance")],
         "show_command": steps.completions_command(summary),
     }
 
 
-def _date(text: str) -> str:
+def date_text(text: str) -> str:
     """An ISO time as people write it; any other text as it came."""
     try:
         found = datetime.fromisoformat(text)
@@ -128,12 +127,12 @@ def _date(text: str) -> str:
     return f"{found:%d %B %Y, %H:%M}{' UTC' if found.utcoffset() == timedelta(0) else ''}".lstrip("0")
 
 
-def _flat(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat_rows(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """A nested object as (dotted key, text) rows."""
     rows: list[tuple[str, str]] = []
     for key, value in found.items():
         if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
+            rows += flat_rows(value, f"{prefix}{key}.")
         else:
             simple = plain(value)
             text = ", ".join(map(str, simple)) if isinstance(simple, list) else formats.MISSING if simple is None else str(simple)
@@ -149,25 +148,33 @@ def _static_rows(payload: Payload, names: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _policy(scripts: list[str]) -> str:
+def page_style() -> str:
+    """The style of a page: colours of both schemes, and the sheet."""
+    dark = f"@media screen and (prefers-color-scheme: dark){{:root{{{css_variables(DARK)}}}}}"
+    return f":root{{{css_variables(LIGHT)}}}{dark}{_resource('report.css')}"
+
+
+def content_policy(scripts: list[str]) -> str:
     """A Content-Security-Policy that runs these scripts and nothing else, and loads nothing at all. No eval: charts are interpreted."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of the package, every text escaped."""
     import jinja2
 
     loader = jinja2.FunctionLoader(lambda name: _resource(name))
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     names = ("decimal", "count", "noun", "percent", "fine_percent", "percent_range")
     environment.filters.update({name: getattr(formats, name) for name in names})
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
-def _page_script() -> str:
-    parts = "\n".join(_resource(name) for name in ("charts.js", "table.js", "page.js"))
+def page_script(*names: str) -> str:
+    """Scripts of the package as one, in a scope of its own."""
+    parts = "\n".join(_resource(name) for name in names)
     return f'(() => {{\n"use strict";\n{parts}}})();\n'
 
 

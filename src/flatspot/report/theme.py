@@ -57,6 +57,11 @@ def vega_config(theme: Theme) -> dict[str, Any]:
             "band": {"color": theme.accent, "opacity": 0.16},
             "trend": {"color": theme.accent, "strokeWidth": 2},
             "dot": {"color": theme.accent},
+            "other": {"color": theme.verdicts[1], "strokeWidth": 2, "strokeDash": [6, 4]},
+            "other-band": {"color": theme.verdicts[1], "opacity": 0.14},
+            "taken": {"color": theme.ink, "strokeDash": [3, 4], "strokeWidth": 1, "opacity": 0.7},
+            "part": {"stroke": theme.paper, "strokeWidth": 2},
+            "on-part": {"color": theme.paper, "fontSize": 12.5, "fontWeight": 600},
             "bound": {"color": theme.ink},
         },
     }

@@ -1,11 +1,4 @@
-// Unpacks the data, fills an opened row with its prompt and completions, and starts charts and table.
-async function unpack(id) {
-  const holder = document.getElementById(id);
-  const bytes = Uint8Array.from(atob(holder.textContent), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
-}
-
+// Fills an opened row with its prompt and completions, and starts charts and table.
 function cutNote(of) {
   return element("p", "note", `Cut here: ${of.toLocaleString("en")} characters in all. The whole text is in the run folder.`);
 }

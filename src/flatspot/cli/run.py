@@ -1,0 +1,47 @@
+"""`flatspot run`: a recipe from diagnosis to report."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("run")
+@click.argument("recipe", type=click.Path(exists=True, dir_okay=False), metavar="RECIPE.YAML")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report.")
+def run_command(recipe: str, as_json: bool) -> None:
+    """Diagnose, choose labels, warm up, train by RL, diagnose again, report.
+
+    Each stage has a folder under the recipe's `out`, named by what it depends on: it is done once, and again only where something of that
+    has changed. Stop it at any time: the same command goes on. Where answers are to be written, it says in which file, and stops.
+
+    \b
+    flatspot run recipe.yaml
+    """
+    import contextlib
+    import json
+    import os
+    import shutil
+    import sys
+
+    from flatspot.cli.output import say
+    from flatspot.cli.progress import progress_bar
+    from flatspot.core.errors import SettingsError
+    from flatspot.core.plain import plain
+    from flatspot.recipe.read import read_recipe
+    from flatspot.recipe.run import run_recipe
+    from flatspot.report.recipe_text import recipe_text
+
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise SettingsError(
+            "flatspot run is one process. To train on several, run the stages by themselves: flatspot diagnose, plan and warmup, then "
+            "accelerate launch -m flatspot.cli train"
+        )
+    chosen = read_recipe(recipe)
+    with progress_bar() as on_progress, contextlib.redirect_stdout(sys.stderr):  # the trainers' own lines
+        found = run_recipe(chosen, say=say, on_progress=on_progress)
+    if as_json:
+        click.echo(json.dumps(plain(found.summary), indent=2, allow_nan=False))
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    text = recipe_text(found.summary, width=shutil.get_terminal_size().columns) + f"\n\nReport  {found.out / 'report.html'}"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding))

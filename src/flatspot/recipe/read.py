@@ -1,0 +1,161 @@
+"""A recipe: what is to be run, read from YAML and checked before anything is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import SettingsError
+from flatspot.core.settings import Settings
+from flatspot.plan.labels import LabelSettings
+from flatspot.training.handoff import StopRule
+from flatspot.training.probe import ProbeSettings
+from flatspot.training.rft import ALGORITHMS
+
+_NEEDED = ("prompts", "model", "reward", "out")
+_KNOWN = (*_NEEDED, "labels", "answer_col", "seed", "compare", "diagnose", "plan", "warmup", "train")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `flatspot run` is to do.
+
+    prompts, model   as `flatspot diagnose` takes them
+    reward           one or several, as `--reward` takes them
+    out              the folder of all stages
+    labels           a file of labels; None: those of the plan, in out/labels.jsonl
+    answer_col       the column of the prompts that answers them; None: answers are written into labels.jsonl
+    seed             of every stage, where its section does not say otherwise
+    compare          whether RL is also run without the warm-up, at as many generations
+    diagnose         of `Settings`
+    plan             which labels
+    rule, probe      when the warm-up stops, and how it looks; rule None: never
+    warmup, train    TRL's own options
+    algorithm        grpo or rloo
+    """
+
+    prompts: str
+    model: str
+    reward: tuple[str, ...]
+    out: Path
+    labels: str | None = None
+    answer_col: str | None = None
+    seed: int = 0
+    compare: bool = False
+    diagnose: Settings = field(default_factory=Settings)
+    plan: LabelSettings = field(default_factory=LabelSettings)
+    rule: StopRule | None = field(default_factory=StopRule)
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
+    warmup: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    algorithm: str = "grpo"
+
+
+def read_recipe(file: str | Path) -> Recipe:
+    """Read and check a recipe file; paths in it are relative to the current folder, as on the command line.
+
+    Raises `SettingsError` naming the first key that is unknown, with the nearest one there is, missing, or of the wrong kind.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(Path(file).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"the recipe {file} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise SettingsError(f"the recipe {file} must hold keys with values, as model: Qwen/Qwen3-0.6B; got a {type(found).__name__}")
+    try:
+        return recipe_of(found)
+    except SettingsError as error:
+        raise SettingsError(f"the recipe {file}: {error}") from None
+
+
+def recipe_of(found: Mapping[str, Any]) -> Recipe:
+    """A recipe from what its YAML holds."""
+    check_names("", found, _KNOWN)
+    for name in _NEEDED:
+        if found.get(name) in (None, "", []):
+            raise SettingsError(f"it has no {name!r}; expected at least {', '.join(_NEEDED)}")
+    reward = found["reward"] if isinstance(found["reward"], list) else [found["reward"]]
+    for name, value in [(name, found[name]) for name in ("prompts", "model", "out")] + [("reward", value) for value in reward]:
+        if not isinstance(value, str):
+            raise SettingsError(f"{name} must be text, got {value!r}")
+    seed = _seed(found.get("seed", 0))
+    if found.get("labels") is not None and found.get("answer_col") is not None:
+        raise SettingsError("labels and answer_col are two sources of answers: give one of them")
+    train, warmup = _section(found, "train"), _section(found, "warmup")
+    algorithm = train.pop("algorithm", "grpo")
+    if algorithm not in ALGORITHMS:
+        raise SettingsError(f"train.algorithm must be {' or '.join(ALGORITHMS)}, got {algorithm!r}")
+    rule, probe = warmup.pop("rule", {}), warmup.pop("probe", {})
+    compare = found.get("compare", False)
+    if not isinstance(compare, bool):
+        raise SettingsError(f"compare must be true or false, got {compare!r}")
+    return Recipe(
+        prompts=found["prompts"],
+        model=found["model"],
+        reward=tuple(reward),
+        out=Path(found["out"]),
+        labels=None if found.get("labels") is None else str(found["labels"]),
+        answer_col=None if found.get("answer_col") is None else str(found["answer_col"]),
+        seed=seed,
+        compare=compare,
+        diagnose=_made(
+            Settings, "diagnose", {"seed": seed} | _section(found, "diagnose"), without=("out", "gradients", "gradient_samples")
+        ),
+        plan=_made(LabelSettings, "plan", {"seed": seed} | _section(found, "plan")),
+        rule=None if rule in (None, False) else _made(StopRule, "warmup.rule", rule),
+        probe=_made(ProbeSettings, "warmup.probe", {"seed": seed} | _mapping("warmup.probe", probe)),
+        warmup={"seed": seed} | warmup,
+        train={"seed": seed} | train,
+        algorithm=algorithm,
+    )
+
+
+def check_names(section: str, given: Iterable[Any], known: Iterable[str]) -> None:
+    """Raise `SettingsError` for the first name that is not known, with the nearest one that is.
+
+    >>> check_names("diagnose", ["max_sample"], ["max_samples", "seed"])
+    Traceback (most recent call last):
+        ...
+    flatspot.core.errors.SettingsError: there is no diagnose.max_sample; did you mean diagnose.max_samples?
+    """
+    known = list(known)
+    before = f"{section}." if section else ""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1, cutoff=0.5)
+            mend = f"did you mean {before}{near[0]}?" if near else f"there are {', '.join(known)}"
+            raise SettingsError(f"there is no {before}{name}; {mend}")
+
+
+def _section(found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return _mapping(name, found.get(name))
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise SettingsError(f"{name} must hold settings by name, got {value!r}")
+    return {str(key): part for key, part in value.items()}
+
+
+def _made(kind: type[Any], section: str, given: Any, without: tuple[str, ...] = ()) -> Any:
+    named = {name: tuple(value) if isinstance(value, list) else value for name, value in _mapping(section, given).items()}
+    check_names(section, named, [f.name for f in fields(kind) if f.name not in without])
+    try:
+        return kind(**named)
+    except SettingsError as error:
+        raise SettingsError(f"{section}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{section} has a value of the wrong kind ({error})") from None
+
+
+def _seed(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise SettingsError(f"seed must be a whole number, got {value!r}")
+    return value

@@ -1,0 +1,131 @@
+"""`flatspot run` on one page: diagnose → plan → warm up → diagnose → RL → diagnose → compare → report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flatspot.core.errors import SettingsError
+from flatspot.flow import Say
+from flatspot.recipe import work
+from flatspot.recipe.read import Recipe
+from flatspot.recipe.stages import Stage, contents, do_stage, only_one
+from flatspot.recipe.summary import paths_table, summarize
+from flatspot.recipe.work import Bench, train_options
+from flatspot.rollouts.collect import OnProgress
+from flatspot.rollouts.store import write_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_DIAGNOSED = ("run.json", "verdicts.parquet", "report.json")
+
+
+@dataclass(frozen=True)
+class RecipeRun:
+    """A recipe that ran to its end.
+
+    stages   in the order they were done
+    summary  the object `--json` prints
+    paths    a row per prompt and diagnosis: `core.schema.PATHS`
+    """
+
+    out: Path
+    stages: tuple[Stage, ...]
+    summary: Mapping[str, Any]
+    paths: pa.Table
+
+    def report(self) -> Path:
+        """Write report.html and report.json into the recipe's folder."""
+        from flatspot.report.json import write_json
+        from flatspot.report.recipe_html import write_recipe_html
+
+        write_table(self.paths, self.out / "paths.parquet")
+        write_json(self.summary, self.out / "report.json")
+        write_recipe_html(self.summary, self.paths, self.out / "report.html")
+        return self.out / "report.html"
+
+    def __str__(self) -> str:
+        from flatspot.report.recipe_text import recipe_text
+
+        return recipe_text(self.summary)
+
+
+def run_recipe(recipe: Recipe, *, say: Say | None = None, on_progress: OnProgress | None = None) -> RecipeRun:
+    """Run a recipe to its end, or to where answers are to be written; what was done before with the same inputs is taken as it is.
+
+    Raises `SettingsError` where labels wait for their answers, and `FlatspotError` for whatever else the user can mend; the same call
+    then goes on.
+    """
+    bench = Bench(recipe, say or (lambda _: None), on_progress)
+    work.check_options(recipe)
+    with only_one(recipe.out):
+        before = _diagnose(bench, "before", recipe.model, bench.model_digest)
+        plan, warmup = _warm_up(bench, before)
+        policy, origin = (recipe.model, bench.model_digest) if warmup is None else (_checkpoint(warmup), warmup.key)
+        warmed = None if warmup is None else _diagnose(bench, "warmed", policy, origin)
+        options = train_options(recipe)
+        trained = _train(bench, "train", policy, origin, options)
+        after = _diagnose(bench, "after", _checkpoint(trained), trained.key)
+        alone = alone_after = None
+        if recipe.compare and warmup is not None:
+            longer = options | {"max_steps": steps_at_equal_generations(warmup.result, trained.result)}
+            alone = _train(bench, "train-alone", recipe.model, bench.model_digest, longer)
+            alone_after = _diagnose(bench, "after-alone", _checkpoint(alone), alone.key)
+        done = tuple(stage for stage in (before, plan, warmup, warmed, trained, after, alone, alone_after) if stage is not None)
+        summary, paths = summarize(recipe, done), paths_table(done)
+        found = RecipeRun(recipe.out, done, summary, paths)
+        found.report()
+    return found
+
+
+def steps_at_equal_generations(warmup: Mapping[str, Any], trained: Mapping[str, Any]) -> int:
+    """How many updates RL alone gets: those of the RL after the warm-up, and as many more as draw what the warm-up's probes drew.
+
+    >>> steps_at_equal_generations({"generations": 130}, {"steps": 20, "generations": 640})
+    25
+    """
+    per_step = trained["generations"] / max(trained["steps"], 1)
+    return int(trained["steps"]) + math.ceil(warmup["generations"] / per_step) if per_step else int(trained["steps"])
+
+
+def _diagnose(bench: Bench, name: str, model: str, origin: str) -> Stage:
+    inputs = bench.shared | {"model": origin, "settings": bench.sampling}
+    return do_stage(bench.recipe.out, name, inputs, lambda folder: work.diagnose_in(bench, model, folder), needs=_DIAGNOSED, say=bench.say)
+
+
+def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
+    """The plan and the warm-up; None for a plan that is not asked for, and for a warm-up where there is nothing to label."""
+    recipe = bench.recipe
+    plan = None
+    if recipe.labels is None:
+        inputs: dict[str, Any] = {"before": before.key, "plan": asdict(recipe.plan), "answer_col": recipe.answer_col}
+        if recipe.plan.embeddings is not None:
+            inputs["embeddings"] = contents(recipe.plan.embeddings)
+        needs = ("plan.parquet", "labels.jsonl")
+        plan = do_stage(recipe.out, "plan", inputs, lambda folder: work.plan_in(bench, before.folder, folder), needs=needs, say=bench.say)
+    file, rows = work.filled_labels(bench, None if plan is None else plan.folder)
+    if not rows:
+        if plan is None:
+            raise SettingsError(f"{file} holds no label")
+        bench.say("no prompt is settled as vanishing, so there is nothing to label: RL starts from the model as it is")
+        return plan, None
+    rule = None if recipe.rule is None else asdict(recipe.rule)
+    learnt = {"model": bench.model_digest, "before": before.key, "labels": work.answers_digest(rows)}
+    inputs = bench.shared | learnt | {"options": dict(recipe.warmup), "rule": rule, "probe": asdict(recipe.probe), "seed": recipe.seed}
+    do = lambda folder: work.warm_up_in(bench, before.folder, file, rows, folder)  # noqa: E731
+    return plan, do_stage(recipe.out, "warmup", inputs, do, needs=("policy",), say=bench.say)
+
+
+def _train(bench: Bench, name: str, model: str, origin: str, options: Mapping[str, Any]) -> Stage:
+    recipe = bench.recipe
+    inputs = bench.shared | {"model": origin, "options": dict(options), "algorithm": recipe.algorithm, "seed": recipe.seed}
+    do = lambda folder: work.train_in(bench, model, options, folder)  # noqa: E731
+    return do_stage(recipe.out, name, inputs, do, needs=("trainer", "run.json"), say=bench.say)
+
+
+def _checkpoint(stage: Stage) -> str:
+    return str(stage.folder / str(stage.result["checkpoint"]))

@@ -1,0 +1,115 @@
+"""A stage of a recipe: its folder is named by what it depends on, so that it is done once, and a change of anything starts another.
+
+    out/NAME-KEY/            the stage's artefacts; KEY is the digest of its inputs
+    out/NAME-KEY/stage.json  written when the stage is done: its inputs, its result, how long it took
+
+A killed stage has no stage.json: the next run goes on in its folder, or starts it anew where it cannot go on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import RunFolderError
+from flatspot.core.plain import plain
+from flatspot.rollouts.asked import digest
+from flatspot.rollouts.store import write_json
+
+Work = Callable[[Path], Mapping[str, Any]]
+FORMAT = 1  # of what stages leave behind: raised when an older stage could no longer be read
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that is done.
+
+    result   what it says of itself, in JSON's types
+    seconds  how long the run that finished it took for it
+    reused   whether it was done before
+    """
+
+    name: str
+    folder: Path
+    key: str
+    result: Mapping[str, Any] = field(repr=False)
+    seconds: float
+    reused: bool
+
+
+def do_stage(
+    out: Path, name: str, inputs: Mapping[str, Any], work: Work, *, needs: Sequence[str] = (), say: Callable[[str], None] = lambda _: None
+) -> Stage:
+    """The stage of these inputs: as it is where it is done and `needs` are in its folder, else by `work(folder)`."""
+    key = digest(plain(dict(inputs) | {"format": FORMAT}))
+    folder = out / f"{name}-{key}"
+    done = read_stage(folder)
+    if done is not None and all((folder / part).exists() for part in needs):
+        say(f"{name}: done before, in {folder}")
+        return Stage(name, folder, key, done["result"], float(done["seconds"]), True)
+    say(f"{name}: {folder}")
+    begun = time.monotonic()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot make {folder}: {error.strerror or error}. Give another out.") from error
+    result = plain(dict(work(folder)))
+    seconds = round(time.monotonic() - begun, 3)
+    write_json({"stage": name, "inputs": plain(inputs), "result": result, "seconds": seconds}, folder / "stage.json")
+    return Stage(name, folder, key, result, seconds, False)
+
+
+def read_stage(folder: Path) -> dict[str, Any] | None:
+    """stage.json of a folder; None where the stage is not done. Raises `RunFolderError` where it is damaged."""
+    file = folder / "stage.json"
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        if not isinstance(found["result"], dict):
+            raise ValueError("its result is no object")
+        return dict(found) | {"seconds": float(found["seconds"])}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{file} is damaged ({error}). Delete it: the stage is then done again.") from error
+
+
+@contextmanager
+def only_one(out: Path) -> Iterator[None]:
+    """Keep a second run of a recipe out of the same folder."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(f"cannot write into {out}: {error.strerror or error}. Give another out.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunFolderError(f"{out} is being written by another process. Wait for it to end, or give another out.") from None
+        yield
+
+
+def contents(path: str | Path) -> str:
+    """SHA-256 over the names and bytes of a file or folder; of what is no path (a hub name), the name itself.
+
+    >>> contents("Qwen/Qwen3-0.6B")
+    'Qwen/Qwen3-0.6B'
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        return str(path)
+    found = hashlib.sha256()
+    for file in [place] if place.is_file() else sorted(part for part in place.rglob("*") if part.is_file()):
+        found.update(f"{file.relative_to(place)}\x1f{file.stat().st_size}\x1e".encode("utf-8", "backslashreplace"))
+        with file.open("rb") as opened:
+            while block := opened.read(_BLOCK):
+                found.update(block)
+    return found.hexdigest()

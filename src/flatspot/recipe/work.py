@@ -1,0 +1,233 @@
+"""What each stage of a recipe does in its folder, and what it depends on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import SettingsError
+from flatspot.core.records import Prompt
+from flatspot.flow import Say, diagnose, inspect
+from flatspot.plan.label_files import ANSWER, is_answered, label_rows, read_label_rows, write_label_rows
+from flatspot.plan.labels import plan_labels
+from flatspot.recipe.read import Recipe, check_names
+from flatspot.recipe.stages import contents
+from flatspot.rewards import load_reward
+from flatspot.rollouts.asked import digest, reward_asked
+from flatspot.rollouts.collect import OnProgress
+from flatspot.rollouts.store import prompt_text, write_table, write_whole
+from flatspot.tasks import load_prompts
+
+Rows = Sequence[Mapping[str, Any]]
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A recipe at work: what all stages share."""
+
+    recipe: Recipe
+    say: Say
+    on_progress: OnProgress | None = None
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The prompts, read once."""
+        settings = self.recipe.diagnose
+        return load_prompts(self.recipe.prompts, prompt_col=settings.prompt_col, id_col=settings.id_col, limit=settings.limit)
+
+    @cached_property
+    def prompts_digest(self) -> str:
+        """Of their ids, texts and columns."""
+        return digest([[p.id, prompt_text(p.text), dict(p.columns)] for p in self.prompts], 64)
+
+    @cached_property
+    def reward_digest(self) -> str:
+        """Of the rewards' names, weights and source."""
+        settings = self.recipe.diagnose
+        with load_reward(list(self.recipe.reward), weights=settings.reward_weights, timeout_s=settings.reward_timeout_s) as reward:
+            return digest(reward_asked(reward), 64)
+
+    @cached_property
+    def model_digest(self) -> str:
+        """Of the bytes of the model to start from, or the name of one on a hub."""
+        return contents(self.recipe.model)
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """What every stage that draws depends on."""
+        return {"prompts": self.prompts_digest, "reward": self.reward_digest}
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The settings of diagnosing, as inputs of a stage: but for the folder, and what only bounds time and memory."""
+        return {
+            name: value for name, value in asdict(self.recipe.diagnose).items() if name not in ("out", "memory_gib", "reward_timeout_s")
+        }
+
+
+def diagnose_in(bench: Bench, model: str, folder: Path) -> dict[str, Any]:
+    """Diagnose a policy; a run folder that is there is gone on with."""
+    recipe = bench.recipe
+    settings = asdict(recipe.diagnose) | {"out": folder, "limit": None, "prompt_col": "prompt", "id_col": "id"}
+    found = diagnose(bench.prompts, model, list(recipe.reward), on_progress=bench.on_progress, say=bench.say, **settings)
+    generations = found.summary["generations"]
+    return {"verdict": found.summary["verdict"], "generations": generations["total"], "tokens": generations["tokens"]}
+
+
+def plan_in(bench: Bench, run: Path, folder: Path) -> dict[str, Any]:
+    """Choose what to label, into plan.parquet and labels.jsonl; answers that were written for other plans of this recipe are taken over."""
+    planned = plan_labels(run, bench.recipe.plan)
+    write_table(planned.table, folder / "plan.parquet")
+    rows, column = label_rows(planned.labels), bench.recipe.answer_col
+    if column is not None:
+        if lacking := [row for row in rows if not is_answered({ANSWER: _answer(row, column)})]:
+            names = ", ".join(sorted({name for row in rows for name in row} - {"id", "prompt", ANSWER})) or "none"
+            raise SettingsError(
+                f"answer_col {column!r}: {len(lacking)} of the {len(rows)} prompts to label have no such answer, {lacking[0]['id']} among "
+                f"them. Their columns are {names}"
+            )
+        rows = [{**row, ANSWER: _answer(row, column)} for row in rows]
+    else:
+        files = [file for file in sorted(bench.recipe.out.glob("plan-*/labels.jsonl")) if file.parent != folder]
+        written = {str(row["id"]): row[ANSWER] for file in files for row in read_label_rows(file) if is_answered(row)}
+        rows = [{**row, ANSWER: written[row["id"]]} if row["id"] in written else row for row in rows]
+    write_label_rows(folder / "labels.jsonl", rows)
+    return {"labels": {name: value for name, value in planned.summary.items() if name != "chosen"}}
+
+
+def _answer(row: Mapping[str, Any], column: str) -> Any:
+    found = row.get(column)
+    return found[0] if isinstance(found, list) and found else found
+
+
+def filled_labels(bench: Bench, plan: Path | None) -> tuple[Path, list[dict[str, Any]]]:
+    """The file of labels and its rows; raises `SettingsError` where answers are still to be written, saying where and how to go on."""
+    recipe = bench.recipe
+    if recipe.labels is not None:
+        file = Path(recipe.labels)
+        rows = [{"id": p.id, "prompt": p.text, **p.columns} for p in load_prompts(str(file))]
+    else:
+        assert plan is not None
+        file = plan / "labels.jsonl"
+        rows = read_label_rows(file)
+    empty = [row for row in rows if not is_answered(row)]
+    if empty:
+        few = "\n".join(f"  {str(row.get('prompt'))[:70]}" for row in empty[:_SHOWN])
+        raise SettingsError(
+            f"{len(empty)} of the {len(rows)} labels in {file} have no answer yet:\n{few}\n"
+            f"Write the column {ANSWER!r} of each, or delete the rows you leave out; then run the same command again, and it goes on."
+        )
+    return file, rows
+
+
+def warm_up_in(bench: Bench, run: Path, labels: Path, rows: Rows, folder: Path) -> dict[str, Any]:
+    """Finetune on the labels until RL can take over; a killed warm-up starts anew, and comes to the same."""
+    from flatspot.training.option_names import start_afresh
+    from flatspot.training.warmup import warmup
+
+    _empty(folder)
+    recipe = bench.recipe
+    start_afresh(recipe.seed)
+    done = warmup(
+        labels,
+        recipe.model,
+        list(recipe.reward),
+        run=run,
+        out=folder,
+        answer_col=ANSWER,
+        rule=recipe.rule,
+        probe=recipe.probe,
+        config=_options_file(folder / "options.yaml", recipe.warmup),
+        seed=recipe.probe.seed,
+        reward_timeout_s=recipe.diagnose.reward_timeout_s,
+    )
+    return {
+        "checkpoint": str(done.checkpoint.relative_to(folder)) if done.checkpoint.is_relative_to(folder) else str(done.checkpoint),
+        "labels": len(rows),
+        "learnt": done.labels,
+        "curve": done.curve,
+        "chosen_step": done.chosen_step,
+        "steps": done.curve[-1]["step"] if done.curve else None,
+        "generations": sum(row["generations"] for row in done.curve),
+        "why": done.why,
+        "cause": done.cause,
+        "recovered": done.recovered,
+        "notes": list(done.notes),
+    }
+
+
+def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """RL; a killed one starts anew, and comes to the same."""
+    from flatspot.training.option_names import start_afresh
+    from flatspot.training.rft import train
+
+    _empty(folder)
+    recipe = bench.recipe
+    start_afresh(recipe.seed)
+    done = train(
+        bench.prompts,
+        model,
+        list(recipe.reward),
+        out=folder,
+        algorithm=recipe.algorithm,
+        config=_options_file(folder.with_suffix(".yaml"), options),
+        reward_timeout_s=recipe.diagnose.reward_timeout_s,
+    )
+    found = inspect(done.run)
+    return {
+        "checkpoint": str(done.checkpoint.relative_to(folder)) if done.checkpoint.is_relative_to(folder) else str(done.checkpoint),
+        "steps": done.steps,
+        "generations": found.summary["generations"]["total"],
+        "tokens": found.summary["generations"]["tokens"],
+        "alarms": [dict(alarm) for alarm in done.alarms],
+    }
+
+
+def train_options(recipe: Recipe) -> dict[str, Any]:
+    """TRL's options: what was diagnosed is what is trained, unless the recipe's `train` says otherwise."""
+    said = recipe.diagnose
+    same: dict[str, Any] = {
+        "num_generations": said.group_size,
+        "temperature": said.temperature,
+        "top_p": said.top_p,
+        "top_k": said.top_k,
+        "max_completion_length": said.max_new_tokens,
+    }
+    if said.reward_weights is not None:
+        same["reward_weights"] = list(said.reward_weights)
+    return same | dict(recipe.train)
+
+
+def check_options(recipe: Recipe) -> None:
+    """Raise `SettingsError` for an option that TRL does not have, with the nearest one that it has."""
+    from flatspot.training.option_names import option_names
+
+    ours = {"warmup": ["rule", "probe"], "train": ["algorithm"]}
+    for section, kind, given in (("warmup", "sft", recipe.warmup), ("train", recipe.algorithm, recipe.train)):
+        check_names(section, given, [*ours[section], *option_names(kind)])
+        for name in ("output_dir", "resume_from_checkpoint"):
+            if name in given:
+                raise SettingsError(f"{section}.{name} is the recipe's own: each stage has its folder under out")
+
+
+def _options_file(file: Path, options: Mapping[str, Any]) -> Path:
+    import yaml
+
+    with write_whole(file) as out:
+        out.write(yaml.safe_dump(dict(options), sort_keys=True).encode())
+    return file
+
+
+def _empty(folder: Path) -> None:
+    for part in folder.iterdir():
+        shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
+
+
+def answers_digest(rows: Rows) -> str:
+    """Of the labels: whose answer is what, in order."""
+    return digest([[row.get("prompt"), row.get(ANSWER)] for row in rows], 64)
