@@ -32,7 +32,7 @@ def walk(rows, rule):
 def test_on_smooth_curves_without_noise_it_finds_the_best_net_value():
     rng = np.random.default_rng(0)
     causes, missed = set(), []
-    for _ in range(1000):
+    for _ in range(300):
         middle, slope, top = rng.uniform(5, 60), rng.uniform(0.5, 8), rng.uniform(0.3, 1.0)
         fall = rng.choice([0.0, rng.uniform(0, 0.02)])
         steps = np.arange(0, 105, 5)

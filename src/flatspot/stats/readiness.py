@@ -27,10 +27,15 @@ class Share:
 
 @dataclass(frozen=True)
 class Readiness:
-    """How ready each prompt is for RL: `mean` [M], and `variance` [M] of what the samples leave open; NaN where nothing was scored."""
+    """How ready each prompt is for RL. NaN where nothing was scored.
+
+    mean, variance  [M] posterior of 1 − (1 − c)^K; the variance is what the samples leave open
+    states          [M, 3] probability of vanishing, learnable, solved, as in `posterior`
+    """
 
     mean: Floats
     variance: Floats
+    states: Floats
 
 
 def chance_of_best(mean: Floats, std: Floats, r_star: Floats) -> Floats:
@@ -47,7 +52,7 @@ def chance_of_best(mean: Floats, std: Floats, r_star: Floats) -> Floats:
 
 
 def readiness(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> Readiness:
-    """Posterior mean and variance of 1 − (1 − c)^K, c the `chance_of_best`: that a group of K holds a completion to learn from.
+    """Posterior of 1 − (1 − c)^K, c the `chance_of_best`: that a group of K holds a completion to learn from.
 
     On 0/1 rewards that is the chance of one success or more: either the group is mixed, or it needs no gradient.
 
@@ -58,13 +63,14 @@ def readiness(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int)
     """
     judged = evidence.n > 0
     mean, variance = np.full((2, evidence.n_prompts), np.nan)
+    states = np.full((evidence.n_prompts, 3), np.nan)
     if judged.any():
         route = _two_valued if two_valued(evidence, zones) else _many_valued
-        mean[judged], variance[judged] = route(evidence.subset(judged), r_star[judged], zones, group_size)
-    return Readiness(mean, variance)
+        mean[judged], variance[judged], states[judged] = route(evidence.subset(judged), r_star[judged], zones, group_size)
+    return Readiness(mean, variance, states)
 
 
-def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> tuple[Floats, Floats]:
+def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> tuple[Floats, Floats, Floats]:
     assert evidence.support is not None
     low, high = two_ends(evidence.support, zones)
     mixture, pair = fit_mixture(evidence.n, ones_of(evidence, zones))
@@ -72,14 +78,15 @@ def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: in
     at = 1 - (1 - chance_of_best(mean, std, r_star[:, None])) ** group_size
     weights = mixture.posterior(pair)
     first, second = (weights * at).sum(-1), (weights * at**2).sum(-1)
-    return first, np.maximum(second - first**2, 0.0)
+    states = np.einsum("mk,mks->ms", weights, zones.states(mean, std, r_star[:, None]))
+    return first, np.maximum(second - first**2, 0.0), states
 
 
-def _many_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> tuple[Floats, Floats]:
+def _many_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> tuple[Floats, Floats, Floats]:
     parts = split(evidence, zones)
     found = moments(parts, np.arange(evidence.n_prompts), prior_of(parts), _DRAWS, np.random.default_rng(0))
     at = 1 - (1 - chance_of_best(found.mean, found.std, r_star[:, None])) ** group_size
-    return at.mean(-1), at.var(-1)
+    return at.mean(-1), at.var(-1), zones.states(found.mean, found.std, r_star[:, None]).mean(1)
 
 
 def weighted_share(p: Floats, stratum: Ints, of_run: Floats, *, seed: int = 0) -> Share:

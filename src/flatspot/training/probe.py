@@ -18,10 +18,10 @@ from flatspot.core.seeds import row_seed
 from flatspot.plan.failing import drawn_order, read_judged
 from flatspot.plan.forecast import judged_summary
 from flatspot.rollouts.tables import read_table
-from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.outcome import Triage
-from flatspot.stats.readiness import readiness, stratum_weights, weighted_share
-from flatspot.stats.triage import Plan, absorb, finish, next_round, start
+from flatspot.stats.evidence import Evidence, Floats, Ints
+from flatspot.stats.outcome import evidence_of_draws
+from flatspot.stats.readiness import Readiness, readiness, stratum_weights, weighted_share
+from flatspot.stats.triage import Plan, absorb, next_round, start
 
 STRATA = ("vanishing", "learnable", "solved")
 _GUARDS = 0.25  # of the probed prompts: those that could be lost
@@ -131,9 +131,15 @@ def _sampling(said: Mapping[str, Any], settings: ProbeSettings) -> Sampling:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A triage of prompts, some of what was drawn as (prompt, completion) pairs, and the first error of the reward."""
+    """What was drawn of some prompts, and what it says.
 
-    triage: Triage
+    n_samples [M] completions; evidence and found as in `readiness`
+    some      a few (prompt, completion) pairs; error: the reward's first
+    """
+
+    n_samples: Ints
+    evidence: Evidence
+    found: Readiness
     some: tuple[tuple[Prompt, Completion], ...]
     error: str | None
 
@@ -167,38 +173,33 @@ def draw(engine: Engine, reward: Reward, probed: Probed) -> Drawn:
             some = [(p, several[0]) for p, several in zip(prompts, found, strict=True)][:_ENTROPY_ROWS]
         drawn[asked.indices] += asked.k
         state = absorb(state, asked, values)
-    return Drawn(finish(state), tuple(some), error)
+    zones = plan.zones(state.draws)
+    evidence = evidence_of_draws(state.draws, zones)
+    said = readiness(evidence, plan.achievable(zones), zones, probed.group_size)
+    return Drawn(state.draws.drawn, evidence, said, tuple(some), error)
 
 
 def shares_of(drawn: Drawn, probed: Probed) -> dict[str, Any]:
     """The numbers of a probe that rewards alone give, as curve.json has them; no key but `generations` where nothing was scored."""
-    done = drawn.triage
-    generations = int(done.n_samples.sum())
-    known = np.isfinite(done.posterior.states).all(-1)
+    generations = int(drawn.n_samples.sum())
+    known = np.isfinite(drawn.found.mean)
     if not known.any():
         return {"generations": generations, "scored": 0.0, "error": drawn.error}
-    states = done.posterior.states[known]
-    stratum = probed.stratum[known]
+    states, stratum = drawn.found.states[known], probed.stratum[known]
     of_run = np.where(np.bincount(stratum, minlength=3) > 0, probed.of_run, 0.0)
     weights = stratum_weights(stratum, of_run)
-    found: dict[str, Any] = {"generations": generations, "scored": float(known.mean())}
+    numbers: dict[str, Any] = {"generations": generations, "scored": float(known.mean())}
     for i, name in enumerate(STRATA):
-        found[name] = asdict(weighted_share(states[:, i], stratum, of_run))
-    found["recovered"] = asdict(weighted_share(states[:, 1] + states[:, 2], stratum, of_run))
-    found["ready"] = _ready(done, known, stratum, of_run, probed.group_size)
+        numbers[name] = asdict(weighted_share(states[:, i], stratum, of_run))
+    usable = states[:, 1] + states[:, 2]
+    numbers["recovered"] = asdict(weighted_share(usable, stratum, of_run))
+    # the standard error is for these very prompts, so that two probes of them can be compared
+    sd = float(np.sqrt((weights**2 * drawn.found.variance[known]).sum()))
+    numbers["ready"] = asdict(weighted_share(drawn.found.mean[known], stratum, of_run)) | {"sd": sd}
     was = stratum == STRATA.index("learnable")
-    alone = np.array([0.0, 1.0, 0.0])
-    found["kept"] = asdict(weighted_share((states[:, 1] + states[:, 2])[was], stratum[was], alone)) if was.any() else None
-    found["reward"] = float(weights @ done.evidence.mean[known])
-    return found
-
-
-def _ready(done: Triage, known: Any, stratum: Ints, of_run: Floats, group_size: int) -> dict[str, float]:
-    """The share ready for RL; `sd` is the standard error for these very prompts, so that two probes can be compared."""
-    found = readiness(done.evidence, done.r_star, done.zones, group_size)
-    weights = stratum_weights(stratum, of_run)
-    sd = float(np.sqrt((weights**2 * found.variance[known]).sum()))
-    return asdict(weighted_share(found.mean[known], stratum, of_run)) | {"sd": sd}
+    numbers["kept"] = asdict(weighted_share(usable[was], stratum[was], np.array([0.0, 1.0, 0.0]))) if was.any() else None
+    numbers["reward"] = float(weights @ drawn.evidence.mean[known])
+    return numbers
 
 
 def read_rows(policy: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]], *, rows_at_once: int = 16) -> dict[str, float | None]:
@@ -253,6 +254,6 @@ def labels_solved(engine: Any, reward: Reward, probed: Probed, prompts: Sequence
     if not few:
         return None, 0
     own = replace(probed, prompts=tuple(few), stratum=np.zeros(len(few), np.int64), r_star=np.asarray(r_star[: len(few)], float))
-    done = draw(engine, reward, own).triage
-    solved = done.posterior.states[:, 2]
+    done = draw(engine, reward, own)
+    solved = done.found.states[:, 2]
     return (float(np.nanmean(solved)) if np.isfinite(solved).any() else None), int(done.n_samples.sum())

@@ -89,7 +89,10 @@ def make_learner(
     if not reader.encoder_decoder and settings.completion_only_loss is False:
         training, held_out = ([{"input_ids": row["input_ids"]} for row in part] for part in (training, held_out))
     make = _seq2seq_trainer if reader.encoder_decoder else _causal_trainer
-    trainer = make(loaded or base, reader, settings, model_settings, _dataset(training), _dataset(held_out), list(callbacks))
+    try:
+        trainer = make(loaded or base, reader, settings, model_settings, _dataset(training), _dataset(held_out), list(callbacks))
+    except ValueError as error:
+        raise SettingsError(f"the trainer does not take these options: {str(error).strip().splitlines()[0]}") from error
     return Learner(trainer, reader, base)
 
 
