@@ -10,6 +10,7 @@ import io
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -213,6 +214,7 @@ def _known(out: Path, size: Size, seed: int) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _without_lines() -> Iterator[None]:
-    """The trainers' bars stay, on standard error; the lines that they print do not."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    """The trainers' bars stay, on standard error; the lines that they print, and their advice to each other, do not."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield
