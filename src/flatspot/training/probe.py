@@ -27,6 +27,7 @@ STRATA = ("vanishing", "learnable", "solved")
 _GUARDS = 0.25  # of the probed prompts: those that could be lost
 _ENTROPY_ROWS = 64
 _ROUND_ROWS = 128
+_SURE = 64  # completions of a labelled prompt, at most: whether it is solved takes more of them than whether it recovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,13 @@ def labels_solved(engine: Any, reward: Reward, probed: Probed, prompts: Sequence
     few = list(prompts[:16])
     if not few:
         return None, 0
-    own = replace(probed, prompts=tuple(few), stratum=np.zeros(len(few), np.int64), r_star=np.asarray(r_star[: len(few)], float))
+    own = replace(
+        probed,
+        prompts=tuple(few),
+        stratum=np.zeros(len(few), np.int64),
+        r_star=np.asarray(r_star[: len(few)], float),
+        settings=replace(probed.settings, max_samples=_SURE, target_error=0.05),
+    )
     done = draw(engine, reward, own)
     solved = done.found.states[:, 2]
     return (float(np.nanmean(solved)) if np.isfinite(solved).any() else None), int(done.n_samples.sum())
