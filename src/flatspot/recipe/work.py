@@ -162,12 +162,18 @@ def warm_up_in(bench: Bench, run: Path, labels: Path, rows: Rows, folder: Path) 
 
 
 def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """RL; a killed one starts anew, and comes to the same."""
+    """RL; a killed one goes on from its last checkpoint, or starts anew where it had none, and comes to the same."""
+    from flatspot.training.gone_on import drop_rows_from, last_checkpoint
     from flatspot.training.option_names import start_afresh
     from flatspot.training.rft import train
 
-    _empty(folder)
-    recipe = bench.recipe
+    recipe, more = bench.recipe, list[str]()
+    if (saved := last_checkpoint(folder / "trainer")) is None:
+        _empty(folder)
+    else:
+        drop_rows_from(folder, saved[1])
+        more = ["--resume_from_checkpoint", str(saved[0])]
+        bench.say(f"going on after update {saved[1]}")
     start_afresh(recipe.seed)
     done = train(
         bench.prompts,
@@ -175,6 +181,7 @@ def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path)
         list(recipe.reward),
         out=folder,
         algorithm=recipe.algorithm,
+        options=more,
         config=_options_file(folder.with_suffix(".yaml"), options),
         reward_timeout_s=recipe.diagnose.reward_timeout_s,
     )
