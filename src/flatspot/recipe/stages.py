@@ -53,7 +53,7 @@ def do_stage(
     folder = out / f"{name}-{key}"
     done = read_stage(folder)
     if done is not None and all((folder / part).exists() for part in needs):
-        say(f"{name}: done before, in {folder}")
+        say(f"{name}: there already, {folder}")
         return Stage(name, folder, key, done["result"], float(done["seconds"]), True)
     say(f"{name}: {folder}")
     begun = time.monotonic()

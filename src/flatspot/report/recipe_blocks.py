@@ -146,7 +146,7 @@ def stage_folders(summary: Summary) -> tuple[Fact, ...]:
     """Where each stage is, and whether it was done before."""
     found = summary.get("stages")
     rows = found if isinstance(found, Sequence) and not isinstance(found, str) else ()
-    return tuple(Fact(STAGES.get(r["stage"], r["stage"]), visible(r["folder"]), "done before" if r["reused"] else "") for r in rows)
+    return tuple(Fact(STAGES.get(r["stage"], r["stage"]), visible(r["folder"]), "there already" if r["reused"] else "") for r in rows)
 
 
 def _limits(summary: Summary, name: str) -> tuple[float, float, float] | None:
