@@ -124,7 +124,7 @@ def test_equal_generations():
 
 # --- killed in each stage
 
-CAUGHT = {"before": "rollouts/part-*", "plan": "", "warmup": "curve.json", "warmed": "rollouts/part-*", "train": "trainer/checkpoint-*",
+CAUGHT = {"before": "rollouts/part-*", "plan": "", "warmup": "curve.json", "warmed": "rollouts/part-*", "train": "trainer/checkpoint-*/trainer_state.json",
           "after": "run.json", "train-alone": "rollouts/part-*", "after-alone": ""}  # fmt: skip
 
 

@@ -78,8 +78,17 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
                 self._logged[name].append(float(logs[key]))
         self._judge(state, control)
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Rows are on disk before the checkpoint that they led to: a run that goes on from it has all of them."""
+        if self.recorder is not None and control.should_save:
+            self.recorder.flush(force=True)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """As at the end of a step."""
+        self.on_step_end(args, state, control, **kwargs)
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Rows are on disk before the checkpoint that they led to is relied on."""
+        """As at the end of a step, where something else asked for the checkpoint."""
         if self.recorder is not None:
             self.recorder.flush(force=True)
 
