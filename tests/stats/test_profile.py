@@ -32,7 +32,8 @@ def test_a_share_seen_in_no_prompt_has_the_limit_of_a_binomial():
     n, hits, size = np.array([40]), np.array([0]), np.array([200])
     upper = profile(n, hits, size, UPPER).draws(np.array([1.645]))[0, 0]
     drop = (_WIDEN * 1.645) ** 2 / 2
-    assert upper == pytest.approx(1 - np.exp(-drop / 200), abs=0.0012)  # (1 - v)^200 = exp(-drop)
+    central = 0.5 / 201  # half of the pseudo-prompt lies above 1/2
+    assert upper == pytest.approx(1 - (1 - central) * np.exp(-drop / 200), rel=0.01)  # ((1 - v) / (1 - central))^200 = exp(-drop)
 
 
 def test_prompts_that_are_plainly_of_two_kinds_have_the_limits_of_a_binomial_share():

@@ -25,7 +25,7 @@ _TILTS = np.geomspace(0.003, 3.0, 8)
 _REFINED, _BETWEEN = 3, 4  # times, and with how many more tilts, that the path is refined around the limits
 _LIMIT = 1.645 * _WIDEN
 _ITERATIONS = 300
-_EVEN_SHARE = 0.002  # of the set, spread evenly over the grid: hardly any smoothing
+_EVEN_PROMPTS = 1.0  # one pseudo-prompt, spread evenly over the grid: smooth in small sets, and hardly at all in large ones
 _ROOT_STEPS = 6
 _LEAST = 1e-300
 
@@ -54,8 +54,8 @@ def profile(n: Ints, hits: Ints, size: Ints, functions: Floats) -> Profile:
     n, hits, size  [C] the distinct (samples, ones) pairs, and how many prompts have each
 
     >>> found = profile(np.array([8]), np.array([0]), np.array([100]), np.greater(GRID, 0.5)[None] * 1.0)
-    >>> found.central.round(3).tolist(), found.draws(np.array([1.645])).round(3).tolist()  # 1 - exp(-1.52 / 100), nearly
-    ([0.001], [[0.016]])
+    >>> found.central.round(3).tolist(), found.draws(np.array([1.645])).round(3).tolist()  # the upper: nearly 0.005 + 1.52 / 100
+    ([0.005], [[0.02]])
     """
     table, prompts = likelihood(n, hits), size.astype(float)
     f = functions[:, None, :]
@@ -92,7 +92,7 @@ def _fit(table: Floats, size: Floats, reward: Floats) -> Floats:
     top = reward.max(-1, keepdims=True)
     at_top = reward >= top - 1e-12
     for _ in range(_ITERATIONS):
-        r = g * ((size / np.maximum(g @ table.T, _LEAST)) @ table) + _EVEN_SHARE * size.sum() / len(GRID)
+        r = g * ((size / np.maximum(g @ table.T, _LEAST)) @ table) + _EVEN_PROMPTS / len(GRID)
         # sum r / (u - reward) falls from 1 or more here to 1 at the root, convex: Newton's steps rise to it and never pass it
         u = top + (r * at_top).sum(-1, keepdims=True)
         for _ in range(_ROOT_STEPS):
