@@ -42,6 +42,20 @@ def test_the_numbers_are_those_of_the_stored_scores():
     assert found.norm_sq.lo < found.norm_sq.mean < found.norm_sq.hi
 
 
+def test_each_distinct_completion_of_a_half_is_differentiated_once():
+    policy, asked = Tabular(), []
+
+    def counted(completion):
+        asked.append(tuple(completion))
+        return policy.logits_of(completion)
+
+    drawn = [(0, 1), (2, 2), (0, 1), (1, 0), (1, 1), (2, 2), (0, 1), (2, 2)]
+    rewards = [0.0, 0.2, 1.0, 0.4, 0.5, 0.9, 0.0, 0.1]  # of equal completions not always equal: a reward may be random
+    estimate_gradient([policy.table], counted, drawn, rewards, reward_range=(0, 1))
+    first, second = {(0, 1), (1, 1)}, {(2, 2), (1, 0)}
+    assert sorted(asked) == sorted([*first, *second, *first])  # the first half again, for its products with the second's sum
+
+
 def test_it_converges_to_the_enumerated_policy():
     policy, rng = Tabular(), np.random.default_rng(2)
     rewards = rng.uniform(size=9)

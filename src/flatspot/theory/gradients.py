@@ -6,8 +6,8 @@ A prompt's completions are split into two halves, even and odd draws. Each gives
 
 and as the halves are independent, E[G_A · G_B] = ‖∇V‖². A norm of one estimate would not do: E‖G‖² is ‖∇V‖² plus the noise.
 
-Scores are taken one completion at a time and added up, so the memory is that of the model, one gradient, and two sums. Torch is needed
-here and nowhere else in this package; what the model is, and how its logits come about, is the caller's.
+Scores are taken one distinct completion at a time and added up, so the memory is that of the model, one gradient, and two sums. Torch is
+needed here and nowhere else in this package; what the model is, and how its logits come about, is the caller's.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _spectral_norm(parameters: Sequence[Any], logits_of: LogitsOf, prefix: list[
 
 
 class _Scores:
-    """Goes through completions one by one: keeps numbers of each score and a weighted sum, never the scores."""
+    """Goes through distinct completions one by one: keeps numbers of each score and a weighted sum, never the scores."""
 
     def __init__(self, parameters: Sequence[Any], logits_of: LogitsOf) -> None:
         self.parameters, self.logits_of = list(parameters), logits_of
@@ -150,23 +150,31 @@ class _Scores:
     def weighted_sum(
         self, completions: Sequence[Sequence[int]], chosen: Any, weights: Any, along: list[Any] | None = None
     ) -> list[Any] | None:
-        """Σ weight · score over the chosen; None where every weight is 0. `products` becomes each score's product with `along`."""
+        """Σ weight · score over the chosen; None where every weight is 0. `products` becomes each score's product with `along`.
+
+        Equal completions have equal scores, so each distinct one is differentiated once.
+        """
         import torch
 
+        places: dict[tuple[int, ...], list[int]] = {}
+        for place, i in enumerate(chosen.tolist()):
+            places.setdefault(tuple(completions[i]), []).append(place)
         total: list[Any] | None = None
-        self.products = []
-        for i, weight in zip(chosen.tolist(), weights.tolist(), strict=True):
-            score, collision = self._score(completions[i])
-            self.norms.append(_product(score, score))
-            self.collisions.append(collision)
-            self.products.append(0.0 if along is None else _product(score, along))
-            if weight:
+        norms, collisions, products = np.zeros((3, len(chosen)))
+        for completion, same in places.items():
+            score, collisions[same] = self._score(completion)
+            norms[same] = _product(score, score)
+            products[same] = 0.0 if along is None else _product(score, along)
+            if weights[same].any():
                 if total is None:
                     total = [torch.zeros_like(p, dtype=torch.float32) for p in self.parameters]
                 for into, part in zip(total, score, strict=True):
                     if part is not None:
-                        into.add_(part, alpha=weight)
+                        into.add_(part, alpha=float(weights[same].sum()))
             del score
+        self.norms.extend(norms.tolist())
+        self.collisions.extend(collisions.tolist())
+        self.products = products.tolist()
         return total
 
     def _score(self, completion: Sequence[int]) -> tuple[list[Any], float]:
