@@ -203,13 +203,23 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_report(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Opens a report from its file; `page.trouble` collects whatever the page should not have done."""
+def open_report(open_file: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Writes a report and opens it."""
     from flatspot.report.html import write_html
 
+    def opened(data: ReportData, **options: Any) -> Any:
+        write_html(data, tmp_path / "report.html")
+        return open_file(tmp_path / "report.html", **options)
+
+    return opened
+
+
+@pytest.fixture
+def open_file(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page from its file; `page.trouble` collects whatever the page should not have done."""
     contexts = []
 
-    def opened(data: ReportData, *, ready: bool = True, **options: Any) -> Any:
+    def opened(path: Path, *, ready: bool = True, **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -225,8 +235,6 @@ def open_report(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         )
         page.on("dialog", lambda dialog: (trouble.append("dialog"), dialog.dismiss()))
         page.trouble = trouble
-        path = tmp_path / "report.html"
-        write_html(data, path)
         page.goto(path.as_uri())
         if ready:
             page.wait_for_selector("html[data-ready]", timeout=60_000)

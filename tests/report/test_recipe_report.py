@@ -1,0 +1,172 @@
+"""The report of a recipe: what it says of each outcome, in a terminal, in the file, and in a browser."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from flatspot.core.schema import PATHS, arrow_schema
+from flatspot.report.paths import MOST, paths_between
+from flatspot.report.recipe_blocks import cost_rows, headline, key_facts, reason
+from flatspot.report.recipe_charts import rewards, warm_up
+from flatspot.report.recipe_html import render_recipe_html, write_recipe_html
+from flatspot.report.recipe_text import recipe_text
+
+HOSTILE = "<script>window.hit=1</script>\u202e\x1b[31m"
+STAGES = ("before", "warmed", "after", "after-alone")
+STATES = ("learnable", "vanishing", "solved", "undecided", "unscored")
+
+
+def policy(mean, vanishing, n=100):
+    counts = dict(zip(STATES, (n - int(vanishing * n), int(vanishing * n), 0, 0, 0), strict=True))
+    fractions = {name: {"mean": counts[name] / n, "lo": 0.0, "hi": min(1.0, counts[name] / n + 0.1)} for name in STATES}
+    return {"folder": "out/x", "verdict": "warm-up", "fractions": fractions, "counts": counts, "generations": 1234,
+            "reward": {"mean": mean, "lo": mean - 0.05, "hi": mean + 0.05, "std": 0.1}}  # fmt: skip
+
+
+def summary_of(*, compare=True, warmed=True, over_alone=(0.2, 0.1, 0.3), over_before=(0.8, 0.7, 0.9)):
+    stages = [s for s in STAGES if (s != "after-alone" or compare) and (s != "warmed" or warmed)]
+    curve = [
+        {"step": s, "ready": {"mean": s / 10, "lo": s / 12, "hi": min(1.0, s / 8)}, "reward": s / 11, "generations": 30, "labels": 9}
+        for s in range(0, 11, 2)
+    ]
+    points = [{"step": s, "generations": 64 * s + 100, "reward": s / 10, "lo": s / 12, "hi": min(1, s / 9)} for s in range(1, 9)]
+    warmup = {"chosen_step": 8, "steps": 10, "labels": 10, "learnt": 9, "generations": 180, "why": "more cost than gain",
+              "cause": "plateau", "recovered": True, "curve": curve, "notes": []}  # fmt: skip
+    names = [n for n in ("before", "warmup", "train", "train-alone") if (n != "train-alone" or compare) and (n != "warmup" or warmed)]
+    cost = [{"stage": name, "labels": 10 if name == "warmup" else None, "steps": 8, "generations": 512, "seconds": 75.0} for name in names]
+    return {
+        "schema_version": 1, "source": "run", "n_prompts": 100, "reward_range": [0.0, 1.0], "epsilon": 0.05, "reach_threshold": 4.3,
+        "fewest_completions": 4, "policies": {s: policy(0.1 + 0.2 * i, 0.8 - 0.2 * i) for i, s in enumerate(stages)},
+        "gain": {
+            "over_before": dict(zip(("mean", "lo", "hi"), over_before, strict=True)),
+            "over_alone": dict(zip(("mean", "lo", "hi"), over_alone, strict=True)) if compare else None,
+        },
+        "plan": None, "warmup": warmup if warmed else None,
+        "rewards": {"train": points} | ({"train-alone": points} if compare else {}), "cost": cost,
+        "training_cost": {"to train without": {"labels": 0, "steps": 8, "generations": 512, "seconds": 3700.0}} if compare else {},
+        "alarms": {}, "caveats": ["one seed"], "settings": {"model": "m"}, "provenance": {"created": "2026-11-23T03:00:00+00:00"},
+        "stages": [{"stage": s, "folder": f"out/{s}", "seconds": 1.0, "reused": False} for s in stages],
+    }  # fmt: skip
+
+
+def paths_of(n=100, stages=STAGES, seed=0):
+    rng = np.random.default_rng(seed)
+    p = rng.beta(0.5, 0.5, (len(stages), n))
+    rows = {
+        "prompt_id": [f"p{i}" for _ in stages for i in range(n)],
+        "stage": [stage for stage in stages for _ in range(n)],
+        "verdict": [STATES[int(3 * x)] for x in p.reshape(-1)],
+        "mean": p.reshape(-1),
+        "std": np.sqrt(p * (1 - p)).reshape(-1),
+    }
+    return pa.table(rows, schema=arrow_schema(PATHS))
+
+
+@pytest.mark.parametrize(
+    ("given", "title", "tone"),
+    [
+        ({}, "The warm-up paid off", "good"),
+        ({"over_alone": (0.1, -0.1, 0.3)}, "The warm-up made no clear difference", "plain"),
+        ({"over_alone": (-0.2, -0.3, -0.1)}, "RL alone did better", "stop"),
+        ({"compare": False}, "RL learned", "good"),
+        ({"compare": False, "over_before": (0.0, -0.1, 0.1)}, "RL did not learn", "act"),
+        ({"compare": False, "over_before": (-0.2, -0.3, -0.1)}, "RL made it worse", "stop"),
+        ({"compare": False, "warmed": False}, "RL learned", "good"),
+    ],
+)
+def test_the_headline_follows_the_limits(given, title, tone):
+    summary = summary_of(**given)
+    assert headline(summary) == (title, tone)
+    assert ("RL alone, with as many completions" in reason(summary)) == given.get("compare", True)
+    assert ("no warm-up" in reason(summary)) == (not given.get("warmed", True))
+
+
+def test_the_terminal_fits_and_says_what_the_numbers_are():
+    text = recipe_text(summary_of())
+    assert max(map(len, text.splitlines())) <= 80
+    assert "THE WARM-UP PAID OFF" in text and "+0.20 (95% interval +0.10 to +0.30)" in " ".join(text.split())
+    assert "Stopped after step 10, and the checkpoint of step 8 was taken: more cost than gain." in " ".join(text.split())
+    row = next(line for line in text.splitlines() if line.startswith("to train without"))
+    assert row.split()[3:] == ["0", "8", "512", "1", "h", "1", "min"]
+    assert "no warm-up" in recipe_text(summary_of(compare=False, warmed=False)) and recipe_text({}).startswith("NO OUTCOME")
+
+
+def test_facts_and_tables_are_the_summarys_numbers():
+    facts = {fact.label: fact.value for fact in key_facts(summary_of())}
+    assert facts["mean reward after RL"] == "0.50" and facts["over RL alone"] == "+0.20" and facts["labels"] == "10"
+    assert facts["of prompts still vanish"] == "40%" and facts["completions to train"] == "1,024"
+    assert [row.name for row in cost_rows(summary_of())] == ["before", "warm-up", "RL", "RL alone", "to train without"]
+
+
+def test_prompts_with_one_way_are_one_and_none_is_lost():
+    table = pa.table(
+        {
+            "prompt_id": ["a", "b", "c", "a", "b", "c"],
+            "stage": ["before"] * 3 + ["after"] * 3,
+            "verdict": ["vanishing"] * 3 + ["solved", "solved", "learnable"],
+            "mean": [0.0, 0.0, 0.0, 1.0, 1.0, None],
+            "std": [0.0, 0.0, 0.0, 0.0, 0.0, None],
+        },
+        schema=arrow_schema(PATHS),
+    )
+    [path], left = paths_between(table, "before", "after", 1.0)
+    assert (path.start, path.end, path.now, path.count, left) == ((0.0, 0.0), (1.0, 0.0), "solved", 2, 1)
+    shown, left = paths_between(paths_of(20_000), "before", "after", 1.0)
+    assert len(shown) == MOST and left == 20_000 - sum(path.count for path in shown)
+
+
+def test_charts_of_what_is_missing_are_none_and_curves_hold_every_point():
+    assert warm_up([], 0) is None and rewards({}) is None
+    drawn = warm_up(summary_of()["warmup"]["curve"], 8)
+    assert len(drawn["data"]["values"]) == 6 and "taken: step 8, 80%" in str(drawn)
+    nan = [{"step": 0, "loss": None, "generations": 0}, *summary_of()["warmup"]["curve"]]
+    assert len(warm_up(nan, 8)["data"]["values"]) == 6
+
+
+def test_no_text_of_the_summary_can_leave_its_place():
+    bad = summary_of()
+    bad["warmup"]["why"] = bad["settings"]["model"] = bad["stages"][0]["folder"] = bad["provenance"]["created"] = HOSTILE
+    bad["caveats"] = [HOSTILE, "\ud800"]
+    bad["settings"][HOSTILE] = HOSTILE
+    html = render_recipe_html(bad, paths_of(5))
+    own = re.sub(r"<script>.*?</script>", "", html, flags=re.S)
+    assert HOSTILE not in html and "\u202e" not in own and own.count("&lt;script&gt;") >= 5
+    html.encode("utf-8")
+
+
+def test_equal_input_gives_equal_bytes():
+    assert render_recipe_html(summary_of(), paths_of()) == render_recipe_html(copy.deepcopy(summary_of()), paths_of())
+
+
+@pytest.mark.parametrize(
+    ("given", "n", "options"),
+    [
+        ({}, 100, {}),
+        ({}, 100, {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}}),
+        ({"compare": False, "warmed": False}, 1, {}),
+        ({"compare": False}, 0, {}),
+    ],
+)
+def test_it_opens_and_draws_without_a_complaint(open_file, tmp_path, given, n, options):
+    summary = summary_of(**given)
+    write_recipe_html(summary, paths_of(n, tuple(summary["policies"])), tmp_path / "report.html")
+    page = open_file(tmp_path / "report.html", **options)
+    assert page.trouble == []
+    assert page.locator("h1").inner_text() == headline(summary)[0]
+    assert page.locator("[data-chart=rewards] svg").count() == 1
+    assert page.locator("[data-chart=warmup] svg").count() == (1 if given.get("warmed", True) else 0)
+    ways = 0 if n == 0 else len(summary["policies"]) - 1
+    assert page.locator("[data-chart^='way:'] svg").count() == ways
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+
+def test_it_is_readable_without_javascript(open_file, tmp_path):
+    write_recipe_html(summary_of(), paths_of(), tmp_path / "report.html")
+    page = open_file(tmp_path / "report.html", ready=False, java_script_enabled=False)
+    assert page.locator("img.still:visible").count() == 7
+    assert page.locator("tbody tr").count() == 6 + 5
