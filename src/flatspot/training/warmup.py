@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.errors import PromptFileError, RunFolderError
+from flatspot.core.errors import PromptFileError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Prompt
 from flatspot.plan.forecast import judged_summary
@@ -156,12 +155,3 @@ def _with_rewards(labels: Labels, reward: LoadedReward, run: Path) -> Labels:
         )
     note = (f"{low} of {len(values)} answers earn next to nothing by the reward: check them",) if low else ()
     return Labels(labels.learnt, labels.held_back, (*labels.notes, *note))
-
-
-def read_warmed(out: str | Path) -> dict[str, Any]:
-    """warmup.json of a folder that a warm-up has ended in; raises RunFolderError where there is none."""
-    file = Path(out) / "warmup.json"
-    try:
-        return dict(json.loads(file.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunFolderError(f"{file} cannot be read ({error}): no warm-up has ended in {out}") from error

@@ -103,9 +103,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         unseen = not self.curve or self.curve[-1]["step"] != state.global_step
         if unseen and not (self.choice is not None and self.choice.stop):
             self._together(state, control, kwargs, self._look)
-        if state.is_world_process_zero:
-            self.finish()
-        gather(None)
+        self._together(state, control, kwargs, lambda *_: self.finish())
 
     def finish(self, *, interrupted: bool = False) -> Path | None:
         """Put the checkpoint chosen so far at `out`/policy, and say in warmup.json why; None where nothing was probed."""
@@ -145,7 +143,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
             "probe": asdict(self.settings) | {"every": self.every, "group_size": self.probed.group_size},
         }
 
-    def _together(self, state: Any, control: Any, kwargs: Mapping[str, Any], act: Callable[[Any, Any, Any], None]) -> None:
+    def _together(self, state: Any, control: Any, kwargs: Mapping[str, Any], act: Callable[[Any, Any, Any], object]) -> None:
         """Let the first process act, and all do what it found: stop, or raise what it raised."""
         error: BaseException | None = None
         if state.is_world_process_zero:
