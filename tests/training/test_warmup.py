@@ -18,6 +18,7 @@ import flatspot  # noqa: E402
 from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError, TrainingError  # noqa: E402
 from flatspot.training.handoff import StopRule  # noqa: E402
 from flatspot.training.probe import ProbeSettings  # noqa: E402
+from flatspot.training.sft import sft  # noqa: E402
 from flatspot.training.warmup import warmup  # noqa: E402
 from flatspot.training.warmup_labels import hold_back, read_labels  # noqa: E402
 
@@ -71,12 +72,13 @@ def test_an_adapter_is_probed_kept_and_merged(place, tmp_path):
 
 def test_probing_changes_nothing_of_the_training(place, tmp_path):
     """The same steps with and without probes end in the same weights, dropout and all."""
+    import transformers
     import trl
     from datasets import Dataset
 
     from flatspot.training.live_policy import LivePolicy
 
-    class Look(__import__("transformers").TrainerCallback):
+    class Look(transformers.TrainerCallback):
         def on_step_end(self, args, state, control, model=None, processing_class=None, **kwargs):
             model.model.layers[0].eval()  # somebody's own choice, which a look must keep
             live = LivePolicy(model, processing_class)
@@ -87,7 +89,7 @@ def test_probing_changes_nothing_of_the_training(place, tmp_path):
             assert model.training and not model.model.layers[0].training and model.model.layers[1].training
             assert not any("forward" in vars(m) for m in model.modules() if type(m) is torch.nn.Linear)
 
-    class Freeze(__import__("transformers").TrainerCallback):
+    class Freeze(transformers.TrainerCallback):
         def on_step_end(self, args, state, control, model=None, **kwargs):
             model.model.layers[0].eval()
 
@@ -155,21 +157,15 @@ def test_without_a_rule_nothing_is_probed(place, tmp_path):
 
 
 def test_labels_that_the_policy_solves_already_end_it_before_it_starts(place, tmp_path):
-    solved = warm(place, tmp_path / "first").checkpoint
-    for _ in range(3):
-        solved = warmup(
-            LABELS, str(solved), "exact_match", run=place / "run-llama", out=tmp_path / "more", rule=None, options=CAUSAL
-        ).checkpoint
-    before = (solved / "model.safetensors").read_bytes()
-    import shutil
+    import safetensors.torch
 
-    shutil.copytree(solved, tmp_path / "solved")
-    again = warm(place, tmp_path / "again", model=str(tmp_path / "solved"))
+    rows = [{"prompt": row["prompt"], "completion": row["answer"]} for row in LABELS]
+    solved = sft(rows, str(place / "llama"), out=tmp_path / "sft", options=(*CAUSAL, "--max_steps", "120", "--learning_rate", "1e-2"))
+    again = warm(place, tmp_path / "again", model=str(solved))
     assert (again.chosen_step, again.cause, again.recovered) == (0, "labels-solved", False)
-    assert "teach it nothing" in again.why
-    assert len(again.curve) == 1
-    one, two = (__import__("safetensors.torch").torch.load_file(f / "model.safetensors") for f in (tmp_path / "solved", again.checkpoint))
-    assert before and all(torch.equal(one[name], two[name]) for name in one)
+    assert "teach it nothing" in again.why and len(again.curve) == 1
+    one, two = (safetensors.torch.load_file(folder / "model.safetensors") for folder in (solved, again.checkpoint))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_mistakes_in_the_labels_are_said_before_anything_is_trained(place, tmp_path):
@@ -218,7 +214,10 @@ def test_labels_twice_unanswered_several_or_foreign(place):
 
 
 def test_the_last_good_checkpoint_survives_a_loss_that_is_no_number(place, tmp_path):
-    class Break(__import__("transformers").TrainerCallback):
+    import safetensors.torch
+    import transformers
+
+    class Break(transformers.TrainerCallback):
         def on_step_end(self, args, state, control, model=None, **kwargs):
             if state.global_step == 5:
                 with torch.no_grad():
@@ -234,7 +233,7 @@ def test_the_last_good_checkpoint_survives_a_loss_that_is_no_number(place, tmp_p
     assert "lower the learning rate" in stop.choice.why
     rows = json.loads((tmp_path / "curve.json").read_text())
     assert rows[-1]["step"] == 6 and rows[-1].get("ready") is None
-    kept = __import__("safetensors.torch").torch.load_file(tmp_path / "policy" / "model.safetensors")
+    kept = safetensors.torch.load_file(tmp_path / "policy" / "model.safetensors")
     assert all(torch.isfinite(value).all() for value in kept.values())
 
 
