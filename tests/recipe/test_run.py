@@ -115,6 +115,13 @@ def test_labels_of_a_file_or_a_column(write_recipe, tmp_path, monkeypatch):
         run_recipe(read_recipe(write_recipe(answer_col="nothing")))
 
 
+def test_a_reward_that_fails_ends_it_before_anything_is_trained(write_recipe, tmp_path, monkeypatch):
+    stop_after_the_labels(monkeypatch)
+    (tmp_path / "broken.py").write_text("def reward(completions, **columns):\n    raise ValueError('no such column')\n")
+    with pytest.raises(SettingsError, match=r"Nothing was trained\. See .*before-\w+/report\.html"):
+        run_recipe(read_recipe(write_recipe(reward=f"{tmp_path / 'broken.py'}:reward")))
+
+
 def test_equal_generations():
     assert steps_at_equal_generations({"generations": 0}, {"steps": 20, "generations": 640}) == 20
     assert steps_at_equal_generations({"generations": 1}, {"steps": 20, "generations": 640}) == 21
@@ -124,8 +131,16 @@ def test_equal_generations():
 
 # --- killed in each stage
 
-CAUGHT = {"before": "rollouts/part-*", "plan": "", "warmup": "curve.json", "warmed": "rollouts/part-*", "train": "trainer/checkpoint-*/trainer_state.json",
-          "after": "run.json", "train-alone": "rollouts/part-*", "after-alone": ""}  # fmt: skip
+CAUGHT = {
+    "before": "rollouts/part-*",
+    "plan": "",
+    "warmup": "curve.json",
+    "warmed": "rollouts/part-*",
+    "train": "trainer/checkpoint-*/trainer_state.json",
+    "after": "run.json",
+    "train-alone": "rollouts/part-*",
+    "after-alone": "",
+}
 
 
 def command(file):

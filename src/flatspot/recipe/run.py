@@ -64,6 +64,10 @@ def run_recipe(recipe: Recipe, *, say: Say | None = None, on_progress: OnProgres
     work.check_options(recipe)
     with only_one(recipe.out):
         before = _diagnose(bench, "before", recipe.model, bench.model_digest)
+        if before.result["verdict"] == "fix-reward":
+            raise SettingsError(
+                f"{before.result['reason']} Nothing was trained. See {before.folder / 'report.html'}, mend it, and run again."
+            )
         plan, warmup = _warm_up(bench, before)
         policy, origin = (recipe.model, bench.model_digest) if warmup is None else (_checkpoint(warmup), warmup.key)
         warmed = None if warmup is None else _diagnose(bench, "warmed", policy, origin)

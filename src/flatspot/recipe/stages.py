@@ -24,7 +24,7 @@ from flatspot.rollouts.asked import digest
 from flatspot.rollouts.store import write_json
 
 Work = Callable[[Path], Mapping[str, Any]]
-FORMAT = 1  # of what stages leave behind: raised when an older stage could no longer be read
+FORMAT = 2  # of what stages leave behind: raised when an older stage could no longer be read
 _BLOCK = 1 << 22
 
 

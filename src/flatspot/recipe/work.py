@@ -76,7 +76,8 @@ def diagnose_in(bench: Bench, model: str, folder: Path) -> dict[str, Any]:
     settings = asdict(recipe.diagnose) | {"out": folder, "limit": None, "prompt_col": "prompt", "id_col": "id"}
     found = diagnose(bench.prompts, model, list(recipe.reward), on_progress=bench.on_progress, say=bench.say, **settings)
     generations = found.summary["generations"]
-    return {"verdict": found.summary["verdict"], "generations": generations["total"], "tokens": generations["tokens"]}
+    said = {"verdict": found.summary["verdict"], "reason": found.summary["reason"]}
+    return said | {"generations": generations["total"], "tokens": generations["tokens"]}
 
 
 def plan_in(bench: Bench, run: Path, folder: Path) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""`flatspot run` from the command line: what is wrong is said before anything runs, with exit code 2."""
+
+import subprocess
+import sys
+
+
+def run(*words, **environment):
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "flatspot.cli", "run", *map(str, words)], capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+def test_wrong_recipes_are_the_users_to_mend(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("prompts: p.jsonl\nmodel: m\nreward: exact_match\nout: out\ndiagnose: {max_sample: 3}\n")
+    done = run(file)
+    assert done.returncode == 2 and "did you mean diagnose.max_samples?" in done.stderr and "Traceback" not in done.stderr
+    assert run(tmp_path / "none.yaml").returncode == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_processes_are_refused(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("prompts: p.jsonl\nmodel: m\nreward: exact_match\nout: out\n")
+    done = run(file, WORLD_SIZE="2")
+    assert done.returncode == 2 and "flatspot run is one process" in done.stderr and "accelerate launch" in done.stderr
