@@ -44,6 +44,7 @@ class Arm:
 
 
 RL = Arm("rl", "rl")
+LONGER = Arm("rl twice as long", "rl", heuristic={"steps": 100})  # more completions than a warm-up's probes and its RL draw together
 FULL = Arm("sft-full", "sft", PROMPTS, FULL_STEPS)
 WARMUP = Arm("warmup-5%", "warmup", FIVE_PERCENT)
 PAPERS = Arm(f"sft {LABELS[0]}x{round(0.4 * FULL_STEPS)}", "sft", LABELS[0], round(0.4 * FULL_STEPS))  # 1% of labels, 40% of steps
@@ -77,16 +78,15 @@ def strategies() -> list[Arm]:
 def queue() -> Iterator[tuple[str, Arm, int]]:
     """(task, arm, seed) of every run, in order."""
     stages: tuple[tuple[list[Arm], Sequence[int], Sequence[str]], ...] = (
-        ([RL, FULL, WARMUP], SEEDS[:1], tuple(TASKS)),
+        ([RL, FULL, WARMUP, LONGER], SEEDS[:1], tuple(TASKS)),
         (heuristics(), SEEDS[:1], tuple(TASKS)),
         ([PAPERS], SEEDS[:1], tuple(TASKS)),
         (oracle(), SEEDS[:1], tuple(TASKS)),
-        ([RL, FULL, WARMUP, PAPERS], SEEDS, tuple(TASKS)),
-        (strategies(), SEEDS[:2], ("brackets",)),
+        ([RL, FULL, WARMUP, PAPERS, LONGER], SEEDS, tuple(TASKS)),
         (oracle(), SEEDS, tuple(TASKS)),
-        (strategies(), SEEDS, ("brackets", "backward", "capitals")),
         ([WARMUP, *oracle()], ORACLE_SEEDS, tuple(TASKS)),
-        (heuristics(), SEEDS, tuple(TASKS)),
+        (strategies(), SEEDS, ("brackets", "backward", "capitals")),
+        (heuristics(), SEEDS, ("backward", "brackets", "capitals")),
         (grid(), SEEDS, tuple(TASKS)),
     )
     seen = set()

@@ -47,7 +47,7 @@ def evaluate(model: str | Path, task: Task) -> dict[str, float]:
     return {"reward": float(np.nanmean(trained)), "reward_held_out": float(np.nanmean(held_out))}
 
 
-def reinforce(model: str | Path, task: Task, seed: int, folder: Path, **heuristic: float) -> tuple[Path, dict[str, Any]]:
+def reinforce(model: str | Path, task: Task, seed: int, folder: Path, **heuristic: Any) -> tuple[Path, dict[str, Any]]:
     """GRPO from a model; the checkpoint, and how long it took."""
     begun = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
@@ -55,7 +55,7 @@ def reinforce(model: str | Path, task: Task, seed: int, folder: Path, **heuristi
     with silent():
         trained = train(list(prompts_of(task.name)[0]), str(model), task.reward, out=folder, options=options)
     return trained.checkpoint, {
-        "generations": task.rl_steps * task.generations,
+        "generations": heuristic.get("steps", task.rl_steps) * task.generations,
         "rl_seconds": round(time.monotonic() - begun, 1),
         "alarms": sorted({alarm["cause"] for alarm in trained.alarms if "cause" in alarm}),
     }
