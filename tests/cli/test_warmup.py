@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,7 +62,10 @@ def test_json_is_one_object(place, tmp_path):
     done = ask("warmup", place / "run", "--labels", place / "labels.jsonl", "--out", tmp_path, "--json", *PROBES, *CAUSAL)
     said = json.loads(done.stdout)
     assert said["recovered"] is True and said["curve"][0]["step"] == 0
-    assert {"chosen_step", "cause", "why", "policy", "labels", "held_back", "generations", "seconds", "notes", "next"} <= set(said)
+    page = (Path(__file__).parents[2] / "docs/reference/json.md").read_text("utf-8").partition("## `flatspot warmup`")[2]
+    listed = {name for line in page.splitlines() if line.startswith("- `") for name in re.findall(r"`(\w+)`", line.partition(":")[0])}
+    assert listed == set(said)
+    assert {name for row in said["curve"] for name in row} <= set(re.findall(r"`(\w+)`", page))
 
 
 def test_plain_finetuning(place, tmp_path):
