@@ -10,11 +10,12 @@ _GROUPS = {
     "small_std": "small reward std: the samples whose label moved",
     "large_std": "large reward std: the other training samples",
 }
+# key, heading, shape, width: the widest cell and a space
 _METRICS = (
-    ("reward", "reward", "{:.3f}"),
-    ("reward_std", "reward std", "{:.4f}"),
-    ("accuracy", "accuracy", "{:.3f}"),
-    ("grad_norm", "|gradient|", "{:.1e}"),
+    ("reward", "reward", "{:.3f}", 15),
+    ("reward_std", "reward std", "{:.4f}", 16),
+    ("accuracy", "accuracy", "{:.3f}", 14),
+    ("grad_norm", "|gradient|", "{:.1e}", 18),
 )
 
 
@@ -25,16 +26,17 @@ def told(results: Mapping[str, Any]) -> str:
     seeds = sorted({run["seed"] for run in results["runs"]})
     count = f"{len(seeds)} seeds, mean (and largest distance from it)" if len(seeds) > 1 else f"seed {seeds[0]}"
     lines = [
-        f"{setting['dataset']}, {setting['model']}, {results['variant']}, {plan['scale']} scale: {count}",
+        f"{setting['dataset']}, {setting['model']}, {results['variant']}, {plan['scale']} scale",
+        count,
         f"data from {results['source']}",
         f"{schedule['pretrain_epochs']} epochs of pretraining, {schedule['epochs']} of finetuning at learning rate {plan['lr']:g}",
     ]
     for group, title in _GROUPS.items():
-        lines += ["", title, f"  {'':<10}{'':<7}" + "".join(f"{name:>17}" for _, name, _ in _METRICS)]
+        lines += ["", title, f"  {'':<10}{'':<5}" + "".join(f"{name:>{width}}" for _, name, _, width in _METRICS)]
         for method, groups in results["over_seeds"].items():
             for when in ("start", "end"):
-                cells = "".join(f"{_cell(groups[group][when][key], shape):>17}" for key, _, shape in _METRICS)
-                lines.append(f"  {_NAMES[method] if when == 'start' else '':<10}{when:<7}{cells}".rstrip())
+                cells = "".join(f"{_cell(groups[group][when][key], shape):>{width}}" for key, _, shape, width in _METRICS)
+                lines.append(f"  {_NAMES[method] if when == 'start' else '':<10}{when:<5}{cells}".rstrip())
     return "\n".join([*lines, "", *conclusions(results)])
 
 
