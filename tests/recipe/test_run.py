@@ -122,6 +122,13 @@ def test_a_reward_that_fails_ends_it_before_anything_is_trained(write_recipe, tm
         run_recipe(read_recipe(write_recipe(reward=f"{tmp_path / 'broken.py'}:reward")))
 
 
+def test_prompts_that_probably_vanish_but_are_not_settled_end_it_too(write_recipe, monkeypatch):
+    stop_after_the_labels(monkeypatch)
+    few = {"max_new_tokens": 13, "max_samples": 2, "engine": "hf"}
+    with pytest.raises(SettingsError, match=r"no single prompt is settled as vanishing yet.*diagnose\.max_samples"):
+        run_recipe(read_recipe(write_recipe(diagnose=few)))
+
+
 def test_equal_generations():
     assert steps_at_equal_generations({"generations": 0}, {"steps": 20, "generations": 640}) == 20
     assert steps_at_equal_generations({"generations": 1}, {"steps": 20, "generations": 640}) == 21

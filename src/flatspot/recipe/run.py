@@ -115,6 +115,11 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
     if not rows:
         if plan is None:
             raise SettingsError(f"{file} holds no label")
+        if before.result["verdict"] == "warm-up":
+            raise SettingsError(
+                f"{before.result['reason']} But no single prompt is settled as vanishing yet, so none can be chosen for a label. Raise "
+                "diagnose.max_samples, and run again."
+            )
         bench.say("no prompt is settled as vanishing, so there is nothing to label: RL starts from the model as it is")
         return plan, None
     rule = None if recipe.rule is None else asdict(recipe.rule)
