@@ -50,6 +50,18 @@ def error_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisio
     return max(given.predicted_error, _largest(table, wrong, size.astype(float), float(size[best >= 0].sum())))
 
 
+def too_doubtful(limit: float, target: float) -> bool:
+    """Whether an error of up to `limit` is too far above the one that was stated: over three and a half times, and over 5 points.
+
+    Below that, sets on which the fit is right are as often in doubt as sets on which it is not; at three times, triage would draw more than
+    its benchmark allows on sets where the error is met without (benchmarks/triage, "no atoms").
+
+    >>> too_doubtful(0.18, 0.05), too_doubtful(0.05, 0.01), too_doubtful(float("nan"), 0.05)
+    (True, False, False)
+    """
+    return limit > 3.5 * target and limit - target > 0.05
+
+
 def _largest(table: Floats, wrong: Floats, size: Floats, n_given: float) -> float:
     best = _fit(table, size)
     most = float(size @ np.log(table @ best))

@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.two_valued import GRID
+from flatspot.stats.two_valued import GRID, fit_pairs, flat_prior
 
 Flags = NDArray[np.bool_]
 
 # the price of a draw, in units of one wrong verdict, dearest first; 46 of them cost 2-5% fewer draws than 16, as the target is met closer
 PRICES: Floats = np.geomspace(0.03, 0.0001, 46)
+_MOST_KINDS = 16  # of prompts, by their achievable reward; each has a stopping rule of its own
 
 
 @dataclass(frozen=True)
@@ -123,3 +124,30 @@ def cheapest_price(rules: Sequence[list[StoppingRule]], states: Ints, size: Ints
     while chosen > 0 and draws[chosen] > most_draws:
         chosen -= 1
     return chosen
+
+
+def kinds_of(r_star: Floats) -> tuple[Floats, Ints]:
+    """(r* of each kind of prompt [R], kind of each prompt [M]): each kind has a stopping rule of its own."""
+    found, kind = np.unique(r_star, return_inverse=True)
+    if len(found) > _MOST_KINDS:
+        found = np.quantile(r_star, np.linspace(0, 1, _MOST_KINDS), method="nearest")
+        kind = np.abs(r_star[:, None] - found).argmin(-1)
+    return found, kind.reshape(-1)
+
+
+def fitted_rules(
+    prompts: Ints, states: Floats, wrong: Floats, costs: Floats | None, target: float, *, max_samples: int, most_draws: float
+) -> tuple[StoppingRule, ...]:
+    """A rule for each kind of prompt under g fitted to the prompts: at the dearest price that meets the target, or by the user's costs.
+
+    prompts  [M, 3] kind, samples and ones of each;  states, wrong  [R, 163, 3] as `state_table` gives them
+    """
+    triples, size = np.unique(prompts, axis=0, return_counts=True)
+    seen = triples[:, 1] > 0
+    weights = flat_prior() if not seen.any() else fit_pairs(triples[seen, 1], triples[seen, 2], size[seen])
+    if costs is not None:
+        losses = (state @ np.asarray(costs).T for state in states)
+        return tuple(stopping_rules(outlook(weights, loss, max_samples), np.ones(1))[0] for loss in losses)
+    rules = [stopping_rules(outlook(weights, loss, max_samples), PRICES) for loss in wrong]
+    at = cheapest_price(rules, triples, size, target, most_draws=most_draws)
+    return tuple(own[at] for own in rules)

@@ -9,7 +9,7 @@ rewards takes the same decisions. The error that is stated is the Bayes one unde
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,20 @@ import numpy as np
 from flatspot.core.errors import SettingsError
 from flatspot.stats.certificate import Certifier
 from flatspot.stats.decide import decide
+from flatspot.stats.doubt import error_limit, too_doubtful
 from flatspot.stats.draws import Draw, Draws, ask, checked
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.outcome import Triage, conclude, evidence_of_draws
 from flatspot.stats.posterior import wrong_of
-from flatspot.stats.stopping import PRICES, Flags, StoppingRule, cheapest_price, outlook, stopping_rules
-from flatspot.stats.two_valued import are_ends, fit_pairs, flat_prior, state_table, two_ends
+from flatspot.stats.stopping import Flags, StoppingRule, fitted_rules, kinds_of
+from flatspot.stats.two_valued import are_ends, state_table, two_ends
 from flatspot.stats.zones import Zones, range_seen
 
 PILOT_SAMPLES = 4
 _PILOT_PROMPTS = 1000
 _USUAL_SAMPLES = 8  # what a prompt takes, before anything is known
-_MOST_KINDS = 16  # of prompts, by their achievable reward; each has a stopping rule of its own
+_FEW_PROMPTS = 100  # where there is doubt of any target, however many samples there are
+_STRICTER, _MOST_STRICT = 0.8, 16  # how the aim falls at a time, and how many times below the target it falls at most
 _REFIT_GROWTH = 1.25  # refit once this many times the samples of the last fit are there: about at 4, 5, 8, 16, 32 samples of the last
 
 
@@ -112,13 +114,17 @@ class Round:
 
 @dataclass(frozen=True)
 class State:
-    """A triage under way: everything drawn, the rules in force (one per kind of prompt), and what they were fitted at."""
+    """A triage under way: everything drawn, the rules in force (one per kind of prompt), and what they were fitted at.
+
+    aim  the error that the rules aim at: the target, or less where the rewards leave too much doubt of it; None: the target
+    """
 
     plan: Plan
     draws: Draws
     rules: tuple[StoppingRule, ...] = ()
     fitted_at: int = 0
     certifier: Certifier | None = None
+    aim: float | None = None
 
 
 def start(plan: Plan) -> State:
@@ -189,7 +195,7 @@ def _open(state: State) -> Flags:
     n, hits = np.minimum(draws.scored, plan.max_samples), draws.hits(two_ends(draws.values, zones)[1])
     if len(state.rules) == 1:
         return np.asarray(state.rules[0].go[n, hits])
-    return np.stack([rule.go for rule in state.rules])[_kinds(plan, zones)[1], n, hits]
+    return np.stack([rule.go for rule in state.rules])[kinds_of(plan.achievable(zones))[1], n, hits]
 
 
 def _undecided(state: State) -> Flags:
@@ -206,45 +212,49 @@ def absorb(state: State, asked: Round, rewards: Any) -> State:
     fresh = checked(state.draws, asked.indices, asked.k, rewards, None)
     draws = state.draws.add(asked.indices, fresh)
     certifier = state.certifier
-    after = State(plan, draws, state.rules, state.fitted_at)
+    after = replace(state, draws=draws)
     if not _ruled(after):
         return State(plan, draws)
     if plan.certify is not None:
         certifier = _certified(plan, state, draws, asked, fresh)
-    after = State(plan, draws, state.rules, state.fitted_at, certifier)
+    after = replace(after, certifier=certifier)
     due = not state.rules or draws.total >= _REFIT_GROWTH * state.fitted_at or draws.values != state.draws.values
     if due or not (_open(after) & may_go_on(after)).any():  # no rule is the last word before it was fitted to everything
-        after = State(plan, draws, _rules(plan, draws), draws.total, certifier)
+        after = _refitted(after)
     return after
 
 
-def _kinds(plan: Plan, zones: Zones) -> tuple[Floats, Ints]:
-    """(r* of each kind of prompt [R], kind of each prompt [M])."""
-    r_star = plan.achievable(zones)
-    found, kind = np.unique(r_star, return_inverse=True)
-    if len(found) > _MOST_KINDS:
-        found = np.quantile(r_star, np.linspace(0, 1, _MOST_KINDS), method="nearest")
-        kind = np.abs(r_star[:, None] - found).argmin(-1)
-    return found, kind.reshape(-1)
+def _refitted(state: State) -> State:
+    """With rules fitted to everything drawn; where they would end it in too much doubt of the target, with ones that aim at less error."""
+    plan, draws = state.plan, state.draws
+    state = replace(state, rules=_rules(plan, draws, state.aim), fitted_at=draws.total)
+    if plan.costs is not None or state.certifier is not None or plan.n_prompts < _FEW_PROMPTS:
+        return state
+    aim = plan.target_error if state.aim is None else state.aim
+    more = may_go_on(state)
+    while more.any() and aim > plan.target_error / _MOST_STRICT and not (_open(state) & more).any() and _in_doubt(plan, draws):
+        aim *= _STRICTER
+        state = replace(state, rules=_rules(plan, draws, aim), aim=aim)
+    return state
 
 
-def _rules(plan: Plan, draws: Draws) -> tuple[StoppingRule, ...]:
-    """The stopping rules under g fitted to everything drawn so far, at the dearest price that meets the target."""
+def _in_doubt(plan: Plan, draws: Draws) -> bool:
+    """Whether the error of the verdicts as they stand may be far above the target: see `stats.doubt`."""
+    zones = plan.zones(draws)
+    evidence, r_star = evidence_of_draws(draws, zones), plan.achievable(zones)
+    given = decide(wrong_of(evidence, r_star, zones), draws.scored, plan.target_error)
+    return too_doubtful(error_limit(evidence, r_star, zones, given), plan.target_error)
+
+
+def _rules(plan: Plan, draws: Draws, aim: float | None) -> tuple[StoppingRule, ...]:
+    """The rules under g fitted to everything drawn so far."""
     zones = plan.zones(draws)
     low, high = two_ends(draws.values, zones)
-    r_star, kind = _kinds(plan, zones)
-    triples, size = np.unique(
-        np.stack([kind, np.minimum(draws.scored, plan.max_samples), draws.hits(high)], -1), axis=0, return_counts=True
-    )
-    seen = triples[:, 1] > 0
-    weights = flat_prior() if not seen.any() else fit_pairs(triples[seen, 1], triples[seen, 2], size[seen])
+    r_star, kind = kinds_of(plan.achievable(zones))
+    seen = np.stack([kind, np.minimum(draws.scored, plan.max_samples), draws.hits(high)], -1)
     states, wrong = state_table(zones, low, high, r_star)
-    if plan.costs is not None:
-        costs = np.asarray(plan.costs).T
-        return tuple(stopping_rules(outlook(weights, state @ costs, plan.max_samples), np.ones(1))[0] for state in states)
-    rules = [stopping_rules(outlook(weights, loss, plan.max_samples), PRICES) for loss in wrong]
-    at = cheapest_price(rules, triples, size, plan.target_error, most_draws=plan.left(draws))
-    return tuple(own[at] for own in rules)
+    target = plan.target_error if aim is None else aim
+    return fitted_rules(seen, states, wrong, plan.costs, target, max_samples=plan.max_samples, most_draws=plan.left(draws))
 
 
 def _certified(plan: Plan, state: State, draws: Draws, asked: Round, fresh: Floats) -> Certifier:
