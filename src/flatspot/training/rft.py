@@ -25,7 +25,7 @@ ALGORITHMS = ("grpo", "rloo")
 
 @dataclass(frozen=True)
 class Trained:
-    """A training that ran to its end: its run folder, its checkpoint, the alarms raised, whether this process speaks for all, its updates."""
+    """A training that ran to its end: its run folder, its checkpoint, the alarms raised, if this process speaks for all, its updates."""
 
     run: Path
     checkpoint: Path
