@@ -85,8 +85,10 @@ def queue() -> Iterator[tuple[str, Arm, int]]:
         ([RL, FULL, WARMUP, PAPERS, LONGER], SEEDS, tuple(TASKS)),
         (oracle(), SEEDS, tuple(TASKS)),
         ([WARMUP, *oracle()], ORACLE_SEEDS, tuple(TASKS)),
+        (heuristics(), SEEDS, ("backward",)),
+        (grid(), SEEDS[:1], tuple(TASKS)),
         (strategies(), SEEDS, ("brackets", "backward", "capitals")),
-        (heuristics(), SEEDS, ("backward", "brackets", "capitals")),
+        (heuristics(), SEEDS, ("brackets", "capitals")),
         (grid(), SEEDS, tuple(TASKS)),
     )
     seen = set()

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arms import FULL, RL, WARMUP
+from arms import FULL, RL, WARMUP, heuristics
 from run import RESULTS
 from setting import HERE, ORACLE_STEPS, TASKS
 
 # Okabe and Ito's colours
-_AFTER, _BEFORE, _OURS, _ALONE, _TRIED = "#0072B2", "#56B4E9", "#D55E00", "#000000", "#999999"
+_AFTER, _BEFORE, _OURS, _ALONE, _TRIED = "#0072B2", "#56B4E9", "#D55E00", "#000000", "#777777"
 
 
 def main() -> None:
@@ -57,12 +57,22 @@ def _panel(axes: Any, arms: Mapping[str, Any]) -> None:
     if WARMUP.name in arms:
         ours = arms[WARMUP.name]
         x, y = ours["chosen_step"]["mean"], ours["reward"]["mean"]
-        axes.plot([x], [y], marker="*", markersize=15, linestyle="", color=_OURS, label="stopped by flatspot, then RL", zorder=5)
+        axes.plot(
+            [x],
+            [y],
+            marker="*",
+            markersize=14,
+            markeredgecolor="white",
+            linestyle="",
+            color=_OURS,
+            label="stopped by flatspot, then RL",
+            zorder=5,
+        )
     axes.axhline(arms[FULL.name]["reward"]["mean"], color=_AFTER, linestyle=":", label="SFT on all labels, then RL")
     axes.axhline(arms[RL.name]["reward"]["mean"], color=_ALONE, linestyle="--", label="RL alone")
-    tried = [arm["reward"]["mean"] for name, arm in arms.items() if name.startswith("rl ")]
+    tried = [arms[arm.name]["reward"]["mean"] for arm in heuristics() if arm.name in arms]
     if tried:
-        axes.axhspan(min(tried), max(tried), color=_TRIED, alpha=0.3, label="RL with a heuristic, worst to best")
+        axes.axhline(max(tried), color=_TRIED, linestyle="-.", label="RL with the best heuristic")
     axes.set_xscale("log")
     axes.set_xticks(ORACLE_STEPS, [str(step) for step in ORACLE_STEPS])
     axes.minorticks_off()

@@ -84,11 +84,13 @@ def stopping(rows: Sequence[Row]) -> dict[str, Any]:
         if row["kind"] == "oracle":
             by_seed[row["seed"]][row["sft_steps"]] = row
     ours = {row["seed"]: row for row in rows if row["arm"] == WARMUP.name}
+    file = RESULTS.parent / "few_labels.json"
+    few = json.loads(file.read_text("utf-8")) if file.exists() else {}
     seeds: list[dict[str, Any]] = []
     for seed, steps in sorted(by_seed.items()):
         if set(steps) != set(ORACLE_STEPS):
             continue
-        points = [steps[step] for step in ORACLE_STEPS]
+        points = [steps[step] | {"loss_of_two": few.get(f"{steps[step]['task']} {seed} {step}", math.inf)} for step in ORACLE_STEPS]
         found: dict[str, Any] = {"seed": seed, "best": max(point["reward"] for point in points)}
         found["rewards"] = {str(point["sft_steps"]): _round(point["reward"]) for point in points}
         for name, key in _RULES.items():
@@ -99,8 +101,10 @@ def stopping(rows: Sequence[Row]) -> dict[str, Any]:
         seeds.append({name: _round(value) if isinstance(value, float) else value for name, value in found.items()})
     full = [row for row in seeds if "ours" in row]
     names = ("best", "ours", *_RULES)
+    against = {name: [row["ours"] - row[name] for row in full] for name in _RULES}
     return {
         "seeds": seeds,
+        "ours_minus": {name: {"mean": _round(np.mean(found)), "standard_error": _error(found)} for name, found in against.items() if found},
         "means": {name: _round(np.mean([row[name] for row in full])) for name in names} if full else {},
         "ours_within_5%": sum(row["ours"] >= 0.95 * row["best"] for row in full),
         "of": len(full),
@@ -110,6 +114,7 @@ def stopping(rows: Sequence[Row]) -> dict[str, Any]:
 # what a rule likes; the first of equal checkpoints is taken
 _RULES: Mapping[str, Callable[[Row], float]] = {
     "best_validation_loss": lambda row: -row["validation_loss"],
+    "best_loss_of_two": lambda row: -row["loss_of_two"],
     "best_sft_accuracy": lambda row: row["sft_accuracy"],
     "last": lambda row: row["sft_steps"],
 }
@@ -124,12 +129,11 @@ def strategies(rows: Sequence[Row]) -> dict[str, Any]:
             if not values:
                 continue
             pairs = [values[seed] - by["random"][seed] for seed in values if seed in by["random"]]
-            error = float(np.std(pairs, ddof=1) / math.sqrt(len(pairs))) if len(pairs) > 1 else None
             found[f"{name} {labels}"] = {
                 "seeds": len(values),
                 "reward": _round(np.mean(list(values.values()))),
                 "against_random": _round(np.mean(pairs)) if pairs else None,
-                "standard_error": _round(error) if error is not None else None,
+                "standard_error": _error(pairs),
             }
     return found
 
@@ -137,6 +141,11 @@ def strategies(rows: Sequence[Row]) -> dict[str, Any]:
 def _mean(rows: Iterable[Row]) -> float | None:
     values = [row["reward"] for row in rows]
     return _round(np.mean(values)) if values else None
+
+
+def _error(values: Sequence[float]) -> float | None:
+    """Standard error of a mean."""
+    return _round(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
 
 
 def _round(value: float) -> float:
