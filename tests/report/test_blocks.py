@@ -104,3 +104,15 @@ def test_the_commands_do_what_they_say(name, make_report, tmp_path):
 
 def test_the_schema_is_the_one_the_report_was_written_for():
     assert SCHEMA_VERSION == 1
+
+
+def test_what_vanishes_leads_to_a_plan_and_a_warm_up():
+    summary = {"verdict": "warm-up", "counts": {"vanishing": 3}, "settings": {"out": "a run", "model": "m", "reward": "exact_match"}}
+    assert [step.command for step in next_steps(summary)] == [
+        "flatspot plan 'a run' --labels 5%",
+        "flatspot warmup 'a run' --labels 'a run/labels.jsonl' --out WARM",
+    ]
+    unnamed = summary | {"settings": {"out": "a", "logs": ["l.csv"]}, "engine": {"engine": "scripted"}}
+    assert next_steps(unnamed)[1].command == "flatspot warmup a --labels a/labels.jsonl --model MODEL --reward REWARD --out WARM"
+    undecided = summary | {"counts": {"undecided": 3}}
+    assert "flatspot export" in next_steps(undecided)[0].command

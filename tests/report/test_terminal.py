@@ -28,7 +28,7 @@ def test_it_says_what_a_reader_needs(make_report):
         "predicted error 2.8%",
         "TimeoutError",
         "Caveats",
-        "$ flatspot diagnose",
+        "$ flatspot warmup",
     ):
         assert words in text
 
@@ -53,7 +53,7 @@ def test_the_demos_result_fits_twenty_lines():
     }
     lines = render_terminal(summary).splitlines()
     assert len(lines) <= 19, "one more names report.html"
-    for words in ("Rule: ", "[23–53%]", " 32: 64% [53–80%]", "predicted error", "Next 1. ", "$ flatspot export"):
+    for words in ("Rule: ", "[23–53%]", " 32: 64% [53–80%]", "predicted error", "Next 1. ", "$ flatspot plan"):
         assert any(words in line for line in lines), words
 
 

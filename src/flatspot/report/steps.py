@@ -36,17 +36,17 @@ def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
 
 
 def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
-    # where most of what vanishes is not yet certain, the undecided ones are the place to look
-    which = ("vanishing",) if n["vanishing"] else ("vanishing", "undecided")
+    if not n["vanishing"]:  # where most of what vanishes is not yet certain, the undecided ones are the place to look
+        return (
+            Step(
+                "Write answers for some of the vanishing prompts; often a few will do.",
+                export_command(summary, ("vanishing", "undecided"), "to-label.jsonl"),
+            ),
+            Step("Finetune on these answers (SFT), then measure again.", diagnose_command(summary, model="CHECKPOINT", out="WARM")),
+        )
     return (
-        Step(
-            "Write answers for some of the vanishing prompts; often a few will do.",
-            export_command(summary, which, "to-label.jsonl"),
-        ),
-        Step(
-            "Finetune on these answers (SFT), then measure again.",
-            diagnose_command(summary, model="CHECKPOINT", out="WARM"),
-        ),
+        Step("Choose what to label, and write the answers; often a few will do.", plan_command(summary)),
+        Step("Finetune on these answers (SFT), until RL can use the prompts.", warmup_command(summary)),
     )
 
 
@@ -82,6 +82,22 @@ def export_command(summary: Mapping[str, Any], verdicts: tuple[str, ...], path: 
     """The command that writes the prompts of these verdicts, with all their columns, to a file `diagnose` can read."""
     wanted = [word for name in verdicts for word in ("--verdict", name)]
     return shlex.join(["flatspot", "export", run_folder(summary), *wanted, "--to", path])
+
+
+def plan_command(summary: Mapping[str, Any]) -> str:
+    """The command that chooses the prompts to label and writes them, ready to be filled, into the run folder."""
+    return shlex.join(["flatspot", "plan", run_folder(summary), "--labels", "5%"])
+
+
+def warmup_command(summary: Mapping[str, Any]) -> str:
+    """The command that finetunes the run's policy on the labels, with placeholders in capitals for what the run does not name."""
+    settings, run = section(summary, "settings"), run_folder(summary)
+    words = ["flatspot", "warmup", run, "--labels", f"{run}/labels.jsonl"]
+    trainable = section(summary, "engine").get("engine") != "scripted"
+    for name in ("model", "reward"):
+        if not (trainable or name != "model") or _given(settings, name, "") == "":
+            words += [f"--{name}", name.upper()]
+    return shlex.join([*words, "--out", "WARM"])
 
 
 def completions_command(summary: Mapping[str, Any]) -> str:
