@@ -93,10 +93,9 @@ def warmup_command(summary: Mapping[str, Any]) -> str:
     """The command that finetunes the run's policy on the labels, with placeholders in capitals for what the run does not name."""
     settings, run = section(summary, "settings"), run_folder(summary)
     words = ["flatspot", "warmup", run, "--labels", f"{run}/labels.jsonl"]
-    trainable = section(summary, "engine").get("engine") != "scripted"
-    for name in ("model", "reward"):
-        if not (trainable or name != "model") or _given(settings, name, "") == "":
-            words += [f"--{name}", name.upper()]
+    scripted = section(summary, "engine").get("engine") == "scripted"  # which nothing can train
+    unknown = [name for name in ("model", "reward") if not _given(settings, name, "") or (scripted and name == "model")]
+    words += [word for name in unknown for word in (f"--{name}", name.upper())]
     return shlex.join([*words, "--out", "WARM"])
 
 
