@@ -33,7 +33,8 @@ _NOTES = {
     "plan": 'From Python: `flatspot.plan.labels.plan_labels(run, LabelSettings(labels="5%"))`. How to: '
     "[choose what to label](../how-to/plan-labels.md), [read the forecast](../how-to/read-the-report.md#plan-the-run).",
     "warmup": "From Python: `flatspot.training.warmup.warmup(labels, run=…, out=…)`, or "
-    "[`flatspot.WarmupCallback`](python.md#flatspotwarmupcallback) in a script of your own. How to: [warm a policy up](../how-to/warm-up.md). Needs `pip install 'flatspot[train]'`.",
+    "[`flatspot.WarmupCallback`](python.md#flatspotwarmupcallback) in a script of your own. "
+    "How to: [warm a policy up](../how-to/warm-up.md). Needs `pip install 'flatspot[train]'`.",
     "watch-checkpoints": "From Python: `flatspot.training.watch_checkpoints.watch_checkpoints(folder, model, reward, run=…)`. How to: "
     "[warm up in another trainer](../how-to/warm-up.md#in-another-trainer).",
     "run": "From Python: `flatspot.recipe.run.run_recipe(flatspot.recipe.read.read_recipe(\"recipe.yaml\"))`. How to: "
