@@ -31,7 +31,7 @@ from flatspot.stats.zones import Zones
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DEFAULT_STRATEGY = "ours"  # provisional, until experiments/overcome has compared them on the reward after RL
+DEFAULT_STRATEGY = "ours"  # the best mean reward after RL at 5% of the labels, within noise: design/0014
 MAX_SHARE = 0.05  # of the run's prompts: no more labels are recommended
 _MOST = POOL // 2  # labels that a strategy orders; the rest come as drawn
 _ACTIONS = {"learnable": "train", "solved": "drop", "vanishing": "defer", "undecided": "defer", "unscored": "mend"}
