@@ -57,16 +57,27 @@ def train(
 
     Raises `FlatspotError` for what the user can mend, before anything is trained.
     """
-    trl = require("trl", extra="train", purpose="flatspot train")
+    require("trl", extra="train", purpose="flatspot train")
     if algorithm not in ALGORITHMS:
         raise SettingsError(f"the algorithm must be {' or '.join(ALGORITHMS)}, got {algorithm!r}")
     run = Path(out)
     rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
-    config_class = trl.GRPOConfig if algorithm == "grpo" else trl.RLOOConfig
-    settings, model_settings = parsed(config_class, options, config, run / "trainer")
+    settings, model_settings = parsed(_config_class(algorithm), options, config, run / "trainer")
     policy = _policy(model or model_settings.model_name_or_path)
     with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s) as loaded:
         return _train(algorithm, rows, policy, loaded, settings, model_settings, run)
+
+
+def check_settings(algorithm: str, config: Path, output_dir: Path) -> None:
+    """Raise `SettingsError` for options that TRL does not take; nothing is trained, and no model is loaded."""
+    require("trl", extra="train", purpose="flatspot run")
+    parsed(_config_class(algorithm), (), config, output_dir)
+
+
+def _config_class(algorithm: str) -> Any:
+    import trl
+
+    return trl.GRPOConfig if algorithm == "grpo" else trl.RLOOConfig
 
 
 def _train(
