@@ -16,7 +16,7 @@ from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.schema import PLAN
 from flatspot.plan import failing as failing_module
 from flatspot.plan import labels as labels_module
-from flatspot.plan.label_files import read_label_rows, write_plan
+from flatspot.plan.label_files import read_label_rows, write_label_rows, write_plan
 from flatspot.plan.labels import LabelSettings, plan_labels, select_labels
 from flatspot.plan.strategies import STRATEGIES
 
@@ -139,6 +139,22 @@ def test_the_labels_file_is_ready_to_fill_and_what_was_filled_stays(tmp_path):
     with pytest.raises(RunFolderError, match=r"labels\.jsonl:2 is no label"):
         write(run, labels=2)
     assert (run / "labels.jsonl").read_text() == '{"id": "p1"}\n{"id": \n'
+
+
+def test_what_a_person_or_an_editor_did_to_the_file_is_read(tmp_path):
+    file = tmp_path / "labels.jsonl"
+    asked = [{"id": "a", "prompt": "x\u2028y\x85z", "answer": None}, {"id": "b", "prompt": "w", "answer": None}]
+    written = [asked[0] | {"answer": "first"}, asked[0] | {"answer": "second"}, {"id": "c", "prompt": "v", "answer": "of an older plan"}]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in written)
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())  # a byte order mark, as editors on Windows write
+    assert write_label_rows(file, asked) == 3
+    assert [(row["id"], row["answer"]) for row in read_label_rows(file)] == [
+        ("a", "first"), ("b", None), ("a", "second"), ("c", "of an older plan"),
+    ]  # fmt: skip
+    assert read_label_rows(file)[0]["prompt"] == asked[0]["prompt"]
+    file.write_text('{"id": "a", "answer": ' + "[" * 100_000)
+    with pytest.raises(RunFolderError, match=r"labels\.jsonl:1 is no label"):
+        read_label_rows(file)
 
 
 def test_a_prompt_with_an_answer_of_its_own_comes_with_it(tmp_path):

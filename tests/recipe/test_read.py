@@ -8,6 +8,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.recipe.read import read_recipe, recipe_of
 from flatspot.recipe.work import check_options, train_options
 
+CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
 LEAST = {"prompts": "p.jsonl", "model": "m", "reward": "exact_match", "out": "runs/a"}
 
 
@@ -54,7 +55,12 @@ def test_every_section_reaches_its_stage():
         ({"warmup": {"probe": {"prompt": 2}}}, "did you mean warmup.probe.prompts"),
         ({"warmup": {"rule": {"patience": 0}}}, "warmup.rule: patience must be at least 1"),
         ({"diagnose": {"temperature": -1}}, "diagnose: temperature must be"),
-        ({"diagnose": {"max_samples": "many"}}, "diagnose has a value of the wrong kind"),
+        ({"diagnose": {"max_samples": "many"}}, "diagnose.max_samples must be int, got 'many'"),
+        ({"diagnose": {"seed": "x"}}, "diagnose.seed must be int"),
+        ({"diagnose": {"reward_range": [0, "a"]}}, "diagnose.reward_range must be"),
+        ({"plan": {"seed": True}}, "plan.seed must be int, got True"),
+        ({"plan": {"embeddings": 5}}, "plan.embeddings must be"),
+        ({"warmup": {"rule": {"noise": "much"}}}, "warmup.rule.noise must be float"),
         ({"diagnose": [1]}, "diagnose must hold settings by name"),
         ({"train": {"algorithm": "ppo"}}, "train.algorithm must be grpo or rloo"),
         ({"model": None}, "it has no 'model'"),
@@ -72,6 +78,7 @@ def test_what_is_wrong_is_named_with_what_is_near(change, says):
         recipe_of(LEAST | change)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("section", "name", "says"),
     [
@@ -83,7 +90,22 @@ def test_what_is_wrong_is_named_with_what_is_near(change, says):
 def test_options_that_trl_does_not_have_are_named(section, name, says):
     with pytest.raises(SettingsError, match=says):
         check_options(recipe_of(LEAST | {section: {name: 1}}))
-    check_options(recipe_of(LEAST | {"warmup": {"lora_r": 4, "predict_with_generate": True}, "train": {"beta": 0.0}}))
+    check_options(recipe_of(LEAST | {"warmup": {"lora_r": 4, "predict_with_generate": True}, "train": {"beta": 0.0, **CPU}}))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"train": {"max_steps": "abc", **CPU}}, "train: .*max_steps"),
+        ({"train": {"num_generations": 3, "per_device_train_batch_size": 4, **CPU}}, "train: .*divisible"),
+        ({"train": CPU, "labels": "missing.jsonl"}, "labels: there is no file missing.jsonl"),
+        ({"train": CPU, "plan": {"embeddings": "no.npy"}}, "plan.embeddings: there is no file no.npy"),
+    ],
+)
+def test_what_must_fail_later_is_said_before_anything_is_drawn(change, says):
+    with pytest.raises(SettingsError, match=says):
+        check_options(recipe_of(LEAST | change))
 
 
 @pytest.mark.parametrize(

@@ -105,13 +105,27 @@ def test_it_waits_for_answers_and_goes_on(write_recipe, tmp_path, monkeypatch):
         run_recipe(read_recipe(more))
 
 
+def test_an_answer_is_not_taken_over_to_another_prompt_of_the_same_id(write_recipe, tmp_path, monkeypatch):
+    stop_after_the_labels(monkeypatch)
+    file = write_recipe(answer_col=None)
+    with pytest.raises(SettingsError, match="4 of the 4 labels"):
+        run_recipe(read_recipe(file))
+    [labels] = (tmp_path / "out").glob("plan-*/labels.jsonl")
+    rows = [json.loads(line) | {"answer": "[of the old prompt]"} for line in labels.read_text().split("\n") if line]
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(prompts.read_text().replace(":", ":z").replace('":z', '":'))  # the texts change, and their ids do not
+    with pytest.raises(SettingsError, match="4 of the 4 labels"):
+        run_recipe(read_recipe(file))
+
+
 def test_labels_of_a_file_or_a_column(write_recipe, tmp_path, monkeypatch):
     going_on = stop_after_the_labels(monkeypatch)
     row = json.loads((write_recipe().parent / "prompts.jsonl").read_text().splitlines()[0])
     (tmp_path / "mine.jsonl").write_text(json.dumps({"prompt": row["prompt"], "answer": "[x]"}) + "\n")
     with pytest.raises(going_on, match=r"\['\[x\]'\]"):
         run_recipe(read_recipe(write_recipe(answer_col=None, labels=str(tmp_path / "mine.jsonl"))))
-    with pytest.raises(SettingsError, match="answer_col 'nothing': 4 of the 4 prompts to label have no such answer"):
+    with pytest.raises(SettingsError, match=r"answer_col: .*prompts\.jsonl has no column 'nothing'; its columns are command, reference"):
         run_recipe(read_recipe(write_recipe(answer_col="nothing")))
 
 

@@ -29,11 +29,12 @@ def write_plan(run: Path, planned: LabelPlan) -> int:
 
 
 def write_label_rows(file: Path, rows: Sequence[Mapping[str, Any]], *, keep: bool = True) -> int:
-    """Write labels.jsonl, whole or not at all; with `keep`, answers that are there stay. Returns how many did."""
-    written = {str(row["id"]): row for row in read_label_rows(file) if is_answered(row)} if keep and file.exists() else {}
+    """Write labels.jsonl, whole or not at all; with `keep`, rows whose answer is there stay. Returns how many did."""
+    written = [row for row in read_label_rows(file) if is_answered(row)] if keep and file.exists() else []
+    first = {str(row["id"]): row for row in reversed(written)}
     asked = {row["id"] for row in rows}
-    found = [{**row, ANSWER: written[row["id"]][ANSWER]} if row["id"] in written else row for row in rows]
-    found += [row for name, row in written.items() if name not in asked]
+    found = [{**row, ANSWER: first[row["id"]][ANSWER]} if row["id"] in first else row for row in rows]
+    found += [row for row in written if str(row["id"]) not in asked or row is not first[str(row["id"])]]
     with write_whole(file) as out:
         for row in found:  # a lone surrogate's escape in Python is its escape in JSON
             out.write((json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
@@ -55,7 +56,8 @@ def read_label_rows(file: Path) -> list[dict[str, Any]]:
     """The rows of a labels.jsonl; raises `RunFolderError` naming the line that is no row."""
     rows, number = [], 0
     try:
-        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):  # noqa: B007 - the error names it
+        # not splitlines: it also splits at characters that JSON leaves as they are inside a string
+        for number, line in enumerate(file.read_text("utf-8-sig").split("\n"), 1):  # noqa: B007 - the error names it
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict) or "id" not in row:
@@ -63,7 +65,7 @@ def read_label_rows(file: Path) -> list[dict[str, Any]]:
                 rows.append(row)
     except OSError as error:
         raise RunFolderError(f"{file} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         where = f"{file}:{number}" if not isinstance(error, UnicodeDecodeError) else str(file)
         raise RunFolderError(f"{where} is no label ({error}). Mend the line, or move the file away to plan anew.") from None
     return rows

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.settings import Settings
@@ -147,12 +148,34 @@ def _mapping(name: str, value: Any) -> dict[str, Any]:
 def _made(kind: type[Any], section: str, given: Any, without: tuple[str, ...] = ()) -> Any:
     named = {name: tuple(value) if isinstance(value, list) else value for name, value in _mapping(section, given).items()}
     check_names(section, named, [f.name for f in fields(kind) if f.name not in without])
+    hints = get_type_hints(kind)
+    for name, value in named.items():
+        if not _fits(value, hints[name]):
+            said = next(f.type for f in fields(kind) if f.name == name)
+            raise SettingsError(f"{section}.{name} must be {said}, got {given[name]!r}")
     try:
         return kind(**named)
     except SettingsError as error:
         raise SettingsError(f"{section}: {error}") from None
     except (TypeError, ValueError) as error:
         raise SettingsError(f"{section} has a value of the wrong kind ({error})") from None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of YAML's is of a settings field's type; a whole number is a number, and true is none.
+
+    >>> _fits(1, float), _fits(True, int), _fits((0, 2), tuple[float, float] | None), _fits("5%", int | None)
+    (True, False, True, False)
+    """
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        alike = len(parts) == 2 and parts[1] is Ellipsis
+        return isinstance(value, tuple) and (alike or len(value) == len(parts)) and all(_fits(part, parts[0]) for part in value)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, int | float if hint is float else str if hint is Path else hint)
 
 
 def _seed(value: Any) -> int:

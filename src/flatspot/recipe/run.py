@@ -62,6 +62,7 @@ def run_recipe(recipe: Recipe, *, say: Say | None = None, on_progress: OnProgres
     """
     bench = Bench(recipe, say or (lambda _: None), on_progress)
     work.check_options(recipe)
+    work.check_answers(bench)
     with only_one(recipe.out):
         before = _diagnose(bench, "before", recipe.model, bench.model_digest)
         if before.result["verdict"] == "fix-reward":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.plain import plain
 from flatspot.core.records import Prompt
 from flatspot.flow import Say, diagnose, inspect
 from flatspot.plan.label_files import ANSWER, is_answered, label_rows, read_label_rows, write_label_rows
@@ -94,11 +96,21 @@ def plan_in(bench: Bench, run: Path, folder: Path) -> dict[str, Any]:
             )
         rows = [{**row, ANSWER: _answer(row, column)} for row in rows]
     else:
-        files = [file for file in sorted(bench.recipe.out.glob("plan-*/labels.jsonl")) if file.parent != folder]
-        written = {str(row["id"]): row[ANSWER] for file in files for row in read_label_rows(file) if is_answered(row)}
-        rows = [{**row, ANSWER: written[row["id"]]} if row["id"] in written else row for row in rows]
+        rows = _taken_over(bench, rows, folder)
     write_label_rows(folder / "labels.jsonl", rows)
     return {"labels": {name: value for name, value in planned.summary.items() if name != "chosen"}}
+
+
+def _taken_over(bench: Bench, rows: Rows, folder: Path) -> list[dict[str, Any]]:
+    """The rows with the answers that were written for other plans of this recipe, the newest first, where the prompt is the same."""
+    files = [file for file in bench.recipe.out.glob("plan-*/labels.jsonl") if file.parent != folder]
+    written: dict[str, Mapping[str, Any]] = {}
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
+        written |= {str(row["id"]): row for row in read_label_rows(file) if is_answered(row)}
+    same = {row["id"] for row in rows if row["id"] in written and written[row["id"]].get("prompt") == plain(row["prompt"])}
+    if same:
+        bench.say(f"{len(same)} answers were written for an earlier plan of the same prompts, and are taken over")
+    return [dict(row) | ({ANSWER: written[row["id"]][ANSWER]} if row["id"] in same else {}) for row in rows]
 
 
 def _answer(row: Mapping[str, Any], column: str) -> Any:
@@ -212,8 +224,9 @@ def train_options(recipe: Recipe) -> dict[str, Any]:
 
 
 def check_options(recipe: Recipe) -> None:
-    """Raise `SettingsError` for an option that TRL does not have, with the nearest one that it has."""
+    """Raise `SettingsError` for what can be known to fail before anything is drawn: options of TRL's, files that are not there."""
     from flatspot.training.option_names import option_names
+    from flatspot.training.rft import check_settings
 
     ours = {"warmup": ["rule", "probe"], "train": ["algorithm"]}
     for section, kind, given in (("warmup", "sft", recipe.warmup), ("train", recipe.algorithm, recipe.train)):
@@ -221,6 +234,22 @@ def check_options(recipe: Recipe) -> None:
         for name in ("output_dir", "resume_from_checkpoint"):
             if name in given:
                 raise SettingsError(f"{section}.{name} is the recipe's own: each stage has its folder under out")
+    for key, file in (("labels", recipe.labels), ("plan.embeddings", recipe.plan.embeddings)):
+        if file is not None and not Path(file).exists():
+            raise SettingsError(f"{key}: there is no file {file}")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            check_settings(recipe.algorithm, _options_file(Path(folder) / "train.yaml", train_options(recipe)), Path(folder))
+        except SettingsError as error:
+            raise SettingsError(f"train: {error}") from None
+
+
+def check_answers(bench: Bench) -> None:
+    """Raise `SettingsError` where no prompt has the column that is to answer it."""
+    column = bench.recipe.answer_col
+    if column is not None and not any(column in prompt.columns for prompt in bench.prompts):
+        names = ", ".join(sorted({name for prompt in bench.prompts for name in prompt.columns})) or "none"
+        raise SettingsError(f"answer_col: {bench.recipe.prompts} has no column {column!r}; its columns are {names}")
 
 
 def _options_file(file: Path, options: Mapping[str, Any]) -> Path:
