@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import flatspot
-from flatspot.core.errors import EngineError, PromptFileError, RewardLoadError, SettingsError
+from flatspot.core.errors import EngineError, PromptFileError, RewardLoadError, RunFolderError, SettingsError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
@@ -147,3 +147,41 @@ def test_a_reward_sees_where_the_training_is(folder, tmp_path):
     done = train(folder, reward=f"{reward}:step", out=tmp_path / "run")
     rows = pq.read_table(done.run / "rollouts").to_pylist()
     assert {(row["step"], row["reward"]) for row in rows} == {(step, step + 0.04) for step in range(4)}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_folder_that_holds_a_training_is_taken_only_to_go_on(folder, tmp_path):
+    two = [*CPU, *TINY, "--disable_tqdm", "true", "--save_strategy", "steps", "--save_steps", "1"]
+    first = train(folder, out=tmp_path / "run", options=[*two, "--max_steps", "1"])
+    rows = pq.read_table(tmp_path / "run" / "rollouts").num_rows
+    with pytest.raises(RunFolderError, match=r"Give another --out, or go on .* --resume_from_checkpoint .*checkpoint-1"):
+        train(folder, out=tmp_path / "run", options=[*two, "--max_steps", "2"])
+    assert pq.read_table(tmp_path / "run" / "rollouts").num_rows == rows
+    resumed = [*two, "--max_steps", "2", "--resume_from_checkpoint", str(tmp_path / "run" / "trainer" / "checkpoint-1")]
+    assert (first.steps, train(folder, out=tmp_path / "run", options=resumed).steps) == (1, 2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_update_has_no_before_and_after_but_a_policy(folder, tmp_path):
+    from click.testing import CliRunner
+
+    from flatspot.cli.main import cli
+
+    words = ["train", str(folder / "prompts.jsonl"), "--model", str(folder / "policy"), "--reward", f"{folder / 'reward.py'}:even"]
+    done = CliRunner().invoke(cli, [*words, "--out", str(tmp_path / "run"), *CPU, *TINY, "--max_steps", "1"])
+    assert done.exit_code == 0, done.output
+    assert f"Policy   {tmp_path / 'run' / 'trainer'}\n" in done.stdout and "two updates at least" in done.stdout
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_options_that_cannot_train_and_abbreviations_are_refused(folder):
+    for words, said in (
+        (("--max_steps", "0"), "max_steps must be at least 1, got 0"),
+        (("--per_device_train_batch_size", "0"), "per_device_train_batch_size"),
+        (("--max_step", "4"), "--max_step"),
+        (("--save_strat", "steps"), "--save_strat"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            train(folder, options=[*CPU, *TINY, *words])
+    assert not (folder / "never").exists()

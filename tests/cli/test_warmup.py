@@ -1,5 +1,6 @@
 """`flatspot warmup` and `flatspot watch-checkpoints` as commands: output, exit codes, Ctrl-C, two processes, a real model."""
 
+import errno
 import json
 import os
 import re
@@ -18,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 from tiny_warmups import CAUSAL, LABELS, PROMPTS, judged, save_tiny
 
-from flatspot.cli.main import cli
+from flatspot.cli.main import cli, no_file
+from flatspot.core.errors import SettingsError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PROBES = ("--probe-prompts", "16", "--probe-samples", "8")
@@ -54,7 +56,12 @@ def test_the_table_the_choice_and_the_next_command(place, tmp_path):
     (chosen,) = [line for line in lines if line.endswith("chosen")]
     assert int(chosen.split()[0]) == said["chosen_step"] > 0
     assert "13 labels learnt and 1 held back" in done.stdout
-    assert f"flatspot train {place / 'prompts.jsonl'} --model {out / 'policy'} --reward exact_match --out {out / 'rl'}" in done.stdout
+    assert (
+        f"flatspot train {place / 'prompts.jsonl'} --model {out / 'policy'} --reward exact_match --out {out / 'rl'} --use_cpu"
+        in done.stdout
+    )
+    assert "--use_cpu --bf16 false --gradient_checkpointing false\n" in done.stdout
+    assert f"diagnose {place / 'prompts.jsonl'} --model {out / 'policy'} --reward exact_match --max-new-tokens 3\n" in done.stdout
     assert "going-on" in done.stderr and "'loss'" in done.stderr and "'loss'" not in done.stdout
 
 
@@ -104,15 +111,44 @@ def test_checkpoints_of_another_trainer(place, tmp_path):
         (("run", "--labels", "labels.jsonl", "--learn_speed", "1"), "does not take these options"),
         (("run", "--labels", "labels.jsonl", "--reward", "nothing.py:here"), "nothing.py"),
         (("run", "--labels", "labels.jsonl", "--answer-col", "reply"), "Name it: --answer-col"),
+        (("run", "--labels", "labels.jsonl", "--per_device_train_batch_size", "0"), "must be at least 1, got 0"),
+        (("run", "--labels", "labels.jsonl", "--max_steps", "0"), "max_steps must be at least 1"),
+        (("run", "--labels", "labels.jsonl", "--save_strat", "steps"), "--save_strat"),
     ],
 )
 def test_mistakes(place, tmp_path, words, said, monkeypatch):
     from flatspot.core.errors import FlatspotError
 
     monkeypatch.chdir(place)
-    done = ask("warmup", *words, "--out", tmp_path / "never", *CAUSAL)
+    done = ask("warmup", *words[:1], "--out", tmp_path / "never", *CAUSAL, *words[1:])
     assert isinstance(done.exception, FlatspotError) and said in str(done.exception)
     assert not (tmp_path / "never" / "policy").exists()
+
+
+def test_the_judged_run_is_no_place_for_a_warm_up(place):
+    done = ask("warmup", place / "run", "--labels", place / "labels.jsonl", "--out", place / "run", *CAUSAL)
+    assert isinstance(done.exception, SettingsError) and "give another --out" in str(done.exception)
+    assert not (place / "run" / "trainer").exists() and not (place / "run" / "policy").exists()
+
+
+def test_a_warm_up_that_did_not_help_says_what_to_mend_and_not_to_train(place, tmp_path):
+    slow = (*CAUSAL, "--max_steps", 1, "--learning_rate", 1e-9)
+    done = ask("warmup", place / "run", "--labels", place / "labels.jsonl", "--out", tmp_path, *PROBES, *slow)
+    assert done.exit_code == 0, done.output
+    assert "Next     Do not start RL from it yet: check the answers" in done.stdout and "flatspot train" not in done.stdout
+    assert ", 1 step, " in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["warmup", "watch-checkpoints"])
+def test_a_place_that_cannot_be_written_is_said_without_a_traceback(place, capsys, verb):
+    words = ("run", "--labels", "labels.jsonl", *CAUSAL) if verb == "warmup" else ("llama", "--run", "run", "--once")
+    words = [place / word if (place / word).exists() else word for word in words]
+    done = ask(verb, *words, "--out", place / "labels.jsonl" / "w")
+    assert isinstance(done.exception, NotADirectoryError)
+    assert no_file(done.exception) == 2
+    assert "labels.jsonl/w" in (said := capsys.readouterr().err) and "Not a directory. Give another path" in said
+    with pytest.raises(OSError, match="ours"):
+        no_file(OSError(errno.EIO, "ours", "disk"))
 
 
 @pytest.mark.slow

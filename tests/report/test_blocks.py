@@ -10,7 +10,7 @@ import pytest
 
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.report import blocks
-from flatspot.report.steps import completions_command, diagnose_command, export_command, next_steps
+from flatspot.report.steps import completions_command, diagnose_command, export_command, next_steps, train_command
 
 FULL = {
     "verdict": "proceed",
@@ -116,3 +116,15 @@ def test_what_vanishes_leads_to_a_plan_and_a_warm_up():
     assert next_steps(unnamed)[1].command == "flatspot warmup a --labels a/labels.jsonl --model MODEL --reward REWARD --out WARM"
     undecided = summary | {"counts": {"undecided": 3}}
     assert "flatspot export" in next_steps(undecided)[0].command
+
+
+def test_the_command_reads_the_prompts_as_the_run_did():
+    settings = {"prompts": "p.csv", "model": "m", "reward": "a.py:f, b.py:g", "prompt_col": "q", "id_col": "key", "limit": 5}
+    summary = {"verdict": "fix-data", "settings": settings, "counts": {"solved": 9}}
+    read = "--prompt-col q --id-col key --limit 5"
+    assert diagnose_command(summary) == f"flatspot diagnose p.csv {read} --model m --reward a.py:f --reward b.py:g"
+    assert next_steps(summary)[1].command == "flatspot diagnose unsolved.jsonl --model m --reward a.py:f --reward b.py:g"
+    trained = train_command(summary, "warm/policy", "rl", ["--use_cpu"])
+    assert trained.startswith("flatspot train p.csv --prompt-col q --limit 5 --model warm/policy") and trained.endswith(
+        "--out rl --use_cpu"
+    )

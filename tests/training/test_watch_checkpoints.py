@@ -100,3 +100,17 @@ def test_what_is_no_checkpoint(place, tmp_path):
     (tmp_path / "sft" / "checkpoint-2" / "config.json").write_text("{}")
     with pytest.raises(EngineError, match=r"checkpoint-2 cannot be probed: "):
         watch(place, tmp_path / "sft")
+
+
+def test_another_reward_or_model_is_refused_and_the_same_folder_by_another_path_is_not(place, tmp_path, monkeypatch):
+    (tmp_path / "sft").mkdir()
+    few = {"probe": ProbeSettings(prompts=4, max_samples=2), "once": True, "out": tmp_path / "out"}
+    monkeypatch.chdir(place)
+    first = watch_checkpoints(tmp_path / "sft", "llama", "exact_match", run="run", **few)
+    again = watch_checkpoints(tmp_path / "sft", str(place / "llama"), "exact_match", run=place / "run", **few)
+    assert again.curve == first.curve
+    with pytest.raises(SettingsError, match=r"reward\.(names|components)"):
+        watch_checkpoints(tmp_path / "sft", "llama", ["exact_match", "rouge_l"], run="run", **few)
+    shutil.copytree(place / "llama", tmp_path / "other")
+    with pytest.raises(SettingsError, match=r"model\.name: .*llama.*other"):
+        watch_checkpoints(tmp_path / "sft", str(tmp_path / "other"), "exact_match", run="run", **few)

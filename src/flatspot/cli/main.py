@@ -16,6 +16,7 @@ from flatspot.cli.streams import prepare_streams, silence
 from flatspot.core.errors import FlatspotError
 
 _OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 _VERBS = {
     "demo": "flatspot.cli.demo",
@@ -85,12 +86,19 @@ def main() -> None:
             raise
         code = _stopped()
     except OSError as error:
-        if error.errno not in _OUT_OF_ROOM:
-            raise
-        silence(1)  # what could not be written there would be tried again
-        place = f" ({error.filename})" if error.filename else ""
-        code = _fail(f"error: {error.strerror}{place}. What was written whole is kept: make room, then run the same command to go on.", 2)
+        code = no_file(error)
     sys.exit(code)
+
+
+def no_file(error: OSError) -> int:
+    """Say what of the file system is for the user to mend; anything else is raised on."""
+    if error.errno in _NO_PLACE and error.filename:
+        return _fail(f"error: {error.filename} cannot be read or written: {error.strerror}. Give another path, or mend this one.", 2)
+    if error.errno not in _OUT_OF_ROOM:
+        raise error
+    silence(1)  # what could not be written there would be tried again
+    place = f" ({error.filename})" if error.filename else ""
+    return _fail(f"error: {error.strerror}{place}. What was written whole is kept: make room, then run the same command to go on.", 2)
 
 
 def _stopped() -> int:

@@ -43,7 +43,7 @@ def train_command(
     flatspot train prompts.jsonl --model Qwen/Qwen3-0.6B --reward my_rewards.py:correct --out runs/rl --learning_rate 1e-6 --max_steps 200
     accelerate launch -m flatspot.cli train prompts.jsonl --config grpo.yaml --reward my_rewards.py:correct --out runs/rl
     """
-    from flatspot.core.errors import SettingsError
+    from flatspot.core.errors import RunFolderError, SettingsError
 
     if prompts.startswith("--"):
         raise SettingsError(f"PROMPTS comes first, then the options; the first thing given was {prompts}")
@@ -69,7 +69,12 @@ def train_command(
     from flatspot.training.before_after import split_run
 
     inspect(done.run)
-    before, after = (inspect(folder) for folder in split_run(done.run))
+    try:
+        halves = split_run(done.run)
+    except RunFolderError as error:  # too short to be compared: the training is done all the same
+        click.echo(f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}\nNote     {error}")
+        return
+    before, after = (inspect(folder) for folder in halves)
     click.echo(before_after(before.summary, after.summary, done.alarms))
     click.echo(
         f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}, {before.run / 'report.html'}, {after.run / 'report.html'}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +67,7 @@ def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
         ctx.exit(130)
     if not warmed.is_main:
         return
-    said = _said(warmed, run)
+    said = _said(warmed, run, given, ctx.args)
     if given["as_json"]:
         click.echo(json.dumps(plain(said), indent=2, allow_nan=False))
     else:
@@ -100,14 +99,22 @@ def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> Warmed:
         )
 
 
-def _said(warmed: Warmed, run: str) -> dict[str, Any]:
+def _said(warmed: Warmed, run: str, given: Mapping[str, Any], given_options: list[str]) -> dict[str, Any]:
     """The object of --json."""
     from flatspot.plan.forecast import judged_summary
+    from flatspot.report.warmup_text import next_lines
+    from flatspot.training.trl_options import carried
 
-    shown: Mapping[str, Any] = judged_summary(Path(run)).get("settings") or {}
-    prompts, reward = (_name(shown.get(name), name.upper()) for name in ("prompts", "reward"))
-    rewards = " ".join(f"--reward {shlex.quote(name)}" for name in reward.split(", "))
-    asked = f"{shlex.quote(prompts)} --model {shlex.quote(str(warmed.checkpoint))} {rewards}"
+    options = carried(given_options, given["config"], ("use_cpu", "bf16", "gradient_checkpointing"))
+    following = next_lines(
+        judged_summary(Path(run)),
+        cause=warmed.cause,
+        recovered=warmed.recovered,
+        probed=bool(warmed.curve),
+        policy=str(warmed.checkpoint),
+        out=str(warmed.out / "rl"),
+        options=options,
+    )
     return {
         "chosen_step": warmed.chosen_step,
         "cause": warmed.cause,
@@ -119,11 +126,6 @@ def _said(warmed: Warmed, run: str) -> dict[str, Any]:
         "generations": sum(row["generations"] for row in warmed.curve),
         "seconds": warmed.seconds,
         "notes": list(warmed.notes),
-        "next": [f"flatspot diagnose {asked}", f"flatspot train {asked} --out {shlex.quote(str(warmed.out / 'rl'))}"],
+        "next": following,
         "curve": warmed.curve,
     }
-
-
-def _name(known: Any, otherwise: str) -> str:
-    """What a command can be given; the place to fill where the run was of objects in memory."""
-    return str(known) if known and "(in memory)" not in str(known) else otherwise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -65,7 +65,7 @@ def _fix_data(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, .
     keep = ("learnable", "vanishing", "undecided")
     return (
         Step("Keep the prompts that are not solved, and look for harder ones.", export_command(summary, keep, "unsolved.jsonl")),
-        Step("Measure the new set.", diagnose_command(summary)),
+        Step("Measure the new set.", diagnose_command(summary, exported="unsolved.jsonl")),
     )
 
 
@@ -106,14 +106,17 @@ def completions_command(summary: Mapping[str, Any]) -> str:
 
 def rescore_command(summary: Mapping[str, Any]) -> str:
     """The command that scores the run's completions with a mended reward."""
-    return shlex.join(["flatspot", "rescore", run_folder(summary), "--reward", _given(section(summary, "settings"), "reward", "REWARD")])
+    return shlex.join(["flatspot", "rescore", run_folder(summary), *reward_words(summary)])
 
 
-def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: str | None = None) -> str:
-    """The `flatspot diagnose` command of this run, with placeholders in capitals for what the summary does not say."""
+def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: str | None = None, exported: str | None = None) -> str:
+    """The `flatspot diagnose` command of this run, with placeholders in capitals for what the summary does not say.
+
+    exported  a file that `export_command` wrote, in place of the run's prompts; its columns have the usual names
+    """
     settings = section(summary, "settings")
-    words = ["flatspot", "diagnose", _given(settings, "prompts", "PROMPTS"), "--model", model or _given(settings, "model", "MODEL")]
-    words += ["--reward", _given(settings, "reward", "REWARD")]
+    prompts = [exported] if exported else prompt_words(summary, ("prompt_col", "id_col", "limit"))
+    words = ["flatspot", "diagnose", *prompts, "--model", model or _given(settings, "model", "MODEL"), *reward_words(summary)]
     size = number(summary.get("group_size"))
     if model is None and section(summary, "engine").get("engine") == "scripted":
         words += ["--engine", "scripted"]
@@ -125,7 +128,27 @@ def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: 
     return shlex.join([*words, *(["--out", out] if out else [])])
 
 
+def train_command(summary: Mapping[str, Any], model: str, out: str, options: Sequence[str] = ()) -> str:
+    """The `flatspot train` command of this run's prompts and reward, from another policy; `options` are TRL's own."""
+    prompts = prompt_words(summary, ("prompt_col", "limit"))
+    return shlex.join(["flatspot", "train", *prompts, "--model", model, *reward_words(summary), "--out", out, *options])
+
+
+def prompt_words(summary: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The prompts of the run, and those of these settings that were not left as they are."""
+    settings = section(summary, "settings")
+    given = [(name, settings[name]) for name in names if settings.get(name) is not None]
+    options = [word for name, value in given for word in (f"--{name.replace('_', '-')}", visible(str(value)))]
+    return [_given(settings, "prompts", "PROMPTS"), *options]
+
+
+def reward_words(summary: Mapping[str, Any]) -> list[str]:
+    """--reward and its value, once per reward."""
+    rewards = _given(section(summary, "settings"), "reward", "REWARD").split(", ")  # how `flow` names several
+    return [word for reward in rewards for word in ("--reward", reward)]
+
+
 def _given(settings: Mapping[str, Any], key: str, placeholder: str) -> str:
     found = settings.get(key)
-    usable = isinstance(found, str) and found and not found.endswith("(in memory)")  # how `flow` calls what was passed as an object
+    usable = isinstance(found, str) and found and "(in memory)" not in found  # how `flow` calls what was passed as an object
     return visible(str(found)) if usable else placeholder

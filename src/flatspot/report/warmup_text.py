@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flatspot.report.formats import MISSING, count, decimal, percent, percent_range
+from flatspot.report.formats import MISSING, count, decimal, noun, percent, percent_range
+from flatspot.report.steps import diagnose_command, plan_command, train_command
 
 _HEAD = ("step", "ready for RL", "vanishing", "reward", "entropy", "held-out loss")
 
@@ -46,6 +47,35 @@ def warmed_text(said: Mapping[str, Any], *, width: int = 80) -> str:
     return "\n".join(lines)
 
 
+def next_lines(
+    summary: Mapping[str, Any],
+    *,
+    cause: str,
+    recovered: bool,
+    probed: bool,
+    policy: str,
+    out: str,
+    options: Sequence[str] = (),
+) -> list[str]:
+    """What to do after a warm-up: the commands that judge its policy and train from it; where it did not help, what to mend first.
+
+    summary  the judged run's; options: TRL's own, for the training
+    """
+    if probed and not recovered and cause != "nothing-vanishes":
+        mend = "Do not start RL from it yet: " + _MEND.get(
+            cause, "check the answers and the reward on them, give more labels, or more steps."
+        )
+        return [mend, plan_command(summary)] if cause == "labels-solved" else [mend]
+    return [diagnose_command(summary, model=policy), train_command(summary, policy, out, options)]
+
+
+_MEND = {
+    "labels-solved": "label prompts that vanish.",
+    "not-a-number": "lower --learning_rate, or train in float32.",
+    "interrupted": "let it run longer.",
+}
+
+
 def watched_text(said: Mapping[str, Any], *, width: int = 80) -> str:
     """What the checkpoints of another trainer say: `said` is the object of --json."""
     lines = [curve_text(said["curve"], said["chosen_step"]), ""]
@@ -59,7 +89,7 @@ def watched_text(said: Mapping[str, Any], *, width: int = 80) -> str:
 def _cost(said: Mapping[str, Any]) -> str:
     held = f" and {said['held_back']} held back" if said["held_back"] else ""
     last = said["curve"][-1]["step"] if said["curve"] else None
-    steps = f", {last} steps" if last is not None else ""
+    steps = f", {noun(last, 'step')}" if last is not None else ""
     looked = f", {count(said['generations'])} completions to look" if said["generations"] else ""
     return f"{said['labels']} labels learnt{held}{steps}{looked}, {count(round(said['seconds']))} s"
 

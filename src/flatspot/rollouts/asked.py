@@ -50,6 +50,12 @@ def name_of(thing: Any) -> str:
     return f"{name} (in memory)"
 
 
+def read_as(settings: Settings) -> dict[str, Any]:
+    """What a command must say to read the same prompts again, where it is not what it does anyway."""
+    usual, names = Settings(), ("prompt_col", "id_col", "limit")
+    return {name: getattr(settings, name) for name in names if getattr(settings, name) != getattr(usual, name)}
+
+
 def digest(value: Any, length: int = 8) -> str:
     """The first hex digits of SHA-256 of a value's JSON."""
     return hashlib.sha256(

@@ -25,7 +25,10 @@ def split_run(run: Path) -> tuple[Path, Path]:
     rows = ds.dataset(parts).to_table(filter=ds.field("split").is_null() | (ds.field("split") != "eval")) if parts else None
     steps = sorted(set(rows["step"].to_pylist()) - {None}) if rows is not None else []
     if rows is None or len(steps) < 2:
-        raise RunFolderError(f"{run} holds rows of {len(steps)} updates; a before and an after take two at least. Train longer.")
+        raise RunFolderError(
+            f"a before and an after take the completions of two updates at least, and {run} has those of {len(steps)}: "
+            "train longer to compare."
+        )
     few = max(1, int(SHARE * len(steps)))
     said = json.loads((run / "notes.json").read_text("utf-8"))
     record = json.loads((run / "run.json").read_text("utf-8"))

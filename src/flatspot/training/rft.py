@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.errors import EngineError, PromptFileError, SettingsError
+from flatspot.core.errors import EngineError, PromptFileError, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Progress, Prompt, prompt_id
 from flatspot.rewards import LoadedReward, load_reward, reference_rewards
 from flatspot.rewards.load import Component
+from flatspot.rollouts.drawn import parts_of
 from flatspot.tasks import load_prompts
 from flatspot.training.calls import columns_of
+from flatspot.training.gone_on import last_checkpoint
+from flatspot.training.ranks import rank
 from flatspot.training.trl_options import parsed
 
 ALGORITHMS = ("grpo", "rloo")
@@ -50,7 +53,8 @@ def train(
     """Train a policy with TRL on prompts and rewards given as `diagnose` takes them.
 
     model      a hub name, a folder, or a GGUF file; None: model_name_or_path of the options
-    out        the run folder; the policy is saved in its trainer/, or in the options' output_dir
+    out        the run folder; the policy is saved in its trainer/, or in the options' output_dir. One that holds a training is taken only
+               with --resume_from_checkpoint
     algorithm  "grpo" or "rloo"
     options    TRL's own flags, as text: GRPOConfig's or RLOOConfig's, and ModelConfig's (PEFT, quantisation)
     config     a YAML file with the same names; flags win over it
@@ -63,6 +67,8 @@ def train(
     run = Path(out)
     rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
     settings, model_settings = parsed(_config_class(algorithm), options, config, run / "trainer")
+    if not settings.resume_from_checkpoint and rank() == 0:
+        _holds_no_training(run, Path(settings.output_dir))
     policy = _policy(model or model_settings.model_name_or_path)
     with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s) as loaded:
         return _train(algorithm, rows, policy, loaded, settings, model_settings, run)
@@ -118,6 +124,15 @@ def _train(
         trainer.end()
     recorder.release()
     return Trained(run, Path(settings.output_dir), callback.history, is_main, int(trainer.state.global_step))
+
+
+def _holds_no_training(run: Path, trainer: Path) -> None:
+    """Refuse a folder with the rows of a training that this one does not go on from: they would be mixed, and its policy overwritten."""
+    if not (run / "run.json").exists() or not parts_of(run):
+        return
+    saved = last_checkpoint(trainer)
+    resume = f", or go on from its last checkpoint: --resume_from_checkpoint {saved[0]}" if saved else ""
+    raise RunFolderError(f"{run} holds the completions of a training already. Give another --out{resume}")
 
 
 def _policy(model: str | None) -> str:

@@ -28,20 +28,44 @@ def parsed(config_class: Any, options: Sequence[str], config: str | Path | None,
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            settings, model_settings = trl.TrlParser((config_class, trl.ModelConfig)).parse_args_and_config(options)
+            settings, model_settings = trl.TrlParser((config_class, trl.ModelConfig), allow_abbrev=False).parse_args_and_config(options)
     except SystemExit:
         line = (said.getvalue().strip().splitlines() or ["an option cannot be read"])[-1]
         raise SettingsError(f"TRL's {config_class.__name__} does not take these options: {line.partition('error: ')[2] or line}") from None
     except (ValueError, TypeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SettingsError(f"TRL's {config_class.__name__} does not take these options: {reason}{_cpu_hint(reason)}") from None
+    _check(settings)
     return settings, model_settings
+
+
+def _check(settings: Any) -> None:
+    """Refuse what the trainers take and then fail on, or do not do."""
+    if settings.max_steps < 1 and settings.max_steps != -1:  # -1 is transformers' own: as num_train_epochs says
+        raise SettingsError(f"max_steps must be at least 1, got {settings.max_steps}")
+    if settings.per_device_train_batch_size < 1:
+        raise SettingsError(f"per_device_train_batch_size must be at least 1, got {settings.per_device_train_batch_size}")
 
 
 def given(options: Sequence[str], config: str | Path | None) -> frozenset[str]:
     """The names of the options that the user set, by a flag or in the file."""
     flags = {option.split("=")[0].lstrip("-").replace("-", "_") for option in options if option.startswith("--")}
     return frozenset(flags | set(_read_config(config)))
+
+
+def carried(options: Sequence[str], config: str | Path | None, names: Sequence[str]) -> list[str]:
+    """The flags that say of `names` again what the user said of them, by a flag or in the file; a flag wins.
+
+    >>> carried(["--use_cpu", "--lr=1", "--bf16", "false"], None, ["use_cpu", "bf16"])
+    ['--use_cpu', '--bf16', 'false']
+    """
+    said = {name: [str(value).lower()] for name, value in _read_config(config).items()}
+    for i, option in enumerate(options):
+        if option.startswith("--"):
+            name, has_value, value = option[2:].partition("=")
+            following = options[i + 1 : i + 2]
+            said[name.replace("-", "_")] = [value] if has_value else [word for word in following if not word.startswith("--")]
+    return [word for name in names if name in said for word in (f"--{name}", *said[name])]
 
 
 def _cpu_hint(reason: str) -> str:

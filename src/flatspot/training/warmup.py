@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.errors import PromptFileError
+from flatspot.core.errors import PromptFileError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Prompt
 from flatspot.plan.forecast import judged_summary
@@ -78,6 +78,8 @@ def warmup(
     """
     require("trl", extra="train", purpose="flatspot warmup")
     begun, out = time.monotonic(), Path(out)
+    if out.resolve() == Path(run).resolve():
+        raise SettingsError(f"{out} is the judged run itself, and stays as it is: give another --out")
     model, reward = named_by_run(Path(run), model, reward)
     found = read_labels(labels, run, answer_col=answer_col, allow_foreign=allow_foreign)
     if rule is None:

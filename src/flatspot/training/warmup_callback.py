@@ -114,7 +114,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
             why = f"it was interrupted after step {self.curve[-1]['step']}; so far {self.choice.why}"
             self.choice = replace(self.choice, stop=True, cause="interrupted", why=why)
         elif not self.choice.stop:
-            why = f"the training ended after step {self.curve[-1]['step']}, with {self.choice.why.split(', and more')[0]}"
+            why = f"the training ended after step {self.curve[-1]['step']}: {self.choice.why.split(', and more')[0]}"
             self.choice = replace(self.choice, stop=True, cause="max-steps", why=why)
         self.policy = self.checkpoints.promote(self.choice.step)
         write_json(plain(self.describe()), self.out / "warmup.json")

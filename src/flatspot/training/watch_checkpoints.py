@@ -14,6 +14,7 @@ from flatspot.core.errors import EngineError, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.plain import plain
 from flatspot.rewards import LoadedReward, load_reward
+from flatspot.rollouts.asked import digest, name_of, policy_stamp, reward_asked
 from flatspot.rollouts.differences import differences
 from flatspot.rollouts.store import as_json, prompt_text, write_json
 from flatspot.training.handoff import Choice, StopRule, choose
@@ -73,9 +74,9 @@ def watch_checkpoints(
     texts = [] if labels is None else [prompt_text(r["prompt"]) for r in read_labels(labels, run, answer_col=answer_col).learnt]
     probed = probed_prompts(run, settings, without=texts)
     out.mkdir(parents=True, exist_ok=True)
-    _same_as_before(out, run, settings, probed)
-    curve = read_curve(out)
     with _loaded(reward, reward_timeout_s) as scores:
+        _same_as_before(out, {"run": _named(run), "model": _model_asked(model), "reward": reward_asked(scores)}, settings, probed)
+        curve = read_curve(out)
         for step, source in _as_they_come(place, model, curve, once):
             row = {"step": step} | _probed(source, scores, probed, dtype, device)
             curve.append(row)
@@ -140,12 +141,22 @@ def _probed(source: Any, reward: LoadedReward, probed: Probed, dtype: str, devic
     return found
 
 
-def _same_as_before(out: Path, run: str | Path, settings: ProbeSettings, probed: Probed) -> None:
-    """Refuse to go on with a curve of other prompts or probes: its rows could not be compared."""
+def _named(place: Any) -> str:
+    """A file or folder by its full path, however it was given; anything else by its name."""
+    return str(Path(place).resolve()) if isinstance(place, str | Path) and Path(place).exists() else name_of(place)
+
+
+def _model_asked(model: Any) -> dict[str, Any]:
+    stamp = policy_stamp(model)
+    return {"name": _named(model), "files": None if stamp is None else digest(stamp)}
+
+
+def _same_as_before(out: Path, asked: Mapping[str, Any], settings: ProbeSettings, probed: Probed) -> None:
+    """Refuse to go on with a curve of another policy, reward, prompts or probes: its rows could not be compared."""
     import json
 
     file = out / "watch.json"
-    now = as_json({"run": str(run), "probe": asdict(settings), "prompts": sorted(prompt.id for prompt in probed.prompts)})
+    now = as_json({**asked, "probe": asdict(settings), "prompts": sorted(prompt.id for prompt in probed.prompts)})
     if file.exists():
         try:
             before = json.loads(file.read_text("utf-8"))
