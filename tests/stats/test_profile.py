@@ -82,3 +82,11 @@ def test_the_limits_hold_as_often_as_they_say():
 def test_all_prompts_alike_leave_no_point():
     found = profile(np.array([4]), np.array([4]), np.array([3]), mixed_at(8)[None]).draws(np.array([0.0, 1.645]))
     assert found[1, 0] - found[0, 0] > 0.2
+
+
+def test_two_prompts_tell_next_to_nothing_of_others():
+    n, hits, size = np.array([60, 60]), np.array([0, 60]), np.array([1, 1])
+    lo, hi = profile(n, hits, size, UPPER).draws(np.array([-1.645, 1.645]))[:, 0]
+    drop = (_WIDEN * 1.645) ** 2 / 2  # 4 v (1 - v) = exp(-drop)
+    assert lo == pytest.approx(0.5 - 0.5 * np.sqrt(1 - np.exp(-drop)), abs=0.05)
+    assert hi == pytest.approx(0.5 + 0.5 * np.sqrt(1 - np.exp(-drop)), abs=0.05)

@@ -2,7 +2,7 @@
 
 For a function f of p, such as the chance that a group is mixed, the value v is as credible as the best g with mean f = v is likely:
 drop(v) = max_g log L(g) - max_{g: g·f = v} log L(g), and the limits are where the drop reaches half a chi-square quantile (1 degree of
-freedom). The g along the way maximise log L(g) + a N g·f for a from -3 to 3; EM does so, its M-step being g_j = r_j / (u - a N f_j)
+freedom). The g along the way maximise log L(g) + a N g·f for a from -30 to 30; EM does so, its M-step being g_j = r_j / (u - a N f_j)
 with r the expected number of prompts at p_j and u the root that makes g sum to 1.
 
 Unlike refits to reweighted prompts it sees what few samples cannot tell: at four samples a prompt a group of 32 depends on prompts near 0
@@ -21,7 +21,7 @@ from flatspot.stats.two_valued import GRID, likelihood
 # nominal 90% limits held in 82-98% of 40 sets of 300 prompts (ten populations, K = 4 to 32) without this factor on the normal
 # quantile, in 85-98% with it: benchmarks/triage/README.md
 _WIDEN = 1.06
-_TILTS = np.geomspace(0.003, 3.0, 8)
+_TILTS = np.geomspace(0.003, 30.0, 10)
 _REFINED, _BETWEEN = 3, 4  # times, and with how many more tilts, that the path is refined around the limits
 _LIMIT = 1.645 * _WIDEN
 _ITERATIONS = 300
