@@ -179,9 +179,23 @@ def test_options_that_cannot_train_and_abbreviations_are_refused(folder):
     for words, said in (
         (("--max_steps", "0"), "max_steps must be at least 1, got 0"),
         (("--per_device_train_batch_size", "0"), "per_device_train_batch_size"),
-        (("--max_step", "4"), "--max_step"),
-        (("--save_strat", "steps"), "--save_strat"),
+        (("--max_step", "4"), "Write --max_steps for --max_step"),
+        (("--save_strat", "steps"), "Write --save_strategy for --save_strat"),
     ):
         with pytest.raises(SettingsError, match=said):
             train(folder, options=[*CPU, *TINY, *words])
     assert not (folder / "never").exists()
+
+
+def test_ctrl_c_says_what_is_there_and_how_to_go_on(monkeypatch):
+    from click.testing import CliRunner
+
+    from flatspot.cli.main import cli
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flatspot.training.rft.train", interrupted)
+    done = CliRunner().invoke(cli, ["train", "p.jsonl", "--model", "m", "--reward", "exact_match", "--out", "rl"])
+    assert done.exit_code == 130
+    assert "flatspot inspect rl" in done.stderr and "--resume_from_checkpoint" in done.stderr

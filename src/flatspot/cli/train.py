@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from flatspot.cli.options import reward_option, reward_timeout_option
+
+if TYPE_CHECKING:
+    from flatspot.training.rft import Trained
 
 
 @click.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -43,27 +47,37 @@ def train_command(
     flatspot train prompts.jsonl --model Qwen/Qwen3-0.6B --reward my_rewards.py:correct --out runs/rl --learning_rate 1e-6 --max_steps 200
     accelerate launch -m flatspot.cli train prompts.jsonl --config grpo.yaml --reward my_rewards.py:correct --out runs/rl
     """
-    from flatspot.core.errors import RunFolderError, SettingsError
+    from flatspot.cli.output import say
+    from flatspot.core.errors import SettingsError
 
     if prompts.startswith("--"):
         raise SettingsError(f"PROMPTS comes first, then the options; the first thing given was {prompts}")
     from flatspot.training.rft import train
 
-    done = train(
-        prompts,
-        model,
-        list(rewards),
-        out=out,
-        algorithm=algorithm,
-        options=ctx.args,
-        config=config,
-        prompt_col=prompt_col,
-        limit=limit,
-        reward_timeout_s=reward_timeout,
-    )
-    if not done.is_main:
-        return
+    try:
+        done = train(
+            prompts,
+            model,
+            list(rewards),
+            out=out,
+            algorithm=algorithm,
+            options=ctx.args,
+            config=config,
+            prompt_col=prompt_col,
+            limit=limit,
+            reward_timeout_s=reward_timeout,
+        )
+    except KeyboardInterrupt:
+        say(f"\nStopped. `flatspot inspect {out}` judges the completions so far; --resume_from_checkpoint goes on from a saved checkpoint.")
+        ctx.exit(130)
+    if done.is_main:
+        _show(done)
+
+
+def _show(done: Trained) -> None:
+    """Judge the whole training, its start and its end, and say where the policy is."""
     from flatspot.cli.output import say
+    from flatspot.core.errors import RunFolderError
     from flatspot.flow import inspect
     from flatspot.report.before_after import before_after
     from flatspot.training.before_after import split_run

@@ -241,8 +241,8 @@ _WHY = {
     "held-out-loss": "the loss on held-back labels has risen from its lowest by {rise:.0%} of its start while no more prompts became ready",
     "prompts-lost": "at most {kept:.0%} of the prompts that were learnable at the start still are, and no others became ready",
     "not-a-number": "the policy gave no finite numbers after step {step}: lower the learning rate",
-    "max-steps": "the last of {steps} steps is done, with {ready:.0%} of the prompts ready for RL",
-    "never-recovered": "no more prompts are ready for RL after {steps} steps than at the start, beyond noise: check the answers and the "
+    "max-steps": "it took all its steps ({steps}), with {ready:.0%} of the prompts ready for RL",
+    "never-recovered": "no more prompts are ready for RL after {steps} than at the start, beyond noise: check the answers and the "
     "reward on them, give more labels, or more steps",
 }
 
@@ -251,7 +251,7 @@ def _says(cause: str, curve: Sequence[Row], good: Sequence[Row], taken: Row, rul
     start, last = good[0], good[-1]
     return _WHY[cause].format(
         step=last["step"],
-        steps=last["step"],
+        steps=f"{last['step']} step{'s' if last['step'] != 1 else ''}",
         ready=taken["ready"]["mean"],
         vanishing=start["vanishing"]["mean"],
         solved=start.get("labels_solved") or 0.0,

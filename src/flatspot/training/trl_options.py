@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,9 @@ def parsed(config_class: Any, options: Sequence[str], config: str | Path | None,
         raise SettingsError(f"TRL's {config_class.__name__} does not take these options: {line.partition('error: ')[2] or line}") from None
     except (ValueError, TypeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SettingsError(f"TRL's {config_class.__name__} does not take these options: {reason}{_cpu_hint(reason)}") from None
+        raise SettingsError(
+            f"TRL's {config_class.__name__} does not take these options: {reason}{_meant(options, config_class)}{_cpu_hint(reason)}"
+        ) from None
     _check(settings)
     return settings, model_settings
 
@@ -66,6 +70,17 @@ def carried(options: Sequence[str], config: str | Path | None, names: Sequence[s
             following = options[i + 1 : i + 2]
             said[name.replace("-", "_")] = [value] if has_value else [word for word in following if not word.startswith("--")]
     return [word for name in names if name in said for word in (f"--{name}", *said[name])]
+
+
+def _meant(options: Sequence[str], config_class: Any) -> str:
+    """The full names of flags that TRL does not have, where only one begins like them or comes near."""
+    import trl
+
+    names = [field.name for kind in (config_class, trl.ModelConfig) for field in fields(kind)]
+    unknown = sorted(given(options, None) - {*names, *(f"no_{name}" for name in names), "config"})
+    found = [[name for name in names if name.startswith(flag)] or get_close_matches(flag, names, n=1) for flag in unknown]
+    known = [f"--{name[0]} for --{flag}" for flag, name in zip(unknown, found, strict=True) if len(name) == 1]
+    return f". Write {', '.join(known)}" if known else ""
 
 
 def _cpu_hint(reason: str) -> str:
