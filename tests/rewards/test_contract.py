@@ -68,6 +68,11 @@ def test_an_async_function_is_awaited_once_for_all_rows() -> None:
 
     assert [value.number for value in trl_scorer(reward)(ROWS, ANSWERS)] == [1.0, 1.0]
 
+    async def in_a_notebook() -> list[Any]:  # where a loop runs already
+        return [value.number for value in trl_scorer(reward)(ROWS, ANSWERS)]
+
+    assert asyncio.run(in_a_notebook()) == [1.0, 1.0]
+
 
 @pytest.mark.parametrize("raw", [0.5, {"score": 0.5, "acc": 1}, True])
 def test_verl_scores_one_row_at_a_time(raw: Any) -> None:

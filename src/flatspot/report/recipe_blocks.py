@@ -119,7 +119,7 @@ def duration(seconds: Any) -> str:
     """A time as people say it.
 
     >>> duration(3.2), duration(75), duration(7300), duration(None)
-    ('3 s', '1 min 15 s', '2 h 2 min', '–')
+    ('3 s', '1 min 15 s', '2 h 1 min', '–')
     """
     found = number(seconds)
     if found is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
@@ -167,7 +168,14 @@ def _ground_truth(prompt: Prompt) -> Any:
 
 
 def _finished(raw: Any) -> Any:
-    return asyncio.run(_awaited(raw)) if inspect.isawaitable(raw) else raw
+    if not inspect.isawaitable(raw):
+        return raw
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(raw))
+    with ThreadPoolExecutor(1) as thread:  # a notebook's loop runs already, and a thread has one of its own
+        return thread.submit(asyncio.run, _awaited(raw)).result()
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
