@@ -15,8 +15,8 @@ help: ## list the commands
 demo: $(VENV)/.demo ## a small real language model, offline, with a report
 	$(BIN)/flatspot demo
 
-test: $(VENV)/.dev ## the fast tests (under 5 minutes)
-	$(BIN)/pytest -m "not slow and not gpu" -n 2
+test: $(VENV)/.dev ## the fast tests (under 5 minutes); `make docs` has those of the documentation
+	$(BIN)/pytest -m "not slow and not gpu" -n 2 --ignore=tests/docs
 
 test-slow: $(VENV)/.dev ## the tests on the real model
 	$(BIN)/pytest -m "slow and not gpu"
@@ -31,7 +31,7 @@ types: $(VENV)/.dev ## mypy, strict
 	$(BIN)/mypy
 
 docs: $(VENV)/.dev ## run every command and example of the documentation
-	$(BIN)/pytest -m "not gpu" tests/docs
+	$(BIN)/pytest -m "not gpu" -n 2 tests/docs
 
 bench: $(VENV)/.dev ## speed and memory against named peers (about 15 minutes)
 	$(BIN)/python benchmarks/engines/throughput.py

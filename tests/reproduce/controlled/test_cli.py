@@ -40,7 +40,7 @@ def test_a_small_run_prints_tables_or_json(monkeypatch, digits, tmp_path):
     monkeypatch.setattr(experiment, "load_dataset", lambda name, folder, say: digits)
     done = call(*SMALL, "--seed", 0, 1, "--out", tmp_path)
     assert done.exit_code == 0, done.output
-    assert "mnist, mlp, adam, quick scale: 2 seeds, mean (and largest distance from it)" in done.stdout
+    assert "mnist, mlp, adam, quick scale\n2 seeds, mean (and largest distance from it)" in done.stdout
     assert f"Figure   {tmp_path / 'adam' / 'curves.png'}" in done.stdout
     again = call(*SMALL, "--seed", 0, 1, "--out", tmp_path, "--json")
     results = json.loads(again.stdout)
