@@ -37,7 +37,7 @@ _NOTES = {
     "How to: [warm a policy up](../how-to/warm-up.md). Needs `pip install 'flatspot[train]'`.",
     "watch-checkpoints": "From Python: `flatspot.training.watch_checkpoints.watch_checkpoints(folder, model, reward, run=…)`. How to: "
     "[warm up in another trainer](../how-to/warm-up.md#in-another-trainer).",
-    "run": "From Python: `flatspot.recipe.run.run_recipe(flatspot.recipe.read.read_recipe(\"recipe.yaml\"))`. How to: "
+    "run": 'From Python: `flatspot.recipe.run.run_recipe(flatspot.recipe.read.read_recipe("recipe.yaml"))`. How to: '
     "[run it all from a recipe](../how-to/recipe.md). Needs `pip install 'flatspot[train]'`.",
     "export": "From Python: `flatspot.flow.export(run, path, verdicts=(…), completions=False)`.",
     "reproduce": "What each part repeats, and what came out: [the paper](../paper.md). Needs `pip install 'flatspot[reproduce]'`.",
