@@ -42,6 +42,15 @@ def test_a_set_of_few_informative_groups_is_no_alarm_until_a_tenth_is_ruled_out(
     assert causes_of(lambda step, i: float(i == 0)) == []  # one group in eight
 
 
+def test_flat_updates_of_a_run_with_few_informative_groups_are_no_blocked_gradient():
+    zeros = Trainer(grad_norm=[0.5] + [0.0] * 3)
+    assert (
+        causes_of(lambda step, i: float(i % 12 == 0), trainer=zeros) == []
+    )  # 3 of 8 groups informative: 3 flat updates of one group are chance
+    assert causes_of(lambda step, i: float(i % 4 == 0), trainer=zeros) == ["blocked-gradient"]  # all of them are
+    assert causes_of(lambda step, i: float(i % 12 == 0), trainer=Trainer(grad_norm=[0.0] * 16)) == ["blocked-gradient"]
+
+
 def test_rewards_below_zero_have_their_own_bottom_and_top():
     assert causes_of(lambda step, i: -1.0) == ["all-low"]
     assert causes_of(lambda step, i: 1.0) == ["all-high"]

@@ -28,7 +28,7 @@ def policy(mean, vanishing, n=100):
             "reward": {"mean": mean, "lo": mean - 0.05, "hi": mean + 0.05, "std": 0.1}}  # fmt: skip
 
 
-def summary_of(*, compare=True, warmed=True, over_alone=(0.2, 0.1, 0.3), over_before=(0.8, 0.7, 0.9)):
+def summary_of(*, compare=True, warmed=True, over_alone=(0.2, 0.1, 0.3), over_before=(0.8, 0.7, 0.9), over_warmed=None):
     stages = [s for s in STAGES if (s != "after-alone" or compare) and (s != "warmed" or warmed)]
     curve = [
         {"step": s, "ready": {"mean": s / 10, "lo": s / 12, "hi": min(1.0, s / 8)}, "reward": s / 11, "generations": 30, "labels": 9}
@@ -44,6 +44,7 @@ def summary_of(*, compare=True, warmed=True, over_alone=(0.2, 0.1, 0.3), over_be
         "fewest_completions": 4, "policies": {s: policy(0.1 + 0.2 * i, 0.8 - 0.2 * i) for i, s in enumerate(stages)},
         "gain": {
             "over_before": dict(zip(("mean", "lo", "hi"), over_before, strict=True)),
+            "over_warmed": over_warmed and dict(zip(("mean", "lo", "hi"), over_warmed, strict=True)),
             "over_alone": dict(zip(("mean", "lo", "hi"), over_alone, strict=True)) if compare else None,
         },
         "plan": None, "warmup": warmup if warmed else None,
@@ -77,6 +78,9 @@ def paths_of(n=100, stages=STAGES, seed=0):
         ({"compare": False, "over_before": (0.0, -0.1, 0.1)}, "RL did not learn", "act"),
         ({"compare": False, "over_before": (-0.2, -0.3, -0.1)}, "RL made it worse", "stop"),
         ({"compare": False, "warmed": False}, "RL learned", "good"),
+        ({"compare": False, "over_warmed": (0.3, 0.2, 0.4)}, "RL learned", "good"),
+        ({"compare": False, "over_warmed": (0.0, -0.1, 0.1)}, "The warm-up helped, RL added nothing clear", "plain"),
+        ({"compare": False, "over_warmed": (-0.3, -0.4, -0.2)}, "RL lost what the warm-up won", "stop"),
     ],
 )
 def test_the_headline_follows_the_limits(given, title, tone):

@@ -101,11 +101,11 @@ def _moves(before: Stage, after: Stage) -> dict[str, dict[str, int]]:
 
 
 def _gain(by_name: Mapping[str, Stage], reward_range: tuple[float, float]) -> dict[str, Any]:
-    """Mean reward after the recipe less that before it, and less that of RL alone; 95% limits over the prompts, paired."""
+    """Mean reward after the recipe less that before it, after the warm-up, and after RL alone; 95% limits over the prompts, paired."""
     span = reward_range[1] - reward_range[0]
     after = _numbers(by_name["after"].folder, "mean")
     found: dict[str, Any] = {}
-    for name, other in (("over_before", "before"), ("over_alone", "after-alone")):
+    for name, other in (("over_before", "before"), ("over_warmed", "warmed"), ("over_alone", "after-alone")):
         if other in by_name:
             mean, lo, hi = mean_limits(after - _numbers(by_name[other].folder, "mean"), (-span, span))
             found[name] = {"mean": mean, "lo": lo, "hi": hi}

@@ -45,6 +45,8 @@ def headline(summary: Summary) -> tuple[str, str]:
         return "The warm-up made no clear difference", "plain"
     if before is None:
         return "No outcome", "plain"
+    if (warmed := _limits(summary, "over_warmed")) is not None and before[1] > 0 and warmed[1] <= 0:
+        return ("RL lost what the warm-up won", "stop") if warmed[2] < 0 else ("The warm-up helped, RL added nothing clear", "plain")
     if before[1] > 0:
         return "RL learned", "good"
     return ("RL made it worse", "stop") if before[2] < 0 else ("RL did not learn", "act")
@@ -56,6 +58,8 @@ def reason(summary: Summary) -> str:
     before, after = (_reward(policies, name) for name in ("before", "after"))
     how = f"with a warm-up on {noun(warmup['labels'], 'label')} and RL" if isinstance(warmup, Mapping) else "with RL and no warm-up"
     said = f"Mean reward went from {before} to {after} {how}."
+    if (warmed := _limits(summary, "over_warmed")) is not None:
+        said += f" After the warm-up it was {_reward(policies, 'warmed')}: RL added {_three(warmed)}."
     alone = _limits(summary, "over_alone")
     if alone is not None:
         said += f" RL alone, with as many completions, reached {_reward(policies, 'after-alone')}: a difference of {_three(alone)}."

@@ -99,10 +99,19 @@ def find_alarms(seen: Seen | None, trainer: Trainer) -> list[Alarm]:
     if flat is None or flat.cause not in ("reward-failures", "unparsed-reward"):
         found += _failures(seen)
     found += _beside(seen, trainer, flat)
-    norms = np.array(trainer.grad_norm[-_LOGS:])
-    if not found and seen.informative.mean() > 2 * _INFORMATIVE and len(norms) == _LOGS and bool((norms == 0).all()):
+    if not found and _blocked(float(seen.informative.mean()), trainer):
         found.append(Alarm("blocked-gradient", 1.0))
     return found
+
+
+def _blocked(informative: float, trainer: Trainer) -> bool:
+    """Whether the gradient norms logged last are 0 though groups have advantages.
+
+    A logged norm is that of one update, which may hold a single flat group: the zeros in a row must be too many to be chance even then.
+    """
+    moving = np.flatnonzero(np.array(trainer.grad_norm) != 0)
+    zeros = len(trainer.grad_norm) - (int(moving[-1]) + 1 if len(moving) else 0)
+    return informative > 2 * _INFORMATIVE and zeros >= _LOGS and (1 - informative) ** zeros < _LEVEL
 
 
 def no_gradient(informative: NDArray[np.bool_]) -> bool:
