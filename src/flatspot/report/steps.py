@@ -96,7 +96,8 @@ def warmup_command(summary: Mapping[str, Any]) -> str:
     scripted = section(summary, "engine").get("engine") == "scripted"  # which nothing can train
     unknown = [name for name in ("model", "reward") if not _given(settings, name, "") or (scripted and name == "model")]
     words += [word for name in unknown for word in (f"--{name}", name.upper())]
-    return shlex.join([*words, "--out", "WARM"])
+    here = ["--use_cpu", "--bf16", "false", "--gradient_checkpointing", "false"]  # what TRL needs to be told without a GPU
+    return shlex.join([*words, "--out", "WARM", *(here if section(summary, "engine").get("device") == "cpu" else [])])
 
 
 def completions_command(summary: Mapping[str, Any]) -> str:
