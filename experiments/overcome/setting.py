@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from flatspot.core.records import Prompt
+from flatspot.reproduce.overcome import flags
 from flatspot.tasks.letters import MAX_NEW_TOKENS, letters_model, letters_prompts
 
 HERE = Path(__file__).parent
@@ -80,11 +81,6 @@ def sft_options(task: Task, seed: int, steps: int, labels: int) -> list[str]:
         **_MACHINE,
     }
     return flags(named)
-
-
-def flags(named: dict[str, object]) -> list[str]:
-    """{"use_cpu": True} → ["--use_cpu", "true"]."""
-    return [part for name, value in named.items() for part in (f"--{name}", str(value).lower() if isinstance(value, bool) else str(value))]
 
 
 _MACHINE = {

@@ -25,6 +25,13 @@ reward_option = click.option(
     metavar="R",
     help="file.py:function, module:function, or a built-in name; repeat for several.",
 )
+own_reward_option = click.option(
+    "--reward",
+    "rewards",
+    multiple=True,
+    metavar="R",
+    help="file.py:function, module:function, or a built-in name; repeat for several.  [default: the run's]",
+)
 reward_timeout_option = click.option(
     "--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take."
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flatspot.cli.options import reward_timeout_option
+from flatspot.cli.options import own_reward_option, reward_timeout_option
 from flatspot.cli.probe_options import probe_options
 
 if TYPE_CHECKING:
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 )
 @click.option("--answer-col", default="answer", show_default=True, help="Column of the answer.")
 @click.option("--model", metavar="M", help="Hugging Face name or folder, GGUF file, or LoRA adapter.  [default: the run's]")
-@click.option(
-    "--reward",
-    "rewards",
-    multiple=True,
-    metavar="R",
-    help="file.py:function, module:function, or a built-in name; repeat for several.  [default: the run's]",
-)
+@own_reward_option
 @reward_timeout_option
 @click.option("--config", type=click.Path(exists=True, dir_okay=False), metavar="YAML", help="TRL's options by name; flags win over it.")
 @click.option("--out", type=click.Path(file_okay=False), required=True, metavar="WARM", help="Folder of the curve and of the policy.")

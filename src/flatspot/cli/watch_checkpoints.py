@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flatspot.cli.options import reward_timeout_option
+from flatspot.cli.options import own_reward_option, reward_timeout_option
 from flatspot.cli.probe_options import probe_options
 
 
@@ -14,13 +14,7 @@ from flatspot.cli.probe_options import probe_options
 @click.argument("folder", metavar="DIR")
 @click.option("--run", required=True, metavar="RUN", help="Judged run folder whose prompts are probed.")
 @click.option("--model", metavar="M", help="The policy that the training started from.  [default: the run's]")
-@click.option(
-    "--reward",
-    "rewards",
-    multiple=True,
-    metavar="R",
-    help="file.py:function, module:function, or a built-in name; repeat for several.  [default: the run's]",
-)
+@own_reward_option
 @reward_timeout_option
 @click.option("--labels", metavar="FILE", help="The labelled prompts, which are then not probed.")
 @click.option("--answer-col", default="answer", show_default=True, help="Column of the answer in --labels.")
