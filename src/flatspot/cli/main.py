@@ -32,10 +32,10 @@ _VERBS = {
     "reproduce": "flatspot.cli.reproduce",
 }
 _HELP = {
-    "demo": "Five minutes: a small real language model on prompts from trivial to impossible.",
+    "demo": "A few minutes: a small real model on prompts from trivial to impossible; --train shows the remedy.",
     "diagnose": "Find the prompts an RL run cannot learn from, from a model, prompts and a reward.",
     "inspect": "The same verdicts from the logs of another trainer.",
-    "plan": "What an RL run on these prompts would see: informative groups, batches, and their cost.",
+    "plan": "Which prompts to label, and what an RL run on these would see and cost.",
     "warmup": "Supervised finetuning on few labels that ends itself once RL can use the prompts.",
     "watch-checkpoints": "The same from outside, over the checkpoints that another trainer writes.",
     "train": "Reinforcement finetuning by TRL, watched: alarms name the cause of a missing gradient.",
