@@ -128,3 +128,13 @@ def test_the_command_reads_the_prompts_as_the_run_did():
     assert trained.startswith("flatspot train p.csv --prompt-col q --limit 5 --model warm/policy") and trained.endswith(
         "--out rl --use_cpu"
     )
+
+
+def test_the_share_of_mixed_groups_is_that_of_the_prompts_it_tells_to_train_on():
+    counts = {"learnable": 6, "solved": 3, "vanishing": 1}
+    summary = {"verdict": "proceed", "counts": counts, "group_size": 8, "forecast": {"8": {"informative": 0.4}}}
+    told = summary | {"to_train": {"n_prompts": 6, "informative": 0.93}}
+    assert next_steps(told)[0].text == "Train on the 6 learnable prompts. Of groups of 8 drawn from these, 93% carry a signal."
+    assert next_steps(summary)[0].text == "Train on the 6 learnable prompts."  # a report of an earlier version does not say
+    none_left = told | {"counts": {"solved": 8, "vanishing": 2}, "to_train": {"n_prompts": 0, "informative": None}}
+    assert [step.command.split()[4] for step in next_steps(none_left)] == ["vanishing"]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flatspot.core.records import Sampling
-from flatspot.report.blocks import Step, forecasts, section, shares
+from flatspot.report.blocks import Step, section, shares
 from flatspot.report.formats import noun, number, percent, visible
 
 _MANY = 0.2  # of the prompts
@@ -22,17 +22,20 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     steps = build(summary, n) if build else ()
     # a few undecided ones change nothing that was said above
     if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") not in ("inspect", "watch"):
-        steps += (Step(f"{noun(n['undecided'], 'prompt')} are undecided: raise --max-samples; the run goes on."),)
+        many = noun(n["undecided"], "prompt is", "prompts are")
+        steps += (Step(f"{many} undecided: raise --max-samples; the run goes on."),)
     return steps
 
 
 def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
-    planned = next((row for row in forecasts(summary) if row.planned), None)
-    groups = f" With groups of {planned.group_size}, {percent(planned.informative)} of them carry a signal." if planned else ""
-    keep = Step(f"Train on the prompts that can be learned.{groups}", export_command(summary, ("learnable", "undecided"), "train.jsonl"))
-    if n["vanishing"]:
-        return (keep, Step("Label, hint or drop the vanishing ones.", export_command(summary, ("vanishing",), "to-label.jsonl")))
-    return (keep,)
+    wanted = ("learnable", "undecided")
+    text = f"Train on the {noun(sum(n[name] for name in wanted), ' and '.join(name for name in wanted if n[name]) + ' prompt')}."
+    size, mixed = number(summary.get("group_size")), number(section(summary, "to_train").get("informative"))
+    if size is not None and mixed is not None:
+        text += f" Of groups of {size:.0f} drawn from these, {percent(mixed)} carry a signal."
+    keep = Step(text, export_command(summary, wanted, "train.jsonl"))
+    rest = Step("Label, hint or drop the vanishing ones.", export_command(summary, ("vanishing",), "to-label.jsonl"))
+    return (*([keep] if any(n[name] for name in wanted) else []), *([rest] if n["vanishing"] else []))
 
 
 def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:

@@ -71,6 +71,7 @@ def judge(run: RunTable, settings: JudgeSettings, *, range_source: str = "given"
             str(k): {"informative": float(mean), "lo": float(lo), "hi": float(hi)}
             for k, (mean, lo, hi) in zip(found.forecast.group_sizes, found.forecast.informative, strict=True)
         },
+        "to_train": _to_train(prompts, found),
         "health": _health(run),
         "caveats": [*notes, *known],
     }
@@ -113,6 +114,12 @@ def _generations(run: RunTable) -> dict[str, Any]:
 def _predicted_error(prompts: PromptVerdicts) -> float | None:
     decided = np.isin(prompts.verdict, STATES)
     return float(prompts.error_probability[decided].mean()) if decided.any() else None
+
+
+def _to_train(prompts: PromptVerdicts, found: Posterior) -> dict[str, Any]:
+    """The learnable and undecided prompts: how many, and the share of their groups of the planned size expected to be mixed."""
+    kept = np.isin(prompts.verdict, ("learnable", "undecided"))
+    return {"n_prompts": int(kept.sum()), "informative": _mean(found.mixed[kept])}
 
 
 def _health(run: RunTable) -> dict[str, Any]:

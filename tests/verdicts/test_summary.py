@@ -1,0 +1,31 @@
+"""The object of `--json` of a log whose probabilities are known."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import flatspot
+
+
+def log_of(path, p, draws=48, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = [{"prompt_id": f"{i:03d}", "reward": float(rng.random() < one)} for i, one in enumerate(p) for _ in range(draws)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def test_what_there_is_to_train_on_leaves_the_solved_and_the_vanishing_out(tmp_path):
+    right = np.r_[np.zeros(8), np.ones(40), np.tile([0.12, 0.3, 0.5, 0.8], 20)]
+    found = flatspot.inspect(log_of(tmp_path / "log.parquet", right), out=tmp_path / "run", reward_range=(0, 1), group_size=8)
+    kept = np.isin(found.verdicts["verdict"].to_pylist(), ("learnable", "undecided"))
+    mixed = 1 - right**8 - (1 - right) ** 8  # enumerated: all 8 equal, or not
+    assert found.summary["to_train"]["n_prompts"] == kept.sum() >= 78
+    assert found.summary["to_train"]["informative"] == pytest.approx(mixed[kept].mean(), abs=0.03)
+    assert found.summary["forecast"]["8"]["informative"] == pytest.approx(mixed.mean(), abs=0.05)
+    assert mixed.mean() < mixed[kept].mean() - 0.2
+
+
+def test_where_nothing_is_left_to_train_on_the_share_is_not_known(tmp_path):
+    found = flatspot.inspect(log_of(tmp_path / "log.parquet", np.ones(40)), out=tmp_path / "run", reward_range=(0, 1))
+    assert found.summary["to_train"] == {"n_prompts": 0, "informative": None}
