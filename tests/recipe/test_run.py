@@ -87,9 +87,8 @@ def stop_after_the_labels(monkeypatch):
 def test_it_waits_for_answers_and_goes_on(write_recipe, tmp_path, monkeypatch):
     going_on = stop_after_the_labels(monkeypatch)
     file = write_recipe(answer_col=None)
-    with pytest.raises(
-        SettingsError, match=r"4 of the 4 labels in .*plan-\w+/labels\.jsonl have no answer yet(.|\n)*the same command again"
-    ):
+    listed = r"4 of the 4 labels in .*plan-\w+/labels\.jsonl have no answer yet:(\n  \S+){3}\n  … and 1 more\n.* the same command again"
+    with pytest.raises(SettingsError, match=listed):
         run_recipe(read_recipe(file))
     [labels] = (tmp_path / "out").glob("plan-*/labels.jsonl")
     rows = [json.loads(line) for line in labels.read_text().splitlines()]

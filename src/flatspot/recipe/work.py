@@ -130,12 +130,19 @@ def filled_labels(bench: Bench, plan: Path | None) -> tuple[Path, list[dict[str,
         rows = read_label_rows(file)
     empty = [row for row in rows if not is_answered(row)]
     if empty:
-        few = "\n".join(f"  {str(row.get('prompt'))[:70]}" for row in empty[:_SHOWN])
+        few = "\n".join(f"  {_start(row.get('prompt'))}" for row in empty[:_SHOWN])
+        few += f"\n  … and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
         raise SettingsError(
             f"{len(empty)} of the {len(rows)} labels in {file} have no answer yet:\n{few}\n"
             f"Write the column {ANSWER!r} of each, or delete the rows you leave out; then run the same command again, and it goes on."
         )
     return file, rows
+
+
+def _start(prompt: Any) -> str:
+    """The start of a prompt, on one line; whatever somebody wrote in its place."""
+    text = " ".join(str(prompt).split())
+    return text if len(text) <= 70 else f"{text[:70]}…"
 
 
 def warm_up_in(bench: Bench, run: Path, labels: Path, rows: Rows, folder: Path) -> dict[str, Any]:
