@@ -11,7 +11,7 @@ import pytest
 
 from flatspot.core.schema import PATHS, arrow_schema
 from flatspot.report.paths import MOST, paths_between
-from flatspot.report.recipe_blocks import cost_rows, headline, key_facts, reason
+from flatspot.report.recipe_blocks import composition_rows, cost_rows, headline, key_facts, reason
 from flatspot.report.recipe_charts import rewards, warm_up
 from flatspot.report.recipe_html import render_recipe_html, write_recipe_html
 from flatspot.report.recipe_text import recipe_text
@@ -98,6 +98,16 @@ def test_the_terminal_fits_and_says_what_the_numbers_are():
     row = next(line for line in text.splitlines() if line.startswith("to train without"))
     assert row.split()[3:] == ["0", "8", "512", "1", "h", "1", "min"]
     assert "no warm-up" in recipe_text(summary_of(compare=False, warmed=False)) and recipe_text({}).startswith("NO OUTCOME")
+
+
+def test_counts_and_estimates_are_told_apart():
+    found = summary_of()
+    found["policies"]["before"]["counts"] |= {"undecided": 7, "vanishing": 73}
+    rows = {row.name: row.cells[0] for row in composition_rows(found)}
+    assert rows["vanishing"] == "80% [0–90%]" and rows["undecided"] == "7 of 100" and rows["unscored"] == "0 of 100"
+    said = "Undecided and unscored are counts of these prompts."
+    assert said in " ".join(recipe_text(found).split()) and said in render_recipe_html(found, paths_of(5))
+    assert recipe_text({"policies": {"before": {}}})  # nothing known of it
 
 
 def test_facts_and_tables_are_the_summarys_numbers():

@@ -20,6 +20,11 @@ STAGES: Mapping[str, str] = {
     "after-alone": "after RL alone",
 }
 
+COMPOSITION_NOTE = (
+    "Shares are estimates for prompts like these, with 95% limits: an undecided prompt counts to the states it may be in. Undecided and "
+    "unscored are counts of these prompts."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -87,18 +92,20 @@ def key_facts(summary: Summary) -> tuple[Fact, ...]:
 
 
 def composition_rows(summary: Summary) -> tuple[Row, ...]:
-    """Verdict by diagnosis: how many prompts, and the share with its interval."""
+    """Verdict by diagnosis: of the three states the estimated share with its interval, of the other two how many prompts got it."""
     policies = section(summary, "policies")
-    rows = []
-    for verdict in VERDICTS:
-        cells = []
-        for name in policies:
-            share = section(section(policies[name], "fractions"), verdict.name)
-            limits = percent_range(share.get("lo"), share.get("hi"))
-            cells.append(f"{percent(share.get('mean'))}{f' [{limits}]' if limits else ''}")
-        rows.append(Row(verdict.name, tuple(cells)))
+    rows = [Row(verdict.name, tuple(_cell(policies[name], verdict.name) for name in policies)) for verdict in VERDICTS]
     rows.append(Row("mean reward", tuple(_reward(policies, name) for name in policies)))
     return tuple(rows)
+
+
+def _cell(policy: Summary, verdict: str) -> str:
+    if verdict in ("undecided", "unscored"):
+        counts = section(policy, "counts")
+        return f"{count(counts.get(verdict))} of {count(sum(int(number(n) or 0) for n in counts.values()))}"
+    share = section(section(policy, "fractions"), verdict)
+    limits = percent_range(share.get("lo"), share.get("hi"))
+    return f"{percent(share.get('mean'))}{f' [{limits}]' if limits else ''}"
 
 
 def costs(summary: Summary) -> Sequence[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flatspot.report import blocks
 from flatspot.report.charts import Spec, corner, envelope, frame
-from flatspot.report.formats import number, percent
+from flatspot.report.formats import count, number, percent
 from flatspot.report.paths import Path
 from flatspot.report.recipe_blocks import STAGES
 from flatspot.report.theme import SHAPES
@@ -197,7 +197,7 @@ def verdicts(summary: blocks.Summary) -> Spec | None:
         total = sum(counts.values()) or 1
         for order, verdict in enumerate(_NAMES):
             if n := counts.get(verdict, 0):
-                label = percent(n / total) if n / total > 0.07 else ""
+                label = count(n) if n / total > 0.07 else ""
                 rows.append({"stage": STAGES[name], "verdict": verdict, "share": n / total, "count": n, "order": order, "text": label})
     if not rows:
         return None

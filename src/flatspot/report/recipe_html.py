@@ -53,6 +53,7 @@ def render_recipe_html(summary: blocks.Summary, paths: pa.Table) -> str:
         stages=[recipe_blocks.STAGES[name] for name in recipe_blocks.stages_of(summary)],
         verdicts=blocks.VERDICTS,
         composition=recipe_blocks.composition_rows(summary),
+        composition_note=recipe_blocks.COMPOSITION_NOTE,
         ways=ways,
         warm_up=recipe_blocks.warm_up_sentence(summary),
         compared="train-alone" in blocks.section(summary, "rewards"),

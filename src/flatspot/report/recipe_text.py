@@ -17,6 +17,7 @@ def recipe_text(summary: Summary, *, width: int = 80) -> str:
         *textwrap.wrap(recipe_blocks.reason(summary), width),
         "",
         *_table(("prompts", *(_short(stage) for stage in stages)), recipe_blocks.composition_rows(summary)),
+        *textwrap.wrap(recipe_blocks.COMPOSITION_NOTE, width),
     ]
     if said := recipe_blocks.warm_up_sentence(summary):
         lines += ["", *textwrap.wrap(said, width, initial_indent="Warm-up ", subsequent_indent="        ")]

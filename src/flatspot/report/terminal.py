@@ -89,10 +89,13 @@ def _composition(summary: Mapping[str, Any], width: int, color: bool, ascii_only
         _paint((_ASCII_BAR[s.verdict.name] if ascii_only else "█" if color else _shade(s.verdict)) * n, s.verdict.ansi, color)
         for s, n in parts
     )
+    head = "share of prompts like these [95% limits]" if width >= 62 else "estimated share"
+    yield f"  {'':<10} prompts  {head}"
     for share in found:
-        interval = percent_range(share.lo, share.hi)
+        estimated = share.verdict.name not in ("undecided", "unscored")  # the others are labels, and their share is the count's
+        interval = percent_range(share.lo, share.hi) if estimated else ""
         glyph = _ASCII_BAR[share.verdict.name] if ascii_only else share.verdict.glyph
-        part = percent(share.mean if share.mean is not None else share.count / total)
+        part = percent(share.mean if share.mean is not None else share.count / total) if estimated else ""
         line = f"{share.verdict.name:<10} {count(share.count):>7}  {part:>4} {f'[{interval}]' if interval else '':<10}"
         room = width - len(line) - 5
         yield f"{_paint(glyph, share.verdict.ansi, color)} {line}" + (
