@@ -102,6 +102,23 @@ def coverage(name, m, sets):
     return {"population": name, "n_prompts": m, "sets": sets, "inside": np.mean(inside, 0).round(3).tolist()}
 
 
+def sure(name, m, seeds):
+    """With `sure`: a row per target, with the share of sets whose realised error is above it."""
+    rows = []
+    for target in TARGETS:
+        found = []
+        for seed in range(seeds):
+            p = TWO_VALUED[name](m, np.random.default_rng(1000 + seed))
+            table = (np.random.default_rng(seed).random((m, CAP)) < p[:, None]).astype(float)
+            t = triage(served(table), m, target_error=target, sure=True)
+            error = wrong_share(ZONES, p, index_of(t.verdict))
+            found.append((error, t.error_limit, t.n_samples.mean(), (t.verdict == "undecided").mean(), error > target))
+        error, limit, generations, undecided, above = map(float, np.nanmean(found, 0))
+        entry = {"error": error, "limit": limit, "generations": generations, "undecided": undecided, "above": above}
+        rows.append({"population": name, "n_prompts": m, "target": target} | entry)
+    return rows
+
+
 def other(name, m, seeds, targets):
     """Rewards that are not two-valued: realised and predicted error, generations, and what the model says of itself."""
     rows = []
@@ -149,6 +166,7 @@ def main():
         "two_valued": lambda: [row for name in names for row in two_valued(name, 1000, seeds)],
         "small": lambda: [small(name, m, 10 if quick else 60) for name in list(TWO_VALUED)[:3] for m in (10, 50, 100)],
         "coverage": lambda: [coverage(name, 300, 5 if quick else 40) for name in names],
+        "sure": lambda: [row for name in names for row in sure(name, 1000, seeds)],
         "other": lambda: [row for name in OTHER for row in other(name, 500, 1 if quick else 3, (0.05, 0.02))],
     }
     results = json.loads((HERE / "results.json").read_text()) if options.only is not None else {"seconds": {}}

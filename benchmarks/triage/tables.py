@@ -12,6 +12,9 @@ EB-DP is `flatspot.stats.triage`: no label, no knowledge of the population. The 
 1,000 prompts, 5 sets each, cap 64. A cell is generations per prompt (realised error, %). **Bold**: the cheapest that meets the target
 within a point, when it is not EB-DP. "–": no setting reaches the error.
 """
+SURE = """The same sets, drawn with `sure`. *limit*: the 97.5% upper limit of the error, which is held to the target; *above*: the share of
+sets whose realised error was above the target.
+"""
 
 
 def render(results, limits, engine=None, real=None):
@@ -23,6 +26,8 @@ def render(results, limits, engine=None, real=None):
     ]
     parts += ["\n## Two-valued, at equal generations\n", "Realised error, %, of each rule's best setting that costs no more than EB-DP.\n"]
     parts += [_equal_cost(results["two_valued"]), "\n## Against the targets\n", _targets(results["two_valued"], limits)]
+    columns = ("population", "target", "error", "limit", "above", "generations", "undecided")
+    parts += ["\n## With `sure`\n", SURE, _plain(results["sure"], columns)]
     parts += ["\n## Few prompts, target 3%\n", _plain(results["small"], ("population", "n_prompts", "error", "generations", "undecided"))]
     parts += ["\n## Forecast of mixed groups\n", _forecast(results)]
     columns = ("population", "target", "model", "error", "predicted", "generations", "undecided", "caveat")
@@ -112,7 +117,7 @@ def _forecast(results):
 
 def _plain(rows, columns):
     def cell(name, value):
-        if name in ("error", "predicted", "undecided", "target"):
+        if name in ("error", "predicted", "undecided", "target", "limit", "above"):
             return f"{100 * value:.1f}%"
         return (
             f"{value:.1f}" if isinstance(value, float) else {True: "yes", False: ""}.get(value, value) if isinstance(value, bool) else value

@@ -267,7 +267,11 @@ def judge_run(
     judged.summary["source"] = record.kind
     judged.summary["sampling"] = record.identity.get("sampling", {})
     judged.summary["engine"] = record.identity.get("engine", {})
-    judged.summary["settings"] = dict(shown or {}) | {"target_error": settings.target_error, "seed": record.identity.get("seed")}
+    judged.summary["settings"] = dict(shown or {}) | {
+        "target_error": settings.target_error,
+        "sure": settings.sure,
+        "seed": record.identity.get("seed"),
+    }
     if (gradients := read_gradients(run)) is not None:
         judged.summary["gradients"] = summarize_gradients(gradients)
     judged.summary["provenance"] = dict(record.provenance) | {"judged": provenance()["created"]}
@@ -286,7 +290,7 @@ def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), c
 
 
 def _judging(settings: Settings, reward_range: tuple[float, float]) -> JudgeSettings:
-    judging = JudgeSettings(*reward_range, group_size=settings.group_size, target_error=settings.target_error)
+    judging = JudgeSettings(*reward_range, settings.group_size, settings.target_error, settings.sure)
     assert judging.zones  # built to be checked
     return judging
 

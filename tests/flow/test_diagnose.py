@@ -198,6 +198,23 @@ def test_a_stricter_target_draws_on_and_a_looser_one_draws_nothing(tmp_path):
     assert sizes[0] < sizes[1] == sizes[2]
 
 
+def test_sure_draws_on_in_the_same_folder_and_keeps_its_limit(tmp_path):
+    answers, rows = hard_set()
+    plain, sure = (flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", sure=s) for s in (False, True))
+    assert plain.summary["generations"]["total"] < sure.summary["generations"]["total"]
+    assert sure.summary["predicted_error_limit"] <= 0.03 < plain.summary["predicted_error_limit"]
+    assert sure.summary["settings"]["sure"]
+
+
+def test_sure_says_where_it_cannot_hold(tmp_path):
+    def length(prompts, completions, **_):
+        return [len(c) / 10 for c in completions]
+
+    answers, rows = hard_set(30)
+    found = flatspot.diagnose(rows, ScriptedEngine(answers), length, out=tmp_path / "run", sure=True, reward_range=(0, 1), max_samples=8)
+    assert any("two-valued rewards only" in caveat for caveat in found.summary["caveats"])
+
+
 def test_a_run_may_go_on_with_a_fixed_number_and_back(tmp_path):
     answers, rows = hard_set(30)
     first = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_samples=16)

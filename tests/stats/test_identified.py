@@ -10,7 +10,8 @@ from flatspot.stats.draws import Draws
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.identified import mean_bounds
 from flatspot.stats.posterior import posterior
-from flatspot.stats.triage import Plan, next_round, start, triage
+from flatspot.stats.triage import next_round, start, triage
+from flatspot.stats.triage_plan import Plan
 from flatspot.stats.two_valued import GRID
 from flatspot.stats.zones import Zones, epsilon_for_group
 

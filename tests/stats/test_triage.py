@@ -9,7 +9,8 @@ import pytest
 
 from flatspot.core.errors import SettingsError
 from flatspot.stats.draws import DrawError, Draws
-from flatspot.stats.triage import Plan, absorb, finish, next_round, start, triage
+from flatspot.stats.triage import absorb, finish, next_round, start, triage
+from flatspot.stats.triage_plan import Plan
 from flatspot.stats.zones import STATES, Zones
 
 INDEX = {name: i for i, name in enumerate(STATES)}
@@ -249,26 +250,3 @@ def test_a_million_prompts():
     assert (t.verdict != "undecided").mean() > 0.97
     assert time.perf_counter() - began - inside < 90
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 * 1024**2
-
-
-def test_triage_draws_on_where_prompts_crowd_around_the_limit():
-    """Clumps on both sides of the limit: the fit sees none of them, and the verdicts would be wrong several times as often as stated."""
-    p = np.random.default_rng(1).choice([0.025, 0.11], 600)
-    truth = np.where(p < 0.05, "vanishing", "learnable")
-
-    def run(**changes):
-        rng = np.random.default_rng(2)
-        return triage(lambda i, k: (rng.random((len(i), k)) < p[i, None]).astype(float), 600, target_error=0.03, **changes)
-
-    found, stopped = run(), run(costs=None, max_total=600 * 8)
-    given = found.verdict != "undecided"
-    assert found.n_samples.mean() > 1.5 * stopped.n_samples.mean()
-    assert (found.verdict != truth)[given].mean() < (stopped.verdict != truth)[stopped.verdict != "undecided"].mean()
-
-
-def test_a_set_in_no_doubt_ends_as_it_did():
-    rng = np.random.default_rng(0)
-    p = np.repeat([0.0, 0.5, 1.0], 100)
-    found = triage(lambda i, k: (rng.random((len(i), k)) < p[i, None]).astype(float), 300)
-    assert found.n_samples.mean() < 7
-    assert found.error_limit < 0.105

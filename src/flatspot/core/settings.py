@@ -32,7 +32,7 @@ class Settings:
         reward_weights   one per reward; None: 1 each
         reward_timeout_s a reward call that takes longer is a failure of its row
     judging
-        group_size, target_error    see `JudgeSettings`
+        group_size, target_error, sure    see `JudgeSettings`
     gradients
         gradients         also measure gradient norms: hf or openvino, and a backward pass per completion
         gradient_samples  completions per prompt for that, drawn beside the run's; at least 4
@@ -59,6 +59,7 @@ class Settings:
     reward_timeout_s: float = 10.0
     group_size: int = 8
     target_error: float = 0.03
+    sure: bool = False
     gradients: bool = False
     gradient_samples: int = 16
     prompt_col: str = "prompt"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flatspot.core.settings import Settings
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.triage import Plan, Round, absorb, next_round, start
+from flatspot.stats.triage import Round, absorb, next_round, start
+from flatspot.stats.triage_plan import Plan
 
 # a round of this share of what the engine takes at once loses little speed, and needs fewer samples than a full one
 _ROUND_SHARE = 4
@@ -36,6 +37,7 @@ class Adaptive:
             n_prompts=len(r_star),
             epsilon=epsilon,
             target_error=settings.target_error,
+            sure=settings.sure,
             max_samples=settings.max_samples,
             round_size=settings.round_size or 1,
             reward_range=reward_range,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flatspot.stats.decide import Decisions
+from flatspot.stats.decide import Decisions, decide
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.posterior import ones_of, two_valued
 from flatspot.stats.two_valued import GRID, likelihood, state_table, two_ends
@@ -22,6 +22,7 @@ _TILTS = (0.003, 8.0)  # searched evenly in their logarithm
 _ITERATIONS = 300
 _EVEN_SHARE = 0.002
 _MOST_KINDS = 50_000
+_STRICTER, _LEAST = 0.8, 1e-4  # how the mean error of the verdicts given falls at a time, and the least that is tried
 
 
 def error_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisions) -> float:
@@ -60,6 +61,31 @@ def too_doubtful(limit: float, target: float) -> bool:
     (True, False, False)
     """
     return limit > 3.5 * target and limit - target > 0.05
+
+
+def given_verdicts(evidence: Evidence, r_star: Floats, zones: Zones, wrong: Floats, target: float, *, sure: bool) -> Decisions:
+    """The verdicts of `decide`; with `sure`, as many of them as leave even the limit of their error at most `target`, maybe none.
+
+    Where there is no limit, for other than two-valued rewards, `sure` changes nothing.
+
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> from flatspot.stats.posterior import wrong_of
+    >>> ones = np.r_[np.zeros(60, int), np.ones(10, int), np.full(30, 4)]  # of 8 rewards
+    >>> rewards = (np.arange(8) < ones[:, None]).astype(float)
+    >>> e, zones, r_star = evidence_of_rows(np.repeat(np.arange(100), 8), rewards.ravel(), 100), Zones(0.05), np.ones(100)
+    >>> [int(given_verdicts(e, r_star, zones, wrong_of(e, r_star, zones), 0.05, sure=s).decided.sum()) for s in (False, True)]
+    [100, 30]
+    """
+    found, mean = decide(wrong, evidence.n, target), target
+    while sure and error_limit(evidence, r_star, zones, found) > target:
+        fewer = found
+        while mean > _LEAST and fewer.decided.sum() == found.decided.sum():
+            mean *= _STRICTER
+            fewer = decide(wrong, evidence.n, mean)
+        if mean <= _LEAST:
+            return Decisions(found.best, found.error, np.zeros_like(found.decided))
+        found = fewer
+    return found
 
 
 def _largest(table: Floats, wrong: Floats, size: Floats, n_given: float) -> float:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.batches import forecast_of
-from flatspot.stats.decide import Decisions, decide
-from flatspot.stats.doubt import error_limit
+from flatspot.stats.decide import Decisions
+from flatspot.stats.doubt import error_limit, given_verdicts
 from flatspot.stats.draws import Draws
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
 from flatspot.stats.forecast import Forecast
@@ -78,16 +78,18 @@ def conclude(
     r_star: Floats | None = None,
     costs: Floats | None = None,
     certified: NDArray[np.str_] | None = None,
+    sure: bool = False,
 ) -> Triage:
     """Judge everything drawn by the rule of `decide`.
 
-    With costs, every scored prompt gets its least costly verdict. With certificates, a prompt without one is undecided.
+    With costs, every scored prompt gets its least costly verdict. With certificates, a prompt without one is undecided. `sure` gives as
+    many as leave even the limit of their error at most the target.
     """
     evidence = evidence_of_draws(draws, zones)
     r_star = np.full(draws.n_prompts, zones.hi) if r_star is None else r_star
     found = posterior(evidence, r_star, zones, _GROUP_SIZE)
     scored = draws.scored > 0
-    given = decide(found.wrong, draws.scored, target)
+    given = given_verdicts(evidence, r_star, zones, found.wrong, target, sure=sure)
     if costs is not None:
         best = np.where(scored[:, None], found.states @ np.asarray(costs).T, 1.0).argmin(-1)
         wrong = np.where(scored[:, None], found.wrong, 1.0)

@@ -14,94 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from flatspot.core.errors import SettingsError
 from flatspot.stats.certificate import Certifier
 from flatspot.stats.decide import decide
-from flatspot.stats.doubt import error_limit, too_doubtful
+from flatspot.stats.doubt import error_limit, given_verdicts, too_doubtful
 from flatspot.stats.draws import Draw, Draws, ask, checked
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.outcome import Triage, conclude, evidence_of_draws
 from flatspot.stats.posterior import wrong_of
 from flatspot.stats.stopping import Flags, StoppingRule, fitted_rules, kinds_of
+from flatspot.stats.triage_plan import Plan
 from flatspot.stats.two_valued import are_ends, state_table, two_ends
-from flatspot.stats.zones import Zones, range_seen
 
 PILOT_SAMPLES = 4
-_PILOT_PROMPTS = 1000
 _USUAL_SAMPLES = 8  # what a prompt takes, before anything is known
 _FEW_PROMPTS = 100  # where there is doubt of any target, however many samples there are
 _STRICTER, _MOST_STRICT = 0.8, 16  # how the aim falls at a time, and how many times below the target it falls at most
 _REFIT_GROWTH = 1.25  # refit once this many times the samples of the last fit are there: about at 4, 5, 8, 16, 32 samples of the last
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be found out, and at what price.
-
-    n_prompts      prompts 0 .. n_prompts - 1
-    epsilon        where learnable ends: see `Zones`
-    target_error   the share of wrong verdicts accepted among those given
-    max_samples    no prompt is drawn more often
-    round_size     samples per prompt and round: more keeps an engine's batch full, and costs up to round_size - 1 samples a prompt
-    seed           picks the pilot's prompts
-    reward_range   (lo, hi); None: (0, 1) if all rewards lie in it, else from the smallest to the largest seen
-    costs          [3, 3] cost of each verdict (row) in each true state (column), both in the order vanishing, learnable, solved, in units
-                   of one sample; replaces the 0/1 loss and the target
-    certify        a frequentist error level per prompt: draw on until the verdict is certified at any stopping time, or the cap
-    r_star         [M] what is achievable for each prompt; NaN, or None for all: the top of the range
-    max_total      samples in all; the price of one is raised until the rest is expected to suffice
-    pilot_prompts  how many prompts the first round draws, 4 samples each; all of a smaller set
-    round_rows     samples that a round should have for the engine to run at full speed: with few prompts left, each is drawn more often,
-                   by up to half of what it has (at least 4)
-    visit_cost     what drawing from a prompt costs beside the samples, in samples: with long prompts and short answers, reading the prompt
-                   again in each round is the larger part, and a prompt is drawn about sqrt(2 visit_cost E) times a round, E the expected
-                   number of further samples
-    """
-
-    n_prompts: int
-    epsilon: float = 0.05
-    target_error: float = 0.03
-    max_samples: int = 64
-    round_size: int = 1
-    seed: int = 0
-    reward_range: tuple[float, float] | None = None
-    costs: Floats | None = None
-    certify: float | None = None
-    r_star: Floats | None = None
-    max_total: int | None = None
-    pilot_prompts: int = _PILOT_PROMPTS
-    round_rows: int = 0
-    visit_cost: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, least in (("n_prompts", 1), ("max_samples", 1), ("round_size", 1)):
-            if getattr(self, name) < least:
-                raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("target_error", "certify"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 0.5:
-                raise SettingsError(f"{name} must lie in (0, 0.5), got {value}")
-        if self.costs is not None and (np.shape(self.costs) != (3, 3) or not (np.asarray(self.costs) >= 0).all()):
-            raise SettingsError("costs must be a 3 by 3 table of non-negative numbers: verdict by true state, vanishing, learnable, solved")
-        if self.max_total is not None and self.max_total < self.n_prompts:
-            raise SettingsError(f"max_total must be at least one sample a prompt, {self.n_prompts}, got {self.max_total}")
-        if self.r_star is not None and np.shape(self.r_star) != (self.n_prompts,):
-            raise SettingsError(f"r_star must have one entry a prompt, {self.n_prompts}, got shape {np.shape(self.r_star)}")
-        Zones(self.epsilon, *(self.reward_range or (0.0, 1.0)))
-
-    def zones(self, draws: Draws) -> Zones:
-        """The thresholds on the range given, or on the one seen so far."""
-        return Zones(self.epsilon, *(self.reward_range or range_seen(draws.low, draws.high)))
-
-    def achievable(self, zones: Zones) -> Floats:
-        """[M] r* of every prompt."""
-        if self.r_star is None:
-            return np.full(self.n_prompts, zones.hi)
-        return np.where(np.isfinite(self.r_star), self.r_star, zones.hi)
-
-    def left(self, draws: Draws) -> int:
-        """Samples still to be had in all."""
-        return (self.n_prompts * self.max_samples if self.max_total is None else self.max_total) - draws.total
 
 
 @dataclass(frozen=True)
@@ -156,7 +84,9 @@ def next_round(state: State) -> Round | None:
 
 def _round_size(state: State, indices: Ints) -> int:
     fewest = int(state.draws.drawn[indices].min())
-    least = max(state.plan.round_size, 1 if _ruled(state) else fewest // 4)
+    # one at a time is best where there is a rule; but what stays in doubt takes long to find after each round
+    few = (fewest // 8 if state.plan.sure else 1) if _ruled(state) else fewest // 4
+    least = max(state.plan.round_size, few)
     full = min(state.plan.round_rows // len(indices), max(PILOT_SAMPLES, fewest // 2))
     return max(least, full, _per_visit(state.plan, max(fewest, PILOT_SAMPLES)))
 
@@ -202,8 +132,8 @@ def _undecided(state: State) -> Flags:
     """[M] prompts that would not be given a verdict now: of rewards without a rule, and where small sets judge more strictly than it."""
     plan, draws = state.plan, state.draws
     zones = plan.zones(draws)
-    wrong = wrong_of(evidence_of_draws(draws, zones), plan.achievable(zones), zones)
-    return ~decide(wrong, draws.scored, plan.target_error).decided
+    evidence, r_star = evidence_of_draws(draws, zones), plan.achievable(zones)
+    return ~given_verdicts(evidence, r_star, zones, wrong_of(evidence, r_star, zones), plan.target_error, sure=plan.sure).decided
 
 
 def absorb(state: State, asked: Round, rewards: Any) -> State:
@@ -228,7 +158,7 @@ def _refitted(state: State) -> State:
     """With rules fitted to everything drawn; where they would end it in too much doubt of the target, with ones that aim at less error."""
     plan, draws = state.plan, state.draws
     state = replace(state, rules=_rules(plan, draws, state.aim), fitted_at=draws.total)
-    if plan.costs is not None or state.certifier is not None or plan.n_prompts < _FEW_PROMPTS:
+    if plan.costs is not None or state.certifier is not None or (plan.n_prompts < _FEW_PROMPTS and not plan.sure):
         return state
     aim = plan.target_error if state.aim is None else state.aim
     more = may_go_on(state)
@@ -243,7 +173,8 @@ def _in_doubt(plan: Plan, draws: Draws) -> bool:
     zones = plan.zones(draws)
     evidence, r_star = evidence_of_draws(draws, zones), plan.achievable(zones)
     given = decide(wrong_of(evidence, r_star, zones), draws.scored, plan.target_error)
-    return too_doubtful(error_limit(evidence, r_star, zones, given), plan.target_error)
+    limit = error_limit(evidence, r_star, zones, given)
+    return limit > plan.target_error if plan.sure else too_doubtful(limit, plan.target_error)
 
 
 def _rules(plan: Plan, draws: Draws, aim: float | None) -> tuple[StoppingRule, ...]:
@@ -276,7 +207,8 @@ def finish(state: State) -> Triage:
     plan, draws = state.plan, state.draws
     certified = state.certifier.verdict if state.certifier is not None else None
     zones = plan.zones(draws)
-    return conclude(draws, zones, plan.target_error, r_star=plan.achievable(zones), costs=plan.costs, certified=certified)
+    r_star = plan.achievable(zones)
+    return conclude(draws, zones, plan.target_error, r_star=r_star, costs=plan.costs, certified=certified, sure=plan.sure)
 
 
 def triage(
@@ -293,6 +225,7 @@ def triage(
     certify: float | None = None,
     r_star: Floats | None = None,
     max_total: int | None = None,
+    sure: bool = False,
     kept: Draws | None = None,
 ) -> Triage:
     """Label prompts 0 .. n_prompts - 1 at a mean error of `target_error`, with as few samples as that takes.
@@ -310,7 +243,7 @@ def triage(
     >>> round(float(t.n_samples.mean()), 1), round(t.predicted_error, 2)
     (5.6, 0.03)
     """
-    plan = Plan(n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, costs, certify, r_star, max_total)
+    plan = Plan(n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, costs, certify, r_star, max_total, sure=sure)
     state = start(plan)
     while (asked := next_round(state)) is not None:
         rewards = ask(draw, state.draws, asked.indices, asked.k, reward_range, kept)

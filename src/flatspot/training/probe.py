@@ -21,7 +21,8 @@ from flatspot.rollouts.tables import read_table
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.outcome import evidence_of_draws
 from flatspot.stats.readiness import Readiness, readiness, stratum_weights, weighted_share
-from flatspot.stats.triage import Plan, absorb, next_round, start
+from flatspot.stats.triage import absorb, next_round, start
+from flatspot.stats.triage_plan import Plan
 
 STRATA = ("vanishing", "learnable", "solved")
 _GUARDS = 0.25  # of the probed prompts: those that could be lost

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.zones import STATES
 from flatspot.verdicts.judge import PromptVerdicts, SetJudgement
 from flatspot.verdicts.settings import JudgeSettings
 
@@ -123,11 +124,16 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[st
     prompts another caveat says that all is uncertain.
     """
     limit, scored = verdicts.error_limit, int((verdicts.verdict != "unscored").sum())
+    if settings.sure:
+        known = np.isfinite(limit) or not np.isin(verdicts.verdict, STATES).any()
+        return (
+            [] if known else ["--sure asks for a limit on the error, which is known for two-valued rewards only: it changed nothing here."]
+        )
     if scored < _FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
         return []
     return [
-        f"If prompts crowd just on both sides of a limit, up to {limit:.0%} of the verdicts are wrong; a smaller --target-error draws "
-        "more there."
+        f"If prompts crowd just on both sides of a limit, up to {limit:.0%} of the verdicts are wrong; --sure draws more there, and leaves "
+        "undecided what stays in doubt."
     ]
 
 

@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.stats.decide import decide
-from flatspot.stats.doubt import error_limit
+from flatspot.stats.doubt import error_limit, given_verdicts
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.posterior import Posterior
 from flatspot.stats.zones import STATES
@@ -35,10 +34,11 @@ class PromptVerdicts:
 def judge_prompts(evidence: Evidence, posterior: Posterior, settings: JudgeSettings, r_star: Floats) -> PromptVerdicts:
     """The least wrong verdict of each prompt; the surest over the set are given while they err at most `target_error` on average.
 
-    The rule is that of triage (`stats.decide`): a Bayes false discovery rate over the whole set. What is not given is undecided.
+    The rule is that of triage (`stats.decide`): a Bayes false discovery rate over the whole set. What is not given is undecided. With
+    `sure`, not the mean error but its limit is held to `target_error` (`stats.doubt`).
     """
     scored = evidence.n > 0
-    found = decide(posterior.wrong, evidence.n, settings.target_error)
+    found = given_verdicts(evidence, r_star, settings.zones, posterior.wrong, settings.target_error, sure=settings.sure)
     leaning = np.array(STATES)[found.best]
     verdict = np.where(~scored, "unscored", np.where(found.decided, leaning, "undecided"))
     return PromptVerdicts(
