@@ -53,6 +53,8 @@ class Dictionary:
 
     def draw(self, counts: Ints, draws: int, rng: np.random.Generator) -> Floats:
         """[R, draws, V] posterior draws of each prompt's category weights."""
+        if self.alpha.shape[1] == 1:
+            return np.ones((len(counts), draws, 1))
         edges = np.cumsum(self.responsibilities(counts), -1)
         edges[:, -1] = 1.0
         # stratified: the components come up in proportion, which halves the noise of a plain draw

@@ -193,7 +193,7 @@ def _binned(tally: Tally, m: int, values: Floats, span: float, fit: tuple[float,
 
 @dataclass(frozen=True)
 class Moments:
-    """Posterior draws of R prompts: mean and std of the reward [R, draws], and the weights of what can tie [R, draws, A + 1]."""
+    """Posterior draws of R prompts: mean and std of the reward [R, draws], and the weights of what can tie [R, draws, at most A + 1]."""
 
     mean: Floats
     std: Floats
@@ -211,7 +211,8 @@ def moments(parts: Parts, rows: Ints, prior: Dictionary, draws: int, rng: np.ran
     at = parts.values
     mean = weights[..., :-2] @ at + weights[..., -2] * own + weights[..., -1] * rest_mean
     square = weights[..., :-2] @ (at**2 + parts.within) + weights[..., -2] * own**2 + weights[..., -1] * (rest_mean**2 + rest_variance)
-    return Moments(mean, np.sqrt(np.maximum(square - mean**2, 0.0)), weights[..., :-1])
+    can_tie = used[used < weights.shape[-1] - 1]
+    return Moments(mean, np.sqrt(np.maximum(square - mean**2, 0.0)), weights[..., can_tie])
 
 
 def _rest(parts: Parts, rows: Ints, draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:

@@ -64,8 +64,25 @@ def _judged(parts: Parts, rows: Ints, r_star: Floats, zones: Zones, group_sizes:
         wrong[at] = share_of_draws(zones.wrong(found.mean, found.std, target))
         limits[at] = np.quantile(found.std, [0.025, 0.975], axis=1).T
         for i, k in enumerate(group_sizes):
-            equal[at, i] = (found.ties**k).sum(-1).mean(-1)
+            equal[at, i] = power(found.ties, k).sum(-1).mean(-1)
     return states, wrong, limits, equal
+
+
+def power(base: Floats, k: int) -> Floats:
+    """base**k for k >= 1 by squaring, several times as fast as numpy's.
+
+    >>> power(np.array([0.5, 2.0]), 5)
+    array([ 0.03125, 32.     ])
+    """
+    found, square = None, base
+    while True:
+        if k % 2:
+            found = square if found is None else found * square
+        k //= 2
+        if not k:
+            assert found is not None
+            return found
+        square = square * square
 
 
 def share_of_draws(indicators: Floats) -> Floats:
