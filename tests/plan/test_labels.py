@@ -210,10 +210,12 @@ def command(run, *options):
 
 
 def test_the_command_shows_the_labels_and_writes_them(tmp_path):
-    run = diagnosed(tmp_path / "run")
+    run = diagnosed(tmp_path / "first").rename(tmp_path / "run")
     text = command(run, "--labels", "12", "--strategy", "hardest")
     assert "12 prompts of 90 vanishing, chosen by hardest" in text and str(run / "labels.jsonl") in text
-    assert max(map(len, text.splitlines())) <= max(80, len(str(run)) + 60)
+    *lines, last = text.splitlines()
+    assert max(map(len, lines)) <= max(80, len(str(run)) + 60)
+    assert last.startswith(f"Then    flatspot warmup {run} --labels {run}/labels.jsonl --model MODEL ")  # a folder that was moved
     assert len(read_label_rows(run / "labels.jsonl")) == 12 and pq.read_table(run / "plan.parquet").num_rows == 110
     found = json.loads(command(run, "--labels", "3", "--json"))
     assert found["labels"]["n"] == 3 and [row["order"] for row in found["labels"]["chosen"]] == [1, 2, 3]

@@ -49,11 +49,12 @@ def plan_command(
     import shutil
 
     from flatspot.core.plain import plain
-    from flatspot.plan.forecast import PlanSettings, plan_groups
+    from flatspot.plan.forecast import PlanSettings, judged_summary, plan_groups
     from flatspot.plan.label_files import write_plan
     from flatspot.plan.labels import DEFAULT_STRATEGY, LabelSettings, plan_labels
     from flatspot.report.labels_text import labels_text
     from flatspot.report.plan_text import plan_text
+    from flatspot.report.steps import warmup_command
     from flatspot.rollouts.store import prompt_text
 
     asked = LabelSettings(labels, strategy or DEFAULT_STRATEGY, seed, embeddings, share)
@@ -67,5 +68,6 @@ def plan_command(
         return
     width = shutil.get_terminal_size().columns
     texts = {x.prompt.id: prompt_text(x.prompt.text) for x in planned.labels}
-    files = (str(run / "plan.parquet"), str(run / "labels.jsonl"))
-    click.echo(plan_text(found, width=width) + "\n\n" + labels_text(planned.summary, texts, files, width=width))
+    files, judged = (str(run / "plan.parquet"), str(run / "labels.jsonl")), judged_summary(run)
+    then = warmup_command(judged | {"settings": judged.get("settings", {}) | {"out": str(run)}})  # wherever the folder is by now
+    click.echo(plan_text(found, width=width) + "\n\n" + labels_text(planned.summary, texts, files, then, width=width))

@@ -11,12 +11,13 @@ from flatspot.report.formats import count, decimal, noun, percent, visible
 _SHOWN = 8  # labels listed; labels.jsonl has all
 
 
-def labels_text(found: Mapping[str, Any], prompts: Mapping[str, str], files: tuple[str, str], *, width: int = 80) -> str:
+def labels_text(found: Mapping[str, Any], prompts: Mapping[str, str], files: tuple[str, str], then: str, *, width: int = 80) -> str:
     """The plan of labels as lines of at most `width` columns.
 
     found    the object under `labels` of `flatspot plan --json`
     prompts  the chosen prompts' texts by id
     files    where the plan and the labels were written
+    then     the command that learns the labels
     """
     actions = found["actions"]
     lines = [*_wrap("Labels", _headline(found), width)]
@@ -26,7 +27,8 @@ def labels_text(found: Mapping[str, Any], prompts: Mapping[str, str], files: tup
             lines.append(f"{'…':>5}           {count(found['n'] - _SHOWN)} more in {files[1]}")
         lines += ["", *_wrap("Gain", _gain(found), width), *_wrap("Covers", _curve(found), width)]
     lines += _wrap("Others", _others(actions, found["samples"]), width)
-    lines += [f"Plan    {files[0]}", *([f"Fill    {files[1]}: write the answer of each"] if found["n"] else [])]
+    lines += [f"Plan    {files[0]}"]
+    lines += [f"Fill    {files[1]}: write the answer of each", f"Then    {then}"] if found["n"] else []
     return "\n".join(lines)
 
 
@@ -37,7 +39,9 @@ def _headline(found: Mapping[str, Any]) -> str:
     if found["compared"] < found["vanishing"]:
         how += f" Of so many, {count(found['compared'])} were compared, most of them drawn at random."
     if found["asked"] is None:
-        return f"{how} Recommended: the knee of the coverage curve, at least 16 where 5% of the run's prompts ({found['most']}) allow it."
+        return (
+            f"{how} Recommended: the knee of the coverage curve, or 16 if that is more; at most 5% of the run's prompts ({found['most']})."
+        )
     if found["asked"] > found["n"]:
         return f"{how} {count(found['asked'])} were asked for, and there are no more."
     return f"{how} Recommended are {count(found['recommended'])}."
@@ -64,7 +68,8 @@ def _curve(found: Mapping[str, Any]) -> str:
 def _others(actions: Mapping[str, int], samples: Mapping[str, int]) -> str:
     sizes = ", ".join(f"{count(n)} in groups of {'more than 128' if size == 'more' else size}" for size, n in samples.items() if n)
     parts = [f"train on {count(actions['train'])} learnable" + (f" ({sizes})" if sizes else "")]
-    parts += [f"drop {count(actions['drop'])} solved", f"defer {count(actions['defer'])}"]
+    parts += [f"drop {count(actions['drop'])} solved"] if actions["drop"] else []
+    parts += [f"defer {count(actions['defer'])} until after the warm-up"] if actions["defer"] else []
     parts += [f"mend the reward for {count(actions['mend'])}"] if actions["mend"] else []
     return "; ".join(parts) + "."
 
