@@ -37,6 +37,12 @@ def _encode_pairs(pairs: list[tuple[str, str]], folder: Path | None) -> Inputs:
     return torch.tensor(encoded["input_ids"]), torch.tensor(encoded["token_type_ids"])
 
 
+def tokens_of(pairs: list[tuple[str, str]], folder: Path | None = None) -> list[list[int]]:
+    """Token ids of each pair, none cut and none padded."""
+    found: list[list[int]] = load_tokenizer(folder)([a for a, _ in pairs], [b for _, b in pairs])["input_ids"]
+    return found
+
+
 def load_tokenizer(folder: Path | None = None) -> Any:
     """BERT's uncased WordPiece tokenizer: from FOLDER/bert/vocab.txt, from a package that ships the vocabulary, or from the hub."""
     transformers = require("transformers", extra="reproduce", purpose="BERT's tokenizer")

@@ -18,10 +18,11 @@ import torch
 
 from flatspot.core.errors import SettingsError
 from flatspot.reproduce.controlled.data import Dataset, load_dataset
-from flatspot.reproduce.controlled.encode import encode
+from flatspot.reproduce.controlled.encode import encode, tokens_of
 from flatspot.reproduce.controlled.figures import draw_curves
 from flatspot.reproduce.controlled.labels import Labels, label_samples
 from flatspot.reproduce.controlled.models import Network, build_network
+from flatspot.reproduce.controlled.pairs import keep_pairs
 from flatspot.reproduce.controlled.plans import METHODS, Plan
 from flatspot.reproduce.controlled.results import collect_curves, summarize
 from flatspot.reproduce.controlled.store import load_weights, train_in_folder
@@ -64,6 +65,8 @@ def run_controlled(
     if unknown or not methods or not seeds:
         raise SettingsError(f"methods are {', '.join(METHODS)}, at least one, and at least one seed; not {', '.join(unknown) or 'none'}.")
     dataset = load_dataset(plan.setting.dataset, data, say)
+    if plan.pairs is not None and isinstance(dataset.train.samples, list):
+        dataset = keep_pairs(dataset, tokens_of(dataset.train.samples, data), plan.pairs)
     where = _device(device)
     runs = []
     for seed in dict.fromkeys(seeds):

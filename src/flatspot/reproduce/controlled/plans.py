@@ -49,6 +49,19 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class PairChoice:
+    """Which pairs of sentences are used: those of at most `max_tokens` tokens, each of which occurs in at least `shared_by` pairs used."""
+
+    max_tokens: int
+    shared_by: int
+
+    @property
+    def words(self) -> str:
+        """The choice in words."""
+        return f"at most {self.max_tokens} tokens, each in {self.shared_by} pairs or more"
+
+
+@dataclass(frozen=True)
 class Plan:
     """One experiment: pretraining, and finetuning by any of `METHODS` from there.
 
@@ -78,6 +91,11 @@ class Plan:
         """The finetuning variant, as a folder name: "adam", "sgd", "high-init"…"""
         name = "high-init" if self.high_init and self.optimizer == "adam" else self.optimizer + ("-high-init" if self.high_init else "")
         return name + (f"-kl-{self.kl_coeff:g}-{self.kl_reference}" if self.kl_coeff else "")
+
+    @property
+    def pairs(self) -> PairChoice | None:
+        """Which pairs of sentences are used at the quick scale (`pairs.py` says why); None: all of them, or there are none."""
+        return PairChoice(max_tokens=20, shared_by=3) if self.scale == "quick" and self.setting.dataset == "stsb" else None
 
     @property
     def samples_seed(self) -> int:
