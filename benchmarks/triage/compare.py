@@ -161,13 +161,13 @@ def main():
     options = parser.parse_args()
     quick = options.quick
     names = list(TWO_VALUED)[: 3 if quick else None]
-    seeds = 1 if quick else 5
+    seeds = 1 if quick else 20
     sections = {
         "two_valued": lambda: [row for name in names for row in two_valued(name, 1000, seeds)],
         "small": lambda: [small(name, m, 10 if quick else 60) for name in list(TWO_VALUED)[:3] for m in (10, 50, 100)],
         "coverage": lambda: [coverage(name, 300, 5 if quick else 40) for name in names],
         "sure": lambda: [row for name in names for row in sure(name, 1000, seeds)],
-        "other": lambda: [row for name in OTHER for row in other(name, 500, 1 if quick else 3, (0.05, 0.02))],
+        "other": lambda: [row for name in OTHER for row in other(name, 500, 1 if quick else 10, (0.05, 0.02))],
     }
     results = json.loads((HERE / "results.json").read_text()) if options.only is not None else {"seconds": {}}
     for section in sections if options.only is None else options.only:

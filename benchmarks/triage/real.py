@@ -1,13 +1,14 @@
 """Replay real rewards: python benchmarks/triage/real.py [FILE]
 
-FILE (default real_rewards.parquet beside this file) has the columns prompt_id and reward, many samples a prompt, in the order drawn. All
-samples of a prompt together are taken as its truth; triage is served random ones of them, without replacement. The truth of 256 samples is
-itself uncertain: prompts whose share lies within its own noise of a limit count as they fall. Without FILE the table also goes to real.md,
-which compare.py takes into the README.
+FILE (default real_rewards.parquet beside this file, drawn by sample_real.py) has the columns prompt_id and reward, many samples a prompt,
+in the order drawn. All samples of a prompt together are taken as its truth; triage is served random ones of them, without replacement.
+The truth of 256 samples is itself uncertain: prompts whose share lies within its own noise of a limit count as they fall. Without FILE the
+table also goes to real.md, which compare.py takes into the README.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from flatspot.stats.batches import refit_shares
 from flatspot.stats.triage import triage
 from flatspot.stats.zones import STATES, Zones
 
-SIZES = (4, 8, 16, 32)
+SIZES, SETS = (4, 8, 16, 32), 10
 
 
 def read(path):
@@ -37,7 +38,7 @@ def read(path):
     return out
 
 
-def replay(rewards, target, seed, low, high):
+def replay(rewards, target, seed, low, high, sure):
     rng = np.random.default_rng(seed)
     shuffled = rng.permuted(rewards, axis=1)
     used = np.zeros(len(rewards), int)
@@ -47,7 +48,7 @@ def replay(rewards, target, seed, low, high):
         used[indices] += k
         return rows
 
-    return triage(draw, len(rewards), target_error=target, reward_range=(low, high), max_samples=min(64, rewards.shape[1]))
+    return triage(draw, len(rewards), target_error=target, reward_range=(low, high), max_samples=min(64, rewards.shape[1]), sure=sure)
 
 
 def mixed_share(rewards, k):
@@ -66,21 +67,21 @@ def main():
     wrong = zones.wrong(np.nanmean(rewards, 1), np.nanstd(rewards, 1), np.full(len(rewards), high))
     distinct = len(np.unique(rewards[np.isfinite(rewards)]))
     lines = [f"{len(rewards)} prompts, {rewards.shape[1]} samples each, {distinct} distinct rewards.", ""]
-    lines.append(
-        "| target | realised error | predicted | generations per prompt | undecided | forecast off by, points, K = 4 / 8 / 16 / 32 |"
-    )
-    lines.append("| --- | --- | --- | --- | --- | --- |")
-    for target in (0.05, 0.03, 0.02, 0.01):
+    head = ["target", "sure", "realised error", "predicted", "its limit", "generations per prompt", "undecided"]
+    lines.append("| " + " | ".join([*head, "forecast off by, points, K = 4 / 8 / 16 / 32"]) + " |")
+    lines.append("| --- " * (len(head) + 1) + "|")
+    for target, sure in itertools.product((0.05, 0.03, 0.02, 0.01), (False, True)):
         found, off = [], []
-        for seed in range(5):
-            t = replay(rewards, target, seed, low, high)
+        for seed in range(SETS):
+            t = replay(rewards, target, seed, low, high, sure)
             given = np.array([STATES.index(v) if v in STATES else -1 for v in t.verdict])
             error = wrong[np.flatnonzero(given >= 0), given[given >= 0]].mean()
-            found.append((error, t.predicted_error, t.n_samples.mean(), (given < 0).mean()))
+            found.append((error, t.predicted_error, t.error_limit, t.n_samples.mean(), (given < 0).mean()))
             off.append(np.abs(refit_shares(t.evidence, t.zones, SIZES, refits=1)[0] - [mixed_share(rewards, k) for k in SIZES]))
-        error, predicted, generations, undecided = np.mean(found, 0)
+        error, predicted, limit, generations, undecided = np.mean(found, 0)
         points = " / ".join(f"{100 * x:.1f}" for x in np.mean(off, 0))
-        lines.append(f"| {target:.0%} | {error:.1%} | {predicted:.1%} | {generations:.1f} | {undecided:.1%} | {points} |")
+        shown = [f"{target:.0%}", "yes" if sure else "", f"{error:.1%}", f"{predicted:.1%}", f"{limit:.1%}", f"{generations:.1f}"]
+        lines.append("| " + " | ".join([*shown, f"{undecided:.1%}", points]) + " |")
     print("\n".join(lines))
     if len(sys.argv) < 2:
         (path.parent / "real.md").write_text("\n".join(lines) + "\n")

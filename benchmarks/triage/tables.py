@@ -9,7 +9,7 @@ Written by `python benchmarks/triage/compare.py`; do not edit. Seconds: {seconds
 
 EB-DP is `flatspot.stats.triage`: no label, no knowledge of the population. The *oracle prior* knows the distribution of p. *Tuned* rules
 (SPRT tuned, fixed K, first mixed) were given the truth to choose their setting: the cheapest one with at most the target error, or EB-DP's.
-1,000 prompts, 5 sets each, cap 64. A cell is generations per prompt (realised error, %). **Bold**: the cheapest that meets the target
+1,000 prompts, 20 sets each, cap 64. A cell is generations per prompt (realised error, %). **Bold**: the cheapest that meets the target
 within a point, when it is not EB-DP. "–": no setting reaches the error.
 """
 SURE = """The same sets, drawn with `sure`. *limit*: the 97.5% upper limit of the error, which is held to the target; *above*: the share of
@@ -35,7 +35,7 @@ def render(results, limits, engine=None, real=None):
     if real:
         parts += [
             "\n## Real rewards\n",
-            "`python benchmarks/triage/real.py`: SmolLM2-135M-Instruct on the demo's prompts, replayed 5 times.\n",
+            "`python benchmarks/triage/real.py`: SmolLM2-135M-Instruct on reasoning-gym prompts (sample_real.py), replayed 10 times.\n",
             real,
         ]
     if engine:
