@@ -17,6 +17,11 @@ from flatspot.report.recipe_html import render_recipe_html, write_recipe_html
 from flatspot.report.recipe_text import recipe_text
 
 HOSTILE = "<script>window.hit=1</script>\u202e\x1b[31m"
+CLIPPED = """[...document.querySelectorAll('[data-chart] svg')].flatMap(svg => {
+  const {left, right} = svg.getBoundingClientRect();
+  const out = text => {const r = text.getBoundingClientRect(); return r.width && (r.left < left - 1 || r.right > right + 1)};
+  return [...svg.querySelectorAll('text')].filter(out).map(text => text.textContent);
+})"""
 STAGES = ("before", "warmed", "after", "after-alone")
 STATES = ("learnable", "vanishing", "solved", "undecided", "unscored")
 
@@ -177,6 +182,7 @@ def test_it_opens_and_draws_without_a_complaint(open_file, tmp_path, given, n, o
     ways = 0 if n == 0 else len(summary["policies"]) - 1
     assert page.locator("[data-chart^='way:'] svg").count() == ways
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert page.evaluate(CLIPPED) == []
 
 
 def test_it_is_readable_without_javascript(open_file, tmp_path):

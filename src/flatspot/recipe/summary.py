@@ -13,6 +13,7 @@ from flatspot.core.provenance import provenance
 from flatspot.core.schema import PATHS, SCHEMA_VERSION, arrow_schema
 from flatspot.recipe.read import Recipe
 from flatspot.recipe.stages import Stage
+from flatspot.report.recipe_blocks import STAGES
 from flatspot.rollouts.tables import read_table
 from flatspot.stats.by_step import mean_limits, reward_by_step
 
@@ -166,11 +167,13 @@ def _caveats(recipe: Recipe, by_name: Mapping[str, Stage], reports: Mapping[str,
     if "warmup" in by_name and not by_name["warmup"].result["recovered"] and by_name["warmup"].result["curve"]:
         found.append("The warm-up brought no more prompts within the reach of RL than there were, beyond noise.")
     for name in [name for name in reports if reports[name]["reward"]["range"] != reports["before"]["reward"]["range"]]:
-        found.append(f"The rewards of {name} were judged in another range than those before: give the range, in diagnose.reward_range.")
+        found.append(
+            f"The rewards {STAGES[name]} were judged in another range than those before: give the range, in diagnose.reward_range."
+        )
     for name in ("train", "train-alone"):
         if name in by_name and by_name[name].result["alarms"]:
             causes = ", ".join(dict.fromkeys(alarm["cause"] for alarm in by_name[name].result["alarms"]))
-            found.append(f"Alarms were raised during {name}: {causes}.")
+            found.append(f"Alarms were raised during {STAGES[name]}: {causes}.")
     return found
 
 

@@ -54,9 +54,15 @@ def moves(paths: Sequence[Path], summary: blocks.Summary, top: float) -> Spec | 
             "size": {"field": "width", "type": "quantitative", "scale": {"domain": [0, 5], "range": [0, 5]}},
         },
     }
-    layers: list[Spec] = [*corner(summary, lo, hi), *envelope(lo, hi, stretch), trail, _arrived(points, color)]
+    below, named = (found := corner(summary, lo, hi))[:1], found[1:]
+    layers: list[Spec] = [*below, *envelope(lo, hi, stretch), trail, _arrived(points, color), *_on_top(named)]
     shared: Spec = {"encoding": {"x": x, "y": y}, "resolve": {"scale": {"size": "independent"}}}
     return {"height": 300, **shared, "layer": layers, **frame()}
+
+
+def _on_top(labels: Sequence[Spec]) -> list[Spec]:
+    """Labels that stay legible over the trails: on a halo of the paper's colour."""
+    return [{**label, "mark": {**label["mark"], "style": style}} for label in labels for style in ("halo", "note")]
 
 
 def _arrived(points: list[dict[str, Any]], color: Mapping[str, Any]) -> Spec:
@@ -166,8 +172,8 @@ def rewards(summary: blocks.Summary) -> Spec | None:
         return None
     lo, hi = _range(summary)
     most = max(row["generations"] for row in rows)
-    x: Spec = {"field": "generations", "type": "quantitative", "title": "completions drawn, the warm-up’s probes included"}
-    x |= {"scale": {"domain": [0, most], "nice": False}, "axis": {"grid": False, "tickCount": 6, "format": "~s"}}
+    x: Spec = {"field": "generations", "type": "quantitative", "title": "completions drawn, probes included"}
+    x |= {"scale": {"domain": [0, most], "nice": False}, "axis": {"grid": False, "tickCount": 5, "format": ",.0f"}}
     y: Spec = {"field": "reward", "type": "quantitative", "title": "mean reward", "scale": {"domain": [lo, hi]}, "axis": {"tickCount": 5}}
     layers: list[Spec] = []
     limits: Spec = {"y": {"field": "lo", "type": "quantitative"}, "y2": {"field": "hi"}}
