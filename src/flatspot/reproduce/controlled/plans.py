@@ -122,7 +122,7 @@ SCHEDULES: Mapping[str, Mapping[str, Schedule]] = {
     "quick": {
         "mnist": Schedule(1000, 1000, 512, 200, 1e-3, 500, 1e-3, 1e-1),
         "cifar10": Schedule(200, 100, 100, 80, 1e-3, 16, 1e-4, 1e-2),
-        "stsb": Schedule(120, 60, 30, 60, 5e-4, 26, 2e-4, 1e-2),
+        "stsb": Schedule(None, 60, 38, 160, 5e-4, 26, 2e-4, 1e-2),
     },
 }
 
