@@ -90,6 +90,20 @@ def _numbers(command: Callable[..., Any]) -> Callable[..., Any]:
 @_numbers
 @click.option("--test-every", type=click.IntRange(1), default=10, show_default=True, help="Epochs between two looks at the test samples.")
 @click.option(
+    "--norms-every",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Epochs between two measurements of the groups' gradient norms; more is faster.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the network's products; bfloat16 is faster where the processor has it.",
+)
+@click.option(
     "--data",
     type=_FOLDER,
     envvar="FLATSPOT_DATA",

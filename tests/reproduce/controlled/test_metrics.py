@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from flatspot.reproduce.controlled.data import Dataset
 from flatspot.reproduce.controlled.metrics import Measured, epoch_means, measure_batch
 from flatspot.reproduce.controlled.models import build_network, only_measuring
 from flatspot.reproduce.controlled.plans import plan_for
@@ -49,8 +50,6 @@ def test_one_pass_gives_what_separate_passes_give(digits, method, high_init):
 
 
 def test_under_batch_norm_the_step_is_that_of_the_whole_batch():
-    from flatspot.reproduce.controlled.data import Dataset
-
     plan = plan_for("cifar10", n_train=20, n_test=10)
     samples = samples_of(Dataset(images(20, 1, (32, 32, 3)), images(10, 2, (32, 32, 3)), "made up"), plan)
     network = build_network(plan, torch.device("cpu"))
@@ -68,6 +67,24 @@ def test_under_batch_norm_the_step_is_that_of_the_whole_batch():
         assert measured.values[i, NORM].item() == pytest.approx(torch.cat([g.flatten() for g in own]).norm().item(), rel=1e-3)
     for found, value in zip(gradient, own, strict=True):
         torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+@pytest.mark.parametrize("n_moved", [0, 3, 12])
+def test_without_the_groups_norms_the_rest_is_the_same(digits, dataset, n_moved):
+    plan = plan_for(dataset, n_train=20, n_test=10)
+    shape = (28, 28) if dataset == "mnist" else (32, 32, 3)
+    samples = samples_of(Dataset(images(20, 1, shape), images(10, 2, shape), "made up"), plan)
+    network = build_network(plan, torch.device("cpu"))
+    groups, objective = torch.arange(12).split([n_moved, 12 - n_moved]), finetuning(samples, plan, "rft", torch.Generator(), None)
+    with only_measuring(network):
+        both, one = (measure_batch(network, samples.train, groups, objective, norms=norms) for norms in (True, False))
+    assert one[0].counts == both[0].counts
+    assert torch.isnan(one[0].values[:2, NORM]).all() and torch.isfinite(one[0].values[2]).all()
+    known = ~torch.isnan(one[0].values)
+    torch.testing.assert_close(one[0].values[known], both[0].values[known], rtol=1e-4, atol=1e-7)
+    for a, b in zip(one[1], both[1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6 + 1e-4 * b.abs().max().item())
 
 
 def test_epoch_means_weigh_each_batch_by_its_samples():

@@ -1,6 +1,10 @@
 """A whole small experiment: what it shows, that it repeats, that it goes on where it stopped."""
 
 import json
+import os
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -74,6 +78,46 @@ def test_every_variant_trains_and_repeats(samples, method, changes):
     assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
     kl = np.array(found[0][0])[:, :, 5]
     assert (kl[0] == pytest.approx(0, abs=1e-6)) == (plan.kl_reference == "initial") and ((kl[2] > 0).all() == (plan.kl_coeff > 0))
+
+
+def test_groups_norms_are_measured_where_asked_and_change_nothing_else(samples, tmp_path):
+    found = []
+    for every in (1, 4):
+        plan = plan_for("mnist", n_train=200, n_test=50, batch=64, epochs=10, norms_every=every)
+        found.append(
+            curves_of(
+                train_in_folder(tmp_path / str(every), build_network(plan, CPU), samples, plan, "sft", "made up", lambda *_: None).parent
+            )
+        )
+    for usual, row in zip(*found, strict=True):
+        left_out = row["group"] in ("small_std", "large_std") and row["epoch"] not in (0, 4, 8, 10)
+        for name, value in usual.items():
+            if left_out and name in ("grad_norm", "normalized_grad_norm"):
+                assert row[name] is None and value > 0
+            else:
+                assert row[name] == (pytest.approx(value, rel=1e-4, abs=1e-6) if isinstance(value, float) else value), (name, row)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keep_memory tells glibc")
+def test_memory_is_kept_for_the_next_batch():
+    script = """
+import resource
+from flatspot.reproduce.controlled.train import keep_memory, torch
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.zeros(10_000_000).add_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+fresh = faults()
+keep_memory()
+faults()
+print(fresh, faults())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ | {"THP_MEM_ALLOC_ENABLE": "0"}
+    )
+    fresh, kept = map(int, done.stdout.split())
+    assert kept < fresh / 10
 
 
 @pytest.mark.parametrize("method", ["pretrain", "reinforce"])
@@ -169,6 +213,10 @@ def test_bad_plans():
         plan_for("mnist", n_train=5)
     with pytest.raises(SettingsError, match="KL coefficient"):
         plan_for("mnist", kl_coeff=-1.0)
+    with pytest.raises(SettingsError, match="float32 or bfloat16, not 'float16'"):
+        plan_for("mnist", precision="float16")
+    with pytest.raises(SettingsError, match="norms_every must be at least 1, not 0"):
+        plan_for("mnist", norms_every=0)
 
 
 def test_the_paper_s_nine_finetuning_variants():

@@ -60,5 +60,5 @@ def draw_curves(curves: pa.Table, plan: Plan, folder: Path) -> None:
 def _draw_lines(axis: Any, rows: list[dict[str, Any]], group: str, metric: str) -> None:
     for method, (_, color, line) in _STYLES.items():
         for seed in sorted({row["seed"] for row in rows}):
-            own = [row for row in rows if (row["seed"], row["method"], row["group"]) == (seed, method, group)]
+            own = [row for row in rows if (row["seed"], row["method"], row["group"]) == (seed, method, group) and row[metric] is not None]
             axis.plot([row["epoch"] for row in own], [row[metric] for row in own], color=color, linestyle=line, linewidth=1.2, alpha=0.85)

@@ -53,27 +53,34 @@ def reward_statistics(log_p: torch.Tensor, rewards: torch.Tensor) -> tuple[torch
 
 
 def measure_batch(
-    network: Network, inputs: Inputs, groups: Sequence[torch.Tensor], objective: Objective
+    network: Network, inputs: Inputs, groups: Sequence[torch.Tensor], objective: Objective, *, norms: bool = True
 ) -> tuple[Measured, list[torch.Tensor]]:
     """Measure one batch and the gradient of its objective.
 
     groups  positions of the batch's samples, one tensor per group of `GROUPS`; a group may be empty
+    norms   measure each group's gradient norm; else it is NaN, the batch's norm is there, and one backward pass does
     → what was measured, and the gradient of the batch's mean objective, one tensor per parameter
     """
     parameters = network.parameters
     counts = [len(rows) for rows in groups]
-    log_ps = _forward(network, inputs, groups)
+    log_ps = _forward(network, inputs, groups, together=network.coupled or not norms)
     present = [i for i, count in enumerate(counts) if count]
     values = torch.full((3, len(PER_SAMPLE) + len(NORMS)), torch.nan, dtype=torch.float64)
     total: list[torch.Tensor] = []
+    objectives: list[torch.Tensor] = []
     for i in present:
         maximised, columns = objective(log_ps[i], groups[i])
+        values[i, : len(PER_SAMPLE)] = columns.mean(dim=0)
+        objectives.append(maximised)
+        if not norms:
+            continue
         keep = network.coupled and i != present[-1]
         gradient = list(torch.autograd.grad(maximised.mean(), parameters, retain_graph=keep))
-        values[i, : len(PER_SAMPLE)] = columns.mean(dim=0)
         values[i, len(PER_SAMPLE)] = torch.nn.utils.get_total_norm(gradient)
         share = counts[i] / sum(counts)
         total = [t.add_(g, alpha=share) for t, g in zip(total, gradient, strict=True)] if total else [g.mul_(share) for g in gradient]
+    if not norms:
+        total = list(torch.autograd.grad(torch.cat(objectives).mean(), parameters))
     shares = torch.tensor([counts[i] / sum(counts) for i in present], dtype=torch.float64)
     values[2, : len(PER_SAMPLE)] = shares @ values[present, : len(PER_SAMPLE)]
     values[2, len(PER_SAMPLE)] = torch.nn.utils.get_total_norm(total)
@@ -81,9 +88,9 @@ def measure_batch(
     return Measured((counts[0], counts[1], sum(counts)), values), total
 
 
-def _forward(network: Network, inputs: Inputs, groups: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def _forward(network: Network, inputs: Inputs, groups: Sequence[torch.Tensor], *, together: bool) -> list[torch.Tensor]:
     """Log-probabilities of each group, every sample run once."""
-    if network.coupled:
+    if together:
         rows = torch.cat(list(groups))
         return list(network.log_p(tuple(t[rows] for t in inputs)).split([len(rows) for rows in groups]))
     return [network.log_p(tuple(t[rows] for t in inputs)) if len(rows) else torch.empty(0) for rows in groups]

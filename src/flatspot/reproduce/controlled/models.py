@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -52,7 +52,17 @@ def build_network(plan: Plan, device: torch.device) -> Network:
         torch.manual_seed(plan.init_seed)
         network = make(plan.setting.classes)
     network.module.to(device).train()
-    return network
+    return network if plan.precision == "float32" else _in_bfloat16(network, device)
+
+
+def _in_bfloat16(network: Network, device: torch.device) -> Network:
+    """Products in bfloat16; weights and their gradients, and the logits handed on, in float32."""
+
+    def logits(*inputs: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return network.logits(*inputs).float()
+
+    return replace(network, logits=logits)
 
 
 def _mlp(classes: int) -> Network:

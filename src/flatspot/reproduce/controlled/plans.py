@@ -71,6 +71,8 @@ class Plan:
     kl_reference  "initial": the pretrained network; "uniform": equal probabilities
     moved_share   of the training samples that get a label outside their set
     test_every    epochs between two looks at the test samples
+    norms_every   epochs between two measurements of the groups' gradient norms, which cost a backward pass; the last epoch has them too
+    precision     "float32", or "bfloat16" for the network's products, with weights, log-probabilities and objectives in float32
     seed          0 is the paper's pair of seeds: samples 192, initial weights 111; seed s adds s to both, and orders the batches
     """
 
@@ -84,6 +86,8 @@ class Plan:
     kl_reference: str = "initial"
     moved_share: float = 0.1
     test_every: int = 10
+    norms_every: int = 1
+    precision: str = "float32"
     seed: int = 0
 
     @property
@@ -156,6 +160,8 @@ def _check(plan: Plan) -> None:
     schedule = plan.schedule
     if plan.optimizer not in ("adam", "sgd"):
         raise SettingsError(f"the optimizer is adam or sgd, not {plan.optimizer!r}.")
+    if plan.precision not in ("float32", "bfloat16"):
+        raise SettingsError(f"the precision is float32 or bfloat16, not {plan.precision!r}.")
     if plan.kl_reference not in ("initial", "uniform"):
         raise SettingsError(f"the KL reference is initial or uniform, not {plan.kl_reference!r}.")
     for name, value in (("learning rate", plan.lr), ("pretraining learning rate", schedule.pretrain_lr)):
@@ -163,7 +169,12 @@ def _check(plan: Plan) -> None:
             raise SettingsError(f"the {name} must be a positive number, not {value}.")
     if not 0 <= plan.kl_coeff < float("inf"):
         raise SettingsError(f"the KL coefficient must be 0 or more, not {plan.kl_coeff}.")
-    for name, count in (("epochs", schedule.epochs), ("batch size", schedule.batch), ("test_every", plan.test_every)):
+    for name, count in (
+        ("epochs", schedule.epochs),
+        ("batch size", schedule.batch),
+        ("test_every", plan.test_every),
+        ("norms_every", plan.norms_every),
+    ):
         if count < 1:
             raise SettingsError(f"{name} must be at least 1, not {count}.")
     if schedule.pretrain_epochs < 0:

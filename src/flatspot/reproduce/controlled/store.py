@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,7 +45,7 @@ COLUMNS = (
     ("reward_std", "double", "mean std of the reward under the policy"),
     ("objective", "double", "what was maximised"),
     ("kl", "double", "KL divergence from the reference, where the plan has one; else 0"),
-    ("grad_norm", "double", "norm of the gradient of the group's mean objective"),
+    ("grad_norm", "double", "norm of the gradient of the group's mean objective; null for the two groups in epochs that leave it out"),
     ("params_norm", "double", "norm of the parameters"),
     ("normalized_grad_norm", "double", "grad_norm / params_norm"),
 )
@@ -99,10 +100,11 @@ def identity_of(plan: Plan, method: str, source: str) -> dict[str, Any]:
         "pretrain_lr": schedule.pretrain_lr,
         "seed": plan.seed,
         "test_every": plan.test_every,
+        "precision": plan.precision,
     }
     if method == "pretrain":
         return shared | {"method": method}
-    finetuned = ("optimizer", "lr", "high_init", "kl_coeff", "kl_reference", "moved_share")
+    finetuned = ("optimizer", "lr", "high_init", "kl_coeff", "kl_reference", "moved_share", "norms_every")
     return shared | {"method": method, "epochs": schedule.epochs} | {name: getattr(plan, name) for name in finetuned}
 
 
@@ -121,7 +123,10 @@ def curves(rows: Sequence[EpochRow], method: str) -> pa.Table:
         for i, group in enumerate((*GROUPS, "train")):
             if row.counts[i] and (method != "pretrain" or group == "train"):
                 record = {"epoch": row.epoch, "group": group, "n": int(row.counts[i]), **dict(zip(names, row.means[i], strict=True))}
-                records.append(record | {"normalized_grad_norm": record["grad_norm"] / record["params_norm"]})
+                if math.isnan(record["grad_norm"]):
+                    record["grad_norm"] = None
+                known = record["grad_norm"] is not None
+                records.append(record | {"normalized_grad_norm": record["grad_norm"] / record["params_norm"] if known else None})
         if row.test is not None:
             records.append({"epoch": row.epoch, "group": "test", "loss": row.test[0], "accuracy": row.test[1]})
     if method == "pretrain":

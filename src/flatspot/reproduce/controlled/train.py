@@ -6,8 +6,10 @@ updates, and epoch 0 is the state before any.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from flatspot.reproduce.controlled.labels import Labels
 from flatspot.reproduce.controlled.metrics import Measured, Objective, epoch_means, measure_batch, reward_statistics
 from flatspot.reproduce.controlled.models import Inputs, Network, only_measuring
 from flatspot.reproduce.controlled.plans import Plan
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ def train(network: Network, samples: Samples, plan: Plan, method: str, progress:
     objective = pretraining(samples) if method == "pretrain" else finetuning(samples, plan, method, progress.draws, reference)
     moved = samples.labels.moved if method != "pretrain" else torch.zeros_like(samples.labels.moved)
     every = 1 if method != "pretrain" else plan.test_every
+    if samples.train[0].device.type == "cpu":
+        keep_memory()
     if not progress.rows:
         before = progress.draws.get_state()
         with only_measuring(network):
@@ -86,9 +92,9 @@ def train(network: Network, samples: Samples, plan: Plan, method: str, progress:
         on_epoch(progress)
     while progress.epoch < last:
         epoch = progress.epoch + 1
-        measured = []
+        measured, norms = [], epoch == last or epoch % plan.norms_every == 0
         for rows in _batches(moved, plan.schedule.batch, progress.order):
-            batch, gradient = measure_batch(network, samples.train, rows, objective)
+            batch, gradient = measure_batch(network, samples.train, rows, objective, norms=norms)
             for parameter, value in zip(network.parameters, gradient, strict=True):
                 parameter.grad = value
             progress.optimizer.step()
@@ -96,6 +102,15 @@ def train(network: Network, samples: Samples, plan: Plan, method: str, progress:
         tested = epoch == last or epoch % max(every, plan.test_every) == 0
         _keep(progress, epoch, measured, _test(network, samples, method) if tested else None, plan, method)
         on_epoch(progress)
+
+
+@cache
+def keep_memory() -> None:
+    """Have glibc keep freed memory for the next batch, as long as the process lives: fresh pages cost more than the work done on them."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _batches(moved: torch.Tensor, size: int, order: torch.Generator | None) -> list[tuple[torch.Tensor, torch.Tensor]]:
