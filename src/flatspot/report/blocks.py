@@ -202,9 +202,19 @@ def cost_facts(summary: Summary) -> tuple[Fact, ...]:
             f"{decimal(generations['per_prompt'], 1)} per prompt" if "per_prompt" in generations else "",
         ),
         Fact("tokens", count(generations.get("tokens"))),
-        Fact("predicted error", fine_percent(summary.get("predicted_error")), "of the verdicts"),
+        Fact(
+            "predicted error",
+            fine_percent(summary.get("predicted_error")),
+            ", ".join(filter(None, ["of the verdicts", error_limit(summary)])),
+        ),
     ]
     return tuple(fact for fact in found if fact.value != MISSING)
+
+
+def error_limit(summary: Summary) -> str:
+    """How large the error of the verdicts may be; "" where that is not known."""
+    limit = fine_percent(summary.get("predicted_error_limit"))
+    return "" if limit == MISSING else f"at most {limit}"
 
 
 def health_facts(summary: Summary) -> tuple[Fact, ...]:
@@ -251,11 +261,6 @@ def key_facts(summary: Summary) -> tuple[Fact, ...]:
                 f"90% interval {spread}" if spread else "",
             )
         )
-    found.append(
-        Fact(
-            "of verdicts may be wrong",
-            fine_percent(summary.get("predicted_error")),
-            noun(section(summary, "generations").get("total"), "completion") + " drawn",
-        )
-    )
+    drawn = noun(section(summary, "generations").get("total"), "completion") + " drawn"
+    found.append(Fact("of verdicts may be wrong", fine_percent(summary.get("predicted_error")), error_limit(summary) or drawn))
     return tuple(fact for fact in found if fact.value != MISSING)
