@@ -2,8 +2,9 @@
 
 Four samples a prompt cannot tell clumps of prompts on either side of a limit from prompts spread between them, and refits to reweighted
 prompts all make the same mistake. So the limit is taken over all distributions g: the largest mean error of the verdicts given, among
-those g whose log likelihood is within half the 95% point of chi-square (1 degree of freedom) of the best. Those g are found by tilting: EM
-on the likelihoods times exp(t * wrong), which favours the g under which the verdicts are wrong, with the largest t that stays within.
+those g whose log likelihood is within half the 95% point of chi-square (1 degree of freedom) of the best. They are found by tilting:
+the likeliest for likelihoods times exp(t * wrong), which favours the g under which the verdicts are wrong, with the largest t that
+stays within.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ import numpy as np
 
 from flatspot.stats.decide import Decisions, decide
 from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.likeliest import likeliest
 from flatspot.stats.posterior import ones_of, two_valued
-from flatspot.stats.two_valued import GRID, likelihood, state_table, two_ends
+from flatspot.stats.two_valued import likelihood, state_table, two_ends
 from flatspot.stats.zones import Zones
 
 _DROP = 1.921
-_STEPS = 8
+_STEPS = 10
 _TILTS = (0.003, 8.0)  # searched evenly in their logarithm
-_ITERATIONS = 300
-_EVEN_SHARE = 0.002
 _MOST_KINDS = 50_000
 _STRICTER, _LEAST = 0.8, 1e-4  # how the mean error of the verdicts given falls at a time, and the least that is tried
 
@@ -89,14 +89,15 @@ def given_verdicts(evidence: Evidence, r_star: Floats, zones: Zones, wrong: Floa
 
 
 def _largest(table: Floats, wrong: Floats, size: Floats, n_given: float) -> float:
-    best = _fit(table, size)
+    table = table / table.max(-1, keepdims=True)  # so that hundreds of samples do not underflow
+    g = best = likeliest(table, size)
     most = float(size @ np.log(table @ best))
     found, (low, high) = _error(table, wrong, size, n_given, best), np.log(_TILTS)
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        g = _fit(table * np.exp(np.exp(middle) * wrong), size)
-        if most - float(size @ np.log(table @ g)) <= _DROP:
-            low, found = middle, max(found, _error(table, wrong, size, n_given, g))
+        tilted = likeliest(table * np.exp(np.exp(middle) * wrong), size, start=g)
+        if most - float(size @ np.log(table @ tilted)) <= _DROP:
+            low, g, found = middle, tilted, max(found, _error(table, wrong, size, n_given, tilted))
         else:
             high = middle
     return found
@@ -104,13 +105,3 @@ def _largest(table: Floats, wrong: Floats, size: Floats, n_given: float) -> floa
 
 def _error(table: Floats, wrong: Floats, size: Floats, n_given: float, g: Floats) -> float:
     return float(size @ (((table * wrong) @ g) / (table @ g)) / n_given)
-
-
-def _fit(table: Floats, size: Floats) -> Floats:
-    """EM with hardly any smoothing: the point is to be rough where the counts allow it."""
-    g = np.full(len(GRID), 1 / len(GRID))
-    even = _EVEN_SHARE * size.sum() / len(GRID)
-    for _ in range(_ITERATIONS):
-        g = g * ((size / np.maximum(table @ g, 1e-300)) @ table) + even
-        g /= g.sum()
-    return np.asarray(g)
