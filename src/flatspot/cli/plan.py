@@ -34,7 +34,7 @@ import click
 def plan_command(
     run: Path, as_json: bool, labels: str | None, strategy: str | None, seed: int, embeddings: str | None, share: float, **settings: Any
 ) -> None:
-    """Plan a warm-up and an RL run from a run folder: which prompts to label, train on, drop or defer.
+    """Plan a warm-up and an RL run from a run folder: which prompts to label, train on, drop, or leave until after the warm-up.
 
     The share of groups that hold two different rewards at each group size, the size to take, the rollouts that fill a batch with such
     groups, and the chance that a dynamic sampler with a limit gives up; then the vanishing prompts to label, in order. Writes
