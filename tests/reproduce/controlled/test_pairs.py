@@ -11,7 +11,7 @@ from flatspot.core.errors import DatasetError
 from flatspot.reproduce.controlled.data import Dataset, Pool, load_dataset
 from flatspot.reproduce.controlled.encode import tokens_of
 from flatspot.reproduce.controlled.pairs import keep_pairs, sharing_words
-from flatspot.reproduce.controlled.plans import PairChoice, plan_for
+from flatspot.reproduce.controlled.plans import plan_for
 
 
 def shares(tokens, rows, count):
@@ -47,28 +47,28 @@ def test_one_at_a_time_in_any_order_gives_the_same():
 def test_no_pair_may_be_left():
     assert sharing_words([], 2) == sharing_words([[1], [2]], 2) == []
     pool = Pool([("a", "b")], np.array([0]))
-    with pytest.raises(DatasetError, match="of 1 pairs of sentences none has at most 4 tokens that 2 such pairs share"):
-        keep_pairs(Dataset(pool, pool, "made up"), [[1, 2]], PairChoice(4, 2))
+    with pytest.raises(DatasetError, match="among 1 pairs of sentences none are left whose every word occurs in 2 of them"):
+        keep_pairs(Dataset(pool, pool, "made up"), [[1, 2]], 2)
 
 
-def test_long_pairs_go_and_the_same_two_sentences_are_kept_once():
-    pool = Pool([("a", "b"), ("b", "a"), ("a", "a b"), ("b", "b a")], np.array([5, 0, 1, 2]))
-    test = Pool([("c", "d")], np.array([3]))
-    kept = keep_pairs(Dataset(pool, test, "made up"), [[1, 2], [2, 1], [1, 1, 2], [2, 2, 1, 3]], PairChoice(3, 2))
+def test_the_same_two_sentences_are_kept_once():
+    pool = Pool([("a", "b"), ("b", "a"), ("a", "a b"), ("b", "b c")], np.array([5, 0, 1, 2]))
+    test = Pool([("d", "e")], np.array([3]))
+    kept = keep_pairs(Dataset(pool, test, "made up"), [[1, 2], [2, 1], [1, 1, 2], [2, 2, 3]], 2)
     assert kept.train.samples == [("a", "b"), ("a", "a b")]
     assert kept.train.labels.tolist() == [5, 1]
     assert kept.test is test
-    assert kept.source == "made up (2 pairs: at most 3 tokens, each in 2 pairs or more)"
+    assert kept.source == "made up (2 pairs, each word in 2 of them or more)"
 
 
 def test_the_pairs_of_the_quick_scale(real_data):
     plan, dataset = plan_for("stsb", scale="quick"), load_dataset("stsb", real_data)
-    kept = keep_pairs(dataset, tokens_of(dataset.train.samples, real_data), plan.pairs)
+    kept = keep_pairs(dataset, tokens_of(dataset.train.samples, real_data), plan.shared_by)
     tokens = tokens_of(kept.train.samples, real_data)
-    assert len(tokens) == 152 and max(map(len, tokens)) <= 20 and shares(tokens, range(152), 3)
-    assert np.bincount(kept.train.labels).tolist() == [15, 27, 34, 26, 29, 21]
+    assert len(tokens) == 73 and shares(tokens, range(73), 4)
+    assert np.bincount(kept.train.labels).tolist() == [5, 15, 16, 16, 10, 11]
 
 
 @pytest.mark.parametrize(("dataset", "scale"), [("stsb", "paper"), ("mnist", "quick")])
 def test_nothing_else_chooses_pairs(dataset, scale):
-    assert plan_for(dataset, scale=scale).pairs is None
+    assert plan_for(dataset, scale=scale).shared_by == 1

@@ -65,8 +65,8 @@ def run_controlled(
     if unknown or not methods or not seeds:
         raise SettingsError(f"methods are {', '.join(METHODS)}, at least one, and at least one seed; not {', '.join(unknown) or 'none'}.")
     dataset = load_dataset(plan.setting.dataset, data, say)
-    if plan.pairs is not None and isinstance(dataset.train.samples, list):
-        dataset = keep_pairs(dataset, tokens_of(dataset.train.samples, data), plan.pairs)
+    if plan.shared_by > 1 and isinstance(dataset.train.samples, list):
+        dataset = keep_pairs(dataset, tokens_of(dataset.train.samples, data), plan.shared_by)
     where = _device(device)
     runs = []
     for seed in dict.fromkeys(seeds):

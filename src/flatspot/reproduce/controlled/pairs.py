@@ -1,4 +1,4 @@
-"""Which pairs of sentences the quick scale of STS-B uses: short ones without a word of their own.
+"""Which pairs of sentences the quick scale of STS-B uses: those that share all their words with others.
 
 A word of one pair alone has a row in the embedding that no other pair's gradient reaches. Adam divides a gradient by its own size, so this
 row moves by about the learning rate however small the pair's gradient is, and RL fits pairs whose gradient has vanished. What was measured:
@@ -15,11 +15,10 @@ import numpy as np
 
 from flatspot.core.errors import DatasetError
 from flatspot.reproduce.controlled.data import Dataset, Pool
-from flatspot.reproduce.controlled.plans import PairChoice
 
 
-def keep_pairs(dataset: Dataset, tokens: Sequence[Sequence[int]], choice: PairChoice) -> Dataset:
-    """The data set with the training pairs that `choice` keeps; its source says which they are. The test pairs stay.
+def keep_pairs(dataset: Dataset, tokens: Sequence[Sequence[int]], shared_by: int) -> Dataset:
+    """The data set with the training pairs whose every word is in `shared_by` of them; its source says so. The test pairs stay.
 
     tokens  of each training pair
 
@@ -29,17 +28,16 @@ def keep_pairs(dataset: Dataset, tokens: Sequence[Sequence[int]], choice: PairCh
     assert isinstance(pairs, list)
     once: dict[frozenset[str], int] = {}  # equal pairs with different labels could not both be fitted
     for i, pair in enumerate(pairs):
-        if len(tokens[i]) <= choice.max_tokens:
-            once.setdefault(frozenset(pair), i)
-    rows = sharing_words([tokens[i] for i in once.values()], choice.shared_by)
-    kept = [list(once.values())[row] for row in rows]
+        once.setdefault(frozenset(pair), i)
+    different = list(once.values())
+    kept = [different[i] for i in sharing_words([tokens[i] for i in different], shared_by)]
     if not kept:
         raise DatasetError(
-            f"of {len(pairs)} pairs of sentences none has at most {choice.max_tokens} tokens that {choice.shared_by} such pairs share. "
+            f"among {len(pairs)} pairs of sentences none are left whose every word occurs in {shared_by} of them. "
             "Give STS-B in full, or --scale paper, which uses every pair."
         )
     train = Pool([pairs[i] for i in kept], dataset.train.labels[np.array(kept)])
-    return replace(dataset, train=train, source=f"{dataset.source} ({len(kept)} pairs: {choice.words})")
+    return replace(dataset, train=train, source=f"{dataset.source} ({len(kept)} pairs, each word in {shared_by} of them or more)")
 
 
 def sharing_words(tokens: Sequence[Sequence[int]], shared_by: int) -> list[int]:
