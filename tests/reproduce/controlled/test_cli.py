@@ -61,5 +61,5 @@ def test_the_quick_scale_shows_the_phenomenon(dataset, real_data, tmp_path):
     done = call("--dataset", dataset, "--data", real_data, "--out", tmp_path, "--json")
     assert done.exit_code == 0, done.output
     ends = {m: {g: groups[g]["end"]["accuracy"]["mean"] for g in groups} for m, groups in json.loads(done.stdout)["over_seeds"].items()}
-    assert ends["sft"]["small_std"] >= 0.8 and ends["rft"]["small_std"] <= 0.45
-    assert min(ends["sft"]["large_std"], ends["rft"]["large_std"]) >= 0.9
+    assert ends["sft"]["small_std"] >= 0.95 and ends["rft"]["small_std"] <= 0.45
+    assert min(ends["sft"]["large_std"], ends["rft"]["large_std"]) >= 0.98
