@@ -12,8 +12,8 @@ EB-DP is `flatspot.stats.triage`: no label, no knowledge of the population. The 
 1,000 prompts, 20 sets each, cap 64. A cell is generations per prompt (realised error, %). **Bold**: the cheapest that meets the target
 within a point, when it is not EB-DP. "–": no setting reaches the error.
 """
-SURE = """The same sets, drawn with `sure`. *limit*: the 97.5% upper limit of the error, which is held to the target; *above*: the share of
-sets whose realised error was above the target.
+SURE = """The same sets, drawn with `sure`. *limit*: the 97.5% upper limit of the error; what is held to the target lies above it, at twice
+the drop of the log likelihood. *above*: the share of sets whose realised error was above the target.
 """
 
 

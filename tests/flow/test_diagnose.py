@@ -206,6 +206,18 @@ def test_sure_draws_on_in_the_same_folder_and_keeps_its_limit(tmp_path):
     assert sure.summary["settings"]["sure"]
 
 
+def test_sure_says_what_it_left_open(tmp_path):
+    answers, rows = hard_set(30)
+    found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", sure=True, max_samples=3)
+    assert found.summary["counts"]["undecided"] > 15
+    assert any("--sure leaves" in caveat for caveat in found.summary["caveats"])
+
+
+def test_sure_is_yes_or_no(tmp_path):
+    with pytest.raises(SettingsError, match="sure is True or False"):
+        flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), "exact_match", out=tmp_path / "run", sure="false")
+
+
 def test_sure_says_where_it_cannot_hold(tmp_path):
     def length(prompts, completions, **_):
         return [len(c) / 10 for c in completions]

@@ -5,9 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
+from flatspot.core.errors import SettingsError
 from flatspot.stats.decide import decide
 from flatspot.stats.doubt import error_limit, given_verdicts, too_doubtful
+from flatspot.stats.draws import Draws
 from flatspot.stats.evidence import evidence_of_rows
+from flatspot.stats.outcome import evidence_of_draws
 from flatspot.stats.posterior import wrong_of
 from flatspot.stats.triage import triage
 from flatspot.stats.two_valued import GRID
@@ -106,6 +109,37 @@ def test_degenerate_sets_end(rewards):
     found = triage(lambda i, k: np.resize(rewards[i], (len(i), k)), len(rewards), sure=True)
     assert not found.error_limit > 0.03
     assert set(found.verdict) <= {*STATES, "undecided", "unscored"}
+
+
+def test_the_limit_stays_above_the_error_in_very_large_sets():
+    """A million prompts at four points: the likelihood is so sharp that the tilts that serve for 1,000 prompts are all too large."""
+    p = np.repeat([0.0, 0.02, 0.12, 1.0], 250_000)
+    ones, n = np.random.default_rng(0).binomial(16, p), np.full(1_000_000, 16)
+    e = evidence_of_draws(Draws(n, n, 16 - ones, (0.0, 1.0), 0.0, 1.0), ZONES)
+    found = decide(wrong_of(e, np.ones(len(p)), ZONES), n, 0.1)
+    wrong = ZONES.wrong(p, np.sqrt(p * (1 - p)), np.ones(len(p)))[np.arange(len(p)), found.best][found.decided].mean()
+    assert wrong > 0.1
+    assert wrong < error_limit(e, np.ones(len(p)), ZONES, found) < 0.3
+
+
+def test_a_kind_for_every_prompt_has_a_limit_too():
+    """30,000 prompts, each with a best reward of its own: judged by a part of them, which widens the limit and never drops it."""
+    rng, m = np.random.default_rng(0), 30_000
+    e = counted(rng.binomial(4, rng.choice([0.02, 0.3], m)), 4)
+    one, own = np.ones(m), 1 - 1e-9 * np.arange(m)
+    limits = [error_limit(e, r_star, ZONES, decide(wrong_of(e, r_star, ZONES), e.n, 0.2)) for r_star in (one, own)]
+    assert limits[1] == pytest.approx(limits[0], abs=0.03)
+
+
+@pytest.mark.parametrize("other", [{"costs": np.ones((3, 3))}, {"certify": 0.05}], ids=["costs", "certify"])
+def test_sure_does_not_go_with_another_rule(other):
+    with pytest.raises(SettingsError, match="sure"):
+        triage(lambda i, k: np.zeros((len(i), k)), 3, sure=True, **other)
+
+
+def test_a_tiny_target_still_gives_what_it_can():
+    found = triage(drawn(np.repeat([0.0, 0.5], 200), 0), 400, target_error=1e-5, sure=True)
+    assert (found.verdict[200:] == "learnable").sum() > 150
 
 
 def test_sure_changes_nothing_for_rewards_of_many_values():

@@ -77,7 +77,7 @@ def judging_options(command: F) -> F:
             click.option(
                 "--sure",
                 is_flag=True,
-                help="Hold the error to that whatever the prompts are like (97.5%), not on average; diagnose draws more for it.",
+                help="Hold the error to that whatever the prompts are like, not on average; diagnose draws more for it.",
             ),
             click.option("--out", type=click.Path(file_okay=False), metavar="RUN", help="Run folder.  [default: runs/<content hash>]"),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report."),

@@ -84,6 +84,8 @@ class Settings:
         if self.reward_range is not None and not all(abs(limit) <= LARGEST_REWARD for limit in self.reward_range):
             lo, hi = self.reward_range
             raise SettingsError(f"--reward-range must lie within ±{LARGEST_REWARD:g}, got {lo:g} {hi:g}")
+        if not isinstance(self.sure, bool):
+            raise SettingsError(f"sure is True or False, got {self.sure!r}")
         if self.gradient_samples < 4:
             raise SettingsError(f"--gradient-samples must be at least 4, two for each half; got {self.gradient_samples}")
         assert self.sampling  # built to be checked: a wrong setting speaks now, not after the run

@@ -18,15 +18,20 @@ from flatspot.stats.posterior import ones_of, two_valued
 from flatspot.stats.two_valued import likelihood, state_table, two_ends
 from flatspot.stats.zones import Zones
 
-_DROP = 1.921
-_STEPS = 10
-_TILTS = (0.003, 8.0)  # searched evenly in their logarithm
-_MOST_KINDS = 50_000
-_STRICTER, _LEAST = 0.8, 1e-4  # how the mean error of the verdicts given falls at a time, and the least that is tried
+_DROP = 1.921  # half the 95% point of chi-square, 1 degree of freedom
+_SURE_DROP = 2 * _DROP  # where the limit decides when to stop: it is looked at many times, and few prompts make it less exact
+_STEPS = 12
+_TILTS = (0.5, 8.0)  # searched evenly in their logarithm; the first is divided by the root of the prompts, and so always within the drop
+_MOST_KINDS = 20_000
+_STRICTER, _LEAST = 0.8, 0.002  # how the mean error of the verdicts given falls at a time, and the least share of the target that is tried
 
 
-def error_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisions) -> float:
+def error_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisions, drop: float = _DROP) -> float:
     """Upper limit (97.5%, one-sided) of the mean error of the verdicts given; NaN without one, and for other than two-valued rewards.
+
+    drop  how far below its top the log likelihood may lie
+
+    Sets of more than 20,000 kinds of prompt, as many different r* make them, are judged by so many of them.
 
     >>> from flatspot.stats.decide import decide
     >>> from flatspot.stats.evidence import evidence_of_rows
@@ -43,12 +48,13 @@ def error_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisio
     verdict = np.where(given.decided, given.best, -1)
     kinds, size = np.unique(np.stack([evidence.n, ones_of(evidence, zones), r_star, verdict], -1)[some], axis=0, return_counts=True)
     if len(kinds) > _MOST_KINDS:
-        return float("nan")
+        every = np.linspace(0, len(kinds) - 1, _MOST_KINDS).astype(np.int64)
+        kinds, size = kinds[every], size[every]
     table = likelihood(kinds[:, 0].astype(np.int64), kinds[:, 1].astype(np.int64))
     best = kinds[:, 3].astype(np.int64)
     wrong = state_table(zones, *two_ends(evidence.support, zones), kinds[:, 2])[1]
     wrong = np.where(best[:, None] >= 0, wrong[np.arange(len(best)), :, best], 0.0)
-    return max(given.predicted_error, _largest(table, wrong, size.astype(float), float(size[best >= 0].sum())))
+    return max(given.predicted_error, _largest(table, wrong, size.astype(float), max(float(size[best >= 0].sum()), 1.0), drop))
 
 
 def too_doubtful(limit: float, target: float) -> bool:
@@ -63,8 +69,15 @@ def too_doubtful(limit: float, target: float) -> bool:
     return limit > 3.5 * target and limit - target > 0.05
 
 
+def sure_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisions) -> float:
+    """The `error_limit` that `sure` holds to the target."""
+    return error_limit(evidence, r_star, zones, given, _SURE_DROP)
+
+
 def given_verdicts(evidence: Evidence, r_star: Floats, zones: Zones, wrong: Floats, target: float, *, sure: bool) -> Decisions:
     """The verdicts of `decide`; with `sure`, as many of them as leave even the limit of their error at most `target`, maybe none.
+
+    That limit lies at twice the drop of `error_limit`, since it is looked at again after every round.
 
     Where there is no limit, for other than two-valued rewards, `sure` changes nothing.
 
@@ -77,26 +90,26 @@ def given_verdicts(evidence: Evidence, r_star: Floats, zones: Zones, wrong: Floa
     [100, 30]
     """
     found, mean = decide(wrong, evidence.n, target), target
-    while sure and error_limit(evidence, r_star, zones, found) > target:
+    while sure and sure_limit(evidence, r_star, zones, found) > target:
         fewer = found
-        while mean > _LEAST and fewer.decided.sum() == found.decided.sum():
+        while mean > _LEAST * target and fewer.decided.sum() == found.decided.sum():
             mean *= _STRICTER
             fewer = decide(wrong, evidence.n, mean)
-        if mean <= _LEAST:
+        if mean <= _LEAST * target:
             return Decisions(found.best, found.error, np.zeros_like(found.decided))
         found = fewer
     return found
 
 
-def _largest(table: Floats, wrong: Floats, size: Floats, n_given: float) -> float:
+def _largest(table: Floats, wrong: Floats, size: Floats, n_given: float, drop: float) -> float:
     table = table / table.max(-1, keepdims=True)  # so that hundreds of samples do not underflow
     g = best = likeliest(table, size)
     most = float(size @ np.log(table @ best))
-    found, (low, high) = _error(table, wrong, size, n_given, best), np.log(_TILTS)
+    found, low, high = _error(table, wrong, size, n_given, best), np.log(_TILTS[0] / np.sqrt(n_given)), np.log(_TILTS[1])
     for _ in range(_STEPS):
         middle = (low + high) / 2
         tilted = likeliest(table * np.exp(np.exp(middle) * wrong), size, start=g)
-        if most - float(size @ np.log(table @ tilted)) <= _DROP:
+        if most - float(size @ np.log(table @ tilted)) <= drop:
             low, g, found = middle, tilted, max(found, _error(table, wrong, size, n_given, tilted))
         else:
             high = middle

@@ -27,7 +27,7 @@ def likeliest(table: Floats, size: Floats, *, pseudo: float = 1.0, start: Floats
     """The g [K] that makes kinds with likelihoods `table` [C, K], `size` [C] prompts of each, likeliest.
 
     pseudo  pseudo-prompts, spread evenly over the grid
-    start   a g > 0 that is near
+    start   a g > 0 that is near; where it turns out too far, it is not used
 
     >>> likeliest(np.array([[1.0, 0.5], [0.0, 0.5]]), np.array([75.0, 25.0]), pseudo=1e-6).round(4).tolist()  # g_1 / 2 = 25%
     [0.5, 0.5]
@@ -35,19 +35,22 @@ def likeliest(table: Floats, size: Floats, *, pseudo: float = 1.0, start: Floats
     width = table.shape[1]
     even = pseudo / width
     if start is not None:
-        return _climb(table, size, even, start, _FINE)
+        g, there = _climb(table, size, even, start, _FINE)
+        if there:
+            return g
     smooth = max(even, _FIRST_SHARE * float(size.sum()) / width)
     g = np.full(width, 1 / width)
     for _ in range(_EM_STEPS):
         g = g * ((size / (table @ g)) @ table) + smooth
         g /= g.sum()
     while smooth > even:
-        g = _climb(table, size, smooth, g, _ROUGH)
+        g = _climb(table, size, smooth, g, _ROUGH)[0]
         smooth = max(even, smooth / 10)
-    return _climb(table, size, even, g, _FINE)
+    return _climb(table, size, even, g, _FINE)[0]
 
 
-def _climb(table: Floats, size: Floats, even: float, g: Floats, left: float) -> Floats:
+def _climb(table: Floats, size: Floats, even: float, g: Floats, left: float) -> tuple[Floats, bool]:
+    """Newton's steps with backtracking; the g reached, and whether it is within `left` of the top."""
     width = len(g)
     total = float(size.sum()) + even * width  # with this as the price of mass, sum g = 1 at the top
     height = _height(table, size, even, total, g)
@@ -60,7 +63,7 @@ def _climb(table: Floats, size: Floats, even: float, g: Floats, left: float) -> 
         step = cho_solve(cho_factor(curvature, check_finite=False), slope, check_finite=False)
         gain = float(slope @ step)
         if gain < 2 * left:
-            break
+            return g / g.sum(), True
         length = min(1.0, _NEARLY / max(float(-step.min()), 1e-300))
         while length > 1e-8:
             higher = _height(table, size, even, total, g * (1 + length * step))
@@ -70,7 +73,7 @@ def _climb(table: Floats, size: Floats, even: float, g: Floats, left: float) -> 
             length /= 2
         else:
             break
-    return np.asarray(g / g.sum())
+    return g / g.sum(), False
 
 
 def _height(table: Floats, size: Floats, even: float, total: float, g: Floats) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 
 from flatspot.stats.certificate import Certifier
 from flatspot.stats.decide import decide
-from flatspot.stats.doubt import error_limit, given_verdicts, too_doubtful
+from flatspot.stats.doubt import error_limit, given_verdicts, sure_limit, too_doubtful
 from flatspot.stats.draws import Draw, Draws, ask, checked
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.outcome import Triage, conclude, evidence_of_draws
@@ -173,8 +173,9 @@ def _in_doubt(plan: Plan, draws: Draws) -> bool:
     zones = plan.zones(draws)
     evidence, r_star = evidence_of_draws(draws, zones), plan.achievable(zones)
     given = decide(wrong_of(evidence, r_star, zones), draws.scored, plan.target_error)
-    limit = error_limit(evidence, r_star, zones, given)
-    return limit > plan.target_error if plan.sure else too_doubtful(limit, plan.target_error)
+    if plan.sure:
+        return sure_limit(evidence, r_star, zones, given) > plan.target_error
+    return too_doubtful(error_limit(evidence, r_star, zones, given), plan.target_error)
 
 
 def _rules(plan: Plan, draws: Draws, aim: float | None) -> tuple[StoppingRule, ...]:

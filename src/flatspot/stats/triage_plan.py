@@ -65,6 +65,10 @@ class Plan:
                 raise SettingsError(f"{name} must lie in (0, 0.5), got {value}")
         if self.costs is not None and (np.shape(self.costs) != (3, 3) or not (np.asarray(self.costs) >= 0).all()):
             raise SettingsError("costs must be a 3 by 3 table of non-negative numbers: verdict by true state, vanishing, learnable, solved")
+        if self.sure and (self.costs is not None or self.certify is not None):
+            raise SettingsError(
+                "sure holds the error to target_error: it does not go with costs or certify, which have a rule of their own"
+            )
         if self.max_total is not None and self.max_total < self.n_prompts:
             raise SettingsError(f"max_total must be at least one sample a prompt, {self.n_prompts}, got {self.max_total}")
         if self.r_star is not None and np.shape(self.r_star) != (self.n_prompts,):

@@ -125,16 +125,25 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[st
     """
     limit, scored = verdicts.error_limit, int((verdicts.verdict != "unscored").sum())
     if settings.sure:
-        known = np.isfinite(limit) or not np.isin(verdicts.verdict, STATES).any()
-        return (
-            [] if known else ["--sure asks for a limit on the error, which is known for two-valued rewards only: it changed nothing here."]
-        )
+        return _what_sure_did(verdicts)
     if scored < _FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
         return []
     return [
         f"If prompts crowd just on both sides of a limit, up to {limit:.0%} of the verdicts are wrong; --sure draws more there, and leaves "
         "undecided what stays in doubt."
     ]
+
+
+def _what_sure_did(verdicts: PromptVerdicts) -> list[str]:
+    given, open_ = int(np.isin(verdicts.verdict, STATES).sum()), int((verdicts.verdict == "undecided").sum())
+    if given and not np.isfinite(verdicts.error_limit):
+        return ["--sure asks for a limit on the error, which is known for two-valued rewards only: it changed nothing here."]
+    if open_ > given:
+        return [
+            f"--sure leaves {_counted(open_, 'prompt')} undecided: the samples allow too many of their verdicts to be wrong. More "
+            "completions of each prompt settle them, or a larger --target-error."
+        ]
+    return []
 
 
 def unsure_rule(judgement: SetJudgement, fractions: Floats) -> list[str]:
