@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flatspot.stats.decide import decide, surest
+from flatspot.stats.doubt import sure_limit
 from flatspot.stats.draws import Draws
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.identified import mean_bounds
@@ -143,11 +144,15 @@ def realised(name, seed, target):
 
 @pytest.mark.parametrize("target", [0.05, 0.02])
 def test_the_limit_of_the_error_holds_where_the_fit_is_misled(target):
-    """Two clumps astride the limit: the stated error is missed, the limit is not (within 2 standard errors of 1,000 prompts)."""
-    for seed in range(2):
+    """Two clumps astride the limit: the stated error is missed, the limit that `sure` holds is not (within 2 standard errors).
+
+    The one at half its drop, `error_limit`, is too low here at a target of 5%: by up to two points.
+    """
+    for seed in range(4):
         found, error = realised("clumps", seed, target)
-        assert error <= found.error_limit + 2 * np.sqrt(error / 1000)
-        assert found.error_limit > 1.2 * found.predicted_error
+        limit = sure_limit(found.evidence, found.r_star, found.zones, found.given)
+        assert error <= limit + 2 * np.sqrt(error / 1000)
+        assert limit > found.error_limit > 1.2 * found.predicted_error
 
 
 def test_the_limit_is_small_where_prompts_are_far_from_the_thresholds():
