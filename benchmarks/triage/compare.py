@@ -50,10 +50,10 @@ def two_valued(name, m, seeds):
     tables = [(np.random.default_rng(s).random((m, CAP)) < p[:, None]).astype(float) for s, p in enumerate(ps)]
     oracle = dynamic(on_grid(TWO_VALUED[name](400_000, np.random.default_rng(7))), ZONES, CAP)
     hindsight = {rule: tuned(settings, tables, ps, ZONES) for rule, settings in families(ZONES, CAP).items()}
-    return [_row(name, target, ps, tables, oracle, hindsight) for target in TARGETS]
+    return [row_of(name, target, ps, tables, oracle, hindsight) for target in TARGETS]
 
 
-def _row(name, target, ps, tables, oracle, hindsight):
+def row_of(name, target, ps, tables, oracle, hindsight):
     found = [triage(served(t), len(t), target_error=target) for t in tables]
     ours = {
         "error": float(np.mean([wrong_share(ZONES, p, index_of(t.verdict)) for p, t in zip(ps, found, strict=True)])),

@@ -17,6 +17,10 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from compare import CAP, ZONES, row_of
+from rivals import dynamic, families, on_grid, tuned
+from tables import equal_cost, equal_error
+
 from flatspot.stats.batches import refit_shares
 from flatspot.stats.triage import triage
 from flatspot.stats.zones import STATES, Zones
@@ -57,6 +61,18 @@ def mixed_share(rewards, k):
     return float((groups.max(-1) > groups.min(-1)).mean())
 
 
+def against_rivals(rewards):
+    """The rules of compare.py on the same rewards, each prompt's share of ones standing for its p."""
+    p = rewards.mean(1)
+    tables = [np.random.default_rng(seed).permuted(rewards, axis=1)[:, :CAP] for seed in range(SETS)]
+    ps = [p] * SETS
+    oracle = dynamic(on_grid(p), ZONES, CAP)
+    hindsight = {rule: tuned(settings, tables, ps, ZONES) for rule, settings in families(ZONES, CAP).items()}
+    rows = [row_of("real rewards", target, ps, tables, oracle, hindsight) for target in (0.05, 0.03, 0.02, 0.01)]
+    equal = "Realised error, %, of each rule's best setting that costs no more than EB-DP."
+    return ["", "At equal error, as above:", "", *equal_error(rows).split("\n"), "", equal, "", *equal_cost(rows).split("\n")]
+
+
 def main():
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "real_rewards.parquet"
     if not path.exists():
@@ -82,6 +98,7 @@ def main():
         points = " / ".join(f"{100 * x:.1f}" for x in np.mean(off, 0))
         shown = [f"{target:.0%}", "yes" if sure else "", f"{error:.1%}", f"{predicted:.1%}", f"{limit:.1%}", f"{generations:.1f}"]
         lines.append("| " + " | ".join([*shown, f"{undecided:.1%}", points]) + " |")
+    lines += against_rivals(rewards) if distinct == 2 else []
     print("\n".join(lines))
     if len(sys.argv) < 2:
         (path.parent / "real.md").write_text("\n".join(lines) + "\n")

@@ -22,10 +22,10 @@ def render(results, limits, engine=None, real=None):
     parts = [
         HEAD.format(seconds=", ".join(f"{name} {s}" for name, s in results["seconds"].items())),
         "## Two-valued, at equal error\n",
-        _equal_error(results["two_valued"]),
+        equal_error(results["two_valued"]),
     ]
     parts += ["\n## Two-valued, at equal generations\n", "Realised error, %, of each rule's best setting that costs no more than EB-DP.\n"]
-    parts += [_equal_cost(results["two_valued"]), "\n## Against the targets\n", _targets(results["two_valued"], limits)]
+    parts += [equal_cost(results["two_valued"]), "\n## Against the targets\n", _targets(results["two_valued"], limits)]
     columns = ("population", "target", "error", "limit", "above", "generations", "undecided")
     parts += ["\n## With `sure`\n", SURE, _plain(results["sure"], columns)]
     parts += ["\n## Few prompts, target 3%\n", _plain(results["small"], ("population", "n_prompts", "error", "generations", "undecided"))]
@@ -61,7 +61,7 @@ def _table(head, rows):
     return "\n".join("| " + " | ".join(map(str, r)) + " |" for r in [head, ["---"] * len(head), *rows])
 
 
-def _equal_error(rows):
+def equal_error(rows):
     out = []
     for row in rows:
         good = {k: row[k]["generations"] for k in RULES if row[k] and row[k]["error"] <= row["target"] + 0.01 and k != "oracle prior"}
@@ -75,7 +75,7 @@ def _equal_error(rows):
     return _table(["population", "target", *RULES], out)
 
 
-def _equal_cost(rows):
+def equal_cost(rows):
     names = ("SPRT tuned", "fixed K", "first mixed")
     out = []
     for row in rows:
