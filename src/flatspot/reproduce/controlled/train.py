@@ -7,6 +7,7 @@ updates, and epoch 0 is the state before any.
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -107,7 +108,7 @@ def train(network: Network, samples: Samples, plan: Plan, method: str, progress:
 @cache
 def keep_memory() -> None:
     """Have glibc keep freed memory for the next batch, as long as the process lives: fresh pages cost more than the work done on them."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
