@@ -129,6 +129,7 @@ class Rollout:
     kept: bool | None = None
     source: str | None = None
     fixed: bool | None = None
+    completion_is_chat: bool | None = None
 
 
 def prompt_id(text: PromptText) -> str:

@@ -43,6 +43,9 @@ ROLLOUTS: tuple[Column, ...] = (
     Column(
         "fixed", "bool", "", "drawn whatever the rewards were: these rows of a prompt are a fair group; null where the log does not say"
     ),
+    Column(
+        "completion_is_chat", "bool", "", "the completion is chat messages, stored as a JSON list, from a log; otherwise it is plain text"
+    ),
 )
 
 ROUNDS: tuple[Column, ...] = (

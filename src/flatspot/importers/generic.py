@@ -209,6 +209,7 @@ def _rollout_select(columns: ColumnMap) -> str:
             WHEN NOT isfinite({number}) THEN 'the reward is ' || CAST({raw} AS VARCHAR)
             WHEN NOT ({usable}) THEN 'the reward is ' || {number} || ', larger than a reward can be ({LARGEST_REWARD:g})' END""",
         "policy": "''",
+        "completion_is_chat": "NULL::BOOLEAN",
     }
     return f"SELECT {', '.join(f'{derived.get(c.name, c.name)} AS {c.name}' for c in ROLLOUTS)} FROM normalised"
 
