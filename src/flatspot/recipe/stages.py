@@ -8,7 +8,6 @@ A killed stage has no stage.json: the next run goes on in its folder, or starts 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
@@ -21,6 +20,7 @@ from typing import Any
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import plain
 from flatspot.rollouts.asked import digest
+from flatspot.rollouts.locks import lock_folder
 from flatspot.rollouts.store import write_json
 
 Work = Callable[[Path], Mapping[str, Any]]
@@ -86,14 +86,9 @@ def only_one(out: Path) -> Iterator[None]:
     """Keep a second run of a recipe out of the same folder."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w", encoding="utf-8")
     except OSError as error:
         raise RunFolderError(f"cannot write into {out}: {error.strerror or error}. Give another out.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunFolderError(f"{out} is being written by another process. Wait for it to end, or give another out.") from None
+    with lock_folder(out, instead="another out"):
         yield
 
 

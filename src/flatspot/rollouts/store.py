@@ -11,7 +11,6 @@ A killed run leaves whole parts and at most one temporary file, which the next s
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
 from flatspot.rollouts.differences import differences
 from flatspot.rollouts.drawn import most_samples, part_file, parts_of, read_rewards, read_round, round_file
+from flatspot.rollouts.locks import Lock, lock_folder
 from flatspot.rollouts.rounds import Decider, Floats, Round
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class RunFolder:
 
     path: Path
     record: RunRecord
-    lock: IO[str]
+    lock: Lock
 
     def __enter__(self) -> RunFolder:
         return self
@@ -114,7 +114,7 @@ def open_run(
         (path / "rollouts").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"cannot make the run folder {path}: {error.strerror or error}. Give another --out.") from error
-    lock = _lock(path)
+    lock = lock_folder(path)
     asked, identity = as_json(asked), as_json(identity)
     try:
         old = read_record(path) if (path / "run.json").exists() else None
@@ -201,19 +201,6 @@ def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping as run.json would give it back, for comparing with one that it did."""
     found: dict[str, Any] = json.loads(json.dumps(value, sort_keys=True))
     return found
-
-
-def _lock(path: Path) -> IO[str]:
-    try:
-        lock = (path / ".lock").open("w", encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(f"cannot write into {path}: {error.strerror or error}. Give another --out.") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise RunFolderError(f"{path} is being written by another process. Wait for it to end, or give another --out.") from None
-    return lock
 
 
 def _refuse_strangers(path: Path) -> None:

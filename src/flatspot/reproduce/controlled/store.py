@@ -8,13 +8,11 @@ checkpoint.pt   while it runs: everything it needs to go on; a continued run giv
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +25,7 @@ from flatspot.reproduce.controlled.models import Network
 from flatspot.reproduce.controlled.plans import Plan
 from flatspot.reproduce.controlled.train import EpochRow, Progress, Samples, restore, start, state_of, train
 from flatspot.rollouts.differences import differences
+from flatspot.rollouts.locks import lock_folder
 from flatspot.rollouts.store import as_json, write_json, write_table, write_whole
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def train_in_folder(folder: Path, network: Network, samples: Samples, plan: Plan
     """
     identity = as_json(identity_of(plan, method, source))
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with lock_folder(folder):
         found = _read(folder, identity)
         if found is not None and found["seconds"] is not None:
             return folder / "curves.parquet"
@@ -140,16 +139,6 @@ def run_record(folder: Path) -> Mapping[str, Any]:
     """run.json of a finished run."""
     found: dict[str, Any] = json.loads((folder / "run.json").read_text("utf-8"))
     return found
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunFolderError(f"{folder} is being written by another process. Wait for it to end, or give another --out.") from None
-        yield
 
 
 def _read(folder: Path, identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
