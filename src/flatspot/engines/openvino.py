@@ -14,12 +14,12 @@ from typing import Any
 
 from flatspot.core.cache import cache_dir
 from flatspot.core.errors import EngineError
-from flatspot.core.optional import require
 from flatspot.core.protocols import OnTokens
 from flatspot.core.records import Completion, Request, Sampling
 from flatspot.engines.cache import build_once
 from flatspot.engines.llama_gguf import unsupported, write_gguf
 from flatspot.engines.memory import budget_bytes, footprint
+from flatspot.engines.openvino_packages import openvino, openvino_genai
 from flatspot.engines.policy import Policy
 from flatspot.engines.prompts import check_fits, encode, to_completion
 from flatspot.engines.verify import PROBE_TOKENS, TOLERANCE, Check, Greedy, compare, probe_ids
@@ -58,7 +58,7 @@ class OpenVinoEngine:
     rows_per_call = _ROWS_IN_FLIGHT
 
     def __init__(self, policy: Policy, *, precision: str = "float32", memory_gib: float | None = None) -> None:
-        genai = require("openvino_genai", extra="cpu", purpose="the openvino engine")
+        genai = openvino_genai("the openvino engine")
         why = unsupported(policy.model.config)
         if why is not None:
             raise EngineError(f"the openvino engine cannot run {policy.name}: {why}. Use --engine hf")
@@ -181,9 +181,7 @@ def run(pipeline: Any, prompts: Sequence[Sequence[int]], configs: Sequence[Seque
 
 def read_prompts(pipeline: Any, prompts: Sequence[Sequence[int]]) -> None:
     """Read prompts into the prefix cache: what they leave there depends on them and on what was read before, not on what was drawn."""
-    import openvino_genai
-
-    config = openvino_genai.GenerationConfig()
+    config = openvino_genai("the openvino engine").GenerationConfig()
     config.max_new_tokens = 1
     config.ignore_eos = True
     config.do_sample = False
@@ -194,9 +192,9 @@ def read_prompts(pipeline: Any, prompts: Sequence[Sequence[int]]) -> None:
 
 def _tensors(prompts: Sequence[Sequence[int]]) -> list[Any]:
     import numpy as np
-    import openvino
 
-    return [openvino.Tensor(np.array([ids], dtype=np.int64)) for ids in prompts]
+    tensor = openvino().Tensor
+    return [tensor(np.array([ids], dtype=np.int64)) for ids in prompts]
 
 
 def seed_32(seed: int) -> int:
@@ -255,9 +253,7 @@ def _greedy(policy: Policy) -> Any:
 
 
 def _ended(policy: Policy, limit: int) -> Any:
-    import openvino_genai
-
-    config = openvino_genai.GenerationConfig()
+    config = openvino_genai("the openvino engine").GenerationConfig()
     config.max_new_tokens = limit
     if policy.eos_ids:
         config.eos_token_id = policy.eos_ids[0]

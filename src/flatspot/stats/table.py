@@ -50,7 +50,8 @@ def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB that stays within `MEMORY_LIMIT`, spilling into `scratch`."""
     import duckdb
 
-    connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT})
+    # left to itself DuckDB downloads an extension where a query seems to need one
+    connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": False})
     connection.execute("SET enable_progress_bar = false")
     if scratch is not None:
         connection.execute(f"SET temp_directory = {literal(scratch / '.spill')}")
