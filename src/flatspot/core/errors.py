@@ -2,6 +2,7 @@
 
 FlatspotError                what was expected, what came, where, and what mends it
 ├── SettingsError            a setting is out of range or two settings contradict each other
+├── FileError                a file cannot be read as rows; its caller names it as one of the next three
 ├── PromptFileError          a prompt file cannot be read as prompts
 ├── RewardLoadError          a reward cannot be found or is not callable
 ├── EngineError              a policy cannot be loaded or sampled
@@ -25,6 +26,10 @@ class FlatspotError(Exception):
 
 class SettingsError(FlatspotError):
     """A setting is out of its range, or two settings contradict each other."""
+
+
+class FileError(FlatspotError):
+    """A file cannot be read as rows."""
 
 
 class PromptFileError(FlatspotError):

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flatspot.core.errors import ImportFormatError
+from flatspot.core.errors import FileError, ImportFormatError
+from flatspot.readers.log import open_log as read_log
 
 if TYPE_CHECKING:
     import duckdb
@@ -63,8 +64,16 @@ def find_logs(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-def open_log(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path, caveats: list[str], *, sample: int) -> dict[str, str]:
-    """Create the view `log` of all rows of `files`; returns its columns' types by name, as DuckDB calls them.
+def open_log(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path, caveats: list[str]) -> dict[str, str]:
+    """Create the view `log`, as `flatspot.readers.log.open_log` does; a file that cannot be read is an `ImportFormatError`."""
+    try:
+        return read_log(db, files, scratch, caveats)
+    except FileError as error:
+        raise ImportFormatError(str(error)) from None
+
+
+def open_guessed(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path, caveats: list[str], *, sample: int) -> dict[str, str]:
+    """What `open_log` was, with types told by the first rows: it goes as soon as `generic` reads by our own schema.
 
     Lines of JSONL that are not JSON objects are left out and counted in `caveats`; `scratch` takes copies of such files. The types are
     told by the first `sample` rows of CSV and JSON, -1 for all of them.

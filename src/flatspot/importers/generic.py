@@ -18,7 +18,7 @@ from flatspot.core.errors import ImportFormatError, RunFolderError
 from flatspot.core.records import LARGEST_REWARD
 from flatspot.core.schema import PROMPTS, ROLLOUTS
 from flatspot.importers.columns import ColumnMap, map_columns
-from flatspot.importers.files import named, open_log, what_was_wrong
+from flatspot.importers.files import named, open_guessed, what_was_wrong
 
 if TYPE_CHECKING:
     import duckdb
@@ -66,7 +66,7 @@ def _write(
     """Write both tables, the columns' types told by the first `sample` rows (-1: all); returns the columns taken, and caveats."""
     caveats: list[str] = []
     with tempfile.TemporaryDirectory(prefix="flatspot-") as scratch:
-        types = open_log(db, files, Path(scratch), caveats, sample=sample)
+        types = open_guessed(db, files, Path(scratch), caveats, sample=sample)
         columns = _text_lists(db, map_columns(types, given, named(files)))
         db.execute(f"CREATE OR REPLACE VIEW normalised AS {_normalise(columns, source=files)}")
         _copy(db, _rollout_select(columns), rollouts)

@@ -1,0 +1,63 @@
+"""What a reader hands on: rows in blocks, and what it noticed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flatspot.core.errors import FileError
+
+BLOCK_ROWS = 8192
+BLOCK_CHARACTERS = 16 << 20
+ROW_LIMIT = 32 << 20  # characters of one row: a file that is not what its name says must not fill the memory
+TOO_LARGE = f"a row is larger than {ROW_LIMIT >> 20} MiB. Leave out its completions, or write the file as Parquet."
+
+Kind = Literal["row", "header", "bytes", "surrogates", "inside"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a user must hear about one line of a file.
+
+    kind  "row": the line is no row and was left out; "header": a header within the file; "bytes": bytes that are no UTF-8, shown as
+          \\xNN; "surrogates": unpaired surrogates, shown as U+FFFD; "inside": which list of a JSON object holds the rows
+    """
+
+    line: int
+    kind: Kind
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive rows of one file.
+
+    lines    the line (of a JSON array or Parquet: the row) that each row starts at, from 1
+    columns  name → a value per row: text as written (CSV), or the text of a JSON value; None where the row has no such column
+    size     how many characters the rows are, about
+    """
+
+    lines: Sequence[int]
+    columns: dict[str, list[str | None]]
+    size: int = 0
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Raise `FileError` where a column is there twice."""
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise FileError(f"{where}: the column {name!r} is there twice; rename or drop one of them.")
+        seen.add(name)
+
+
+def rows_of(blocks: Iterable[Block]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row of the blocks with its line, without the columns it does not have.
+
+    >>> list(rows_of([Block([2, 5], {"a": ["1", None], "b": ["x", "y"]})]))
+    [(2, {'a': '1', 'b': 'x'}), (5, {'b': 'y'})]
+    """
+    for block in blocks:
+        for i, line in enumerate(block.lines):
+            yield line, {name: cell for name, cells in block.columns.items() if (cell := cells[i]) is not None}

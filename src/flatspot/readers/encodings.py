@@ -1,0 +1,89 @@
+"""From bytes to UTF-8: byte order marks are obeyed, other encodings are named, and no byte is lost."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+from flatspot.core.errors import FileError
+
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_BINARY = (
+    (b"PAR1", "a Parquet file"),
+    (b"\x1f\x8b", "packed with gzip"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x28\xb5\x2f\xfd", "packed with Zstandard"),
+)
+_ESCAPED = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" keeps a byte that is no UTF-8
+
+
+def open_utf8(path: Path) -> BinaryIO:
+    """The bytes of a text file as UTF-8, after its byte order mark.
+
+    UTF-16 and UTF-32 are read where a byte order mark says so. Raises `FileError` for other encodings with two bytes a character, for
+    files that are no text, and for files that cannot be opened.
+    """
+    try:
+        stream = path.open("rb")
+        head = stream.read(64)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    what = next((what for mark, what in _BINARY if head.startswith(mark)), None)
+    if what:
+        stream.close()
+        raise FileError(f"{path}: this is {what}, whatever its name says. Unpack it first, or give it the right ending.")
+    encoding = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    if encoding:
+        return io.BytesIO(_decoded(stream, path, encoding).encode())
+    if head.count(b"\0") >= max(1, len(head) // 3):
+        stream.close()
+        guess = "UTF-16BE" if head.startswith(b"\0") else "UTF-16LE"
+        raise FileError(
+            f"{path}: this is no UTF-8; its zero bytes look like {guess} without a byte order mark. "
+            f"Save it as UTF-8: iconv -f {guess} -t UTF-8 FILE > NEW"
+        )
+    stream.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
+    return stream
+
+
+def _decoded(stream: BinaryIO, path: Path, encoding: str) -> str:
+    with stream:
+        stream.seek(0)
+        try:
+            return stream.read().decode(encoding)
+        except UnicodeDecodeError as error:
+            name = encoding.upper()
+            raise FileError(f"{path}: starts with the mark of {name}, but byte {error.start + 1} is no {name}. Save it as UTF-8.") from None
+
+
+def text_of(line: bytes) -> str:
+    """A line as text, with each byte that is no UTF-8 kept as an unpaired surrogate (`has_other_bytes`, `shown`)."""
+    return line.decode("utf-8", "surrogateescape")
+
+
+def has_other_bytes(text: str) -> bool:
+    """Whether some bytes of a text were no UTF-8."""
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def shown(text: str, backslash: str = "\\") -> str:
+    r"""The text with each byte that is no UTF-8 written out, so that two different texts stay different.
+
+    >>> shown(text_of(b"caf\xe9"))
+    'caf\\xe9'
+    """
+    return _ESCAPED.sub(lambda found: f"{backslash}x{ord(found.group()) - 0xDC00:02x}", text)

@@ -1,0 +1,151 @@
+"""Many files of one format to the SQL view `log`, with every cell as it is written.
+
+CSV and JSON go through our own readers into Parquet parts in a scratch folder, a few at a time, so memory depends neither on the number
+of files nor on their size; Parquet is read where it lies. Paths are paths: no pattern in them is expanded, no `key=value` read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flatspot.core.errors import FileError
+from flatspot.readers.blocks import Block, Notice, check_names
+from flatspot.readers.csv_rows import csv_blocks
+from flatspot.readers.encodings import open_utf8
+from flatspot.readers.json_rows import json_blocks, json_lines_blocks
+from flatspot.readers.notices import told
+from flatspot.readers.parts import FILE as PART_FILE
+from flatspot.readers.parts import ROW as PART_ROW
+from flatspot.readers.parts import Parts
+
+if TYPE_CHECKING:
+    import duckdb
+
+ENDINGS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
+FILE, ROW = "_file", "_row"
+_PARQUET_FILE = "flatspot:file"
+_PATTERN = re.compile(r"([*?\[])")
+
+
+def open_log(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path, caveats: list[str]) -> dict[str, str]:
+    """Create the view `log` of all rows of `files`, in their order; returns its columns' types by name, as DuckDB calls them.
+
+    files    of one format, told by their endings
+    scratch  an empty folder for the rows of CSV and JSON; the view lives as long as it does
+
+    A column is one of three families:
+
+    VARCHAR  a cell of CSV as written; an empty cell is ''; NULL where the row's file has no such column
+    JSON     the text of a JSON value, numbers as written; JSON null is 'null'; NULL where the row has no such key
+    Parquet's own type
+
+    Two more columns name each row: `_file` (VARCHAR, its path) and `_row` (BIGINT, the line it starts at, in a JSON array and in Parquet
+    its number, from 1). What was left out or shown otherwise is said in `caveats`.
+
+    Raises `FileError` where there are no rows, a column is there twice, or a file cannot be read; `duckdb.Error` for damaged Parquet.
+    """
+    parquet = files[0].suffix.lower() == ".parquet"
+    types = _open_parquet(db, files, caveats) if parquet else _open_text(db, files, scratch, caveats)
+    if db.execute("SELECT 1 FROM log LIMIT 1").fetchone() is None:
+        raise _no_rows(files)
+    return types
+
+
+def named(files: Sequence[Path]) -> str:
+    """The files, in a message."""
+    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+
+
+def file_blocks(path: Path, notices: list[Notice]) -> Iterator[Block]:
+    """The rows of a CSV or JSON file, by its ending, in blocks."""
+    ending = path.suffix.lower()
+    with open_utf8(path) as stream:
+        if ending in (".csv", ".tsv"):
+            yield from csv_blocks(stream, str(path), notices, delimiter="\t" if ending == ".tsv" else None)
+        elif ending == ".json":
+            yield from json_blocks(stream, str(path), notices)
+        else:
+            yield from json_lines_blocks(stream, str(path), notices)
+
+
+def path_sql(path: str | Path) -> str:
+    """A path as SQL writes it, with nothing in it a pattern.
+
+    >>> path_sql("run[1]/it's*.parquet")
+    "'run[[]1]/it''s[*].parquet'"
+    """
+    return "'" + _PATTERN.sub(r"[\1]", str(path)).replace("'", "''") + "'"
+
+
+def name_sql(column: str) -> str:
+    """A column's name as SQL writes it."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _open_text(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path, caveats: list[str]) -> dict[str, str]:
+    parts = Parts(scratch)
+    notices: list[tuple[Path, Notice]] = []
+    is_csv = files[0].suffix.lower() in (".csv", ".tsv")
+    for path in files:
+        found: list[Notice] = []
+        n_rows = 0
+        for block in file_blocks(path, found):
+            parts.add(block, path)
+            n_rows += len(block.lines)
+        bad = next((notice for notice in found if notice.kind == "row"), None)
+        if bad and not n_rows:
+            what = "row has a cell for every column" if is_csv else "line is a JSON object"
+            raise FileError(f"{path}: not one {what} (line {bad.line}: {bad.why}).")
+        notices += [(path, notice) for notice in found]
+    parts.close()
+    if not parts.paths:
+        raise _no_rows(files)
+    caveats += told(notices)
+    picked = {name: name_sql(name) if is_csv else f"CAST({name_sql(name)} AS JSON)" for name in _not_ours(parts.names, caveats)}
+    return _create(db, parts.paths, picked | {FILE: name_sql(PART_FILE), ROW: name_sql(PART_ROW)})
+
+
+def _open_parquet(db: duckdb.DuckDBPyConnection, files: Sequence[Path], caveats: list[str]) -> dict[str, str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names: dict[str, str] = {}  # folded: as it stands in the first file that has it
+    for path in files:
+        try:
+            own = list(pq.read_schema(path).names)
+        except (pa.ArrowException, OSError) as error:
+            raise FileError(f"{path}: cannot be read as Parquet: {str(error).strip().splitlines()[0][:300]}") from None
+        check_names(own, str(path))
+        for name in own:
+            if names.setdefault(name.lower(), name) != name:
+                raise FileError(
+                    f"{path}: the columns {names[name.lower()]!r} and {name!r} differ in case alone; rename or drop one of them."
+                )
+    numbered = "file_row_number" not in names  # DuckDB's name for it, of which there can be one
+    picked = {name: name_sql(name) for name in _not_ours(names.values(), caveats) if name}
+    options = f", filename = '{_PARQUET_FILE}'" + ", file_row_number = true" * numbered
+    row = "file_row_number + 1" if numbered else "CAST(NULL AS BIGINT)"
+    return _create(db, files, picked | {FILE: name_sql(_PARQUET_FILE), ROW: row}, options)
+
+
+def _not_ours(names: Iterable[str], caveats: list[str]) -> list[str]:
+    """The columns of a log but those of our own names."""
+    kept = [name for name in names if name.lower() not in (FILE, ROW)]
+    if len(kept) < len(list(names)):
+        caveats.append(f"The log's own columns {FILE} and {ROW} are passed over: these names are the reader's.")
+    return kept
+
+
+def _create(db: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Mapping[str, str], options: str = "") -> dict[str, str]:
+    """The view `log` of Parquet files; returns its columns' types by name."""
+    picked = ", ".join(f"{sql} AS {name_sql(name)}" for name, sql in columns.items())
+    source = f"read_parquet([{', '.join(map(path_sql, files))}], union_by_name = true, hive_partitioning = false{options})"
+    db.execute(f"CREATE OR REPLACE VIEW log AS SELECT {picked} FROM {source}")
+    return {str(name): str(kind) for name, kind, *_ in db.execute("DESCRIBE log").fetchall()}
+
+
+def _no_rows(files: Sequence[Path]) -> FileError:
+    return FileError(f"{named(files)}: there are no rows; expected one per completion, or per prompt with a list of rewards.")

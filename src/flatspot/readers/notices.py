@@ -1,0 +1,48 @@
+"""What a reader noticed in many files, as a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flatspot.readers.blocks import Kind, Notice
+
+_SHOWN = 3
+
+
+def told(notices: Sequence[tuple[Path, Notice]]) -> list[str]:
+    """A sentence for each kind of notice, with how many there are and where the first stand.
+
+    >>> told([(Path("a.csv"), Notice(7, "row", "2 cells for 3 columns"))])
+    ['1 row of a.csv was left out: line 7 (2 cells for 3 columns).']
+    """
+    kinds: dict[Kind, list[tuple[Path, Notice]]] = {}
+    for path, notice in notices:
+        kinds.setdefault(notice.kind, []).append((path, notice))
+    return [_sentence(kind, found) for kind, found in kinds.items()]
+
+
+def _sentence(kind: Kind, found: Sequence[tuple[Path, Notice]]) -> str:
+    files = list(dict.fromkeys(path for path, _ in found))
+    of = files[0].name if len(files) == 1 else f"{len(files)} files"
+    n, many = len(found), len(found) > 1
+    where = "; ".join(_place(path, notice, len(files) > 1) for path, notice in found[:_SHOWN]) + ("; …" if n > _SHOWN else "")
+    lines = f"{n} {'lines' if many else 'line'} of {of}"
+    match kind:
+        case "row":
+            return f"{n} {'rows' if many else 'row'} of {of} {'were' if many else 'was'} left out: {where}."
+        case "header":
+            return f"{lines} {'are headers' if many else 'is a header'} within the rows: {where}."
+        case "bytes":
+            return (
+                f"{lines} {'hold' if many else 'holds'} bytes that are no UTF-8, shown as \\xNN: {where}. If the file is Latin-1 or "
+                "Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+            )
+        case "surrogates":
+            return f"unpaired surrogates in {lines} are shown as \ufffd."
+        case "inside":
+            return f"{of}: {found[0][1].why}."
+
+
+def _place(path: Path, notice: Notice, with_file: bool) -> str:
+    return f"{path.name} line {notice.line} ({notice.why})" if with_file else f"line {notice.line} ({notice.why})"

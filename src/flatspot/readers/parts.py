@@ -1,0 +1,99 @@
+"""Blocks of rows of many files into a few Parquet files, so that neither many files nor late columns cost memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import FileError
+from flatspot.readers.blocks import Block
+
+FILE, ROW = "flatspot:file", "flatspot:row"  # columns of ours beside those of the log
+_ROWS = 65_536
+_CHARACTERS = 64 << 20
+_CELLS = 4_000_000
+_MOST_COLUMNS = 5_000
+
+
+class Parts:
+    """Parquet files in a folder, which take the rows of blocks in their order.
+
+    Every column is text, `FILE` and `ROW` name each row. Where new columns come up, a new file is begun.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.names: dict[str, None] = {}  # of all columns so far, in the order of their first row
+        self.paths: list[Path] = []
+        self._folder = folder
+        self._folded: dict[str, str] = {}
+        self._written: tuple[str, ...] = ()  # the columns of the file being written
+        self._writer: Any = None
+        self._clear()
+
+    def add(self, block: Block, path: Path) -> None:
+        """Take the rows of a block of a file."""
+        fresh = block.columns.keys() - self.names.keys()
+        for name in block.columns if fresh else ():
+            self._take_name(name, path, block)
+        for name, cells in block.columns.items():
+            column = self._columns.setdefault(name, [])
+            column.extend([None] * (self._n - len(column)))
+            column.extend(cells)
+        self._n += len(block.lines)
+        self._lines += block.lines
+        self._files.append((str(path), len(block.lines)))
+        self._size += block.size
+        if self._n >= _ROWS or self._size >= _CHARACTERS or self._n * len(self.names) >= _CELLS:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _clear(self) -> None:
+        self._columns: dict[str, list[str | None]] = {}
+        self._lines: list[int] = []
+        self._files: list[tuple[str, int]] = []
+        self._n = self._size = 0
+
+    def _take_name(self, name: str, path: Path, block: Block) -> None:
+        """SQL does not tell upper from lower case, so two such columns would be one."""
+        if name in self.names:
+            return
+        other = self._folded.setdefault(name.lower(), name)
+        if other != name:
+            raise FileError(f"{path}: the columns {other!r} and {name!r} differ in case alone; rename or drop one of them.")
+        self.names[name] = None
+        if len(self.names) > _MOST_COLUMNS:
+            raise FileError(
+                f"{path}:{block.lines[0]}: more than {_MOST_COLUMNS:,} different columns up to here. Put what differs from row to row, "
+                "such as ids used as keys, into one column."
+            )
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self._n:
+            return
+        names = tuple(self.names)
+        arrays = []
+        for name in names:
+            cells = self._columns.get(name, [])
+            arrays.append(pa.array(cells + [None] * (self._n - len(cells)), pa.string()))
+        known = list(dict.fromkeys(path for path, _ in self._files))
+        place = {path: i for i, path in enumerate(known)}
+        which = [place[path] for path, n in self._files for _ in range(n)]
+        arrays.append(pa.DictionaryArray.from_arrays(pa.array(which, pa.int32()), pa.array(known, pa.string())))
+        arrays.append(pa.array(self._lines, pa.int64()))
+        table = pa.Table.from_arrays(arrays, names=[*names, FILE, ROW])
+        if self._writer is None or names != self._written:
+            if self._writer is not None:
+                self._writer.close()
+            self.paths.append(self._folder / f"{len(self.paths):06d}.parquet")
+            self._writer = pq.ParquetWriter(self.paths[-1], table.schema, compression="snappy")
+            self._written = names
+        self._writer.write_table(table)
+        self._clear()
