@@ -1,6 +1,5 @@
 """Every cell of every format as it is written: against Python's own csv and json."""
 
-
 import duckdb
 
 from flatspot.readers.log import open_log

@@ -40,35 +40,20 @@ def csv_blocks(
     lines = _lines(stream, where, held, notices)
     head = list(_head(lines))
     chosen = delimiter or max(_DELIMITERS, key=_QUOTED.sub("", head[-1] if head else "").count)
-    csv.field_size_limit(ROW_LIMIT)
-    reader = csv.reader(chain(head, lines), delimiter=chosen, strict=True)
     names: list[str] = []
     known: frozenset[str] = frozenset()
     rows: list[list[str]] = []
     starts: list[int] = []
     size = n_rows = n_bad = last_bad = 0
-    while True:
-        start = reader.line_num + 1
-        held.clear()
-        try:
-            row, why = next(reader), ""
-        except StopIteration:
-            break
-        except csv.Error as error:
-            row, why = [], _why(error)
-        if not row and not why:  # an empty line
-            continue
-        if not names and not why:
-            names = header_names(row, f"{where}:{start}")
-            known = frozenset(names)
-            continue
+    for start, row, why in _records(chain(head, lines), chosen, held):
         if not why and len(row) == len(names) and known.isdisjoint(row):  # the common case, decided first
             pass
-        elif row and _is_header(row, names):
+        elif row and (not names or _is_header(row, names)):
             if rows:
                 yield _block(names, starts, rows, size)
             rows, starts, size = [], [], 0
-            notices.append(Notice(start, "header", _header_again(row, names)))
+            if names:
+                notices.append(Notice(start, "header", _header_again(row, names)))
             names = header_names(row, f"{where}:{start}")
             known = frozenset(names)
             continue
@@ -116,6 +101,24 @@ def _lines(stream: BinaryIO, where: str, held: list[str], notices: list[Notice])
             yield line
     finally:
         text.detach()  # else it would close the stream, which is its caller's
+
+
+def _records(lines: Iterator[str], delimiter: str, held: list[str]) -> Iterator[tuple[int, list[str], str]]:
+    """Each row with the line it starts at, or why it is none; empty lines are passed over."""
+    csv.field_size_limit(ROW_LIMIT)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        start = reader.line_num + 1
+        held.clear()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield start, [], _why(error)
+            continue
+        if row:
+            yield start, row, ""
 
 
 def _head(lines: Iterator[str]) -> Iterator[str]:
