@@ -282,11 +282,11 @@ def judge_run(
     return diagnosis
 
 
-def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), completions: bool = False) -> int:
+def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), completions: bool = False, say: Say | None = None) -> int:
     """Write the prompts of a judged run (or their completions) to JSONL, CSV or Parquet; returns how many rows."""
     from flatspot.rollouts.export import export_completions, export_prompts
 
-    return (export_completions if completions else export_prompts)(Path(run), Path(path), verdicts)
+    return (export_completions if completions else export_prompts)(Path(run), Path(path), verdicts, say or (lambda _: None))
 
 
 def _judging(settings: Settings, reward_range: tuple[float, float]) -> JudgeSettings:

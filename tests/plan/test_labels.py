@@ -163,6 +163,18 @@ def test_a_prompt_with_an_answer_of_its_own_comes_with_it(tmp_path):
     assert all(row["answer"] == f"known {row['id'][1:]}" for row in read_label_rows(run / "labels.jsonl"))
 
 
+def test_labels_hold_the_prompt_that_was_judged(tmp_path):
+    """Item 40: the file has other columns `prompt` and `id` beside those that --prompt-col and --id-col name."""
+    rows = [{"question": row["prompt"], "key": row["id"], "prompt": "an old text", "id": i, "level": 1} for i, row in enumerate(ROWS)]
+    engine = flatspot.ScriptedEngine(ANSWERS)
+    run = flatspot.diagnose(rows, engine, "regex[pattern=right]", prompt_col="question", id_col="key", out=tmp_path / "run").run
+    write(run, labels=3)
+    by_id = {row["id"]: row for row in ROWS}
+    for row in read_label_rows(run / "labels.jsonl"):
+        assert row["prompt"] == by_id[row["id"]]["prompt"] and row["prompt_original"] == "an old text"
+        assert list(row)[:3] == ["id", "prompt", "answer"] and row["answer"] is None
+
+
 def test_chat_prompts(tmp_path):
     rows = [row | {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": row["prompt"]}]} for row in ROWS]
     run = diagnosed(tmp_path / "run", rows)

@@ -2,13 +2,16 @@
 
 import json
 
+import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
 import flatspot
 from flatspot import flow
+from flatspot.core.errors import SettingsError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.tasks import read_prompts
 
 
 @pytest.fixture
@@ -49,3 +52,117 @@ def test_parquet_columns_of_several_types_become_text(tmp_path):
     assert [text and json.loads(text) for text in table["odd"].to_pylist()] == [*values, None]
     assert table["plain"].to_pylist() == [0, 1, 2, 3, 4, None]
     assert table["late"].to_pylist() == [None] * 5 + ["x"]
+
+
+VERL = [
+    {
+        "data_source": "openai/gsm8k",
+        "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"{i} + 1 ="}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": str(i + 1)},
+        "extra_info": {"split": "train", "index": i, "tags": ["sum", "short"], "need_tools_kwargs": {"calc": {"create": i > 1}}},
+    }
+    for i in range(4)
+]
+
+
+def test_parquet_of_verl_is_what_it_was(tmp_path):
+    """Item 30: the schema that verl reads, written by pyarrow, judged and exported, is equal to the source."""
+    source = pa.Table.from_pylist(VERL)
+    pq.write_table(source, tmp_path / "verl.parquet")
+    engine = ScriptedEngine({row["prompt"][1]["content"]: {"1": 1.0} for row in VERL})
+    run = flatspot.diagnose(tmp_path / "verl.parquet", engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    notes = []
+    flow.export(run, tmp_path / "out.parquet", say=notes.append)
+    table = pq.read_table(tmp_path / "out.parquet").select(source.column_names)
+    assert table.schema.types == source.schema.types
+    assert table.to_pylist() == VERL and notes == []
+    flow.export(run, tmp_path / "out.jsonl")
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [{name: row[name] for name in VERL[0]} for row in written] == VERL
+
+
+@pytest.mark.slow
+def test_datasets_reads_the_parquet_of_verl(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    test_parquet_of_verl_is_what_it_was(tmp_path)
+    found = datasets.Dataset.from_parquet(str(tmp_path / "out.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert found.select_columns(list(VERL[0])).to_list() == VERL
+
+
+def test_objects_with_different_keys_are_objects_and_this_is_said(tmp_path):
+    rows = [{"prompt": f"p{i}", "info": {"a": 1} if i else {"b": [2]}, "none": {}, "odd": [1, "x"]} for i in range(3)]
+    engine = ScriptedEngine({row["prompt"]: {"1": 1.0} for row in rows})
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    notes = []
+    flow.export(run, tmp_path / "out.parquet", say=notes.append)
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table["info"].to_pylist() == [{"b": [2], "a": None}, {"b": None, "a": 1}, {"b": None, "a": 1}]
+    assert table["none"].to_pylist() == ["{}"] * 3 and table["odd"].to_pylist() == ['[1, "x"]'] * 3
+    assert [note.split("'")[1] for note in notes] == ["info", "none", "odd"]
+
+
+def test_one_parquet_column_does_not_hold_texts_and_chats(tmp_path):
+    rows = [{"prompt": "p"}, {"prompt": [{"role": "user", "content": "q"}]}]
+    engine = ScriptedEngine({"p": {"1": 1.0}, "q": {"1": 1.0}})
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    with pytest.raises(SettingsError, match=r"End it in \.jsonl"):
+        flow.export(run, tmp_path / "out.parquet")
+    notes = []
+    flow.export(run, tmp_path / "out.csv", say=notes.append)
+    assert "CSV holds chat prompts as JSON text" in notes[0]
+
+
+def test_what_was_judged_is_what_is_exported(tmp_path):
+    """Item 40: the file's columns `prompt` and `id` are others than those named by --prompt-col and --id-col."""
+    rows = [
+        {"id": f"row{i}", "key": f"k{i}", "prompt": "an old text", "question": f"{i}+1=", "reference": str(i + 1), "level": "x"}
+        for i in range(4)
+    ]
+    engine = ScriptedEngine({row["question"]: {row["reference"]: 1.0} for row in rows})
+    run = flatspot.diagnose(rows, engine, "exact_match", prompt_col="question", id_col="key", max_samples=2, out=tmp_path / "run").run
+    for ending in ("jsonl", "parquet", "csv"):
+        notes, file = [], tmp_path / f"out.{ending}"
+        assert flow.export(run, file, say=notes.append) == 4
+        assert notes == [
+            f"the column {n!r} of the file is written as {n + '_original'!r}: {n!r} is what was judged" for n in ("id", "prompt")
+        ]
+        again = read_prompts(file)
+        assert [(prompt.id, prompt.text, own_columns(prompt)) for prompt in again] == [
+            (
+                row["key"],
+                row["question"],
+                {"reference": row["reference"], "level": "x", "id_original": row["id"], "prompt_original": row["prompt"]},
+            )
+            for row in rows
+        ]
+
+
+def own_columns(prompt):
+    return {name: value for name, value in prompt.columns.items() if not name.startswith("flatspot_")}
+
+
+def test_an_export_that_is_judged_again_gives_the_reward_the_same_columns(tmp_path):
+    rows = [{"prompt": row["prompt"], "id": f"k{i}", "info": row["extra_info"], "reference": ["a", "b"]} for i, row in enumerate(VERL)]
+    engine = ScriptedEngine({row["prompt"][1]["content"]: {"1": 1.0} for row in rows})
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    for ending in ("jsonl", "parquet"):
+        flow.export(run, tmp_path / f"out.{ending}")
+        again = read_prompts(tmp_path / f"out.{ending}")
+        assert [{"prompt": prompt.text, "id": prompt.id} | own_columns(prompt) for prompt in again] == rows
+
+
+def test_completions_come_with_the_answer_of_their_prompt(tmp_path):
+    rows = [
+        {"prompt": "2+2=", "reference": "4", "solution": "2+2=4", "policy": "a clash", "level": 3, "reward_model": {"ground_truth": "4"}}
+    ]
+    engine = ScriptedEngine({"2+2=": {"4": 1.0}})
+    run = flatspot.diagnose(rows, engine, "exact_match", max_samples=2, out=tmp_path / "run").run
+    for ending in ("jsonl", "parquet"):
+        flow.export(run, tmp_path / f"out.{ending}", completions=True)
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    for found in (written, pq.read_table(tmp_path / "out.parquet").to_pylist()):
+        assert len(found) == 2
+        for row in found:
+            assert (row["reference"], row["solution"], row["reward_model"]) == ("4", "2+2=4", {"ground_truth": "4"})
+            assert row["policy"] != "a clash" and "level" not in row and row["rewards"] == {"exact_match": 1.0}

@@ -133,3 +133,12 @@ def test_a_fault_is_said_and_can_end_the_training(tmp_path, caplog):
     assert math.isclose(logged(trainer, "flatspot/all_low")[-1], 1.0)
     with pytest.raises(flatspot.FlatspotError, match="there is no alarm 'bored'"):
         flatspot.FlatspotCallback(stop_on=["bored"])
+
+
+def test_the_prompt_of_prompt_col_is_trained_on():
+    """Item 40's sibling: a further column called `prompt` took the place of the one that --prompt-col names."""
+    from flatspot.core.records import Prompt
+    from flatspot.training.rft import _dataset
+
+    found = _dataset([Prompt("a", "2+2=", {"prompt": "an old text", "reference": "4"})])
+    assert found.to_list() == [{"prompt": "2+2=", "prompt_original": "an old text", "reference": "4"}]

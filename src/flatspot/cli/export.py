@@ -28,7 +28,9 @@ import click
 def export_command(run: Path, verdicts: tuple[str, ...], completions: bool, path: Path) -> None:
     """Write the prompts of a run to a file.
 
-    Rows carry the prompt file's own columns, and verdict, mean, std and p_mixed of the run as columns `flatspot_…`.
+    Rows carry `id` and `prompt` as they were judged, the prompt file's own columns, and verdict, mean, std and p_mixed of the run as
+    columns `flatspot_…`. Another column of the file called `id` or `prompt` becomes `id_original` or `prompt_original`. With
+    --completions, rows carry the prompt's columns that hold its answer: reference, answer, solution, …
 
     \b
     flatspot export runs/1a2b3c4d --verdict vanishing --to to-label.jsonl
@@ -37,5 +39,5 @@ def export_command(run: Path, verdicts: tuple[str, ...], completions: bool, path
     from flatspot.cli.output import say
     from flatspot.flow import export
 
-    n = export(run, path, verdicts=verdicts, completions=completions)
+    n = export(run, path, verdicts=verdicts, completions=completions, say=say)
     say(f"{n} {'completion' if completions else 'prompt'}{'' if n == 1 else 's'} → {path}")

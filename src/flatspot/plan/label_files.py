@@ -10,6 +10,7 @@ from typing import Any
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import plain
 from flatspot.plan.labels import Label, LabelPlan
+from flatspot.rollouts.export import exported_rows
 from flatspot.rollouts.store import write_table, write_whole
 
 ANSWER = "answer"
@@ -18,7 +19,8 @@ ANSWER = "answer"
 def write_plan(run: Path, planned: LabelPlan) -> int:
     """Write labels.jsonl and plan.parquet into a run folder, each whole or not at all; returns how many answers were kept.
 
-    labels.jsonl   a row per label: id, prompt, the prompt's own columns, and `answer`, null until somebody writes it
+    labels.jsonl   a row per label: id and prompt as they were judged, the prompt's own columns (one that is called id or prompt as well as
+                   NAME_original), and `answer`, null until somebody writes it
 
     An answer that a labels.jsonl already holds stays: with its prompt where that is asked for again, else at the end. A prompt whose own
     columns have an `answer` is there with it. Raises `RunFolderError` where the labels.jsonl that is there cannot be read.
@@ -43,7 +45,8 @@ def write_label_rows(file: Path, rows: Sequence[Mapping[str, Any]], *, keep: boo
 
 def label_rows(labels: Sequence[Label]) -> list[dict[str, Any]]:
     """The rows of labels.jsonl, in order, still to be answered."""
-    return [{"id": x.prompt.id, "prompt": x.prompt.text, ANSWER: None} | dict(x.prompt.columns) for x in labels]
+    rows = exported_rows([(x.prompt.id, x.prompt.text, x.prompt.columns) for x in labels])
+    return [{"id": row["id"], "prompt": row["prompt"], ANSWER: None} | row for row in rows]
 
 
 def is_answered(row: Mapping[str, Any], column: str = ANSWER) -> bool:

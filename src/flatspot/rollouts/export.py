@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flatspot.core.answers import answers_in, names_beside
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.plain import plain
-from flatspot.core.schema import PROMPTS
+from flatspot.core.schema import PROMPTS, ROLLOUTS
 from flatspot.rollouts.store import storable, write_table, write_whole
 from flatspot.rollouts.tables import read_batches, read_table
 
@@ -20,40 +21,76 @@ if TYPE_CHECKING:
 # what of a verdict goes along with its prompt
 _VERDICT_COLUMNS = ("verdict", "error_probability", "mean", "std", "reach", "p_mixed")
 
+_JUDGED = ("id", "prompt")  # what was judged: no column of the file takes their place
 _ROWS = 65536  # rows read at a time
+_MOST_KEYS = 200  # of an object in Parquet, over all rows: each is a column of its own there
+
+Say = Callable[[str], None]
 
 
-def export_prompts(run: Path, path: Path, verdicts: Sequence[str]) -> int:
-    """Write the prompts with one of `verdicts` (none: all), their own columns first; returns how many."""
+def _silent(_: str) -> None:
+    """For a caller who asks for no notes."""
+
+
+def export_prompts(run: Path, path: Path, verdicts: Sequence[str], say: Say = _silent) -> int:
+    """Write the prompts with one of `verdicts` (none: all), the file's own columns first; returns how many.
+
+    `id` and `prompt` are what was judged. A further column of the file with one of these names is kept as NAME_original; `say` hears of it.
+    """
     prompts = _table(run, "prompts.parquet", [column.name for column in PROMPTS])
     found = _table(run, "verdicts.parquet", ["prompt_id", *_VERDICT_COLUMNS])
-    return _write(_prompt_rows(prompts, found, set(verdicts)), path)
+    return _write(_prompt_rows(prompts, found, set(verdicts), say), path, say)
 
 
-def export_completions(run: Path, path: Path, verdicts: Sequence[str]) -> int:
-    """Write every completion of the prompts with one of `verdicts` (none: all), with its reward; returns how many."""
+def export_completions(run: Path, path: Path, verdicts: Sequence[str], say: Say = _silent) -> int:
+    """Write every completion of the prompts with one of `verdicts` (none: all), with its reward and the prompt's answers; returns how many.
+
+    The prompt's columns that hold its right answer go along (`core.answers`); one with the name of a column of ours as NAME_original.
+    """
     found = _table(run, "verdicts.parquet", ["prompt_id", "verdict"])
     names = dict(zip(found["prompt_id"].to_pylist(), found["verdict"].to_pylist(), strict=True))
-    return _write(_completion_rows(run, names, set(verdicts)), path)
+    prompts = _table(run, "prompts.parquet", ["prompt_id", "columns"])
+    answers = {
+        row["prompt_id"]: answers_in(json.loads(row["columns"]))
+        for row in prompts.to_pylist()
+        if not verdicts or names.get(row["prompt_id"]) in verdicts
+    }
+    rows = _completion_rows(run, answers, say)
+    return _write((row for row in rows if not verdicts or names.get(row["prompt_id"]) in verdicts), path, say)
 
 
-def _completion_rows(run: Path, names: Mapping[str, str], verdicts: set[str]) -> Iterator[dict[str, Any]]:
+def exported_rows(prompts: Sequence[tuple[str, Any, Mapping[str, Any]]], say: Say = _silent) -> list[dict[str, Any]]:
+    """Rows of (id, prompt, columns): what was judged under `id` and `prompt`, then the columns, none of which is lost."""
+    beside = _beside((name for _, _, columns in prompts for name in columns), _JUDGED, say)
+    return [{"id": name, "prompt": text} | {beside[key]: value for key, value in columns.items()} for name, text, columns in prompts]
+
+
+def _beside(names: Iterable[str], ours: Collection[str], say: Say) -> Mapping[str, str]:
+    found = names_beside(names, ours)
+    for name, kept in found.items():
+        if kept != name:
+            say(f"the column {name!r} of the file is written as {kept!r}: {name!r} is what was judged")
+    return found
+
+
+def _completion_rows(run: Path, answers: Mapping[str, Mapping[str, Any]], say: Say) -> Iterator[dict[str, Any]]:
+    beside = _beside((name for columns in answers.values() for name in columns), [column.name for column in ROLLOUTS], say)
+    renamed = {name: {beside[key]: value for key, value in columns.items()} for name, columns in answers.items()}
     for part in sorted((run / "rollouts").glob("part-*.parquet")):
         for batch in read_batches(part, _ROWS):
             for row in batch.to_pylist():
-                if not verdicts or names.get(row["prompt_id"]) in verdicts:
-                    yield row | {"rewards": dict(row["rewards"] or ())}
+                yield row | {"rewards": dict(row["rewards"] or ())} | renamed.get(row["prompt_id"], {})
 
 
-def _prompt_rows(prompts: pa.Table, found: pa.Table, verdicts: set[str]) -> Iterator[dict[str, Any]]:
+def _prompt_rows(prompts: pa.Table, found: pa.Table, verdicts: set[str], say: Say) -> Iterator[dict[str, Any]]:
     judged = {row["prompt_id"]: row for row in found.select(["prompt_id", *_VERDICT_COLUMNS]).to_pylist()}
-    for row in prompts.to_pylist():
-        verdict = judged[row["prompt_id"]]
-        if verdicts and verdict["verdict"] not in verdicts:
-            continue
-        prompt = json.loads(row["prompt"]) if row["is_chat"] else row["prompt"]
-        own = {"id": row["prompt_id"], "prompt": prompt} | json.loads(row["columns"])
-        yield own | {f"flatspot_{name}": verdict[name] for name in _VERDICT_COLUMNS}
+    chosen = [row for row in prompts.to_pylist() if not verdicts or judged[row["prompt_id"]]["verdict"] in verdicts]
+    texts = (json.loads(row["prompt"]) if row["is_chat"] else row["prompt"] for row in chosen)
+    own = exported_rows([(row["prompt_id"], text, json.loads(row["columns"])) for row, text in zip(chosen, texts, strict=True)], say)
+    for row in own:
+        verdict = judged[row["id"]]
+        # an export that was read again brings those of the run before
+        yield row | {f"flatspot_{name}": verdict[name] for name in _VERDICT_COLUMNS}
 
 
 def _table(run: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
@@ -64,7 +101,7 @@ def _table(run: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
     return read_table(run / name, columns)
 
 
-def _write(rows: Iterator[dict[str, Any]], path: Path) -> int:
+def _write(rows: Iterator[dict[str, Any]], path: Path, say: Say) -> int:
     ending = path.suffix.lower()
     if ending in (".jsonl", ".ndjson"):
         n = 0
@@ -77,38 +114,82 @@ def _write(rows: Iterator[dict[str, Any]], path: Path) -> int:
         raise SettingsError(f"cannot write {path.name}: end it in .jsonl, .csv or .parquet")
     found = list(rows)
     if ending == ".parquet":
-        write_table(_arrow(found), path)
+        write_table(_arrow(found, path, say), path)
         return len(found)
+    if any(isinstance(row["prompt"], list) for row in found):
+        say("CSV holds chat prompts as JSON text, which is read as text again: write .jsonl or .parquet to go on from")
+    _write_csv(found, path)
+    return len(found)
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     import io
 
     with write_whole(path) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
-        writer = csv.DictWriter(text, list(dict.fromkeys(name for row in found for name in row)))
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
-        writer.writerows({name: _cell(value, ending) for name, value in row.items()} for row in found)
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
         text.flush()
         text.detach()
-    return len(found)
 
 
-def _arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table; a column whose values are of several types becomes JSON text."""
+def _cell(value: Any) -> Any:
+    """A value as a cell of CSV: what is nested becomes JSON text."""
+    flat = _json_text(value) if isinstance(value, dict | list) else value
+    return storable(flat) if isinstance(flat, str) else flat
+
+
+def _arrow(rows: Sequence[Mapping[str, Any]], path: Path, say: Say) -> pa.Table:
+    """Rows as a table: objects and lists keep their shape; what no Arrow type holds is JSON text, and `say` hears of it."""
     import pyarrow as pa
 
-    names = dict.fromkeys(name for row in rows for name in row)
     columns = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = pa.array([_cell(value, ".parquet") for value in values])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            texts = (None if value is None else json.dumps(plain(value), ensure_ascii=False) for value in values)
-            columns[name] = pa.array([text and storable(text) for text in texts], pa.string())
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [_storable(row.get(name)) for row in rows]
+        found = _array(values)
+        if found is None and name == "prompt":
+            raise SettingsError(
+                f"cannot write {path.name}: some prompts are text and some are chat messages, which one Parquet column cannot hold. "
+                "End it in .jsonl"
+            )
+        if found is None:
+            say(f"the column {name!r} holds values of several types, and is written as JSON text")
+            found = pa.array([None if value is None else _json_text(value) for value in values], pa.string())
+        elif name != "prompt" and pa.types.is_nested(found.type) and plain(found.to_pylist()) != plain(values):
+            say(f"the objects of the column {name!r} have different keys: in Parquet each has all of them, null where it had none")
+        columns[name] = found
     return pa.table(columns)
 
 
-def _cell(value: Any, ending: str) -> Any:
-    """A value as a flat cell: what is nested becomes JSON; Parquet keeps chat messages."""
-    nested = isinstance(value, dict) or (isinstance(value, list) and ending == ".csv")
-    flat = json.dumps(plain(value), ensure_ascii=False) if nested else value
-    return storable(flat) if isinstance(flat, str) else flat
+def _array(values: Sequence[Any]) -> pa.Array | None:
+    """The values as Arrow infers them; None where they are of several types, or of one that Parquet lacks."""
+    import pyarrow as pa
+
+    try:
+        found = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return None
+    return found if _fits(found.type) else None
+
+
+def _fits(type_: pa.DataType) -> bool:
+    """Whether Parquet can hold a type: no object without a key, and none with so many that they are data, not names."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(type_):
+        return 0 < type_.num_fields <= _MOST_KEYS and all(_fits(field.type) for field in type_)
+    return _fits(type_.value_type) if pa.types.is_list(type_) else True
+
+
+def _storable(value: Any) -> Any:
+    """The value with every text in it as UTF-8 can hold it."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(name): _storable(item) for name, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list) else value
+
+
+def _json_text(value: Any) -> str:
+    return storable(json.dumps(plain(value), ensure_ascii=False))

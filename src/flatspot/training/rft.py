@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flatspot.core.answers import names_beside
 from flatspot.core.errors import EngineError, PromptFileError, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Progress, Prompt, prompt_id
@@ -160,9 +161,9 @@ def _dataset(rows: Sequence[Prompt]) -> Any:
     import pyarrow as pa
     from datasets import Dataset
 
-    names = list(dict.fromkeys(name for row in rows for name in row.columns))
+    names = names_beside((name for row in rows for name in row.columns), ("prompt",))  # --prompt-col says which column is the prompt
     try:
-        return Dataset.from_list([{"prompt": row.text} | {name: row.columns.get(name) for name in names} for row in rows])
+        return Dataset.from_list([{"prompt": row.text} | {kept: row.columns.get(name) for name, kept in names.items()} for row in rows])
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
         raise PromptFileError(
             f"the prompts' columns cannot be made a table, as TRL needs it: {str(error).splitlines()[0]}. "

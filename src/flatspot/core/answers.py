@@ -1,0 +1,47 @@
+"""Under which names prompt files keep right answers, and how the columns of a row stand beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+# the likeliest first; verl nests its answer in reward_model
+ANSWER_COLUMNS = (
+    "reference", "references", "answer", "answers", "solution", "solutions", "ground_truth", "gold", "target", "targets", "expected",
+    "expected_answer", "final_answer", "label", "output", "response", "reward_model",
+)  # fmt: skip
+
+
+def answers_in(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a row that usually hold its right answer, as they are; those that are null or blank are left out.
+
+    >>> answers_in({"level": 3, "Solution": "x = 4", "answer": None, "label": " "})
+    {'Solution': 'x = 4'}
+    """
+    by_place: dict[int, tuple[str, Any]] = {}
+    for name, value in columns.items():
+        if str(name).lower() in ANSWER_COLUMNS and value is not None and not (isinstance(value, str) and not value.strip()):
+            by_place.setdefault(ANSWER_COLUMNS.index(str(name).lower()), (name, value))
+    return dict(by_place[place] for place in sorted(by_place))
+
+
+def names_beside(names: Iterable[str], taken: Collection[str]) -> Mapping[str, str]:
+    """What each column of a file is called beside columns of ours: its own name, or NAME_original where that is taken.
+
+    >>> dict(names_beside(["prompt", "level"], ["id", "prompt"]))
+    {'prompt': 'prompt_original', 'level': 'level'}
+    >>> dict(names_beside(["prompt", "prompt_original"], ["prompt"]))
+    {'prompt': 'prompt_original_2', 'prompt_original': 'prompt_original'}
+    """
+    own = list(dict.fromkeys(names))
+    used = {*own, *taken}
+    found = {}
+    for name in own:
+        free, number = name, 1
+        while name in taken and free in used:
+            free = f"{name}_original" if number == 1 else f"{name}_original_{number}"
+            number += 1
+        used.add(free)
+        found[name] = free
+    return MappingProxyType(found)
