@@ -1,15 +1,17 @@
 """What too few samples cannot tell, and the one rule by which verdicts are given."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from flatspot.stats.decide import decide, surest
 from flatspot.stats.doubt import sure_limit
 from flatspot.stats.draws import Draws
 from flatspot.stats.evidence import evidence_of_rows
-from flatspot.stats.identified import mean_bounds
+from flatspot.stats.identified import _events, _sets, binomial, mean_bounds
 from flatspot.stats.posterior import posterior
 from flatspot.stats.triage import next_round, start, triage
 from flatspot.stats.triage_plan import Plan
@@ -59,6 +61,59 @@ def test_bounds_are_those_of_a_search_over_two_point_distributions():
     weight = (0.3 - low) / (high - low)
     tried = (1 - weight) * low**2 + weight * high**2
     assert found == pytest.approx([tried.min(), tried.max()], abs=0.002)
+
+
+@pytest.mark.parametrize("n", [3, 1030, 20_000])
+def test_the_chance_of_a_count_is_that_of_whole_numbers(n):
+    """C(n, s) p^s (1 - p)^(n - s) at p = 1/2 and at the ends, by Python's whole numbers."""
+    hits = np.array([0, n // 3, n // 2, n])
+    found = binomial(n, hits)
+    exact = [math.comb(n, int(s)) / 2**n for s in hits]
+    assert found[:, len(GRID) // 2] == pytest.approx(exact, rel=1e-8)
+    assert found[:, 0].tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert found[:, -1].tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_one_prompt_with_many_samples_among_prompts_with_two():
+    """From about 1,030 samples on the chance of their count overflowed."""
+    rng = np.random.default_rng(0)
+    p = rng.choice([0.0, 0.4, 1.0], 301)
+    n = np.r_[np.full(300, 2), 1030]
+    hits = rng.binomial(n, p)
+    rewards = np.concatenate([np.arange(draws) < ones for draws, ones in zip(n, hits, strict=True)]).astype(float)
+    evidence = evidence_of_rows(np.repeat(np.arange(301), n), rewards, 301)
+    found = posterior(evidence, np.ones(301), ZONES, 8)
+    truth = ZONES.states(p, np.sqrt(p * (1 - p)), np.ones(301)).mean(0)
+    assert (found.fractions[:, 1] <= truth).all()
+    assert (truth <= found.fractions[:, 2]).all()
+    assert found.fractions[2, 1:].max() < 0.6  # the prompts with two zeros are not solved, so the limits still say something
+
+
+def test_limits_hold_where_three_hundred_prompts_have_all_different_numbers_of_samples():
+    """The true mean lies inside, over two populations; and there are few events however many numbers there are, so it stays quick."""
+    above = np.greater(GRID, 0.3)[None] * 1.0
+    for seed, (a, b) in enumerate([(0.3, 1.0), (5.0, 2.0)]):
+        rng = np.random.default_rng(seed)
+        n = np.r_[np.full(700, 2), np.arange(20, 100_020, 10 if seed else 333)[:300]]
+        p = rng.beta(a, b, 1000)
+        pairs, size = np.unique(np.stack([n, rng.binomial(n, p)], -1), axis=0, return_counts=True)
+        low, high = mean_bounds(pairs[:, 0], pairs[:, 1], size, above, level=0.95)[0]
+        truth = scipy.stats.beta.sf(0.3, a, b)
+        assert low <= truth <= high
+        assert high - low < 0.55
+        assert sum(len(_events(pairs[at, 0], pairs[at, 1], size[at])[1]) for at in _sets(pairs[:, 0])) < 50
+
+
+def test_events_of_many_numbers_of_samples_are_as_likely_as_summing_says():
+    n, hits, size = np.array([17, 17, 40, 100, 100]), np.array([0, 17, 3, 50, 100]), np.array([1, 2, 3, 4, 5])
+    chance, counts = _events(n, hits, size)
+    assert counts.sum() == 15
+    assert counts[[0, -1]].tolist() == [1, 7]  # none, and all
+    at, share = 80, GRID[80]
+    none = (3 * (1 - share) ** 17 + 3 * (1 - share) ** 40 + 9 * (1 - share) ** 100) / 15
+    all_ = (3 * share**17 + 3 * share**40 + 9 * share**100) / 15
+    assert chance[[0, -1], at] == pytest.approx([none, all_])
+    assert chance.sum(0) == pytest.approx(np.ones(len(GRID)))
 
 
 def test_with_enough_samples_nothing_is_widened():

@@ -40,6 +40,17 @@ def test_what_the_tables_say_is_what_the_formula_says():
     assert np.exp(log_e[n, s, 0]) == pytest.approx((h * GRID**s * (1 - GRID) ** (n - s)).sum() / ((1 / 7) ** s * (6 / 7) ** (n - s)))
 
 
+@pytest.mark.slow
+def test_certificates_of_a_thousand_samples_are_finite():
+    """Half ones of 900 samples are e^747 times likelier at 1/2 than at 0.05, and floats end at e^709."""
+    weights = np.where(np.abs(GRID - 0.5) < 0.2, 1.0, 0.001)
+    log_e = e_values(weights / weights.sum(), 0.05, 900)
+    middle = 0.9 * weights[81] / weights[(GRID >= 0.05) & (GRID <= 0.95)].sum() + 0.1 / ((GRID >= 0.05) & (GRID <= 0.95)).sum()
+    ratio = -900 * np.log(2) - 450 * (np.log(0.05) + np.log(0.95))
+    assert ratio + np.log(middle) < log_e[900, 450, 1] < ratio  # at least the term of p = 1/2, at most all the mass there
+    assert not np.isnan(log_e).any()
+
+
 def test_certified_verdicts_hold_and_the_rest_is_undecided():
     rng = np.random.default_rng(0)
     p = np.repeat([0.0, 0.5, 1.0], 100)

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.special
 
 from flatspot.stats.stopping import PRICES, cheapest_price, outlook, stopping_rules
 from flatspot.stats.two_valued import GRID, state_table
@@ -47,6 +48,39 @@ def test_no_policy_is_better_than_the_rule(seed, price):
     ours = cost_of({x for x in states if rule.go[x]}, g, price, top, LOSS)
     assert ours == pytest.approx(best, abs=1e-12)
     assert rule.error[0, 0] + price * rule.draws[0, 0] == pytest.approx(best, abs=1e-12)
+
+
+def in_logarithms(g, n, s):
+    """(chance, risk) of the states (n, s) [S] straight from logarithms."""
+    with np.errstate(divide="ignore"):
+        log = np.log(g) + scipy.special.xlogy(s[:, None], GRID) + scipy.special.xlog1py(n - s[:, None], -GRID)
+    joint = np.exp(log - log.max(-1, keepdims=True))
+    joint /= joint.sum(-1, keepdims=True)
+    return joint @ GRID, joint @ LOSS
+
+
+def test_states_beyond_where_likelihoods_become_zero():
+    """2^-1075 is 0 in floats: without scaling, everything from there on is NaN."""
+    g = some_prior(2, 30)
+    view = outlook(g, LOSS, 1100)
+    for n in (63, 900, 1075, 1090, 1100):
+        chance, risk = in_logarithms(g, n, np.arange(n + 1))
+        np.testing.assert_allclose(view.chance[n, : n + 1], chance, rtol=1e-11)
+        np.testing.assert_allclose(view.risk[n, : n + 1], risk, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.slow
+def test_the_rule_at_two_thousand_draws_is_the_one_in_logarithms():
+    g, price, top = some_prior(2, 30), 1e-6, 2000
+    rule = stopping_rules(outlook(g, LOSS, top), np.array([price]))[0]
+    value = in_logarithms(g, top, np.arange(top + 1))[1].min(-1)
+    for n in range(top - 1, -1, -1):
+        chance, risk = in_logarithms(g, n, np.arange(n + 1))
+        onwards, least = price + chance * value[1:] + (1 - chance) * value[:-1], risk.min(-1)
+        clear = np.abs(onwards - least) > 1e-9
+        np.testing.assert_array_equal(rule.go[n, : n + 1][clear], (onwards < least)[clear])
+        value = np.minimum(onwards, least)
+    assert rule.go.any()
 
 
 def test_error_and_draws_are_those_of_every_path():

@@ -32,23 +32,25 @@ def e_values(weights: Floats, epsilon: float, max_samples: int) -> Floats:
     >>> log_e[0, 0].round(6).tolist(), bool(log_e[20, 10, 1] > np.log(20) > log_e[20, 0, 0])
     ([0.0, 0.0, 0.0], True)
     """
-    n, s = np.meshgrid(np.arange(max_samples + 1), np.arange(max_samples + 1), indexing="ij")
-    s = np.minimum(s, n)
-    log = xlogy(s[..., None], GRID) + xlog1py((n - s)[..., None], -GRID)
-    best = s / np.maximum(n, 1)
     low, high = np.less(GRID, epsilon), np.greater(GRID, 1 - epsilon)
     regions = (low, ~low & ~high, high)
-    nearest = (
-        (np.maximum(best, epsilon),),
-        (np.minimum(best, epsilon), np.maximum(best, 1 - epsilon)),
-        (np.minimum(best, 1 - epsilon),),
-    )
-    result = np.empty((*n.shape, 3))
-    for state, (region, null) in enumerate(zip(regions, nearest, strict=True)):
-        h = np.where(region, (1 - _EVEN_SHARE) * weights / weights[region].sum() + _EVEN_SHARE / region.sum(), 0.0)
-        sup = np.max([xlogy(s, p) + xlog1py(n - s, -p) for p in null], axis=0)
-        with np.errstate(divide="ignore"):
-            result[..., state] = np.log(np.exp(log - sup[..., None]) @ h)
+    outside = [(1 - _EVEN_SHARE) * weights[region] / weights[region].sum() + _EVEN_SHARE / region.sum() for region in regions]
+    result = np.empty((max_samples + 1, max_samples + 1, 3))
+    for n in range(max_samples + 1):
+        s = np.arange(n + 1)
+        log, best = xlogy(s[:, None], GRID) + xlog1py((n - s)[:, None], -GRID), s / max(n, 1)
+        nearest = (
+            (np.maximum(best, epsilon),),
+            (np.minimum(best, epsilon), np.maximum(best, 1 - epsilon)),
+            (np.minimum(best, 1 - epsilon),),
+        )
+        for state, (region, h, null) in enumerate(zip(regions, outside, nearest, strict=True)):
+            sup = np.max([xlogy(s, p) + xlog1py(n - s, -p) for p in null], axis=0)
+            top = log[:, region].max(-1)  # e^710 is too large for a float; -inf where n is 0 and the region is an end alone
+            top = np.where(np.isfinite(top), top, 0.0)
+            with np.errstate(divide="ignore"):
+                result[n, : n + 1, state] = np.log(np.exp(log[:, region] - top[:, None]) @ h) + top - sup
+        result[n, n + 1 :] = result[n, n]
     return result
 
 

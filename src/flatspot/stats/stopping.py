@@ -26,21 +26,20 @@ Flags = NDArray[np.bool_]
 
 # the price of a draw, in units of one wrong verdict, dearest first; 46 of them cost 2-5% fewer draws than 16, as the target is met closer
 PRICES: Floats = np.geomspace(0.03, 0.0001, 46)
+_RESCALED = 32  # draws after which the products p^s (1 - p)^(n - s) are scaled to a maximum of 1: 2^-1075 is 0 in floats
 _MOST_KINDS = 16  # of prompts, by their achievable reward; each has a stopping rule of its own
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is known of every state (n, s) under g before any price: three [N + 1, N + 1(, D)] arrays, rows n, columns s <= n.
+    """What is known of every state (n, s) under g before any price: two [N + 1, N + 1(, D)] arrays, rows n, columns s <= n.
 
     risk      [N + 1, N + 1, D] expected loss of each of D decisions
     chance    [N + 1, N + 1] probability that the next reward is the high one
-    marginal  [N + 1, N + 1] probability of one ordered sequence with s ones in n draws
     """
 
     risk: Floats
     chance: Floats
-    marginal: Floats
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class StoppingRule:
 
 
 def outlook(weights: Floats, loss: Floats, max_samples: int) -> Outlook:
-    """Risks, predictive chances and marginals of all states with at most `max_samples` draws.
+    """Risks and predictive chances of all states with at most `max_samples` draws.
 
     weights : [163] g on `GRID`;  loss : [163, D] loss of each decision at each p
 
@@ -70,15 +69,19 @@ def outlook(weights: Floats, loss: Floats, max_samples: int) -> Outlook:
     (0.5, True)
     """
     size = max_samples + 1
-    risk, chance, marginal = np.zeros((size, size, loss.shape[1])), np.zeros((size, size)), np.ones((size, size))
+    risk, chance = np.zeros((size, size, loss.shape[1])), np.zeros((size, size))
     joint = weights[None, :]
     for n in range(size):
         at, total = slice(0, n + 1), joint.sum(-1)
         risk[n, at] = joint @ loss / total[:, None]
         chance[n, at] = joint @ GRID / total
-        marginal[n, at] = total
-        joint = np.concatenate([joint * (1 - GRID), joint[-1:] * GRID])  # one more draw: a low reward, or from all ones another
-    return Outlook(risk, chance, marginal)
+        # one more draw, along the way on which ones and zeros stay as even as they can: on a way through all zeros first, the p that the
+        # later ones speak for would have become 0 in floats long before
+        half = n // 2 + 1
+        joint = np.concatenate([joint[:half] * (1 - GRID), joint[half - 1 :] * GRID])
+        if n % _RESCALED == 0:
+            joint /= joint.max(-1, keepdims=True)
+    return Outlook(risk, chance)
 
 
 def stopping_rules(view: Outlook, prices: Floats, final: Floats | None = None) -> list[StoppingRule]:
