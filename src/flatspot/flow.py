@@ -19,7 +19,7 @@ from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
 from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
-from flatspot.rollouts.asked import digest, name_of, read_as, reward_asked, what_is_asked
+from flatspot.rollouts.asked import digest, name_of, read_as, reward_asked, reward_shown, what_is_asked
 from flatspot.rollouts.collect import OnProgress, collect, visit_cost
 from flatspot.rollouts.rounds import Decider, FixedSamples
 from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_table, read_record, write_json, write_table
@@ -117,7 +117,7 @@ def diagnose(
             check_columns(loaded, asked_prompts)
             _draw(run, asked, asked_prompts, policy, loaded, chosen, decider, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
-        shown = {"prompts": name_of(prompts), "model": name_of(policy), "reward": name_of(reward), "out": str(run)} | read_as(chosen)
+        shown = {"prompts": name_of(prompts), "model": name_of(policy)} | reward_shown(reward, chosen) | {"out": str(run)} | read_as(chosen)
         write_json(_read_notes(run) | {"shown": shown, "declared_range": declared}, run / "notes.json")
         return judge_run(run, chosen, declared_range=declared, shown=shown, notes=_read_notes(run)["caveats"])
 
@@ -243,7 +243,8 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
         caveats = list(notes["caveats"])
         if not all(drawn.fixed for drawn in rounds):
             caveats.append(f"How many completions each prompt has was decided by the rewards of {source}, not by these.")
-        shown = notes["shown"] | {"reward": name_of(reward), "out": str(path), "rescored": str(source)}
+        kept = {name: value for name, value in notes["shown"].items() if not name.startswith("reward")}
+        shown = kept | reward_shown(reward, chosen) | {"out": str(path), "rescored": str(source)}
         declared = chosen.reward_range or usable_range(loaded.range)
         write_json(notes | {"caveats": caveats, "shown": shown, "declared_range": declared}, path / "notes.json")
     return judge_run(path, chosen, declared_range=declared, shown=shown, notes=caveats)

@@ -13,6 +13,7 @@ from flatspot.core.errors import RewardLoadError
 from flatspot.core.records import Completion, Prompt
 from flatspot.rewards import load_reward
 from flatspot.rewards.scorers import openrlhf_scorer, trl_scorer, verl_scorer
+from flatspot.tasks import load_prompts
 
 ROWS = [Prompt("a", "2+2=", {"answer": "4", "level": 1}), Prompt("b", "3+3=", {"answer": "6"})]
 ANSWERS = [Completion("4", 1, False, (7,)), Completion("5", 1, False, (8, 9))]
@@ -122,3 +123,28 @@ def test_adapters_load_by_prefix_and_are_never_guessed(tmp_path: Path) -> None:
             assert reward.score(row, ANSWERS[:1])[0].reward == 1.0
     with pytest.raises(RewardLoadError, match="write verl: before its address"):
         load_reward(f"{file}:compute_score")
+
+
+def test_a_column_that_any_prompt_has_is_there_for_every_row(tmp_path: Path) -> None:
+    """Whether a row's column is None or absent does not hang on what else is in its batch."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "2 + 2 =", "reference": "4"}\n{"prompt": "17 * 23 ="}\n')
+    rows = load_prompts(file)
+    assert [dict(row.columns) for row in rows] == [{"reference": "4"}, {"reference": None}]
+
+    def right(completions: list[str], reference: list[str | None], **columns: Any) -> list[float]:
+        return [float(r is not None and c == r) for c, r in zip(completions, reference, strict=True)]
+
+    def strict(completions: list[str], reference: list[str], **columns: Any) -> list[float]:
+        return [float(c == r.strip()) for c, r in zip(completions, reference, strict=True)]
+
+    four = Completion("4", 1, False)
+    for batch in ([0, 1], [1], [1, 1, 0], [1, 1]):
+        given = [rows[i] for i in batch], [four] * len(batch)
+        with load_reward(right, isolate=False) as reward:
+            assert [score.reward for score in reward.score(*given)] == [1.0 - i for i in batch]
+        with load_reward(strict, isolate=False) as reward:
+            errors = [score.error for score in reward.score(*given)]
+        assert [error is None for error in errors] == [i == 0 for i in batch]
+        assert {error for error in errors if error} == {"strict: AttributeError: 'NoneType' object has no attribute 'strip'"}
+    assert trl_scorer(right)(load_prompts([ROWS[1], Prompt("c", "q", {"reference": "4"})])[:1], [four])[0].number == 0.0

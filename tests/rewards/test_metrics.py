@@ -213,3 +213,20 @@ def test_wrong_weights_and_limits() -> None:
     for settings in ({"weights": [1.0, 2.0]}, {"weights": [math.nan]}, {"timeout_s": 0.0}, {"timeout_s": math.inf}):
         with pytest.raises(RewardLoadError):
             load_reward("exact_match", **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", None, [], [""], [None, " "], math.nan])
+@pytest.mark.parametrize("name", ["reference", "references"])
+def test_an_empty_reference_is_no_answer(name: str, empty: object) -> None:
+    """An empty completion earns nothing where nobody said what is right."""
+    prompt = Prompt("a", "q", {name: empty})
+    assert prompt.references == ()
+    with load_reward("exact_match") as reward:
+        score = reward.score([prompt], [Completion("", 0, False)])[0]
+        assert score.reward is None and f"its column {name} is empty" in str(score.error)
+        assert reference_rewards(reward, [prompt]) == [None]
+
+
+def test_references_win_over_reference_where_there_are_any() -> None:
+    assert Prompt("a", "q", {"references": ["4", "", 5], "reference": "6"}).references == ("4", "5")
+    assert Prompt("a", "q", {"references": [], "reference": "6"}).references == ("6",)

@@ -36,20 +36,20 @@ reward_timeout_option = click.option(
     "--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take."
 )
 
+reward_weight_option = click.option(
+    "--reward-weight", "weights", multiple=True, type=float, metavar="W", help="Weight of each --reward, in order.  [default: 1]"
+)
+own_reward_weight_option = click.option(
+    "--reward-weight", "weights", multiple=True, type=float, metavar="W", help="Weight of each --reward, in order.  [default: the run's]"
+)
+
 
 def reward_options(command: F) -> F:
     """What scores a completion."""
     for option in reversed(
         [
             reward_option,
-            click.option(
-                "--reward-weight",
-                "weights",
-                multiple=True,
-                type=float,
-                metavar="W",
-                help="Weight of each --reward, in order.  [default: 1]",
-            ),
+            reward_weight_option,
             reward_timeout_option,
         ]
     ):

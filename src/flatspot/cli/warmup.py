@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flatspot.cli.options import own_reward_option, reward_timeout_option
+from flatspot.cli.options import own_reward_option, own_reward_weight_option, reward_timeout_option
 from flatspot.cli.probe_options import probe_options
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--answer-col", default="answer", show_default=True, help="Column of the answer.")
 @click.option("--model", metavar="M", help="Hugging Face name or folder, GGUF file, or LoRA adapter.  [default: the run's]")
 @own_reward_option
+@own_reward_weight_option
 @reward_timeout_option
 @click.option("--config", type=click.Path(exists=True, dir_okay=False), metavar="YAML", help="TRL's options by name; flags win over it.")
 @click.option("--out", type=click.Path(file_okay=False), required=True, metavar="WARM", help="Folder of the curve and of the policy.")
@@ -89,6 +90,7 @@ def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> Warmed:
             seed=given["seed"],
             allow_foreign=given["allow_foreign"],
             reward_timeout_s=given["reward_timeout"],
+            reward_weights=given["weights"] or None,
             on_probe=lambda row, choice: say(f"{curve_line(row)}   {choice.cause}"),
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flatspot.cli.options import own_reward_option, reward_timeout_option
+from flatspot.cli.options import own_reward_option, own_reward_weight_option, reward_timeout_option
 from flatspot.cli.probe_options import probe_options
 
 
@@ -15,6 +15,7 @@ from flatspot.cli.probe_options import probe_options
 @click.option("--run", required=True, metavar="RUN", help="Judged run folder whose prompts are probed.")
 @click.option("--model", metavar="M", help="The policy that the training started from.  [default: the run's]")
 @own_reward_option
+@own_reward_weight_option
 @reward_timeout_option
 @click.option("--labels", metavar="FILE", help="The labelled prompts, which are then not probed.")
 @click.option("--answer-col", default="answer", show_default=True, help="Column of the answer in --labels.")
@@ -45,7 +46,8 @@ def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
     from flatspot.training.named import named_by_run
     from flatspot.training.watch_checkpoints import watch_checkpoints
 
-    model, reward = named_by_run(Path(given["run"]), given["model"], list(given["rewards"]) or None)
+    rewards, weights = list(given["rewards"]) or None, given["weights"] or None
+    model, reward, weights = named_by_run(Path(given["run"]), given["model"], rewards, weights)
     watched = watch_checkpoints(
         folder,
         model,
@@ -58,6 +60,7 @@ def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
         probe=probe_settings(given),
         once=given["once"],
         reward_timeout_s=given["reward_timeout"],
+        reward_weights=weights,
         on_probe=lambda row, choice: say(f"{curve_line(row)}   {choice.cause}"),
     )
     said = {("chosen_step" if name == "step" else name): value for name, value in asdict(watched.choice).items()}

@@ -32,13 +32,37 @@ class Prompt:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The reference answers of the row: its `reference` (one) or `references` (several); empty where there is none."""
-        found = self.columns.get("references", self.columns.get("reference"))
-        if found is None or (isinstance(found, float) and math.isnan(found)):
-            return ()
-        if isinstance(found, list | tuple):
-            return tuple(str(reference) for reference in found)
-        return (str(found),)
+        """The reference answers of the row: its `references` (several), else its `reference` (one); empty where there is none.
+
+        An empty text, white space alone, null and NaN are no answers.
+
+        >>> Prompt("a", "2+2=", {"references": ["4", ""], "reference": "5"}).references, Prompt("b", "?", {"reference": " "}).references
+        (('4',), ())
+        """
+        return _answers(self.columns.get("references")) or _answers(self.columns.get("reference"))
+
+
+def with_equal_columns(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts with a value for every column that any of them has: None where a row lacks it.
+
+    A reward is called with batches of rows. What it is given for a row must not depend on which other rows are in its batch.
+
+    >>> [dict(p.columns) for p in with_equal_columns([Prompt("a", "x", {"answer": 4}), Prompt("b", "y", {"level": 1})])]
+    [{'answer': 4, 'level': None}, {'answer': None, 'level': 1}]
+    """
+    names = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
+    if all(len(prompt.columns) == len(names) for prompt in prompts):
+        return list(prompts)
+    return [Prompt(prompt.id, prompt.text, {name: prompt.columns.get(name) for name in names}) for prompt in prompts]
+
+
+def _answers(found: Any) -> tuple[str, ...]:
+    given = found if isinstance(found, list | tuple) else [found]
+    return tuple(str(answer) for answer in given if not _is_missing(answer) and str(answer).strip())
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,7 @@ def warm_up_in(bench: Bench, run: Path, labels: Path, rows: Rows, folder: Path) 
         config=_options_file(folder / "options.yaml", recipe.warmup),
         seed=recipe.probe.seed,
         reward_timeout_s=recipe.diagnose.reward_timeout_s,
+        reward_weights=recipe.diagnose.reward_weights,
     )
     return {
         "checkpoint": str(done.checkpoint.relative_to(folder)) if done.checkpoint.is_relative_to(folder) else str(done.checkpoint),

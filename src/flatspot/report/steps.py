@@ -10,6 +10,7 @@ from typing import Any
 from flatspot.core.records import Sampling
 from flatspot.report.blocks import Step, section, shares
 from flatspot.report.formats import noun, number, percent, visible
+from flatspot.rollouts.asked import rewards_named
 
 _MANY = 0.2  # of the prompts
 
@@ -97,8 +98,9 @@ def warmup_command(summary: Mapping[str, Any]) -> str:
     settings, run = section(summary, "settings"), run_folder(summary)
     words = ["flatspot", "warmup", run, "--labels", f"{run}/labels.jsonl"]
     scripted = section(summary, "engine").get("engine") == "scripted"  # which nothing can train
-    unknown = [name for name in ("model", "reward") if not _given(settings, name, "") or (scripted and name == "model")]
-    words += [word for name in unknown for word in (f"--{name}", name.upper())]
+    rewards = rewards_named(settings)
+    words += [] if _usable(settings.get("model")) and not scripted else ["--model", "MODEL"]
+    words += _timeout_words(settings) if rewards and all(map(_usable, rewards)) else reward_words(summary)
     here = ["--use_cpu", "--bf16", "false", "--gradient_checkpointing", "false"]  # what TRL needs to be told without a GPU
     return shlex.join([*words, "--out", "WARM", *(here if section(summary, "engine").get("device") == "cpu" else [])])
 
@@ -134,8 +136,11 @@ def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: 
 
 def train_command(summary: Mapping[str, Any], model: str, out: str, options: Sequence[str] = ()) -> str:
     """The `flatspot train` command of this run's prompts and reward, from another policy; `options` are TRL's own."""
-    prompts = prompt_words(summary, ("prompt_col", "limit"))
-    return shlex.join(["flatspot", "train", *prompts, "--model", model, *reward_words(summary), "--out", out, *options])
+    settings, prompts = section(summary, "settings"), prompt_words(summary, ("prompt_col", "limit"))
+    rewards = reward_words({"settings": {name: value for name, value in settings.items() if name != "reward_weights"}})
+    words = ["flatspot", "train", *prompts, "--model", model, *rewards]
+    weights = _weights(settings)  # an option of TRL's there, which takes them all at once
+    return shlex.join([*words, "--out", out, *(["--reward_weights", *weights] if weights else []), *options])
 
 
 def prompt_words(summary: Mapping[str, Any], names: Sequence[str]) -> list[str]:
@@ -147,12 +152,28 @@ def prompt_words(summary: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 
 def reward_words(summary: Mapping[str, Any]) -> list[str]:
-    """--reward and its value, once per reward."""
-    rewards = _given(section(summary, "settings"), "reward", "REWARD").split(", ")  # how `flow` names several
-    return [word for reward in rewards for word in ("--reward", reward)]
+    """--reward and its value, once per reward; their weights and their time limit where these were set."""
+    settings = section(summary, "settings")
+    rewards = [visible(reward) if _usable(reward) else "REWARD" for reward in rewards_named(settings)] or ["REWARD"]
+    words = [word for reward in rewards for word in ("--reward", reward)]
+    return words + [word for weight in _weights(settings) for word in ("--reward-weight", weight)] + _timeout_words(settings)
+
+
+def _timeout_words(settings: Mapping[str, Any]) -> list[str]:
+    seconds = number(settings.get("reward_timeout_s"))
+    return ["--reward-timeout", f"{seconds:g}"] if seconds is not None else []
+
+
+def _weights(settings: Mapping[str, Any]) -> list[str]:
+    weights = settings.get("reward_weights")
+    known = [number(weight) for weight in weights] if isinstance(weights, list) else []
+    return [] if None in known or len(known) != len(rewards_named(settings)) else [f"{weight:g}" for weight in known]
 
 
 def _given(settings: Mapping[str, Any], key: str, placeholder: str) -> str:
     found = settings.get(key)
-    usable = isinstance(found, str) and found and "(in memory)" not in found  # how `flow` calls what was passed as an object
-    return visible(str(found)) if usable else placeholder
+    return visible(str(found)) if _usable(found) else placeholder
+
+
+def _usable(name: Any) -> bool:
+    return isinstance(name, str) and bool(name) and "(in memory)" not in name  # how `flow` calls what was passed as an object

@@ -21,6 +21,9 @@ def references_of(prompt: Prompt) -> tuple[str, ...]:
     """The row's reference answers; raises `ValueError` naming the columns looked for where there is none."""
     references = prompt.references
     if not references:
+        empty = next((name for name in ("references", "reference") if name in prompt.columns), None)
+        if empty is not None:
+            raise ValueError(f"this prompt has no reference to compare with: its column {empty} is empty")
         columns = ", ".join(prompt.columns) or "none"
         raise ValueError(f"this prompt has no column reference or references to compare with (columns: {columns})")
     return references

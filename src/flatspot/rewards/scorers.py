@@ -158,10 +158,10 @@ def _ignore(*_: Any, **__: Any) -> None:
 
 
 def _ground_truth(prompt: Prompt) -> Any:
-    if "ground_truth" in prompt.columns:
+    if prompt.columns.get("ground_truth") is not None:
         return prompt.columns["ground_truth"]
     reward_model = prompt.columns.get("reward_model")
-    if isinstance(reward_model, Mapping) and "ground_truth" in reward_model:
+    if isinstance(reward_model, Mapping) and reward_model.get("ground_truth") is not None:
         return reward_model["ground_truth"]
     references = prompt.references
     return references[0] if len(references) == 1 else list(references) or None

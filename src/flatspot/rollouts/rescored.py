@@ -12,7 +12,7 @@ import numpy as np
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.protocols import Reward
-from flatspot.core.records import Completion, Prompt
+from flatspot.core.records import Completion, Prompt, with_equal_columns
 from flatspot.core.schema import PROMPTS, ROLLOUTS, arrow_schema
 from flatspot.rollouts.collect import OnProgress, Progress
 from flatspot.rollouts.drawn import read_round
@@ -29,10 +29,11 @@ _ROWS = 4096  # completions per call of the reward, and held in memory
 def stored_prompts(run: Path) -> list[Prompt]:
     """The prompts of a run folder, with their columns as JSON kept them: a date is text by now."""
     table = read_table(run / "prompts.parquet", [column.name for column in PROMPTS])
-    return [
+    found = [
         Prompt(row["prompt_id"], json.loads(row["prompt"]) if row["is_chat"] else row["prompt"], json.loads(row["columns"]))
         for row in table.to_pylist()
     ]
+    return with_equal_columns(found)
 
 
 def score_again(

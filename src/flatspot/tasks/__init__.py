@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import PromptFileError
-from flatspot.core.records import Prompt
+from flatspot.core.records import Prompt, with_equal_columns
 from flatspot.tasks.gym import PREFIX, gym_prompts
 from flatspot.tasks.prompt_file import read_prompts
 from flatspot.tasks.rows import prompts_from_rows
@@ -28,7 +28,7 @@ def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "i
     if isinstance(source, Path) or (isinstance(source, str) and not source.startswith(PREFIX)):
         return read_prompts(source, prompt_col=prompt_col, id_col=id_col, limit=limit)
     if isinstance(source, str):
-        return gym_prompts(source)[:limit]
+        return with_equal_columns(gym_prompts(source)[:limit])
     if not isinstance(source, Sequence):
         raise PromptFileError(f"expected a path, {PREFIX}… or a list of prompts, got {source!r:.60} (a {type(source).__name__})")
     rows = [(f"item {number}", _as_row(item, number, prompt_col, id_col)) for number, item in enumerate(source, 1)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flatspot.core.errors import PromptFileError
-from flatspot.core.records import Message, Prompt, PromptText, prompt_id
+from flatspot.core.records import Message, Prompt, PromptText, prompt_id, with_equal_columns
 
 SHOWN = 5  # how many bad rows a message lists
 
@@ -22,12 +22,12 @@ def prompts_from_rows(rows: Iterable[Row], *, source: str, prompt_col: str = "pr
     """Prompts from rows of columns, in order.
 
     The prompt column holds text or chat messages; ids come from the id column where it has a value, else from the content, and a
-    prompt seen before gets -2, -3, … after it. Every other column goes to `Prompt.columns` unchanged.
+    prompt seen before gets -2, -3, … after it. Every other column goes to `Prompt.columns` unchanged, and is None where a row lacks it.
     Raises `PromptFileError` listing the first bad rows: a missing, empty or mistyped prompt, or an id that two rows share.
 
     >>> rows = [("row 1", {"prompt": "2+2=", "answer": 4}), ("row 2", {"prompt": "2+2=", "id": "b"})]
     >>> [(prompt.id, dict(prompt.columns)) for prompt in prompts_from_rows(rows, source="a list")]
-    [('20243c49d24c4af1', {'answer': 4}), ('b', {})]
+    [('20243c49d24c4af1', {'answer': 4}), ('b', {'answer': None})]
     """
     kept = list(rows)
     if not kept:
@@ -43,10 +43,11 @@ def prompts_from_rows(rows: Iterable[Row], *, source: str, prompt_col: str = "pr
             problems.append(f"{where}: {problem}")
     raise_problems(source, problems)
     ids = _ids(kept, texts, source, id_col)
-    return [
+    found = [
         Prompt(name, text, {key: value for key, value in row.items() if key not in (prompt_col, id_col)})
         for name, text, (_, row) in zip(ids, texts, kept, strict=True)
     ]
+    return with_equal_columns(found)
 
 
 def raise_problems(source: str, problems: Sequence[str]) -> None:

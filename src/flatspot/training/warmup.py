@@ -61,13 +61,14 @@ def warmup(
     seed: int = 0,
     allow_foreign: bool = False,
     reward_timeout_s: float = 10.0,
+    reward_weights: Sequence[float] | None = None,
     on_probe: Callable[[Mapping[str, Any], Choice], None] | None = None,
 ) -> Warmed:
     """Finetune on labels until held-out prompts of a judged run can be left to RL.
 
     labels   a file or rows with the prompt and `answer_col`; see `warmup_labels.read_labels`
     model    as `sft` takes it; None: the run's own
-    reward   as `diagnose` takes it; None: the run's own
+    reward   as `diagnose` takes it; None: the run's own, with its weights
     run      a judged run folder: what is probed are its prompts without a label
     out      curve.json, warmup.json and policy/ go here
     rule     when to stop; None: never, and nothing is probed
@@ -80,14 +81,14 @@ def warmup(
     begun, out = time.monotonic(), Path(out)
     if out.resolve() == Path(run).resolve():
         raise SettingsError(f"{out} is the judged run itself, and stays as it is: give another --out")
-    model, reward = named_by_run(Path(run), model, reward)
+    model, reward, weights = named_by_run(Path(run), model, reward, reward_weights)
     found = read_labels(labels, run, answer_col=answer_col, allow_foreign=allow_foreign)
     if rule is None:
         checkpoint = sft(found.learnt, model, out=out, options=options, config=config)
         why = "it ran as long as it was told to; nothing was probed"
         return Warmed(out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(found.learnt), notes=found.notes)
     found = hold_back(found, probe.held_back, seed)
-    loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, timeout_s=reward_timeout_s)
+    loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, weights=weights, timeout_s=reward_timeout_s)
     try:
         found = _with_rewards(found, loaded, Path(run))
         return _warm(found, model, loaded, Path(run), out, rule, replace(probe, seed=seed), options, config, on_probe, begun)

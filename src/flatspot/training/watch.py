@@ -92,7 +92,9 @@ def _start(path: Path, names: Sequence[str], hashes: Sequence[str | None], rewar
     recorder.part = max((part for owner, part in parts_of(path) if owner == number), default=-1) + 1
     if (path / "prompts.parquet").exists():
         _continue(recorder)
-    recorder.note(caveats=[_POOLED], shown={"reward": ", ".join(names), "out": str(path)}, declared_range=reward_range)
+    recorder.note(
+        caveats=[_POOLED], shown={"reward": [f"{name} (in memory)" for name in names], "out": str(path)}, declared_range=reward_range
+    )
     return recorder
 
 

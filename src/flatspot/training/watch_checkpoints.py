@@ -52,6 +52,7 @@ def watch_checkpoints(
     probe: ProbeSettings | None = None,
     once: bool = False,
     reward_timeout_s: float = 10.0,
+    reward_weights: Sequence[float] | None = None,
     dtype: str = "auto",
     device: str = "auto",
     on_probe: OnProbe | None = None,
@@ -74,7 +75,7 @@ def watch_checkpoints(
     texts = [] if labels is None else [prompt_text(r["prompt"]) for r in read_labels(labels, run, answer_col=answer_col).learnt]
     probed = probed_prompts(run, settings, without=texts)
     out.mkdir(parents=True, exist_ok=True)
-    with _loaded(reward, reward_timeout_s) as scores:
+    with _loaded(reward, reward_timeout_s, reward_weights) as scores:
         _same_as_before(out, {"run": _named(run), "model": _model_asked(model), "reward": reward_asked(scores)}, settings, probed)
         curve = read_curve(out)
         for step, source in _as_they_come(place, model, curve, once):
@@ -170,9 +171,9 @@ def _same_as_before(out: Path, asked: Mapping[str, Any], settings: ProbeSettings
 
 
 @contextmanager
-def _loaded(reward: Any, timeout_s: float) -> Iterator[LoadedReward]:
+def _loaded(reward: Any, timeout_s: float, weights: Sequence[float] | None) -> Iterator[LoadedReward]:
     if isinstance(reward, LoadedReward):
         yield reward
         return
-    with load_reward(reward, timeout_s=timeout_s) as found:
+    with load_reward(reward, weights=weights, timeout_s=timeout_s) as found:
         yield found

@@ -1,0 +1,60 @@
+"""How a run names its rewards: read back and given again, each one whole."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+import flatspot
+from flatspot.core.errors import SettingsError
+from flatspot.engines.scripted import ScriptedEngine
+from flatspot.report.steps import diagnose_command, rescore_command, train_command, warmup_command
+from flatspot.rollouts.asked import rewards_named
+from flatspot.training.named import named_by_run
+
+COMMA = r'regex[pattern="yes, (\d)"]'
+ROWS = [{"prompt": "a", "reference": "1"}]
+ANSWERS = {"a": {"yes, 1": 0.5, "no": 0.5}}
+
+
+def options(command: str, name: str) -> list[str]:
+    words = shlex.split(command)
+    return [words[i + 1] for i, word in enumerate(words) if word == name]
+
+
+def test_a_reward_with_a_comma_comes_back_whole(tmp_path):
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps(ANSWERS))
+    found = flatspot.diagnose(ROWS, str(answers), [COMMA, "exact_match"], engine="scripted", max_samples=4, out=tmp_path / "run")
+    assert found.summary["settings"]["reward"] == [COMMA, "exact_match"]
+    for command in (diagnose_command(found.summary), rescore_command(found.summary), train_command(found.summary, "m", "out")):
+        assert options(command, "--reward") == [COMMA, "exact_match"]
+    assert named_by_run(found.run, None, None) == (str(answers), [COMMA, "exact_match"], None)
+
+
+def test_names_that_version_0_1_0_joined_are_told_apart():
+    assert rewards_named({"reward": f"{COMMA}, a.py:f, m:g"}) == [COMMA, "a.py:f", "m:g"]
+
+
+def test_weights_and_the_time_limit_are_given_again(tmp_path):
+    settings = {"reward_weights": (1.0, 0.25), "reward_timeout_s": 60.0, "max_samples": 4}
+    found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), [COMMA, "exact_match"], out=tmp_path / "run", **settings)
+    for command in (diagnose_command(found.summary), rescore_command(found.summary)):
+        assert options(command, "--reward-weight") == ["1", "0.25"] and options(command, "--reward-timeout") == ["60"]
+    assert "--reward_weights 1 0.25" in train_command(found.summary, "m", "out")
+    assert options(warmup_command(found.summary), "--reward-timeout") == ["60"]
+    assert named_by_run(found.run, "m", None) == ("m", [COMMA, "exact_match"], [1.0, 0.25])
+    assert named_by_run(found.run, "m", ["x", "y"], [1, 0.5]) == ("m", ["x", "y"], [1, 0.5])
+    with pytest.raises(SettingsError, match=r"have the weights 1 0\.25: give --reward-weight"):
+        named_by_run(found.run, "m", ["x", "y"])
+    again = flatspot.rescore(found.run, COMMA, out=tmp_path / "again")  # which has neither
+    assert "reward_weights" not in again.summary["settings"] and "reward_timeout_s" not in again.summary["settings"]
+
+
+def test_a_function_of_this_process_is_asked_for(tmp_path):
+    found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), lambda completions, **_: [1.0] * len(completions), out=tmp_path, max_samples=4)
+    assert options(rescore_command(found.summary), "--reward") == ["REWARD"]
+    with pytest.raises(SettingsError, match="does not name a reward that can be loaded again"):
+        named_by_run(found.run, "m", None)
