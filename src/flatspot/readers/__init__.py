@@ -4,10 +4,14 @@ One reader for logs, prompt files and label files. CSV gives text, JSON gives th
 cell means is for the caller's own schema. No types are told from the first rows, and nothing in a path or a row is a pattern, a comment
 or a key.
 
-blocks.py     what a reader hands on: blocks of rows, and what it noticed
-encodings.py  bytes to UTF-8 text
-csv_rows.py   CSV and TSV
-json_rows.py  JSON lines, and one JSON document
-cells.py      a text cell that holds a list of rewards
-log.py        many files to the SQL view `log`
+blocks.py         what a reader hands on: blocks of rows, and what it noticed
+encodings.py      bytes to UTF-8 text
+csv_rows.py       CSV and TSV
+json_text.py      where the values of JSON text start and end
+json_rows.py      JSON lines
+json_document.py  one JSON document
+cells.py          a text cell that holds a list of rewards
+parts.py          blocks of many files into a few Parquet files
+notices.py        what was noticed, in sentences
+log.py            many files to the SQL view `log`
 """

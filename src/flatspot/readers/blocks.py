@@ -11,6 +11,7 @@ from flatspot.core.errors import FileError
 BLOCK_ROWS = 8192
 BLOCK_CHARACTERS = 16 << 20
 ROW_LIMIT = 32 << 20  # characters of one row: a file that is not what its name says must not fill the memory
+NO_NAME = "(no name)"  # an empty key, which SQL has no name for
 TOO_LARGE = f"a row is larger than {ROW_LIMIT >> 20} MiB. Leave out its completions, or write the file as Parquet."
 
 Kind = Literal["row", "header", "bytes", "surrogates", "inside"]

@@ -10,15 +10,17 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from flatspot.core.errors import FileError
-from flatspot.readers.blocks import BLOCK_CHARACTERS, BLOCK_ROWS, ROW_LIMIT, TOO_LARGE, Block, Notice, check_names
-from flatspot.readers.encodings import has_other_bytes, shown
+from flatspot.readers.blocks import ROW_LIMIT, TOO_LARGE, Block, Notice, check_names
+from flatspot.readers.encodings import has_other_bytes, shown, text_of
 
 _DELIMITERS = ",;\t|"
 _QUOTED = re.compile('"[^"]*"')
+_FIRST_CHUNK, _CHUNK = 1 << 16, 1 << 20  # characters
 _BAD_SHARE = 0.2  # with more bad rows than this, it is the file that is wrong, not its rows
 _SPLIT = (
     "its lines do not split into the same number of cells; a cell that holds a delimiter or a line break must stand in double quotes, "
@@ -26,51 +28,65 @@ _SPLIT = (
 )
 
 
-def csv_blocks(
-    stream: BinaryIO, where: str, notices: list[Notice], *, delimiter: str | None = None, block_rows: int = BLOCK_ROWS
-) -> Iterator[Block]:
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Whole rows of a file, and the lines they stand in.
+
+    starts  the line each row starts at
+    faults  place in `rows` → why this is no row
+    first   the number of the first of `lines`
+    """
+
+    starts: list[int]
+    rows: list[list[str]]
+    faults: dict[int, str]
+    lines: list[str]
+    first: int
+
+    def lines_of(self, i: int) -> list[str]:
+        """The lines of one row."""
+        end = self.starts[i + 1] - self.first if i + 1 < len(self.starts) else len(self.lines)
+        return self.lines[self.starts[i] - self.first : end]
+
+
+def csv_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, delimiter: str | None = None) -> Iterator[Block]:
     """The rows of a CSV file in blocks; bad rows and further headers go to `notices`.
 
-    stream     UTF-8, without a byte order mark
+    stream     UTF-8, after its byte order mark; it can seek
     delimiter  None: the one of , ; tab | that stands most often in the header, outside quotes
 
     Raises `FileError` where a column is there twice, where a row without an end may hold others, or where too many rows are bad.
     """
-    held: list[str] = []  # the lines of the row being read
-    lines = _lines(stream, where, held, notices)
-    head = list(_head(lines))
-    chosen = delimiter or max(_DELIMITERS, key=_QUOTED.sub("", head[-1] if head else "").count)
+    delimiter = delimiter or delimiter_of(_first_line(stream))
     names: list[str] = []
     known: frozenset[str] = frozenset()
-    rows: list[list[str]] = []
-    starts: list[int] = []
-    size = n_rows = n_bad = last_bad = 0
-    for start, row, why in _records(chain(head, lines), chosen, held):
-        if not why and len(row) == len(names) and known.isdisjoint(row):  # the common case, decided first
-            pass
-        elif row and (not names or _is_header(row, names)):
-            if rows:
-                yield _block(names, starts, rows, size)
-            rows, starts, size = [], [], 0
-            if names:
-                notices.append(Notice(start, "header", _header_again(row, names)))
-            names = header_names(row, f"{where}:{start}")
-            known = frozenset(names)
+    n_rows = n_bad = last_bad = 0
+    for chunk in _chunks(stream, where, notices, delimiter):
+        alike = not chunk.faults and set(map(len, chunk.rows)) == {len(names)}
+        if alike and known.isdisjoint(chain.from_iterable(chunk.rows)):  # the common case, decided without a loop
+            yield _block(names, chunk.starts, chunk.rows)
+            n_rows, last_bad = n_rows + len(chunk.rows), 0
             continue
-        elif why or (len(row) != len(names) and any(row[len(names) :] or [" "])):
-            _check_swallowed(held, start, where, chosen, len(names))
-            notices.append(Notice(start, "row", why or f"{len(row)} cells for {len(names)} columns"))
-            n_bad, last_bad = n_bad + 1, start
-            continue
-        n_rows, last_bad = n_rows + 1, 0
-        rows.append(row[: len(names)])
-        starts.append(start)
-        size += sum(map(len, held))
-        if len(rows) >= block_rows or size >= BLOCK_CHARACTERS:
-            yield _block(names, starts, rows, size)
-            rows, starts, size = [], [], 0
-    if rows:
-        yield _block(names, starts, rows, size)
+        good: list[int] = []
+        for i, row in enumerate(chunk.rows):
+            start, why = chunk.starts[i], chunk.faults.get(i, "")
+            if not why and (not names or (not known.isdisjoint(map(str.strip, row)) and _is_header(row, names))):
+                if good:
+                    yield _block(names, [chunk.starts[k] for k in good], [chunk.rows[k] for k in good])
+                good = []
+                if names:
+                    notices.append(Notice(start, "header", _header_again(row, names)))
+                names = header_names(row, f"{where}:{start}")
+                known = frozenset(names)
+            elif why or (len(row) != len(names) and any(row[len(names) :] or [" "])):
+                _check_swallowed(chunk.lines_of(i), start, where, delimiter, len(names))
+                notices.append(Notice(start, "row", why or f"{len(row)} cells for {len(names)} columns"))
+                n_bad, last_bad = n_bad + 1, start
+            else:
+                good.append(i)
+                n_rows, last_bad = n_rows + 1, 0
+        if good:
+            yield _block(names, [chunk.starts[k] for k in good], [chunk.rows[k] for k in good])
     cut = 1 if last_bad else 0  # a killed run leaves its last row unfinished
     if n_bad - cut > _BAD_SHARE * (n_rows + n_bad):
         raise FileError(f"{where}: {n_bad} of {n_rows + n_bad} rows are no rows: {_SPLIT}")
@@ -87,46 +103,77 @@ def header_names(row: Sequence[str], where: str) -> list[str]:
     return names
 
 
-def _lines(stream: BinaryIO, where: str, held: list[str], notices: list[Notice]) -> Iterator[str]:
-    """The lines of a file as `csv.reader` takes them, each also put into `held`."""
+def delimiter_of(line: str) -> str:
+    """The delimiter of a header: the one of , ; tab | that stands most often in it, outside quotes.
+
+    >>> delimiter_of('"a;b,c,d";e')
+    ';'
+    """
+    return max(_DELIMITERS, key=_QUOTED.sub("", line).count)
+
+
+def _first_line(stream: BinaryIO) -> str:
+    """The first line that holds something; the stream stays where it is."""
+    start = stream.tell()
+    line = next((line for line in iter(lambda: stream.readline(ROW_LIMIT), b"") if line.strip()), b"")
+    stream.seek(start)
+    return text_of(line)
+
+
+def _chunks(stream: BinaryIO, where: str, notices: list[Notice], delimiter: str) -> Iterator[_Chunk]:
     text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+    csv.field_size_limit(ROW_LIMIT)
+    number = 1
     try:
-        for number, line in enumerate(iter(lambda: text.readline(ROW_LIMIT + 1), ""), 1):
-            if len(line) > ROW_LIMIT:
-                raise FileError(f"{where}:{number}: {TOO_LARGE}")
-            if not line.isascii() and has_other_bytes(line):
-                notices.append(Notice(number, "bytes", "not UTF-8"))
-                line = shown(line)
-            held.append(line)
-            yield line
+        while characters := text.read(_CHUNK if number > 1 else _FIRST_CHUNK):
+            lines = list(io.StringIO(characters + _line(text, where, number), newline=""))
+            chunk = _chunk(lines, text, where, number, delimiter)
+            number += len(lines)
+            yield _readable(chunk, notices)
     finally:
         text.detach()  # else it would close the stream, which is its caller's
 
 
-def _records(lines: Iterator[str], delimiter: str, held: list[str]) -> Iterator[tuple[int, list[str], str]]:
-    """Each row with the line it starts at, or why it is none; empty lines are passed over."""
-    csv.field_size_limit(ROW_LIMIT)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+def _chunk(lines: list[str], text: TextIO, where: str, first: int, delimiter: str) -> _Chunk:
+    """The rows of the lines; `lines` takes further ones from `text` where their last row goes on."""
+    starts: list[int] = []
+    rows: list[list[str]] = []
+    faults: dict[int, str] = {}
+    begun = 0
+
+    def further() -> Iterator[str]:
+        while reader.line_num > begun and (line := _line(text, where, first + len(lines))):
+            lines.append(line)
+            yield line
+
+    reader = csv.reader(chain(list(lines), further()), delimiter=delimiter, strict=True)
     while True:
-        start = reader.line_num + 1
-        held.clear()
+        begun = reader.line_num
         try:
             row = next(reader)
         except StopIteration:
-            return
+            return _Chunk(starts, rows, faults, lines, first)
         except csv.Error as error:
-            yield start, [], _why(error)
-            continue
-        if row:
-            yield start, row, ""
+            row = []
+            faults[len(rows)] = _why(error)
+        if row or len(rows) in faults:  # the others are empty lines
+            rows.append(row)
+            starts.append(first + begun)
 
 
-def _head(lines: Iterator[str]) -> Iterator[str]:
-    """The lines up to the first that is not empty."""
-    for line in lines:
-        yield line
-        if line.strip("\r\n"):
-            return
+def _line(text: TextIO, where: str, number: int) -> str:
+    line = text.readline(ROW_LIMIT + 1)
+    if len(line) > ROW_LIMIT:
+        raise FileError(f"{where}:{number}: {TOO_LARGE}")
+    return line
+
+
+def _readable(chunk: _Chunk, notices: list[Notice]) -> _Chunk:
+    """The chunk with the bytes that are no UTF-8 written out."""
+    if all(map(str.isascii, chunk.lines)) or not any(map(has_other_bytes, chunk.lines)):
+        return chunk
+    notices += [Notice(number, "bytes", "not UTF-8") for number, line in enumerate(chunk.lines, chunk.first) if has_other_bytes(line)]
+    return replace(chunk, rows=[[shown(cell) for cell in row] for row in chunk.rows])
 
 
 def _why(error: csv.Error) -> str:
@@ -161,5 +208,7 @@ def _check_swallowed(held: Sequence[str], start: int, where: str, delimiter: str
             )
 
 
-def _block(names: Sequence[str], starts: list[int], rows: list[list[str]], size: int) -> Block:
-    return Block(starts, {name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}, size)
+def _block(names: Sequence[str], starts: list[int], rows: list[list[str]]) -> Block:
+    """The rows as columns; empty cells after the last column are dropped."""
+    cells = zip(*rows, strict=True) if len(set(map(len, rows))) == 1 else zip(*(row[: len(names)] for row in rows), strict=True)
+    return Block(starts, {name: list(column) for name, column in zip(names, cells, strict=False)})

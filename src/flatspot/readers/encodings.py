@@ -42,7 +42,7 @@ def open_utf8(path: Path) -> BinaryIO:
         raise FileError(f"{path}: this is {what}, whatever its name says. Unpack it first, or give it the right ending.")
     encoding = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if encoding:
-        return io.BytesIO(_decoded(stream, path, encoding).encode())
+        return io.BytesIO(_decoded(head, stream, path, encoding).encode())
     if head.count(b"\0") >= max(1, len(head) // 3):
         stream.close()
         guess = "UTF-16BE" if head.startswith(b"\0") else "UTF-16LE"
@@ -50,15 +50,17 @@ def open_utf8(path: Path) -> BinaryIO:
             f"{path}: this is no UTF-8; its zero bytes look like {guess} without a byte order mark. "
             f"Save it as UTF-8: iconv -f {guess} -t UTF-8 FILE > NEW"
         )
+    if not stream.seekable():  # a pipe
+        with stream:
+            return io.BytesIO((head + stream.read()).removeprefix(codecs.BOM_UTF8))
     stream.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
     return stream
 
 
-def _decoded(stream: BinaryIO, path: Path, encoding: str) -> str:
+def _decoded(head: bytes, stream: BinaryIO, path: Path, encoding: str) -> str:
     with stream:
-        stream.seek(0)
         try:
-            return stream.read().decode(encoding)
+            return (head + stream.read()).decode(encoding)
         except UnicodeDecodeError as error:
             name = encoding.upper()
             raise FileError(f"{path}: starts with the mark of {name}, but byte {error.start + 1} is no {name}. Save it as UTF-8.") from None

@@ -15,7 +15,8 @@ from flatspot.core.errors import FileError
 from flatspot.readers.blocks import Block, Notice, check_names
 from flatspot.readers.csv_rows import csv_blocks
 from flatspot.readers.encodings import open_utf8
-from flatspot.readers.json_rows import json_blocks, json_lines_blocks
+from flatspot.readers.json_document import json_blocks
+from flatspot.readers.json_rows import json_lines_blocks
 from flatspot.readers.notices import told
 from flatspot.readers.parts import FILE as PART_FILE
 from flatspot.readers.parts import ROW as PART_ROW
