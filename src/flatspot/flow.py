@@ -180,8 +180,8 @@ def inspect(
     columns   {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised
     settings  of `Settings`, those about judging and `out`
     """
-    from flatspot.importers.files import find_logs
     from flatspot.importers.generic import import_generic
+    from flatspot.importers.search import find_logs
 
     chosen = _settings(settings)
     if isinstance(paths, str | Path) or len(paths) == 1:
@@ -193,7 +193,8 @@ def inspect(
             limits = notes.get("declared_range")
             declared = (float(limits[0]), float(limits[1])) if limits else None
             return judge_run(folder, chosen, declared_range=declared, shown=notes["shown"] or {"out": str(folder)}, notes=notes["caveats"])
-    files = find_logs([paths] if isinstance(paths, str | Path) else paths)
+    passed_over: list[str] = []
+    files = find_logs([paths] if isinstance(paths, str | Path) else paths, passed_over)
     given = dict(columns or {})
     stamp = [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
     identity = {"logs": stamp, "columns": given}
@@ -203,7 +204,7 @@ def inspect(
             (say or (lambda _: None))(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
             with connect(path) as db:
                 imported = import_generic(db, files, given, path / "rollouts" / "part-000-000000.parquet", path / "prompts.parquet")
-            write_json({"columns": dict(imported.columns), "caveats": list(imported.caveats)}, path / "notes.json")
+            write_json({"columns": dict(imported.columns), "caveats": [*passed_over, *imported.caveats]}, path / "notes.json")
     notes = _read_notes(path)
     shown = {"logs": [str(f) for f in files], "columns": notes["columns"], "out": str(path)}
     return judge_run(path, chosen, shown=shown, notes=notes["caveats"])

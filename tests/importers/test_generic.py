@@ -10,8 +10,8 @@ import pytest
 
 from flatspot.core.errors import ImportFormatError
 from flatspot.core.records import prompt_id
-from flatspot.importers.files import find_logs
 from flatspot.importers.generic import import_generic
+from flatspot.importers.search import find_logs
 from flatspot.stats.table import connect, read_run
 
 ROWS = [("2+2=", 1.0), ("3+3=", 0.0), ("2+2=", 0.0), ("3+3=", 0.0), ("2+2=", 1.0), ("hé ✓ \n two lines", 0.5)]

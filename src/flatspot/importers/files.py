@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import FileError, ImportFormatError
+from flatspot.readers.log import named
 from flatspot.readers.log import open_log as read_log
 
 if TYPE_CHECKING:
@@ -32,36 +33,6 @@ _READERS = {
 }
 _TOO_LARGE = f"a row is larger than {_ROW_LIMIT >> 20} MiB. Leave out its completions, or write the file as Parquet."
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # a lone surrogate, which UTF-8 has no bytes for
-
-
-def find_logs(paths: Sequence[str | Path]) -> list[Path]:
-    """The log files named, or found in the folders named: all of one format.
-
-    Raises `ImportFormatError` where a path is absent, where a folder holds no log, or where formats are mixed.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if (path / "run.json").is_file():
-            raise ImportFormatError(f"{path} is a run folder of flatspot; inspect judges one of those at a time, and no log beside it.")
-        if path.is_dir():
-            ours = {p.parent for p in path.rglob("run.json")}  # run folders of flatspot are results, not logs
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _READERS and p.is_file() and not ours.intersection(p.parents))
-            if not inside:
-                raise ImportFormatError(f"{path}: no log in this folder; expected {', '.join(sorted(_READERS))} files.")
-            found += inside
-        elif not path.exists():
-            raise ImportFormatError(f"{path}: there is no such file.")
-        elif path.suffix.lower() not in _READERS:
-            packed = " Unpack it first." if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst", ".zip") else ""
-            raise ImportFormatError(
-                f"{path}: cannot read {path.suffix or 'a file without an ending'!r}; expected {', '.join(sorted(_READERS))}.{packed}"
-            )
-        else:
-            found.append(path)
-    endings = sorted({p.suffix.lower() for p in found})
-    if len(endings) != 1:
-        raise ImportFormatError(f"the files are of {len(endings)} formats ({', '.join(endings)}); inspect one format at a time.")
-    return found
 
 
 def open_log(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path, caveats: list[str]) -> dict[str, str]:
@@ -107,11 +78,6 @@ def open_guessed(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: 
             'in double quotes, and a double quote in it must be doubled ("").'
         )
     return types
-
-
-def named(files: Sequence[Path]) -> str:
-    """The files, in a message."""
-    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
 
 
 def what_was_wrong(error: Exception) -> str:

@@ -1,0 +1,151 @@
+"""From the paths that a user names to the log files: what is found in a folder, what is passed over, and why."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from flatspot.core.errors import ImportFormatError
+from flatspot.readers.log import ENDINGS
+
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+# copies that Dropbox, Nextcloud and Syncthing leave where two machines wrote one file
+_CONFLICT = re.compile(r"\((?:[^()]* )?conflicted copy[^()]*\)|\.sync-conflict-\d{8}-\d{6}", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(?P<stem>.+) \(\d+\)$")  # "log (1).csv", as a download that is there already is called
+# what trainers and evaluations write beside their rows
+_SIDE_FILES = re.compile(
+    r"(?:.*_)?config\.json|(?:.*[._-])?metadata\.jsonl?|metrics\.(?:jsonl?|csv)|trainer_state\.json|training_args\.json|results_.*\.json"
+    r"|(?:all|eval|train|aggregated)_results\.jsonl?|run\.json|dataset_infos?\.json|tokenizer\.json|vocab\.json|added_tokens\.json"
+    r"|special_tokens_map\.json|.*\.index\.json|wandb-summary\.json",
+    re.IGNORECASE,
+)
+_SHOWN = 3
+
+
+def find_logs(paths: Sequence[str | Path], caveats: list[str] | None = None) -> list[Path]:
+    """The log files named, or found in the folders named: all of one format, each once.
+
+    In a folder, hidden files and folders, run folders of flatspot, copies that a sync tool made of another file, and files that trainers
+    write beside their rows (such as config.json and metrics.jsonl) are passed over. What else than a run folder was passed over is said
+    in `caveats`.
+
+    Raises `ImportFormatError` where a path is absent, where a folder holds no log, or where formats are mixed.
+    """
+    found: list[Path] = []
+    passed: dict[str, list[Path]] = {}
+    for path in map(Path, paths):
+        if (path / "run.json").is_file() and _is_ours(path):
+            raise ImportFormatError(f"{path} is a run folder of flatspot; inspect judges one of those at a time, and no log beside it.")
+        if path.is_dir():
+            inside = _logs_in(path, passed)
+            if not inside:
+                raise ImportFormatError(f"{path}: no log in this folder; expected {', '.join(ENDINGS)} files.{_unread(passed)}")
+            found += inside
+        else:
+            _check_file(path)
+            found.append(path)
+    once: dict[Path, Path] = {}
+    for path in found:
+        if once.setdefault(path.resolve(), path) is not path:
+            passed.setdefault("named twice and read once", []).append(path)
+    logs = list(once.values())
+    _check_one_format(logs)
+    if caveats is not None:
+        caveats += [f"{_listed(files)}: {why}." for why, files in passed.items()]
+    return logs
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise ImportFormatError(f"{path}: there is no such file.")
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        packed = " Unpack it first." if ending in _PACKED else ""
+        raise ImportFormatError(
+            f"{path}: cannot read {path.suffix or 'a file without an ending'!r}; expected {', '.join(ENDINGS)}.{packed}"
+        )
+
+
+def _check_one_format(logs: Sequence[Path]) -> None:
+    endings = sorted({path.suffix.lower() for path in logs})
+    if len(endings) > 1:
+        each = "\n  ".join(f"{ending}: {_listed([path for path in logs if path.suffix.lower() == ending])}" for ending in endings)
+        raise ImportFormatError(
+            f"the files are of {len(endings)} formats; inspect one format at a time, by naming its files or a pattern of them:\n  {each}"
+        )
+
+
+def _logs_in(folder: Path, passed: dict[str, list[Path]]) -> list[Path]:
+    """The logs in a folder and below it, in the order of their paths."""
+    logs = []
+    for path in sorted(_files(folder, passed)):
+        if path.suffix.lower() not in ENDINGS:
+            continue
+        if path.name.startswith("."):
+            passed.setdefault("hidden, and passed over", []).append(path)
+        elif not path.is_file():
+            passed.setdefault("a link to nothing, or no file, and passed over", []).append(path)
+        elif _is_copy(path, passed):
+            passed.setdefault("copies of files beside them, and passed over", []).append(path)
+        else:
+            logs.append(path)
+    side = [path for path in logs if _SIDE_FILES.fullmatch(path.name) or "configs" in path.relative_to(folder).parts[:-1]]
+    if side and len(side) < len(logs):
+        passed.setdefault("by their names no rows, and passed over (to read one, name the file itself)", []).extend(side)
+        logs = [path for path in logs if path not in set(side)]
+    return logs
+
+
+def _files(folder: Path, passed: dict[str, list[Path]]) -> Iterator[Path]:
+    """Every file of a folder and below it, but in hidden folders and in run folders of flatspot; links are followed, each place once."""
+    seen: set[tuple[int, int]] = set()
+
+    def unread(error: OSError) -> None:
+        passed.setdefault(f"cannot be read ({error.strerror}), and left out", []).append(Path(error.filename))
+
+    for place, folders, names in os.walk(folder, onerror=unread, followlinks=True):
+        about = Path(place).stat()
+        if (about.st_dev, about.st_ino) in seen or ("run.json" in names and _is_ours(Path(place))):
+            folders.clear()
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        hidden = [name for name in folders if name.startswith(".")]
+        if hidden:
+            passed.setdefault("hidden, and passed over", []).extend(Path(place) / name for name in hidden)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place) / name for name in names)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder with a run.json is a run of flatspot: other tools write files of that name too."""
+    if any((folder / name).exists() for name in ("rollouts", "prompts.parquet", "verdicts.parquet")):
+        return True
+    try:
+        return '"identity"' in (folder / "run.json").read_text("utf-8", "replace")
+    except OSError:
+        return False
+
+
+def _is_copy(path: Path, passed: dict[str, list[Path]]) -> bool:
+    """Whether a file is what a sync tool or a second download made of a file beside it."""
+    if _CONFLICT.search(path.name):
+        return True
+    numbered = _NUMBERED.match(path.stem)
+    if numbered is None or not (first := path.with_name(numbered["stem"] + path.suffix)).is_file():
+        return False
+    if filecmp.cmp(path, first, shallow=False):
+        return True
+    passed.setdefault("named like a copy of a file beside it, but with other content, and read too", []).append(path)
+    return False
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(str(path) for path in paths[:_SHOWN]) + more
+
+
+def _unread(passed: dict[str, list[Path]]) -> str:
+    return "".join(f"\n  {_listed(files)}: {why}" for why, files in passed.items())
