@@ -10,7 +10,8 @@ import socket
 import traceback
 
 _HERE = {"", "localhost", "localhost.localdomain", "0.0.0.0", "::", "::1", "ip6-localhost"}
-_FRAMES = 6
+_FRAMES = 12
+_HTTP = ("httpx", "httpcore", "urllib", "requests", "http/client.py")
 
 
 def is_here(host: object) -> bool:
@@ -52,7 +53,9 @@ def _of_host(real):
 
 def refuse(what):
     """Write the attempt down, and fail it as a machine without a network does."""
-    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_stack()[:-2]][-_FRAMES:]
+    # not those of the libraries that speak HTTP: who called them is of interest
+    stack = [frame for frame in traceback.extract_stack()[:-2] if not any(name in frame.filename for name in _HTTP)]
+    frames = [f"{frame.filename}:{frame.lineno}" for frame in stack][-_FRAMES:]
     with open(os.environ["FLATSPOT_TEST_NETWORK"], "a", encoding="utf-8") as log:  # noqa: PTH123
         log.write(f"{what} from {' > '.join(frames)}\n")
     raise OSError(f"no network in this test: {what}")

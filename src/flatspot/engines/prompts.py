@@ -5,12 +5,14 @@ from __future__ import annotations
 from flatspot.core.errors import EngineError
 from flatspot.core.records import Completion, PromptText, Sampling
 from flatspot.engines.policy import Policy
+from flatspot.engines.templates import chat_ids
 
 
 def encode(policy: Policy, text: PromptText) -> list[int]:
     """Token ids of a prompt: messages through the chat template, with the assistant's turn opened; text as it stands.
 
-    Raises EngineError if messages meet a tokenizer without a chat template, or the prompt has no tokens.
+    Raises EngineError if messages meet a tokenizer without a chat template or one that does not take them, or the prompt has no tokens, or
+    tokens that the policy does not have.
     """
     tokenizer = policy.tokenizer
     if isinstance(text, str):
@@ -21,10 +23,15 @@ def encode(policy: Policy, text: PromptText) -> list[int]:
             "plain text, or set tokenizer.chat_template (a chat_template.jinja file beside tokenizer.json)"
         )
     else:
-        messages = [dict(message) for message in text]
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
+        ids = chat_ids(tokenizer, text, shown(text), policy.name)
     if not ids:
         raise EngineError(f"the prompt {shown(text)} has no tokens, and a policy needs at least one to continue from")
+    vocabulary = policy.model.config.get_text_config(decoder=True).vocab_size
+    if max(ids) >= vocabulary:
+        raise EngineError(
+            f"the prompt {shown(text)} has the token {max(ids)}, and the vocabulary of {policy.name} ends at {vocabulary - 1}: its "
+            "tokenizer is another model's. Copy the tokenizer files of the model that this one was trained from"
+        )
     return list(ids)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -148,6 +149,11 @@ def choose_mode(policy: Policy, notes: list[str], in_use: Callable[[], AbstractC
         except (AttributeError, TypeError, ValueError, NotImplementedError, IndexError, KeyError, RuntimeError) as error:
             why.append(f"{mode}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             continue
+        if math.isnan(check.mean_gap):
+            raise EngineError(
+                f"{policy.name} cannot be sampled: its forward pass gives numbers that are not finite (NaN). Its weights or a number in "
+                "its config.json are damaged, or --dtype is too coarse for it: try --dtype float32"
+            )
         if check.passed:
             if why:
                 notes.append(f"decoding {policy.name} in the slower way {mode!r}, because of {'; '.join(why)}")

@@ -1,0 +1,47 @@
+"""The model that a mistyped name may have meant: beside it, in the hub's cache, or the one that is built in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from flatspot.engines.adapter import is_adapter
+
+BUILT_IN = "smollm2-135m-instruct"
+
+
+def did_you_mean(name: str) -> str:
+    """`Did you mean …? ` with the nearest names of models on this machine; empty where none is near."""
+    known = {BUILT_IN, *beside(name), *in_hub_cache()}
+    # compared without case, and by the last part alone too: an organisation is easily left out
+    by_key: dict[str, set[str]] = {}
+    for one in known:
+        for key in {one.lower(), one.rstrip("/").rsplit("/", 1)[-1].lower()}:
+            by_key.setdefault(key, set()).add(one)
+    near = get_close_matches(name.lower(), by_key, n=3, cutoff=0.7)
+    near += get_close_matches(name.rstrip("/").rsplit("/", 1)[-1].lower(), by_key, n=3, cutoff=0.8)
+    found = list(dict.fromkeys(one for key in near for one in sorted(by_key[key]) if one != name))[:3]
+    return f"Did you mean {' or '.join(found)}? " if found else ""
+
+
+def beside(name: str) -> Iterator[str]:
+    """Model folders and GGUF files in the folder where `name` would lie, written as `name` is."""
+    parent = Path(name).expanduser().parent
+    prefix = name.rstrip("/").rpartition("/")[0]
+    try:
+        entries = sorted(parent.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        if entry.suffix == ".gguf" or (entry.is_dir() and ((entry / "config.json").is_file() or is_adapter(entry))):
+            yield f"{prefix}/{entry.name}" if prefix else entry.name
+
+
+def in_hub_cache() -> Iterator[str]:
+    """The names of the models in the cache of huggingface_hub."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    for folder in cache.glob("models--*") if cache.is_dir() else ():
+        yield folder.name.removeprefix("models--").replace("--", "/")
