@@ -4,33 +4,24 @@ import asyncio
 import functools
 import logging
 import math
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from watch_calls import call, rows_of
 
 import flatspot
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.records import prompt_id
 from flatspot.training import recorder as recording
 from flatspot.training.watch import recorder_of
-
-
-def call(functions, step=0, *, last=True, prompts=("a", "a", "b", "b"), completions=None, **columns):
-    logged = {}
-    state = SimpleNamespace(global_step=step, max_steps=step + 1 if last else 10**6)
-    given = {
-        "prompts": list(prompts), "completions": completions or [f"{p}{i}{step}" for i, p in enumerate(prompts)],
-        "completion_ids": [[1, 2]] * len(prompts), "trainer_state": state, "log_metric": logged.__setitem__, **columns,
-    }  # fmt: skip
-    returned = [f(**given) for f in functions]
-    return returned, logged
-
-
-def rows_of(run):
-    return pq.read_table(run / "rollouts").to_pylist()
 
 
 def right(completions, **columns):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flatspot.core.content import content_text, parts_text
 from flatspot.core.errors import SettingsError
 
 # a larger one is an error of its row: squares of rewards, and sums of them over any set, must stay within what a float holds
@@ -160,10 +161,40 @@ def prompt_id(text: PromptText) -> str:
     """The content hash that names a prompt across runs and trainers: the first 16 hex digits of SHA-256 of its canonical text.
 
     Canonical text: the text itself; of chat messages, each one's role and content joined by U+001F, the messages by U+001E. SQL can
-    compute the same, so a prompt read from a log of millions of rows gets the name it has here.
+    compute the same of these, so a prompt read from a log of millions of rows gets the name it has here. Content that is no text (pictures,
+    tensors) counts by what it holds, as `core.content.parts_text` says, and so do a message's further keys, where they are not null.
 
     >>> prompt_id("2 + 2 =")
     '154e0c9c61763891'
     """
-    canonical = text if isinstance(text, str) else "\x1e".join(f"{m.get('role', '')}\x1f{m.get('content', '')}" for m in text)
+    return prompt_content(text)[0]
+
+
+def prompt_content(text: Any) -> tuple[str, tuple[str, ...]]:
+    """(`prompt_id` of what was given as a prompt, the types of what in it nothing can be told of: such prompts may share the id).
+
+    >>> prompt_content([{"role": "user", "content": [{"type": "image", "image": object()}]}])[1]
+    ('object',)
+    """
+    if isinstance(text, str):
+        return _short_hash(text), ()
+    if not (isinstance(text, list | tuple) and all(isinstance(message, Mapping) and "content" in message for message in text)):
+        canonical, unnamed = content_text(text, sort_keys=True)
+        return _short_hash(canonical), unnamed
+    found = [_message(message) for message in text]
+    canonical = "\x1e".join(said for said, _ in found)
+    return _short_hash(canonical), tuple(dict.fromkeys(name for _, unnamed in found for name in unnamed))
+
+
+def _message(message: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    said, unnamed = parts_text(message["content"])
+    canonical = f"{message.get('role') or ''}\x1f{said}"
+    more = {key: value for key, value in message.items() if key not in ("role", "content") and value is not None}
+    if more:  # a call of a tool, which may be all that a message says
+        text, others = content_text(more, sort_keys=True)
+        return f"{canonical}\x1f{text}", unnamed + others
+    return canonical, unnamed
+
+
+def _short_hash(canonical: str) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()[:16]

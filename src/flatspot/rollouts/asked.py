@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flatspot.core.content import content_text
 from flatspot.core.protocols import Reward
 from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
 from flatspot.rollouts.store import prompt_text
+
+_PROCESS = uuid.uuid4().hex
 
 
 def what_is_asked(prompts: Sequence[Prompt], policy: Any, reward: Reward, settings: Settings) -> dict[str, Any]:
@@ -95,7 +98,9 @@ def read_as(settings: Settings) -> dict[str, Any]:
 
 
 def digest(value: Any, length: int = 8) -> str:
-    """The first hex digits of SHA-256 of a value's JSON."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
-    ).hexdigest()[:length]
+    """The first hex digits of SHA-256 of a value's JSON, in which objects count by their content.
+
+    What holds an object that only its type can be told of is equal to nothing that another process saw: rows drawn with it are not mixed.
+    """
+    text, unnamed = content_text(value, sort_keys=True)
+    return hashlib.sha256((text + (_PROCESS if unnamed else "")).encode("utf-8", "backslashreplace")).hexdigest()[:length]

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from flatspot.core.content import content_text
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
@@ -234,7 +235,7 @@ def prompt_table(prompts: Sequence[Prompt], reference_rewards: Sequence[float | 
             "prompt_id": [storable(p.id) for p in prompts],
             "prompt": [prompt_text(p.text) for p in prompts],
             "is_chat": [p.is_chat for p in prompts],
-            "columns": [storable(json.dumps(dict(p.columns), ensure_ascii=False, default=str)) for p in prompts],
+            "columns": [storable(content_text(dict(p.columns))[0]) for p in prompts],
             "reference_reward": pa.array(list(reference_rewards), pa.float64()),
         },
         schema=arrow_schema(PROMPTS),
@@ -243,7 +244,7 @@ def prompt_table(prompts: Sequence[Prompt], reference_rewards: Sequence[float | 
 
 def prompt_text(text: PromptText) -> str:
     """A prompt as stored: its text, or its messages as a JSON list."""
-    return storable(text if isinstance(text, str) else json.dumps([dict(m) for m in text], ensure_ascii=False))
+    return storable(text if isinstance(text, str) else content_text([dict(m) for m in text])[0])
 
 
 def storable(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from flatspot.core.optional import require
-from flatspot.training.live import Scoring
 from flatspot.training.recorder import Recorder
+from flatspot.training.say import say
+from flatspot.training.trainer_facts import ends_of, group_sizes, scoring_of
 from flatspot.training.watch import recorder_of
-from flatspot.verdicts.alarm_words import alarm_sentence
+from flatspot.verdicts.alarm_words import alarm_sentence, watch_summary
 from flatspot.verdicts.alarms import CAUSES, Alarm, Seen, Trainer, find_alarms
 
-_LOG = logging.getLogger("flatspot")
 _NUMBERS = {"learning_rate": "learning_rate", "loss": "loss", "grad_norm": "grad_norm", "clipped": "clip_ratio/region_mean"}
 _KEPT = 16
 
@@ -30,7 +29,8 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
     watched   what `watch` returned, or its run folder; None: what was watched last
     stop_on   causes (of `flatspot.verdicts.alarms.CAUSES`) that end the training; none by default
 
-    Alarms are judged at each log entry over the last groups, said once on the logger `flatspot`, and kept in watch.json of the run folder.
+    Alarms are judged at each log entry over the last groups, said once, on a line of their own that begins with `flatspot:` (the logger
+    `flatspot`, where logging is set up), and kept in watch.json of the run folder. A summary of all follows at the end.
     Without a watch it judges what the trainer's own log shows: a loss that is no number, a learning rate of 0, everything clipped.
     """
 
@@ -52,25 +52,19 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         self._masks_truncated = bool(getattr(args, "mask_truncated_completions", False))
         if self.recorder is None:
             return
-        trainer, names = self.recorder.trainer, self.recorder.names
+        trainer = self.recorder.trainer
         trainer.policy = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
-        size = getattr(args, "num_generations", None)
-        trainer.group_size = (size, getattr(args, "num_generations_eval", None) or size)
-        trainer.ends = _ends(model, tokenizer)
+        trainer.group_size = group_sizes(args)
+        trainer.ends = ends_of(model, tokenizer)
         trainer.is_training = None if model is None else lambda: bool(model.training)
-        weights = getattr(args, "reward_weights", None)
-        if weights is not None and len(weights) == len(names):
-            self.recorder.live.scoring = Scoring(np.array(weights, float))
-        clip = getattr(args, "reward_clip_range", None)
-        self.recorder.live.scoring = Scoring(
-            self.recorder.live.scoring.weights,
-            None if not clip else (float(clip[0]), float(clip[1])),
-            getattr(args, "multi_objective_aggregation", "") == "normalize_then_sum",
-        )
+        if trainer.itself is None:
+            scoring = scoring_of(args, getattr(args, "reward_weights", None), len(self.recorder.names))
+            self.recorder.live.score_as(self.recorder.names, scoring)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Take in the trainer's numbers, and judge."""
         logs = logs or {}
+        self._settle()
         if "loss" not in logs:  # an evaluation, or the summary at the end
             return
         for name, key in _NUMBERS.items():
@@ -80,8 +74,13 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Rows are on disk before the checkpoint that they led to: a run that goes on from it has all of them."""
+        self._settle()
         if self.recorder is not None and control.should_save:
             self.recorder.flush(force=True)
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The trainer has scored the batch of an evaluation."""
+        self._settle()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """As at the end of a step."""
@@ -94,9 +93,18 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write what waits, and what was seen of the run as a whole."""
+        self._settle()
         if self.recorder is not None:
             self.recorder.flush(force=True)
             self._write()
+            if state.is_world_process_zero:
+                first, last = self.recorder.live.mixed().values()
+                say(watch_summary(str(self.recorder.path), int(state.global_step), self.history, first, last))
+
+    def _settle(self) -> None:
+        """The trainer has scored what was drawn: what it added up is known, watched or not."""
+        if self.recorder is not None:
+            self.recorder.settle()
 
     def _judge(self, state: Any, control: Any) -> None:
         ending = bool(state.max_steps) and state.global_step >= 0.9 * state.max_steps
@@ -109,10 +117,14 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
             ending=ending,
         )
         now = {alarm.cause: alarm for alarm in find_alarms(self._seen(), trainer)}
+        step = int(state.global_step)
         for cause in now.keys() - self.alarms.keys():
-            self.history.append({"cause": cause, "step": int(state.global_step), "says": alarm_sentence(now[cause])})
+            self.history.append({"cause": cause, "step": step, "until": None, "says": alarm_sentence(now[cause])})
             if state.is_world_process_zero:
-                _LOG.warning("step %d, %s: %s", state.global_step, cause, alarm_sentence(now[cause]))
+                say(f"step {step}, {cause}: {alarm_sentence(now[cause])}")
+        for entry in self.history:
+            if entry["until"] is None and entry["cause"] not in now:
+                entry["until"] = step
         if now.keys() != self.alarms.keys():
             self.alarms = now
             if self.recorder is not None:
@@ -143,25 +155,15 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         if self.recorder is None:
             return
         live = self.recorder.live
-        self.recorder.write_watch(
-            {
-                "alarms": self.history,
-                "alarms_now": sorted(self.alarms),
-                "prompts_seen": len(self.recorder.prompts),
-                "states": dict(zip(("vanishing", "learnable", "solved"), live.states.shares().tolist(), strict=True)),
-                "moves": live.states.moved(),
-                "half_life_updates": live.states.half_life if math.isfinite(live.states.half_life) else None,
-                "batches": self.recorder.batches,
-                "seconds_spent": round(self.recorder.spent, 4),
-            }
-        )
-
-
-def _ends(model: Any, tokenizer: Any) -> frozenset[int] | None:
-    """The token ids that end a completion, as TRL reads them: the tokenizer's, its padding, and those of the generation config."""
-    inner = getattr(tokenizer, "tokenizer", tokenizer)
-    found = [getattr(inner, "eos_token_id", None), getattr(inner, "pad_token_id", None)]
-    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    found += configured if isinstance(configured, list | tuple) else [configured]
-    known = frozenset(int(i) for i in found if i is not None)
-    return known or None
+        seen = {
+            "alarms": self.history,
+            "alarms_now": sorted(self.alarms),
+            "prompts_seen": len(self.recorder.prompts),
+            "mixed_groups": {when: found and {"share": found[0], "groups": found[1]} for when, found in live.mixed().items()},
+            "states": dict(zip(("vanishing", "learnable", "solved"), live.states.shares().tolist(), strict=True)),
+            "moves": live.states.moved(),
+            "half_life_updates": live.states.half_life if math.isfinite(live.states.half_life) else None,
+            "batches": self.recorder.batches,
+            "seconds_spent": round(self.recorder.spent, 4),
+        }
+        self.recorder.write("watch.json", lambda: seen)

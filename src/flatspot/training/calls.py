@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from flatspot.core.records import LARGEST_REWARD, PromptText, prompt_id
+from flatspot.core.content import content_text
+from flatspot.core.records import LARGEST_REWARD, PromptText, prompt_content, prompt_id
 from flatspot.rollouts.store import prompt_text
 from flatspot.stats.evidence import Floats
 
@@ -20,24 +22,23 @@ Call = Mapping[str, Any]
 _RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments")
 
 
-def read_prompt(prompt: Any) -> tuple[str, PromptText, str]:
-    """(content hash, text or messages, text as stored) of a prompt.
+def read_prompt(prompt: Any) -> tuple[str, PromptText, str, tuple[str, ...]]:
+    """(content hash, text or messages, text as stored, types of what in it the hash cannot tell) of a prompt; pictures as their hashes.
 
     >>> read_prompt("2 + 2 =")
-    ('154e0c9c61763891', '2 + 2 =', '2 + 2 =')
+    ('154e0c9c61763891', '2 + 2 =', '2 + 2 =', ())
     """
     if isinstance(prompt, str):
         return _read_text(prompt)
-    try:
-        return prompt_id(prompt), prompt, prompt_text(prompt)
-    except (TypeError, AttributeError):  # messages that hold pictures, or something else that JSON has no word for
-        text = json.dumps(prompt, ensure_ascii=False, default=str)
-        return prompt_id(text), text, text
+    name, unnamed = prompt_content(prompt)
+    stored = content_text(prompt)[0]
+    messages = isinstance(prompt, list | tuple) and all(isinstance(message, Mapping) for message in prompt)
+    return name, json.loads(stored) if messages else stored, stored, unnamed
 
 
 @lru_cache(maxsize=4096)  # a group asks for the same prompt again and again
-def _read_text(prompt: str) -> tuple[str, PromptText, str]:
-    return prompt_id(prompt), prompt, prompt_text(prompt)
+def _read_text(prompt: str) -> tuple[str, PromptText, str, tuple[str, ...]]:
+    return prompt_id(prompt), prompt, prompt_text(prompt), ()
 
 
 def completion_text(completion: Any) -> str:
@@ -48,9 +49,9 @@ def completion_text(completion: Any) -> str:
     """
     if isinstance(completion, str):
         return completion
-    if len(completion) == 1 and isinstance(completion[0].get("content"), str):
-        return str(completion[0]["content"])
-    return json.dumps(completion, ensure_ascii=False, default=str)
+    alone = completion[0] if isinstance(completion, list | tuple) and len(completion) == 1 else None
+    content = alone.get("content") if isinstance(alone, Mapping) else None
+    return content if isinstance(content, str) else content_text(completion)[0]
 
 
 def text_code(text: str) -> float:
@@ -64,6 +65,12 @@ def columns_of(call: Call, row: int) -> dict[str, Any]:
     n = len(call["completions"])
     lists = {k: v for k, v in call.items() if k not in _RESERVED and isinstance(v, Sequence) and not isinstance(v, str)}
     return {name: values[row] for name, values in lists.items() if len(values) == n}
+
+
+def stored_columns(call: Call, row: int) -> dict[str, Any]:
+    """The same in JSON's types: a picture as its hash, so that nobody holds on to the picture."""
+    found: dict[str, Any] = json.loads(content_text(columns_of(call, row))[0])
+    return found
 
 
 def step_of(call: Call) -> tuple[int | None, int | None]:
@@ -104,6 +111,7 @@ class Rows:
     prompt    as `read_prompt` gives it
     n_tokens  None where the trainer passes no token ids
     cut       whether the token limit cut it: its last token ends nothing; None where the ending tokens are not known
+    unnamed   types of what in the prompts no hash can tell: rows of different prompts may share an id
     """
 
     ids: list[str]
@@ -112,6 +120,7 @@ class Rows:
     completion: list[str]
     n_tokens: list[int | None]
     cut: list[bool | None]
+    unnamed: tuple[str, ...] = ()
 
 
 def read_rows(call: Call, ends: frozenset[int] | None) -> Rows:
@@ -120,10 +129,25 @@ def read_rows(call: Call, ends: frozenset[int] | None) -> Rows:
     found = [read_prompt(prompt) for prompt in call["prompts"]]
     unknown: list[Any] = [None] * len(found)
     return Rows(
-        ids=[name for name, _, _ in found],
-        prompt=[prompt for _, prompt, _ in found],
-        text=[text for _, _, text in found],
+        ids=[name for name, _, _, _ in found],
+        prompt=[prompt for _, prompt, _, _ in found],
+        text=[text for _, _, text, _ in found],
         completion=[completion_text(completion) for completion in call["completions"]],
         n_tokens=unknown if tokens is None else [len(ids) for ids in tokens],
         cut=unknown if tokens is None or not ends else [len(ids) > 0 and int(ids[-1]) not in ends for ids in tokens],
+        unnamed=tuple(dict.fromkeys(name for _, _, _, unnamed in found for name in unnamed)),
     )
+
+
+def by_position(rows: Rows, size: int | None, first: int, batch: str) -> Rows:
+    """Rows whose ids cannot tell their prompts apart, each `size` consecutive ones a prompt of their own.
+
+    size   completions of a prompt; None: as many as the least run of equal ids allows
+    first  rows of other processes before these
+    batch  what tells this batch from others: such a prompt is not recognised when it comes again
+    """
+    if size is None:
+        starts = [i for i, name in enumerate(rows.ids) if i == 0 or name != rows.ids[i - 1]]
+        size = math.gcd(*(b - a for a, b in itertools.pairwise([*starts, len(rows.ids)])))
+    ids = [prompt_id(f"{name}\x1f{batch}\x1f{(first + i) // size}") for i, name in enumerate(rows.ids)]
+    return replace(rows, ids=ids)

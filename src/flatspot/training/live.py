@@ -91,6 +91,12 @@ class Live:
         self.between = False  # a reward strictly inside the range was seen
         self._batches: deque[tuple[GroupTable, NDArray[np.bool_], NDArray[np.bool_], bool, int]] = deque(maxlen=_WINDOW_BATCHES)
         self._steps = 0
+        self._first: list[NDArray[np.bool_]] = []  # whether the groups of the first batches were mixed, until they make a window
+
+    def score_as(self, names: Sequence[str], scoring: Scoring | None) -> None:
+        """Take what the trainer adds up, before its first batch; None: the sum of all."""
+        self.names = tuple(names)
+        self.scoring = scoring or Scoring(np.ones(len(self.names)))
 
     @property
     def range(self) -> tuple[float, float]:
@@ -116,7 +122,17 @@ class Live:
         if not batch.is_eval:
             self._train(batch.step, effective, grouping.size, table)
             self._batches.append((table, informative, clipped, grouping.whole, batch.errors))
+            if sum(map(len, self._first)) < WINDOW_GROUPS:
+                self._first.append(informative)
         return self._metrics(table, informative)
+
+    def mixed(self) -> dict[str, tuple[float, int] | None]:
+        """(share of mixed groups, groups) of the first window of the training and of the last one; None before the first batch."""
+        last = self.window()
+        if last is None or not self._first:
+            return {"first": None, "last": None}
+        first = np.concatenate(self._first)
+        return {"first": (_mean(first), len(first)), "last": (_mean(last.informative), len(last.informative))}
 
     def window(self) -> Window | None:
         """The last batches together; None before the first."""

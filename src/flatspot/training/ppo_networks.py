@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from flatspot.engines.decode import Mode
 from flatspot.engines.policy import Policy, load_policy
 from flatspot.engines.sequences import Ids, Places, token_logits, token_states
 from flatspot.engines.verify import choose_mode
+from flatspot.rollouts.asked import digest
 from flatspot.training.checkpoint import load_checkpoint, save_checkpoint
 from flatspot.training.ppo_settings import PPOSettings
 
@@ -114,9 +116,17 @@ def resume(file: Path, networks: Networks, identity: Mapping[str, Any]) -> dict[
 def identity_of(policy: Policy, prompts: Sequence[Prompt], reward: Reward, settings: PPOSettings) -> dict[str, Any]:
     """What the steps of a training depend on; taken before the first of them."""
     told = {name: value for name, value in dataclasses.asdict(settings).items() if name not in ("steps", "rows_per_forward", "save_every")}
-    rows = repr([(prompt.id, prompt.text, sorted(prompt.columns.items())) for prompt in prompts])
-    digest = hashlib.sha256(rows.encode("utf-8", "backslashreplace")).hexdigest()[:16]
-    return {"policy": policy.fingerprint, "prompts": digest, "reward": dict(reward.describe()), "settings": told}
+    return {"policy": policy.fingerprint, "prompts": _digest_of(prompts), "reward": dict(reward.describe()), "settings": told}
+
+
+def _digest_of(prompts: Sequence[Prompt]) -> str:
+    """Of ids, texts and columns; a column that JSON has no word for counts by its content, as no text of Python's tells it reliably."""
+    rows = [(prompt.id, prompt.text, sorted(prompt.columns.items())) for prompt in prompts]
+    try:
+        json.dumps(rows)
+    except (TypeError, ValueError):
+        return digest(rows, 16)
+    return hashlib.sha256(repr(rows).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _wide(values: Any) -> Any:

@@ -8,11 +8,10 @@ Nothing here may stop a training: what fails is said once, and tried again with 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,50 +22,32 @@ from flatspot.rollouts.drawn import part_file
 from flatspot.rollouts.store import RunFolder, prompt_table, write_json, write_table
 from flatspot.stats.evidence import Floats
 from flatspot.stats.groups import weighted_total
-from flatspot.training.calls import Call, columns_of, numbers_of, read_rows, step_of, text_code
+from flatspot.training.batches import Local, Open, Scored, batch_of, told_to_others
+from flatspot.training.calls import Call, Rows, by_position, numbers_of, read_rows, step_of
 from flatspot.training.kept import Kept, kept_table
-from flatspot.training.live import Batch, Live
+from flatspot.training.live import Live
 from flatspot.training.ranks import gather
+from flatspot.training.say import say
+from flatspot.training.trainer_facts import Total, Trainer, all_watched, log_late, meet, rewards_logged, trainer_of
 
 WRITING_SHARE = 0.002
 _BATCHES_AT_MOST = 500
-_LOG = logging.getLogger("flatspot")
-
-
-@dataclass
-class Trainer:
-    """What the callback tells of the trainer; all unknown without one.
-
-    policy       its name
-    group_size   completions per prompt, (in training, in evaluation)
-    ends         token ids that end a completion
-    is_training  whether the model is in training mode now, which is how the trainer itself tells evaluations apart
-    """
-
-    policy: str = ""
-    group_size: tuple[int | None, int | None] = (None, None)
-    ends: frozenset[int] | None = None
-    is_training: Callable[[], bool] | None = None
-
-
-@dataclass
-class _Open:
-    """A generation batch whose reward functions have not all answered yet."""
-
-    call: Call
-    values: list[Floats | None]
-    errors: list[list[str | None] | None]
+_TOLD_AT_MOST = 3
 
 
 @dataclass
 class Recorder:
     """One watched run, in one process.
 
+    names       of the watched components
     folder      the open run folder, in the first process only
     prompts     every prompt seen: its number and what is known of it, equal in all processes
     drawn       completions of each prompt so far
     references  the reward of a prompt's reference answer, where it is known
+    total       every reward that the trainer adds up; what is watched, before a trainer is known
     alarms      how many alarms are on
+    caveats     what whoever reads the run folder must know
+    older       the parts that were there when the watch began
     spent       seconds that watching has taken, writing included
     """
 
@@ -80,51 +61,86 @@ class Recorder:
     prompts: dict[str, tuple[int, Prompt]] = field(default_factory=dict)
     drawn: dict[str, int] = field(default_factory=dict)
     references: Mapping[str, float | None] = field(default_factory=dict)
+    total: Total = field(default_factory=lambda: all_watched(()))
     alarms: int = 0
+    caveats: list[str] = field(default_factory=list)
+    older: frozenset[str] = frozenset()
     batches: int = 0
     spent: float = 0.0
     _written: float = 0.0
     _started: float | None = None
-    _open: _Open | None = None
+    _open: Open | None = None
+    _ended: Any = None
+    _late: Scored | None = None
     _waiting: list[Kept] = field(default_factory=list)
     _new_prompts: bool = False
     _steps: tuple[int, int] = (0, 1)
-    _troubled: bool = False
+    _gathered: int = 0
+    _off: bool = False
+    _told: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.total = all_watched(self.names)
 
     def seen(self, component: int, raw: Sequence[Any], call: Call, said: Sequence[str | None] = ()) -> None:
         """A reward function answered, with the errors it `said` of rows; never raises."""
         began = time.perf_counter()
         self._started = self._started or began
-        try:
-            now = self._batch(call)
-            values, errors = numbers_of(self.names[component], raw)
-            now.values[component] = values
-            now.errors[component] = [own or mine for own, mine in zip(said, errors, strict=True)] if said else errors
-            if all(done is not None for done in now.values):
-                self._open = None
-                metrics = self._keep(now)
-                log = call.get("log_metric")
-                if log is not None:
-                    for name, value in metrics.items():
-                        log(name, value)
-                self.flush(force=self._is_last(call))
-        except Exception as error:
-            self._trouble(error)
+        now = self._batch(call)
+        if now is not None:
+            try:
+                values, errors = numbers_of(self.names[component], raw)
+                now.errors[component] = [own or mine for own, mine in zip(said, errors, strict=True)] if said else errors
+                now.values[component] = values
+            except Exception as error:
+                now.trouble = _short(error)
+            self._answered(now, component)
         self.spent += time.perf_counter() - began
 
     def failed(self, component: int, error: BaseException, call: Call) -> None:
-        """A reward function raised, which ends the training: the rows are kept with the error, at once; never raises."""
-        text = f"{self.names[component]}: {type(error).__name__}: {str(error)[:300]}"
+        """A reward function raised, which ends the training: the rows are kept with the error, at once; never raises.
+
+        The other processes wait for this one's rows of the batch: they get them, as rows that failed.
+        """
+        now = self._batch(call)
+        if now is None:
+            return
         try:
-            now, rows = self._batch(call), len(call["completions"])
-            now.values = [np.full(rows, math.nan) if values is None else values for values in now.values]
-            now.errors = [errors or [None] * rows for errors in now.errors]
-            now.errors[component] = [text] * rows
-            self._open = None
-            self._keep(now, alone=True)
-            self.flush(force=True)
+            now.errors[component] = [f"{self.names[component]}: {type(error).__name__}: {str(error)[:300]}"] * len(call["completions"])
         except Exception as trouble:
-            self._trouble(trouble)
+            now.trouble = _short(trouble)
+        self._ended = call.get("completions")
+        self._close(now)
+        self.settle()
+        self.flush(force=True)
+
+    def settle(self) -> None:
+        """Finish a batch that waited for the trainer to add up rewards that are not watched; never raises."""
+        late, self._late = self._late, None
+        if late is None:
+            return
+        try:
+            found = rewards_logged(self.trainer.itself, self.total, late.batch.parts)
+            if found is None:
+                self.caveat(
+                    f"The trainer adds up rewards that are not watched ({', '.join(self.total.unwatched)}), and what they gave cannot be "
+                    "read from it: these completions have no total, and their groups are not judged. Watch all reward functions; of a "
+                    "reward model, a function that calls it."
+                )
+                self._keep(late, late.batch.parts, np.full(late.batch.parts.shape[1], math.nan))
+                return
+            metrics = self._absorb(late, found)
+            log_late(self.trainer.itself, metrics, is_eval=late.batch.is_eval)
+        except Exception as error:
+            self._trouble(error)
+
+    def caveat(self, text: str) -> None:
+        """Say something that limits what the run folder shows, once, and keep it there."""
+        if text not in self.caveats:
+            self.caveats.append(text)
+            self.note(caveats=self.caveats)
+            if self.rank == 0:
+                say(text)
 
     def flush(self, *, force: bool = False) -> None:
         """Write the waiting rows as one part, if there is time for it or it is asked for; never raises."""
@@ -137,7 +153,7 @@ class Recorder:
                 known = [prompt for _, prompt in self.prompts.values()]
                 write_table(prompt_table(known, [self.references.get(p.id) for p in known]), self.path / "prompts.parquet")
                 self._new_prompts = False
-            write_table(kept_table(self._waiting, self.names, self.trainer.policy), part_file(self.path, self.rank, self.part))
+            write_table(kept_table(self._waiting, self.total.names, self.trainer.policy), part_file(self.path, self.rank, self.part))
             self._waiting, self.part = [], self.part + 1
         except Exception as error:
             self._trouble(error)
@@ -146,66 +162,124 @@ class Recorder:
 
     def note(self, **facts: Any) -> None:
         """Add to notes.json, which `flatspot inspect` reads; never raises."""
-        if self.folder is None:
-            return
-        try:
-            file = self.path / "notes.json"
-            write_json((json.loads(file.read_text("utf-8")) if file.exists() else {}) | facts, file)
-        except Exception as error:
-            self._trouble(error)
+        file = self.path / "notes.json"
+        self.write(file.name, lambda: (json.loads(file.read_text("utf-8")) if file.exists() else {}) | facts)
 
-    def write_watch(self, seen: Mapping[str, Any]) -> None:
-        """Write watch.json, what the run as a whole showed; never raises."""
-        if self.folder is None:
-            return
+    def write(self, name: str, facts: Callable[[], Mapping[str, Any]]) -> None:
+        """Write a JSON file of the run folder, in the process that has it open; never raises."""
         try:
-            write_json(seen, self.path / "watch.json")
+            if self.folder is not None:
+                write_json(facts(), self.path / name)
         except Exception as error:
             self._trouble(error)
 
     def release(self) -> None:
         """Write what waits, and let another writer have the folder."""
+        self.settle()
         self.flush(force=True)
         if self.folder is not None:
             self.folder.lock.close()
 
-    def _batch(self, call: Call) -> _Open:
-        if self._open is None or self._open.call["completions"] is not call["completions"]:
-            self._open = _Open(call, [None] * len(self.names), [None] * len(self.names))
+    def _batch(self, call: Call) -> Open | None:
+        """The batch of a call; None where it is over: one of its functions raised, or recording has ended."""
+        completions = call.get("completions")
+        if self._off or (completions is not None and completions is self._ended):
+            return None
+        if self._open is None or self._open.call.get("completions") is not completions:
+            if self._open is not None:
+                silent = [name for i, name in enumerate(self.names) if i not in self._open.answered]
+                self._trouble(f"{', '.join(silent)} did not answer for a batch: give the trainer every function that watch returned")
+            self.settle()
+            self._meet(call)
+            self._open = Open(call)
         return self._open
 
-    def _keep(self, now: _Open, *, alone: bool = False) -> dict[str, float]:
-        """Take in a whole batch: gather what the other processes saw, keep this one's rows, measure all; returns the metrics.
+    def _meet(self, call: Call) -> None:
+        """Learn from the trainer, when a call first shows it, what it adds up and how."""
+        trainer = None if self.trainer.itself is not None else trainer_of(call)
+        if trainer is None:
+            return
+        try:
+            self.flush(force=True)  # rows of before have other components
+            self.total, scoring = meet(self.trainer, trainer, self, self.names)
+            self.live.score_as(self.total.names, scoring)
+        except Exception as error:
+            self._trouble(error)
 
-        alone  a function raised here and not elsewhere: nothing can be gathered any more
-        """
-        parts = np.stack([values for values in now.values if values is not None])
+    def _answered(self, now: Open, component: int) -> None:
+        now.answered.add(component)
+        if now.answered >= {i for i, place in enumerate(self.total.place) if place is not None}:
+            self._close(now)
+            self.flush(force=self._is_last(now.call))
+
+    def _close(self, now: Open) -> None:
+        """Bring a batch together with what the other processes saw; every process does so once a batch, whatever went wrong in it."""
+        self._open, told = None, now.trouble
+        try:
+            rows, errors, local = self._local(now) if told is None else (None, [], None)
+        except Exception as error:
+            rows, errors, local, told = None, [], None, _short(error)
+        try:
+            shared = gather((self._gathered, told, local))
+            self._gathered += 1
+            if len({number for number, _, _ in shared}) > 1:
+                raise RuntimeError("the processes do not call the reward functions equally often")
+        except Exception as error:
+            self._off = True
+            self._trouble(error)
+            return
+        try:
+            lost = [text for _, text, _ in shared if text is not None]
+            if lost or rows is None:
+                self._trouble(lost[0])
+            else:
+                self._bring(now.call, rows, errors, [part for _, _, part in shared])
+        except Exception as error:
+            self._trouble(error)
+
+    def _local(self, now: Open) -> tuple[Rows, list[str | None], Local]:
+        """(this process's rows, their errors, what the others are told of them)."""
+        size = self.trainer.group_size[self.trainer.is_eval]
         rows = read_rows(now.call, self.trainer.ends)
-        errors = ["; ".join(e for e in row if e) or None for row in zip(*(e for e in now.errors if e is not None), strict=True)]
-        new = {name: (rows.prompt[i], columns_of(now.call, i)) for i, name in enumerate(rows.ids) if name not in self.prompts}
-        cut = [math.nan if c is None else float(c) for c in rows.cut]
-        local = (rows.ids, parts, [text_code(t) for t in rows.completion], cut, new, sum(e is not None for e in errors))
-        shared = [local] if alone else gather(local)
+        if rows.unnamed:
+            rows = by_position(rows, size, self.rank * len(rows.ids), f"{step_of(now.call)[0]} {self.batches}")
+            self.caveat(
+                f"The prompts hold what has no content to tell them apart by ({', '.join(rows.unnamed)}): completions are grouped by their "
+                "place in the batch, and a prompt that comes again counts as another one. Give pictures as PIL images, arrays or bytes."
+            )
+        errors, local = told_to_others(now, rows, self.total.place, len(self.total.names), self.prompts)
+        return rows, errors, local
+
+    def _bring(self, call: Call, rows: Rows, errors: list[str | None], shared: Sequence[Any]) -> None:
         for part in shared:
-            self._learn(part[4])
-        step = step_of(now.call)[0]
-        is_eval = self.trainer.is_training is not None and not self.trainer.is_training()
-        everyone = [name for part in shared for name in part[0]]
-        batch = Batch(
-            step=step,
-            prompt=np.array([self.prompts[name][0] for name in everyone]),
-            parts=np.concatenate([part[1] for part in shared], axis=1),
-            completion=np.array([code for part in shared for code in part[2]]),
-            truncated=np.array([value for part in shared for value in part[3]]),
-            errors=sum(part[5] for part in shared),
-            is_eval=is_eval,
-        )
-        before = 0 if len(shared) == 1 else sum(len(part[0]) for part in shared[: self.rank])
-        sample = self._number(everyone)[before : before + len(rows.ids)]
+            self._learn(part.new)
+        before = 0 if len(shared) == 1 else sum(len(part.ids) for part in shared[: self.rank])
+        mine, everyone = slice(before, before + len(rows.ids)), [name for part in shared for name in part.ids]
+        is_eval = self.trainer.is_eval
+        batch = batch_of(shared, [self.prompts[name][0] for name in everyone], step_of(call)[0], is_eval=is_eval)
         split = None if self.trainer.is_training is None else ("eval" if is_eval else "train")
-        self._waiting.append(Kept(rows, parts, weighted_total(parts, self.live.scoring.weights), errors, sample, step, split))
+        scored = Scored(call, rows, errors, self._number(everyone)[mine], mine, batch, split)
         self.batches += 1
-        return self.live.absorb(batch, self.trainer.group_size[is_eval]) | {"flatspot/alarms": float(self.alarms)}
+        if self.total.unwatched:
+            self._late = scored
+            return
+        log = call.get("log_metric")
+        for name, value in self._absorb(scored, batch.parts).items():
+            if log is not None:
+                log(name, value)
+
+    def _absorb(self, scored: Scored, parts: Floats) -> dict[str, float]:
+        """Keep the rows of a batch of which every reward is known, and measure it; returns the metrics."""
+        self._keep(scored, parts, weighted_total(parts, self.live.scoring.weights))
+        batch = replace(scored.batch, parts=parts)
+        return self.live.absorb(batch, self.trainer.group_size[batch.is_eval]) | {"flatspot/alarms": float(self.alarms)}
+
+    def _keep(self, scored: Scored, parts: Floats, total: Floats) -> None:
+        at, rows, errors = scored.mine, scored.rows, scored.errors
+        if self.total.unwatched:
+            lost = f"{', '.join(self.total.unwatched)}: not watched, so the total is not known"
+            errors = [own or (lost if np.isnan(value) else None) for own, value in zip(errors, total[at], strict=True)]
+        self._waiting.append(Kept(rows, parts[:, at], total[at], errors, scored.sample, scored.batch.step, scored.split))
 
     def _learn(self, new: Mapping[str, tuple[Any, dict[str, Any]]]) -> None:
         """Number the prompts that come for the first time, in the order that all processes see them."""
@@ -232,7 +306,12 @@ class Recorder:
         self._steps = (step, stride)
         return step + stride >= most
 
-    def _trouble(self, error: Exception) -> None:
-        if not self._troubled:
-            _LOG.warning("flatspot cannot record this run, which goes on: %s: %s", type(error).__name__, error)
-        self._troubled = True
+    def _trouble(self, error: Exception | str) -> None:
+        text = error if isinstance(error, str) else _short(error)
+        if text not in self._told and len(self._told) < _TOLD_AT_MOST:
+            say(f"flatspot cannot record this run, which goes on: {text}")
+        self._told.add(text)
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:300]}"

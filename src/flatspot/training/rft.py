@@ -172,7 +172,7 @@ def _dataset(rows: Sequence[Prompt]) -> Any:
 
 
 def _reward_function(component: Component) -> Any:
-    """A loaded reward as TRL calls one; rows that fail are None, and say why in `errors` of the function."""
+    """A loaded reward as TRL calls one; rows that fail are None, and say why in `flatspot_errors` of the function."""
 
     def score(prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any) -> list[float | None]:
         call = {"prompts": prompts, "completions": completions, **columns}
@@ -182,7 +182,7 @@ def _reward_function(component: Component) -> Any:
         texts = [text if isinstance(text, str) else "".join(str(m.get("content") or "") for m in text) for text in completions]
         given = [Completion(text, len(own), False, tuple(own)) for text, own in zip(texts, ids, strict=True)]
         values = component.scores.score(rows, given)
-        score.errors = [None if v.error is None else f"{component.name}: {v.error}" for v in values]  # type: ignore[attr-defined]
+        score.flatspot_errors = [None if v.error is None else f"{component.name}: {v.error}" for v in values]  # type: ignore[attr-defined]
         return [value.number for value in values]
 
     score.__name__ = component.name

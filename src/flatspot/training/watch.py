@@ -92,9 +92,10 @@ def _start(path: Path, names: Sequence[str], hashes: Sequence[str | None], rewar
     recorder.part = max((part for owner, part in parts_of(path) if owner == number), default=-1) + 1
     if (path / "prompts.parquet").exists():
         _continue(recorder)
-    recorder.note(
-        caveats=[_POOLED], shown={"reward": [f"{name} (in memory)" for name in names], "out": str(path)}, declared_range=reward_range
-    )
+    recorder.older = frozenset(part.name for part in (path / "rollouts").glob("part-*.parquet"))
+    recorder.caveats = [_POOLED]
+    shown = {"reward": [f"{name} (in memory)" for name in names], "out": str(path)}
+    recorder.note(caveats=recorder.caveats, shown=shown, declared_range=reward_range)
     return recorder
 
 
@@ -134,7 +135,7 @@ def _watched(function: RewardFunction, recorder: Recorder, component: int) -> Re
             except Exception as error:
                 recorder.failed(component, error, call_of(args, given))
                 raise
-            recorder.seen(component, values, call_of(args, given), getattr(function, "errors", ()))
+            recorder.seen(component, values, call_of(args, given), getattr(function, "flatspot_errors", ()))
             return values
 
     else:
@@ -146,11 +147,12 @@ def _watched(function: RewardFunction, recorder: Recorder, component: int) -> Re
             except Exception as error:
                 recorder.failed(component, error, call_of(args, given))
                 raise
-            recorder.seen(component, values, call_of(args, given), getattr(function, "errors", ()))
+            recorder.seen(component, values, call_of(args, given), getattr(function, "flatspot_errors", ()))
             return values
 
     watched.__name__ = _name(function)
     watched.flatspot_recorder = recorder  # type: ignore[attr-defined]
+    watched.flatspot_component = component  # type: ignore[attr-defined]
     return watched
 
 

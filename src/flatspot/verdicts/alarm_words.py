@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from flatspot.verdicts.alarms import Alarm
 
 _SENTENCES = {
@@ -74,3 +77,27 @@ def alarm_sentence(alarm: Alarm) -> str:
     if alarm.cause == "unparsed-reward":
         about = f" in {alarm.share:.0%} of the reference answers" if about else f" in {alarm.share:.0%} of the completions"
     return _SENTENCES[alarm.cause].format(share=f"{alarm.share:.0%}", about=about)
+
+
+Share = tuple[float, int]
+
+
+def watch_summary(run: str, updates: int, history: Sequence[Mapping[str, Any]], first: Share | None, last: Share | None) -> str:
+    """What a watched training was like, in lines; `first` and `last` are (share of mixed groups, groups) of its first and last window.
+
+    >>> alarm = {"cause": "all-low", "step": 7, "until": None, "says": "Out of reach."}
+    >>> print(watch_summary("runs/rl", 80, [alarm], (0.25, 256), (0.0, 256)))
+    summary of 80 updates, recorded in runs/rl
+    mixed groups: 25% of the first 256, 0% of the last 256
+    alarm all-low, from step 7 to the end: Out of reach.
+    next: flatspot inspect runs/rl
+    """
+    lines = [f"summary of {updates} update{'' if updates == 1 else 's'}, recorded in {run}"]
+    if first is None or last is None:
+        lines.append("mixed groups: not known, for no group has a total reward that could be read")
+    else:
+        lines.append(f"mixed groups: {first[0]:.0%} of the first {first[1]}, {last[0]:.0%} of the last {last[1]}")
+    for alarm in history:
+        until = "to the end" if alarm.get("until") is None else f"to step {alarm['until']}"
+        lines.append(f"alarm {alarm['cause']}, from step {alarm['step']} {until}: {alarm['says']}")
+    return "\n".join([*lines, *([] if history else ["no alarm"]), f"next: flatspot inspect {run}"])

@@ -1,0 +1,157 @@
+"""`watch` beside rewards that it does not see: what the trainer adds up is what is judged, or nothing is."""
+
+import json
+import sys
+from collections import defaultdict, deque
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+
+from watch_calls import rows_of
+
+import flatspot
+from flatspot.training.watch import recorder_of
+
+
+def flat(completions, **columns):
+    return [0.0] * len(completions)
+
+
+def halves(completions, **columns):
+    return [float(i % 2) for i in range(len(completions))]
+
+
+class Adder:
+    """As much of TRL's trainer as a reward call shows: it scores a batch, and keeps what it scored."""
+
+    def __init__(self, functions, *, names=None, weights=None, group=4, log=True):
+        self.reward_funcs = list(functions)
+        self.reward_func_names = names or [getattr(f, "__name__", "model") for f in functions]
+        self.reward_weights = np.array(weights or [1.0] * len(functions), np.float32)
+        self.num_generations = self.num_generations_eval = group
+        self.model = SimpleNamespace(training=True)
+        self.args = SimpleNamespace()
+        self._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}
+        self._logs = {"rewards": defaultdict(lambda: deque(maxlen=64))} if log else {}
+        self.step = 0
+
+    def _log_metric(self, name, value):
+        self._metrics["train" if self.model.training else "eval"][name].append(value)
+
+    def draw(self, prompts):
+        """Score one batch; returns what the trainer adds up, by hand."""
+        state = SimpleNamespace(global_step=self.step, max_steps=self.step + 1)
+        completions = [f"{i} {self.step}" for i in range(len(prompts))]
+        call = {"prompts": prompts, "completions": completions, "trainer_state": state, "log_metric": self._log_metric}
+        values = np.array([f(**call) for f in self.reward_funcs], np.float32)
+        if self._logs:
+            for name, row in zip(self.reward_func_names, values, strict=True):
+                self._logs["rewards"][name].extend(row.tolist())
+        self.step += 1
+        return (values.astype(float) * self.reward_weights[:, None]).sum(0)
+
+
+def adder(tmp_path, *functions, unwatched=(), **given):
+    watched = flatspot.watch(list(functions), out=tmp_path / "run")
+    return Adder([*unwatched, *watched], **given), recorder_of(watched)
+
+
+PROMPTS = ["a"] * 4 + ["b"] * 4
+
+
+def test_a_reward_that_is_not_watched_counts_in_the_total(tmp_path):
+    """The watched part is flat, the other one is not: every group is mixed, and the rows hold the weighted sum."""
+    model, recorder = adder(tmp_path, flat, unwatched=[halves], weights=[0.5, 1.0])
+    total = np.concatenate([model.draw(PROMPTS) for _ in range(3)])
+    recorder.release()
+    assert model._metrics["train"]["flatspot/informative"] == [1.0, 1.0, 1.0]
+    assert model._metrics["train"]["flatspot/halves/informative"] == [1.0, 1.0, 1.0]
+    rows = rows_of(tmp_path / "run")
+    assert [row["reward"] for row in rows] == total.tolist()
+    assert dict(rows[1]["rewards"]) == {"halves": 1.0, "flat": 0.0}
+    assert recorder.live.window().table.std[0] == pytest.approx(0.5 * np.std([0, 1, 0, 1], ddof=1))
+    assert len(recorder.caveats) == 1
+
+
+@pytest.mark.parametrize("broken", ["no log", "another batch", "one name twice"])
+def test_where_the_total_cannot_be_read_nothing_is_said_of_groups(tmp_path, caplog, broken):
+    names = ["flat", "flat"] if broken == "one name twice" else None
+    model, recorder = adder(tmp_path, flat, unwatched=[halves], names=names, log=broken != "no log")
+    for _ in range(20):
+        model.draw(PROMPTS)
+        if broken == "another batch":
+            model._logs["rewards"]["flat"].append(0.25)
+    recorder.release()
+    assert "flatspot/informative" not in model._metrics["train"]
+    assert recorder.live.window() is None
+    rows = rows_of(tmp_path / "run")
+    assert {row["reward"] for row in rows} == {None} and "total is not known" in rows[0]["error"]
+    assert {value for row in rows for value in dict(row["rewards"]).values()} == {0.0, None}
+    assert caplog.text.count("adds up rewards that are not watched") == 1
+    assert any("not watched" in text for text in json.loads((tmp_path / "run" / "notes.json").read_text())["caveats"])
+
+
+def test_weights_limits_and_group_sizes_need_no_callback(tmp_path):
+    """What the callback would tell is read from the trainer: weights, the size of groups in an evaluation, the limits of the sum."""
+    model, recorder = adder(tmp_path, halves, flat, weights=[2.0, 1.0])
+    model.num_generations_eval = 2
+    total = model.draw(PROMPTS)
+    model.model.training = False
+    model.draw(PROMPTS)
+    recorder.release()
+    rows = rows_of(tmp_path / "run")
+    assert [row["reward"] for row in rows[:8]] == total.tolist() == [0.0, 2.0] * 4
+    assert [row["split"] for row in rows] == ["train"] * 8 + ["eval"] * 8
+    assert len(model._metrics["eval"]["flatspot/informative"]) == 1
+    assert recorder.live.window().table.n_rows.tolist() == [4, 4]
+
+
+def test_a_watched_function_that_the_trainer_does_not_have_is_not_waited_for(tmp_path):
+    watched = flatspot.watch([halves, flat], out=tmp_path / "run")
+    model = Adder(watched[:1])
+    model.draw(PROMPTS)
+    assert model._metrics["train"]["flatspot/informative"] == [1.0]
+    assert [row["reward"] for row in rows_of(tmp_path / "run")] == [0.0, 1.0] * 4
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_reward_model_beside_a_watched_function_in_trl(tmp_path, caplog):
+    """The fault as it was found: the watched reward is flat, the model's is not; informative was 0, and `truncation` accused."""
+    torch, trl = pytest.importorskip("torch"), pytest.importorskip("trl")
+    import transformers
+    from datasets import Dataset
+    from runs import tiny_policy
+
+    policy, tokenizer = tiny_policy()
+    torch.manual_seed(1)
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_labels=1, pad_token_id=0,
+        initializer_range=0.5,
+    )  # fmt: skip
+    scorer = transformers.LlamaForSequenceClassification(config)
+    scorer.config._name_or_path = "scorer"
+    watched = flatspot.watch(flat, out=tmp_path / "run")
+    args = trl.GRPOConfig(
+        output_dir=str(tmp_path / "trl"), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", disable_tqdm=True,
+        save_strategy="no", logging_steps=1, max_steps=8, per_device_train_batch_size=32, num_generations=4, max_completion_length=4,
+        learning_rate=1e-4, eval_strategy="steps", eval_steps=4, per_device_eval_batch_size=8, reward_weights=[0.5, 1.0],
+    )  # fmt: skip
+    data = Dataset.from_list([{"prompt": f"w{i} w{j}"} for i in range(10, 26) for j in (3, 4)])
+    trainer = trl.GRPOTrainer(
+        model=policy, processing_class=tokenizer, reward_funcs=[*watched, scorer], reward_processing_classes=[None, tokenizer], args=args,
+        train_dataset=data, eval_dataset=data.select(range(4)), callbacks=[flatspot.FlatspotCallback(watched)],
+    )  # fmt: skip
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert [entry["flatspot/informative"] for entry in logged] == [1 - entry["frac_reward_zero_std"] for entry in logged]
+    assert all(entry["flatspot/informative"] > 0.9 for entry in logged)
+    assert any("eval_flatspot/informative" in entry for entry in trainer.state.log_history)
+    rows = [row for row in rows_of(tmp_path / "run") if row["split"] == "train"]
+    assert np.mean([row["reward"] for row in rows]) == pytest.approx(np.mean([entry["reward"] for entry in logged]), rel=1e-4)
+    assert json.loads((tmp_path / "run" / "watch.json").read_text())["alarms"] == []
+    assert "flatspot: no alarm" in caplog.text and "flatspot: mixed groups: " in caplog.text
