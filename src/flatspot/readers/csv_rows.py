@@ -80,7 +80,7 @@ def csv_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, delimiter
                 known = frozenset(names)
             elif why or (len(row) != len(names) and any(row[len(names) :] or [" "])):
                 _check_swallowed(chunk.lines_of(i), start, where, delimiter, len(names))
-                notices.append(Notice(start, "row", why or f"{len(row)} cells for {len(names)} columns"))
+                notices.append(Notice(start, "row", why or f"{len(row)} {'cell' if len(row) == 1 else 'cells'} for {len(names)} columns"))
                 n_bad, last_bad = n_bad + 1, start
             else:
                 good.append(i)

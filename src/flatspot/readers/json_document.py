@@ -106,4 +106,4 @@ def _table_rows(row: Members, where: str, notices: list[Notice]) -> Iterator[tup
         if len(cells) == len(names):
             yield number, paired_row(dict(zip(names, cells, strict=True)), number, notices)
         else:
-            notices.append(Notice(number, "row", f"{len(cells)} cells for {len(names)} columns"))
+            notices.append(Notice(number, "row", f"{len(cells)} values for {len(names)} columns"))

@@ -133,4 +133,10 @@ def _rows(chunk: bytes, first: int, where: str, notices: list[Notice]) -> Iterat
 
 
 def _block(rows: list[Members], lines: list[int], names: dict[str, None], size: int) -> Block:
-    return Block(lines, {name or NO_NAME: [row.get(name) for row in rows] for name in names}, size)
+    if 2 * sum(map(len, rows)) > len(rows) * len(names):
+        return Block(lines, {name or NO_NAME: [row.get(name) for row in rows] for name in names}, size)
+    columns: dict[str, list[str | None]] = {name or NO_NAME: [None] * len(rows) for name in names}  # of which most cells stay empty
+    for i, row in enumerate(rows):
+        for name, raw in row.items():
+            columns[name or NO_NAME][i] = raw
+    return Block(lines, columns, size)

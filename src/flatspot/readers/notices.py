@@ -45,4 +45,5 @@ def _sentence(kind: Kind, found: Sequence[tuple[Path, Notice]]) -> str:
 
 
 def _place(path: Path, notice: Notice, with_file: bool) -> str:
-    return f"{path.name} line {notice.line} ({notice.why})" if with_file else f"line {notice.line} ({notice.why})"
+    unit = "row" if path.suffix.lower() == ".json" else "line"
+    return f"{path.name} {unit} {notice.line} ({notice.why})" if with_file else f"{unit} {notice.line} ({notice.why})"
