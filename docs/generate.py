@@ -39,6 +39,7 @@ _NOTES = {
     "[warm up in another trainer](../how-to/warm-up.md#in-another-trainer).",
     "run": 'From Python: `flatspot.recipe.run.run_recipe(flatspot.recipe.read.read_recipe("recipe.yaml"))`. How to: '
     "[run it all from a recipe](../how-to/recipe.md). Needs `pip install 'flatspot[train]'`.",
+    "compare": "From Python: [`flatspot.compare`](python.md#flatspotcompare). How to: [compare two runs](../how-to/compare.md).",
     "export": "From Python: `flatspot.flow.export(run, path, verdicts=(…), completions=False)`.",
     "reproduce": "What each part repeats, and what came out: [the paper](../paper.md). Needs `pip install 'flatspot[reproduce]'`.",
 }

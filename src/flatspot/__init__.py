@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flatspot import theory as theory
     from flatspot import training as training
+    from flatspot.comparison import compare as compare
     from flatspot.core.errors import FlatspotError as FlatspotError
     from flatspot.core.records import Completion as Completion
     from flatspot.core.records import Prompt as Prompt
@@ -37,6 +38,7 @@ _HOME = {
     "ScriptedEngine": "flatspot.engines.scripted",
     "Settings": "flatspot.core.settings",
     "WarmupCallback": "flatspot.training.warmup_callback",
+    "compare": "flatspot.comparison",
     "diagnose": "flatspot.flow",
     "inspect": "flatspot.flow",
     "rescore": "flatspot.flow",

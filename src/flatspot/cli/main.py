@@ -28,6 +28,7 @@ _VERBS = {
     "train": "flatspot.cli.train",
     "run": "flatspot.cli.run",
     "rescore": "flatspot.cli.rescore",
+    "compare": "flatspot.cli.compare",
     "export": "flatspot.cli.export",
     "reproduce": "flatspot.cli.reproduce",
 }
@@ -41,6 +42,7 @@ _HELP = {
     "train": "Reinforcement finetuning by TRL, watched: alarms name the cause of a missing gradient.",
     "run": "A recipe: diagnose, choose labels, warm up, train, diagnose again, report.",
     "rescore": "The completions of a run, scored by another reward and judged anew.",
+    "compare": "Two runs of the same prompts: what changed, prompt by prompt, with limits.",
     "export": "The prompts of a run by verdict, as JSONL, CSV or Parquet.",
     "reproduce": "The paper's theory and experiments, repeated on this machine.",
 }

@@ -64,7 +64,7 @@ def read_judged(run: Path) -> JudgedRun:
         raise RunFolderError(
             f"{run} has no verdicts.parquet: it is no run folder, or its run has not been judged yet. Run flatspot diagnose … --out {run}"
         )
-    verdicts = read_table(run / "verdicts.parquet", ["prompt_id", "verdict", *_NUMBERS])
+    verdicts = read_table(run / "verdicts.parquet", ["prompt_id", "verdict", "error_probability", *_NUMBERS])
     prompts = read_table(run / "prompts.parquet", [column.name for column in PROMPTS])
     if not prompts["prompt_id"].combine_chunks().equals(verdicts["prompt_id"].combine_chunks()):
         raise RunFolderError(

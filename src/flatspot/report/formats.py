@@ -61,6 +61,18 @@ def decimal(value: Any, places: int = 2) -> str:
     return f"{found + 0.0 if found else 0.0:.{places}f}"
 
 
+def signed(value: Any, places: int = 2) -> str:
+    """A change, with its sign; 0 has none.
+
+    >>> signed(0.034), signed(-1.0), signed(0.0), signed(-0.0004), signed(None)
+    ('+0.03', '−1.00', '0.00', '−0.0004', '–')
+    """
+    found = number(value)
+    if found is None:
+        return MISSING
+    return ("+" if found > 0 else "−" if found < 0 else "") + decimal(abs(found), places)
+
+
 def count(value: Any) -> str:
     """A whole number with thousands separated, with a dash where there is none."""
     found = number(value)

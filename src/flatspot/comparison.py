@@ -1,0 +1,253 @@
+"""Two judged runs of the same prompts: which verdicts changed, and what changed in the rewards. Nothing is drawn, nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.core.records import prompt_id
+from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.plan.failing import JudgedRun, read_judged
+from flatspot.plan.forecast import judged_summary
+from flatspot.rollouts.store import read_record
+from flatspot.rollouts.tables import read_batches
+from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.paired import Rewards, compared_sizes, mean_change, mixed_share, own_changes, std_of_first
+from flatspot.stats.table import rollout_files
+from flatspot.verdicts.differing import differing, pairs_caveats, settings_caveats, settings_of
+from flatspot.verdicts.judge import VERDICTS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PAIR_BY = ("auto", "id", "text")
+_ROWS = 65536
+_SHOWN = 10  # prompts listed of each kind; the table has all
+
+
+class Judged(Protocol):
+    """A judged run, as `diagnose` and `inspect` return one."""
+
+    @property
+    def run(self) -> Path:
+        """Its folder."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs, compared.
+
+    summary  the object that `flatspot compare --json` prints
+    prompts  one row per prompt of both: its ids and text; of each run its verdict, mean and scored completions; the change in the mean,
+             with its own 95% limits
+    """
+
+    summary: Mapping[str, Any]
+    prompts: pa.Table = field(repr=False)
+
+    def __str__(self) -> str:
+        from flatspot.report.compare_text import compare_text
+
+        return compare_text(self.summary)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One run: its verdicts and prompts, its summary, its scored rewards and what it was asked."""
+
+    judged: JudgedRun
+    summary: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Rows of A and of B that are one prompt; how many were paired by id, and how many ids name different texts."""
+
+    a: Ints
+    b: Ints
+    by_id: int
+    other_text: int
+
+
+def compare(a: str | Path | Judged, b: str | Path | Judged, *, pair_by: str = "auto") -> Comparison:
+    """Compare two judged run folders, prompt by prompt; `a` comes before `b`.
+
+    pair_by  auto: by id where the text is the same too (or a log has no texts), then by text; id: by id, whatever the texts; text: by text
+
+    Raises `RunFolderError` where a folder has not been judged, or the runs share no prompt.
+    """
+    if pair_by not in PAIR_BY:
+        raise SettingsError(f"--pair-by must be one of {', '.join(PAIR_BY)}, got {pair_by!r}")
+    paths = [Path(run if isinstance(run, str | Path) else run.run) for run in (a, b)]
+    if paths[0].resolve() == paths[1].resolve():
+        raise SettingsError(f"{paths[0]} was given twice: give the two runs to compare")
+    first, second = (_side(path) for path in paths)
+    pairs = _pair(first, second, pair_by)
+    if len(pairs.a) == 0:
+        raise RunFolderError(_nothing_shared(paths, pairs, pair_by))
+    lo, hi = (of(side.summary["reward"]["range"][i] for side in (first, second)) for i, of in ((0, min), (1, max)))
+    rewards = [_rewards(path, side.judged.ids, rows) for path, side, rows in zip(paths, (first, second), (pairs.a, pairs.b), strict=True)]
+    table = _table(first, second, pairs, rewards, lo, hi)
+    summary = _summary(first, second, pairs, rewards, table, pair_by, lo, hi)
+    return Comparison(summary | {"caveats": [*settings_caveats(first.settings, second.settings), *pairs_caveats(summary)]}, table)
+
+
+def _side(path: Path) -> _Side:
+    judged, summary = read_judged(path), judged_summary(path)
+    texts = [_text(text, chat) for text, chat in zip(*(judged.prompts[name].to_pylist() for name in ("prompt", "is_chat")), strict=True)]
+    return _Side(judged, summary, settings_of(summary, read_record(path).identity), texts)
+
+
+def _text(text: str, is_chat: bool) -> str:
+    """A prompt's text as it is compared: of messages, roles and contents alone, in whatever order a file has their keys."""
+    return prompt_id(json.loads(text)) if is_chat else text
+
+
+def _pair(a: _Side, b: _Side, by: str) -> _Pairs:
+    of_b = {name: row for row, name in enumerate(b.judged.ids)}
+    same_id = [(row, of_b[name]) for row, name in enumerate(a.judged.ids) if name in of_b]
+    other = [(i, j) for i, j in same_id if a.texts[i] and b.texts[j] and a.texts[i] != b.texts[j]]
+    unlike = set(other)
+    found = [] if by == "text" else [pair for pair in same_id if by == "id" or pair not in unlike]
+    by_id = len(found)
+    if by != "id":
+        taken_a, taken_b = ({pair[k] for pair in found} for k in (0, 1))
+        waiting: dict[str, list[int]] = {}
+        for j in range(len(b.texts) - 1, -1, -1):
+            if j not in taken_b and b.texts[j]:
+                waiting.setdefault(b.texts[j], []).append(j)
+        for i, text in enumerate(a.texts):
+            if i not in taken_a and waiting.get(text):
+                found.append((i, waiting[text].pop()))
+    found.sort()
+    rows = np.array(found, np.int64).reshape(-1, 2)
+    return _Pairs(rows[:, 0], rows[:, 1], by_id, len(other))
+
+
+def _nothing_shared(paths: Sequence[Path], pairs: _Pairs, by: str) -> str:
+    how = {"auto": "neither an id with the same text, nor a text", "id": "no id", "text": "no text"}[by]
+    way = f" {pairs.other_text} ids are in both and name different texts: --pair-by id pairs them all the same." if pairs.other_text else ""
+    return f"{paths[0]} and {paths[1]} share no prompt ({how}), so there is nothing to compare.{way} Diagnose both on the same prompts."
+
+
+def _rewards(path: Path, ids: Sequence[str], rows: Ints) -> Rewards:
+    """The scored rewards of these rows' prompts, numbered as they are paired, in the order drawn."""
+    place = {ids[row]: at for at, row in enumerate(rows)}
+    prompt: list[Ints] = []
+    reward: list[Floats] = []
+    for part in rollout_files(path):
+        for batch in read_batches(part, _ROWS, ["prompt_id", "reward"]):
+            at = np.array([place.get(name, -1) for name in batch["prompt_id"].to_pylist()], np.int64)
+            values = np.asarray(batch["reward"].to_numpy(), np.float64)
+            known = (at >= 0) & np.isfinite(values)
+            prompt.append(at[known])
+            reward.append(values[known])
+    joined, values = np.concatenate([np.zeros(0, np.int64), *prompt]), np.concatenate([np.zeros(0), *reward])
+    order = np.argsort(joined, kind="stable")
+    return Rewards(joined[order], values[order])
+
+
+def _table(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], lo: float, hi: float) -> pa.Table:
+    import pyarrow as pa
+
+    change, low, high = own_changes(rewards[0], rewards[1], len(pairs.a), lo, hi)
+    columns: dict[str, Any] = {
+        "prompt_id": [a.judged.ids[row] for row in pairs.a],
+        "prompt_id_b": [b.judged.ids[row] for row in pairs.b],
+        "prompt": a.judged.prompts["prompt"].take(pairs.a),
+        "is_chat": a.judged.prompts["is_chat"].take(pairs.a),
+    }
+    for name, side, rows, scored in (("a", a, pairs.a, rewards[0]), ("b", b, pairs.b, rewards[1])):
+        columns[f"verdict_{name}"] = side.judged.verdicts["verdict"].take(rows)
+        columns[f"mean_{name}"] = side.judged.verdicts["mean"].take(rows)
+        columns[f"n_scored_{name}"] = np.bincount(scored.prompt, minlength=len(rows))
+    limits = {"change": change, "change_lo": low, "change_hi": high}
+    return pa.table(columns | {name: pa.array(values, from_pandas=True) for name, values in limits.items()})
+
+
+def _summary(
+    a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], table: pa.Table, by: str, lo: float, hi: float
+) -> dict[str, Any]:
+    n, size = len(pairs.a), int(b.summary["group_size"])
+    k = compared_sizes(rewards[0], rewards[1], n)
+    groups = np.minimum(k, size)
+    means = [np.asarray(table[name].to_numpy(), np.float64) for name in ("mean_a", "mean_b")]
+    stds = [std_of_first(side, k) for side in rewards]
+    mixed = [mixed_share(side, groups) for side in rewards]
+    was, now = (table[name].to_pylist() for name in ("verdict_a", "verdict_b"))
+    moved = {x: {y: sum(pair == (x, y) for pair in zip(was, now, strict=True)) for y in VERDICTS} for x in VERDICTS}
+    low, high = (np.asarray(table[name].to_numpy(), np.float64) for name in ("change_lo", "change_hi"))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "a": _of_run(a),
+        "b": _of_run(b),
+        "differs": differing(a.settings, b.settings),
+        "pairs": {
+            "n": n,
+            "by": by,
+            "by_id": pairs.by_id,
+            "by_text": n - pairs.by_id,
+            "only_a": len(a.texts) - n,
+            "only_b": len(b.texts) - n,
+            "other_text": pairs.other_text,
+        },
+        "transitions": moved,
+        "changed_verdicts": sum(x != y for x, y in zip(was, now, strict=True)),
+        "changed_by_error": _by_error(a, b, pairs),
+        "group_size": size,
+        "smaller_groups": int((groups < size).sum()),
+        "sizes": {"smallest": int(groups.min()), "largest": int(groups.max())},
+        "mean": asdict(mean_change(*means, hi - lo)),
+        "std": asdict(mean_change(*stds, (hi - lo) / 2)),
+        "mixed": asdict(mean_change(*mixed, 1.0)),
+        "rose": int((low > 0).sum()),
+        "fell": int((high < 0).sum()),
+        "most_changed": _most_changed(table),
+        "alone": {name: _alone(side, rows) for name, side, rows in (("a", a, pairs.a), ("b", b, pairs.b))},
+    }
+
+
+def _of_run(side: _Side) -> dict[str, Any]:
+    named = side.summary.get("settings") or {}
+    return {
+        "run": str(side.judged.run),
+        "verdict": side.summary.get("verdict"),
+        "n_prompts": len(side.texts),
+        "source": side.settings["source"],
+        "model": named.get("model"),
+        "reward": named.get("reward"),
+        "reward_range": side.settings["reward range"],
+        "completions_per_prompt": side.summary["generations"]["per_prompt"],
+        "fractions": side.summary["fractions"],
+    }
+
+
+def _by_error(a: _Side, b: _Side, pairs: _Pairs) -> float:
+    """How many pairs hold a wrong verdict on either side, as the runs expect it: so many may differ though nothing changed."""
+    wrong = [np.nan_to_num(side.judged.numbers("error_probability")[rows]) for side, rows in ((a, pairs.a), (b, pairs.b))]
+    decided = [
+        np.isin(np.array(side.judged.verdicts["verdict"].to_pylist())[rows], ("learnable", "vanishing", "solved"))
+        for side, rows in ((a, pairs.a), (b, pairs.b))
+    ]
+    return float((1 - (1 - wrong[0]) * (1 - wrong[1]))[decided[0] & decided[1]].sum())
+
+
+def _most_changed(table: pa.Table) -> list[dict[str, Any]]:
+    """The prompts whose change is surest: the limit nearest to 0 lies farthest from it, then the largest change."""
+    change, low, high = (np.asarray(table[name].to_numpy(), np.float64) for name in ("change", "change_lo", "change_hi"))
+    sure = np.where(change > 0, low, -high)
+    order = [int(i) for i in np.lexsort((-np.abs(change), -np.nan_to_num(sure, nan=-np.inf))) if np.isfinite(change[i]) and change[i] != 0]
+    return table.take(np.array(order[:_SHOWN], np.int64)).to_pylist()
+
+
+def _alone(side: _Side, paired: Ints) -> list[str]:
+    left = np.setdiff1d(np.arange(len(side.texts)), paired)[:_SHOWN]
+    return [side.judged.ids[row] for row in left]

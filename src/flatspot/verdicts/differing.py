@@ -1,0 +1,108 @@
+"""What makes a comparison of two runs mislead, in sentences. No numbers are computed here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_FEW_PROMPTS = 30
+_JUDGED = {"group_size": "group size", "target_error": "target error", "sure": "--sure"}
+
+
+def settings_of(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a run a comparison turns on, by name; None where the run does not say."""
+    named, engine = summary.get("settings") or {}, dict(identity.get("engine") or {})
+    policy = {key: engine.pop(key) for key in ("policy", "fingerprint", "revision", "sha256") if key in engine}
+    return {
+        "source": summary.get("source"),
+        "model": policy or named.get("model"),
+        "reward": identity.get("reward"),
+        "reward range": (summary.get("reward") or {}).get("range"),
+        "sampling": identity.get("sampling"),
+        "seed": identity.get("seed"),
+        "engine": engine.get("engine"),
+        "dtype": engine.get("dtype"),
+        "group size": summary.get("group_size"),
+        "target error": named.get("target_error"),
+        "--sure": named.get("sure"),
+    }
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """The names of the settings that are not the same in both."""
+    return [name for name in a if json.dumps(a[name], sort_keys=True, default=str) != json.dumps(b[name], sort_keys=True, default=str)]
+
+
+def settings_caveats(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of two runs' settings before trusting what changed: `settings_of` each."""
+    names, found = differing(a, b), []
+    if a["reward"] is None or b["reward"] is None:
+        found.append("What scored the rows of a log is not recorded: make sure that both runs have the same reward.")
+    elif "reward" in names:
+        found.append(
+            "The runs were scored by different rewards: the changes compare two measures, not two policies. Score both by one: "
+            "flatspot rescore."
+        )
+    if "reward range" in names:
+        found.append(
+            f"The reward ranges differ ({_pair(a, b, 'reward range')}), and so do the limits of the verdicts: state the same "
+            "--reward-range for both."
+        )
+    if "sampling" in names and a["sampling"] and b["sampling"]:
+        parts = [key for key in a["sampling"] if a["sampling"][key] != b["sampling"].get(key)]
+        values = "; ".join(f"{key} {a['sampling'][key]} and {b['sampling'].get(key)}" for key in parts)
+        found.append(f"The completions were sampled differently ({values}): part of what changed may be that.")
+    if "source" in names:
+        found.append(
+            f"One run is of {a['source']} and one of {b['source']}: rows of a training are of a policy that changed while it drew them."
+        )
+    if judged := [name for name in _JUDGED.values() if name in names]:
+        found.append(f"The verdicts were judged by different settings ({', '.join(f'{name} {_pair(a, b, name)}' for name in judged)}).")
+    if others := [name for name in ("engine", "dtype") if name in names]:
+        found.append(f"The completions come from different engines ({', '.join(f'{name} {_pair(a, b, name)}' for name in others)}).")
+    policy = {"model", "reward", "sampling", "seed", "source", "engine", "dtype"}
+    if a["reward"] is not None and not policy & set(names):
+        found.append("Model, reward, sampling and seed are the same, so both runs drew the same completions: no change says nothing here.")
+    elif a["reward"] is not None and policy & set(names) == {"seed"}:
+        found.append("Only the seed differs: whatever changed is chance.")
+    return found
+
+
+def pairs_caveats(summary: Mapping[str, Any]) -> list[str]:
+    """The same of the pairs and their completions: `summary` is the object of --json, without caveats."""
+    pairs, found = summary["pairs"], []
+    if pairs["only_a"] or pairs["only_b"]:
+        found.append(
+            f"Compared are the {pairs['n']} prompts of both runs; the {pairs['only_a']} of A alone and the {pairs['only_b']} of B alone "
+            "count for nothing here."
+        )
+    if pairs["other_text"] and pairs["by"] == "id":
+        found.append(
+            f"{pairs['other_text']} of the {pairs['n']} pairs have the same id and different texts: the runs asked them different things."
+        )
+    elif pairs["other_text"]:
+        found.append(
+            f"{pairs['other_text']} ids are in both runs and name different texts, so they are not paired by id; --pair-by id does so all "
+            "the same."
+        )
+    if pairs["n"] < _FEW_PROMPTS:
+        found.append(
+            f"Only {pairs['n']} {'prompt is' if pairs['n'] == 1 else 'prompts are'} in both: what changed on average is uncertain."
+        )
+    if summary["smaller_groups"]:
+        found.append(
+            f"On {summary['smaller_groups']} of the {pairs['n']} prompts a run has fewer than {summary['group_size']} scored completions: "
+            "groups there are taken as large as they can be. Diagnose both with --fixed-samples to have more of each."
+        )
+    return found
+
+
+def _pair(a: Mapping[str, Any], b: Mapping[str, Any], name: str) -> str:
+    return f"{_value(a[name])} and {_value(b[name])}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_value(item) for item in value)}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,165 @@
+"""`flatspot compare` on runs whose changes are known."""
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import flatspot
+from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.report.compare_text import compare_text
+from flatspot.verdicts.differing import differing, settings_caveats, settings_of
+
+
+def run_of(folder, rewards, *, texts=None, ids=None, **settings):
+    """A judged run folder of a log: rewards by prompt."""
+    rows = [
+        {
+            "prompt": (texts or {}).get(name, f"What is {name}?"),
+            "prompt_id": (ids or {}).get(name, name),
+            "reward": r,
+            "completion": f"c{k}",
+        }
+        for name, values in rewards.items()
+        for k, r in enumerate(values)
+    ]
+    folder.mkdir(parents=True)
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return flatspot.inspect(folder / "log.jsonl", out=folder / "run", **({"reward_range": (0, 1)} | settings))
+
+
+def bits(hits, n=8):
+    return [1.0] * hits + [0.0] * (n - hits)
+
+
+BEFORE = {f"p{i}": bits(h) for i, h in enumerate([0, 0, 0, 0, 1, 2, 4, 8, 8, 3])} | {"gone": bits(4)}
+AFTER = {f"p{i}": bits(h) for i, h in enumerate([8, 4, 0, 2, 3, 2, 6, 8, 7, 0])} | {"new": bits(2), "newer": bits(2)}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    return run_of(folder / "a", BEFORE), run_of(folder / "b", AFTER)
+
+
+def test_means_stds_and_groups_by_hand(runs):
+    found = flatspot.compare(*runs).summary
+    shared = sorted(set(BEFORE) & set(AFTER))
+    assert (found["pairs"]["n"], found["pairs"]["by_id"], found["pairs"]["only_a"], found["pairs"]["only_b"]) == (10, 10, 1, 2)
+    assert found["alone"] == {"a": ["gone"], "b": ["new", "newer"]}
+    for key, of in (("mean", np.mean), ("std", lambda r: np.std(r, ddof=1)), ("mixed", lambda r: mixed_by_hand(r, 8))):
+        before, after = (np.array([of(side[name]) for name in shared]) for side in (BEFORE, AFTER))
+        assert found[key]["before"] == pytest.approx(before.mean()) and found[key]["after"] == pytest.approx(after.mean())
+        assert found[key]["change"] == pytest.approx((after - before).mean()) and found[key]["n"] == 10
+        resampled = np.random.default_rng(0).choice(after - before, (4000, 10)).mean(1)  # a paired bootstrap's limits lie within
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        assert found[key]["lo"] <= low and high <= found[key]["hi"]
+    was, now = ({row["prompt_id"]: row["verdict"] for row in run.verdicts.to_pylist()} for run in runs)
+    for x, y in itertools.product(found["transitions"], repeat=2):
+        assert found["transitions"][x][y] == sum((was[name], now[name]) == (x, y) for name in shared)
+    assert found["changed_verdicts"] == sum(was[name] != now[name] for name in shared)
+    assert found["most_changed"][0]["prompt_id"] == "p0" and found["most_changed"][0]["change"] == 1.0
+    json.dumps(found, allow_nan=False)
+
+
+def mixed_by_hand(rewards, k):
+    groups = list(itertools.combinations(rewards, k))
+    return sum(len(set(group)) > 1 for group in groups) / len(groups)
+
+
+def test_the_other_way_round_the_changes_are_the_opposite(runs):
+    found, back = flatspot.compare(*runs).summary, flatspot.compare(*reversed(runs)).summary
+    for key in ("mean", "std", "mixed"):
+        assert back[key]["change"] == pytest.approx(-found[key]["change"]) and back[key]["lo"] == pytest.approx(-found[key]["hi"])
+    assert (found["rose"], found["fell"]) == (back["fell"], back["rose"])
+
+
+def test_fewer_completions_are_no_smaller_std(tmp_path):
+    """The same policy, 4 completions a prompt and 64: std over all of them would rise for that alone."""
+    rng = np.random.default_rng(1)
+    many = {f"p{i}": [float(x) for x in rng.random(64) < 0.08] for i in range(200)}
+    few = {name: values[32:36] for name, values in many.items()}
+    naive = [np.mean([np.std(values, ddof=1) for values in side.values()]) for side in (few, many)]
+    assert naive[1] - naive[0] > 0.07
+    found = flatspot.compare(run_of(tmp_path / "few", few).run, run_of(tmp_path / "many", many).run).summary
+    assert found["std"]["lo"] < 0 < found["std"]["hi"] and abs(found["std"]["change"]) < 0.04
+    assert found["mixed"]["lo"] < 0 < found["mixed"]["hi"]
+    assert found["smaller_groups"] == 200 and any("fewer than 8 scored completions" in text for text in found["caveats"])
+
+
+def test_ids_that_name_other_texts_are_no_pair(tmp_path):
+    a = run_of(tmp_path / "a", BEFORE, texts={f"p{i}": f"text {i}" for i in range(10)})
+    moved = {f"p{i}": f"text {(i + 1) % 10}" for i in range(10)}  # the same texts, numbered otherwise
+    b = run_of(tmp_path / "b", AFTER, texts=moved)
+    by_text = flatspot.compare(a, b)
+    assert by_text.summary["pairs"] | {"only_a": 0, "only_b": 0} == {
+        "n": 10, "by": "auto", "by_id": 0, "by_text": 10, "only_a": 0, "only_b": 0, "other_text": 10,
+    }  # fmt: skip
+    assert all(int(row["prompt_id_b"][1:]) == (int(row["prompt_id"][1:]) - 1) % 10 for row in by_text.prompts.to_pylist())
+    assert any("10 ids are in both runs and name different texts" in text for text in by_text.summary["caveats"])
+    by_id = flatspot.compare(a, b, pair_by="id").summary
+    assert by_id["pairs"]["by_id"] == 10 and any("asked them different things" in text for text in by_id["caveats"])
+
+
+def test_nothing_shared_is_refused(tmp_path, runs):
+    other = run_of(tmp_path / "other", {f"p{i}": bits(2) for i in range(3)}, texts={f"p{i}": f"unlike {i}" for i in range(3)})
+    with pytest.raises(RunFolderError, match=r"share no prompt .*3 ids are in both .*--pair-by id"):
+        flatspot.compare(runs[0].run, other.run)
+    with pytest.raises(SettingsError, match="given twice"):
+        flatspot.compare(runs[0], runs[0].run)
+    with pytest.raises(SettingsError, match="--pair-by must be one of"):
+        flatspot.compare(*runs, pair_by="hash")
+    with pytest.raises(RunFolderError, match="not been judged"):
+        flatspot.compare(runs[0], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    rows = [{"prompt": f"q{i}", "reference": "a"} for i in range(3)]
+    engine = flatspot.ScriptedEngine({row["prompt"]: {"a": 0.5, "b": 0.5} for row in rows})
+    run = flatspot.diagnose(rows, engine, "exact_match", max_samples=2, out=tmp_path_factory.mktemp("settings") / "run")
+    return settings_of(run.summary, json.loads((run.run / "run.json").read_text())["identity"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"seed": 1}, "Only the seed differs"),
+        ({}, "drew the same completions"),
+        ({"reward": {"names": ["other"]}}, "different rewards"),
+        ({"reward": None}, "What scored the rows of a log is not recorded"),
+        ({"sampling": {"temperature": 0.5, "top_p": 1.0, "top_k": 0, "max_new_tokens": 256}}, "differently (temperature 1.0 and 0.5)"),
+        ({"reward range": [0.0, 2.0]}, "reward ranges differ ([0, 1] and [0, 2])"),
+        ({"group size": 16}, "group size 8 and 16"),
+        ({"engine": "hf"}, "engine scripted and hf"),
+        ({"source": "watch"}, "of a policy that changed"),
+    ],
+)
+def test_settings_that_make_it_mislead_are_said(settings, changes, text):
+    other = settings | changes
+    assert differing(settings, other) == sorted(changes, key=list(settings).index)
+    assert any(text in caveat for caveat in settings_caveats(settings, other))
+
+
+def test_another_model_is_what_is_compared(settings):
+    assert [name for name, value in settings.items() if value is None] == ["dtype"]  # which the scripted policy has not
+    assert settings_caveats(settings, settings | {"model": {"policy": "another"}}) == []
+    assert settings_caveats(settings, settings | {"model": {"policy": "another"}, "seed": 5}) == []
+
+
+def test_the_terminal_and_the_command(runs):
+    text = str(flatspot.compare(*runs))
+    assert max(map(len, text.splitlines())) <= 80 and text == compare_text(flatspot.compare(*runs).summary)
+    assert "10 prompts, paired 10 by id; 1 in A alone, 2 in B alone" in text and "In B alone: new, newer" in text
+    assert "mean reward                0.33     0.50   +0.17 [−0.20 to +0.50]" in text
+    done = subprocess.run(
+        [sys.executable, "-m", "flatspot.cli", "compare", str(runs[0].run), str(runs[1].run), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["pairs"]["n"] == 10 and math.isclose(json.loads(done.stdout)["mean"]["change"], 0.175)
