@@ -137,7 +137,7 @@ def _draw(
     from flatspot.engines.registry import load_engine
     from flatspot.rewards import reference_rewards
 
-    engine = load_engine(settings.engine, policy, dtype=settings.dtype, device=settings.device, memory_gib=settings.memory_gib)
+    engine = load_engine(settings.engine, policy, dtype=settings.dtype, device=settings.device, memory_gib=settings.memory_gib, say=say)
     said = list(getattr(engine, "notes", ()))
     for note in said:
         say(note)

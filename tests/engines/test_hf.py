@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from tiny_policies import EOS, VOCABULARY, exact_probabilities, tiny_model, tiny_policy, total_variation, word_tokenizer
+from tiny_policies import EOS, VOCABULARY, Counted, exact_probabilities, tiny_model, tiny_policy, total_variation, word_tokenizer
 
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import Engine
@@ -240,3 +240,13 @@ def test_weights_that_are_no_numbers_are_an_error_and_no_completion():
         broken.model.lm_head.weight[7] = float("nan")
     with pytest.raises(EngineError, match="cannot be sampled: the policy's logits are NaN or infinite"):
         engine.sample([Request("w5", (1, 2))], Sampling(max_new_tokens=2))
+
+
+@pytest.mark.parametrize("mode", ["shared", "repeated", "uncached"])
+def test_completions_are_told_as_they_end(tiny, mode):
+    told, requests = Counted(), [Request(SHORT, tuple(range(40))), Request(LONG, tuple(range(40, 60)))]
+    rows = HfEngine(tiny("llama"), mode=mode).sample(requests, Sampling(max_new_tokens=20), told)
+    completions = [c for group in rows for c in group]
+    assert told.rows == 60
+    assert told.tokens == sum(c.n_tokens + (not c.truncated) for c in completions)
+    assert told.first < told.tokens / 2  # long before the last

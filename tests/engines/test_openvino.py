@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from tiny_policies import EOS, VOCABULARY, exact_probabilities, tiny_model, tiny_policy, total_variation, word_tokenizer
+from tiny_policies import EOS, VOCABULARY, Counted, exact_probabilities, tiny_model, tiny_policy, total_variation, word_tokenizer
 
 from flatspot.core.errors import EngineError, MissingExtra
 from flatspot.engines.openvino_packages import openvino_genai
@@ -98,6 +98,13 @@ def test_tokens_are_told_as_they_come(engine):
     rows = engine.sample([Request(SHORT, tuple(range(8)))], Sampling(max_new_tokens=10), told.append)[0]
     assert len(told) >= 10
     assert sum(told) == sum(c.n_tokens + (not c.truncated) for c in rows)
+
+
+def test_completions_are_told_as_they_end(engine):
+    told = Counted()
+    engine.sample([Request(SHORT, tuple(range(60)))], Sampling(max_new_tokens=40), told)
+    assert told.rows == 60
+    assert told.first < told.tokens / 2
 
 
 def test_it_is_an_engine_and_describes_itself(engine):

@@ -83,5 +83,19 @@ def exact_probabilities(policy: Policy, prompt: list[int], drawn: list[int], sam
     return torch.softmax(logits[0], -1)
 
 
+class Counted:
+    """Counts the tokens and the whole completions that an engine tells of."""
+
+    def __init__(self):
+        self.tokens, self.rows, self.first = 0, 0, 0
+
+    def __call__(self, n):
+        self.tokens += n
+
+    def completed(self, n):
+        self.first = self.first or self.tokens
+        self.rows += n
+
+
 def total_variation(counts, probabilities) -> float:
     return 0.5 * float((counts / counts.sum() - probabilities).abs().sum())

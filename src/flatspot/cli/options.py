@@ -134,7 +134,7 @@ def engine_options(command: F) -> F:
         [
             click.option(
                 "--engine",
-                type=click.Choice(["auto", "hf", "openvino", "scripted", "vllm", "ray", "openai"]),
+                type=click.Choice(["auto", "hf", "openvino", "scripted"]),
                 default="auto",
                 show_default=True,
                 help="auto: openvino on a CPU where it supports the model, else hf.",

@@ -8,6 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 from flatspot.core.records import Completion, Prompt, Request, Sampling, Score
 
 OnTokens = Callable[[int], None]
+"""Told of so many new tokens; one with a method `completed(n)` is told there of n completions that are whole."""
+
+
+def tell_completed(on_tokens: OnTokens | None, n: int) -> None:
+    """Tell whoever counts tokens, if they count completions too, that n more are whole."""
+    completed = getattr(on_tokens, "completed", None)
+    if n and completed is not None:
+        completed(n)
 
 
 @runtime_checkable
@@ -29,7 +37,8 @@ class Engine(Protocol):
         """One list of completions per request, one completion per seed, in the order asked.
 
         Equal (text, seed, sampling) give equal completions, but for the float rounding that another composition of a batch brings: a
-        caller that wants the same rows again asks for the same batches. `on_tokens(n)` is told of n newly generated tokens as they come.
+        caller that wants the same rows again asks for the same batches. `on_tokens(n)` is told of n newly generated tokens as they come,
+        and by `tell_completed` of completions that are whole.
         """
         ...
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flatspot.core.errors import EngineError
-from flatspot.core.protocols import OnTokens
+from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.engines.policy import Policy
 
 # shared    one prefill per prompt, prompts of unequal length side by side, ended rows dropped: needs a cache that can select rows
@@ -93,15 +93,20 @@ def _cached(
         _repeat(batch, place, limit)
         logits = logits[place]
     eos = torch.tensor(policy.eos_ids, dtype=torch.long, device=policy.device)
+    told = 0  # of the rows in the batch, those that were said to be whole
     for step in range(limit):
         tokens = pick(logits, batch.number, step)
         _record(batch, tokens, first, on_tokens)
         batch.ended = batch.ended | torch.isin(tokens, eos)
         n_ended = int(batch.ended.sum())
-        if n_ended == len(batch.ended) or step == limit - 1:
+        last = n_ended == len(batch.ended) or step == limit - 1
+        whole = len(batch.ended) if last else n_ended
+        tell_completed(on_tokens, whole - told)
+        if last:
             break
+        told = whole
         if selects and n_ended * _DROP_SHARE >= len(batch.ended):
-            tokens = _drop_ended(batch, tokens)
+            tokens, told = _drop_ended(batch, tokens), 0
         logits = _advance(policy, batch, torch.where(batch.ended, policy.pad_id, tokens))
     return batch.drawn
 
@@ -194,6 +199,7 @@ def _uncached(
         _record(batch, tokens, first, on_tokens)
         batch.ended = batch.ended | torch.isin(tokens, eos)
         kept = (~batch.ended).nonzero().squeeze(-1)
+        tell_completed(on_tokens, len(batch.ended) - (0 if step == limit - 1 else len(kept)))
         if not len(kept):
             break
         ids = torch.cat([ids, tokens.unsqueeze(-1)], dim=1)[kept]

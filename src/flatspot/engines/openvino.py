@@ -14,7 +14,7 @@ from typing import Any
 
 from flatspot.core.cache import cache_dir
 from flatspot.core.errors import EngineError
-from flatspot.core.protocols import OnTokens
+from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, Request, Sampling
 from flatspot.engines.cache import build_once
 from flatspot.engines.llama_gguf import unsupported, write_gguf
@@ -172,7 +172,9 @@ def run(pipeline: Any, prompts: Sequence[Sequence[int]], configs: Sequence[Seque
     waiting = [row for group in rows for row in group]
     while pipeline.has_non_finished_requests():
         _step(pipeline, waiting, on_tokens)
-        waiting = [row for row in waiting if row.handle.get_status().name == "RUNNING"]
+        running = [row for row in waiting if row.handle.get_status().name == "RUNNING"]
+        tell_completed(on_tokens, len(waiting) - len(running))
+        waiting = running
     lost = sum(row.handle.get_status().name != "FINISHED" for group in rows for row in group)
     if lost:
         raise EngineError(f"openvino-genai gave up {lost} rows for want of cache. Raise the memory setting or lower --max-new-tokens")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,13 @@ _PLANNED = {
 
 
 def load_engine(
-    name: str, model: str | Path | tuple[Any, Any] | Engine, *, dtype: str = "auto", device: str = "auto", memory_gib: float | None = None
+    name: str,
+    model: str | Path | tuple[Any, Any] | Engine,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    memory_gib: float | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Engine:
     """The engine `name` on the policy `model`.
 
@@ -29,6 +36,7 @@ def load_engine(
     model       as `load_policy` takes it; an Engine is returned as it is
     dtype       auto, float32, bfloat16 or float16 (openvino: the precision of the arithmetic)
     memory_gib  bound of caches and logits beside the weights
+    say         told what takes its time
 
     An openvino engine that fails its check against transformers is replaced by hf, and its `notes` say so. Raises EngineError for
     an unknown name or a policy that cannot be loaded, MissingExtra for a missing package.
@@ -43,6 +51,8 @@ def load_engine(
         raise EngineError(f"there is no engine {name!r}; it is one of {', '.join(ENGINES)}")
     if name == "scripted":
         return _scripted(model)
+    if say is not None and not isinstance(model, tuple):
+        say(f"loading {model}, and checking how it is sampled")
     if name == "openvino" or (name == "auto" and _openvino_serves(model, device, dtype)):
         return _openvino(name, model, dtype, device, memory_gib)
     return _hf(model, dtype, device, memory_gib)

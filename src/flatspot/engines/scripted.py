@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import EngineError
-from flatspot.core.protocols import OnTokens
+from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, PromptText, Request, Sampling
 
 Answers = Mapping[str, Mapping[str, float]]
@@ -78,6 +78,7 @@ class ScriptedEngine:
             drawn.append(row)
             if on_tokens is not None:
                 on_tokens(sum(completion.n_tokens for completion in row))
+                tell_completed(on_tokens, len(row))
         return drawn
 
     def describe(self) -> Mapping[str, Any]:

@@ -20,6 +20,8 @@ from flatspot.rollouts.store import RunFolder, prompt_text
 class Progress:
     """How far collecting has come: completions and prompts done of those asked, tokens and seconds of this start alone.
 
+    rows_done  with the completions of the running part that are whole, though their rows are not on disk yet
+    rows_now   those of this start; 0 before its first part is done
     at_most  whether rows_total is only a limit: the rewards decide, and it shrinks as prompts are settled
     """
 
@@ -44,6 +46,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+_TELL_EVERY_S = 0.5
 _Block = Sequence[tuple[Prompt, range]]
 
 
@@ -82,7 +85,8 @@ def collect(
                 meter.part_done(len(block), len(block) * asked.samples, new=False)
                 continue
             _recall(recalled, engine, sampling)
-            rows = _draw(block, engine, reward, sampling, seed, policy, asked.fixed, meter.on_tokens)
+            meter.part_begins(len(block) * asked.samples)
+            rows = _draw(block, engine, reward, sampling, seed, policy, asked.fixed, meter)
             run.write_part(round_idx, part_idx, rows)
             meter.part_done(len(block), len(rows), new=True)
         decider.absorb(asked.prompts, run.rewards(round_idx, asked))
@@ -126,10 +130,10 @@ def _draw(
     seed: int,
     policy: str,
     fixed: bool,
-    on_tokens: Callable[[int], None],
+    meter: _Meter,
 ) -> list[Rollout]:
     requests = [Request(p.text, tuple(row_seed(seed, p.id, i) for i in samples)) for p, samples in block]
-    answers = engine.sample(requests, sampling, on_tokens)
+    answers = engine.sample(requests, sampling, meter)
     pairs = [(p, i, c) for (p, samples), found in zip(block, answers, strict=True) for i, c in zip(samples, found, strict=True)]
     scores = reward.score([p for p, _, _ in pairs], [c for _, _, c in pairs])
     return [
@@ -160,6 +164,7 @@ class _Meter:
         self.started = time.monotonic()
         self.last = 0.0
         self.tokens = self.rows_now = self.rows_done = self.prompts_done = self.rows_total = 0
+        self.rows_whole = self.rows_of_part = 0  # of the running part
         self.prompts_total = n_prompts
 
     def round_begins(self, asked: Round) -> None:
@@ -167,12 +172,21 @@ class _Meter:
         self.prompts_done = self.prompts_total - len(asked.prompts)
         self.rows_total = max(self.decider.most_rows(), self.rows_done + asked.rows)
 
-    def on_tokens(self, n: int) -> None:
+    def part_begins(self, rows: int) -> None:
+        self.rows_whole, self.rows_of_part = 0, rows
+
+    def __call__(self, n: int) -> None:
+        """So many new tokens; this makes it the `OnTokens` of an engine."""
         self.tokens += n
-        if time.monotonic() - self.last > 0.5:
+        if time.monotonic() - self.last >= _TELL_EVERY_S:
             self._tell()
 
+    def completed(self, n: int) -> None:
+        """So many completions of the part are whole; a batch that is drawn again says so of its rows again."""
+        self.rows_whole = min(self.rows_of_part, self.rows_whole + n)
+
     def part_done(self, prompts: int, rows: int, *, new: bool) -> None:
+        self.rows_whole = self.rows_of_part = 0
         self.rows_done += rows
         self.rows_now += rows if new else 0
         self.prompts_done += 0 if self.decider.adaptive else prompts
@@ -184,13 +198,13 @@ class _Meter:
         if self.on_progress is not None:
             self.on_progress(
                 Progress(
-                    self.rows_done,
+                    self.rows_done + self.rows_whole,
                     self.rows_total,
                     self.prompts_done,
                     self.prompts_total,
                     self.tokens,
                     self.last - self.started,
-                    self.rows_now,
+                    self.rows_now + self.rows_whole if self.rows_now else 0,
                     self.decider.adaptive,
                 )
             )

@@ -1,0 +1,44 @@
+"""What collecting tells of its progress: completions that are whole count before their part is on disk."""
+
+from __future__ import annotations
+
+import flatspot
+from flatspot.core.protocols import tell_completed
+from flatspot.core.records import Completion
+
+
+class Slow:
+    """One call draws all rows, token by token; halfway it draws a batch again, as an engine out of memory does."""
+
+    name, rows_per_call = "slow", 1000
+
+    def sample(self, requests, sampling, on_tokens=None):
+        n = sum(len(request.seeds) for request in requests)
+        for _ in range(n // 2):
+            on_tokens(3)
+            tell_completed(on_tokens, 1)
+        for _ in range(n):
+            on_tokens(3)
+            tell_completed(on_tokens, 1)
+        return [[Completion("4", 1, truncated=False) for _ in request.seeds] for request in requests]
+
+    def describe(self):
+        return {"engine": self.name}
+
+
+def test_completions_of_the_running_part_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("flatspot.rollouts.collect._TELL_EVERY_S", 0.0)
+    seen = []
+    prompts = [{"prompt": f"{i} + 2 =", "reference": "4"} for i in range(4)]
+    flatspot.diagnose(prompts, Slow(), "exact_match", max_samples=4, fixed_samples=True, out=tmp_path / "run", on_progress=seen.append)
+    done = [progress.rows_done for progress in seen]
+    assert done == sorted(done)
+    assert set(done) == set(range(17))  # each of 16 completions once, those drawn again not twice
+    assert seen[5].tokens == 18
+    assert all(progress.seconds_left is None for progress in seen[:-1])  # no part is done yet to take the rate from
+    assert (seen[-1].rows_done, seen[-1].rows_now) == (16, 16)
+
+
+def test_a_plain_function_still_counts_tokens():
+    tell_completed(None, 3)
+    tell_completed([].append, 3)
