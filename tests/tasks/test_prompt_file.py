@@ -35,7 +35,7 @@ def jsonl(*rows: Any) -> str:
     [
         (b'{"prompt": "a"', "bad.jsonl:2: not JSON: Expecting ',' delimiter at column 15"),
         (b'{"prompt": "\xff"}', "bad.jsonl:2: byte 13 is not UTF-8"),
-        (b'"a"', "bad.jsonl:2: expected an object with a prompt, got 'a' (a str)"),
+        (b'"a"', "bad.jsonl:2: expected an object, got 'a' (a str)"),
         (b'{"other": 1}', "bad.jsonl:2: the column 'prompt' is missing or null"),
         (b'{"prompt": null}', "bad.jsonl:2: the column 'prompt' is missing or null"),
         (b'{"prompt": NaN}', "bad.jsonl:2: the column 'prompt' is missing or null"),
@@ -70,14 +70,22 @@ def test_only_a_handful_of_bad_rows_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
+        ("none.tsv", "prompt\n", "no prompts"),
         ("none.jsonl", "", "no prompts"),
         ("none.jsonl", "\n \n", "no prompts"),
         ("none.csv", "prompt\n", "no prompts"),
         ("none.json", "[]", "no prompts"),
-        ("a.json", "{}", "expected one list of objects, got a dict"),
-        ("a.json", '{"prompt": "a"}\n{"prompt": "b"}', "must end in .jsonl"),
-        ("a.json", "[1]", "row 1: expected an object with a prompt, got a int"),
-        ("a.csv", "prompt,b\na,1,2\n", "cannot be read as CSV"),
+        ("a.json", "{}", "no column 'prompt'; the columns are none"),
+        ("a.json", '{"train": [{"prompt": "a"}], "test": [{"prompt": "b"}]}', "several lists of objects ('train', 'test')"),
+        ("a.json", '[{"prompt": "a"},\n{"prompt": ]', "a.json:2: not JSON: Expecting value at column 12"),
+        ("a.json", "[1]", "row 1: expected an object, got '1'"),
+        ("a.jsonl", '{"prompt": "a", "n": ' + "1" * 5000 + "}", "a.jsonl:1: not JSON that can be read: Exceeds the limit"),
+        ("a.csv", "prompt,b\na,1\nb,1,2\nc,3\nd,4\ne,5\n", "a.csv:3: 3 cells for 2 columns"),
+        ("a.csv", 'prompt,b\na,1\n"b,2', "a.csv:3: a double quote that is never closed"),
+        ("a.csv", "prompt,b\na,1\nprompt,b\nc,2\n", "a.csv:3: the header again"),
+        ("a.csv", "prompt,b,c\na,1,2\nprompt,b,d\nc,2,3\n", "a.csv:3: another header (prompt, b, d)"),
+        ("a.csv", "prompt,b\ncafé,1\n".encode("latin-1"), "a.csv:2: byte 4 is not UTF-8"),
+        ("a.csv", "prompt\né\n".encode("utf-16-le"), "look like UTF-16LE without a byte order mark"),
         ("a.parquet", "not parquet", "cannot be read as Parquet"),
         ("a.txt", "hello", "expected it to end in .jsonl"),
         (
@@ -87,7 +95,7 @@ def test_only_a_handful_of_bad_rows_is_listed(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_of_the_wrong_kind(tmp_path: Path, name: str, content: str, expected: str) -> None:
+def test_a_file_of_the_wrong_kind(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
     with pytest.raises(PromptFileError) as raised:
         read_prompts(write(tmp_path, name, content))
     assert expected in str(raised.value)
@@ -102,7 +110,10 @@ def test_no_file_a_folder_and_a_silly_limit(tmp_path: Path) -> None:
 
 
 def test_the_same_rows_in_every_format_are_the_same_prompts(tmp_path: Path) -> None:
-    rows = [{"prompt": "2+2=", "reference": "4", "level": 1}, {"prompt": 'name, "quoted"\nsecond line é', "reference": None, "level": 2}]
+    rows = [
+        {"prompt": "2+2=", "reference": "4", "level": "1"},
+        {"prompt": 'name, "quoted"\nsecond line é', "reference": None, "level": "2"},
+    ]
     csv = 'prompt,reference,level\n2+2=,4,1\n"name, ""quoted""\nsecond line é",,2\n'
     files = [write(tmp_path, "a.jsonl", jsonl(*rows)), write(tmp_path, "a.json", json.dumps(rows)), write(tmp_path, "a.csv", csv)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
@@ -119,9 +130,56 @@ def test_chat_messages_from_jsonl_and_parquet_have_one_id(tmp_path: Path) -> Non
     assert first[0].is_chat and [dict(m) for m in first[0].text] == CHAT  # type: ignore[arg-type]
 
 
-def test_csv_keeps_references_and_ids_as_written(tmp_path: Path) -> None:
-    prompt = read_prompts(write(tmp_path, "a.csv", "id,prompt,reference,n\n007,12,1.50,3\n"))[0]
-    assert (prompt.id, prompt.text, prompt.references, prompt.columns["n"]) == ("007", "12", ("1.50",), 3)
+def test_csv_keeps_every_cell_as_written(tmp_path: Path) -> None:
+    prompt = read_prompts(write(tmp_path, "a.csv", "id,prompt,reference,n,key,level\n007,12,1.50,3,007,1e5\n"))[0]
+    assert (prompt.id, prompt.text, prompt.references) == ("007", "12", ("1.50",))
+    assert [prompt.columns[name] for name in ("n", "key", "level")] == ["3", "007", "1e5"]
+
+
+def test_ids_are_the_text_that_stands_in_the_file(tmp_path: Path) -> None:
+    numbers = ["1.10", "1.1", "1e5", "100000", "12345678901234567890123", "1", "1.0"]
+    lines = "".join(f'{{"prompt": "a", "id": {n}}}\n' for n in numbers)
+    assert [p.id for p in read_prompts(write(tmp_path, "a.jsonl", lines))] == numbers
+    assert [p.id for p in read_prompts(write(tmp_path, "a.csv", "prompt,id\n" + "".join(f"a,{n}\n" for n in numbers)))] == numbers
+
+
+def test_csv_rows_that_start_with_a_hash_and_tsv(tmp_path: Path) -> None:
+    assert [p.text for p in read_prompts(write(tmp_path, "a.csv", "prompt,n\n# one,1\n2,2\n"))] == ["# one", "2"]
+    assert [p.text for p in read_prompts(write(tmp_path, "a.tsv", "prompt\tn\na, b\t1\n"))] == ["a, b"]
+    assert [p.text for p in read_prompts(write(tmp_path, "b.csv", "prompt;n\na, b;1\n"))] == ["a, b"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"prompt": "a"}\n{"prompt": "b"}',
+        '{"data": [{"prompt": "a"}, {"prompt": "b"}]}',
+        '{"columns": ["prompt"], "data": [["a"], ["b"]]}',
+        '{"prompt":\n "a"}\n{"prompt": "b"}',
+    ],
+)
+def test_a_json_document_may_hold_its_rows_otherwise(tmp_path: Path, content: str) -> None:
+    assert [p.text for p in read_prompts(write(tmp_path, "a.json", content))] == ["a", "b"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_other_encodings_with_a_mark(tmp_path: Path, encoding: str) -> None:
+    for name, content in (("a.jsonl", '{"prompt": "é"}'), ("a.csv", "prompt\né"), ("a.json", '[{"prompt": "é"}]')):
+        assert [p.text for p in read_prompts(write(tmp_path, name, content.encode(encoding)))] == ["é"]
+
+
+def test_dates_that_python_cannot_hold_are_text(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "prompt": ["a"],
+            "far": pa.array([10**9], pa.date32()),
+            "fine": pa.array([1], pa.timestamp("ns")),
+            "day": pa.array([0], pa.date32()),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    columns = read_prompts(tmp_path / "a.parquet")[0].columns
+    assert isinstance(columns["far"], str) and str(columns["day"]) == "1970-01-01" and "1970-01-01" in str(columns["fine"])
 
 
 def test_a_json_text_of_messages_in_csv_stays_text(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flatspot.core.errors import ImportFormatError
-from flatspot.readers.log import ENDINGS
+from flatspot.readers.files import ENDINGS
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 # copies that Dropbox, Nextcloud and Syncthing leave where two machines wrote one file

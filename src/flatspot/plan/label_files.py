@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.errors import RunFolderError
+from flatspot.core.errors import FileError, RunFolderError
 from flatspot.core.plain import plain
 from flatspot.plan.labels import Label, LabelPlan
+from flatspot.readers.blocks import Notice, rows_of
+from flatspot.readers.encodings import open_utf8
+from flatspot.readers.json_rows import json_lines_blocks
 from flatspot.rollouts.export import exported_rows
 from flatspot.rollouts.store import write_table, write_whole
 
@@ -57,18 +60,20 @@ def is_answered(row: Mapping[str, Any], column: str = ANSWER) -> bool:
 
 def read_label_rows(file: Path) -> list[dict[str, Any]]:
     """The rows of a labels.jsonl; raises `RunFolderError` naming the line that is no row."""
-    rows, number = [], 0
+    notices: list[Notice] = []
+    rows = []
+    advice = "Mend the line, or move the file away to plan anew."
     try:
-        # not splitlines: it also splits at characters that JSON leaves as they are inside a string
-        for number, line in enumerate(file.read_text("utf-8-sig").split("\n"), 1):  # noqa: B007 - the error names it
-            if line.strip():
-                row = json.loads(line)
-                if not isinstance(row, dict) or "id" not in row:
-                    raise ValueError("expected an object with an id")
-                rows.append(row)
-    except OSError as error:
-        raise RunFolderError(f"{file} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        where = f"{file}:{number}" if not isinstance(error, UnicodeDecodeError) else str(file)
-        raise RunFolderError(f"{where} is no label ({error}). Mend the line, or move the file away to plan anew.") from None
+        with open_utf8(file) as stream:
+            found = list(rows_of(json_lines_blocks(stream, str(file), notices, replace_surrogates=False)))
+        for line, cells in found:
+            row = {name: json.loads(raw) for name, raw in cells.items()}
+            if "id" not in row:
+                notices.append(Notice(line, "row", "expected an object with an id"))
+            rows.append(row)
+    except (FileError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{error} {advice}") from None
+    if notices:
+        first = min(notices, key=lambda notice: notice.line)
+        raise RunFolderError(f"{file}:{first.line} is no label ({first.why}). {advice}")
     return rows

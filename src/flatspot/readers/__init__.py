@@ -10,6 +10,8 @@ csv_rows.py       CSV and TSV
 json_text.py      where the values of JSON text start and end
 json_rows.py      JSON lines
 json_document.py  one JSON document
+parquet_rows.py   Parquet as Python values, for prompts
+files.py          a file of any of the text formats
 cells.py          a text cell that holds a list of rewards
 parts.py          blocks of many files into a few Parquet files
 notices.py        what was noticed, in sentences

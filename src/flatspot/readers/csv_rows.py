@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 
 from flatspot.core.errors import FileError
 from flatspot.readers.blocks import ROW_LIMIT, TOO_LARGE, Block, Notice, check_names
-from flatspot.readers.encodings import has_other_bytes, shown, text_of
+from flatspot.readers.encodings import bad_byte, has_other_bytes, shown, text_of
 
 _DELIMITERS = ",;\t|"
 _QUOTED = re.compile('"[^"]*"')
@@ -172,7 +172,7 @@ def _readable(chunk: _Chunk, notices: list[Notice]) -> _Chunk:
     """The chunk with the bytes that are no UTF-8 written out."""
     if all(map(str.isascii, chunk.lines)) or not any(map(has_other_bytes, chunk.lines)):
         return chunk
-    notices += [Notice(number, "bytes", "not UTF-8") for number, line in enumerate(chunk.lines, chunk.first) if has_other_bytes(line)]
+    notices += [Notice(i, "bytes", bad_byte(line)) for i, line in enumerate(chunk.lines, chunk.first) if has_other_bytes(line)]
     return replace(chunk, rows=[[shown(cell) for cell in row] for row in chunk.rows])
 
 

@@ -26,44 +26,51 @@ _ESCAPED = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" keeps
 
 
 def open_utf8(path: Path) -> BinaryIO:
-    """The bytes of a text file as UTF-8, after its byte order mark.
-
-    UTF-16 and UTF-32 are read where a byte order mark says so. Raises `FileError` for other encodings with two bytes a character, for
-    files that are no text, and for files that cannot be opened.
-    """
+    """The bytes of a text file, as `as_utf8` gives them. Raises `FileError` where the file cannot be opened, too."""
     try:
         stream = path.open("rb")
-        head = stream.read(64)
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    found: BinaryIO | None = None
+    try:
+        found = as_utf8(stream, str(path))
+    finally:
+        if found is not stream:
+            stream.close()
+    return found
+
+
+def as_utf8(stream: BinaryIO, where: str) -> BinaryIO:
+    """The bytes of a stream as UTF-8, after its byte order mark, in a stream that can seek.
+
+    UTF-16 and UTF-32 are read where a byte order mark says so. Raises `FileError` for other encodings with two bytes a character, and for
+    what is no text.
+    """
+    head = stream.read(64)
     what = next((what for mark, what in _BINARY if head.startswith(mark)), None)
     if what:
-        stream.close()
-        raise FileError(f"{path}: this is {what}, whatever its name says. Unpack it first, or give it the right ending.")
+        raise FileError(f"{where}: this is {what}, whatever its name says. Unpack it first, or give it the right ending.")
     encoding = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if encoding:
-        return io.BytesIO(_decoded(head, stream, path, encoding).encode())
+        return io.BytesIO(_decoded(head + stream.read(), where, encoding).encode())
     if head.count(b"\0") >= max(1, len(head) // 3):
-        stream.close()
         guess = "UTF-16BE" if head.startswith(b"\0") else "UTF-16LE"
         raise FileError(
-            f"{path}: this is no UTF-8; its zero bytes look like {guess} without a byte order mark. "
+            f"{where}: this is no UTF-8; its zero bytes look like {guess} without a byte order mark. "
             f"Save it as UTF-8: iconv -f {guess} -t UTF-8 FILE > NEW"
         )
     if not stream.seekable():  # a pipe
-        with stream:
-            return io.BytesIO((head + stream.read()).removeprefix(codecs.BOM_UTF8))
+        return io.BytesIO((head + stream.read()).removeprefix(codecs.BOM_UTF8))
     stream.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
     return stream
 
 
-def _decoded(head: bytes, stream: BinaryIO, path: Path, encoding: str) -> str:
-    with stream:
-        try:
-            return (head + stream.read()).decode(encoding)
-        except UnicodeDecodeError as error:
-            name = encoding.upper()
-            raise FileError(f"{path}: starts with the mark of {name}, but byte {error.start + 1} is no {name}. Save it as UTF-8.") from None
+def _decoded(content: bytes, where: str, encoding: str) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        name = encoding.upper()
+        raise FileError(f"{where}: starts with the mark of {name}, but byte {error.start + 1} is no {name}. Save it as UTF-8.") from None
 
 
 def text_of(line: bytes) -> str:
@@ -80,6 +87,13 @@ def has_other_bytes(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def bad_byte(text: str) -> str:
+    """Where the first byte of a line stands that is no UTF-8, in words."""
+    found = _ESCAPED.search(text)
+    before = text[: found.start()] if found else text
+    return f"byte {len(before.encode()) + 1} is not UTF-8"
 
 
 def shown(text: str, backslash: str = "\\") -> str:

@@ -8,25 +8,31 @@ from typing import BinaryIO
 
 from flatspot.core.errors import FileError
 from flatspot.readers.blocks import BLOCK_ROWS, Block, Notice, check_names
-from flatspot.readers.encodings import has_other_bytes, shown, text_of
+from flatspot.readers.encodings import bad_byte, has_other_bytes, shown, text_of
 from flatspot.readers.json_rows import blocks_of, paired_row, twice
 from flatspot.readers.json_text import Members, items, members, skip_space
 
 
-def json_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, block_rows: int = BLOCK_ROWS) -> Iterator[Block]:
+def json_blocks(
+    stream: BinaryIO, where: str, notices: list[Notice], *, block_rows: int = BLOCK_ROWS, replace_surrogates: bool = True
+) -> Iterator[Block]:
     """The rows of a JSON document in blocks, their number in it as their line.
 
     stream  UTF-8, after its byte order mark
+    block_rows, replace_surrogates  as for `files.stream_blocks`
 
     Elements that are no objects go to `notices`. Raises `FileError` where the document is damaged, or holds several lists of objects.
     """
     text = text_of(stream.read())
     if has_other_bytes(text):
-        number = next(i for i, line in enumerate(text.split("\n"), 1) if has_other_bytes(line))
-        notices.append(Notice(number, "bytes", "not UTF-8"))
+        number, line = next((i, line) for i, line in enumerate(text.split("\n"), 1) if has_other_bytes(line))
+        notices.append(Notice(number, "bytes", f"of line {number}, {bad_byte(line)}"))
         text = shown(text, "\\\\")
+    rows = _rows(text, where, notices)
+    if replace_surrogates:
+        rows = ((number, paired_row(row, f"{where} row {number}", number, notices)) for number, row in rows)
     try:
-        yield from blocks_of(_rows(text, where, notices), block_rows)
+        yield from blocks_of(rows, block_rows)
     except json.JSONDecodeError as error:
         raise FileError(f"{where}:{error.lineno}: not JSON: {error.msg} at column {error.colno}.") from None
     except RecursionError:
@@ -50,13 +56,13 @@ def _rows(text: str, where: str, notices: list[Notice]) -> Iterator[tuple[int, M
         if number == 1 and at == len(text):
             yield from _inside(row, where, notices)
             return
-        yield number, paired_row(row, number, notices)
+        yield number, row
 
 
 def _list_rows(text: str, at: int, where: str, notices: list[Notice]) -> Iterator[tuple[int, Members]]:
     for number, (start, end) in enumerate(items(text, at), 1):
         if text[start] == "{":
-            yield number, paired_row(_row(text, start, f"{where} row {number}")[0], number, notices)
+            yield number, _row(text, start, f"{where} row {number}")[0]
         else:
             notices.append(Notice(number, "row", f"expected an object, got {text[start:end][:40]!r}"))
 
@@ -86,7 +92,7 @@ def _inside(row: Members, where: str, notices: list[Notice]) -> Iterator[tuple[i
             f"{where}: an object of columns, as pandas writes by default. Write rows: DataFrame.to_json(FILE, orient='records')."
         )
     else:
-        yield 1, paired_row(row, 1, notices)
+        yield 1, row
 
 
 def _holds_rows(raw: str) -> bool:
@@ -104,6 +110,6 @@ def _table_rows(row: Members, where: str, notices: list[Notice]) -> Iterator[tup
     for number, (start, _) in enumerate(items(data), 1):
         cells = [data[slice(*cell)] for cell in items(data, start)] if data[start] == "[" else []
         if len(cells) == len(names):
-            yield number, paired_row(dict(zip(names, cells, strict=True)), number, notices)
+            yield number, dict(zip(names, cells, strict=True))
         else:
             notices.append(Notice(number, "row", f"{len(cells)} values for {len(names)} columns"))

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from flatspot.core.errors import FileError
 from flatspot.readers.blocks import BLOCK_CHARACTERS, BLOCK_ROWS, NO_NAME, ROW_LIMIT, TOO_LARGE, Block, Notice
-from flatspot.readers.encodings import has_other_bytes, shown, text_of
+from flatspot.readers.encodings import bad_byte, has_other_bytes, shown, text_of
 from flatspot.readers.json_text import Members, line_pattern, only_members, paired
 
 _FIRST_CHUNK, _CHUNK = 1 << 16, 1 << 20  # bytes
@@ -20,11 +20,13 @@ _SPACES = " \t\n\r"
 _MAX_CELLS = 2_000_000  # of one block, so that many keys of few rows stay small
 
 
-def json_lines_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, block_rows: int = BLOCK_ROWS) -> Iterator[Block]:
+def json_lines_blocks(
+    stream: BinaryIO, where: str, notices: list[Notice], *, block_rows: int = BLOCK_ROWS, replace_surrogates: bool = True
+) -> Iterator[Block]:
     """The rows of a file of JSON lines in blocks; lines that are no JSON object go to `notices`.
 
-    stream      UTF-8, after its byte order mark
-    block_rows  about how many rows a block has; a small number reads no further than it must
+    stream  UTF-8, after its byte order mark
+    block_rows, replace_surrogates  as for `files.stream_blocks`
 
     Raises `FileError` where a key is there twice in a row, or a row is too large.
     """
@@ -41,7 +43,7 @@ def json_lines_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, bl
             yield block
         else:
             last: tuple[str, ...] = ()
-            for block in blocks_of(_rows(chunk, number, where, notices), block_rows):
+            for block in blocks_of(_rows(chunk, number, where, notices, replace_surrogates), block_rows):
                 last = tuple(block.columns)
                 flat = all((cells[-1] or "[")[0] not in "[{" for cells in block.columns.values())
                 yield block
@@ -69,13 +71,16 @@ def blocks_of(rows: Iterable[tuple[int, Members]], block_rows: int = BLOCK_ROWS)
         yield _block(held, lines, names, size)
 
 
-def paired_row(found: Members, number: int, notices: list[Notice]) -> Members:
+def paired_row(found: Members, where: str, number: int, notices: list[Notice]) -> Members:
     """The members with U+FFFD for each unpaired surrogate, and a notice where there is one."""
-    if not any("\\ud" in raw or "\\uD" in raw for raw in found.values()):
+    texts = (*found.values(), *(key for key in found if not key.isascii()))
+    if not any("\\ud" in text or "\\uD" in text or has_other_bytes(text) for text in texts):
         return found
-    if (mended := paired(found)) != found:
+    if (fixed := paired(found)) != found:
         notices.append(Notice(number, "surrogates", "unpaired surrogates"))
-    return mended
+    if len(fixed) < len(found):
+        raise FileError(f"{where}: two keys differ in unpaired surrogates alone; rename or drop one of them.")
+    return fixed
 
 
 def twice(error: KeyError) -> str:
@@ -106,20 +111,21 @@ def _alike(chunk: bytes, pattern: re.Pattern[str], keys: tuple[str, ...], number
     return Block(range(number, number + n_lines), {key: list(column) for key, column in zip(keys, cells, strict=True)}, len(text))
 
 
-def _rows(chunk: bytes, first: int, where: str, notices: list[Notice]) -> Iterator[tuple[int, Members]]:
+def _rows(chunk: bytes, first: int, where: str, notices: list[Notice], replace_surrogates: bool) -> Iterator[tuple[int, Members]]:
     for number, line in enumerate(chunk.split(b"\n"), first):
-        text = text_of(line).strip(_SPACES)
+        whole = text_of(line)
+        text = whole.strip(_SPACES)
         if not text:
             continue
         if len(line) > ROW_LIMIT:
             raise FileError(f"{where}:{number}: {TOO_LARGE}")
         if has_other_bytes(text):
-            notices.append(Notice(number, "bytes", "not UTF-8"))
+            notices.append(Notice(number, "bytes", bad_byte(whole)))
             text = shown(text, "\\\\")
         try:
             if not text.startswith("{"):
                 value = json.loads(text)
-                notices.append(Notice(number, "row", f"expected an object, got {text[:40]!r} (a {type(value).__name__})"))
+                notices.append(Notice(number, "row", f"expected an object, got {str(value)[:40]!r} (a {type(value).__name__})"))
                 continue
             found = only_members(text)
         except json.JSONDecodeError as error:
@@ -129,7 +135,7 @@ def _rows(chunk: bytes, first: int, where: str, notices: list[Notice]) -> Iterat
         except KeyError as error:
             raise FileError(f"{where}:{number}: {twice(error)}") from None
         else:
-            yield number, paired_row(found, number, notices)
+            yield number, paired_row(found, f"{where}:{number}", number, notices) if replace_surrogates else found
 
 
 def _block(rows: list[Members], lines: list[int], names: dict[str, None], size: int) -> Block:

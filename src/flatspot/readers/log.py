@@ -7,16 +7,13 @@ of files nor on their size; Parquet is read where it lies. Paths are paths: no p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flatspot.core.errors import FileError
-from flatspot.readers.blocks import Block, Notice, check_names
-from flatspot.readers.csv_rows import csv_blocks
-from flatspot.readers.encodings import open_utf8
-from flatspot.readers.json_document import json_blocks
-from flatspot.readers.json_rows import json_lines_blocks
+from flatspot.readers.blocks import Notice, check_names
+from flatspot.readers.files import CSV, PARQUET, file_blocks
 from flatspot.readers.notices import told
 from flatspot.readers.parts import FILE as PART_FILE
 from flatspot.readers.parts import ROW as PART_ROW
@@ -25,7 +22,6 @@ from flatspot.readers.parts import Parts
 if TYPE_CHECKING:
     import duckdb
 
-ENDINGS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
 FILE, ROW = "_file", "_row"
 _PARQUET_FILE = "flatspot:file"
 _PATTERN = re.compile(r"([*?\[])")
@@ -48,7 +44,7 @@ def open_log(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path
 
     Raises `FileError` where there are no rows, a column is there twice, or a file cannot be read; `duckdb.Error` for damaged Parquet.
     """
-    parquet = files[0].suffix.lower() == ".parquet"
+    parquet = files[0].suffix.lower() == PARQUET
     types = _open_parquet(db, files, caveats) if parquet else _open_text(db, files, scratch, caveats)
     if db.execute("SELECT 1 FROM log LIMIT 1").fetchone() is None:
         raise _no_rows(files)
@@ -58,18 +54,6 @@ def open_log(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path
 def named(files: Sequence[Path]) -> str:
     """The files, in a message."""
     return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-
-
-def file_blocks(path: Path, notices: list[Notice]) -> Iterator[Block]:
-    """The rows of a CSV or JSON file, by its ending, in blocks."""
-    ending = path.suffix.lower()
-    with open_utf8(path) as stream:
-        if ending in (".csv", ".tsv"):
-            yield from csv_blocks(stream, str(path), notices, delimiter="\t" if ending == ".tsv" else None)
-        elif ending == ".json":
-            yield from json_blocks(stream, str(path), notices)
-        else:
-            yield from json_lines_blocks(stream, str(path), notices)
 
 
 def path_sql(path: str | Path) -> str:
@@ -89,7 +73,7 @@ def name_sql(column: str) -> str:
 def _open_text(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path, caveats: list[str]) -> dict[str, str]:
     parts = Parts(scratch)
     notices: list[tuple[Path, Notice]] = []
-    is_csv = files[0].suffix.lower() in (".csv", ".tsv")
+    is_csv = files[0].suffix.lower() in CSV
     for path in files:
         found: list[Notice] = []
         n_rows = 0

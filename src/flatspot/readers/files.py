@@ -1,0 +1,49 @@
+"""One file of CSV or JSON in blocks, whatever of the formats it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from flatspot.readers.blocks import BLOCK_ROWS, Block, Notice
+from flatspot.readers.csv_rows import csv_blocks
+from flatspot.readers.encodings import open_utf8
+from flatspot.readers.json_document import json_blocks
+from flatspot.readers.json_rows import json_lines_blocks
+
+CSV = (".csv", ".tsv")
+JSON_LINES = (".jsonl", ".ndjson")
+JSON = ".json"
+PARQUET = ".parquet"
+ENDINGS = (*JSON_LINES, JSON, *CSV, PARQUET)
+
+
+def file_blocks(path: Path, notices: list[Notice]) -> Iterator[Block]:
+    """The rows of a CSV or JSON file in blocks. Raises `FileError` where it cannot be read."""
+    with open_utf8(path) as stream:
+        yield from stream_blocks(stream, path.suffix.lower(), str(path), notices)
+
+
+def stream_blocks(
+    stream: BinaryIO, ending: str, where: str, notices: list[Notice], *, block_rows: int = BLOCK_ROWS, replace_surrogates: bool = True
+) -> Iterator[Block]:
+    """The rows of a stream in the format of `ending` in blocks.
+
+    stream              UTF-8, after its byte order mark; it can seek
+    block_rows          about how many rows a block of JSON has; a small number reads no further than it must
+    replace_surrogates  whether unpaired surrogates in JSON become U+FFFD, which UTF-8 can hold
+    """
+    if ending in CSV:
+        return csv_blocks(stream, where, notices, delimiter="\t" if ending == ".tsv" else None)
+    read = json_blocks if ending == JSON else json_lines_blocks
+    return read(stream, where, notices, block_rows=block_rows, replace_surrogates=replace_surrogates)
+
+
+def place(where: str, ending: str, line: int) -> str:
+    """A row in a message: by its line, or by its number where a file has no lines of its own.
+
+    >>> place("a.jsonl", ".jsonl", 3), place("a.json", ".json", 3)
+    ('a.jsonl:3', 'a.json row 3')
+    """
+    return f"{where} row {line}" if ending in (JSON, PARQUET) else f"{where}:{line}"
