@@ -1,11 +1,12 @@
 """Tokens a second of every engine on one policy, in one run: SmolLM2-135M-Instruct, chat prompts, 16 samples of 48 tokens, T = 1.
 
-    python benchmarks/engines/throughput.py [--rounds 5] [--threads 2] [--cases …]
+    python benchmarks/engines/throughput.py [--rounds 5] [--threads 2] [--batch 4] [--cases …]
 
 Each engine lives in a process of its own, so that neither threads nor peaks of memory mix, and all take turns, round after round: a shared
-processor changes its speed within minutes, and only what ran in the same round is compared. The baseline is what a user would write:
-`model.generate(num_return_sequences=16, do_sample=True)`, one prompt at a time, in float32. `matmul` is the rate of this machine's own
-matrix products, of the shapes that decoding needs.
+processor changes its speed within minutes, and only what ran in the same round is compared. There are two baselines, both
+`model.generate(num_return_sequences=16, do_sample=True)`: `generate` is given one prompt at a time, as most scripts do, and `batched` is
+given `--batch` prompts in one call, padded on the left, which is the best that it offers. `matmul` is the rate of this machine's own matrix
+products, of the shapes that decoding needs. At the end stand two tables: the long one, and README's.
 """
 
 from __future__ import annotations
@@ -24,9 +25,20 @@ from pathlib import Path
 HERE = Path(__file__).parent
 POLICY = "smollm2-135m-instruct"
 SAMPLES, NEW_TOKENS = 16, 48
-CASES = ("generate float32", "matmul float32", "matmul bfloat16", "hf float32", "hf bfloat16", "openvino float32", "openvino bfloat16")
+BATCH = 4  # prompts in a call of batched generate: of 2, 4, 8 and 16 the fastest, see README.md
+CASES = (
+    "generate float32",
+    "batched float32",
+    "batched bfloat16",
+    "matmul float32",
+    "matmul bfloat16",
+    "hf float32",
+    "hf bfloat16",
+    "openvino float32",
+    "openvino bfloat16",
+)
 # a turn: as many prompts as fill the engine's batch; generate does one after another anyway
-PROMPTS = {"generate": 1, "hf": 16, "openvino": 32, "matmul": 0}
+PROMPTS = {"generate": 1, "batched": BATCH, "hf": 16, "openvino": 32, "matmul": 0}
 PLACES = ("by the sea", "in the hills", "near the old mill", "at the end of the railway line")
 TASKS = (
     "Tell a short story about a town {place}.",
@@ -53,7 +65,7 @@ def parameters(config) -> float:
     return config.num_hidden_layers * layer + config.hidden_size * config.vocab_size
 
 
-def serve(case: str, threads: int) -> None:
+def serve(case: str, threads: int, batch: int) -> None:
     """Run one case in this process: a turn for each line that comes in, its tokens and seconds as a line out."""
     import torch
 
@@ -62,14 +74,14 @@ def serve(case: str, threads: int) -> None:
     if kind == "matmul":
         run = None
     else:
-        run = _generate(dtype) if kind == "generate" else _engine(kind, dtype)
+        run = _generate(dtype) if kind in ("generate", "batched") else _engine(kind, dtype)
         run(prompts(1), 4)  # warm up
     print("ready", flush=True)
     for turn, _ in enumerate(sys.stdin):
         if run is None:
             print(json.dumps({"gflops": matmul_gflops(dtype)}), flush=True)
             continue
-        n = PROMPTS[kind]
+        n = batch if kind == "batched" else PROMPTS[kind]
         chats = (prompts(32) * 2)[turn * n % 32 :][:n]
         start = time.perf_counter()
         tokens = run(chats, NEW_TOKENS)
@@ -84,25 +96,26 @@ def _generate(dtype: str):
     from flatspot.engines import load_policy
 
     policy = load_policy(POLICY, dtype=dtype, device="cpu")
+    policy.tokenizer.padding_side = "left"
 
     def run(chats, new_tokens):
-        n = 0
-        for chat in chats:
-            inputs = policy.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
-            with torch.no_grad():
-                out = policy.model.generate(
-                    **inputs,
-                    do_sample=True,
-                    top_k=0,
-                    top_p=1.0,
-                    num_return_sequences=SAMPLES,
-                    max_new_tokens=new_tokens,
-                    pad_token_id=policy.pad_id,
-                )
-            drawn = out[:, inputs["input_ids"].shape[1] :]
-            ends = (drawn == policy.eos_ids[0]).int().argmax(-1)
-            n += sum(int(end) + 1 if row[end] == policy.eos_ids[0] else len(row) for row, end in zip(drawn, ends, strict=True))
-        return n
+        """One call on all the chats, padded on the left to the longest."""
+        inputs = policy.tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt"
+        )
+        with torch.no_grad():
+            out = policy.model.generate(
+                **inputs,
+                do_sample=True,
+                top_k=0,
+                top_p=1.0,
+                num_return_sequences=SAMPLES,
+                max_new_tokens=new_tokens,
+                pad_token_id=policy.pad_id,
+            )
+        drawn = out[:, inputs["input_ids"].shape[1] :]
+        ends = (drawn == policy.eos_ids[0]).int().argmax(-1)
+        return sum(int(end) + 1 if row[end] == policy.eos_ids[0] else len(row) for row, end in zip(drawn, ends, strict=True))
 
     return run
 
@@ -169,8 +182,8 @@ def cpu_model() -> str:
 class Case:
     """A process that takes turns."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        command = [sys.executable, __file__, "--serve", name, "--threads", str(threads)]
+    def __init__(self, name: str, threads: int, batch: int) -> None:
+        command = [sys.executable, __file__, "--serve", name, "--threads", str(threads), "--batch", str(batch)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.line()
 
@@ -191,19 +204,46 @@ class Case:
 
 
 def spread(values: list[float], digits: int) -> str:
+    if not values:
+        return "-"
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
+def rates_of(results: dict) -> dict[str, list[float]]:
+    """Tokens a second of each case, round by round."""
+    return {name: [t["tokens"] / t["seconds"] for t in done] for name, done in results["turns"].items() if "tokens" in done[0]}
+
+
+def ratios(rates: dict[str, list[float]], name: str, base: str) -> list[float]:
+    """A case's rate over another's of the same round; empty without the other."""
+    return [own / other for own, other in zip(rates[name], rates[base], strict=True)] if base in rates else []
+
+
 def table(results: dict) -> str:
-    turns = results["turns"]
-    rate = {name: [t["tokens"] / t["seconds"] for t in done] for name, done in turns.items() if "tokens" in done[0]}
-    lines = ["| engine | tokens/s | of generate | of the arithmetic limit | peak GiB |", "|---|---|---|---|---|"]
-    for name, rates in rate.items():
-        ratios = [own / base for own, base in zip(rates, rate["generate float32"], strict=True)]
-        limits = [t["gflops"] / results["gflop_per_token"] for t in turns[f"matmul {name.split()[1]}"]]
-        share = statistics.median(own / limit for own, limit in zip(rates, limits, strict=True))
+    turns, rates = results["turns"], rates_of(results)
+    lines = ["| engine | tokens/s | of generate | of batched | of the arithmetic limit | peak GiB |", "|---|---|---|---|---|---|"]
+    for name, own in rates.items():
+        alone, batched = (ratios(rates, name, base) for base in ("generate float32", f"batched {name.split()[1]}"))
+        limits = [t["gflops"] / results["gflop_per_token"] for t in turns.get(f"matmul {name.split()[1]}", [])]
+        share = f"{statistics.median(o / limit for o, limit in zip(own, limits, strict=True)):.0%}" if limits else "-"
         peak = max(t["peak_gib"] for t in turns[name])
-        lines.append(f"| {name} | {spread(rates, 0)} | {spread(ratios, 1)} | {share:.0%} | {peak:.1f} |")
+        cells = [spread(own, 0), spread(alone, 1), spread(batched, 1), share, f"{peak:.1f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def readme_table(results: dict) -> str:
+    """The rows of README.md: medians, and ratios to `generate` in batches of the same dtype."""
+    rates = rates_of(results)
+    lines = ["| engine | tokens/s | of `generate` in batches | peak memory |", "|---|---|---|---|"]
+    for name, own in rates.items():
+        kind, dtype = name.split()
+        words = {"generate": "`generate`, a prompt at a time", "batched": f"`generate`, {results['batch']} prompts at a time"}
+        default = " (the default on a CPU)" if name == "openvino float32" else ""
+        ratio = ratios(rates, name, f"batched {dtype}")
+        peak = max(t["peak_gib"] for t in results["turns"][name])
+        of_batched = f"{statistics.median(ratio):.1f}" if ratio else "-"
+        lines.append(f"| {words.get(kind, f'`{kind}`')}, {dtype}{default} | {statistics.median(own):.0f} | {of_batched} | {peak:.1f} GiB |")
     return "\n".join(lines)
 
 
@@ -211,12 +251,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=BATCH, help="prompts in one call of batched generate")
     parser.add_argument("--cases", nargs="*", default=CASES, help="which of: " + ", ".join(CASES))
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        serve(args.serve, args.threads)
+        serve(args.serve, args.threads, args.batch)
         return
     from flatspot.engines import load_policy
     from flatspot.engines.prompts import encode
@@ -228,11 +269,12 @@ def main() -> None:
         "policy": POLICY,
         "prompt_tokens": [min(lengths), max(lengths)],
         "samples": SAMPLES,
+        "batch": args.batch,
         "new_tokens": NEW_TOKENS,
         "gflop_per_token": 2 * parameters(policy.model.config) / 1e9,
     }
     del policy
-    cases = {name: Case(name, args.threads) for name in args.cases}
+    cases = {name: Case(name, args.threads, args.batch) for name in args.cases}
     results["turns"] = {name: [] for name in cases}
     for i in range(args.rounds):
         for name, case in cases.items():
@@ -244,7 +286,7 @@ def main() -> None:
         case.close()
     args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"{results['machine']['cpu']}, {results['machine']['cores']} cores; {results['gflop_per_token']:.3f} GFLOP a token\n")
-    print(table(results))
+    print(f"{table(results)}\n\nFor README.md:\n\n{readme_table(results)}")
 
 
 def rate(turn: dict) -> str:

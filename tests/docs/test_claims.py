@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -130,4 +131,6 @@ def test_the_citation_names_the_paper_and_the_version():
     text = (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"version: {flatspot.__version__}" in text
     assert "arXiv:2310.20703" in text
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+    assert all(url in text for url in urls.values())
     assert f"## [{flatspot.__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
