@@ -1,13 +1,21 @@
-"""Going on with a killed RL run: the right checkpoint, and no row twice."""
+"""Going on with a killed RL run: the right checkpoint, no row twice, and none lost."""
 
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flatspot.core.errors import RunFolderError
-from flatspot.training.gone_on import drop_rows_from, last_checkpoint
+sys.path.insert(0, str(Path(__file__).parent))
+
+from watch_calls import call, rows_of
+
+import flatspot
+from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.training.gone_on import last_checkpoint, resumed_from, set_aside
 
 
 def checkpoint(folder, name, text):
@@ -23,18 +31,96 @@ def test_the_last_checkpoint_is_the_last_that_is_whole(tmp_path):
     checkpoint(tmp_path, "checkpoint-11", None)  # killed while it was written
     checkpoint(tmp_path, "checkpoint-12", '{"global_step": 1')
     assert last_checkpoint(tmp_path) == (tmp_path / "checkpoint-10", 10)
+    assert resumed_from("true", tmp_path) == tmp_path / "checkpoint-10"
+    assert resumed_from(str(tmp_path / "checkpoint-9"), tmp_path) == tmp_path / "checkpoint-9"
+    assert resumed_from(None, tmp_path) is resumed_from("false", tmp_path) is None
+    with pytest.raises(SettingsError, match=r"expected a checkpoint.*The last one of .* is .*checkpoint-10"):
+        resumed_from(tmp_path / "checkpoint-11", tmp_path)
+    with pytest.raises(SettingsError, match="holds no checkpoint"):
+        resumed_from("true", tmp_path / "nowhere")
 
 
-def test_rows_that_are_drawn_again_go(tmp_path):
+def test_rows_that_are_drawn_again_are_set_aside(tmp_path):
     (tmp_path / "rollouts").mkdir()
     for number, steps in enumerate(([0, 0, 1], [1, 2, 2], [3, 4])):
         pq.write_table(
             pa.table({"step": pa.array(steps, pa.int64()), "row": steps}), tmp_path / "rollouts" / f"part-000-{number:06d}.parquet"
         )
-    assert drop_rows_from(tmp_path, 2) == 4
+    assert set_aside(tmp_path, 2) == 4
     left = [pq.read_table(part)["step"].to_pylist() for part in sorted((tmp_path / "rollouts").iterdir())]
     assert left == [[0, 0, 1], [1]]
-    assert drop_rows_from(tmp_path, 2) == 0
+    kept = [pq.read_table(part)["step"].to_pylist() for part in sorted((tmp_path / "set-aside").iterdir())]
+    assert kept == [[2, 2], [3, 4]]
+    assert set_aside(tmp_path, 2) == 0
+    assert set_aside(tmp_path, 1) == 2
+    assert sorted(path.name for path in (tmp_path / "set-aside").iterdir()) == [
+        "part-000-000000-000.parquet", "part-000-000001-000.parquet", "part-000-000001-001.parquet", "part-000-000002-000.parquet",
+    ]  # fmt: skip
     (tmp_path / "rollouts" / "part-000-000009.parquet").write_bytes(b"cut")
     with pytest.raises(RunFolderError, match="cannot be read"):
-        drop_rows_from(tmp_path, 2)
+        set_aside(tmp_path, 2)
+
+
+def test_an_evaluation_at_the_checkpoint_was_made_before_it(tmp_path):
+    (tmp_path / "rollouts").mkdir()
+    rows = {"step": [1, 2, 2, 3, None], "split": ["train", "eval", "train", "eval", None]}
+    pq.write_table(pa.table(rows), tmp_path / "rollouts" / "part-000-000000.parquet")
+    assert set_aside(tmp_path, 2) == 2
+    assert pq.read_table(tmp_path / "rollouts")["step"].to_pylist() == [1, 2, None]
+    assert set_aside(tmp_path, 0) == 2  # a training that starts anew
+
+
+def half(completions, **columns):
+    return [0.0, 1.0] * (len(completions) // 2)
+
+
+def begin(watched, step):
+    """What transformers tells the callback as a training begins at a step."""
+    pytest.importorskip("transformers")
+    callback = flatspot.FlatspotCallback(watched)
+    state = SimpleNamespace(global_step=step, max_steps=4, is_world_process_zero=True)
+    callback.on_train_begin(SimpleNamespace(num_generations=2), state, SimpleNamespace())
+    return callback
+
+
+@pytest.mark.parametrize(("at", "left"), [(2, [0, 1]), (0, [])])
+def test_a_training_that_goes_on_counts_each_row_once(tmp_path, caplog, at, left):
+    """4 updates, gone on with from update 2, or started anew: 4 updates are there in the end, not 6 or 8."""
+    watched = flatspot.watch(half, out=tmp_path / "run")
+    begin(watched, 0)
+    for step in range(4):
+        call(watched, step)
+    (tmp_path / "run" / "watch.json").write_text(json.dumps({"alarms": [{"cause": "all-low", "step": s, "says": ""} for s in (1, 3)]}))
+    again = flatspot.watch(half, out=tmp_path / "run")
+    callback = begin(again, at)
+    assert sorted({row["step"] for row in rows_of(tmp_path / "run")} if left else set()) == left
+    assert [alarm["step"] for alarm in callback.history] == ([1] if at else [])
+    for step in range(at, 4):
+        call(again, step)
+    rows = rows_of(tmp_path / "run")
+    assert len(rows) == 16 and sorted({row["step"] for row in rows}) == [0, 1, 2, 3]
+    assert sorted(row["sample_idx"] for row in rows if row["prompt"] == "a") == list(range(8))
+    assert f"{4 * (4 - at)} completions of update {at} and later" in caplog.text
+    kept = pq.read_table(tmp_path / "run" / "set-aside")
+    assert len(kept) == 4 * (4 - at)
+    summary = flatspot.inspect(tmp_path / "run").summary
+    assert summary["generations"]["total"] == 16
+    assert any("not counted" in text for text in summary["caveats"])
+
+
+def test_an_evaluation_before_the_training_is_not_set_aside(tmp_path):
+    watched = flatspot.watch(half, out=tmp_path / "run")
+    call(watched, 0)
+    begin(watched, 0)
+    call(watched, 0)
+    assert len(rows_of(tmp_path / "run")) == 8
+
+
+def test_a_part_that_cannot_be_read_ends_the_training_before_it_begins(tmp_path):
+    watched = flatspot.watch(half, out=tmp_path / "run")
+    call(watched, 0)
+    part = next((tmp_path / "run" / "rollouts").iterdir())
+    again = flatspot.watch(half, out=tmp_path / "run")
+    part.write_bytes(b"cut")
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        begin(again, 0)

@@ -57,7 +57,13 @@ def test_it_ends_itself_and_what_it_leaves_is_ready(place, tmp_path, kind):
     assert chosen["ready"]["mean"] > 0.8 and chosen["heldout_loss"] < rows[0]["heldout_loss"]
     assert all(row["ready"]["lo"] <= row["ready"]["mean"] <= row["ready"]["hi"] for row in rows)
     assert {"chosen_step", "cause", "why", "policy"} <= set(json.loads((tmp_path / "warm" / "warmup.json").read_text()))
-    assert sorted(p.name for p in (tmp_path / "warm").iterdir() if p.name != "trainer") == ["curve.json", "policy", "warmup.json"]
+    assert sorted(p.name for p in (tmp_path / "warm").iterdir() if p.name != "trainer") == [
+        ".flatspot.json",
+        ".lock",
+        "curve.json",
+        "policy",
+        "warmup.json",
+    ]
 
 
 @pytest.mark.slow

@@ -52,6 +52,11 @@ class Policy:
         """Whether the policy was loaded from files, so that what is derived from it is worth keeping."""
         return not self.name.startswith("memory:")
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it has."""
+        return int(self.model.config.get_text_config(decoder=True).vocab_size)
+
     def describe(self) -> dict[str, Any]:
         """Plain JSON of what the rows depend on."""
         return {

@@ -26,8 +26,8 @@ def encode(policy: Policy, text: PromptText) -> list[int]:
         ids = chat_ids(tokenizer, text, shown(text), policy.name)
     if not ids:
         raise EngineError(f"the prompt {shown(text)} has no tokens, and a policy needs at least one to continue from")
-    vocabulary = policy.model.config.get_text_config(decoder=True).vocab_size
-    if max(ids) >= vocabulary:
+    vocabulary = policy.vocabulary
+    if vocabulary is not None and max(ids) >= vocabulary:
         raise EngineError(
             f"the prompt {shown(text)} has the token {max(ids)}, and the vocabulary of {policy.name} ends at {vocabulary - 1}: its "
             "tokenizer is another model's. Copy the tokenizer files of the model that this one was trained from"

@@ -26,6 +26,12 @@ from flatspot.tasks import load_prompts
 
 Rows = Sequence[Mapping[str, Any]]
 _SHOWN = 3
+# what the stages write in their folders
+_OF_A_WARMUP = ("policy", "adapter", "checkpoints", "trainer", "curve.json", "warmup.json", "options.yaml")
+_OF_A_TRAINING = (
+    "rollouts", "set-aside", "trainer", "before", "after", "run.json", "prompts.parquet", "notes.json", "watch.json", "verdicts.parquet",
+    "report.json", "report.html",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def warm_up_in(bench: Bench, run: Path, labels: Path, rows: Rows, folder: Path) 
     from flatspot.training.option_names import start_afresh
     from flatspot.training.warmup import warmup
 
-    _empty(folder)
+    _clear(folder, _OF_A_WARMUP)
     recipe = bench.recipe
     start_afresh(recipe.seed)
     done = warmup(
@@ -184,15 +190,14 @@ def warm_up_in(bench: Bench, run: Path, labels: Path, rows: Rows, folder: Path) 
 
 def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """RL; a killed one goes on from its last checkpoint, or starts anew where it had none, and comes to the same."""
-    from flatspot.training.gone_on import drop_rows_from, last_checkpoint
+    from flatspot.training.gone_on import last_checkpoint
     from flatspot.training.option_names import start_afresh
     from flatspot.training.rft import train
 
     recipe, more = bench.recipe, list[str]()
     if (saved := last_checkpoint(folder / "trainer")) is None:
-        _empty(folder)
+        _clear(folder, _OF_A_TRAINING)
     else:
-        drop_rows_from(folder, saved[1])
         more = ["--resume_from_checkpoint", str(saved[0])]
         bench.say(f"going on after update {saved[1]}")
     start_afresh(recipe.seed)
@@ -268,9 +273,13 @@ def _options_file(file: Path, options: Mapping[str, Any]) -> Path:
     return file
 
 
-def _empty(folder: Path) -> None:
-    for part in folder.iterdir():
-        shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
+def _clear(folder: Path, names: Sequence[str]) -> None:
+    """Remove what a killed stage left of its own; whatever else somebody put into its folder stays."""
+    for part in (folder / name for name in names):
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def answers_digest(rows: Rows) -> str:

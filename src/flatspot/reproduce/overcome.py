@@ -65,13 +65,14 @@ def overcome(
     require("trl", extra="train", purpose="flatspot demo --train")
     from flatspot.engines.quiet import quiet_transformers
     from flatspot.tasks.letters import letters_model, letters_prompts
+    from flatspot.training.folders import own_folder
 
     size, begun = size or Size(), time.monotonic()
     if (known := _known(out, size, seed)) is not None:
         return known
     prompts, model = letters_prompts(_TASK, size.prompts), letters_model()
     demo = _Demo(out, size, seed, prompts, say, on_progress)
-    with quiet_transformers(), _without_lines():
+    with own_folder(out, _KIND, _NAMES), quiet_transformers(), _without_lines():
         rows = [demo.measured("as it is", model)]
         for name, change in REMEDIES.items():
             rows.append(demo.reinforced(name, model, **change))
@@ -196,6 +197,10 @@ def flags(named: Mapping[str, object]) -> list[str]:
 
 def _folder(name: str) -> str:
     return {"warm-up, then RL": "rl-after-warm-up"}.get(name, "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split()))
+
+
+_KIND = "flatspot demo --train"
+_NAMES = ("judged", "warm-up", *(_folder(name) for name in (*REMEDIES, "warm-up, then RL")))
 
 
 def _known(out: Path, size: Size, seed: int) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from flatspot.core.optional import require
+from flatspot.training.gone_on import go_on
 from flatspot.training.recorder import Recorder
 from flatspot.training.say import say
 from flatspot.training.trainer_facts import ends_of, group_sizes, scoring_of
@@ -47,11 +49,12 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         self._masks_truncated = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Learn the trainer's settings."""
+        """Learn the trainer's settings; set rows aside that it draws again."""
         model, tokenizer = kwargs.get("model"), kwargs.get("processing_class")
         self._masks_truncated = bool(getattr(args, "mask_truncated_completions", False))
         if self.recorder is None:
             return
+        self._go_on(self.recorder, int(state.global_step))
         trainer = self.recorder.trainer
         trainer.policy = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
         trainer.group_size = group_sizes(args)
@@ -60,6 +63,14 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         if trainer.itself is None:
             scoring = scoring_of(args, getattr(args, "reward_weights", None), len(self.recorder.names))
             self.recorder.live.score_as(self.recorder.names, scoring)
+
+    def _go_on(self, recorder: Recorder, step: int) -> None:
+        go_on(recorder, step)
+        try:
+            before = json.loads((recorder.path / "watch.json").read_text("utf-8"))["alarms"] if step else []
+            self.history = [dict(entry) | {"until": entry.get("until") or step} for entry in before if int(entry["step"]) <= step]
+        except (OSError, ValueError, KeyError, TypeError):
+            self.history = []
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Take in the trainer's numbers, and judge."""

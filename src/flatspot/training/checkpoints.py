@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
+
+WARMUP = "flatspot warmup"
+WARMUP_NAMES = ("policy", "adapter", "checkpoints", "curve.json", "warmup.json")
+"""What a warm-up writes in its folder, replaces there, and deletes."""
+
+# no name that somebody would give a copy of his own, as policy.old
+_PART, _OLD = ".flatspot-part", ".flatspot-old"
+_STEP = re.compile(r"step-\d{6,}")
+
+
+def is_older_warmup(out: Path) -> bool:
+    """Whether a folder without a mark was filled by a warm-up of flatspot 0.1, which made none."""
+    try:
+        rows = json.loads((out / "curve.json").read_text("utf-8"))
+        return bool(rows) and all({"step", "labels", "saved"} <= set(row) for row in rows)
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 class Checkpoints:
@@ -24,9 +44,15 @@ class Checkpoints:
 
     def clear(self, *, after: int = -1) -> None:
         """Remove those of steps after `after`: what an earlier training left."""
-        for folder in self.place.glob("step-*"):
-            if not folder.name[5:].isdigit() or int(folder.name[5:]) > after:
+        for folder in self.place.glob(f".step-*{_PART}"):  # of one that was killed while it wrote
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._all():
+            if int(folder.name[5:]) > after:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _all(self) -> list[Path]:
+        """The folders of checkpoints; whatever else somebody put beside them is left alone."""
+        return [folder for folder in self.place.glob("step-*") if _STEP.fullmatch(folder.name)]
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Let `write` fill a folder; RunFolderError where the disk is full, and then nothing of it is left."""
@@ -35,7 +61,7 @@ class Checkpoints:
     def keep(self, steps: Iterable[int]) -> None:
         """Remove all others."""
         kept = {self.folder(step) for step in steps}
-        for folder in self.place.glob("step-*"):
+        for folder in self._all():
             if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -53,13 +79,15 @@ class Checkpoints:
             write_folder(target, lambda folder: merge_adapter(self.out / "adapter", folder))
         else:
             move_folder(source, target)
-        shutil.rmtree(self.place, ignore_errors=True)
+        self.keep(())
+        with contextlib.suppress(OSError):  # something else is in it
+            self.place.rmdir()
         return target
 
 
 def write_folder(target: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a folder beside `target`, then put it in its place; RunFolderError where there is no room."""
-    fresh = target.with_name(target.name + ".part")
+    fresh = target.with_name(f".{target.name}{_PART}")
     with or_nothing(fresh, target):
         fresh.mkdir(parents=True)
         write(fresh)
@@ -83,8 +111,8 @@ def or_nothing(fresh: Path, target: Path) -> Iterator[None]:
 
 
 def move_folder(source: Path, target: Path) -> None:
-    """Put a folder in the place of another."""
-    old = target.with_name(target.name + ".old")
+    """Put a folder in the place of another, which is removed; the caller makes sure that it is one of ours."""
+    old = target.with_name(f".{target.name}{_OLD}")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.replace(old)

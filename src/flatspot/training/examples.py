@@ -20,7 +20,9 @@ _SHOWN = 5
 class Reader:
     """What tokenising needs to know of a policy; `engines.policy.Policy` has as much.
 
-    eos_ids  what ends a completion when sampling; context: tokens that fit, None where positions are relative
+    eos_ids     what ends a completion when sampling
+    context     tokens that fit, None where positions are relative
+    vocabulary  how many tokens it has, None where that is not known
     """
 
     name: str
@@ -28,6 +30,7 @@ class Reader:
     encoder_decoder: bool
     eos_ids: tuple[int, ...]
     context: int | None
+    vocabulary: int | None = None
 
 
 def reader_of(name: str, config: Any, generation_config: Any, tokenizer: Any) -> Reader:
@@ -38,7 +41,14 @@ def reader_of(name: str, config: Any, generation_config: Any, tokenizer: Any) ->
 
     ends = eos_ids_of(SimpleNamespace(config=config, generation_config=generation_config), tokenizer)
     context = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
-    return Reader(name, tokenizer, bool(getattr(config, "is_encoder_decoder", False)), ends, context)
+    return Reader(
+        name,
+        tokenizer,
+        bool(getattr(config, "is_encoder_decoder", False)),
+        ends,
+        context,
+        int(config.get_text_config(decoder=True).vocab_size),
+    )
 
 
 def examples(rows: Sequence[Mapping[str, Any]], reader: Any) -> list[dict[str, list[int]]]:

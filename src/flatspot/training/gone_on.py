@@ -1,12 +1,19 @@
-"""Going on with an RL run that was killed: from its last whole checkpoint, without the rows that were drawn after it."""
+"""Going on with an RL run that was killed: from its last whole checkpoint, the rows that were drawn after it kept, but not counted."""
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Collection
 from pathlib import Path
 
+from flatspot.core.errors import FlatspotError, RunFolderError, SettingsError
 from flatspot.rollouts.store import write_table
 from flatspot.rollouts.tables import read_table
+from flatspot.training.ranks import gather
+from flatspot.training.recorder import Recorder
+
+ASIDE = "set-aside"
 
 
 def last_checkpoint(trainer: Path) -> tuple[Path, int] | None:
@@ -26,19 +33,91 @@ def last_checkpoint(trainer: Path) -> tuple[Path, int] | None:
     return folder, step
 
 
-def drop_rows_from(run: Path, step: int) -> int:
-    """Take the rows of update `step` and later out of a watched run's folder, for they are drawn again; returns how many."""
+def resumed_from(named: object, trainer: Path) -> Path | None:
+    """The checkpoint that --resume_from_checkpoint names: a folder, or "true" for the trainer's last whole one; None where it is not given.
+
+    Raises `SettingsError` where there is no checkpoint there.
+    """
+    text = str(named or "").strip()
+    if text.lower() in ("", "none", "false"):
+        return None
+    if text.lower() == "true":
+        saved = last_checkpoint(trainer)
+        if saved is None:
+            raise SettingsError(f"--resume_from_checkpoint true: {trainer} holds no checkpoint. Leave the option out to start anew.")
+        return saved[0]
+    if not (Path(text) / "trainer_state.json").is_file():
+        there = last_checkpoint(trainer)
+        instead = f" The last one of {trainer} is {there[0]}." if there else ""
+        raise SettingsError(f"--resume_from_checkpoint {text}: expected a checkpoint, a folder with trainer_state.json.{instead}")
+    return Path(text)
+
+
+def go_on(recorder: Recorder, step: int) -> None:
+    """Set aside the rows of a watched run that a training which begins at update `step` draws again; every process must call it.
+
+    Raises `RunFolderError` where a part of the run folder cannot be read or written: counting its rows twice would be wrong.
+    """
+    moved, trouble = 0, None
+    if recorder.folder is not None and recorder.older:
+        try:
+            moved = set_aside(recorder.path, step, recorder.older)
+        except FlatspotError as error:
+            trouble = str(error)
+    moved, trouble = gather((moved, trouble))[0]
+    if trouble is not None:
+        raise RunFolderError(trouble)
+    if moved:
+        recorder.drawn = drawn_so_far(recorder.path)
+        recorder.caveat(
+            f"{moved} completions of update {step} and later were there from before this training, which begins at update {step}: they are "
+            f"kept in {recorder.path / ASIDE} and not counted."
+        )
+
+
+def set_aside(run: Path, step: int, parts: Collection[str] | None = None) -> int:
+    """Move the rows of update `step` and later out of a watched run's parts into RUN/set-aside; returns how many.
+
+    parts  the names of the parts to look at; None: all
+
+    Evaluations at `step` itself were made before its checkpoint and stay, unless the training starts anew at 0.
+    """
     import pyarrow.compute as pc
 
-    dropped = 0
+    moved = 0
     for part in sorted((run / "rollouts").glob("part-*.parquet")):
-        rows = read_table(part)
-        kept = rows.filter(pc.less(rows["step"], step))
-        if kept.num_rows == rows.num_rows:
+        if parts is not None and part.name not in parts:
             continue
-        dropped += rows.num_rows - kept.num_rows
-        if kept.num_rows:
-            write_table(kept, part)
+        rows = read_table(part)
+        late = pc.fill_null(pc.greater_equal(rows["step"], step), False)
+        if step > 0 and "split" in rows.column_names:
+            stays = pc.and_(pc.fill_null(pc.equal(rows["split"], "eval"), False), pc.fill_null(pc.equal(rows["step"], step), False))
+            late = pc.and_(late, pc.invert(stays))
+        again = rows.filter(late)
+        if not again.num_rows:
+            continue
+        moved += again.num_rows
+        write_table(again, _free(run / ASIDE, part.stem))
+        if again.num_rows == rows.num_rows:
+            part.unlink()  # each of its rows is in the other file by now
         else:
-            part.unlink()
-    return dropped
+            write_table(rows.filter(pc.invert(late)), part)
+    return moved
+
+
+def drawn_so_far(path: Path) -> dict[str, int]:
+    """How many completions of each prompt a run folder holds."""
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    parts = sorted((path / "rollouts").glob("part-*.parquet"))
+    if not parts:
+        return {}
+    counted = pc.value_counts(ds.dataset(parts).to_table(columns=["prompt_id"])["prompt_id"])
+    return {str(entry["values"]): int(entry["counts"]) for entry in counted.to_pylist()}
+
+
+def _free(folder: Path, stem: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    names = (folder / f"{stem}-{number:03d}.parquet" for number in itertools.count())
+    return next(name for name in names if not name.exists())

@@ -20,11 +20,12 @@ from flatspot.rewards.load import Component
 from flatspot.rollouts.drawn import parts_of
 from flatspot.tasks import load_prompts
 from flatspot.training.calls import columns_of
-from flatspot.training.gone_on import last_checkpoint
+from flatspot.training.gone_on import last_checkpoint, resumed_from
 from flatspot.training.ranks import rank
 from flatspot.training.trl_options import parsed
 
 ALGORITHMS = ("grpo", "rloo")
+_OF_A_MODEL = ("config.json", "adapter_config.json", "*.safetensors", "*.bin", "checkpoint-*")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def train(
     run = Path(out)
     rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
     settings, model_settings = parsed(_config_class(algorithm), options, config, run / "trainer")
-    if not settings.resume_from_checkpoint and rank() == 0:
+    resumed = resumed_from(settings.resume_from_checkpoint, Path(settings.output_dir))
+    settings.resume_from_checkpoint = None if resumed is None else str(resumed)
+    if resumed is None and rank() == 0:
         _holds_no_training(run, Path(settings.output_dir))
     policy = _policy(model or model_settings.model_name_or_path)
     with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s) as loaded:
@@ -128,8 +131,14 @@ def _train(
 
 
 def _holds_no_training(run: Path, trainer: Path) -> None:
-    """Refuse a folder with the rows of a training that this one does not go on from: they would be mixed, and its policy overwritten."""
+    """Refuse folders that this training would mix up: a run with the rows of another one, and a place where another model is."""
     if not (run / "run.json").exists() or not parts_of(run):
+        there = [file.name for pattern in _OF_A_MODEL for file in sorted(trainer.glob(pattern))]
+        if there:
+            raise RunFolderError(
+                f"{trainer} holds a model or its checkpoints ({', '.join(there[:3])}), and the policy is saved there. Give another "
+                f"{'--out' if trainer.parent == run else '--output_dir'}, or move them away."
+            )
         return
     saved = last_checkpoint(trainer)
     resume = f", or go on from its last checkpoint: --resume_from_checkpoint {saved[0]}" if saved else ""

@@ -13,8 +13,9 @@ from typing import Any
 
 from flatspot.core.errors import EngineError, SettingsError, TrainingError
 from flatspot.core.optional import require
-from flatspot.training.checkpoints import merge_adapter, move_folder, or_nothing, write_folder
+from flatspot.training.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup, merge_adapter, move_folder, or_nothing, write_folder
 from flatspot.training.examples import Reader, examples, reader_of
+from flatspot.training.folders import own_folder
 from flatspot.training.trl_options import given, parsed
 
 Rows = Sequence[Mapping[str, Any]]
@@ -46,7 +47,8 @@ def sft(
 
     rows       {"prompt": text or chat messages, "completion": text}; only the completion is learnt
     model      a hub name, a folder, a GGUF file, a LoRA adapter (merged), or a pair (model, tokenizer)
-    out        the model goes to out/policy, the trainer's own files to out/trainer or the options' output_dir
+    out        the model goes to out/policy, the trainer's own files to out/trainer or the options' output_dir; a folder with a policy that
+               flatspot did not make is refused
     options    the trainer's own flags, as text: SFTConfig's or Seq2SeqTrainingArguments', and TRL's ModelConfig's (PEFT, quantisation)
     config     a YAML file with the same names; flags win over it
     callbacks  transformers callbacks
@@ -56,6 +58,20 @@ def sft(
     mend, before anything is trained; `TrainingError` where the loss became no number, and then out/policy is as it was.
     """
     out, finite = Path(out), finite_callback()
+    with own_folder(out, WARMUP, WARMUP_NAMES, is_older_warmup):
+        return _finetune(rows, model, out, finite, options, config, callbacks, eval_rows)
+
+
+def _finetune(
+    rows: Rows,
+    model: str | tuple[Any, Any],
+    out: Path,
+    finite: Any,
+    options: Sequence[str],
+    config: str | Path | None,
+    callbacks: Sequence[Any],
+    eval_rows: Rows,
+) -> Path:
     learner = make_learner(rows, model, out=out, options=options, config=config, callbacks=[finite, *callbacks], eval_rows=eval_rows)
     learner.trainer.train(resume_from_checkpoint=learner.trainer.args.resume_from_checkpoint)
     if finite.broken:
@@ -100,7 +116,7 @@ def save_learner(learner: Learner, out: Path) -> Path:
     """Write the model as it is now to out/policy, whole or not at all; every process must call it."""
     from flatspot.engines.adapter import is_adapter
 
-    trainer, fresh = learner.trainer, out / "policy.saved"
+    trainer, fresh = learner.trainer, out / ".policy.flatspot-saved"
     with or_nothing(fresh, out / "policy"):
         trainer.accelerator.wait_for_everyone()
         trainer.save_model(str(fresh))
@@ -127,7 +143,7 @@ def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
     name = None if isinstance(model, tuple) else locate(str(model))[0]
     if name is None or is_adapter(Path(name)):
         policy = load_policy(model, device="cpu") if name else load_policy(model)
-        reader = Reader(policy.name, policy.tokenizer, policy.encoder_decoder, policy.eos_ids, policy.context)
+        reader = Reader(policy.name, policy.tokenizer, policy.encoder_decoder, policy.eos_ids, policy.context, policy.vocabulary)
         return (policy.model, policy.tokenizer), reader, None
     try:
         with quiet_transformers():

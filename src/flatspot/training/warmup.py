@@ -13,6 +13,8 @@ from flatspot.core.optional import require
 from flatspot.core.records import Completion, Prompt
 from flatspot.plan.forecast import judged_summary
 from flatspot.rewards import LoadedReward, load_reward
+from flatspot.training.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup
+from flatspot.training.folders import own_folder
 from flatspot.training.handoff import Choice, StopRule
 from flatspot.training.named import named_by_run
 from flatspot.training.probe import ProbeSettings
@@ -70,7 +72,7 @@ def warmup(
     model    as `sft` takes it; None: the run's own
     reward   as `diagnose` takes it; None: the run's own, with its weights
     run      a judged run folder: what is probed are its prompts without a label
-    out      curve.json, warmup.json and policy/ go here
+    out      curve.json, warmup.json and policy/ go here; one that holds such files of somebody else's is refused
     rule     when to stop; None: never, and nothing is probed
     options, config   as `sft` takes them; the longest warm-up is max_steps or num_train_epochs of these
     seed     of the probes and of what is held back; the training's own is --seed of the options
@@ -83,18 +85,20 @@ def warmup(
         raise SettingsError(f"{out} is the judged run itself, and stays as it is: give another --out")
     model, reward, weights = named_by_run(Path(run), model, reward, reward_weights)
     found = read_labels(labels, run, answer_col=answer_col, allow_foreign=allow_foreign)
-    if rule is None:
-        checkpoint = sft(found.learnt, model, out=out, options=options, config=config)
-        why = "it ran as long as it was told to; nothing was probed"
-        return Warmed(out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(found.learnt), notes=found.notes)
-    found = hold_back(found, probe.held_back, seed)
-    loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, weights=weights, timeout_s=reward_timeout_s)
-    try:
-        found = _with_rewards(found, loaded, Path(run))
-        return _warm(found, model, loaded, Path(run), out, rule, replace(probe, seed=seed), options, config, on_probe, begun)
-    finally:
-        if loaded is not reward:
-            loaded.close()
+    settings = replace(probe, seed=seed)
+    with own_folder(out, WARMUP, WARMUP_NAMES, is_older_warmup):
+        if rule is None:
+            checkpoint = sft(found.learnt, model, out=out, options=options, config=config)
+            why = "it ran as long as it was told to; nothing was probed"
+            return Warmed(out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(found.learnt), notes=found.notes)
+        found = hold_back(found, probe.held_back, seed)
+        loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, weights=weights, timeout_s=reward_timeout_s)
+        try:
+            found = _with_rewards(found, loaded, Path(run))
+            return _warm(found, model, loaded, Path(run), out, rule, settings, options, config, on_probe, begun)
+        finally:
+            if loaded is not reward:
+                loaded.close()
 
 
 def _warm(

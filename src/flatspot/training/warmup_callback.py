@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ from flatspot.core.plain import plain
 from flatspot.core.records import Prompt
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.rollouts.store import prompt_text, write_json, write_whole
-from flatspot.training.checkpoints import Checkpoints
+from flatspot.training.checkpoints import WARMUP, WARMUP_NAMES, Checkpoints, is_older_warmup
 from flatspot.training.examples import pairs
+from flatspot.training.folders import own_folder
 from flatspot.training.handoff import Choice, StopRule, choose
 from flatspot.training.live_policy import LivePolicy
 from flatspot.training.probe import Probed, ProbeSettings, labels_solved, probe, probed_prompts
 from flatspot.training.ranks import gather
+from flatspot.training.say import say
 
-_LOG = logging.getLogger("flatspot")
 _PROBES = 20  # in a whole training, unless asked otherwise
 
 TrainerCallback = require("transformers", extra="train", purpose="WarmupCallback").TrainerCallback
@@ -70,6 +71,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         self.policy: Path | None = None
         self.every = 1
         self._loaded: LoadedReward | None = None
+        self._folder = ExitStack()
         self._live: LivePolicy | None = None
         self._broken: str | None = None
         self._begun = time.monotonic()
@@ -107,21 +109,31 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
 
     def finish(self, *, interrupted: bool = False) -> Path | None:
         """Put the checkpoint chosen so far at `out`/policy, and say in warmup.json why; None where nothing was probed."""
-        self.close()
-        if self.policy is not None or self.choice is None:
-            return self.policy
-        if interrupted:
-            why = f"it was interrupted after step {self.curve[-1]['step']}; so far {self.choice.why}"
-            self.choice = replace(self.choice, stop=True, cause="interrupted", why=why)
-        elif not self.choice.stop:
-            why = f"the training ended after step {self.curve[-1]['step']}: {self.choice.why.split(', and more')[0]}"
-            self.choice = replace(self.choice, stop=True, cause="max-steps", why=why)
-        self.policy = self.checkpoints.promote(self.choice.step)
-        write_json(plain(self.describe()), self.out / "warmup.json")
+        self._end_reward()
+        try:
+            if self.policy is None and self.choice is not None:
+                self._promote(self.choice, interrupted=interrupted)
+        finally:
+            self.close()
         return self.policy
 
+    def _promote(self, choice: Choice, *, interrupted: bool) -> None:
+        if interrupted:
+            why = f"it was interrupted after step {self.curve[-1]['step']}; so far {choice.why}"
+            choice = replace(choice, stop=True, cause="interrupted", why=why)
+        elif not choice.stop:
+            why = f"the training ended after step {self.curve[-1]['step']}: {choice.why.split(', and more')[0]}"
+            choice = replace(choice, stop=True, cause="max-steps", why=why)
+        self.choice = choice
+        self.policy = self.checkpoints.promote(choice.step)
+        write_json(plain(self.describe()), self.out / "warmup.json")
+
     def close(self) -> None:
-        """End the reward's worker processes."""
+        """End the reward's worker processes, and let others have the folder."""
+        self._end_reward()
+        self._folder.close()
+
+    def _end_reward(self) -> None:
         if self._loaded is not None and self._loaded is not self.reward:
             self._loaded.close()
         self._loaded = None
@@ -163,10 +175,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
     def _begin(self, state: Any, model: Any, tokenizer: Any) -> None:
         self._live = LivePolicy(model, tokenizer)
         self._loaded = self.reward if isinstance(self.reward, LoadedReward) else load_reward(self.reward)
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(f"cannot write {self.out}: {error.strerror or error}") from error
+        self._folder.enter_context(own_folder(self.out, WARMUP, WARMUP_NAMES, is_older_warmup))
         self.checkpoints.clear(after=int(state.global_step) if self.curve else -1)
         if not self.curve or self.curve[-1]["step"] != state.global_step:
             self._look(state, model, tokenizer)
@@ -202,7 +211,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         if self.on_probe is not None:
             self.on_probe(row, self.choice)
         elif self.choice.stop:
-            _LOG.warning("step %d, the warm-up stops: %s", row["step"], self.choice.why)
+            say(f"step {row['step']}, the warm-up stops: {self.choice.why}")
 
     def _solved(self, engine: Any) -> tuple[float | None, int]:
         prompts = [Prompt(f"label-{i}", row["prompt"], row.get("columns") or {}) for i, row in enumerate(self.labels)]
@@ -225,4 +234,4 @@ def read_curve(out: Path, *, up_to: int | None = None) -> list[dict[str, Any]]:
         rows = json.loads(file.read_text("utf-8"))
         return [dict(row) for row in rows if up_to is None or int(row["step"]) <= up_to]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunFolderError(f"{file} is damaged ({error}). Delete it, and run the same command again") from error
+        raise RunFolderError(f"{file} is damaged ({error}). Move it away, and run the same command again") from error

@@ -13,6 +13,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.provenance import provenance
 from flatspot.rollouts.drawn import parts_of
 from flatspot.rollouts.store import RunFolder, open_run
+from flatspot.training.gone_on import drawn_so_far
 from flatspot.training.live import Live
 from flatspot.training.ranks import rank
 from flatspot.training.recorder import Recorder
@@ -108,18 +109,6 @@ def _continue(recorder: Recorder) -> None:
 
     recorder.prompts = {prompt.id: (i, prompt) for i, prompt in enumerate(stored_prompts(recorder.path))}
     recorder.drawn = drawn_so_far(recorder.path)
-
-
-def drawn_so_far(path: Path) -> dict[str, int]:
-    """How many completions of each prompt a run folder holds."""
-    import pyarrow.compute as pc
-    import pyarrow.dataset as ds
-
-    parts = sorted((path / "rollouts").glob("part-*.parquet"))
-    if not parts:
-        return {}
-    counted = pc.value_counts(ds.dataset(parts).to_table(columns=["prompt_id"])["prompt_id"])
-    return {str(entry["values"]): int(entry["counts"]) for entry in counted.to_pylist()}
 
 
 def _watched(function: RewardFunction, recorder: Recorder, component: int) -> RewardFunction:

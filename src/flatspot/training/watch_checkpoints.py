@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +18,14 @@ from flatspot.rewards import LoadedReward, load_reward
 from flatspot.rollouts.asked import digest, name_of, policy_stamp, reward_asked
 from flatspot.rollouts.differences import differences
 from flatspot.rollouts.store import as_json, prompt_text, write_json
+from flatspot.training.folders import own_folder
 from flatspot.training.handoff import Choice, StopRule, choose
 from flatspot.training.probe import Probed, ProbeSettings, probe, probed_prompts
 from flatspot.training.warmup_callback import read_curve, write_curve
 from flatspot.training.warmup_labels import read_labels
 
 _STEP = re.compile(r"checkpoint-(\d+)")
+_KIND, _NAMES = "flatspot watch-checkpoints", ("watch.json", "curve.json", "choice.json")
 _POLL_S = 5.0
 _SETTLED_S = 2.0  # a folder whose files have not changed for so long is taken to be whole
 
@@ -74,8 +77,7 @@ def watch_checkpoints(
     out = Path(out) if out is not None else place / "flatspot"
     texts = [] if labels is None else [prompt_text(r["prompt"]) for r in read_labels(labels, run, answer_col=answer_col).learnt]
     probed = probed_prompts(run, settings, without=texts)
-    out.mkdir(parents=True, exist_ok=True)
-    with _loaded(reward, reward_timeout_s, reward_weights) as scores:
+    with own_folder(out, _KIND, _NAMES, _is_older), _loaded(reward, reward_timeout_s, reward_weights) as scores:
         _same_as_before(out, {"run": _named(run), "model": _model_asked(model), "reward": reward_asked(scores)}, settings, probed)
         curve = read_curve(out)
         for step, source in _as_they_come(place, model, curve, once):
@@ -88,12 +90,12 @@ def watch_checkpoints(
                 on_probe(row, choice)
             if choice.stop and not once:
                 break
-    if once and curve:  # the training may be over: nothing more will come
-        rule = replace(rule, max_steps=rule.max_steps or max(1, int(curve[-1]["step"])))
-    choice = choose(curve, rule)
-    chosen = place / f"checkpoint-{choice.step}" if choice.step else None
-    said = asdict(choice) | {"checkpoint": str(chosen) if chosen else None, "rule": asdict(rule)}
-    write_json(plain(said), out / "choice.json")
+        if once and curve:  # the training may be over: nothing more will come
+            rule = replace(rule, max_steps=rule.max_steps or max(1, int(curve[-1]["step"])))
+        choice = choose(curve, rule)
+        chosen = place / f"checkpoint-{choice.step}" if choice.step else None
+        said = asdict(choice) | {"checkpoint": str(chosen) if chosen else None, "rule": asdict(rule)}
+        write_json(plain(said), out / "choice.json")
     return Watched(out, curve, choice, chosen)
 
 
@@ -152,17 +154,23 @@ def _model_asked(model: Any) -> dict[str, Any]:
     return {"name": _named(model), "files": None if stamp is None else digest(stamp)}
 
 
+def _is_older(out: Path) -> bool:
+    """Whether a folder without a mark is of flatspot 0.1, which made none."""
+    try:
+        return {"probe", "prompts", "reward"} <= set(json.loads((out / "watch.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def _same_as_before(out: Path, asked: Mapping[str, Any], settings: ProbeSettings, probed: Probed) -> None:
     """Refuse to go on with a curve of another policy, reward, prompts or probes: its rows could not be compared."""
-    import json
-
     file = out / "watch.json"
     now = as_json({**asked, "probe": asdict(settings), "prompts": sorted(prompt.id for prompt in probed.prompts)})
     if file.exists():
         try:
             before = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise RunFolderError(f"{file} is damaged ({error}). Delete {out} to start anew") from error
+            raise RunFolderError(f"{file} is damaged ({error}). Give another --out, or move the folder away to start anew") from error
         if changed := differences(before, now):
             raise SettingsError(
                 f"{out} holds probes of other settings:\n  " + "\n  ".join(changed) + "\nGive another --out, or the same as before"

@@ -141,9 +141,12 @@ def run_record(folder: Path) -> Mapping[str, Any]:
     return found
 
 
+_WRITTEN = ("run.json", "curves.parquet", "checkpoint.pt", "weights.pt")
+
+
 def _read(folder: Path, identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    for leftover in folder.glob("*.tmp"):
-        leftover.unlink()
+    for name in _WRITTEN:
+        (folder / f"{name}.tmp").unlink(missing_ok=True)  # of a run that was killed while it wrote
     try:
         found = run_record(folder)
         changed = differences(found["identity"], identity)

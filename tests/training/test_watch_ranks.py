@@ -1,0 +1,121 @@
+"""`watch` in two processes, as two threads here: whatever goes wrong in one, the other neither waits for ever nor records another batch."""
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from watch_calls import call, rows_of
+
+import flatspot
+import flatspot.training.recorder as recording
+import flatspot.training.watch as watching
+
+WAITS_S = 5
+
+
+class Ranks:
+    """Two processes of a training: what each does is a function of its rank, run at the same time."""
+
+    def __init__(self, monkeypatch):
+        self.barrier, self.shared, self.me = threading.Barrier(2), {}, threading.local()
+        monkeypatch.setattr(recording, "gather", self.gather)
+        monkeypatch.setattr(watching, "rank", lambda: self.me.rank)
+        monkeypatch.setattr(watching, "_open", {})
+
+    def gather(self, value):
+        self.shared[self.me.rank] = value
+        self.barrier.wait(WAITS_S)
+        found = [self.shared[0], self.shared[1]]
+        self.barrier.wait(WAITS_S)
+        return found
+
+    def watch(self, make, out):
+        watched = []
+        for rank in (0, 1):
+            self.me.rank = rank
+            watching._open.clear()
+            watched.append(flatspot.watch(make(rank), out=out))
+        return watched
+
+    def at_once(self, work):
+        found = [None, None]
+
+        def act(rank):
+            self.me.rank = rank
+            try:
+                found[rank] = work(rank)
+            except Exception as error:
+                found[rank] = error
+
+        threads = [threading.Thread(target=act, args=(rank,)) for rank in (0, 1)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        return found
+
+
+@pytest.fixture
+def ranks(monkeypatch):
+    return Ranks(monkeypatch)
+
+
+def right(completions, **columns):
+    return [0.0, 1.0]
+
+
+def sometimes(fails):
+    def scored(completions, **columns):
+        if completions[0] in fails:
+            raise KeyError("gold")
+        return [0.0, 1.0]
+
+    return scored
+
+
+def drawn(watched, rank, step):
+    return call(watched[rank], step, prompts=["a", "a"], completions=[f"{rank} {step}", f"{rank} {step} b"])[1]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_function_that_raises_in_one_process(ranks, tmp_path, first):
+    """It raises there and nowhere else; the other process has its numbers, and whoever goes on after it has the right ones too."""
+    names = [sometimes({"1 0"}), right]
+    watched = ranks.watch(lambda rank: names if first else names[::-1], tmp_path / "run")
+    found = ranks.at_once(lambda rank: drawn(watched, rank, 0))
+    assert isinstance(found[1], KeyError) and found[0]["flatspot/failed"] == (0.5 if first else 0.0)
+    for step in (1, 2):
+        found = ranks.at_once(lambda rank, step=step: drawn(watched, rank, step))
+        assert found[0] == pytest.approx(found[1], nan_ok=True) and found[0]["flatspot/informative"] == 1.0
+    [functions[0].flatspot_recorder.release() for functions in watched]
+    rows = rows_of(tmp_path / "run")
+    assert len(rows) == 12 and sum("KeyError" in (row["error"] or "") for row in rows) == (2 if first else 0)
+    assert sorted(row["sample_idx"] for row in rows) == list(range(12))
+
+
+def test_trouble_of_our_own_in_one_process(ranks, tmp_path, monkeypatch, caplog):
+    real, bad = recording.read_rows, "1 1"
+
+    def read_rows(now, ends):
+        if now["completions"][0] == bad:
+            raise MemoryError("no room")
+        return real(now, ends)
+
+    monkeypatch.setattr(recording, "read_rows", read_rows)
+    watched = ranks.watch(lambda rank: [right], tmp_path / "run")
+    found = [ranks.at_once(lambda rank, step=step: drawn(watched, rank, step)) for step in range(3)]
+    assert found[1] == [{}, {}]  # that batch is in nobody's numbers
+    assert all(one == pytest.approx(other, nan_ok=True) and one for one, other in (found[0], found[2]))
+    assert "MemoryError: no room" in caplog.text
+    [functions[0].flatspot_recorder.release() for functions in watched]
+    assert len(rows_of(tmp_path / "run")) == 8
+
+
+def test_processes_that_fell_out_of_step_stop_recording_and_say_so(ranks, tmp_path, caplog):
+    watched = ranks.watch(lambda rank: [right], tmp_path / "run")
+    watched[1][0].flatspot_recorder._gathered = 1  # as if a batch of the other had been missed
+    found = [ranks.at_once(lambda rank, step=step: drawn(watched, rank, step)) for step in range(2)]
+    assert found == [[{}, {}], [{}, {}]]
+    assert "do not call the reward functions equally often" in caplog.text
