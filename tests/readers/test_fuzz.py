@@ -184,7 +184,7 @@ def test_damaged_lines_are_rows_exactly_where_python_reads_an_object(n):
         if b"\n" in line:
             continue
         try:
-            python = json.loads(line, object_pairs_hook=list)
+            python = json.loads(line.decode("utf-8", "surrogateescape"), object_pairs_hook=list)
         except ValueError:
             python = None
         notices = []
@@ -195,7 +195,7 @@ def test_damaged_lines_are_rows_exactly_where_python_reads_an_object(n):
             continue
         is_object = python is not None and line.strip().startswith(b"{")
         assert (len(found) == 1) == is_object, bytes(line)
-        assert bool(notices) == bool(line.strip() and not is_object)
+        assert any(notice.kind == "row" for notice in notices) == bool(line.strip() and not is_object)
 
 
 @pytest.mark.parametrize("n", SEEDS)

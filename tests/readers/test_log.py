@@ -212,6 +212,31 @@ def test_parquet_columns_with_the_names_of_the_readers_own(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ([0.5], [[0.5, 1.0]], "the column 'r' holds decimal numbers in"),
+        (["text"], [[{"role": "user", "content": "x"}]], "the column 'r' holds other values in"),
+        ([{"a": 1}], ["text"], "the column 'r' holds structures in"),
+        ([2**53 + 1], [0.5], "1.parquet: the column 'r' holds whole numbers here that a decimal number cannot hold (9007199254740993)"),
+    ],
+)
+def test_parquet_columns_that_do_not_go_together(tmp_path, first, second, message):
+    for name, values in (("1.parquet", first), ("2.parquet", second)):
+        pq.write_table(pa.table({"r": values}), tmp_path / name)
+    with pytest.raises(FileError) as raised:
+        opened(tmp_path, tmp_path / "1.parquet", tmp_path / "2.parquet")
+    assert message in str(raised.value)
+
+
+def test_parquet_columns_that_go_together(tmp_path):
+    tables = [{"r": [7]}, {"r": pa.nulls(1)}, {"r": [0.5]}, {"r": [True]}]
+    for i, table in enumerate(tables):
+        pq.write_table(pa.table(table), tmp_path / f"{i}.parquet")
+    rows, types, _ = opened(tmp_path, *(tmp_path / f"{i}.parquet" for i in range(4)))
+    assert ([row["r"] for row in rows], types["r"]) == ([7.0, None, 0.5, 1.0], "DOUBLE")
+
+
+@pytest.mark.parametrize(
     ("content", "expected", "told"),
     [
         ('{"p": "a", "r": 0.50}\n{"p": "b"}\n', [{"p": '"a"', "r": "0.50"}, {"p": '"b"', "r": None}], None),
@@ -232,6 +257,8 @@ def test_documents(tmp_path, content, expected, told):
         ("log.json", '{"a": [{"p": 1}], "b": [{"p": 1}]}', "several lists of objects ('a', 'b')"),
         ("log.json", '{"p": {"0": "a"}, "r": {"0": 1}}', "orient='records'"),
         ("log.json", "hello", "it starts with 'hello'"),
+        ("log.json", '[{"p": 1}]\n[{"p": 2}]', "log.json:2: not JSON: Extra data at column 1"),
+        ("log.json", '[{"p": 1},]', "Expecting value at column 11"),
         ("log.json", '[{"p": 1},\n {"p": ]', "log.json:2: not JSON: Expecting value at column 8"),
         ("log.json", '[{"p": 1, "p": 2}]', "row 1: the key 'p' is there twice"),
         ("log.json", "[" * 100_000, "nested too deeply"),

@@ -11,6 +11,7 @@ json_text.py      where the values of JSON text start and end
 json_rows.py      JSON lines
 json_document.py  one JSON document
 parquet_rows.py   Parquet as Python values, for prompts
+parquet_columns.py  the columns of many Parquet files
 files.py          a file of any of the text formats
 cells.py          a text cell that holds a list of rewards
 parts.py          blocks of many files into a few Parquet files

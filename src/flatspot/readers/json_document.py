@@ -10,7 +10,7 @@ from flatspot.core.errors import FileError
 from flatspot.readers.blocks import BLOCK_ROWS, Block, Notice, check_names
 from flatspot.readers.encodings import bad_byte, has_other_bytes, shown, text_of
 from flatspot.readers.json_rows import blocks_of, paired_row, twice
-from flatspot.readers.json_text import Members, items, members, skip_space
+from flatspot.readers.json_text import Members, elements, items, members, skip_space
 
 
 def json_blocks(
@@ -60,11 +60,15 @@ def _rows(text: str, where: str, notices: list[Notice]) -> Iterator[tuple[int, M
 
 
 def _list_rows(text: str, at: int, where: str, notices: list[Notice]) -> Iterator[tuple[int, Members]]:
-    for number, (start, end) in enumerate(items(text, at), 1):
-        if text[start] == "{":
-            yield number, _row(text, start, f"{where} row {number}")[0]
-        else:
-            notices.append(Notice(number, "row", f"expected an object, got {text[start:end][:40]!r}"))
+    number = 0
+    try:
+        for number, (start, end, row) in enumerate(elements(text, at), 1):
+            if row is not None:
+                yield number, row
+            else:
+                notices.append(Notice(number, "row", f"expected an object, got {text[start:end][:40]!r}"))
+    except KeyError as error:
+        raise FileError(f"{where} row {number + 1}: {twice(error)}") from None
 
 
 def _row(text: str, at: int, where: str) -> tuple[Members, int]:

@@ -81,6 +81,29 @@ def items(text: str, at: int = 0) -> Iterator[tuple[int, int]]:
         at = step.end()
 
 
+def elements(text: str, at: int = 0) -> Iterator[tuple[int, int, Members | None]]:
+    """As `items`, with the members of each value that is an object; nothing may stand after the list. Raises as `members` does.
+
+    >>> list(elements('[{"a": 1}, 2]'))
+    [(1, 9, {'a': '1'}), (11, 12, None)]
+    """
+    at = skip_space(text, at + 1)
+    more = text[at : at + 1] != "]"
+    end = at + 1
+    while more:
+        found, end = members(text, at) if text[at : at + 1] == "{" else (None, _value_end(text, at))
+        yield at, end, found
+        step = _item(text, end)
+        if step is None:
+            _refuse("Expecting ',' delimiter", text, end)
+        more, at = step.group(1) is not None, step.end()
+        end = at
+        if more and text[at : at + 1] == "]":
+            _refuse("Expecting value", text, at)
+    if skip_space(text, end) != len(text):
+        _refuse("Extra data", text, skip_space(text, end))
+
+
 def skip_space(text: str, at: int) -> int:
     """The first place from `at` on that is no white space."""
     found = _space(text, at)

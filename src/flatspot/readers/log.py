@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flatspot.core.errors import FileError
-from flatspot.readers.blocks import Notice, check_names
+from flatspot.readers.blocks import Notice
 from flatspot.readers.files import CSV, PARQUET, file_blocks
 from flatspot.readers.notices import told
+from flatspot.readers.parquet_columns import mixed_numbers, parquet_columns
 from flatspot.readers.parts import FILE as PART_FILE
 from flatspot.readers.parts import ROW as PART_ROW
 from flatspot.readers.parts import Parts
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FILE, ROW = "_file", "_row"
 _PARQUET_FILE = "flatspot:file"
+_EXACT = 2**53  # every whole number up to here is a double
 _PATTERN = re.compile(r"([*?\[])")
 
 
@@ -94,26 +96,19 @@ def _open_text(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Pa
 
 
 def _open_parquet(db: duckdb.DuckDBPyConnection, files: Sequence[Path], caveats: list[str]) -> dict[str, str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names: dict[str, str] = {}  # folded: as it stands in the first file that has it
-    for path in files:
-        try:
-            own = list(pq.read_schema(path).names)
-        except (pa.ArrowException, OSError) as error:
-            raise FileError(f"{path}: cannot be read as Parquet: {str(error).strip().splitlines()[0][:300]}") from None
-        check_names(own, str(path))
-        for name in own:
-            if names.setdefault(name.lower(), name) != name:
-                raise FileError(
-                    f"{path}: the columns {names[name.lower()]!r} and {name!r} differ in case alone; rename or drop one of them."
-                )
-    numbered = "file_row_number" not in names  # DuckDB's name for it, of which there can be one
-    picked = {name: name_sql(name) for name in _not_ours(names.values(), caveats) if name}
+    columns = parquet_columns(files)
+    for name, paths in mixed_numbers(columns).items():
+        row = db.execute(f"SELECT max(abs({name_sql(name)}::HUGEINT)) FROM {_source(paths)}").fetchone()
+        if row and row[0] is not None and row[0] > _EXACT:
+            raise FileError(
+                f"{paths[0]}: the column {name!r} holds whole numbers here that a decimal number cannot hold ({row[0]}), and decimal "
+                "numbers in other files. Write it as text in all of them, or inspect them one by one."
+            )
+    numbered = "file_row_number" not in map(str.lower, columns)  # DuckDB's name for it, of which there can be one
+    picked = {name: name_sql(name) for name in _not_ours(columns, caveats) if name}
     options = f", filename = '{_PARQUET_FILE}'" + ", file_row_number = true" * numbered
-    row = "file_row_number + 1" if numbered else "CAST(NULL AS BIGINT)"
-    return _create(db, files, picked | {FILE: name_sql(_PARQUET_FILE), ROW: row}, options)
+    row_number = "file_row_number + 1" if numbered else "CAST(NULL AS BIGINT)"
+    return _create(db, files, picked | {FILE: name_sql(_PARQUET_FILE), ROW: row_number}, options)
 
 
 def _not_ours(names: Iterable[str], caveats: list[str]) -> list[str]:
@@ -127,9 +122,12 @@ def _not_ours(names: Iterable[str], caveats: list[str]) -> list[str]:
 def _create(db: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Mapping[str, str], options: str = "") -> dict[str, str]:
     """The view `log` of Parquet files; returns its columns' types by name."""
     picked = ", ".join(f"{sql} AS {name_sql(name)}" for name, sql in columns.items())
-    source = f"read_parquet([{', '.join(map(path_sql, files))}], union_by_name = true, hive_partitioning = false{options})"
-    db.execute(f"CREATE OR REPLACE VIEW log AS SELECT {picked} FROM {source}")
+    db.execute(f"CREATE OR REPLACE VIEW log AS SELECT {picked} FROM {_source(files, options)}")
     return {str(name): str(kind) for name, kind, *_ in db.execute("DESCRIBE log").fetchall()}
+
+
+def _source(files: Sequence[Path], options: str = "") -> str:
+    return f"read_parquet([{', '.join(map(path_sql, files))}], union_by_name = true, hive_partitioning = false{options})"
 
 
 def _no_rows(files: Sequence[Path]) -> FileError:
