@@ -179,12 +179,12 @@ def _summary(
     n, size = len(pairs.a), int(b.summary["group_size"])
     k = compared_sizes(rewards[0], rewards[1], n)
     groups = np.minimum(k, size)
-    means = [np.asarray(table[name].to_numpy(), np.float64) for name in ("mean_a", "mean_b")]
-    stds = [std_of_first(side, k) for side in rewards]
-    mixed = [mixed_share(side, groups) for side in rewards]
+    means = _numbers(table, "mean_a"), _numbers(table, "mean_b")
+    stds = std_of_first(rewards[0], k), std_of_first(rewards[1], k)
+    mixed = mixed_share(rewards[0], groups), mixed_share(rewards[1], groups)
     was, now = (table[name].to_pylist() for name in ("verdict_a", "verdict_b"))
     moved = {x: {y: sum(pair == (x, y) for pair in zip(was, now, strict=True)) for y in VERDICTS} for x in VERDICTS}
-    low, high = (np.asarray(table[name].to_numpy(), np.float64) for name in ("change_lo", "change_hi"))
+    low, high = _numbers(table, "change_lo"), _numbers(table, "change_hi")
     return {
         "schema_version": SCHEMA_VERSION,
         "a": _of_run(a),
@@ -242,10 +242,14 @@ def _by_error(a: _Side, b: _Side, pairs: _Pairs) -> float:
 
 def _most_changed(table: pa.Table) -> list[dict[str, Any]]:
     """The prompts whose change is surest: the limit nearest to 0 lies farthest from it, then the largest change."""
-    change, low, high = (np.asarray(table[name].to_numpy(), np.float64) for name in ("change", "change_lo", "change_hi"))
+    change, low, high = (_numbers(table, name) for name in ("change", "change_lo", "change_hi"))
     sure = np.where(change > 0, low, -high)
     order = [int(i) for i in np.lexsort((-np.abs(change), -np.nan_to_num(sure, nan=-np.inf))) if np.isfinite(change[i]) and change[i] != 0]
-    return table.take(np.array(order[:_SHOWN], np.int64)).to_pylist()
+    return list(table.take(np.array(order[:_SHOWN], np.int64)).to_pylist())
+
+
+def _numbers(table: pa.Table, name: str) -> Floats:
+    return np.asarray(table[name].to_numpy(), np.float64)
 
 
 def _alone(side: _Side, paired: Ints) -> list[str]:

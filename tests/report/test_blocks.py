@@ -143,5 +143,7 @@ def test_the_share_of_mixed_groups_is_that_of_the_prompts_it_tells_to_train_on()
 def test_the_error_stands_with_the_most_it_may_be():
     known, unknown = ({"predicted_error": 0.03, "predicted_error_limit": limit, "generations": {"total": 12}} for limit in (0.091, None))
     notes = [next(fact.note for fact in blocks.key_facts(s) if fact.label == "of verdicts may be wrong") for s in (known, unknown)]
-    assert notes == ["at most 9.1%", "12 completions drawn"]
-    assert [fact.note for fact in blocks.cost_facts(known) if fact.label == "predicted error"] == ["of the verdicts, at most 9.1%"]
+    assert notes == ["worst case 9.1% (97.5% limit)", "12 completions drawn"]
+    assert [fact.note for fact in blocks.cost_facts(known) if fact.label == "predicted error"] == [
+        "of the verdicts, worst case 9.1% (97.5% limit)"
+    ]

@@ -141,6 +141,17 @@ def test_a_row_opens_and_closes_by_keyboard(open_report, make_report):
     assert page.locator("#table th[aria-sort]").inner_text() == "Std"
 
 
+def test_an_opened_row_shows_the_right_answer(open_report, make_report):
+    data = make_report(3)
+    columns = pa.array([json.dumps({"reference": HOSTILE[0], "level": 3})] * 3)
+    page = open_report(dataclasses.replace(data, prompts=data.prompts.set_column(3, "columns", columns)))
+    page.locator("#table .open").first.click()
+    page.wait_for_selector(".completions")
+    assert page.locator(".detail h3").first.inner_text() == "Right answer"
+    assert page.locator(".detail .asked", has_text="reference").locator(".text").inner_text() == HOSTILE[0]
+    assert page.evaluate("window.hit") is None and page.trouble == []
+
+
 def test_selecting_a_mark_shows_its_prompts(open_report, make_report):
     data = make_report(60)
     page = open_report(data)

@@ -18,6 +18,11 @@ def test_a_share_that_is_not_nothing_is_never_written_as_nothing():
     assert percent(1 - 1e-9) == ">99%"
     assert fine_percent(0.012) == "1.2%"
     assert percent_range(0.0, 0.004) == "0–0.4%"
+    # nothing is written 0 or 100% that is neither
+    for share in (1e-9, 1e-4, 0.0004, 0.001, 0.004, 0.0049, 0.9951, 0.996, 0.9994, 0.9999, 1 - 1e-12):
+        for text in (percent(share), fine_percent(share), *percent_range(share, share).rstrip("%").split("–")):
+            assert text.rstrip("%") not in ("0", "0.0", "100", "100.0"), (share, text)
+    assert percent_range(0, 1) == "0–100%" and percent_range(0.004, 0.63) == "0.4–63%"
 
 
 def test_controls_overrides_and_lone_surrogates_become_visible():

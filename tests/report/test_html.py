@@ -50,6 +50,19 @@ def test_every_text_of_the_summary_is_escaped(make_report):
     html.encode("utf-8")
 
 
+def test_caveats_stand_under_the_headline_and_the_bar_has_a_legend(make_report):
+    data = make_report(60)
+    caveats = [f"caveat number {i}" for i in range(6)]
+    html = render_html(dataclasses.replace(data, summary=data.summary | {"caveats": caveats}))
+    reason, first, last, numbers = (html.index(text) for text in (data.summary["reason"], caveats[0], caveats[-1], '<dl class="key">'))
+    assert reason < first < last < numbers and all(html.count(text) == 1 for text in caveats)
+    assert "<summary>2 more caveats</summary>" in html and 'id="caveats"' in html
+    legend = html[html.index('class="strip"') :].split("</ul>")[0]
+    for name, n in data.summary["counts"].items():
+        assert not n or f"<b>{n}</b> {name}</li>" in legend
+    assert 'id="caveats"' not in render_html(dataclasses.replace(data, summary=data.summary | {"caveats": []}))
+
+
 def test_nothing_but_empty_tables_is_enough(tmp_path):
     empty = pa.table({"prompt_id": pa.array([], pa.string())})
     write_html(ReportData({}, empty, empty, empty), tmp_path / "new" / "report.html")

@@ -50,6 +50,22 @@ def test_what_does_not_fit_is_what_matters_least(make_report):
     assert names[0] == "vanishing" and names[-1] == "solved"
 
 
+def test_an_opened_prompt_has_its_answers(make_report):
+    data = make_report(2, answers=2)
+    columns = ['{"reference": ["4", "four"], "level": 3, "reward_model": {"ground_truth": "4"}, "solution": "' + "x" * 5000 + '"}', "{}"]
+    data = dataclasses.replace(data, prompts=data.prompts.set_column(3, "columns", pa.array(columns)))
+    payload = build_payload(data)
+    of_first = payload.details[str(payload.rows["id"].index(f"{0:016x}"))]["answers"]
+    assert of_first[0] == {"role": "reference", "text": "4\nfour"} and of_first[2] == {
+        "role": "reward_model",
+        "text": '{"ground_truth": "4"}',
+    }
+    assert of_first[1] == {"role": "solution", "text": "x" * TEXT_LIMIT, "of": 5000}
+    assert payload.details[str(payload.rows["id"].index(f"{1:016x}"))]["answers"] == []
+    for broken in ("{", "[1]", ""):
+        assert build_payload(dataclasses.replace(data, prompts=data.prompts.set_column(3, "columns", pa.array([broken] * 2)))).shown == 2
+
+
 def test_a_foreign_log_may_lack_nearly_everything():
     from flatspot.report.blocks import ReportData
 

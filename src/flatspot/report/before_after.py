@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flatspot.report.formats import decimal, percent, percent_range
+
 _STATES = ("vanishing", "learnable", "solved")
 
 
@@ -27,8 +29,8 @@ def before_after(before: Mapping[str, Any], after: Mapping[str, Any], alarms: Se
 def _share(row: Mapping[str, Any]) -> str:
     if row["mean"] is None:
         return "unknown"
-    return f"{row['mean']:.0%} [{row['lo']:.0%}–{row['hi']:.0%}]"
+    return f"{percent(row['mean'])} [{percent_range(row['lo'], row['hi'])}]"
 
 
 def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3g}"
+    return "none" if value is None else decimal(value, 3)

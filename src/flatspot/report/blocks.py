@@ -212,9 +212,9 @@ def cost_facts(summary: Summary) -> tuple[Fact, ...]:
 
 
 def error_limit(summary: Summary) -> str:
-    """How large the error of the verdicts may be; "" where that is not known."""
+    """How large the error of the verdicts is in the worst case, with the level of that limit; "" where that is not known."""
     limit = fine_percent(summary.get("predicted_error_limit"))
-    return "" if limit == MISSING else f"at most {limit}"
+    return "" if limit == MISSING else f"worst case {limit} (97.5% limit)"
 
 
 def health_facts(summary: Summary) -> tuple[Fact, ...]:

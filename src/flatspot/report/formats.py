@@ -107,22 +107,31 @@ def percent(value: Any) -> str:
 def fine_percent(value: Any) -> str:
     """A small share, with one decimal under 10%.
 
-    >>> fine_percent(0.0284), fine_percent(0.31)
-    ('2.8%', '31%')
+    >>> fine_percent(0.0284), fine_percent(0.31), fine_percent(0.0002), fine_percent(0)
+    ('2.8%', '31%', '<0.1%', '0%')
     """
     found = number(value)
+    if found is not None and 0 < found < 0.0005:
+        return "<0.1%"
     return f"{100 * found:.1f}%" if found is not None and 0.0005 <= found < 0.0995 else percent(value)
 
 
 def percent_range(lo: Any, hi: Any) -> str:
-    """An interval of shares; empty where a limit is missing.
+    """An interval of shares; empty where a limit is missing. No limit is written 0 or 100% that is neither.
 
     >>> percent_range(0.27, 0.51), percent_range(None, 0.5), percent_range(0, 0.003)
     ('27–51%', '', '0–0.3%')
+    >>> percent_range(0.002, 0.998), percent_range(1e-6, 0.99999), percent_range(0.5, 1)
+    ('0.2–99.8%', '<0.1–>99.9%', '50–100%')
     """
     low, high = number(lo), number(hi)
-    if low is None or high is None:
-        return ""
-    digits = 1 if 0 < high < 0.01 else 0
-    first = "0" if low == 0 else f"{100 * low:.{digits}f}"
-    return f"{first}–{100 * high:.{digits}f}%"
+    return "" if low is None or high is None else f"{_limit(low)}–{_limit(high)}%"
+
+
+def _limit(share: float) -> str:
+    """A limit in per cent, to whole ones; to a tenth where those would be 0 or 100, or it is small."""
+    if share <= 0 or share >= 1:
+        return "0" if share <= 0 else "100"
+    if 0.01 <= share < 0.995:
+        return f"{100 * share:.0f}"
+    return "<0.1" if share < 0.0005 else ">99.9" if share >= 0.9995 else f"{100 * share:.1f}"

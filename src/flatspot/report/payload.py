@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flatspot.core.answers import answers_in
 from flatspot.report.blocks import VERDICTS, ReportData
 from flatspot.report.formats import number, visible
 
@@ -33,7 +34,7 @@ class Payload:
     """What is packed into a page.
 
     rows     columns of the table, in display order
-    details  prompt and completions by row index, for the prompts that fit
+    details  prompt, its answers and its completions by row index, for the prompts that fit
     shown, left_out  how many prompts have their completions in the page, and how many had to stay out
     """
 
@@ -59,12 +60,13 @@ def build_payload(data: ReportData, *, total_limit: int = TOTAL_LIMIT) -> Payloa
         range(verdicts.num_rows), key=lambda i: (_PRIORITY.get(names[i], 9), number(means[i]) or 0.0, -(number(reaches[i]) or 0.0))
     )
     ids = _texts(verdicts, "prompt_id")
-    prompts = _prompts(data.prompts)
+    prompts, answers = _prompts(data.prompts), _answers(data.prompts)
     rows = _rows(data, order, ids, names, prompts)
     ordered_ids = [ids[i] for i in order]
-    chosen = _choose(data.completions, ordered_ids, prompts, total_limit)
+    texts = {name: [*prompts.get(name, ()), *answers.get(name, ())] for name in ordered_ids}
+    chosen = _choose(data.completions, ordered_ids, texts, total_limit)
     with_completions = set(_texts(data.completions, "prompt_id"))
-    details = _details(data.completions, ordered_ids, prompts, chosen)
+    details = _details(data.completions, ordered_ids, prompts, answers, chosen)
     shown = sum(prompt_id in chosen for prompt_id in with_completions)
     return Payload(rows, details, shown, max(0, len(set(ids)) - shown))
 
@@ -102,10 +104,8 @@ def _components(verdicts: pyarrow.Table, order: Sequence[int]) -> dict[str, dict
     return found if len(found) > 1 else {}
 
 
-def _choose(
-    completions: pyarrow.Table, ordered_ids: Sequence[str], prompts: dict[str, list[tuple[str, str]]], total_limit: int
-) -> set[str]:
-    """The prompts whose full text and completions fit, in the order given."""
+def _choose(completions: pyarrow.Table, ordered_ids: Sequence[str], texts: dict[str, list[tuple[str, str]]], total_limit: int) -> set[str]:
+    """The prompts whose full text, answers and completions fit, in the order given."""
     sizes: dict[str, int] = {}
     if completions.num_rows and "completion" in completions.column_names:
         import pyarrow.compute as pc
@@ -117,7 +117,7 @@ def _choose(
     chosen: set[str] = set()
     room = total_limit
     for prompt_id in ordered_ids:
-        size = sizes.get(prompt_id, 0) + sum(min(len(text), TEXT_LIMIT) for _, text in prompts.get(prompt_id, ()))
+        size = sizes.get(prompt_id, 0) + sum(min(len(text), TEXT_LIMIT) for _, text in texts.get(prompt_id, ()))
         if size > room:
             break  # a smaller, less important one must not take the place of this one: the page says where it stopped
         if size:
@@ -127,11 +127,19 @@ def _choose(
 
 
 def _details(
-    completions: pyarrow.Table, ordered_ids: Sequence[str], prompts: dict[str, list[tuple[str, str]]], chosen: set[str]
+    completions: pyarrow.Table,
+    ordered_ids: Sequence[str],
+    prompts: dict[str, list[tuple[str, str]]],
+    answers: dict[str, list[tuple[str, str]]],
+    chosen: set[str],
 ) -> dict[str, Any]:
     index = {prompt_id: i for i, prompt_id in enumerate(ordered_ids)}
     details: dict[str, Any] = {
-        str(index[prompt_id]): {"prompt": [_shown(role, text) for role, text in prompts.get(prompt_id, [])], "completions": []}
+        str(index[prompt_id]): {
+            "prompt": [_shown(role, text) for role, text in prompts.get(prompt_id, [])],
+            "answers": [_shown(name, text) for name, text in answers.get(prompt_id, [])],
+            "completions": [],
+        }
         for prompt_id in chosen
     }
     if completions.num_rows and chosen:
@@ -176,6 +184,30 @@ def _prompts(table: pyarrow.Table) -> dict[str, list[tuple[str, str]]]:
     chats = _column(table, "is_chat")
     texts = zip(_texts(table, "prompt_id"), _texts(table, "prompt"), chats, strict=True)
     return {prompt_id: _messages(text) if is_chat else [("", text)] for prompt_id, text, is_chat in texts}
+
+
+def _answers(table: pyarrow.Table) -> dict[str, list[tuple[str, str]]]:
+    """By id, the columns of the prompt that hold its right answer, as (column, text) pairs."""
+    if "columns" not in table.column_names or "prompt_id" not in table.column_names:
+        return {}
+    return {
+        prompt_id: _answer_texts(columns) for prompt_id, columns in zip(_texts(table, "prompt_id"), _texts(table, "columns"), strict=True)
+    }
+
+
+def _answer_texts(columns: str) -> list[tuple[str, str]]:
+    try:
+        found = json.loads(columns or "{}")
+        answers = answers_in(found) if isinstance(found, dict) else {}
+    except (ValueError, RecursionError):
+        return []
+    return [
+        (name, "\n".join(_answer_text(one) for one in (value if isinstance(value, list) else [value]))) for name, value in answers.items()
+    ]
+
+
+def _answer_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _messages(text: str) -> list[tuple[str, str]]:

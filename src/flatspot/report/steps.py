@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from flatspot.core.records import Sampling
+from flatspot.core.reward_names import rewards_named
 from flatspot.report.blocks import Step, section, shares
 from flatspot.report.formats import noun, number, percent, visible
-from flatspot.rollouts.asked import rewards_named
 
 _MANY = 0.2  # of the prompts
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.reward_names import rewards_named
 from flatspot.plan.forecast import judged_summary
 from flatspot.rewards import LoadedReward
-from flatspot.rollouts.asked import rewards_named
 
 Weights = Sequence[float] | None
 

@@ -11,7 +11,7 @@ function plainText(text) {
 }
 
 function asked(message) {
-  const made = element("div", "asked");
+  const made = element("div", "asked"); // a message of the prompt, or a column with its answer
   if (message.role) made.append(element("span", "role", message.role));
   made.append(plainText(message.text));
   if (message.of) made.append(cutNote(message.of));
@@ -39,6 +39,7 @@ function completion(found) {
 function fillDetails(holder, found, id) {
   holder.replaceChildren(element("p", "note", `Prompt ${id}`));
   if (found?.prompt.length) holder.append(...found.prompt.map(asked));
+  if (found?.answers.length) holder.append(element("h3", "", "Right answer"), ...found.answers.map(asked));
   if (!found?.completions.length) { holder.append(element("p", "empty", "This page carries no completions for this prompt. They are in the run folder.")); return; }
   holder.append(element("h3", "", `${found.completions.length.toLocaleString("en")} completion${found.completions.length === 1 ? "" : "s"}`));
   const list = element("ol", "completions");
