@@ -181,12 +181,12 @@ def inspect(
     settings  of `Settings`, those about judging and `out`
     """
     from flatspot.importers.generic import import_generic
-    from flatspot.importers.search import find_logs
+    from flatspot.importers.search import find_logs, is_run_folder
 
     chosen = _settings(settings)
     if isinstance(paths, str | Path) or len(paths) == 1:
         folder = Path(paths if isinstance(paths, str | Path) else paths[0])
-        if (folder / "run.json").exists():  # a run folder of ours: judge its rows again
+        if is_run_folder(folder):  # judge its rows again
             if chosen.out is not None or any((columns or {}).values()):
                 raise SettingsError(f"{folder} is a run folder: its rows are judged where they are, so --out and column names do not apply")
             notes = _read_notes(folder)

@@ -317,3 +317,12 @@ def test_rows_longer_than_a_chunk(tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     assert cells(opened(tmp_path, tmp_path / "log.csv")[0]) == [{"p": long, "reward": str(i)} for i in range(2)]
+
+
+def test_a_full_scratch_folder_is_named(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(FileError, match=r"No space left on device\. Set TMPDIR to a folder with room"):
+        opened_cells(tmp_path, "log.csv", "p,reward\na,1\n")

@@ -37,7 +37,7 @@ def find_logs(paths: Sequence[str | Path], caveats: list[str] | None = None) -> 
     found: list[Path] = []
     passed: dict[str, list[Path]] = {}
     for path in map(Path, paths):
-        if (path / "run.json").is_file() and _is_ours(path):
+        if is_run_folder(path):
             raise ImportFormatError(f"{path} is a run folder of flatspot; inspect judges one of those at a time, and no log beside it.")
         if path.is_dir():
             inside = _logs_in(path, passed)
@@ -56,6 +56,19 @@ def find_logs(paths: Sequence[str | Path], caveats: list[str] | None = None) -> 
     if caveats is not None:
         caveats += [f"{_listed(files)}: {why}." for why, files in passed.items()]
     return logs
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder is a run of flatspot; other tools write a run.json too."""
+    record = folder / "run.json"
+    if not record.is_file():
+        return False
+    if any((folder / name).exists() for name in ("rollouts", "prompts.parquet", "verdicts.parquet")):
+        return True
+    try:
+        return '"identity"' in record.read_text("utf-8", "replace")
+    except OSError:
+        return False
 
 
 def _check_file(path: Path) -> None:
@@ -108,7 +121,7 @@ def _files(folder: Path, passed: dict[str, list[Path]]) -> Iterator[Path]:
 
     for place, folders, names in os.walk(folder, onerror=unread, followlinks=True):
         about = Path(place).stat()
-        if (about.st_dev, about.st_ino) in seen or ("run.json" in names and _is_ours(Path(place))):
+        if (about.st_dev, about.st_ino) in seen or ("run.json" in names and is_run_folder(Path(place))):
             folders.clear()
             continue
         seen.add((about.st_dev, about.st_ino))
@@ -117,16 +130,6 @@ def _files(folder: Path, passed: dict[str, list[Path]]) -> Iterator[Path]:
             passed.setdefault("hidden, and passed over", []).extend(Path(place) / name for name in hidden)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place) / name for name in names)
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder with a run.json is a run of flatspot: other tools write files of that name too."""
-    if any((folder / name).exists() for name in ("rollouts", "prompts.parquet", "verdicts.parquet")):
-        return True
-    try:
-        return '"identity"' in (folder / "run.json").read_text("utf-8", "replace")
-    except OSError:
-        return False
 
 
 def _is_copy(path: Path, passed: dict[str, list[Path]]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from flatspot.core.errors import FileError
 from flatspot.readers.blocks import BLOCK_ROWS, Block, Notice
 from flatspot.readers.csv_rows import csv_blocks
 from flatspot.readers.encodings import open_utf8
@@ -21,8 +22,11 @@ ENDINGS = (*JSON_LINES, JSON, *CSV, PARQUET)
 
 def file_blocks(path: Path, notices: list[Notice]) -> Iterator[Block]:
     """The rows of a CSV or JSON file in blocks. Raises `FileError` where it cannot be read."""
-    with open_utf8(path) as stream:
-        yield from stream_blocks(stream, path.suffix.lower(), str(path), notices)
+    try:
+        with open_utf8(path) as stream:
+            yield from stream_blocks(stream, path.suffix.lower(), str(path), notices)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def stream_blocks(

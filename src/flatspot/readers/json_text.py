@@ -9,7 +9,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import NoReturn
 
 # numbers are checked, not made: a number of 5,000 digits is text here
-_scan = json.JSONDecoder(parse_int=str, parse_float=str).scan_once
+_scan = json.JSONDecoder(parse_int=str, parse_float=str).scan_once  # type: ignore[attr-defined]
 _space = re.compile(r"[ \t\n\r]*").match
 _colon = re.compile(r"[ \t\n\r]*:[ \t\n\r]*").match
 _open = re.compile(r'\{[ \t\n\r]*(?:"|(\}))').match

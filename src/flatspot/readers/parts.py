@@ -49,8 +49,11 @@ class Parts:
     def close(self) -> None:
         """Write what is left."""
         self._flush()
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        except OSError as error:
+            raise self._full(error) from None
 
     def _clear(self) -> None:
         self._columns: dict[str, list[str | None]] = {}
@@ -89,11 +92,18 @@ class Parts:
         arrays.append(pa.DictionaryArray.from_arrays(pa.array(which, pa.int32()), pa.array(known, pa.string())))
         arrays.append(pa.array(self._lines, pa.int64()))
         table = pa.Table.from_arrays(arrays, names=[*names, FILE, ROW])
-        if self._writer is None or names != self._written:
-            if self._writer is not None:
-                self._writer.close()
-            self.paths.append(self._folder / f"{len(self.paths):06d}.parquet")
-            self._writer = pq.ParquetWriter(self.paths[-1], table.schema, compression="snappy")
-            self._written = names
-        self._writer.write_table(table)
+        try:
+            if self._writer is None or names != self._written:
+                if self._writer is not None:
+                    self._writer.close()
+                self.paths.append(self._folder / f"{len(self.paths):06d}.parquet")
+                self._writer = pq.ParquetWriter(self.paths[-1], table.schema, compression="snappy")
+                self._written = names
+            self._writer.write_table(table)
+        except OSError as error:
+            raise self._full(error) from None
         self._clear()
+
+    def _full(self, error: OSError) -> FileError:
+        why = error.strerror or error
+        return FileError(f"{self._folder}: cannot hold the rows while they are read: {why}. Set TMPDIR to a folder with room for the log.")
