@@ -19,7 +19,7 @@ from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
 from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
-from flatspot.rollouts.asked import digest, name_of, read_as, reward_asked, reward_shown, what_is_asked
+from flatspot.rollouts.asked import digest, name_of, read_as, repeated_prompts, reward_asked, reward_shown, what_is_asked
 from flatspot.rollouts.collect import OnProgress, collect, visit_cost
 from flatspot.rollouts.rounds import Decider, FixedSamples
 from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_table, read_record, write_json, write_table
@@ -264,7 +264,7 @@ def judge_run(
 
     table = read_run(run)
     limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
-    judged = judge(table, _judging(settings, limits), range_source=source, notes=[*notes, *outside])
+    judged = judge(table, _judging(settings, limits), range_source=source, notes=[*notes, *outside, *repeated_prompts(run)])
     record = read_record(run)
     judged.summary["source"] = record.kind
     judged.summary["sampling"] = record.identity.get("sampling", {})

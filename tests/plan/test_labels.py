@@ -1,5 +1,6 @@
 """`flatspot plan --labels` on runs whose failing habits are known."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -19,6 +20,8 @@ from flatspot.plan import labels as labels_module
 from flatspot.plan.label_files import read_label_rows, write_label_rows, write_plan
 from flatspot.plan.labels import LabelSettings, plan_labels, select_labels
 from flatspot.plan.strategies import STRATEGIES
+from flatspot.report.labels_text import labels_text
+from flatspot.report.prompt_line import prompt_line
 
 HABITS = ("I cannot help with that.", "{the same text}", "0000")
 ANSWERS = {f"reverse {i:04d} {'abcdefghij'[i % 10]}": {HABITS[i % 3]: 1.0} for i in range(90)}
@@ -214,6 +217,34 @@ def test_folders_that_are_not_judged_or_not_whole(tmp_path, run):
     pq.write_table(verdicts.slice(1), broken / "verdicts.parquet")
     with pytest.raises(RunFolderError, match="different prompts"):
         plan_labels(broken)
+
+
+def shown(found, prompts=None):
+    return " ".join(labels_text(found.summary, prompts or {}, ("plan.parquet", "labels.jsonl"), "flatspot warmup run").split())
+
+
+def test_a_share_says_of_what_and_answers_that_are_there_are_named(run):
+    text = shown(plan_labels(run, LabelSettings(labels="5%")))
+    assert "5% of the 110 prompts of this run is 6." in text
+    assert "6 of these 6 prompts have one in their column 'reference'." in text and "add --answer-col reference to the command" in text
+    assert "% of the" not in shown(plan_labels(run, LabelSettings(labels=4)))
+    found = plan_labels(run)
+    limited = dataclasses.replace(found, summary=found.summary | {"limit": 110, "asked_share": "5%", "asked": 6})
+    assert "5% of the 110 prompts of this run (--limit 110, not the whole file) is 6." in shown(limited)
+    whole = dataclasses.replace(found, summary=found.summary | {"answers": {"column": "answer", "n": found.summary["n"]}})
+    assert "come with one, in their own column 'answer'" in shown(whole) and "Fill" not in shown(whole)
+    assert "Answers" not in shown(dataclasses.replace(found, summary=found.summary | {"answers": None}))
+
+
+def test_chat_prompts_are_shown_by_what_was_asked():
+    system, asked, said = (
+        {"role": role, "content": text} for role, text in (("system", "Be brief."), ("user", "2 + 2?"), ("assistant", "Hm."))
+    )
+    parts = [{"type": "image"}, {"type": "text", "text": "This?"}]
+    assert prompt_line(json.dumps([system, asked, said]), True, 40) == "2 + 2?"
+    assert prompt_line(json.dumps([{"role": "user", "content": parts}]), True, 40) == "[image] This?"
+    assert prompt_line(json.dumps([system]), True, 5) == "Be b…"
+    assert prompt_line("[{", True, 40) == "[{" and prompt_line("", False, 9, "id7") == "id7"
 
 
 def command(run, *options):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import flatspot
@@ -12,6 +14,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.reward_names import rewards_named
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.report.steps import diagnose_command, rescore_command, train_command, warmup_command
+from flatspot.rollouts.asked import repeated_prompts
 from flatspot.training.named import named_by_run
 
 COMMA = r'regex[pattern="yes, (\d)"]'
@@ -58,3 +61,15 @@ def test_a_function_of_this_process_is_asked_for(tmp_path):
     assert options(rescore_command(found.summary), "--reward") == ["REWARD"]
     with pytest.raises(SettingsError, match="does not name a reward that can be loaded again"):
         named_by_run(found.run, "m", None)
+
+
+def test_prompts_with_the_same_text_are_counted(tmp_path):
+    """The caveat of a run folder with such prompts; files give them ids that end in -2, -3, …"""
+
+    def caveat(texts):
+        pq.write_table(pa.table({"prompt": pa.array(texts, pa.string())}), tmp_path / "prompts.parquet")
+        return repeated_prompts(tmp_path)
+
+    assert caveat(["a", "b", "a", "a", "c"])[0].startswith("2 of the 5 prompts have the text of another before")
+    assert caveat(["a", "b", "a"])[0].startswith("1 of the 3 prompts has")
+    assert caveat(["a", "b"]) == caveat(["", "", ""]) == caveat([]) == []

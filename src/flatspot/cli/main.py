@@ -11,6 +11,7 @@ import sys
 
 import click
 
+from flatspot.cli.field_names import with_our_name
 from flatspot.cli.lazy import LazyGroup
 from flatspot.cli.streams import prepare_streams, silence
 from flatspot.core.errors import FlatspotError
@@ -76,7 +77,7 @@ def main() -> None:
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = _stopped()
     except click.ClickException as error:
-        error.show()
+        (with_our_name(error) if isinstance(error, click.NoSuchOption) else error).show()
         code = error.exit_code
     except FlatspotError as error:
         code = _fail(f"error: {error}", 2)

@@ -54,6 +54,7 @@ def plan_command(
     from flatspot.plan.labels import DEFAULT_STRATEGY, LabelSettings, plan_labels
     from flatspot.report.labels_text import labels_text
     from flatspot.report.plan_text import plan_text
+    from flatspot.report.prompt_line import asked_last
     from flatspot.report.steps import warmup_command
     from flatspot.rollouts.store import prompt_text
 
@@ -67,7 +68,7 @@ def plan_command(
         click.echo(json.dumps(plain(found | {"labels": planned.summary}), indent=2, allow_nan=False))
         return
     width = shutil.get_terminal_size().columns
-    texts = {x.prompt.id: prompt_text(x.prompt.text) for x in planned.labels}
+    texts = {x.prompt.id: asked_last(prompt_text(x.prompt.text)) if x.prompt.is_chat else str(x.prompt.text) for x in planned.labels}
     files, judged = (str(run / "plan.parquet"), str(run / "labels.jsonl")), judged_summary(run)
     then = warmup_command(judged | {"settings": judged.get("settings", {}) | {"out": str(run)}})  # wherever the folder is by now
     click.echo(plan_text(found, width=width) + "\n\n" + labels_text(planned.summary, texts, files, then, width=width))

@@ -26,6 +26,22 @@ def answers_in(columns: Mapping[str, Any]) -> dict[str, Any]:
     return dict(by_place[place] for place in sorted(by_place))
 
 
+def answer_column(rows: Iterable[Mapping[str, Any]]) -> tuple[str, int] | None:
+    """The column that holds a right answer as text in most rows, and in how many; None where there is none.
+
+    >>> answer_column([{"solution": "x = 4", "label": 1}, {"solution": "y", "label": None}, {"id": "c"}])
+    ('solution', 2)
+    """
+    counts: dict[str, int] = {}
+    for row in rows:
+        for name, value in answers_in(row).items():
+            texts = value if isinstance(value, list) and value else [value]
+            if all(isinstance(text, str | int | float) and not isinstance(text, bool) and str(text).strip() for text in texts):
+                counts[name] = counts.get(name, 0) + 1
+    ordered = sorted(counts, key=lambda name: (-counts[name], ANSWER_COLUMNS.index(name.lower())))
+    return (ordered[0], counts[ordered[0]]) if ordered else None
+
+
 def names_beside(names: Iterable[str], taken: Collection[str]) -> Mapping[str, str]:
     """What each column of a file is called beside columns of ours: its own name, or NAME_original where that is taken.
 

@@ -8,13 +8,14 @@ is one to compare labels by, not a forecast of the reward after RL.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flatspot.core.answers import answer_column
 from flatspot.core.errors import SettingsError
 from flatspot.core.records import Prompt
 from flatspot.core.schema import PLAN, arrow_schema
@@ -138,7 +139,11 @@ def plan_labels(run: str | Path, settings: LabelSettings | None = None) -> Label
         "strategy": settings.strategy,
         "seed": settings.seed,
         "asked": asked,
+        "asked_share": str(settings.labels).strip() if str(settings.labels).strip().endswith("%") else None,
+        "n_prompts": m,
+        "limit": (said.get("settings") or {}).get("limit"),
         "n": len(chosen),
+        "answers": _answers(labels),
         "vanishing": int(sum(name == "vanishing" for name in judged.verdicts["verdict"].to_pylist())),
         "compared": len(rows),
         "recommended": advised,
@@ -152,6 +157,12 @@ def plan_labels(run: str | Path, settings: LabelSettings | None = None) -> Label
         "chosen": [{"order": x.order, "prompt_id": x.prompt.id, "gain": x.gain, "reason": x.reason} for x in labels],
     }
     return LabelPlan(labels, table, summary)
+
+
+def _answers(labels: Sequence[Label]) -> dict[str, Any] | None:
+    """The column in which prompts to label have an answer already, and how many of them."""
+    found = answer_column(label.prompt.columns for label in labels)
+    return {"column": found[0], "n": found[1]} if found else None
 
 
 def _labels(judged: JudgedRun, table: pa.Table, chosen: Ints) -> tuple[Label, ...]:

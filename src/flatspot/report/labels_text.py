@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flatspot.report.formats import count, decimal, noun, percent, visible
+from flatspot.report.prompt_line import prompt_line
 
 _SHOWN = 8  # labels listed; labels.jsonl has all
 
@@ -15,7 +16,7 @@ def labels_text(found: Mapping[str, Any], prompts: Mapping[str, str], files: tup
     """The plan of labels as lines of at most `width` columns.
 
     found    the object under `labels` of `flatspot plan --json`
-    prompts  the chosen prompts' texts by id
+    prompts  the chosen prompts by id, each on one line
     files    where the plan and the labels were written
     then     the command that learns the labels
     """
@@ -28,19 +29,52 @@ def labels_text(found: Mapping[str, Any], prompts: Mapping[str, str], files: tup
         lines += ["", *_wrap("Gain", _gain(found), width), *_wrap("Covers", _curve(found), width)]
     lines += _wrap("Others", _others(actions, found["samples"]), width)
     lines += [f"Plan    {files[0]}"]
-    lines += [f"Fill    {files[1]}: write the answer of each", f"Then    {then}"] if found["n"] else []
+    if found["n"]:
+        own = _own_answers(found)
+        lines += [*_wrap("Answers", own, width)] if own else []
+        lines += [f"Fill    {files[1]}: write the answer of each"] if not _all_answered(found) else []
+        lines += [f"Then    {then}"]
     return "\n".join(lines)
+
+
+def _all_answered(found: Mapping[str, Any]) -> bool:
+    return bool(found["answers"]) and found["answers"]["column"] == "answer" and found["answers"]["n"] == found["n"]
+
+
+def _own_answers(found: Mapping[str, Any]) -> str:
+    if not found["answers"]:
+        return ""
+    column, n = found["answers"]["column"], found["answers"]["n"]
+    if column == "answer":
+        return f"{count(n)} of these {noun(found['n'], 'prompt')} come with one, in their own column 'answer'."
+    return (
+        f"{count(n)} of these {noun(found['n'], 'prompt')} have one in their column {visible(column)!r}. If that is what the policy should "
+        f"write, nothing need be filled in: add --answer-col {visible(column)} to the command below."
+    )
+
+
+def _asked(found: Mapping[str, Any]) -> str:
+    """What a share of the prompts comes to, and of which prompts; "" where a number was asked for."""
+    if not found["asked_share"]:
+        return ""
+    return f" {found['asked_share']} of {_whole_run(found)} is {count(found['asked'])}."
+
+
+def _whole_run(found: Mapping[str, Any]) -> str:
+    limit = f" (--limit {count(found['limit'])}, not the whole file)" if found["limit"] else ""
+    return f"the {noun(found['n_prompts'], 'prompt')} of this run{limit}"
 
 
 def _headline(found: Mapping[str, Any]) -> str:
     if not found["vanishing"]:
         return "none: no prompt is settled as vanishing, so there is nothing to label."
-    how = f"{noun(found['n'], 'prompt')} of {count(found['vanishing'])} vanishing, chosen by {found['strategy']}."
+    how = f"{noun(found['n'], 'prompt')} of {count(found['vanishing'])} vanishing, chosen by {found['strategy']}.{_asked(found)}"
     if found["compared"] < found["vanishing"]:
         how += f" Of so many, {count(found['compared'])} were compared, most of them drawn at random."
     if found["asked"] is None:
         return (
-            f"{how} Recommended: the knee of the coverage curve, or 16 if that is more; at most 5% of the run's prompts ({found['most']})."
+            f"{how} Recommended: the knee of the coverage curve, or 16 if that is more; at most 5% of {_whole_run(found)}: "
+            f"{count(found['most'])}."
         )
     if found["asked"] > found["n"]:
         return f"{how} {count(found['asked'])} were asked for, and there are no more."
@@ -48,9 +82,8 @@ def _headline(found: Mapping[str, Any]) -> str:
 
 
 def _row(row: Mapping[str, Any], prompts: Mapping[str, str], width: int) -> str:
-    text = visible(" ".join(prompts.get(row["prompt_id"], row["prompt_id"]).split()))
-    room = max(16, width - 16)
-    return f"{row['order']:>5}   {decimal(row['gain'], 3):<8}{text if len(text) <= room else text[: room - 1] + '…'}"
+    text = prompt_line(prompts.get(row["prompt_id"], row["prompt_id"]), False, max(16, width - 16))
+    return f"{row['order']:>5}   {decimal(row['gain'], 3):<8}{text}"
 
 
 def _gain(found: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from flatspot.core.protocols import Reward
 from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
 from flatspot.rollouts.store import prompt_text
+from flatspot.rollouts.tables import read_table
 
 _PROCESS = uuid.uuid4().hex
 
@@ -81,3 +82,16 @@ def digest(value: Any, length: int = 8) -> str:
     """
     text, unnamed = content_text(value, sort_keys=True)
     return hashlib.sha256((text + (_PROCESS if unnamed else "")).encode("utf-8", "backslashreplace")).hexdigest()[:length]
+
+
+def repeated_prompts(run: Path) -> list[str]:
+    """A caveat where prompts of a run folder have the same text: each is judged, and counts, as one of its own. Empty where none have."""
+    import pyarrow.compute as pc
+
+    texts = read_table(run / "prompts.parquet", ["prompt"])["prompt"]
+    texts = texts.filter(pc.not_equal(texts, ""))  # of a log that holds ids alone
+    repeated = len(texts) - pc.count_distinct(texts).as_py()
+    if not repeated:
+        return []
+    verb = "has" if repeated == 1 else "have"
+    return [f"{repeated} of the {len(texts)} prompts {verb} the text of another before: each counts as one of its own in every share."]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flatspot.core.answers import answer_column
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Prompt
 from flatspot.engines.prompts import shown
@@ -45,10 +46,14 @@ def read_labels(
     where = str(labels) if isinstance(labels, str | Path) else "the labels"
     if not any(answer_col in row.columns for row in rows):
         there = ", ".join(sorted({name for row in rows for name in row.columns})) or "no column but the prompt's"
-        raise PromptFileError(f"{where}: expected the answers in a column {answer_col!r}; there are {there}. Name it: --answer-col")
+        likely = answer_column(row.columns for row in rows)
+        name = likely[0] if likely else "NAME"
+        raise PromptFileError(f"{where}: expected the answers in a column {answer_col!r}; there are {there}. Name it: --answer-col {name}")
     answered = [row for row in rows if is_answered(row.columns, answer_col)]
     if not answered:
-        raise PromptFileError(f"{where}: none of the {len(rows)} rows has an answer: write them into the column {answer_col!r}")
+        likely = answer_column(row.columns for row in rows)
+        way = f", or learn the {likely[1]} of the column {likely[0]!r}: --answer-col {likely[0]}" if likely else ""
+        raise PromptFileError(f"{where}: none of the {len(rows)} rows has an answer: write them into the column {answer_col!r}{way}")
     foreign, known = _known(answered, run)
     if foreign and not allow_foreign:
         more = [f"… and {len(foreign) - _SHOWN} more"] if len(foreign) > _SHOWN else []

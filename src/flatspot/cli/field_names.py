@@ -1,0 +1,42 @@
+"""What other tools call our options: TRL, verl, OpenRLHF and their kin, so that an unknown option names ours."""
+
+from __future__ import annotations
+
+import click
+
+_OURS = {
+    "--group-size": (
+        "n k num-generations num-generations-per-prompt rollout.n actor-rollout-ref.rollout.n samples-per-prompt n-samples-per-prompt "
+        "num-samples-per-prompt num-return-sequences rollouts-per-prompt rollouts-per-example group-n"
+    ),
+    "--max-samples": "max-completions num-samples n-samples samples max-rollouts",
+    "--max-new-tokens": (
+        "max-completion-length max-response-length response-length generate-max-len max-tokens max-length max-gen-len "
+        "data.max-response-length completion-length"
+    ),
+    "--temperature": "rollout.temperature actor-rollout-ref.rollout.temperature sampling-temperature",
+    "--reward": (
+        "reward-funcs reward-func reward-function reward-fn reward-path custom-reward-function.path remote-rm-url reward-model-path"
+    ),
+    "--reward-weight": "reward-weights",
+    "--model": "model-name-or-path model-name model-path pretrain policy actor-rollout-ref.model.path",
+    "--prompt-col": "prompt-key input-key prompt-column prompt-field data.prompt-key question-col",
+    "--reward-col": "reward-key reward-column score-col score-key",
+    "--id-col": "id-key id-column prompt-id-col",
+    "--answer-col": "answer-key answer-column response-key response-col solution-col target-col label-key",
+    "--out": "output-dir out-dir output save-path save-dir",
+    "--dtype": "torch-dtype",
+    "--labels": "n-labels num-labels",
+}
+_NAMES = {name: ours for ours, names in _OURS.items() for name in names.split()}
+
+
+def with_our_name(error: click.NoSuchOption) -> click.NoSuchOption:
+    """The error, saying what the option is called here where another tool has a name for it, in place of names that are merely alike."""
+    ours = _NAMES.get(error.option_name.lstrip("-").lower().replace("_", "-"))
+    options = error.ctx.command.params if error.ctx else []
+    found = next((option for option in options if isinstance(option, click.Option) and ours in option.opts), None)
+    if found is None:
+        return error
+    what = f" ({(found.help or '').split('.  [')[0].rstrip('.')})" if found.help else ""
+    return click.NoSuchOption(error.option_name, f"No such option: {error.option_name}. It is called {ours} here{what}.", ctx=error.ctx)

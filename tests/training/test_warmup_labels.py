@@ -1,0 +1,24 @@
+"""Labels whose answers stand in another column: the message names it."""
+
+import pytest
+
+from flatspot.core.errors import PromptFileError
+from flatspot.training.warmup_labels import read_labels
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"solution": "4"}, "Name it: --answer-col solution"),
+        ({"level": 2, "Output": "4", "label": None}, "Name it: --answer-col Output"),
+        ({"reward_model": {"ground_truth": "4"}}, "Name it: --answer-col NAME"),
+        (
+            {"answer": None, "reference": "4"},
+            "none of the 2 rows has an answer.*or learn the 2 of the column 'reference': --answer-col reference",
+        ),
+        ({"answer": None}, "write them into the column 'answer'$"),
+    ],
+)
+def test_a_likely_column_is_named(row, said):
+    with pytest.raises(PromptFileError, match=said):
+        read_labels([{"prompt": f"p{i}", **row} for i in range(2)], "no-run")
