@@ -7,6 +7,7 @@ import pytest
 from flatspot.core.errors import SettingsError
 from flatspot.recipe.read import read_recipe, recipe_of
 from flatspot.recipe.work import check_options, train_options
+from flatspot.training.trl_options import _read_config
 
 CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
 LEAST = {"prompts": "p.jsonl", "model": "m", "reward": "exact_match", "out": "runs/a"}
@@ -109,7 +110,14 @@ def test_what_must_fail_later_is_said_before_anything_is_drawn(change, says):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("- a", "got a list"), ("a: [", "cannot be read"), ("", "got a NoneType"), (None, "cannot be read")]
+    ("text", "says"),
+    [
+        ("- a", "got a list"),
+        ("a: [", "cannot be read"),
+        ("", "got a NoneType"),
+        (None, "cannot be read"),
+        ("d: 2026-13-45", "cannot be read"),
+    ],
 )
 def test_files_that_are_no_recipe(tmp_path, text, says):
     file = tmp_path / "recipe.yaml"
@@ -117,3 +125,11 @@ def test_files_that_are_no_recipe(tmp_path, text, says):
         file.write_text(text)
     with pytest.raises(SettingsError, match=f"the recipe {file}.*{says}"):
         read_recipe(file)
+
+
+def test_options_of_the_trainer_in_another_encoding_or_with_an_odd_date(tmp_path):
+    file = tmp_path / "options.yaml"
+    for content in ("run_name: caf\xe9".encode("latin-1"), b"run_name: 2026-13-45"):
+        file.write_bytes(content)
+        with pytest.raises(SettingsError, match="cannot be read as YAML"):
+            _read_config(file)

@@ -64,7 +64,7 @@ def read_recipe(file: str | Path) -> Recipe:
 
     try:
         found = yaml.safe_load(Path(file).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: other encodings, and dates such as 2026-13-45
         raise SettingsError(f"the recipe {file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise SettingsError(f"the recipe {file} must hold keys with values, as model: Qwen/Qwen3-0.6B; got a {type(found).__name__}")

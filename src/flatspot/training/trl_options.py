@@ -94,7 +94,7 @@ def _read_config(config: str | Path | None) -> Mapping[str, Any]:
         return {}
     try:
         found = yaml.safe_load(Path(config).read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: other encodings, and dates such as 2026-13-45
         raise SettingsError(f"{config} cannot be read as YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(found, dict):
         raise SettingsError(f"{config} must hold TRL's options by name, as learning_rate: 1.0e-6; got a {type(found).__name__}")
