@@ -23,6 +23,7 @@ from flatspot.training.calls import columns_of
 from flatspot.training.gone_on import last_checkpoint, resumed_from
 from flatspot.training.ranks import rank
 from flatspot.training.trl_options import parsed
+from flatspot.training.untold import without_telemetry
 
 ALGORITHMS = ("grpo", "rloo")
 _OF_A_MODEL = ("config.json", "adapter_config.json", "*.safetensors", "*.bin", "checkpoint-*")
@@ -111,15 +112,16 @@ def _train(
         "attn_implementation": model_settings.attn_implementation,
         "dtype": model_settings.dtype,
     } | (settings.model_init_kwargs or {})
-    trainer = (trl.GRPOTrainer if algorithm == "grpo" else trl.RLOOTrainer)(
-        model=policy,
-        reward_funcs=watched,
-        args=settings,
-        train_dataset=_dataset(rows),
-        peft_config=trl.get_peft_config(model_settings),
-        quantization_config=trl.get_quantization_config(model_settings),
-        callbacks=[callback],
-    )
+    with without_telemetry():
+        trainer = (trl.GRPOTrainer if algorithm == "grpo" else trl.RLOOTrainer)(
+            model=policy,
+            reward_funcs=watched,
+            args=settings,
+            train_dataset=_dataset(rows),
+            peft_config=trl.get_peft_config(model_settings),
+            quantization_config=trl.get_quantization_config(model_settings),
+            callbacks=[callback],
+        )
     trainer.train(resume_from_checkpoint=settings.resume_from_checkpoint)
     trainer.save_model(settings.output_dir)
     trainer.accelerator.wait_for_everyone()  # every process has written its rows

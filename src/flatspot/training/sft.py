@@ -17,6 +17,7 @@ from flatspot.training.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup,
 from flatspot.training.examples import Reader, examples, reader_of
 from flatspot.training.folders import own_folder
 from flatspot.training.trl_options import given, parsed
+from flatspot.training.untold import without_telemetry
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -106,7 +107,8 @@ def make_learner(
         training, held_out = ([{"input_ids": row["input_ids"]} for row in part] for part in (training, held_out))
     make = _seq2seq_trainer if reader.encoder_decoder else _causal_trainer
     try:
-        trainer = make(loaded or base, reader, settings, model_settings, _dataset(training), _dataset(held_out), list(callbacks))
+        with without_telemetry():
+            trainer = make(loaded or base, reader, settings, model_settings, _dataset(training), _dataset(held_out), list(callbacks))
     except ValueError as error:
         raise SettingsError(f"the trainer does not take these options: {str(error).strip().splitlines()[0]}") from error
     return Learner(trainer, reader, base)
