@@ -25,7 +25,7 @@ from flatspot.rollouts.rounds import Decider, FixedSamples
 from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_table, read_record, write_json, write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.stats.adaptive import Adaptive
-from flatspot.stats.table import completions_of, connect, read_run
+from flatspot.stats.table import completions_of, read_run
 from flatspot.verdicts.gradients import summarize_gradients
 from flatspot.verdicts.ranges import reward_range, usable_range
 from flatspot.verdicts.settings import JudgeSettings
@@ -172,16 +172,24 @@ def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None
 
 
 def inspect(
-    paths: str | Path | Sequence[str | Path], *, columns: Mapping[str, str | None] | None = None, say: Say | None = None, **settings: Any
+    paths: str | Path | Sequence[str | Path],
+    *,
+    columns: Mapping[str, str | Sequence[str] | None] | None = None,
+    reward_list: str | None = None,
+    say: Say | None = None,
+    **settings: Any,
 ) -> Diagnosis:
-    """Judge the rollouts of another trainer's logs: CSV, JSONL or Parquet, long or wide.
+    """Judge the rollouts of another trainer's logs: CSV, JSONL or Parquet, long, wide or in columns.
 
-    paths     log files or folders of them; or one run folder of flatspot's, to judge its rows again
-    columns   {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised
-    settings  of `Settings`, those about judging and `out`
+    paths        log files or folders of them; or one run folder of flatspot's, to judge its rows again
+    columns      {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised, several rewards are
+                 added up with the weights `reward_weights`
+    reward_list  what a list of rewards on a row is: "completions" (one each) or "tokens" (of one completion); None: told by the rows
+    settings     of `Settings`, those about judging, `reward_weights` and `out`
     """
-    from flatspot.importers.generic import import_generic
-    from flatspot.importers.search import find_logs, is_run_folder
+    from flatspot.importers.generic import LogColumns
+    from flatspot.importers.runs import import_logs
+    from flatspot.importers.search import is_run_folder
 
     chosen = _settings(settings)
     if isinstance(paths, str | Path) or len(paths) == 1:
@@ -193,20 +201,10 @@ def inspect(
             limits = notes.get("declared_range")
             declared = (float(limits[0]), float(limits[1])) if limits else None
             return judge_run(folder, chosen, declared_range=declared, shown=notes["shown"] or {"out": str(folder)}, notes=notes["caveats"])
-    passed_over: list[str] = []
-    files = find_logs([paths] if isinstance(paths, str | Path) else paths, passed_over)
-    given = dict(columns or {})
-    stamp = [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
-    identity = {"logs": stamp, "columns": given}
-    path = Path(chosen.out) if chosen.out is not None else Path("runs") / f"inspect-{digest(identity)}"
-    with open_run(path, kind="inspect", asked=identity, identity=identity, rows_per_part=1, provenance=provenance()) as run:
-        if not run.parts_done() or not all((path / name).exists() for name in ("notes.json", "prompts.parquet")):
-            (say or (lambda _: None))(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
-            with connect(path) as db:
-                imported = import_generic(db, files, given, path / "rollouts" / "part-000-000000.parquet", path / "prompts.parquet")
-            write_json({"columns": dict(imported.columns), "caveats": [*passed_over, *imported.caveats]}, path / "notes.json")
+    given = LogColumns(columns or {}, chosen.reward_weights, reward_list)
+    path, files = import_logs([paths] if isinstance(paths, str | Path) else paths, given, chosen.out, say or (lambda _: None))
     notes = _read_notes(path)
-    shown = {"logs": [str(f) for f in files], "columns": notes["columns"], "out": str(path)}
+    shown = {"logs": [str(f) for f in files], "columns": notes["columns"], "out": str(path), "grouped_by": notes.get("grouped_by", [])}
     return judge_run(path, chosen, shown=shown, notes=notes["caveats"])
 
 

@@ -13,7 +13,21 @@ from flatspot.cli.options import judging_options
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--format", "log_format", type=click.Choice(["auto", "generic"]), default="auto", show_default=True, help="The log's format.")
 @click.option("--prompt-col", metavar="C", help="Column of the prompt.  [default: recognised]")
-@click.option("--reward-col", metavar="C", help="Column of the reward: a number, or a list of them.  [default: recognised]")
+@click.option(
+    "--reward-col",
+    "reward_cols",
+    multiple=True,
+    metavar="C",
+    help="Column of the reward: a number, or a list of them; repeat to add several up.  [default: recognised]",
+)
+@click.option(
+    "--reward-weight", "weights", multiple=True, type=float, metavar="W", help="Weight of each --reward-col, in order.  [default: 1]"
+)
+@click.option(
+    "--reward-list",
+    type=click.Choice(["completions", "tokens"]),
+    help="What a list of rewards holds: one for each completion of a prompt, or for each token of one.  [default: told by the rows]",
+)
 @click.option("--id-col", metavar="C", help="Column of the prompt's id.  [default: recognised]")
 @click.option("--completion-col", metavar="C", help="Column of the completion.  [default: recognised]")
 @judging_options
@@ -21,7 +35,9 @@ def inspect_command(
     paths: tuple[str, ...],
     log_format: str,
     prompt_col: str | None,
-    reward_col: str | None,
+    reward_cols: tuple[str, ...],
+    weights: tuple[float, ...],
+    reward_list: str | None,
     id_col: str | None,
     completion_col: str | None,
     as_json: bool,
@@ -30,8 +46,8 @@ def inspect_command(
 ) -> None:
     """Judge the rollouts of another trainer's logs.
 
-    PATH is a CSV, JSONL or Parquet file, or a folder of them: long (a row per completion: prompt_id or prompt, reward) or wide (a row per
-    prompt: prompt, rewards: [0, 1, …]).
+    PATH is a CSV, JSONL or Parquet file, or a folder of them: long (a row per completion: prompt_id or prompt, reward), wide (a row per
+    prompt: prompt, rewards: [0, 1, …]) or in columns (a row per batch: prompts, rewards, each a list).
 
     \b
     flatspot inspect rollouts.parquet
@@ -41,6 +57,8 @@ def inspect_command(
     from flatspot.flow import inspect
 
     settings["reward_range"] = settings["reward_range"] or None
-    columns = {"prompt": prompt_col, "reward": reward_col, "prompt_id": id_col, "completion": completion_col}
-    diagnosis = inspect(list(paths), columns=columns, say=say, **settings)
+    reward = reward_cols[0] if len(reward_cols) == 1 else list(reward_cols) or None
+    columns = {"prompt": prompt_col, "reward": reward, "prompt_id": id_col, "completion": completion_col}
+    settings["reward_weights"] = weights or None
+    diagnosis = inspect(list(paths), columns=columns, reward_list=reward_list, say=say, **settings)
     show(diagnosis, as_json=as_json, fail_above=fail_above)

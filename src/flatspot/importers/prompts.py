@@ -1,0 +1,64 @@
+"""The prompts of an imported log, with those further columns that are one value per prompt: a reward may need them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flatspot.core.schema import PROMPTS
+from flatspot.importers import cells
+from flatspot.importers.grouping import Grouping
+from flatspot.importers.rows import Cells
+
+if TYPE_CHECKING:
+    import duckdb
+
+_OURS = ("id", "prompt", "prompts", "completion", "completions")  # names that a reward, or an export, has for something else
+
+
+def select_prompts(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Grouping, rollouts: Path) -> str:
+    """Each prompt once, in the order of its first row in `rollouts`: the declared columns, over the view `cells`."""
+    extras = _constant(db, found, grouping)
+    numbered = f"(SELECT prompt_id, prompt, file_row_number AS row_number FROM {cells.parquet(rollouts)})"
+    first = (
+        f"SELECT prompt_id AS id, arg_min(prompt, row_number) AS prompt, min(row_number) AS first_row FROM {numbered} GROUP BY prompt_id"
+    )
+    values = [f"any_value(extra_{i}) AS extra_{i}" for i in extras]
+    further = f"SELECT {grouping.sql} AS id, {', '.join(['bool_or(is_chat) AS is_chat', *values])} FROM cells GROUP BY 1"
+    pairs = ", ".join(f"{cells.literal(found.extras[i])}, CAST(extra_{i} AS JSON)" for i in extras)
+    derived = {
+        "prompt_id": "id",
+        "prompt": "coalesce(prompt, '')",
+        "is_chat": "coalesce(is_chat, false)",
+        "columns": f"CAST(json_object({pairs}) AS VARCHAR)" if extras else "'{}'",
+        "reference_reward": "NULL::DOUBLE",
+    }
+    picked = ", ".join(f"{derived[c.name]} AS {c.name}" for c in PROMPTS)
+    if not extras and not found.may_be_chat:
+        return f"SELECT {picked} FROM (SELECT *, false AS is_chat FROM ({first})) ORDER BY first_row"
+    return f"SELECT {picked} FROM ({first}) LEFT JOIN ({further}) USING (id) ORDER BY first_row"
+
+
+def _constant(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Grouping) -> list[int]:
+    """The further columns that hold one value on all rows of a prompt, as far as prompts with several rows show it."""
+    asked = [i for i, name in enumerate(found.extras) if name.lower() not in _OURS and name not in grouping.columns[:1]]
+    if not asked:
+        return []
+    same = ", ".join(f"min(hash(extra_{i})) = max(hash(extra_{i})) AND count(extra_{i}) IN (0, count(*)) AS same_{i}" for i in asked)
+    picked = ", ".join(f"bool_and(same_{i}) FILTER (n > 1), bool_or(there_{i})" for i in asked)
+    there = ", ".join(f"count(extra_{i}) > 0 AS there_{i}" for i in asked)
+    row = db.execute(f"SELECT {picked} FROM (SELECT count(*) AS n, {same}, {there} FROM cells GROUP BY {grouping.sql})").fetchone()
+    return [i for at, i in enumerate(asked) if row and row[2 * at] and row[2 * at + 1]]
+
+
+def spaces_apart(db: duckdb.DuckDBPyConnection, prompts: Path) -> list[str]:
+    """A caveat where prompts differ from others in white space alone."""
+    row = db.execute(
+        f"SELECT count(*) - count(DISTINCT trim(regexp_replace(prompt, '\\s+', ' ', 'g'))) FROM "
+        f"(SELECT DISTINCT prompt FROM {cells.parquet(prompts)} WHERE prompt <> '')"
+    ).fetchone()
+    n = row[0] if row else 0
+    if not n:
+        return []
+    many = "prompts differ from others" if n > 1 else "prompt differs from another"
+    return [f"{n} {many} in white space alone, and they are judged apart: a policy may answer them differently."]

@@ -1,0 +1,37 @@
+"""From logs to a run folder that is judged as any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flatspot.core.provenance import provenance
+from flatspot.importers.generic import LogColumns, import_generic
+from flatspot.importers.search import find_logs
+from flatspot.rollouts.asked import digest
+from flatspot.rollouts.store import open_run, write_json
+from flatspot.stats.table import connect
+
+
+def import_logs(
+    paths: Sequence[str | Path], given: LogColumns, out: str | Path | None, say: Callable[[str], None]
+) -> tuple[Path, list[Path]]:
+    """The run folder of some logs, and their files; read unless it is there already.
+
+    out : the folder; None names one by the logs and what was said of their columns
+    """
+    passed_over: list[str] = []
+    files = find_logs(paths, passed_over)
+    names = {ours: name if name is None or isinstance(name, str) else list(name) for ours, name in given.names.items()}
+    stamp = [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
+    further = {"reward_weights": given.weights, "reward_list": given.lists}
+    identity = {"logs": stamp, "columns": names} | {name: value for name, value in further.items() if value is not None}
+    path = Path(out) if out is not None else Path("runs") / f"inspect-{digest(identity)}"
+    with open_run(path, kind="inspect", asked=identity, identity=identity, rows_per_part=1, provenance=provenance()) as run:
+        if not run.parts_done() or not all((path / name).exists() for name in ("notes.json", "prompts.parquet")):
+            say(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
+            with connect(path) as db:
+                found = import_generic(db, files, given, path / "rollouts" / "part-000-000000.parquet", path / "prompts.parquet")
+            told = {"caveats": [*passed_over, *found.caveats], "columns": dict(found.columns), "grouped_by": found.grouped_by}
+            write_json(told, path / "notes.json")
+    return path, files
