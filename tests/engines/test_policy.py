@@ -89,6 +89,17 @@ build_once(pathlib.Path({str(tmp_path / "policy")!r}), lambda folder: os._exit(9
     assert not (tmp_path / "policy").exists()
 
 
+def test_what_a_killed_conversion_left_is_swept_when_it_is_old(tmp_path):
+    old, young, other = (tmp_path / name for name in (".policy.old", ".policy.young", ".another.old"))
+    for folder in (old, young, other):
+        folder.mkdir()
+        (folder / "half.safetensors").write_bytes(b"half")
+    for path in (old, *old.iterdir(), other, *other.iterdir(), young):  # the file in `young` was written just now
+        os.utime(path, (0, 0))
+    build_once(tmp_path / "policy", lambda folder: (folder / "x").write_text("whole"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".another.old", ".policy.young", "policy"]
+
+
 def test_the_first_of_two_builders_wins(tmp_path):
     target = tmp_path / "policy"
 
@@ -176,3 +187,18 @@ def test_the_converted_tokenizer_splits_as_the_file_s_own_type_asks(real):
     ours = load_policy(real.name).tokenizer
     for text in STRINGS:
         assert ours(text)["input_ids"] == theirs.tokenize(text.encode(), add_bos=False, special=False), text
+
+
+def test_a_policy_without_end_or_padding_tokens_is_sampled_to_the_limit():
+    tokenizer = word_tokenizer()
+    tokenizer.eos_token = tokenizer.pad_token = None
+    loaded = load_policy((tiny_model("llama", eos_token_id=None, pad_token_id=None), tokenizer))
+    assert loaded.eos_ids == () and "names no end-of-sequence token" in loaded.notes[-1]
+    rows = HfEngine(loaded).sample([Request("w5 w7", (1, 2)), Request("w5", (3,))], Sampling(max_new_tokens=6))
+    assert all(c.truncated and c.n_tokens == 6 for group in rows for c in group)
+
+
+def test_a_context_shorter_than_prompt_and_completion_is_said():
+    loaded = load_policy((tiny_model("llama", max_position_embeddings=8), word_tokenizer()))
+    with pytest.raises(EngineError, match=r"5 tokens of prompt and max_new_tokens = 4 exceed the 8 tokens of context.*--max-new-tokens"):
+        HfEngine(loaded, mode="shared").sample([Request("w5 w7 w8 w9 w3", (1,))], Sampling(max_new_tokens=4))

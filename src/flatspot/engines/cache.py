@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _WHOLE = 2 << 30  # bytes: up to here every byte is hashed (about a second a gigabyte), beyond it evenly spread pieces are
+_ABANDONED_S = 6 * 3600.0  # no conversion goes so long without writing
 _PIECES = 64
 _PIECE = 1 << 20
 _POLICY_FILES = ("*.safetensors", "pytorch_model*.bin", "*.gguf", "*.json", "*.jinja", "*.model", "*.txt")
@@ -24,8 +27,7 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with scratch(target.parent, f".{target.name}.") as made:
         build(made)
         made.chmod(0o755)
         try:
@@ -33,9 +35,31 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
         except OSError:
             if not target.is_dir():
                 raise
+    return target
+
+
+@contextmanager
+def scratch(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `parent`, removed at the end with whatever is in it still.
+
+    What a killed process left under the same prefix is removed first, if nothing in it changed for `_ABANDONED_S`.
+    """
+    for old in parent.iterdir():
+        if old.name.startswith(prefix) and old.is_dir() and not old.is_symlink() and _idle_s(old) > _ABANDONED_S:
+            shutil.rmtree(old, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return target
+
+
+def _idle_s(folder: Path) -> float:
+    """Seconds since the last change in a folder; 0 where it is gone already."""
+    try:
+        return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    except OSError:
+        return 0.0
 
 
 def file_fingerprint(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from flatspot.core.cache import cache_dir
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, Request, Sampling
-from flatspot.engines.cache import build_once
+from flatspot.engines.cache import build_once, scratch
 from flatspot.engines.llama_gguf import unsupported, write_gguf
 from flatspot.engines.memory import budget_bytes, footprint
 from flatspot.engines.openvino_packages import openvino, openvino_genai
@@ -79,12 +78,9 @@ class OpenVinoEngine:
             self.check = self._check_once(policy, folder / f"check-{version('openvino-genai')}-{precision}.json")
         else:
             # a model in memory may be another one after the next training step: nothing of it is kept
-            made = Path(tempfile.mkdtemp(prefix="flatspot-"))
-            try:
+            with scratch(Path(tempfile.gettempdir()), "flatspot-openvino-") as made:
                 write_gguf(policy, made / "model.gguf")
                 self._pipeline = open_pipeline(genai, made / "model.gguf", scheduler, precision)
-            finally:
-                shutil.rmtree(made, ignore_errors=True)
             self.check = self._check(policy)
         # only the config is needed from here on: the weights live in the pipeline
         self.policy = replace(policy, model=SimpleNamespace(config=policy.model.config))
