@@ -28,26 +28,46 @@ def from_pretrained(source: str, dtype: Any, tokens: str) -> tuple[Any, Any, lis
     """The model and the tokenizer (from `tokens`) by their auto classes, and what to say of them. A local folder never asks the hub."""
     import transformers
 
-    local, local_tokens = Path(source).is_dir(), Path(tokens).is_dir()
+    config = config_of(source)
+    auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    with quiet_transformers(), library_errors(source, _described(source), _BY_CONFIG):
+        model, notes = whole_model(auto, source, source, dtype=dtype, trust_remote_code=False, local_files_only=Path(source).is_dir())
+    return model, tokenizer_of(tokens), notes
+
+
+def config_of(source: str) -> Any:
+    """The config of a policy, the files of a local folder looked at; EngineError where one is at fault."""
+    import transformers
+
+    local = Path(source).is_dir()
     if local:
         check_model_files(Path(source))
-    if local_tokens:
-        check_tokenizer_files(Path(tokens))
-    with quiet_transformers(), library_errors(source, f"{source} as its config.json describes it", _BY_CONFIG):
-        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=local)
-        auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-        model, notes = whole_model(auto, source, source, dtype=dtype, trust_remote_code=False, local_files_only=local)
-    with quiet_transformers(), library_errors(tokens, f"the tokenizer of {tokens}", _BY_TOKENIZER):
+    with quiet_transformers(), library_errors(source, _described(source), _BY_CONFIG):
+        return transformers.AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=local)
+
+
+def tokenizer_of(source: str) -> Any:
+    """The tokenizer of a policy; EngineError where its files are missing, damaged or without a vocabulary."""
+    import transformers
+
+    local = Path(source).is_dir()
+    if local:
+        check_tokenizer_files(Path(source))
+    with quiet_transformers(), library_errors(source, f"the tokenizer of {source}", _BY_TOKENIZER):
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=local_tokens)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=local)
         except ValueError as error:
             if "instantiate the backend tokenizer" not in str(error):
                 raise
-            raise no_tokenizer(tokens) from error
+            raise no_tokenizer(source) from error
         # without its vocabulary some tokenizers load all the same, and then every prompt is nothing, or only unknown tokens
         if len(tokenizer) - len(set(tokenizer.all_special_ids)) < 2:
-            raise no_tokenizer(tokens)
-    return model, tokenizer, notes
+            raise no_tokenizer(source)
+    return tokenizer
+
+
+def _described(source: str) -> str:
+    return f"{source} as its config.json describes it"
 
 
 def whole_model(auto: Any, name: str, source: Any, **given: Any) -> tuple[Any, list[str]]:

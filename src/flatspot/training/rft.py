@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.answers import names_beside
-from flatspot.core.errors import EngineError, PromptFileError, RunFolderError, SettingsError
+from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Progress, Prompt, prompt_id
 from flatspot.rewards import LoadedReward, load_reward, reference_rewards
@@ -149,17 +149,13 @@ def _holds_no_training(run: Path, trainer: Path) -> None:
 
 def _policy(model: str | None) -> str:
     """What TRL is to load; refused where TRL cannot train it."""
-    import transformers
-
     from flatspot.engines.policy import locate
+    from flatspot.engines.pretrained import config_of
 
     if not model:
         raise SettingsError("no model is given: --model NAME, or model_name_or_path in the YAML file")
     source = locate(model)[0]
-    try:
-        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise EngineError(f"transformers cannot load the policy {model!r}: {str(error).strip().splitlines()[0]}") from None
+    config = config_of(source)
     if getattr(config, "is_encoder_decoder", False):
         raise SettingsError(
             f"{model} is an encoder–decoder model ({config.model_type}), and TRL's trainers join prompt and completion into one sequence, "

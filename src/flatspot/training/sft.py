@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.errors import EngineError, SettingsError, TrainingError
+from flatspot.core.errors import SettingsError, TrainingError
 from flatspot.core.optional import require
 from flatspot.training.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup, merge_adapter, move_folder, or_nothing, write_folder
 from flatspot.training.examples import Reader, examples, reader_of
@@ -140,19 +140,14 @@ def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
 
     from flatspot.engines.adapter import is_adapter
     from flatspot.engines.policy import load_policy, locate
-    from flatspot.engines.quiet import quiet_transformers
+    from flatspot.engines.pretrained import config_of, tokenizer_of
 
     name = None if isinstance(model, tuple) else locate(str(model))[0]
     if name is None or is_adapter(Path(name)):
         policy = load_policy(model, device="cpu") if name else load_policy(model)
         reader = Reader(policy.name, policy.tokenizer, policy.encoder_decoder, policy.eos_ids, policy.context, policy.vocabulary)
         return (policy.model, policy.tokenizer), reader, None
-    try:
-        with quiet_transformers():
-            config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise EngineError(f"transformers cannot load the policy {str(model)!r}: {str(error).strip().splitlines()[0]}") from None
+    config, tokenizer = config_of(name), tokenizer_of(name)
     try:
         generation = transformers.GenerationConfig.from_pretrained(name)
     except (OSError, ValueError):
