@@ -17,6 +17,7 @@ from flatspot.readers.json_text import Members, line_pattern, only_members, pair
 
 _FIRST_CHUNK, _CHUNK = 1 << 16, 1 << 20  # bytes
 _SPACES = " \t\n\r"
+_MOST_KEYS = 64  # of a pattern: it takes longer to compile than to read such rows one by one
 _MAX_CELLS = 2_000_000  # of one block, so that many keys of few rows stay small
 
 
@@ -48,7 +49,7 @@ def json_lines_blocks(
                 flat = all((cells[-1] or "[")[0] not in "[{" for cells in block.columns.values())
                 yield block
             if last and last != keys:
-                keys, pattern = last, line_pattern(last) if flat else None
+                keys, pattern = last, line_pattern(last) if flat and len(last) <= _MOST_KEYS else None
         number += n_lines
 
 

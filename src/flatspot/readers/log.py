@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flatspot.core.errors import FileError
 from flatspot.readers.blocks import Notice
-from flatspot.readers.files import CSV, PARQUET, file_blocks
+from flatspot.readers.files import CSV, JSON, PARQUET, file_blocks
 from flatspot.readers.notices import told
 from flatspot.readers.parquet_columns import mixed_numbers, parquet_columns
 from flatspot.readers.parts import FILE as PART_FILE
@@ -84,8 +84,9 @@ def _open_text(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Pa
             n_rows += len(block.lines)
         bad = next((notice for notice in found if notice.kind == "row"), None)
         if bad and not n_rows:
-            what = "row has a cell for every column" if is_csv else "line is a JSON object"
-            raise FileError(f"{path}: not one {what} (line {bad.line}: {bad.why}).")
+            unit = "row" if path.suffix.lower() == JSON else "line"
+            what = "row has a cell for every column" if is_csv else f"{unit} is a JSON object"
+            raise FileError(f"{path}: not one {what} ({unit} {bad.line}: {bad.why}).")
         notices += [(path, notice) for notice in found]
     parts.close()
     if not parts.paths:
