@@ -226,13 +226,13 @@ def shown(found, prompts=None):
 def test_a_share_says_of_what_and_answers_that_are_there_are_named(run):
     text = shown(plan_labels(run, LabelSettings(labels="5%")))
     assert "5% of the 110 prompts of this run is 6." in text
-    assert "6 of these 6 prompts have one in their column 'reference'." in text and "add --answer-col reference to the command" in text
+    assert "Answers already there for 6 of 6, in the column 'reference'." in text and "add --answer-col reference to the command" in text
     assert "% of the" not in shown(plan_labels(run, LabelSettings(labels=4)))
     found = plan_labels(run)
     limited = dataclasses.replace(found, summary=found.summary | {"limit": 110, "asked_share": "5%", "asked": 6})
     assert "5% of the 110 prompts of this run (--limit 110, not the whole file) is 6." in shown(limited)
     whole = dataclasses.replace(found, summary=found.summary | {"answers": {"column": "answer", "n": found.summary["n"]}})
-    assert "come with one, in their own column 'answer'" in shown(whole) and "Fill" not in shown(whole)
+    assert "in the column 'answer'." in shown(whole) and "Fill" not in shown(whole)
     assert "Answers" not in shown(dataclasses.replace(found, summary=found.summary | {"answers": None}))
 
 

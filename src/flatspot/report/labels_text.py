@@ -45,12 +45,10 @@ def _own_answers(found: Mapping[str, Any]) -> str:
     if not found["answers"]:
         return ""
     column, n = found["answers"]["column"], found["answers"]["n"]
+    there = f"already there for {count(n)} of {count(found['n'])}, in the column {visible(column)!r}."
     if column == "answer":
-        return f"{count(n)} of these {noun(found['n'], 'prompt')} come with one, in their own column 'answer'."
-    return (
-        f"{count(n)} of these {noun(found['n'], 'prompt')} have one in their column {visible(column)!r}. If that is what the policy should "
-        f"write, nothing need be filled in: add --answer-col {visible(column)} to the command below."
-    )
+        return there
+    return f"{there} If that is what the policy should write, nothing need be filled in: add --answer-col {visible(column)} to the command below."
 
 
 def _asked(found: Mapping[str, Any]) -> str:
