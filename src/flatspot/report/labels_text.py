@@ -48,7 +48,8 @@ def _own_answers(found: Mapping[str, Any]) -> str:
     there = f"already there for {count(n)} of {count(found['n'])}, in the column {visible(column)!r}."
     if column == "answer":
         return there
-    return f"{there} If that is what the policy should write, nothing need be filled in: add --answer-col {visible(column)} to the command below."
+    column = visible(column)
+    return f"{there} If that is what the policy should write, nothing need be filled in: add --answer-col {column} to the command below."
 
 
 def _asked(found: Mapping[str, Any]) -> str:
