@@ -152,13 +152,18 @@ def test_a_reward_sees_where_the_training_is(folder, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_that_holds_a_training_is_taken_only_to_go_on(folder, tmp_path):
     two = [*CPU, *TINY, "--disable_tqdm", "true", "--save_strategy", "steps", "--save_steps", "1"]
-    first = train(folder, out=tmp_path / "run", options=[*two, "--max_steps", "1"])
+    first = train(folder, out=tmp_path / "run", options=[*two, "--max_steps", "2"])
     rows = pq.read_table(tmp_path / "run" / "rollouts").num_rows
-    with pytest.raises(RunFolderError, match=r"Give another --out, or go on .* --resume_from_checkpoint .*checkpoint-1"):
+    with pytest.raises(RunFolderError, match=r"Give another --out, or go on .* --resume_from_checkpoint .*checkpoint-2"):
         train(folder, out=tmp_path / "run", options=[*two, "--max_steps", "2"])
-    assert pq.read_table(tmp_path / "run" / "rollouts").num_rows == rows
+    with pytest.raises(SettingsError, match=r"checkpoint-7: expected a checkpoint.*The last one .*checkpoint-2"):
+        train(folder, out=tmp_path / "run", options=[*two, "--resume_from_checkpoint", str(tmp_path / "checkpoint-7")])
+    assert pq.read_table(tmp_path / "run" / "rollouts").num_rows == rows == 2 * 16
     resumed = [*two, "--max_steps", "2", "--resume_from_checkpoint", str(tmp_path / "run" / "trainer" / "checkpoint-1")]
-    assert (first.steps, train(folder, out=tmp_path / "run", options=resumed).steps) == (1, 2)
+    assert (first.steps, train(folder, out=tmp_path / "run", options=resumed).steps) == (2, 2)
+    # the second update was drawn again: its first rows are kept, and counted once
+    assert pq.read_table(tmp_path / "run" / "rollouts")["step"].to_pylist() == [0] * 16 + [1] * 16
+    assert pq.read_table(tmp_path / "run" / "set-aside")["step"].to_pylist() == [1] * 16
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -3,8 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from watch_calls import call
 
 from flatspot.core.errors import RunFolderError
 from flatspot.training.checkpoints import WARMUP, WARMUP_NAMES, Checkpoints, is_older_warmup, move_folder, write_folder
@@ -141,3 +146,21 @@ def test_watching_checkpoints_leaves_a_curve_of_somebody_else(tmp_path):
     with pytest.raises(RunFolderError, match=r"holds curve.json"), own_folder(tmp_path, _KIND, _NAMES, _is_older):
         pass
     assert (tmp_path / "curve.json").read_text() == "[1, 2]"
+
+
+def test_the_halves_of_a_training_do_not_replace_a_run_of_that_name(tmp_path):
+    import flatspot
+    from flatspot.training.before_after import split_run
+
+    watched = flatspot.watch(lambda completions, **_: [0.0, 1.0, 0.0, 1.0], out=tmp_path / "run")
+    for step in range(4):
+        call(watched, step)
+    for _ in range(2):
+        before, _after = split_run(tmp_path / "run")
+    (before / MARKER).unlink()
+    split_run(tmp_path / "run")  # as a version without marks left it
+    (before / MARKER).unlink()
+    (before / "notes.json").write_text("{}")
+    with pytest.raises(RunFolderError, match=r"before holds run.json, prompts.parquet, notes.json, which flatspot train did not make"):
+        split_run(tmp_path / "run")
+    assert (before / "notes.json").read_text() == "{}"

@@ -7,14 +7,18 @@ from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.rollouts.store import write_json, write_table
+from flatspot.training.folders import own_folder
 
 SHARE = 0.25
+_NAMES = ("run.json", "prompts.parquet", "notes.json", "rollouts")
+_DRAWN = "Completions drawn for updates "
 
 
 def split_run(run: Path) -> tuple[Path, Path]:
     """RUN/before and RUN/after: the rows of the first and of the last quarter of the updates, evaluations left out.
 
-    Raises `RunFolderError` where the rows are of fewer than two updates: there is no before and after.
+    Raises `RunFolderError` where the rows are of fewer than two updates, so that there is no before and after, and where one of the folders
+    was there already with a run of its own.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -35,11 +39,20 @@ def split_run(run: Path) -> tuple[Path, Path]:
     prompts = pq.read_table(run / "prompts.parquet")
     for name, taken in (("before", steps[:few]), ("after", steps[-few:])):
         folder = run / name
-        (folder / "rollouts").mkdir(parents=True, exist_ok=True)
         mine = rows.filter(pc.is_in(rows["step"], value_set=pa.array(taken, pa.int64())))
-        caveat = f"Completions drawn for updates {taken[0]} to {taken[-1]}, while the policy changed; the last was {steps[-1]}."
-        write_table(mine, folder / "rollouts" / "part-000-000000.parquet")
-        write_table(prompts.filter(pc.is_in(prompts["prompt_id"], value_set=mine["prompt_id"])), folder / "prompts.parquet")
-        write_json(said | {"caveats": [caveat], "shown": said.get("shown", {}) | {"out": str(folder)}}, folder / "notes.json")
-        write_json(record, folder / "run.json")
+        caveat = f"{_DRAWN}{taken[0]} to {taken[-1]}, while the policy changed; the last was {steps[-1]}."
+        with own_folder(folder, "flatspot train", _NAMES, _is_older):
+            (folder / "rollouts").mkdir(exist_ok=True)
+            write_table(mine, folder / "rollouts" / "part-000-000000.parquet")
+            write_table(prompts.filter(pc.is_in(prompts["prompt_id"], value_set=mine["prompt_id"])), folder / "prompts.parquet")
+            write_json(said | {"caveats": [caveat], "shown": said.get("shown", {}) | {"out": str(folder)}}, folder / "notes.json")
+            write_json(record, folder / "run.json")
     return run / "before", run / "after"
+
+
+def _is_older(folder: Path) -> bool:
+    """Whether a folder without a mark is a half of a training by flatspot 0.1, which made none."""
+    try:
+        return any(str(text).startswith(_DRAWN) for text in json.loads((folder / "notes.json").read_text("utf-8"))["caveats"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -309,7 +309,7 @@ class Recorder:
     def _trouble(self, error: Exception | str) -> None:
         text = error if isinstance(error, str) else _short(error)
         if text not in self._told and len(self._told) < _TOLD_AT_MOST:
-            say(f"flatspot cannot record this run, which goes on: {text}")
+            say(f"cannot record this run, which goes on: {text}")
         self._told.add(text)
 
 

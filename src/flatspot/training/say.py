@@ -17,7 +17,7 @@ def say(message: str) -> None:
     A progress bar on standard error ends in no new line: it is taken off while the message is written, and drawn again below.
     """
     signed = "\n".join(f"flatspot: {line}" for line in message.splitlines())
-    with _without_bars():
+    with contextlib.suppress(OSError, ValueError), _without_bars():  # a closed standard error must not stop a training
         if _LOG.hasHandlers():
             _LOG.warning("%s", signed)
         elif _LOG.isEnabledFor(logging.WARNING):
