@@ -12,6 +12,7 @@ import numpy as np
 from flatspot.core.protocols import Engine, Reward
 from flatspot.core.records import Prompt, Request, Rollout, Sampling
 from flatspot.core.seeds import row_seed
+from flatspot.rollouts.joined import WINDOW
 from flatspot.rollouts.rounds import Decider, Ints, Round
 from flatspot.rollouts.store import RunFolder, prompt_text
 
@@ -89,6 +90,9 @@ def collect(
             rows = _draw(block, engine, reward, sampling, seed, policy, asked.fixed, meter)
             run.write_part(round_idx, part_idx, rows)
             meter.part_done(len(block), len(rows), new=True)
+            if part_idx % WINDOW == WINDOW - 1:
+                run.join_parts(round_idx, closed=False)
+        run.join_parts(round_idx, closed=True)
         decider.absorb(asked.prompts, run.rewards(round_idx, asked))
         drawn[asked.prompts] += asked.samples
 

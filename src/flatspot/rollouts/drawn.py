@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flatspot.core.errors import RunFolderError
 from flatspot.core.schema import ROUNDS
 from flatspot.rollouts.rounds import Floats, Round
 from flatspot.rollouts.tables import read_table
 
-_PART = re.compile(r"part-(\d+)-(\d+)\.parquet")
+_PART = re.compile(r"part-(\d+)-(\d+)(?:-(\d+))?\.parquet")
 
 
 def round_file(path: Path, round_idx: int) -> Path:
@@ -31,10 +33,16 @@ def read_round(path: Path, round_idx: int) -> Round | None:
     return Round(found["prompt"].astype(np.int64), found["first"].astype(np.int64), int(found["samples"][0]), bool(found["fixed"][0]))
 
 
-def read_rewards(path: Path, round_idx: int, asked: Round, rows_per_part: int) -> Floats:
+def read_rewards(path: Path, round_idx: int, asked: Round) -> Floats:
     """[m, k] rewards of a round whose parts are all on disk, NaN where there is none."""
-    parts = [_columns(part_file(path, round_idx, i), ["reward"])["reward"] for i in range(len(asked.parts(rows_per_part)))]
-    return np.concatenate(parts).astype(np.float64).reshape(len(asked.prompts), asked.samples)
+    parts = [_columns(part.file, ["reward"])["reward"] for part in part_files(path) if part.round_idx == round_idx]
+    found = np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+    if len(found) != asked.rows:
+        raise RunFolderError(
+            f"{path / 'rollouts'} holds {len(found)} rows of round {round_idx}, which has {asked.rows}: a file there was changed or "
+            f"replaced. Delete the files part-{round_idx:03d}-*.parquet and run the same flatspot diagnose again, which draws them again."
+        )
+    return found.reshape(len(asked.prompts), asked.samples)
 
 
 def most_samples(path: Path) -> int:
@@ -54,12 +62,48 @@ def _columns(file: Path, names: Sequence[str]) -> dict[str, Any]:
     return {name: table[name].to_numpy() for name in names}
 
 
-def part_file(path: Path, round_idx: int, part_idx: int) -> Path:
-    """Where a part of a round is kept."""
-    return path / "rollouts" / f"part-{round_idx:03d}-{part_idx:06d}.parquet"
+@dataclass(frozen=True, slots=True)
+class PartFile:
+    """A file of rows: the parts `first` to `last` of a round (of a rank, where a training wrote them)."""
+
+    file: Path
+    round_idx: int
+    first: int
+    last: int
+
+
+def part_file(path: Path, round_idx: int, first: int, last: int | None = None) -> Path:
+    """Where a part of a round is kept; with `last`, where several are that were joined."""
+    several = f"-{last:06d}" if last is not None and last != first else ""
+    return path / "rollouts" / f"part-{round_idx:03d}-{first:06d}{several}.parquet"
+
+
+def part_files(path: Path) -> list[PartFile]:
+    """The files that hold the rows of a run folder, in the order drawn, each row in one of them.
+
+    A file whose parts are all in another one is left out: a process was killed while it joined them (`rollouts.joined`).
+    """
+    return [part for part, covered in _with_covered(path) if not covered]
+
+
+def covered_files(path: Path) -> list[Path]:
+    """The files whose rows another one holds, too."""
+    return [part.file for part, covered in _with_covered(path) if covered]
+
+
+def _with_covered(path: Path) -> list[tuple[PartFile, bool]]:
+    folder, found = path / "rollouts", []
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if match := _PART.fullmatch(entry.name):
+            found.append(PartFile(entry, int(match[1]), int(match[2]), int(match[3] or match[2])))
+    found.sort(key=lambda part: (part.round_idx, part.first, -part.last))
+    reached, result = (-1, -1), []
+    for part in found:
+        result.append((part, (part.round_idx, part.last) <= reached))
+        reached = max(reached, (part.round_idx, part.last))
+    return result
 
 
 def parts_of(path: Path) -> set[tuple[int, int]]:
     """(round, part) of every part of a run folder that is on disk."""
-    folder = path / "rollouts"
-    return {(int(m[1]), int(m[2])) for p in folder.iterdir() if (m := _PART.fullmatch(p.name))} if folder.is_dir() else set()
+    return {(part.round_idx, i) for part in part_files(path) for i in range(part.first, part.last + 1)}

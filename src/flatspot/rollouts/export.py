@@ -12,6 +12,7 @@ from flatspot.core.answers import answers_in, names_beside
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.plain import plain
 from flatspot.core.schema import PROMPTS, ROLLOUTS
+from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.store import storable, write_table, write_whole
 from flatspot.rollouts.tables import read_batches, read_table
 
@@ -76,8 +77,8 @@ def _beside(names: Iterable[str], ours: Collection[str], say: Say) -> Mapping[st
 def _completion_rows(run: Path, answers: Mapping[str, Mapping[str, Any]], say: Say) -> Iterator[dict[str, Any]]:
     beside = _beside((name for columns in answers.values() for name in columns), [column.name for column in ROLLOUTS], say)
     renamed = {name: {beside[key]: value for key, value in columns.items()} for name, columns in answers.items()}
-    for part in sorted((run / "rollouts").glob("part-*.parquet")):
-        for batch in read_batches(part, _ROWS):
+    for part in part_files(run):
+        for batch in read_batches(part.file, _ROWS):
             for row in batch.to_pylist():
                 yield row | {"rewards": dict(row["rewards"] or ())} | renamed.get(row["prompt_id"], {})
 

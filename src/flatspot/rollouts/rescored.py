@@ -15,9 +15,10 @@ from flatspot.core.protocols import Reward
 from flatspot.core.records import Completion, Prompt, with_equal_columns
 from flatspot.core.schema import PROMPTS, ROLLOUTS, arrow_schema
 from flatspot.rollouts.collect import OnProgress, Progress
-from flatspot.rollouts.drawn import read_round
+from flatspot.rollouts.drawn import part_files, read_round
+from flatspot.rollouts.files import parquet_writer
 from flatspot.rollouts.rounds import Round
-from flatspot.rollouts.store import RunFolder, storable, write_whole
+from flatspot.rollouts.store import RunFolder, storable
 from flatspot.rollouts.tables import read_batches, read_table
 
 if TYPE_CHECKING:
@@ -44,12 +45,13 @@ def score_again(
     Returns the rounds of the source. Raises `RunFolderError` where the source holds no completions, where a part of it cannot be read, or
     where `run` has drawn other rounds than the source.
     """
-    parts = sorted((source / "rollouts").glob("part-*.parquet"))
+    parts = [part.file for part in part_files(source)]
     if not any(_completions(part) for part in parts):
         raise RunFolderError(f"{source} holds no completions, so there is nothing to score.")
     rounds = _copy_rounds(source, run)
     by_id = {prompt.id: prompt for prompt in prompts}
-    todo = [part for part in parts if not (run.path / "rollouts" / part.name).exists()]
+    done = run.parts_done()
+    todo = [part.file for part in part_files(source) if not {(part.round_idx, i) for i in range(part.first, part.last + 1)} <= done]
     meter = _Meter(sum(map(_n_rows, parts)), sum(map(_n_rows, todo)), len(prompts), on_progress)
     for part in todo:
         _score_part(part, run.path / "rollouts" / part.name, by_id, reward, meter)
@@ -73,10 +75,8 @@ def _equal(a: Round, b: Round) -> bool:
 
 
 def _score_part(part: Path, target: Path, prompts: Mapping[str, Prompt], reward: Reward, meter: _Meter) -> None:
-    import pyarrow.parquet as pq
-
     schema = arrow_schema(ROLLOUTS)
-    with write_whole(target) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with parquet_writer(target, schema) as writer:
         for rows in read_batches(part, _ROWS):
             writer.write_table(_scored(rows, schema, prompts, reward))
             meter.scored(rows.num_rows)
@@ -134,4 +134,5 @@ def _completions(part: Path) -> bool:
 def _n_rows(part: Path) -> int:
     import pyarrow.parquet as pq
 
-    return int(pq.read_metadata(part).num_rows)
+    with part.open("rb") as opened:  # by its name, pyarrow might take it for an address
+        return int(pq.read_metadata(opened).num_rows)

@@ -10,13 +10,11 @@ A killed run leaves whole parts and at most one temporary file, which the next s
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +22,13 @@ from flatspot.core.content import content_text
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
+from flatspot.rollouts.claimed import refuse_addresses, refuse_strangers, remove_leftovers
 from flatspot.rollouts.differences import differences
 from flatspot.rollouts.drawn import most_samples, part_file, parts_of, read_rewards, read_round, round_file
+from flatspot.rollouts.files import write_json as write_json
+from flatspot.rollouts.files import write_table as write_table
+from flatspot.rollouts.files import write_whole as write_whole
+from flatspot.rollouts.joined import join_parts
 from flatspot.rollouts.locks import Lock, lock_folder
 from flatspot.rollouts.rounds import Decider, Floats, Round
 
@@ -90,7 +93,11 @@ class RunFolder:
 
     def rewards(self, round_idx: int, asked: Round) -> Floats:
         """[m, k] rewards of a round that is on disk."""
-        return read_rewards(self.path, round_idx, asked, self.record.rows_per_part)
+        return read_rewards(self.path, round_idx, asked)
+
+    def join_parts(self, round_idx: int, *, closed: bool) -> None:
+        """Put small parts of a round into larger files."""
+        join_parts(self.path, round_idx, closed=closed)
 
 
 def open_run(
@@ -111,6 +118,8 @@ def open_run(
     or where it is not a run folder.
     """
     path = Path(path)
+    refuse_addresses(path)
+    refuse_strangers(path)
     try:
         (path / "rollouts").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -119,8 +128,6 @@ def open_run(
     asked, identity = as_json(asked), as_json(identity)
     try:
         old = read_record(path) if (path / "run.json").exists() else None
-        if old is None:
-            _refuse_strangers(path)
         if old is None or ((old.kind, old.identity) != (kind, identity) and not parts_of(path)):
             for plan in (path / "prompts.parquet", *path.glob("rounds/*.parquet")):  # of a run that failed before its first row
                 plan.unlink(missing_ok=True)
@@ -131,8 +138,7 @@ def open_run(
     except BaseException:
         lock.close()
         raise
-    for leftover in (*path.glob("*.tmp"), *path.glob("r*/*.tmp")):
-        leftover.unlink()
+    remove_leftovers(path)
     return RunFolder(path, record, lock)
 
 
@@ -193,7 +199,7 @@ def is_complete(path: Path, asked: Mapping[str, Any], samples: int, decider: Cal
     while (drawn := read_round(path, round_idx)) is not None:
         if not {(round_idx, part) for part in range(len(drawn.parts(record.rows_per_part)))} <= done:
             return False
-        decide.absorb(drawn.prompts, read_rewards(path, round_idx, drawn, record.rows_per_part))
+        decide.absorb(drawn.prompts, read_rewards(path, round_idx, drawn))
         round_idx += 1
     return decide.next_round() is None
 
@@ -202,13 +208,6 @@ def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping as run.json would give it back, for comparing with one that it did."""
     found: dict[str, Any] = json.loads(json.dumps(value, sort_keys=True))
     return found
-
-
-def _refuse_strangers(path: Path) -> None:
-    strangers = sorted(p.name for p in path.iterdir() if p.name not in {"rollouts", ".lock"} and not p.name.endswith(".tmp"))
-    strangers += sorted(p.name for p in (path / "rollouts").iterdir() if not p.name.endswith(".tmp"))
-    if strangers:
-        raise RunFolderError(f"{path} is not empty and not a run folder (it holds {', '.join(strangers[:3])}). Give another --out.")
 
 
 def rollout_table(rows: Iterable[Rollout]) -> pa.Table:
@@ -254,53 +253,3 @@ def storable(text: str) -> str:
     'a\\\\ud800b'
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write Parquet whole or not at all: a temporary file, flushed to disk, then renamed."""
-    import pyarrow.parquet as pq
-
-    with write_whole(path) as file:
-        pq.write_table(table, file, compression="zstd")
-
-
-def write_json(value: Mapping[str, Any], path: Path) -> None:
-    """Write JSON whole or not at all."""
-    with write_whole(path) as file:
-        # a file name that is no UTF-8 has lone surrogates, whose escape in Python is their escape in JSON
-        file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace"))
-
-
-class write_whole:
-    """`with write_whole(path) as file`: the file at `path` is replaced when the block ends well, and untouched otherwise."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(path.name + ".tmp")
-
-    def __enter__(self) -> IO[bytes]:
-        try:
-            self.file = self.temporary.open("wb")
-        except OSError as error:
-            raise self._failed(error) from error
-        return self.file
-
-    def _failed(self, error: OSError) -> RunFolderError:
-        why = error.strerror or error
-        return RunFolderError(f"cannot write {self.path}: {why}. Nothing half-written was left; mend it and run again.")
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        try:
-            if kind is None:
-                self.file.flush()
-                os.fsync(self.file.fileno())
-        except OSError as late:  # a full disk often shows only here
-            kind, error = type(late), late
-        with contextlib.suppress(OSError):
-            self.file.close()
-        if kind is None:
-            self.temporary.replace(self.path)
-            return
-        self.temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise self._failed(error) from error

@@ -9,8 +9,9 @@ import numpy as np
 from scipy import stats
 
 from flatspot.core.errors import RunFolderError
+from flatspot.rollouts.tables import parquet_source
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.table import connect, literal, rollout_files
+from flatspot.stats.table import connect, rollout_files
 
 POINTS = 24  # of a curve, at most
 GROUPS = 32  # of completions in a point, at least, where there are so many: fewer show noise
@@ -37,11 +38,10 @@ def reward_by_step(run: Path, reward_range: tuple[float, float], *, points: int 
     files = rollout_files(run)
     if not files:
         raise RunFolderError(f"{run} holds no rows of a training.")
-    source = f"read_parquet([{', '.join(literal(f) for f in files)}])"
     try:
         with connect() as db:
             found = db.execute(
-                f"""SELECT step, prompt_id, avg(reward) FILTER (isfinite(reward)) AS mean, count(*) AS n FROM {source}
+                f"""SELECT step, prompt_id, avg(reward) FILTER (isfinite(reward)) AS mean, count(*) AS n FROM {parquet_source(db, files)}
                     WHERE step IS NOT NULL AND split IS DISTINCT FROM 'eval' GROUP BY step, prompt_id ORDER BY step, prompt_id"""
             ).fetchnumpy()
     except duckdb.Error as error:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.errors import RunFolderError
+from flatspot.rollouts.drawn import part_files
+from flatspot.rollouts.tables import check_sound, parquet_source
 from flatspot.stats.evidence import Evidence, Floats, Ints, evidence_of_counts
 
 if TYPE_CHECKING:
@@ -68,8 +70,10 @@ def literal(value: str | Path) -> str:
 
 
 def rollout_files(run: Path) -> list[Path]:
-    """The parts of a run folder that are on disk, in order."""
-    return sorted((run / "rollouts").glob("part-*.parquet"))
+    """The files of a run folder's rows, in order; raises `RunFolderError` for one that is damaged, naming it."""
+    files = [part.file for part in part_files(run)]
+    check_sound(files)
+    return files
 
 
 def read_run(run: Path) -> RunTable:
@@ -80,24 +84,22 @@ def read_run(run: Path) -> RunTable:
     import duckdb
 
     run = Path(run)
-    files = rollout_files(run)
+    files, prompts = rollout_files(run), run / "prompts.parquet"
+    check_sound([prompts])
     try:
         with connect(run) as db:
             db.execute(
                 "CREATE TABLE prompts AS SELECT row_number() OVER () - 1 AS i, prompt_id, reference_reward "
-                f"FROM read_parquet({literal(run / 'prompts.parquet')})"
+                f"FROM {parquet_source(db, [prompts])}"
             )
-            db.execute("CREATE VIEW rows AS SELECT * FROM " + (_parquet(files) if files else "(SELECT * FROM (VALUES (1)) WHERE false)"))
+            none = "(SELECT * FROM (VALUES (1)) WHERE false)"
+            db.execute(f"CREATE VIEW rows AS SELECT * FROM {parquet_source(db, files) if files else none}")
             return _reduce(db, bool(files))
     except duckdb.Error as error:
         raise RunFolderError(
             f"{run}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file, if it is there, and run "
             "the same flatspot diagnose or inspect again."
         ) from error
-
-
-def _parquet(files: Sequence[Path]) -> str:
-    return f"read_parquet([{', '.join(literal(f) for f in files)}])"
 
 
 def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
@@ -182,7 +184,7 @@ def completions_of(run: Path, prompt_ids: Sequence[str], *, per_prompt: int = 64
         if not files:
             return wanted.slice(0, 0)
         return db.sql(
-            f"""SELECT {columns} FROM {_parquet(files)} SEMI JOIN wanted USING (prompt_id)
+            f"""SELECT {columns} FROM {parquet_source(db, files)} SEMI JOIN wanted USING (prompt_id)
                 QUALIFY row_number() OVER (PARTITION BY prompt_id ORDER BY sample_idx) <= {per_prompt}
                 ORDER BY prompt_id, sample_idx"""
         ).to_arrow_table()

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
+from flatspot.core.schema import PROMPTS, ROLLOUTS
+from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.store import write_json, write_table
+from flatspot.rollouts.tables import read_table
 from flatspot.training.folders import own_folder
 
 SHARE = 0.25
@@ -22,11 +25,9 @@ def split_run(run: Path) -> tuple[Path, Path]:
     """
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.dataset as ds
-    import pyarrow.parquet as pq
 
-    parts = sorted((run / "rollouts").glob("part-*.parquet"))
-    rows = ds.dataset(parts).to_table(filter=ds.field("split").is_null() | (ds.field("split") != "eval")) if parts else None
+    parts = [read_table(part.file, [column.name for column in ROLLOUTS]) for part in part_files(run)]
+    rows = pa.concat_tables([rows.filter(pc.fill_null(pc.not_equal(rows["split"], "eval"), True)) for rows in parts]) if parts else None
     steps = sorted(set(rows["step"].to_pylist()) - {None}) if rows is not None else []
     if rows is None or len(steps) < 2:
         raise RunFolderError(
@@ -36,7 +37,7 @@ def split_run(run: Path) -> tuple[Path, Path]:
     few = max(1, int(SHARE * len(steps)))
     said = json.loads((run / "notes.json").read_text("utf-8"))
     record = json.loads((run / "run.json").read_text("utf-8"))
-    prompts = pq.read_table(run / "prompts.parquet")
+    prompts = read_table(run / "prompts.parquet", [column.name for column in PROMPTS])
     for name, taken in (("before", steps[:few]), ("after", steps[-few:])):
         folder = run / name
         mine = rows.filter(pc.is_in(rows["step"], value_set=pa.array(taken, pa.int64())))

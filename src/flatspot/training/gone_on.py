@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 from flatspot.core.errors import FlatspotError, RunFolderError, SettingsError
+from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.store import write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.training.ranks import gather
@@ -85,7 +87,7 @@ def set_aside(run: Path, step: int, parts: Collection[str] | None = None) -> int
     import pyarrow.compute as pc
 
     moved = 0
-    for part in sorted((run / "rollouts").glob("part-*.parquet")):
+    for part in [found.file for found in part_files(run)]:
         if parts is not None and part.name not in parts:
             continue
         rows = read_table(part)
@@ -108,13 +110,12 @@ def set_aside(run: Path, step: int, parts: Collection[str] | None = None) -> int
 def drawn_so_far(path: Path) -> dict[str, int]:
     """How many completions of each prompt a run folder holds."""
     import pyarrow.compute as pc
-    import pyarrow.dataset as ds
 
-    parts = sorted((path / "rollouts").glob("part-*.parquet"))
-    if not parts:
-        return {}
-    counted = pc.value_counts(ds.dataset(parts).to_table(columns=["prompt_id"])["prompt_id"])
-    return {str(entry["values"]): int(entry["counts"]) for entry in counted.to_pylist()}
+    drawn: Counter[str] = Counter()
+    for part in part_files(path):
+        counted = pc.value_counts(read_table(part.file, ["prompt_id"])["prompt_id"])
+        drawn.update({str(entry["values"]): int(entry["counts"]) for entry in counted.to_pylist()})
+    return dict(drawn)
 
 
 def _free(folder: Path, stem: str) -> Path:

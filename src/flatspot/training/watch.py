@@ -11,7 +11,7 @@ from typing import Any
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.provenance import provenance
-from flatspot.rollouts.drawn import parts_of
+from flatspot.rollouts.drawn import part_files, parts_of
 from flatspot.rollouts.store import RunFolder, open_run
 from flatspot.training.gone_on import drawn_so_far
 from flatspot.training.live import Live
@@ -93,7 +93,7 @@ def _start(path: Path, names: Sequence[str], hashes: Sequence[str | None], rewar
     recorder.part = max((part for owner, part in parts_of(path) if owner == number), default=-1) + 1
     if (path / "prompts.parquet").exists():
         _continue(recorder)
-    recorder.older = frozenset(part.name for part in (path / "rollouts").glob("part-*.parquet"))
+    recorder.older = frozenset(part.file.name for part in part_files(path))
     recorder.caveats = [_POOLED]
     shown = {"reward": [f"{name} (in memory)" for name in names], "out": str(path)}
     recorder.note(caveats=recorder.caveats, shown=shown, declared_range=reward_range)
