@@ -1,6 +1,8 @@
 """A run folder may be called anything: no name is a pattern, a column or an address."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,21 +39,34 @@ def log(folder, reward):
     return folder / "log.csv"
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run folder of rewards 0.25, and one of rewards 1 that its name would find if it were a pattern."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [flatspot.inspect(log(folder / str(reward), reward), out=folder / f"run-{reward}").run for reward in (0.25, 1)]
+
+
 @pytest.mark.parametrize("name", ODD)
-def test_a_run_is_judged_by_its_own_rows(tmp_path, monkeypatch, name):
+def test_a_run_is_judged_by_its_own_rows(runs, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    flatspot.inspect(log(tmp_path / "other", 1), out="run1")  # what the names above would find as patterns
-    flatspot.inspect(log(tmp_path / "other", 1), out="xzy")
+    shutil.copytree(runs[1], "run1")
+    shutil.copytree(runs[1], "xzy")
+    shutil.copytree(runs[0], tmp_path / name)
+    run = Path(name)
+    found = read_run(run)
+    assert found.prompt_id.tolist() == read_table(runs[0] / "prompts.parquet")["prompt_id"].to_pylist()
+    assert (found.evidence.mean.tolist(), found.n_rows.tolist(), found.errors) == ([0.25, 0.25], [2, 1], [])
+    assert completions_of(run, found.prompt_id.tolist())["reward"].to_pylist() == [0.25] * 3
+    assert reward_by_step(run, (0, 1)).mean.tolist() == [0.25, 0.25]
+    assert flow.export(run, tmp_path / "x.csv", completions=True) == 3
+
+
+@pytest.mark.parametrize("name", ["run[1]", "prompt_id=7", "s3:foo"])
+def test_an_import_writes_where_it_is_told(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
     found = flatspot.inspect(log(tmp_path / "mine", 0.25), out=name, reward_range=(0, 1))
-    assert found.summary["reward"]["mean"] == 0.25
-    assert found.summary["generations"]["total"] == 3
-    assert found.verdicts["prompt_id"].to_pylist() == read_table(found.run / "prompts.parquet")["prompt_id"].to_pylist()
-    again = flatspot.inspect(name)
-    assert again.summary["reward"]["mean"] == 0.25
-    assert set(completions_of(found.run, found.verdicts["prompt_id"].to_pylist())["reward"].to_pylist()) == {0.25}
-    assert reward_by_step(found.run, (0, 1)).mean.tolist() == [0.25, 0.25]
-    assert flow.export(found.run, f"{name}.csv", completions=True) == 3
-    assert (tmp_path / name / "run.json").exists()
+    assert (found.summary["reward"]["mean"], found.summary["n_prompts"]) == (0.25, 2)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(["mine", name])
 
 
 def test_drawing_into_an_odd_name_goes_on_there(tmp_path, monkeypatch):
@@ -59,7 +74,9 @@ def test_drawing_into_an_odd_name_goes_on_there(tmp_path, monkeypatch):
 
     def draw(samples):
         engine = ScriptedEngine({"a": {"1": 0.5, "0": 0.5}})
-        return flatspot.diagnose([{"prompt": "a", "reference": "1"}], engine, "exact_match", out="reward=1/run[1]", max_samples=samples)
+        return flatspot.diagnose(
+            [{"prompt": "a", "reference": "1"}], engine, "exact_match", out="reward=1/run[1]", max_samples=samples, fixed_samples=True
+        )
 
     assert draw(2).summary["generations"]["total"] == 2
     grown = draw(6)

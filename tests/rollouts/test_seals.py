@@ -52,9 +52,9 @@ def test_300_flips_of_which_each_is_found(tmp_path, how):
 
 def test_a_table_without_a_checksum_is_read_and_an_empty_file_is_left_to_the_reader(tmp_path):
     sink = io.BytesIO()
-    pq.write_table(TABLE, sink)
+    pq.write_table(TABLE.select(["reward"]), sink)
     (tmp_path / "t.parquet").write_bytes(sink.getvalue())
-    assert read_table(tmp_path / "t.parquet").equals(TABLE)
+    assert read_table(tmp_path / "t.parquet").equals(TABLE.select(["reward"]))
     (tmp_path / "t.parquet").write_bytes(b"")
     with pytest.raises(RunFolderError, match="cannot be read"):
         read_table(tmp_path / "t.parquet")
@@ -66,7 +66,7 @@ def test_a_flipped_bit_of_a_run_is_named_and_drawn_again_bit_for_bit(tmp_path, n
     good = (run / name).read_bytes()
     verbs = [lambda: draw(run)] + ([] if "rounds" in name else [lambda: flatspot.inspect(run), lambda: read_run(run)])
     verbs += [lambda: flow.export(run, tmp_path / "x.csv", completions=True)] if "part" in name else []
-    for bit in range(1, len(good) * 8, len(good)):
+    for bit in range(1, len(good) * 8, 3 * len(good)):
         (run / name).write_bytes(flipped(good, bit))
         for verb in verbs:
             with pytest.raises(RunFolderError, match=r"(?s)\.parquet cannot be read.*Delete that file.*run the same flatspot diagnose"):

@@ -72,16 +72,17 @@ def _pattern(db: duckdb.DuckDBPyConnection, file: Path) -> str:
     """What DuckDB, which takes every name for a pattern, must be told to open one file; absolute, so that it is no address either."""
     plain = str(file.absolute())
     pattern = re.sub(r"[*?[]", r"[\g<0>]", plain)
-    try:
-        plain.encode()
-        if pattern == plain or db.execute("SELECT file FROM glob(?)", [pattern]).fetchall() == [(plain,)]:
-            return pattern
-    except UnicodeEncodeError:
-        pass
+    if is_utf8(file) and (pattern == plain or db.execute("SELECT file FROM glob(?)", [pattern]).fetchall() == [(plain,)]):
+        return pattern
     raise RunFolderError(
         f"{file}: files under this name cannot be read (it is no UTF-8, or holds a backslash beside one of * ? [). "
         "Rename the folder, or give another --out."
     )
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path is UTF-8, as nearly all are: DuckDB can be given no other."""
+    return all(not "\ud800" <= character <= "\udfff" for character in str(path.absolute()))
 
 
 def _literal(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.errors import RunFolderError
+from flatspot.core.leftovers import temporary_beside
 from flatspot.rollouts.drawn import part_files
-from flatspot.rollouts.tables import check_sound, parquet_source
+from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source
 from flatspot.stats.evidence import Evidence, Floats, Ints, evidence_of_counts
 
 if TYPE_CHECKING:
@@ -55,8 +57,8 @@ def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
     # left to itself DuckDB downloads an extension where a query seems to need one
     connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": False})
     connection.execute("SET enable_progress_bar = false")
-    if scratch is not None:
-        connection.execute(f"SET temp_directory = {literal(scratch / '.spill')}")
+    if scratch is not None and os.access(scratch, os.W_OK) and is_utf8(scratch):
+        connection.execute(f"SET temp_directory = {literal(temporary_beside(scratch.absolute() / 'spill'))}")
     return connection
 
 

@@ -1,0 +1,36 @@
+"""notes.json of a run folder: what drawing or importing left to say, and whether it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import RunFolderError
+from flatspot.rollouts.files import write_json
+
+
+def read_notes(run: Path) -> dict[str, Any]:
+    """What drawing or importing left to say; a run killed before its end may have said nothing yet.
+
+    rounds  how many rounds the run had when it last ended; None where an older flatspot wrote it
+    """
+    file = run / "notes.json"
+    try:
+        found = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        found = {"caveats": [], "columns": {}, "shown": {}, "declared_range": None, "rounds": None} | found
+        kinds = {"caveats": list, "columns": dict, "shown": dict, "declared_range": list | None, "rounds": int | None}
+        if wrong := [name for name, kind in kinds.items() if not isinstance(found[name], kind)]:
+            raise ValueError(f"{wrong[0]} is {found[wrong[0]]!r}")
+    except (OSError, ValueError, TypeError) as error:
+        raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
+    return found
+
+
+def keep_notes(run: Path, **facts: Any) -> None:
+    """Add to notes.json. A run that cannot be written keeps the notes that it has: it may be shown all the same."""
+    old = read_notes(run)
+    new = json.loads(json.dumps(old | facts))
+    if new != old and (os.access(run, os.W_OK) or not (run / "notes.json").exists()):
+        write_json(new, run / "notes.json")

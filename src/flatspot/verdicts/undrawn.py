@@ -1,0 +1,90 @@
+"""A run that was stopped before its end: judged by the prompts that were drawn; the others are undecided, and it says how many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatspot.core.schema import VERDICTS, arrow_schema
+from flatspot.stats.intervals import clopper_pearson
+from flatspot.stats.table import RunTable
+from flatspot.verdicts.settings import JudgeSettings
+from flatspot.verdicts.summary import Judged, judge
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from flatspot.rollouts.planned import Planned
+
+_WHY = "Nothing was drawn of this prompt yet: run the same command again, which goes on."
+
+
+def judge_drawn(run: RunTable, planned: Planned | None, settings: JudgeSettings, *, notes: Sequence[str] = (), **given: Any) -> Judged:
+    """As `judge`, but nothing that is said of the set rests on prompts without a row; they are undecided, not unscored."""
+    drawn = run.n_rows > 0
+    judged = judge(run if drawn.all() else _of(run, drawn), settings, notes=[*_unfinished(run, planned), *notes], **given)
+    if not drawn.all():
+        judged = _with_undrawn(judged, run, drawn)
+    if planned is not None:
+        judged.summary["drawn"] = {"completions": planned.drawn, "planned": planned.completions, "ended": planned.ended}
+        if not planned.ended:
+            judged.summary["reason"] = f"{_how_much(run, planned)}, so this is provisional. {judged.summary['reason']}"
+    return judged
+
+
+def _how_much(run: RunTable, planned: Planned) -> str:
+    prompts, total = int((run.n_rows > 0).sum()), len(run.n_rows)
+    return (
+        f"The run was stopped at {planned.drawn:,} of the {planned.completions:,} completions it planned so far, "
+        f"and {prompts:,} of its {total:,} prompts"
+    )
+
+
+def _unfinished(run: RunTable, planned: Planned | None) -> list[str]:
+    """The caveat of a run that did not end."""
+    if planned is None or planned.ended:
+        return []
+    gone = f": {planned.missing:,} parts are missing" if planned.missing else ""
+    return [
+        f"This run is not complete{gone}. What is said of the set rests on the prompts that were drawn; prompts without a completion are "
+        "undecided, which is no fault of the reward. The same flatspot diagnose goes on where it was stopped."
+    ]
+
+
+def _of(run: RunTable, rows: NDArray[np.bool_]) -> RunTable:
+    per_prompt = ("prompt_id", "reference_reward", "n_rows", "distinct_share", "truncated_share", "mean_tokens")
+    components = {name: (mean[rows], std[rows]) for name, (mean, std) in run.components.items()}
+    taken = {name: getattr(run, name)[rows] for name in per_prompt}
+    return replace(run, **taken, evidence=run.evidence.subset(rows), components=components)
+
+
+def _with_undrawn(judged: Judged, run: RunTable, drawn: NDArray[np.bool_]) -> Judged:
+    """The verdicts and counts of all prompts, those that were not drawn among them as undecided."""
+    summary, n, missing = dict(judged.summary), len(drawn), int((~drawn).sum())
+    summary["n_prompts"] = n
+    summary["counts"] = summary["counts"] | {"undecided": summary["counts"]["undecided"] + missing}
+    labels = {}
+    for name in ("undecided", "unscored"):
+        lo, hi = clopper_pearson(summary["counts"][name], n)
+        labels[name] = {"mean": summary["counts"][name] / n, "lo": float(lo), "hi": float(hi)}
+    summary["fractions"] = summary["fractions"] | labels
+    return Judged(_place_rows(judged.verdicts, run, drawn), summary)
+
+
+def _place_rows(verdicts: pa.Table, run: RunTable, drawn: NDArray[np.bool_]) -> pa.Table:
+    import pyarrow as pa
+
+    schema, m = arrow_schema(VERDICTS), int((~drawn).sum())
+    same: dict[str, Any] = {"verdict": ["undecided"] * m, "n_samples": [0] * m, "n_scored": [0] * m, "why": [_WHY] * m}
+    same["prompt_id"] = run.prompt_id[~drawn]
+    empty = pa.Table.from_arrays(
+        [pa.array(same[field.name], field.type) if field.name in same else pa.nulls(m, field.type) for field in schema], schema=schema
+    )
+    order = np.empty(len(drawn), np.int64)
+    order[np.flatnonzero(drawn)] = np.arange(len(drawn) - m)
+    order[np.flatnonzero(~drawn)] = np.arange(len(drawn) - m, len(drawn))
+    return pa.concat_tables([verdicts, empty]).take(order).combine_chunks()
