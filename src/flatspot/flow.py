@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.core.errors import SettingsError
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
 from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
-from flatspot.rollouts.asked import digest, name_of, read_as, repeated_prompts, reward_asked, reward_shown, what_is_asked
+from flatspot.judgement import judge_folder, judge_settings
+from flatspot.rollouts.asked import digest, name_of, read_as, resume_words, reward_asked, reward_shown, what_is_asked
 from flatspot.rollouts.collect import OnProgress, collect, visit_cost
+from flatspot.rollouts.locks import judging
+from flatspot.rollouts.notes import keep_notes, read_notes
+from flatspot.rollouts.planned import check_none_lost, check_rows
 from flatspot.rollouts.rounds import Decider, FixedSamples
-from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_table, read_record, write_json, write_table
+from flatspot.rollouts.store import RunRecord, as_json, is_complete, open_run, prompt_table, read_record, write_json, write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.stats.adaptive import Adaptive
 from flatspot.stats.table import completions_of, read_run
-from flatspot.verdicts.gradients import summarize_gradients
-from flatspot.verdicts.ranges import reward_range, usable_range
-from flatspot.verdicts.settings import JudgeSettings
-from flatspot.verdicts.summary import judge
+from flatspot.verdicts.ranges import usable_range
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,11 +47,13 @@ class Diagnosis:
     run       its folder
     summary   the object `--json` prints
     verdicts  one row per prompt: `core.schema.VERDICTS`
+    written   whether verdicts and report were written into the folder: not where it is read-only
     """
 
     run: Path
     summary: Mapping[str, Any]
     verdicts: pa.Table = field(repr=False)
+    written: bool = field(default=True, repr=False)
 
     @cached_property
     def prompts(self) -> pa.Table:
@@ -113,13 +116,14 @@ def diagnose(
         known = asked["model"]["stamp"] is not None or policy == DEFAULT_POLICY
         declared = chosen.reward_range or usable_range(loaded.range)
         decider = partial(_decider, run, chosen, declared)
+        shown = {"prompts": name_of(prompts), "model": name_of(policy)} | reward_shown(reward, chosen) | {"out": str(run)} | read_as(chosen)
+        facts = {"shown": shown | {"resume": resume_words(chosen)}, "declared_range": declared}
         if not (known and is_complete(run, asked, chosen.max_samples, decider)):
             check_columns(loaded, asked_prompts)
-            _draw(run, asked, asked_prompts, policy, loaded, chosen, decider, say or (lambda _: None), on_progress)
+            _draw(run, asked, asked_prompts, policy, loaded, chosen, decider, facts, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
-        shown = {"prompts": name_of(prompts), "model": name_of(policy)} | reward_shown(reward, chosen) | {"out": str(run)} | read_as(chosen)
-        write_json(_read_notes(run) | {"shown": shown, "declared_range": declared}, run / "notes.json")
-        return judge_run(run, chosen, declared_range=declared, shown=shown, notes=_read_notes(run)["caveats"])
+        keep_notes(run, **facts)
+        return judge_run(run, chosen, declared_range=declared, shown=facts["shown"], notes=read_notes(run)["caveats"])
 
 
 def _draw(
@@ -130,6 +134,7 @@ def _draw(
     reward: LoadedReward,
     settings: Settings,
     decider: Callable[[RunRecord], Decider],
+    facts: Mapping[str, Any],
     say: Say,
     on_progress: OnProgress | None,
 ) -> None:
@@ -142,6 +147,9 @@ def _draw(
     for note in said:
         say(note)
     identity = {name: asked[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
+    complete = partial(is_complete, path, asked, settings.max_samples, decider)
+    if path.exists() and not os.access(path, os.W_OK) and complete() and read_record(path).identity == as_json(identity):
+        return  # it can be shown, though not written
     with open_run(
         path,
         kind="diagnose",
@@ -154,12 +162,13 @@ def _draw(
     ) as run:
         if not (path / "prompts.parquet").exists():
             write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
+        keep_notes(path, **facts, rounds=read_notes(path)["rounds"] or 0)  # from here on a killed run can tell how it goes on
         decide, name = decider(run.record), name_of(policy)
         collect(run, prompts, engine, reward, settings.sampling, decide, seed=settings.seed, policy=name, on_progress=on_progress)
         notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
         for note in notes[len(said) :]:
             say(note)
-        write_json({"caveats": notes}, path / "notes.json")
+        keep_notes(path, caveats=notes, rounds=run.n_rounds())
 
 
 def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None, record: RunRecord) -> Decider:
@@ -167,7 +176,7 @@ def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None
     r_star = np.asarray(read_table(run / "prompts.parquet", ["reference_reward"])["reference_reward"].to_numpy(), float)
     if settings.fixed_samples:
         return FixedSamples(len(r_star), settings.max_samples)
-    epsilon = _judging(settings, declared or (0.0, 1.0)).zones.epsilon
+    epsilon = judge_settings(settings, declared or (0.0, 1.0)).zones.epsilon
     return Adaptive(settings, epsilon, declared, r_star, record.rows_per_part, record.visit_cost)
 
 
@@ -197,13 +206,13 @@ def inspect(
         if is_run_folder(folder):  # judge its rows again
             if chosen.out is not None or any((columns or {}).values()):
                 raise SettingsError(f"{folder} is a run folder: its rows are judged where they are, so --out and column names do not apply")
-            notes = _read_notes(folder)
+            notes = read_notes(folder)
             limits = notes.get("declared_range")
             declared = (float(limits[0]), float(limits[1])) if limits else None
             return judge_run(folder, chosen, declared_range=declared, shown=notes["shown"] or {"out": str(folder)}, notes=notes["caveats"])
     given = LogColumns(columns or {}, chosen.reward_weights, reward_list)
     path, files = import_logs([paths] if isinstance(paths, str | Path) else paths, given, chosen.out, say or (lambda _: None))
-    notes = _read_notes(path)
+    notes = read_notes(path)
     shown = {"logs": [str(f) for f in files], "columns": notes["columns"], "out": str(path), "grouped_by": notes.get("grouped_by", [])}
     return judge_run(path, chosen, shown=shown, notes=notes["caveats"])
 
@@ -219,7 +228,7 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
     from flatspot.rollouts.rescored import score_again, stored_prompts
 
     source, chosen = Path(run), _settings(settings)
-    old, notes, prompts = read_record(source), _read_notes(source), stored_prompts(source)
+    old, notes, prompts = read_record(source), read_notes(source), stored_prompts(source)
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s) as loaded:
         check_columns(loaded, prompts)
         asked, identity = ({**part, "reward": reward_asked(loaded)} for part in (old.asked, old.identity))
@@ -257,28 +266,23 @@ def judge_run(
     shown: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> Diagnosis:
-    """Judge the rows of a run folder; writes verdicts.parquet, report.json and report.html into it."""
+    """Judge the rows of a run folder; writes verdicts.parquet, report.json and report.html into it, where it can be written.
+
+    Raises `RunFolderError` where its rows are gone, or fewer than were judged before.
+    """
     from flatspot.report.json import write_json as write_report
 
-    table = read_run(run)
-    limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
-    judged = judge(table, _judging(settings, limits), range_source=source, notes=[*notes, *outside, *repeated_prompts(run)])
-    record = read_record(run)
-    judged.summary["source"] = record.kind
-    judged.summary["sampling"] = record.identity.get("sampling", {})
-    judged.summary["engine"] = record.identity.get("engine", {})
-    judged.summary["settings"] = dict(shown or {}) | {
-        "target_error": settings.target_error,
-        "sure": settings.sure,
-        "seed": record.identity.get("seed"),
-    }
-    if (gradients := read_gradients(run)) is not None:
-        judged.summary["gradients"] = summarize_gradients(gradients)
-    judged.summary["provenance"] = dict(record.provenance) | {"judged": provenance()["created"]}
-    write_table(judged.verdicts, run / "verdicts.parquet")
-    write_report(judged.summary, run / "report.json")
-    diagnosis = Diagnosis(run, judged.summary, judged.verdicts)
-    diagnosis.report()
+    with judging(run) as writable:
+        record = read_record(run)
+        check_rows(run, record)
+        table = read_run(run)
+        check_none_lost(run, record, int(table.n_rows.sum()))
+        judged = judge_folder(run, record, table, settings, declared_range, shown or {}, notes)
+        diagnosis = Diagnosis(run, judged.summary, judged.verdicts, writable)
+        if writable:
+            write_table(judged.verdicts, run / "verdicts.parquet")
+            write_report(judged.summary, run / "report.json")
+            diagnosis.report()
     return diagnosis
 
 
@@ -289,30 +293,10 @@ def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), c
     return (export_completions if completions else export_prompts)(Path(run), Path(path), verdicts, say or (lambda _: None))
 
 
-def _judging(settings: Settings, reward_range: tuple[float, float]) -> JudgeSettings:
-    judging = JudgeSettings(*reward_range, settings.group_size, settings.target_error, settings.sure)
-    assert judging.zones  # built to be checked
-    return judging
-
-
 def _settings(given: Mapping[str, Any]) -> Settings:
     known = {f.name for f in fields(Settings)}
     if unknown := sorted(set(given) - known):
         raise SettingsError(f"unknown setting {unknown[0]!r}; there are: {', '.join(sorted(known))}")
     settings = Settings(**given)
-    _judging(settings, settings.reward_range or (0.0, 1.0))  # a wrong setting speaks now, not after the run
+    judge_settings(settings, settings.reward_range or (0.0, 1.0))  # a wrong setting speaks now, not after the run
     return settings
-
-
-def _read_notes(run: Path) -> dict[str, Any]:
-    """What drawing or importing left to say; a run killed before its end has said nothing yet."""
-    file = run / "notes.json"
-    try:
-        found = json.loads(file.read_text("utf-8")) if file.exists() else {}
-        found = {"caveats": [], "columns": {}, "shown": {}, "declared_range": None} | found
-        kinds = {"caveats": list, "columns": dict, "shown": dict, "declared_range": list | None}
-        if wrong := [name for name, kind in kinds.items() if not isinstance(found[name], kind)]:
-            raise ValueError(f"{wrong[0]} is {found[wrong[0]]!r}")
-    except (OSError, ValueError, TypeError) as error:
-        raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
-    return found

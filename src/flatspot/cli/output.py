@@ -14,6 +14,8 @@ from flatspot.cli.streams import silence
 if TYPE_CHECKING:
     from flatspot.flow import Diagnosis
 
+_NOT_WRITTEN = "Nothing was written: {} is read-only."
+
 
 def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> None:
     """Print the JSON object, or the terminal report and where the HTML one is; exit with 3 above the limit."""
@@ -25,9 +27,11 @@ def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> No
     else:
         width, encoding = shutil.get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
         text = render_terminal(diagnosis.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
-        text += f"\nReport   {diagnosis.run / 'report.html'}"
+        text += f"\nReport   {diagnosis.run / 'report.html'}" if diagnosis.written else f"\n{_NOT_WRITTEN.format(diagnosis.run)}"
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a folder's name may hold what the terminal cannot show
     _echo(text)
+    if as_json and not diagnosis.written:
+        say(_NOT_WRITTEN.format(diagnosis.run))
     share = diagnosis.summary["fractions"]["vanishing"]["mean"]
     counts = diagnosis.summary["counts"]
     suspects = counts["vanishing"] + counts["undecided"]  # the share is an estimate and never quite 0; with no suspect it means none

@@ -20,12 +20,26 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     n = {share.verdict.name: share.count for share in shares(summary)}
     by_verdict = {"proceed": _proceed, "warm-up": _warm_up, "fix-reward": _fix_reward, "fix-data": _fix_data}
     build = by_verdict.get(str(summary.get("verdict")))
-    steps = build(summary, n) if build else ()
+    steps = (*_unfinished(summary), *(build(summary, n) if build else ()))
     # a few undecided ones change nothing that was said above
     if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") not in ("inspect", "watch"):
         many = noun(n["undecided"], "prompt is", "prompts are")
         steps += (Step(f"{many} undecided: raise --max-samples; the run goes on."),)
     return steps
+
+
+def _unfinished(summary: Mapping[str, Any]) -> tuple[Step, ...]:
+    """The first step of a run that was stopped: to go on, which needs every option that decides its rows."""
+    if section(summary, "drawn").get("ended", True):
+        return ()
+    words = section(summary, "settings").get("resume")
+    options = [str(word) for word in words] if isinstance(words, list) else []
+    return (
+        Step(
+            "Let the run go on where it was stopped.",
+            f"{diagnose_command(summary, out=run_folder(summary))} {shlex.join(options)}".rstrip(),
+        ),
+    )
 
 
 def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:

@@ -75,6 +75,23 @@ def read_as(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in names if getattr(settings, name) != getattr(usual, name)}
 
 
+def resume_words(settings: Settings) -> list[str]:
+    """The options that a command needs to go on with a run, beside those that `flatspot diagnose` shows anyway.
+
+    >>> resume_words(Settings(seed=3, fixed_samples=True, max_samples=8))
+    ['--seed', '3', '--max-samples', '8', '--fixed-samples']
+    """
+    usual, words = Settings(), []
+    names = ("seed", "max_samples", "fixed_samples", "max_generations", "round_size", "engine", "dtype", "device", "target_error", "sure")
+    for name in names:
+        value = getattr(settings, name)
+        if value != getattr(usual, name) and (name, value) != ("engine", "scripted"):
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    if settings.reward_range is not None:
+        words += ["--reward-range", *(f"{limit:g}" for limit in settings.reward_range)]
+    return words
+
+
 def digest(value: Any, length: int = 8) -> str:
     """The first hex digits of SHA-256 of a value's JSON, in which objects count by their content.
 

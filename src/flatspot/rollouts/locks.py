@@ -11,6 +11,8 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
@@ -79,6 +81,23 @@ def try_lock(folder: Path, name: str = LOCK_FILE, *, wait_s: float = 0.0, instea
             f"Give {instead}, on another file system."
         ) from error
     return Lock(descriptor)
+
+
+@contextmanager
+def judging(folder: Path, *, wait_s: float = 60.0) -> Iterator[bool]:
+    """Keep the rows of a run folder as they are while they are judged, by one process at a time; yields whether it can be written.
+
+    Rows may be added meanwhile: a run can be looked at while it is drawn. Raises `RunFolderError` where another process judges it and does
+    not end within `wait_s` seconds. A folder that is not there, or cannot be written, is not locked.
+    """
+    if not os.access(folder, os.W_OK):
+        yield False
+        return
+    lock = try_lock(folder, JUDGING_FILE, wait_s=wait_s)
+    if lock is None:
+        raise RunFolderError(f"{folder} is being judged by another process. Wait for it to end, then run the same command again.")
+    with lock:
+        yield True
 
 
 def _open(file: Path) -> int:

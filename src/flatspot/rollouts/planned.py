@@ -33,7 +33,7 @@ def read_planned(run: Path, record: RunRecord) -> Planned | None:
     if record.kind != "diagnose":
         return None
     done, planned, missing, lacking, rounds = parts_of(run), 0, 0, 0, 0
-    for rounds in itertools.count():  # noqa: B007 - the last one is how many there are
+    for rounds in itertools.count():
         asked = read_round(run, rounds)
         if asked is None:
             break

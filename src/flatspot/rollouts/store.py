@@ -10,6 +10,7 @@ A killed run leaves whole parts and at most one temporary file, which the next s
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -77,6 +78,10 @@ class RunFolder:
     def round(self, round_idx: int) -> Round | None:
         """A round that was decided on; None where it has not been."""
         return read_round(self.path, round_idx)
+
+    def n_rounds(self) -> int:
+        """How many rounds were decided on."""
+        return next(i for i in itertools.count() if not round_file(self.path, i).exists())
 
     def write_round(self, round_idx: int, asked: Round) -> None:
         """Write down what a round draws, before it does."""
