@@ -88,6 +88,7 @@ def tables_page() -> str:
         "| `prompts.parquet` | the prompts, in order |\n"
         "| `rounds/round-RRR.parquet` | what round R draws: written before it starts |\n"
         "| `rollouts/part-RRR-PPPPPP.parquet` | a row per completion: part P of round R |\n"
+        "| `rollouts/part-RRR-PPPPPP-QQQQQQ.parquet` | the same, parts P to Q joined once they were drawn |\n"
         "| `verdicts.parquet` | a row per prompt: its verdict and the numbers behind it |\n"
         "| `gradients.parquet` | of `--gradients`: a row per prompt, its gradient norm and the bounds on it |\n"
         "| `plan.parquet` | of `flatspot plan`: a row per prompt, what to do with it |\n"

@@ -32,7 +32,8 @@ def judge_folder(
     """The verdicts and the summary of a run folder's rows, with what only the folder knows; nothing is written."""
     limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
     planned = read_planned(run, record)
-    judged = judge_drawn(table, planned, judge_settings(settings, limits), range_source=source, notes=[*notes, *outside, *repeated_prompts(run)])
+    said = [*notes, *outside, *repeated_prompts(run)]
+    judged = judge_drawn(table, planned, judge_settings(settings, limits), range_source=source, notes=said)
     judged.summary["source"] = record.kind
     judged.summary["sampling"] = record.identity.get("sampling", {})
     judged.summary["engine"] = record.identity.get("engine", {})

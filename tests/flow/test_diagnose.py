@@ -16,6 +16,7 @@ from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.records import Completion, Prompt
 from flatspot.core.schema import PROMPTS, ROLLOUTS, VERDICTS
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.rollouts.drawn import parts_of
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "rare": {"1": 0.01, "0": 0.99}}
 ROWS = [{"prompt": name, "reference": "1"} for name in ANSWERS]
@@ -116,7 +117,7 @@ flatspot.diagnose(rows, Slow(answers), "exact_match", out=sys.argv[1], max_sampl
 @pytest.mark.parametrize("how", ["fixed", "adaptive"])
 def test_kill_9_at_any_moment_changes_nothing(tmp_path, how):
     """Killed three times part-way and continued: the same rows as a run left alone, none lost, none twice."""
-    parts = lambda name: len(list((tmp_path / name / "rollouts").glob("part-*.parquet")))  # noqa: E731
+    parts = lambda name: len(parts_of(tmp_path / name))  # noqa: E731
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "alone"), how], check=True)
     for attempt in range(3):
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "killed"), how], start_new_session=True)

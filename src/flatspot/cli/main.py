@@ -13,6 +13,7 @@ import click
 
 from flatspot.cli.field_names import with_our_name
 from flatspot.cli.lazy import LazyGroup
+from flatspot.cli.printing import echo, print_traceback, readable
 from flatspot.cli.streams import prepare_streams, silence
 from flatspot.core.errors import FlatspotError
 
@@ -71,13 +72,16 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; the user's mistakes exit with 2 and a message, ours with 1 and a traceback."""
     prepare_streams()
+    sys.excepthook = print_traceback
     try:
         code = cli.main(standalone_mode=False) or 0
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = _stopped()
     except click.ClickException as error:
-        (with_our_name(error) if isinstance(error, click.NoSuchOption) else error).show()
+        shown = with_our_name(error) if isinstance(error, click.NoSuchOption) else error
+        shown.message = readable(shown.message)
+        shown.show()
         code = error.exit_code
     except FlatspotError as error:
         code = _fail(f"error: {error}", 2)
@@ -109,7 +113,7 @@ def _stopped() -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(message, err=True)
+    echo(message, err=True)
     return code
 
 

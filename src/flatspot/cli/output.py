@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flatspot.cli.printing import echo
 from flatspot.cli.streams import silence
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def echo_text(text_of: Callable[[int], str]) -> None:
 
 def _echo(text: str) -> None:
     try:
-        click.echo(text)
+        echo(text, color=sys.stdout.isatty())
         sys.stdout.flush()
     except BrokenPipeError:  # the reader went away, as `| head` does; what was asked for is done
         silence(1)
@@ -56,4 +57,4 @@ def _echo(text: str) -> None:
 
 def say(message: str) -> None:
     """A line for the person waiting; stderr, so that `--json` stays one object."""
-    click.echo(message, err=True)
+    echo(message, err=True)

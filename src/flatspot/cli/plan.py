@@ -48,6 +48,7 @@ def plan_command(
     import json
     import shutil
 
+    from flatspot.cli.printing import echo
     from flatspot.core.plain import plain
     from flatspot.plan.forecast import PlanSettings, judged_summary, plan_groups
     from flatspot.plan.label_files import write_plan
@@ -71,4 +72,4 @@ def plan_command(
     texts = {x.prompt.id: asked_last(prompt_text(x.prompt.text)) if x.prompt.is_chat else str(x.prompt.text) for x in planned.labels}
     files, judged = (str(run / "plan.parquet"), str(run / "labels.jsonl")), judged_summary(run)
     then = warmup_command(judged | {"settings": judged.get("settings", {}) | {"out": str(run)}})  # wherever the folder is by now
-    click.echo(plan_text(found, width=width) + "\n\n" + labels_text(planned.summary, texts, files, then, width=width))
+    echo(plan_text(found, width=width) + "\n\n" + labels_text(planned.summary, texts, files, then, width=width))

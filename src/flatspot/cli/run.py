@@ -24,6 +24,7 @@ def run_command(recipe: str, as_json: bool) -> None:
     import sys
 
     from flatspot.cli.output import say
+    from flatspot.cli.printing import echo
     from flatspot.cli.progress import progress_bar
     from flatspot.core.errors import SettingsError
     from flatspot.core.plain import plain
@@ -44,4 +45,4 @@ def run_command(recipe: str, as_json: bool) -> None:
         return
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     text = recipe_text(found.summary, width=shutil.get_terminal_size().columns) + f"\n\nReport  {found.out / 'report.html'}"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    echo(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -77,6 +77,7 @@ def train_command(
 def _show(done: Trained) -> None:
     """Judge the whole training, its start and its end, and say where the policy is."""
     from flatspot.cli.output import say
+    from flatspot.cli.printing import echo
     from flatspot.core.errors import RunFolderError
     from flatspot.flow import inspect
     from flatspot.report.before_after import before_after
@@ -86,13 +87,11 @@ def _show(done: Trained) -> None:
     try:
         halves = split_run(done.run)
     except RunFolderError as error:  # too short to be compared: the training is done all the same
-        click.echo(f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}\nNote     {error}")
+        echo(f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}\nNote     {error}")
         return
     before, after = (inspect(folder) for folder in halves)
-    click.echo(before_after(before.summary, after.summary, done.alarms))
-    click.echo(
-        f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}, {before.run / 'report.html'}, {after.run / 'report.html'}"
-    )
+    echo(before_after(before.summary, after.summary, done.alarms))
+    echo(f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}, {before.run / 'report.html'}, {after.run / 'report.html'}")
     sys.stdout.flush()
     if after.summary["verdict"] != "proceed":
         say(f"After the training: {after.summary['reason']}")
