@@ -38,6 +38,14 @@ def test_a_folder_of_somebody_else_is_refused_untouched(tmp_path, name):
     assert state(tmp_path) == before
 
 
+def test_a_run_json_of_another_tool_is_refused_untouched(tmp_path):
+    (tmp_path / "run.json").write_text('{"wandb": 1}')
+    before = state(tmp_path)
+    with pytest.raises(RunFolderError, match=r"run\.json is damaged"):
+        start(tmp_path)
+    assert state(tmp_path) == before
+
+
 def test_going_on_deletes_only_what_is_ours_and_abandoned(tmp_path, monkeypatch):
     start(tmp_path).lock.close()
     mine = ["notes.tmp", "rollouts/x.tmp", "rounds.tmp/y", "rollouts/part-000-000001 (1).parquet.tmp", "my-prompts.parquet.tmp"]

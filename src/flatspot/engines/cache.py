@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import re
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+
+from flatspot.core.cache import cache_dir
+from flatspot.core.leftovers import sweep, temporary_beside
 
 _WHOLE = 2 << 30  # bytes: up to here every byte is hashed (about a second a gigabyte), beyond it evenly spread pieces are
 _ABANDONED_S = 6 * 3600.0  # no conversion goes so long without writing
 _PIECES = 64
+_CACHE_GIB = 20.0  # of converted policies of one kind; FLATSPOT_CACHE_GIB says otherwise
+_CONVERTED = re.compile(r".+-v\d+")  # how `gguf` and `openvino` name theirs
+_DAY_S = 86400.0
 _PIECE = 1 << 20
 _POLICY_FILES = ("*.safetensors", "pytorch_model*.bin", "*.gguf", "*.json", "*.jinja", "*.model", "*.txt")
 _NOT_POLICY = {"trainer_state.json"}  # what a trainer leaves beside a checkpoint does not change the policy
@@ -25,9 +32,17 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
     and of two processes that build at once the first to finish wins and both use its result.
     """
     if target.is_dir():
+        with contextlib.suppress(OSError):
+            os.utime(target)  # when it was last used
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with scratch(target.parent, f".{target.name}.") as made:
+    sweep(target.parent)
+    for old in target.parent.iterdir():  # as flatspot 0.1.0 named them; the target's name is a content's, so nobody else's begins so
+        if old.name.startswith(f".{target.name}.") and old.is_dir() and not old.is_symlink() and _idle_s(old) > _ABANDONED_S:
+            shutil.rmtree(old, ignore_errors=True)
+    made = temporary_beside(target)
+    made.mkdir(mode=0o700)
+    try:
         build(made)
         made.chmod(0o755)
         try:
@@ -35,23 +50,11 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
         except OSError:
             if not target.is_dir():
                 raise
-    return target
-
-
-@contextmanager
-def scratch(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder in `parent`, removed at the end with whatever is in it still.
-
-    What a killed process left under the same prefix is removed first, if nothing in it changed for `_ABANDONED_S`.
-    """
-    for old in parent.iterdir():
-        if old.name.startswith(prefix) and old.is_dir() and not old.is_symlink() and _idle_s(old) > _ABANDONED_S:
-            shutil.rmtree(old, ignore_errors=True)
-    made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    try:
-        yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+    if target.is_relative_to(cache_dir()):
+        _bound(target)
+    return target
 
 
 def _idle_s(folder: Path) -> float:
@@ -60,6 +63,22 @@ def _idle_s(folder: Path) -> float:
         return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
     except OSError:
         return 0.0
+
+
+def _bound(new: Path) -> None:
+    """Delete the converted policies that were unused for longest, for a day at least, while there is more than the cache may hold."""
+    try:
+        left = float(os.environ.get("FLATSPOT_CACHE_GIB") or _CACHE_GIB) * (1 << 30)
+    except ValueError:
+        left = _CACHE_GIB * (1 << 30)
+    with contextlib.suppress(OSError):  # another process may delete the same ones
+        kept = [
+            folder for folder in new.parent.iterdir() if _CONVERTED.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+        ]
+        for folder in sorted(kept, key=lambda folder: (folder == new, folder.stat().st_mtime), reverse=True):
+            left -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            if left < 0 and folder != new and time.time() - folder.stat().st_mtime > _DAY_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def file_fingerprint(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -13,9 +12,10 @@ from typing import Any
 
 from flatspot.core.cache import cache_dir
 from flatspot.core.errors import EngineError
+from flatspot.core.leftovers import scratch_folder, temporary_beside
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, Request, Sampling
-from flatspot.engines.cache import build_once, scratch
+from flatspot.engines.cache import build_once
 from flatspot.engines.llama_gguf import unsupported, write_gguf
 from flatspot.engines.memory import budget_bytes, footprint
 from flatspot.engines.openvino_packages import openvino, openvino_genai
@@ -78,7 +78,7 @@ class OpenVinoEngine:
             self.check = self._check_once(policy, folder / f"check-{version('openvino-genai')}-{precision}.json")
         else:
             # a model in memory may be another one after the next training step: nothing of it is kept
-            with scratch(Path(tempfile.gettempdir()), "flatspot-openvino-") as made:
+            with scratch_folder() as made:
                 write_gguf(policy, made / "model.gguf")
                 self._pipeline = open_pipeline(genai, made / "model.gguf", scheduler, precision)
             self.check = self._check(policy)
@@ -129,7 +129,7 @@ class OpenVinoEngine:
             return Check(**json.loads(record.read_text(encoding="utf-8")))
         check = self._check(policy)
         if check.passed:
-            draft = record.with_suffix(f".{id(self)}.tmp")
+            draft = temporary_beside(record)
             draft.write_text(check.to_json(), encoding="utf-8")
             draft.replace(record)
         return check

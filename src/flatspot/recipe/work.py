@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.leftovers import scratch_folder
 from flatspot.core.plain import plain
 from flatspot.core.records import Prompt
 from flatspot.flow import Say, diagnose, inspect
@@ -250,9 +250,9 @@ def check_options(recipe: Recipe) -> None:
     for key, file in (("labels", recipe.labels), ("plan.embeddings", recipe.plan.embeddings)):
         if file is not None and not Path(file).exists():
             raise SettingsError(f"{key}: there is no file {file}")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         try:
-            check_settings(recipe.algorithm, _options_file(Path(folder) / "train.yaml", train_options(recipe)), Path(folder))
+            check_settings(recipe.algorithm, _options_file(folder / "train.yaml", train_options(recipe)), folder)
         except SettingsError as error:
             raise SettingsError(f"train: {error}") from None
 

@@ -125,6 +125,8 @@ def open_run(
     path = Path(path)
     refuse_addresses(path)
     refuse_strangers(path)
+    if (path / "run.json").exists():
+        read_record(path)  # another tool's run.json is refused, too, before anything is made beside it
     try:
         (path / "rollouts").mkdir(parents=True, exist_ok=True)
     except OSError as error:
