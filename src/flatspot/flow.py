@@ -290,7 +290,8 @@ def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), c
     """Write the prompts of a judged run (or their completions) to JSONL, CSV or Parquet; returns how many rows."""
     from flatspot.rollouts.export import export_completions, export_prompts
 
-    return (export_completions if completions else export_prompts)(Path(run), Path(path), verdicts, say or (lambda _: None))
+    with judging(Path(run)):
+        return (export_completions if completions else export_prompts)(Path(run), Path(path), verdicts, say or (lambda _: None))
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:

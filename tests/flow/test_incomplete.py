@@ -112,6 +112,9 @@ def test_verdicts_outlive_the_rows_they_were_made_of(run, lost):
     match = "holds no rows any more" if lost == "all" else r"was judged on 48 completions, of which 8 are gone"
     with pytest.raises(RunFolderError, match=rf"(?s){match}.*Run the same flatspot diagnose"):
         flatspot.inspect(run)
+    if lost == "all":
+        with pytest.raises(RunFolderError, match="seed: 3 there, 4 now"):
+            draw(run, seed=4)
     assert {name: (run / name).read_bytes() for name in before} == before
     assert draw(run).verdicts.equals(flatspot.inspect(run).verdicts)
 

@@ -39,14 +39,19 @@ def temporary_beside(target: Path) -> Path:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder in $TMPDIR for the time of the block; what killed processes left there of theirs goes first."""
-    place = Path(tempfile.gettempdir())
-    sweep(place, _SCRATCH)
-    made = place / f"flatspot-{_owner()}"
+    made = scratch_name()
     made.mkdir(mode=0o700)
     try:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def scratch_name() -> Path:
+    """A name for a folder in $TMPDIR, which a later call deletes where this process cannot."""
+    place = Path(tempfile.gettempdir())
+    sweep(place, _SCRATCH)
+    return place / f"flatspot-{_owner()}"
 
 
 def is_temporary(name: str) -> bool:

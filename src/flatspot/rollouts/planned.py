@@ -42,6 +42,8 @@ def read_planned(run: Path, record: RunRecord) -> Planned | None:
             if (rounds, i) not in done:
                 missing += 1
                 lacking += len(asked.prompts[part]) * asked.samples
+    if rounds == 0:
+        return None  # somebody removed what was planned
     notes = read_notes(run)
     ended = notes["rounds"] == rounds if notes["rounds"] is not None else bool(notes["shown"])
     return Planned(planned, planned - lacking, missing, ended and not missing)

@@ -135,8 +135,9 @@ def open_run(
     asked, identity = as_json(asked), as_json(identity)
     try:
         old = read_record(path) if (path / "run.json").exists() else None
-        if old is None or ((old.kind, old.identity) != (kind, identity) and not parts_of(path)):
-            for plan in (path / "prompts.parquet", *path.glob("rounds/*.parquet")):  # of a run that failed before its first row
+        judged = (path / "verdicts.parquet").exists()  # where its rows are gone, no other run's take the place of these
+        if old is None or (not judged and (old.kind, old.identity) != (kind, identity) and not parts_of(path)):
+            for plan in (path / "prompts.parquet", *path.glob("rounds/round-[0-9]*.parquet")):  # of a run that failed before its first row
                 plan.unlink(missing_ok=True)
             record = RunRecord(kind, asked, identity, rows_per_part, visit_cost, dict(provenance))
             write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")

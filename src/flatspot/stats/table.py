@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.errors import RunFolderError
-from flatspot.core.leftovers import temporary_beside
+from flatspot.core.leftovers import scratch_name, temporary_beside
 from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source
 from flatspot.stats.evidence import Evidence, Floats, Ints, evidence_of_counts
@@ -57,8 +57,9 @@ def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
     # left to itself DuckDB downloads an extension where a query seems to need one
     connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": False})
     connection.execute("SET enable_progress_bar = false")
-    if scratch is not None and os.access(scratch, os.W_OK) and is_utf8(scratch):
-        connection.execute(f"SET temp_directory = {literal(temporary_beside(scratch.absolute() / 'spill'))}")
+    usable = scratch is not None and os.access(scratch, os.W_OK) and is_utf8(scratch)
+    spill = temporary_beside(scratch.absolute() / "spill") if scratch is not None and usable else scratch_name()
+    connection.execute(f"SET temp_directory = {literal(spill)}")  # left to itself, DuckDB would spill into the working directory
     return connection
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flatspot.core.leftovers import temporary_beside
 from flatspot.core.optional import require
 from flatspot.reproduce.controlled.plans import Plan
 
@@ -52,7 +53,7 @@ def draw_curves(curves: pa.Table, plan: Plan, folder: Path) -> None:
     )
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     for ending in ("png", "svg"):
-        temporary = folder / f"curves.{ending}.tmp"
+        temporary = temporary_beside(folder / f"curves.{ending}")
         figure.savefig(temporary, format=ending, dpi=120, facecolor="white")
         temporary.replace(folder / f"curves.{ending}")
 

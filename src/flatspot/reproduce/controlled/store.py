@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from flatspot.core.errors import RunFolderError
+from flatspot.core.leftovers import sweep
 from flatspot.core.provenance import provenance
 from flatspot.reproduce.controlled.metrics import GROUPS, NORMS, PER_SAMPLE
 from flatspot.reproduce.controlled.models import Network
@@ -145,6 +146,7 @@ _WRITTEN = ("run.json", "curves.parquet", "checkpoint.pt", "weights.pt")
 
 
 def _read(folder: Path, identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    sweep(folder)
     for name in _WRITTEN:
         (folder / f"{name}.tmp").unlink(missing_ok=True)  # of a run that was killed while it wrote
     try:
