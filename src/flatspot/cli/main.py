@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import signal
 import sys
 
@@ -13,7 +14,7 @@ import click
 
 from flatspot.cli.field_names import with_our_name
 from flatspot.cli.lazy import LazyGroup
-from flatspot.cli.printing import echo, print_traceback, readable
+from flatspot.cli.printing import echo, print_traceback
 from flatspot.cli.streams import prepare_streams, silence
 from flatspot.core.errors import FlatspotError
 
@@ -80,8 +81,8 @@ def main() -> None:
         code = _stopped()
     except click.ClickException as error:
         shown = with_our_name(error) if isinstance(error, click.NoSuchOption) else error
-        shown.message = readable(shown.message)
-        shown.show()
+        shown.show(said := io.StringIO())
+        echo(said.getvalue().rstrip("\n"), err=True)
         code = error.exit_code
     except FlatspotError as error:
         code = _fail(f"error: {error}", 2)

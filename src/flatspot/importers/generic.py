@@ -6,15 +6,13 @@ or whose completion was never drawn, is kept with its `error`.
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatspot.core.errors import ImportFormatError, RunFolderError, SettingsError
+from flatspot.core.errors import ImportFormatError, SettingsError
+from flatspot.core.leftovers import scratch_folder
 from flatspot.core.records import LARGEST_REWARD
 from flatspot.core.schema import ROLLOUTS
 from flatspot.importers import cells
@@ -26,6 +24,7 @@ from flatspot.importers.layout import find_layout
 from flatspot.importers.prompts import select_prompts, spaces_apart
 from flatspot.importers.rows import Cells, select_cells
 from flatspot.readers.log import named
+from flatspot.rollouts.files import write_query
 
 if TYPE_CHECKING:
     import duckdb
@@ -63,8 +62,8 @@ def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: 
         raise SettingsError(f"--reward-list must be completions or tokens, got {given.lists!r}")
     caveats: list[str] = []
     try:
-        with tempfile.TemporaryDirectory(prefix="flatspot-") as scratch:
-            types = open_log(db, files, Path(scratch), caveats)
+        with scratch_folder() as scratch:
+            types = open_log(db, files, scratch, caveats)
             columns = choose_columns(db, map_columns(types, given.names, named(files)), caveats)
             weights = _weights(given, columns, caveats)
             layout = find_layout(db, columns, given.lists, named(files), caveats)
@@ -72,8 +71,8 @@ def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: 
             db.execute(f"CREATE OR REPLACE VIEW cells AS {found.sql}")
             grouping = find_grouping(db, columns, found)
             blanks = find_blanks(db, columns, caveats)
-            _copy(db, _rollout_select(found, grouping, weights, blanks), rollouts)
-            _copy(db, select_prompts(db, found, grouping, rollouts), prompts)
+            write_query(db, _rollout_select(found, grouping, weights, blanks), rollouts)
+            write_query(db, select_prompts(db, found, grouping, rollouts), prompts)
     except duckdb.Error as error:
         raise ImportFormatError(f"{named(files)}: cannot be read as a log: {what_was_wrong(error)}") from error
     if "completion" not in columns.names:
@@ -162,19 +161,3 @@ def _wrong(i: int, name: str, several: bool) -> str:
         WHEN {number} IS NULL THEN {said}'not a number: ' || left(CAST(shown_{i} AS VARCHAR), 80)
         WHEN NOT isfinite({number}) THEN {said}'the reward is ' || CAST(shown_{i} AS VARCHAR)
         WHEN NOT ({_usable(number)}) THEN {said}{_too_large(number)} END"""
-
-
-def _copy(db: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
-    import duckdb
-
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        db.execute(f"COPY ({select}) TO {cells.literal(temporary)} (FORMAT parquet, COMPRESSION zstd)")
-        temporary.replace(path)
-    except duckdb.IOException as error:
-        if temporary.name not in str(error):
-            raise  # it is the log that cannot be read
-        temporary.unlink(missing_ok=True)
-        known = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)]
-        why = next((text for text in known if text in str(error)), str(error).splitlines()[0])
-        raise RunFolderError(f"cannot write {path}: {why}. Nothing half-written was left; mend it and run again.") from error

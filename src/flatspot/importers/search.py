@@ -61,7 +61,7 @@ def find_logs(paths: Sequence[str | Path], caveats: list[str] | None = None) -> 
 def is_run_folder(folder: Path) -> bool:
     """Whether a folder is a run of flatspot; other tools write a run.json too."""
     record = folder / "run.json"
-    if not record.is_file():
+    if not record.exists():
         return False
     if any((folder / name).exists() for name in ("rollouts", "prompts.parquet", "verdicts.parquet")):
         return True
