@@ -117,13 +117,14 @@ def diagnose(
         declared = chosen.reward_range or usable_range(loaded.range)
         decider = partial(_decider, run, chosen, declared)
         shown = {"prompts": name_of(prompts), "model": name_of(policy)} | reward_shown(reward, chosen) | {"out": str(run)} | read_as(chosen)
-        facts = {"shown": shown | {"resume": resume_words(chosen)}, "declared_range": declared}
+        shown |= {"resume": resume_words(chosen)}
+        facts = {"shown": shown, "declared_range": declared}
         if not (known and is_complete(run, asked, chosen.max_samples, decider)):
             check_columns(loaded, asked_prompts)
             _draw(run, asked, asked_prompts, policy, loaded, chosen, decider, facts, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
         keep_notes(run, **facts)
-        return judge_run(run, chosen, declared_range=declared, shown=facts["shown"], notes=read_notes(run)["caveats"])
+        return judge_run(run, chosen, declared_range=declared, shown=shown, notes=read_notes(run)["caveats"])
 
 
 def _draw(
