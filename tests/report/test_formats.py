@@ -32,3 +32,17 @@ def test_controls_overrides_and_lone_surrogates_become_visible():
 def test_ordinary_text_of_any_script_is_left_alone():
     text = "naïve שלום 你好 👩‍🚀 <script> \u2028 \u200f"
     assert visible(text) == text
+
+
+def test_sentences_write_no_share_as_all_or_nothing_that_is_neither():
+    from flatspot.report.before_after import before_after
+    from flatspot.verdicts.alarm_words import alarm_sentence
+    from flatspot.verdicts.alarms import Alarm
+
+    assert ">99% of the completions" in alarm_sentence(Alarm("reward-failures", 0.997))
+    shares = {
+        name: {"mean": share, "lo": 0.0, "hi": 0.998} for name, share in (("vanishing", 0.004), ("learnable", 0.996), ("solved", 0.0))
+    }
+    summary = {"n_prompts": 3, "fractions": shares, "reward": {"mean": 0.0001, "std": {"mean": None}}}
+    text = before_after(summary, summary, [])
+    assert "<1% [0–99.8%]" in text and ">99% [0–99.8%]" in text and "0.0001" in text and "none" in text

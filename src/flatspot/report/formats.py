@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
-MISSING = "–"
+from flatspot.core.shares import MISSING as MISSING
+from flatspot.core.shares import number as number
+from flatspot.core.shares import percent as percent
 
 # C0 and C1 controls except tab and newline; bidirectional embeddings, overrides and isolates; lone surrogates. Shown as they are, the
 # first can drive a terminal or end an HTML parse, the second can reorder the page around them, the third cannot be written as UTF-8.
@@ -31,17 +32,6 @@ def _stand_in(match: re.Match[str]) -> str:
     if code == 0x7F:
         return "␡"
     return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"⟦U+{code:04X}⟧"
-
-
-def number(value: Any) -> float | None:
-    """The value as a finite float; None where it is absent, not a number, NaN or infinite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        as_float = float(value)
-    except OverflowError:
-        return None
-    return as_float if math.isfinite(as_float) else None
 
 
 def decimal(value: Any, places: int = 2) -> str:
@@ -86,22 +76,6 @@ def noun(n: Any, one: str, many: str | None = None) -> str:
     ('1 prompt', '2,000 prompts')
     """
     return f"{count(n)} {one if number(n) == 1 else many or one + 's'}"
-
-
-def percent(value: Any) -> str:
-    """A share in per cent; never 0% or 100% for a share that is neither.
-
-    >>> percent(0.384), percent(0.0001), percent(0.9999), percent(0), percent(None)
-    ('38%', '<1%', '>99%', '0%', '–')
-    """
-    found = number(value)
-    if found is None:
-        return MISSING
-    if 0 < found < 0.005:
-        return "<1%"
-    if 0.995 <= found < 1:
-        return ">99%"
-    return f"{100 * found:.0f}%"
 
 
 def fine_percent(value: Any) -> str:

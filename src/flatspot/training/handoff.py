@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.shares import percent
 
 Row = Mapping[str, Any]
 
@@ -232,16 +233,16 @@ def _finite(row: Row) -> bool:
 
 _WHY = {
     "no-probe": "nothing was probed yet",
-    "going-on": "{ready:.0%} of the prompts are ready for RL, and more may follow",
-    "labels-solved": "the policy already solves {solved:.0%} of the labelled prompts, so they teach it nothing: label vanishing prompts",
-    "nothing-vanishes": "next to none of the prompts vanish ({vanishing:.1%}): start RL as it is",
-    "enough": "{ready:.0%} of the prompts are ready for RL, and what is left to win is worth no further steps",
-    "plateau": "{ready:.0%} of the prompts are ready for RL, and {patience} further probes brought no more than their steps cost",
-    "entropy": "the entropy has fallen to {entropy:.0%} of its start while no more prompts became ready",
-    "held-out-loss": "the loss on held-back labels has risen from its lowest by {rise:.0%} of its start while no more prompts became ready",
-    "prompts-lost": "at most {kept:.0%} of the prompts that were learnable at the start still are, and no others became ready",
+    "going-on": "{ready} of the prompts are ready for RL, and more may follow",
+    "labels-solved": "the policy already solves {solved} of the labelled prompts, so they teach it nothing: label vanishing prompts",
+    "nothing-vanishes": "next to none of the prompts vanish ({vanishing}): start RL as it is",
+    "enough": "{ready} of the prompts are ready for RL, and what is left to win is worth no further steps",
+    "plateau": "{ready} of the prompts are ready for RL, and {patience} further probes brought no more than their steps cost",
+    "entropy": "the entropy has fallen to {entropy} of its start while no more prompts became ready",
+    "held-out-loss": "the loss on held-back labels has risen from its lowest by {rise} of its start while no more prompts became ready",
+    "prompts-lost": "at most {kept} of the prompts that were learnable at the start still are, and no others became ready",
     "not-a-number": "the policy gave no finite numbers after step {step}: lower the learning rate",
-    "max-steps": "it took all its steps ({steps}), with {ready:.0%} of the prompts ready for RL",
+    "max-steps": "it took all its steps ({steps}), with {ready} of the prompts ready for RL",
     "never-recovered": "no more prompts are ready for RL after {steps} than at the start, beyond noise: check the answers and the "
     "reward on them, give more labels, or more steps",
 }
@@ -252,11 +253,11 @@ def _says(cause: str, curve: Sequence[Row], good: Sequence[Row], taken: Row, rul
     return _WHY[cause].format(
         step=last["step"],
         steps=f"{last['step']} step{'s' if last['step'] != 1 else ''}",
-        ready=taken["ready"]["mean"],
-        vanishing=start["vanishing"]["mean"],
-        solved=start.get("labels_solved") or 0.0,
+        ready=percent(taken["ready"]["mean"]),
+        vanishing=percent(start["vanishing"]["mean"]),
+        solved=percent(start.get("labels_solved") or 0.0),
         patience=rule.patience,
-        entropy=last["entropy"] / start["entropy"] if _has(last, "entropy") and start.get("entropy") else 0.0,
-        rise=_rise(good),
-        kept=(last.get("kept") or {}).get("hi", 1.0),
+        entropy=percent(last["entropy"] / start["entropy"] if _has(last, "entropy") and start.get("entropy") else 0.0),
+        rise=percent(_rise(good)),
+        kept=percent((last.get("kept") or {}).get("hi", 1.0)),
     )

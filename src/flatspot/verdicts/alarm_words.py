@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flatspot.core.shares import percent
 from flatspot.verdicts.alarms import Alarm
 
 _SENTENCES = {
@@ -75,8 +76,8 @@ def alarm_sentence(alarm: Alarm) -> str:
     """
     about = alarm.about
     if alarm.cause == "unparsed-reward":
-        about = f" in {alarm.share:.0%} of the reference answers" if about else f" in {alarm.share:.0%} of the completions"
-    return _SENTENCES[alarm.cause].format(share=f"{alarm.share:.0%}", about=about)
+        about = f" in {percent(alarm.share)} of the reference answers" if about else f" in {percent(alarm.share)} of the completions"
+    return _SENTENCES[alarm.cause].format(share=percent(alarm.share), about=about)
 
 
 Share = tuple[float, int]
@@ -96,7 +97,7 @@ def watch_summary(run: str, updates: int, history: Sequence[Mapping[str, Any]], 
     if first is None or last is None:
         lines.append("mixed groups: not known, for no group has a total reward that could be read")
     else:
-        lines.append(f"mixed groups: {first[0]:.0%} of the first {first[1]}, {last[0]:.0%} of the last {last[1]}")
+        lines.append(f"mixed groups: {percent(first[0])} of the first {first[1]}, {percent(last[0])} of the last {last[1]}")
     for alarm in history:
         until = "to the end" if alarm.get("until") is None else f"to step {alarm['until']}"
         lines.append(f"alarm {alarm['cause']}, from step {alarm['step']} {until}: {alarm['says']}")

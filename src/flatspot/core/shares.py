@@ -1,0 +1,52 @@
+"""How a share is written wherever a person reads one: never as 0% or 100% where it is neither."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+MISSING = "–"
+
+
+def number(value: Any) -> float | None:
+    """The value as a finite float; None where it is absent, not a number, NaN or infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        as_float = float(value)
+    except OverflowError:
+        return None
+    return as_float if math.isfinite(as_float) else None
+
+
+def percent(value: Any) -> str:
+    """A share in per cent; never 0% or 100% for a share that is neither.
+
+    >>> percent(0.384), percent(0.0001), percent(0.9999), percent(0), percent(None)
+    ('38%', '<1%', '>99%', '0%', '–')
+    """
+    found = number(value)
+    if found is None:
+        return MISSING
+    if 0 < found < 0.005:
+        return "<1%"
+    if 0.995 <= found < 1:
+        return ">99%"
+    return f"{100 * found:.0f}%"
+
+
+def percents_apart(share: Any, limit: Any) -> tuple[str, str]:
+    """Two shares in per cent, with as many decimals as it takes to tell them apart.
+
+    >>> percents_apart(0.204, 0.2), percents_apart(0.34, 0.2), percents_apart(0.2, 0.2)
+    (('20.4%', '20.0%'), ('34%', '20%'), ('20%', '20%'))
+    """
+    first, second = percent(share), percent(limit)
+    a, b = number(share), number(limit)
+    if first != second or a is None or b is None or a == b:
+        return first, second
+    for places in (1, 2, 3):
+        first, second = f"{100 * a:.{places}f}%", f"{100 * b:.{places}f}%"
+        if first != second:
+            break
+    return first, second
