@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_policies import tiny_model, word_tokenizer
 
 from flatspot.core.errors import EngineError
@@ -84,3 +85,20 @@ def test_what_cannot_be_merged_says_why(adapter):
 def rename(folder, base):
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": base}))
+
+
+def test_an_adapter_without_whole_weights_is_refused(adapter):
+    """peft only warns of weights that an adapter lacks, and the base then passed for the adapted policy."""
+    folder, _, _ = adapter
+    file = folder / "adapter_model.safetensors"
+    content = file.read_bytes()
+    tensors = load_file(file)
+    file.write_bytes(content[:-10])
+    with pytest.raises(EngineError, match=r"adapter_model\.safetensors is cut"):
+        load_policy(folder, device="cpu")
+    save_file({name.replace("layers.1", "layers.7"): tensor for name, tensor in tensors.items()}, file)
+    with pytest.raises(EngineError, match="missing adapter keys"):
+        load_policy(folder, device="cpu")
+    file.unlink()
+    with pytest.raises(EngineError, match=r"is an adapter without weights: expected adapter_model\.safetensors"):
+        load_policy(folder, device="cpu")

@@ -10,8 +10,10 @@ from typing import Any
 
 from flatspot.core.errors import EngineError
 from flatspot.core.optional import require
+from flatspot.engines.model_folder import check_weights
 
 _CONFIG = "adapter_config.json"
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def is_adapter(folder: Path) -> bool:
@@ -39,9 +41,11 @@ def has_tokenizer(folder: Path) -> bool:
 def merged(model: Any, folder: Path) -> Any:
     """The base model with the adapter's change added to its weights."""
     peft = require("peft", extra="train", purpose=f"the adapter {folder}")
+    _check_weights(folder)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of peft's own calls to transformers
+            warnings.filterwarnings("error", ".*missing adapter keys.*")  # without its weights an adapter changes nothing
             adapted = peft.PeftModel.from_pretrained(model, str(folder))
     except MemoryError:
         raise
@@ -54,6 +58,14 @@ def merged(model: Any, folder: Path) -> Any:
             f"the adapter {folder} is of type {kind}, which cannot be merged into its base; give a LoRA adapter or a whole model"
         )
     return adapted.merge_and_unload()
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise EngineError where the adapter's own weights are missing or cut; peft would look for them on the hub."""
+    files = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
+    if not files:
+        raise EngineError(f"{folder} is an adapter without weights: expected {' or '.join(_WEIGHTS)} beside {_CONFIG}. Copy it there")
+    check_weights(files[0])
 
 
 def joined(fingerprint: str | None, base: str) -> str:
