@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -15,7 +16,7 @@ from flatspot.core.records import Request, Sampling
 from flatspot.engines import HfEngine, load_policy
 from flatspot.engines.llama_gguf import write_gguf
 from flatspot.engines.model_folder import check_weights
-from flatspot.engines.pretrained import library_errors
+from flatspot.engines.pretrained import config_of_weights, library_errors
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,8 @@ def test_a_config_that_is_not_of_these_weights_is_refused(policy, changes, says)
     message = refused(configure(policy, **changes))
     assert says in message
     assert str(policy) in message
+    with pytest.raises(EngineError, match=re.escape(message)):  # and so for a trainer that is to load it
+        config_of_weights(str(policy))
 
 
 def test_weights_without_a_place_are_said(policy):

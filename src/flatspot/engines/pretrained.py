@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import EngineError, FlatspotError
+from flatspot.core.optional import require
 from flatspot.engines.model_folder import check_model_files, check_tokenizer_files, no_tokenizer
 from flatspot.engines.names import BUILT_IN, did_you_mean
 from flatspot.engines.quiet import quiet_transformers
@@ -26,13 +27,28 @@ _REASON = 300  # characters of a library's message
 
 def from_pretrained(source: str, dtype: Any, tokens: str) -> tuple[Any, Any, list[str]]:
     """The model and the tokenizer (from `tokens`) by their auto classes, and what to say of them. A local folder never asks the hub."""
+    model, notes = _loaded(source, config_of(source), dtype=dtype)
+    return model, tokenizer_of(tokens), notes
+
+
+def config_of_weights(source: str) -> Any:
+    """The config of a policy that somebody else is to load; EngineError where a local folder lacks weights that it asks for.
+
+    Nothing is read but the names and sizes of the tensors.
+    """
+    config = config_of(source)
+    if Path(source).is_dir():
+        require("accelerate", extra="hf", purpose="comparing a model's weights with its config")
+        _loaded(source, config, device_map="meta")
+    return config
+
+
+def _loaded(source: str, config: Any, **given: Any) -> tuple[Any, list[str]]:
     import transformers
 
-    config = config_of(source)
     auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
     with quiet_transformers(), library_errors(source, _described(source), _BY_CONFIG):
-        model, notes = whole_model(auto, source, source, dtype=dtype, trust_remote_code=False, local_files_only=Path(source).is_dir())
-    return model, tokenizer_of(tokens), notes
+        return whole_model(auto, source, source, trust_remote_code=False, local_files_only=Path(source).is_dir(), **given)
 
 
 def config_of(source: str) -> Any:

@@ -77,8 +77,8 @@ class ScriptedEngine:
             row = [table.completions[min(bisect.bisect_right(table.cumulative, _uniform(seed)), last)] for seed in request.seeds]
             drawn.append(row)
             if on_tokens is not None:
-                on_tokens(sum(completion.n_tokens for completion in row))
                 tell_completed(on_tokens, len(row))
+                on_tokens(sum(completion.n_tokens for completion in row))
         return drawn
 
     def describe(self) -> Mapping[str, Any]:

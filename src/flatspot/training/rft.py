@@ -150,12 +150,12 @@ def _holds_no_training(run: Path, trainer: Path) -> None:
 def _policy(model: str | None) -> str:
     """What TRL is to load; refused where TRL cannot train it."""
     from flatspot.engines.policy import locate
-    from flatspot.engines.pretrained import config_of
+    from flatspot.engines.pretrained import config_of_weights
 
     if not model:
         raise SettingsError("no model is given: --model NAME, or model_name_or_path in the YAML file")
     source = locate(model)[0]
-    config = config_of(source)
+    config = config_of_weights(source)
     if getattr(config, "is_encoder_decoder", False):
         raise SettingsError(
             f"{model} is an encoder–decoder model ({config.model_type}), and TRL's trainers join prompt and completion into one sequence, "

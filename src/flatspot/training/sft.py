@@ -140,14 +140,14 @@ def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
 
     from flatspot.engines.adapter import is_adapter
     from flatspot.engines.policy import load_policy, locate
-    from flatspot.engines.pretrained import config_of, tokenizer_of
+    from flatspot.engines.pretrained import config_of_weights, tokenizer_of
 
     name = None if isinstance(model, tuple) else locate(str(model))[0]
     if name is None or is_adapter(Path(name)):
         policy = load_policy(model, device="cpu") if name else load_policy(model)
         reader = Reader(policy.name, policy.tokenizer, policy.encoder_decoder, policy.eos_ids, policy.context, policy.vocabulary)
         return (policy.model, policy.tokenizer), reader, None
-    config, tokenizer = config_of(name), tokenizer_of(name)
+    config, tokenizer = config_of_weights(name), tokenizer_of(name)
     try:
         generation = transformers.GenerationConfig.from_pretrained(name)
     except (OSError, ValueError):
