@@ -37,7 +37,8 @@ class Adder:
         self.model = SimpleNamespace(training=True)
         self.args = SimpleNamespace()
         self._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}
-        self._logs = {"rewards": defaultdict(lambda: deque(maxlen=64))} if log else {}
+        self._logs = {"rewards": defaultdict(lambda: deque(maxlen=64)), "prompt": deque(maxlen=64), "completion": deque(maxlen=64)}
+        self._logs = self._logs if log else {}
         self.step = 0
 
     def _log_metric(self, name, value):
@@ -50,6 +51,8 @@ class Adder:
         call = {"prompts": prompts, "completions": completions, "trainer_state": state, "log_metric": self._log_metric}
         values = np.array([f(**call) for f in self.reward_funcs], np.float32)
         if self._logs:
+            self._logs["prompt"].extend(prompts)
+            self._logs["completion"].extend(completions)
             for name, row in zip(self.reward_func_names, values, strict=True):
                 self._logs["rewards"][name].extend(row.tolist())
         self.step += 1
@@ -94,6 +97,49 @@ def test_where_the_total_cannot_be_read_nothing_is_said_of_groups(tmp_path, capl
     assert {value for row in rows for value in dict(row["rewards"]).values()} == {0.0, None}
     assert caplog.text.count("adds up rewards that are not watched") == 1
     assert any("not watched" in text for text in json.loads((tmp_path / "run" / "notes.json").read_text())["caveats"])
+
+
+@pytest.mark.parametrize("who", ["watched", "other"])
+def test_a_batch_that_the_trainer_did_not_score_takes_nothing_of_the_one_before(tmp_path, who):
+    """A reward raises in the second batch; the first one's values of the reward that is not watched must not become the second's."""
+    calls = []
+
+    def fails_later(completions, **columns):
+        calls.append(who)
+        if len(calls) > 1:
+            raise RuntimeError("out of memory")
+        return halves(completions)
+
+    model, recorder = adder(tmp_path, *([fails_later] if who == "watched" else [flat]), unwatched=[halves])
+    if who == "other":
+        model.reward_funcs.append(fails_later)
+        model.reward_func_names.append("fails_later")
+        model.reward_weights = np.ones(3, np.float32)
+    model.draw(PROMPTS)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        model.draw(PROMPTS)
+    recorder.release()
+    rows = rows_of(tmp_path / "run")
+    assert [row["reward"] for row in rows] == [0.0, 2.0] * 4 + [None] * 8
+
+
+@pytest.mark.parametrize("wrapped", [1, 2])
+def test_watched_functions_inside_functions_of_the_users(tmp_path, caplog, wrapped):
+    """The trainer does not have them itself; what it adds up is what the user's functions gave, here twice as much."""
+    watched = flatspot.watch([halves, flat], out=tmp_path / "run")
+
+    def doubled(**given):
+        return [2 * value for value in watched[0](**given)]
+
+    def passed(**given):
+        return watched[1](**given)
+
+    model = Adder([doubled, passed if wrapped == 2 else watched[1]])
+    totals = [model.draw(PROMPTS) for _ in range(3)]
+    recorder_of(watched).release()
+    rows = rows_of(tmp_path / "run")
+    assert [row["reward"] for row in rows] == np.concatenate(totals).tolist()
+    assert "did not answer" not in caplog.text
 
 
 def test_weights_limits_and_group_sizes_need_no_callback(tmp_path):

@@ -111,16 +111,16 @@ class Recorder:
             now.trouble = _short(trouble)
         self._ended = call.get("completions")
         self._close(now)
-        self.settle()
+        self.settle(is_scored=False)
         self.flush(force=True)
 
-    def settle(self) -> None:
-        """Finish a batch that waited for the trainer to add up rewards that are not watched; never raises."""
+    def settle(self, *, is_scored: bool = True) -> None:
+        """Finish a batch that waited for the trainer to score it, which adds up rewards that are not watched; never raises."""
         late, self._late = self._late, None
         if late is None:
             return
         try:
-            found = rewards_logged(self.trainer.itself, self.total, late.batch.parts)
+            found = rewards_logged(self.trainer.itself, self.total, late) if is_scored else None
             if found is None:
                 self.caveat(
                     f"The trainer adds up rewards that are not watched ({', '.join(self.total.unwatched)}), and what they gave cannot be "
@@ -196,8 +196,8 @@ class Recorder:
 
     def _meet(self, call: Call) -> None:
         """Learn from the trainer, when a call first shows it, what it adds up and how."""
-        trainer = None if self.trainer.itself is not None else trainer_of(call)
-        if trainer is None:
+        trainer = trainer_of(call)
+        if trainer is None or trainer is self.trainer.itself:
             return
         try:
             self.flush(force=True)  # rows of before have other components
@@ -208,13 +208,16 @@ class Recorder:
 
     def _answered(self, now: Open, component: int) -> None:
         now.answered.add(component)
-        if now.answered >= {i for i, place in enumerate(self.total.place) if place is not None}:
+        # where the trainer has none of ours itself, they are called by functions of the user's: all of them, it is to be hoped
+        if now.answered >= ({i for i, place in enumerate(self.total.place) if place is not None} or set(range(len(self.names)))):
             self._close(now)
             self.flush(force=self._is_last(now.call))
 
     def _close(self, now: Open) -> None:
         """Bring a batch together with what the other processes saw; every process does so once a batch, whatever went wrong in it."""
         self._open, told = None, now.trouble
+        if None in self.total.place:  # a function that the trainer does not have itself may still answer for this batch
+            self._ended = now.call.get("completions")
         try:
             rows, errors, local = self._local(now) if told is None else (None, [], None)
         except Exception as error:

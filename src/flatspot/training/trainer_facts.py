@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from flatspot.stats.evidence import Floats
-from flatspot.training.calls import Call
+from flatspot.training.batches import Scored
+from flatspot.training.calls import Call, completion_text, read_prompt
 from flatspot.training.live import Scoring
 
 
@@ -104,29 +105,38 @@ def meet(known: Trainer, trainer: Any, recorder: object, names: Sequence[str]) -
     return total, scoring
 
 
-def rewards_logged(trainer: Any, total: Total, parts: Floats) -> Floats | None:
-    """[all rewards, rows] of a batch that the trainer has scored, what is not watched taken from its own log of completions.
+def rewards_logged(trainer: Any, total: Total, scored: Scored) -> Floats | None:
+    """[all rewards, rows of all processes] of a batch, what is not watched taken from the trainer's own log of completions.
 
-    parts  [all rewards, rows] of all processes, NaN where not watched
-
-    None where the trainer keeps no such log, or its last rows are not these: those of a watched reward must be equal in it.
+    None where the trainer keeps no such log, or its last rows are not this batch: prompts, completions and what a watched reward gave
+    must be those of the log.
     """
-    kept: Mapping[str, Any] = getattr(trainer, "_logs", {}).get("rewards", {})
-    n, seen = parts.shape[1], [i for i in total.place if i is not None]
-    found = parts.copy()
+    parts = scored.batch.parts
+    logs: Mapping[str, Any] = getattr(trainer, "_logs", {})
+    n, watched, found = parts.shape[1], [i for i in total.place if i is not None], parts.copy()
+    if not _is_last(logs, scored, n):
+        return None
     for i, name in enumerate(total.logged):
-        if i in seen:
-            continue
-        values: Any = list(kept.get(name, ()))[-n:]
-        if len(values) < n or total.logged.count(name) > 1:
+        values = np.array(list(logs.get("rewards", {}).get(name, ()))[-n:], float)
+        if total.logged.count(name) > 1:  # the log keeps one list for both
+            if i not in watched:
+                return None
+        elif len(values) < n:
             return None
-        found[i] = np.array(values, float)
-    for i in seen:
-        values = np.array(list(kept.get(total.logged[i], ()))[-n:], float)
-        mine, alone = parts[i].astype(np.float32).astype(float), total.logged.count(total.logged[i]) == 1
-        if alone and (len(values) < n or not np.array_equal(values[np.isfinite(mine)], mine[np.isfinite(mine)])):
+        elif i not in watched:
+            found[i] = values
+        elif not np.array_equal(values[np.isfinite(parts[i])], parts[i][np.isfinite(parts[i])].astype(np.float32)):
             return None
     return found
+
+
+def _is_last(logs: Mapping[str, Any], scored: Scored, n: int) -> bool:
+    """Whether the trainer's log ends with the prompts and completions of a batch, of which this process compares its own rows."""
+    rows = scored.rows
+    completions, prompts = (list(logs.get(name, ()))[-n:][scored.mine] for name in ("completion", "prompt"))
+    if [completion_text(completion) for completion in completions] != rows.completion:
+        return False
+    return bool(rows.unnamed) or [read_prompt(prompt)[0] for prompt in prompts] == rows.ids
 
 
 def log_late(trainer: Any, metrics: Mapping[str, float], *, is_eval: bool) -> None:
