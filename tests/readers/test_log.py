@@ -264,6 +264,12 @@ def test_documents(tmp_path, content, expected, told):
         ("log.json", "[" * 100_000, "nested too deeply"),
         ("log.jsonl", '{"p": 1}\n{"p": 1, "P": 2}\n', "the columns 'p' and 'P' differ in case alone"),
         ("log.csv", "réponse,reward\ncafé,1\n".encode("utf-16-le"), "its zero bytes look like UTF-16LE without a byte order mark"),
+        (
+            "log.csv",
+            "p,réward\na,1\n".encode("latin-1"),
+            "log.csv:1: a column's name is no UTF-8 (byte 4 is not UTF-8). If the file is Latin-1",
+        ),
+        ("log.jsonl", '{"réward": 1}'.encode("latin-1"), "log.jsonl:1: a column's name is no UTF-8 (byte 4 is not UTF-8). If the"),
         ("log.csv", b"PAR1\0\0", "this is a Parquet file, whatever its name says"),
         ("log.jsonl", b"\x1f\x8b\x08", "this is packed with gzip"),
         ("log.csv", "\ufeff".encode("utf-16-le") + b"a", "is no UTF-16"),

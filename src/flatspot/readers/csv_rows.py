@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 
 from flatspot.core.errors import FileError
 from flatspot.readers.blocks import ROW_LIMIT, TOO_LARGE, Block, Notice, check_names
-from flatspot.readers.encodings import bad_byte, has_other_bytes, shown, text_of
+from flatspot.readers.encodings import bad_byte, convert, has_other_bytes, shown, text_of
 
 _DELIMITERS = ",;\t|"
 _QUOTED = re.compile('"[^"]*"')
@@ -76,6 +76,8 @@ def csv_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, delimiter
                 good = []
                 if names:
                     notices.append(Notice(start, "header", _header_again(row, names)))
+                if any(map(has_other_bytes, chunk.lines_of(i))):
+                    raise convert(f"{where}:{start}", "".join(chunk.lines_of(i)))
                 names = header_names(row, f"{where}:{start}")
                 known = frozenset(names)
             elif why or (len(row) != len(names) and any(row[len(names) :] or [" "])):

@@ -22,6 +22,7 @@ _BINARY = (
     (b"PK\x03\x04", "a zip archive"),
     (b"\x28\xb5\x2f\xfd", "packed with Zstandard"),
 )
+CONVERT = "If the file is Latin-1 or Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 _ESCAPED = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" keeps a byte that is no UTF-8
 
 
@@ -94,6 +95,11 @@ def bad_byte(text: str) -> str:
     found = _ESCAPED.search(text)
     before = text[: found.start()] if found else text
     return f"byte {len(before.encode()) + 1} is not UTF-8"
+
+
+def convert(where: str, line: str) -> FileError:
+    """The error of a file whose names of columns are no UTF-8."""
+    return FileError(f"{where}: a column's name is no UTF-8 ({bad_byte(line)}). {CONVERT}")
 
 
 def shown(text: str, backslash: str = "\\") -> str:

@@ -34,7 +34,7 @@ def json_blocks(
     try:
         yield from blocks_of(rows, block_rows)
     except json.JSONDecodeError as error:
-        raise FileError(f"{where}:{error.lineno}: not JSON: {error.msg} at column {error.colno}.") from None
+        raise FileError(f"{where}:{error.lineno}: not JSON: {error.msg.removesuffix(' at')} at column {error.colno}.") from None
     except RecursionError:
         raise FileError(f"{where}: not JSON that can be read: it is nested too deeply.") from None
 

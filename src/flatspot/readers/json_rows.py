@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from flatspot.core.errors import FileError
 from flatspot.readers.blocks import BLOCK_CHARACTERS, BLOCK_ROWS, NO_NAME, ROW_LIMIT, TOO_LARGE, Block, Notice
-from flatspot.readers.encodings import bad_byte, has_other_bytes, shown, text_of
+from flatspot.readers.encodings import bad_byte, convert, has_other_bytes, shown, text_of
 from flatspot.readers.json_text import Members, line_pattern, only_members, paired
 
 _FIRST_CHUNK, _CHUNK = 1 << 16, 1 << 20  # bytes
@@ -120,7 +120,8 @@ def _rows(chunk: bytes, first: int, where: str, notices: list[Notice], replace_s
             continue
         if len(line) > ROW_LIMIT:
             raise FileError(f"{where}:{number}: {TOO_LARGE}")
-        if has_other_bytes(text):
+        other = text if has_other_bytes(text) else ""
+        if other:
             notices.append(Notice(number, "bytes", bad_byte(whole)))
             text = shown(text, "\\\\")
         try:
@@ -129,8 +130,10 @@ def _rows(chunk: bytes, first: int, where: str, notices: list[Notice], replace_s
                 notices.append(Notice(number, "row", f"expected an object, got {str(value)[:40]!r} (a {type(value).__name__})"))
                 continue
             found = only_members(text)
+            if other and any(map(has_other_bytes, only_members(other))):
+                raise convert(f"{where}:{number}", whole)
         except json.JSONDecodeError as error:
-            notices.append(Notice(number, "row", f"not JSON: {error.msg} at column {error.colno}"))
+            notices.append(Notice(number, "row", f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"))
         except (RecursionError, ValueError):
             notices.append(Notice(number, "row", "not JSON that can be read: it is nested too deeply"))
         except KeyError as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flatspot.readers.blocks import Kind, Notice
+from flatspot.readers.encodings import CONVERT
 
 _SHOWN = 3
 
@@ -34,10 +35,7 @@ def _sentence(kind: Kind, found: Sequence[tuple[Path, Notice]]) -> str:
         case "header":
             return f"{lines} {'are headers' if many else 'is a header'} within the rows: {where}."
         case "bytes":
-            return (
-                f"{lines} {'hold' if many else 'holds'} bytes that are no UTF-8, shown as \\xNN: {where}. If the file is Latin-1 or "
-                "Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
-            )
+            return f"{lines} {'hold' if many else 'holds'} bytes that are no UTF-8, shown as \\xNN: {where}. {CONVERT}"
         case "surrogates":
             return f"unpaired surrogates in {lines} are shown as \ufffd."
         case "inside":
