@@ -124,7 +124,7 @@ def diagnose(
             _draw(run, asked, asked_prompts, policy, loaded, chosen, decider, facts, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
         keep_notes(run, **facts)
-        return judge_run(run, chosen, declared_range=declared, shown=shown, notes=read_notes(run)["caveats"])
+        return judge_run(run, chosen, declared_range=declared, shown=shown, notes=read_notes(run)["caveats"], say=say)
 
 
 def _draw(
@@ -210,12 +210,13 @@ def inspect(
             notes = read_notes(folder)
             limits = notes.get("declared_range")
             declared = (float(limits[0]), float(limits[1])) if limits else None
-            return judge_run(folder, chosen, declared_range=declared, shown=notes["shown"] or {"out": str(folder)}, notes=notes["caveats"])
+            shown = notes["shown"] or {"out": str(folder)}
+            return judge_run(folder, chosen, declared_range=declared, shown=shown, notes=notes["caveats"], say=say)
     given = LogColumns(columns or {}, chosen.reward_weights, reward_list)
     path, files = import_logs([paths] if isinstance(paths, str | Path) else paths, given, chosen.out, say or (lambda _: None))
     notes = read_notes(path)
     shown = {"logs": [str(f) for f in files], "columns": notes["columns"], "out": str(path), "grouped_by": notes.get("grouped_by", [])}
-    return judge_run(path, chosen, shown=shown, notes=notes["caveats"])
+    return judge_run(path, chosen, shown=shown, notes=notes["caveats"], say=say)
 
 
 def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = None, say: Say | None = None, **settings: Any) -> Diagnosis:
@@ -256,7 +257,7 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
         shown = kept | reward_shown(reward, chosen) | {"out": str(path), "rescored": str(source)}
         declared = chosen.reward_range or usable_range(loaded.range)
         write_json(notes | {"caveats": caveats, "shown": shown, "declared_range": declared}, path / "notes.json")
-    return judge_run(path, chosen, declared_range=declared, shown=shown, notes=caveats)
+    return judge_run(path, chosen, declared_range=declared, shown=shown, notes=caveats, say=say)
 
 
 def judge_run(
@@ -266,6 +267,7 @@ def judge_run(
     declared_range: tuple[float, float] | None = None,
     shown: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
+    say: Say | None = None,
 ) -> Diagnosis:
     """Judge the rows of a run folder; writes verdicts.parquet, report.json and report.html into it, where it can be written.
 
@@ -273,7 +275,7 @@ def judge_run(
     """
     from flatspot.report.json import write_json as write_report
 
-    with judging(run) as writable:
+    with judging(run, say) as writable:
         record = read_record(run)
         check_rows(run, record)
         table = read_run(run)

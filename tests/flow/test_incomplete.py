@@ -121,14 +121,16 @@ def test_verdicts_outlive_the_rows_they_were_made_of(run, lost):
 
 def test_two_judgings_wait_for_each_other(run, monkeypatch):
     lock = lock_folder(run, JUDGING_FILE)
-    done = []
-    other = threading.Thread(target=lambda: done.append(flatspot.inspect(run).summary["n_prompts"]))
+    done, said = [], []
+    other = threading.Thread(target=lambda: done.append(flatspot.inspect(run, say=said.append).summary["n_prompts"]))
     other.start()
-    time.sleep(0.2)
+    deadline = time.monotonic() + 60
+    while not said and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not done
     lock.close()
     other.join(60)
-    assert done == [N]
+    assert done == [N] and "waiting" in said[0]
     monkeypatch.setattr("flatspot.rollouts.locks.judging.__wrapped__.__kwdefaults__", {"wait_s": 0.0})
     with lock_folder(run, JUDGING_FILE), pytest.raises(RunFolderError, match="is being judged by another process"):
         flatspot.inspect(run)

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def try_lock(folder: Path, name: str = LOCK_FILE, *, wait_s: float = 0.0, instea
 
 
 @contextmanager
-def judging(folder: Path, *, wait_s: float = 60.0) -> Iterator[bool]:
+def judging(folder: Path, say: Callable[[str], None] | None = None, *, wait_s: float = 600.0) -> Iterator[bool]:
     """Keep the rows of a run folder as they are while they are judged, by one process at a time; yields whether it can be written.
 
     Rows may be added meanwhile: a run can be looked at while it is drawn. Raises `RunFolderError` where another process judges it and does
@@ -93,7 +93,10 @@ def judging(folder: Path, *, wait_s: float = 60.0) -> Iterator[bool]:
     if not os.access(folder, os.W_OK):
         yield False
         return
-    lock = try_lock(folder, JUDGING_FILE, wait_s=wait_s)
+    lock = try_lock(folder, JUDGING_FILE)
+    if lock is None:
+        (say or (lambda _: None))(f"{folder} is being judged by another process: waiting for it")
+        lock = try_lock(folder, JUDGING_FILE, wait_s=wait_s)
     if lock is None:
         raise RunFolderError(f"{folder} is being judged by another process. Wait for it to end, then run the same command again.")
     with lock:
