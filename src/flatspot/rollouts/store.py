@@ -3,7 +3,9 @@
     run.json            identity (everything a row depends on), provenance
     prompts.parquet     the prompts, in order
     rounds/             one Parquet file per round: which samples of which prompts; there before any of them is drawn
-    rollouts/           one Parquet file per part of a round; a part appears by one rename, after its bytes are on disk
+    rollouts/           one Parquet file per part of a round, or for several that were joined; each appears by one rename, after its bytes
+                        are on disk
+    notes.json          how the run was asked for, what it had to say, and how many rounds it had when it ended
 
 A killed run leaves whole parts and at most one temporary file, which the next start removes.
 """
