@@ -172,6 +172,31 @@ def test_json_is_what_python_reads(n, tmp_path):
     assert through_sql(tmp_path, together) == [tuple(row.get(name) for name in names) for row in expected]
 
 
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_files_longer_than_any_window_of_guessing(tmp_path, seed, ending):
+    """Whole numbers for 20,500 rows, and then anything, in a column that was there and in a new one."""
+    rng = random.Random(seed)
+    rows = [{"a": str(i % 2), "b": f"{i % 7:03d}"} for i in range(20_500)]
+    rows += [
+        {"a": rng.choice(["0.49", "1.10", "#1", "", "null"]), "b": text(rng).replace("\r", ""), "late": text(rng).replace("\r", "")}
+        for _ in range(500)
+    ]
+    path = tmp_path / f"log{ending}"
+    if ending == ".csv":
+        with path.open("w", newline="") as out:
+            csv.writer(out).writerows(
+                [["a", "b"], *(row.values() for row in rows[:20_500]), ["a", "b", "late"], *(row.values() for row in rows[20_500:])]
+            )
+        with path.open(newline="") as read:
+            expected = [tuple(row) for row in csv.reader(read) if row[:2] != ["a", "b"]]
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        expected = [tuple(map(json.dumps, json.loads(line).values())) for line in path.read_text().splitlines()]
+    found = through_sql(tmp_path, [path])
+    assert found == [row if len(row) == 3 else (*row, None) for row in expected]
+
+
 @pytest.mark.parametrize("n", SEEDS)
 def test_damaged_lines_are_rows_exactly_where_python_reads_an_object(n):
     rng = random.Random(n)

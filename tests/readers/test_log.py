@@ -130,6 +130,12 @@ def test_a_new_header_may_move_columns(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("row", ["Which figure comes next?,A,B,C,D,2", "Which,A,B,C,D,2", "Which figure comes,A,B,C,D,C", "1,A,B,C,D,Z"])
+def test_a_row_of_choices_is_no_header(tmp_path, row):
+    found, caveats = opened_cells(tmp_path, "log.csv", f"question,A,B,C,D,answer\n{row}\n")
+    assert ([list(cells.values()) for cells in found], caveats) == ([row.split(",")], [])
+
+
 @pytest.mark.parametrize(
     ("end", "why"),
     [("q,", "2 cells for 3 columns"), ('"q', "a double quote that is never closed"), ('"q\nrest', "a double quote that is never closed")],

@@ -21,6 +21,7 @@ from flatspot.readers.encodings import bad_byte, convert, has_other_bytes, shown
 _DELIMITERS = ",;\t|"
 _QUOTED = re.compile('"[^"]*"')
 _FIRST_CHUNK, _CHUNK = 1 << 16, 1 << 20  # characters
+_NAME = re.compile(r"[^\W\d][\w./:@ -]{0,63}")
 _BAD_SHARE = 0.2  # with more bad rows than this, it is the file that is wrong, not its rows
 _SPLIT = (
     "its lines do not split into the same number of cells; a cell that holds a delimiter or a line break must stand in double quotes, "
@@ -185,10 +186,14 @@ def _why(error: csv.Error) -> str:
 
 
 def _is_header(row: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether a row is a header: most of its cells are names of columns, each once."""
+    """Whether a row is a header: most of its cells are names of columns, each once, and the others could be such names."""
     cells = [cell.strip() for cell in row]
-    known = sum(cell in names for cell in cells)
-    return cells == list(names) or (known >= max(2, (min(len(row), len(names)) + 1) // 2) and len(set(cells)) == len(cells))
+    if cells == list(names):
+        return True
+    fresh = [cell for cell in cells if cell not in names]
+    known = len(cells) - len(fresh)
+    enough = known >= max(2, (min(len(row), len(names)) + 1) // 2)
+    return enough and len(set(cells)) == len(cells) and all(_NAME.fullmatch(cell) and cell.count(" ") < 3 for cell in fresh)
 
 
 def _header_again(row: Sequence[str], names: Sequence[str]) -> str:
