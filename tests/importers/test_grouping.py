@@ -98,6 +98,17 @@ def test_the_data_set_s_answer_tells_examples_of_one_text_apart(tmp_path):
         assert found.grouped_by == ("prompt", "answer")
 
 
+def test_two_examples_of_a_game_with_one_answer_are_two(tmp_path):
+    rows = [
+        {"example_id": i, "prompt": "Guess.", "answer": f"w{i % 5}", "completion": f"c{k}", "reward": float(i % 2)}
+        for i in range(6)
+        for k in range(4)
+    ]
+    found, table, _ = imported(tmp_path, rows)
+    assert groups(table) == {(4, 0.0): 3, (4, 1.0): 3}
+    assert found.grouped_by == ("example_id",)
+
+
 def test_a_ground_truth_tells_prompts_apart_without_an_id(tmp_path):
     rows = [
         {"prompt": "Guess.", "ground_truth": f"w{i}", "completion": f"c{k}", "reward": float(i % 2)} for i in range(6) for k in range(4)

@@ -30,6 +30,10 @@ from flatspot.cli.options import judging_options
 )
 @click.option("--id-col", metavar="C", help="Column of the prompt's id.  [default: recognised]")
 @click.option("--completion-col", metavar="C", help="Column of the completion.  [default: recognised]")
+@click.option(
+    "--turn-col", metavar="C", help="Column that counts the turns of an episode; none: each row is a completion.  [default: recognised]"
+)
+@click.option("--episode-col", metavar="C", help="Column that says which episode a turn is of.  [default: recognised]")
 @judging_options
 def inspect_command(
     paths: tuple[str, ...],
@@ -40,6 +44,8 @@ def inspect_command(
     reward_list: str | None,
     id_col: str | None,
     completion_col: str | None,
+    turn_col: str | None,
+    episode_col: str | None,
     as_json: bool,
     fail_above: float | None,
     **settings: Any,
@@ -59,6 +65,7 @@ def inspect_command(
     settings["reward_range"] = settings["reward_range"] or None
     reward = reward_cols[0] if len(reward_cols) == 1 else list(reward_cols) or None
     columns = {"prompt": prompt_col, "reward": reward, "prompt_id": id_col, "completion": completion_col}
+    columns |= {ours: name for ours, name in (("turn", turn_col), ("episode", episode_col)) if name is not None}
     settings["reward_weights"] = weights or None
     diagnosis = inspect(list(paths), columns=columns, reward_list=reward_list, say=say, **settings)
     show(diagnosis, as_json=as_json, fail_above=fail_above)

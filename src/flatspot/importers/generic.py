@@ -23,6 +23,7 @@ from flatspot.importers.grouping import NO_PROMPT, Grouping, find_grouping
 from flatspot.importers.layout import find_layout
 from flatspot.importers.prompts import select_prompts, spaces_apart
 from flatspot.importers.rows import Cells, select_cells
+from flatspot.importers.turns import join_turns, said_of_turns
 from flatspot.readers.log import named
 from flatspot.rollouts.files import write_query
 
@@ -64,11 +65,13 @@ def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: 
     try:
         with scratch_folder() as scratch:
             types = open_log(db, files, scratch, caveats)
-            columns = choose_columns(db, map_columns(types, given.names, named(files)), caveats)
+            names = {ours: name for ours, name in given.names.items() if (ours, name) != ("turn", "none")}
+            columns = choose_columns(db, map_columns(types, names, named(files)), caveats)
             weights = _weights(given, columns, caveats)
             layout = find_layout(db, columns, given.lists, named(files), caveats)
             found = select_cells(columns, layout)
-            db.execute(f"CREATE OR REPLACE VIEW cells AS {found.sql}")
+            db.execute(f"CREATE OR REPLACE VIEW rows AS {found.sql}")
+            join_turns(db, columns, found, asked=said_of_turns(given.names.get("turn")), where=named(files), caveats=caveats)
             grouping = find_grouping(db, columns, found)
             blanks = find_blanks(db, columns, caveats)
             write_query(db, _rollout_select(found, grouping, weights, blanks), rollouts)

@@ -18,6 +18,8 @@ NO_PROMPT = "(no prompt)"
 _PER_REQUEST = ("uid",)  # new for each group that a trainer draws, by its name
 _OWN_ANSWERS = ("answer", "solution")  # may be the model's: one of a data set only where each id has one
 
+_VISITS = 1.5  # ids per example from which on it is visits that they number
+
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
@@ -64,7 +66,13 @@ def find_grouping(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cell
         trouble = _trouble(db, counts, column, i, checked=answer is not None, answers=own is not None)
         if trouble is None and counts.ids:
             return _by_id(found, i, counts, prompt)
-        if own is not None and counts.ids and counts.texts < counts.examples < counts.ids and counts.triples == counts.pairs:
+        if (
+            own is not None
+            and counts.ids
+            and counts.texts < counts.examples
+            and counts.ids >= _VISITS * counts.examples
+            and counts.triples == counts.pairs
+        ):
             answer = own
         why.append(trouble or f"`{column}` is empty")
     named = prompt if answer is None else (*prompt, found.answers[answer])
@@ -125,7 +133,8 @@ def _trouble(
     if answers and counts.triples == counts.pairs:  # each id has one answer, as a data set's has
         if counts.examples == counts.texts:
             return f"`{column}` has several values for one prompt with one answer"
-        return f"`{column}` has several values for one prompt and answer" if counts.examples < counts.ids else None
+        # two examples of a game may have one answer by chance
+        return f"`{column}` has several values for one prompt and answer" if counts.ids >= _VISITS * counts.examples else None
     if counts.texts == 1:  # a game: one text for all its examples
         return None
     if column.lower() not in _PER_REQUEST and counts.steps and counts.split_by_step < counts.split:

@@ -1,6 +1,6 @@
-"""From a log in any layout to the view `cells`: a row per completion, our names, text as text and numbers as numbers.
+"""From a log in any layout to the view `rows`: a row per completion, our names, text as text and numbers as numbers.
 
-Columns of `cells`: prompt, is_chat, key (what names the prompt where no id does), id_0 …, number_0 … and shown_0 … (each reward as a
+Columns: prompt, is_chat, key (what names the prompt where no id does), id_0 …, number_0 … and shown_0 … (each reward as a
 number, null where it is none, and as it stands there), completion, completion_is_chat, blank (it is an empty list), sample_idx, step,
 truncated, n_tokens, error, split, kept, fixed, turn, episode, answer_0 …, extra_0 … (further columns, as JSON), source, line.
 """
@@ -19,7 +19,7 @@ _LABELS = ("step", "truncated", "n_tokens", "error", "split", "kept", "fixed", "
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """How to make `cells`, and the log columns behind its numbered ones.
+    """How to make `rows`, and the log columns behind its numbered ones.
 
     sql      the statement, from the view `log`
     ids, rewards, answers, extras    columns of the log, in the order of id_0 …, number_0 …, answer_0 …, extra_0 …
@@ -35,7 +35,7 @@ class Cells:
 
 
 def select_cells(columns: ColumnMap, layout: Layout) -> Cells:
-    """The statement that makes `cells` of `log`."""
+    """The statement that makes `rows` of `log`."""
     answers, extras = columns.answers, _extras(columns)
     flat, kinds = _flat(columns, layout, [*answers, *extras])
     prompts = [_prompt(f"prompt_{i}", kinds[f"prompt_{i}"]) for i in range(len(columns.names.get("prompt", ())))]
