@@ -269,3 +269,11 @@ def test_half_characters_in_other_columns_are_handed_on(tmp_path: Path) -> None:
 def test_a_list_nested_too_deeply_is_no_traceback(tmp_path: Path) -> None:
     with pytest.raises(PromptFileError, match="nested too deeply"):
         read_prompts(write(tmp_path, "a.json", "[" * 100_000 + "]" * 100_000))
+
+
+def test_a_prompt_object_keeps_every_column():
+    """Item 40's sibling: a further column called `prompt` or `id` was lost, and the reward got none."""
+    given = [Prompt("a", "2+2=", {"prompt": "an old text", "id": 7, "reference": "4"}), {"prompt": "3+3=", "id": "b"}]
+    found = load_prompts(given)
+    assert [(prompt.id, prompt.text) for prompt in found] == [("a", "2+2="), ("b", "3+3=")]
+    assert found[0].columns == given[0].columns and set(found[1].columns.values()) == {None}

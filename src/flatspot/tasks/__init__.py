@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,13 @@ def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "i
     if not isinstance(source, Sequence):
         raise PromptFileError(f"expected a path, {PREFIX}… or a list of prompts, got {source!r:.60} (a {type(source).__name__})")
     rows = [(f"item {number}", _as_row(item, number, prompt_col, id_col)) for number, item in enumerate(source, 1)]
-    return prompts_from_rows(rows[:limit], source="the list of prompts", prompt_col=prompt_col, id_col=id_col)
+    found = prompts_from_rows(rows[:limit], source="the list of prompts", prompt_col=prompt_col, id_col=id_col)
+    return with_equal_columns([_with_all_columns(prompt, item) for prompt, item in zip(found, source, strict=False)])
+
+
+def _with_all_columns(prompt: Prompt, item: Any) -> Prompt:
+    """The prompt with those further columns of a `Prompt` that have the name of the prompt's or the id's own."""
+    return replace(prompt, columns={**prompt.columns, **item.columns}) if isinstance(item, Prompt) else prompt
 
 
 def _as_row(item: Any, number: int, prompt_col: str, id_col: str) -> Mapping[str, Any]:
