@@ -149,6 +149,8 @@ def test_another_model_is_what_is_compared(settings):
     assert [name for name, value in settings.items() if value is None] == ["dtype"]  # which the scripted policy has not
     assert settings_caveats(settings, settings | {"model": {"policy": "another"}}) == []
     assert settings_caveats(settings, settings | {"model": {"policy": "another"}, "seed": 5}) == []
+    watched = settings_of({"source": "watch", "settings": {"reward": ["f (in memory)"]}}, {"functions": ["f"]})
+    assert settings_caveats(watched, watched) == []  # before and after of one training: nothing says that the rows are the same
 
 
 def test_the_terminal_and_the_command(runs):

@@ -37,7 +37,8 @@ def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> No
     counts = diagnosis.summary["counts"]
     suspects = counts["vanishing"] + counts["undecided"]  # the share is an estimate and never quite 0; with no suspect it means none
     if fail_above is not None and share is not None and share > fail_above and suspects:
-        click.echo(f"{share:.1%} of the prompts vanish, more than the {fail_above:.1%} of --fail-above", err=True)
+        places = next((n for n in (1, 2, 3, 4) if f"{share:.{n}%}" != f"{fail_above:.{n}%}"), 6)  # until they can be told apart
+        click.echo(f"{share:.{places}%} of the prompts vanish, more than the {fail_above:.{places}%} of --fail-above", err=True)
         click.get_current_context().exit(3)
 
 

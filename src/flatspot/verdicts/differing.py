@@ -17,7 +17,7 @@ def settings_of(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> dict
     return {
         "source": summary.get("source"),
         "model": policy or named.get("model"),
-        "reward": identity.get("reward"),
+        "reward": identity.get("reward") or named.get("reward"),  # of a watched training its names alone are known
         "reward range": (summary.get("reward") or {}).get("range"),
         "sampling": identity.get("sampling"),
         "seed": identity.get("seed"),
@@ -62,9 +62,10 @@ def settings_caveats(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     if others := [name for name in ("engine", "dtype") if name in names]:
         found.append(f"The completions come from different engines ({', '.join(f'{name} {_pair(a, b, name)}' for name in others)}).")
     policy = {"model", "reward", "sampling", "seed", "source", "engine", "dtype"}
-    if a["reward"] is not None and not policy & set(names):
+    drawn = a["seed"] is not None and b["seed"] is not None  # by us: whoever else drew did not say how
+    if drawn and not policy & set(names):
         found.append("Model, reward, sampling and seed are the same, so both runs drew the same completions: no change says nothing here.")
-    elif a["reward"] is not None and policy & set(names) == {"seed"}:
+    elif drawn and policy & set(names) == {"seed"}:
         found.append("Only the seed differs: whatever changed is chance.")
     return found
 
