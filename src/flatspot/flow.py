@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """A judged run.
 
@@ -72,6 +72,10 @@ class Diagnosis:
         completions = completions_of(self.run, with_completions(verdicts))
         write_html(ReportData(self.summary, verdicts, prompts, completions, read_gradients(self.run)), path)
         return path
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in self.summary["counts"].items() if n)
+        return f"<Diagnosis of {self.run}: {self.summary['verdict']}, {counts or 'no prompts'}>"
 
     def __str__(self) -> str:
         from flatspot.report.terminal import render_terminal
@@ -252,7 +256,8 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
             rounds = score_again(source, new, prompts, loaded, on_progress=on_progress)
         caveats = list(notes["caveats"])
         if not all(drawn.fixed for drawn in rounds):
-            caveats.append(f"How many completions each prompt has was decided by the rewards of {source}, not by these.")
+            text = f"How many completions each prompt has was decided by the rewards of {source}, not by these."
+            caveats.append(["rescored-by-other-reward", text])
         kept = {name: value for name, value in notes["shown"].items() if not name.startswith("reward")}
         shown = kept | reward_shown(reward, chosen) | {"out": str(path), "rescored": str(source)}
         declared = chosen.reward_range or usable_range(loaded.range)
@@ -266,7 +271,7 @@ def judge_run(
     *,
     declared_range: tuple[float, float] | None = None,
     shown: Mapping[str, Any] | None = None,
-    notes: Sequence[str] = (),
+    notes: Sequence[Any] = (),
     say: Say | None = None,
 ) -> Diagnosis:
     """Judge the rows of a run folder; writes verdicts.parquet, report.json and report.html into it, where it can be written.

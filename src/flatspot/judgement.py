@@ -9,7 +9,7 @@ from typing import Any
 from flatspot.core.provenance import provenance
 from flatspot.core.settings import Settings
 from flatspot.gradient_pass import read_gradients
-from flatspot.rollouts.asked import repeated_prompts
+from flatspot.rollouts.asked import repeated_prompts, weights_of
 from flatspot.rollouts.planned import read_planned
 from flatspot.rollouts.store import RunRecord
 from flatspot.stats.table import RunTable
@@ -27,13 +27,14 @@ def judge_folder(
     settings: Settings,
     declared_range: tuple[float, float] | None,
     shown: Mapping[str, Any],
-    notes: Sequence[str],
+    notes: Sequence[Any],
 ) -> Judged:
     """The verdicts and the summary of a run folder's rows, with what only the folder knows; nothing is written."""
     limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
     planned = read_planned(run, record)
     said = [*notes, *outside, *repeated_prompts(run)]
-    judged = judge_drawn(table, planned, judge_settings(settings, limits), range_source=source, notes=said)
+    weights = weights_of(record.identity.get("reward"))
+    judged = judge_drawn(table, planned, judge_settings(settings, limits), range_source=source, notes=said, weights=weights)
     judged.summary["source"] = record.kind
     judged.summary["sampling"] = record.identity.get("sampling", {})
     judged.summary["engine"] = record.identity.get("engine", {})
@@ -51,5 +52,5 @@ def judge_folder(
 def judge_settings(settings: Settings, reward_range: tuple[float, float]) -> JudgeSettings:
     """The part of the settings that judging takes, checked."""
     judging = JudgeSettings(*reward_range, settings.group_size, settings.target_error, settings.sure)
-    assert judging.zones  # built to be checked
+    _ = judging.zones  # computed to be checked
     return judging

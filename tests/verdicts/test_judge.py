@@ -72,7 +72,7 @@ def test_equal_errors_stand_or_fall_together():
 def test_each_rule_of_the_set_fires(rewards, options, verdict, rule):
     _, judgement, _ = judged(rewards, **options)
     assert (judgement.verdict, judgement.rule) == (verdict, rule)
-    reason, fired = explain_set(judgement, JudgeSettings())
+    reason, fired = explain_set(judgement)
     assert reason
     assert fired
 

@@ -86,7 +86,7 @@ def judging_options(command: F) -> F:
                 type=click.FloatRange(0, 1),
                 metavar="F",
                 callback=_a_number,
-                help="Exit with 3 if more than this share of the prompts vanish.",
+                help="Exit with 3 if more than this share of the prompts vanish, or that cannot be told.",
             ),
         ]
     ):

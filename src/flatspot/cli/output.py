@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,13 +33,28 @@ def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> No
     _echo(text)
     if as_json and not diagnosis.written:
         say(_NOT_WRITTEN.format(diagnosis.run))
-    share = diagnosis.summary["fractions"]["vanishing"]["mean"]
-    counts = diagnosis.summary["counts"]
-    suspects = counts["vanishing"] + counts["undecided"]  # the share is an estimate and never quite 0; with no suspect it means none
-    if fail_above is not None and share is not None and share > fail_above and suspects:
-        places = next((n for n in (1, 2, 3, 4) if f"{share:.{n}%}" != f"{fail_above:.{n}%}"), 6)  # until they can be told apart
-        click.echo(f"{share:.{places}%} of the prompts vanish, more than the {fail_above:.{places}%} of --fail-above", err=True)
+    if fail_above is not None and (why := stopped_by(diagnosis.summary, fail_above)):
+        click.echo(why, err=True)
         click.get_current_context().exit(3)
+
+
+def stopped_by(summary: Mapping[str, Any], fail_above: float) -> str:
+    """Why `--fail-above` stops what comes next: too many prompts vanish, or nothing says that they do not; "" where it does not.
+
+    >>> fine = {"verdict": "proceed", "fractions": {"vanishing": {"mean": 0.1}}, "counts": {"vanishing": 3, "undecided": 0}}
+    >>> stopped_by(fine, 0.25), stopped_by(fine | {"verdict": "fix-reward"}, 0.25)[:41]
+    ('', 'the verdict is fix-reward: whether at mos')
+    """
+    share = summary["fractions"]["vanishing"]["mean"]
+    suspects = (
+        summary["counts"]["vanishing"] + summary["counts"]["undecided"]
+    )  # the share is never quite 0; without a suspect it means none
+    if share is not None and share > fail_above and suspects:
+        places = next((n for n in (1, 2, 3, 4) if f"{share:.{n}%}" != f"{fail_above:.{n}%}"), 6)  # until they can be told apart
+        return f"{share:.{places}%} of the prompts vanish, more than the {fail_above:.{places}%} of --fail-above"
+    if summary["verdict"] in ("fix-reward", "fix-sampling", "draw-more"):
+        return f"the verdict is {summary['verdict']}: whether at most the {fail_above:.1%} of --fail-above vanish cannot be told yet"
+    return ""
 
 
 def echo_text(text_of: Callable[[int], str]) -> None:

@@ -60,7 +60,10 @@ _HEADLINES = {
     "warm-up": ("Warm up before RL", "act"),
     "fix-reward": ("Fix the reward first", "stop"),
     "fix-data": ("Fix the prompts first", "stop"),
+    "fix-sampling": ("Fix the sampling first", "stop"),
+    "draw-more": ("Draw more completions first", "act"),
 }
+_NOISY = 0.2  # of the variance within prompts, from which on "proceed" says so
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
     (
@@ -129,6 +132,10 @@ def section(summary: Summary, name: str) -> Mapping[str, Any]:
 def headline(summary: Summary) -> tuple[str, str]:
     """The verdict on the whole set in a few words, and its tone: good, act, stop or plain."""
     name = str(summary.get("verdict") or "")
+    if name == "proceed" and (number(section(summary, "health").get("noise_share")) or 0.0) > _NOISY:
+        return "Proceed, but the reward is noisy", "act"
+    if name == "proceed" and "shaping-only" in caveat_codes(summary):
+        return "Proceed, but one reward stays flat", "act"
     return _HEADLINES.get(name, (visible(name) or "No verdict", "plain"))
 
 
@@ -238,6 +245,12 @@ def caveats(summary: Summary) -> tuple[str, ...]:
     if isinstance(found, str):
         return (visible(found),)
     return tuple(visible(str(text)) for text in found) if isinstance(found, Sequence) else ()
+
+
+def caveat_codes(summary: Summary) -> tuple[str, ...]:
+    """The stable codes of what a reader should hold against the result."""
+    found = summary.get("caveat_codes")
+    return tuple(map(str, found)) if isinstance(found, Sequence) and not isinstance(found, str) else ()
 
 
 def key_facts(summary: Summary) -> tuple[Fact, ...]:

@@ -17,7 +17,7 @@ from flatspot.rollouts.store import write_whole
 KEYS = (
     "schema_version", "source", "verdict", "reason", "rule", "n_prompts", "counts", "fractions", "reward", "components", "generations",
     "drawn", "predicted_error", "predicted_error_limit", "epsilon", "group_size", "reach_threshold", "reward_model", "forecast", "health",
-    "gradients", "caveats", "sampling", "settings", "engine", "provenance",
+    "gradients", "caveats", "caveat_codes", "sampling", "settings", "engine", "provenance",
 )  # fmt: skip
 
 

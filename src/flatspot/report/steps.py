@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,20 +10,29 @@ from typing import Any
 
 from flatspot.core.records import Sampling
 from flatspot.core.reward_names import rewards_named
-from flatspot.report.blocks import Step, section, shares
+from flatspot.report.blocks import Step, caveat_codes, section, shares
 from flatspot.report.formats import noun, number, percent, visible
 
 _MANY = 0.2  # of the prompts
+_LOGS = ("inspect", "watch")  # sources of rows that somebody else drew
 
 
 def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     """The steps that follow from the verdict, most important first."""
     n = {share.verdict.name: share.count for share in shares(summary)}
-    by_verdict = {"proceed": _proceed, "warm-up": _warm_up, "fix-reward": _fix_reward, "fix-data": _fix_data}
-    build = by_verdict.get(str(summary.get("verdict")))
+    by_verdict = {
+        "proceed": _proceed,
+        "warm-up": _warm_up,
+        "fix-reward": _fix_reward,
+        "fix-data": _fix_data,
+        "fix-sampling": _fix_sampling,
+        "draw-more": _draw_more,
+    }
+    verdict = str(summary.get("verdict"))
+    build = by_verdict.get(verdict)
     steps = (*_unfinished(summary), *(build(summary, n) if build else ()))
     # a few undecided ones change nothing that was said above
-    if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") not in ("inspect", "watch"):
+    if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") not in _LOGS and verdict not in ("draw-more", "fix-sampling"):
         many = noun(n["undecided"], "prompt is", "prompts are")
         steps += (Step(f"{many} undecided: raise --max-samples; the run goes on."),)
     return steps
@@ -54,6 +64,11 @@ def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
 
 
 def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    if not n["vanishing"] and "shaping-only" in caveat_codes(summary):
+        return (
+            Step("Read a few completions: does the reward that stays flat recognise a right answer?", completions_command(summary)),
+            Step("If so, judge these completions by that reward alone, and warm up.", rescore_command(summary)),
+        )
     if not n["vanishing"]:  # where most of what vanishes is not yet certain, the undecided ones are the place to look
         return (
             Step(
@@ -85,6 +100,28 @@ def _fix_data(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, .
         Step("Keep the prompts that are not solved, and look for harder ones.", export_command(summary, keep, "unsolved.jsonl")),
         Step("Measure the new set.", diagnose_command(summary, exported="unsolved.jsonl")),
     )
+
+
+def _fix_sampling(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    limit = number(section(summary, "sampling").get("max_new_tokens"))
+    if summary.get("source") in _LOGS or limit is None:
+        text = "Raise the trainer's limit of the completion length (max_completion_length in TRL, response_length in verl), and log again."
+        return (Step(text), Step("See what was cut: the columns truncated and completion.", completions_command(summary)))
+    longer = {**summary, "sampling": {**section(summary, "sampling"), "max_new_tokens": 4 * limit}}
+    return (
+        Step("See where the completions were cut: the columns truncated and completion.", completions_command(summary)),
+        Step("Let completions end, with a larger --max-new-tokens, and measure again.", diagnose_command(longer)),
+    )
+
+
+def _draw_more(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+    each = number(section(summary, "generations").get("per_prompt")) or 0.0
+    if summary.get("source") in _LOGS:
+        text = f"The log holds too few completions per prompt ({each:.1f}): inspect more of it, or draw more of these prompts."
+        return (Step(text, diagnose_command(summary)),)
+    more = 2 ** math.ceil(math.log2(max(4 * each, 64)))
+    command = f"{diagnose_command(summary)} --max-samples {more} --out {shlex.quote(run_folder(summary))}"
+    return (Step(f"Draw up to {more} completions of a prompt, {each:.1f} so far; the run goes on.", command),)
 
 
 def run_folder(summary: Mapping[str, Any]) -> str:

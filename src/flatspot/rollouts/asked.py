@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,16 @@ def what_is_asked(prompts: Sequence[Prompt], policy: Any, reward: Reward, settin
 def reward_asked(reward: Reward) -> dict[str, Any]:
     """What of a reward decides the rows: a longer time limit may be given to a run that needs it."""
     return {name: value for name, value in reward.describe().items() if name != "timeout_s"}
+
+
+def weights_of(reward: Any) -> dict[str, float]:
+    """The weight of each part in the total, from what `reward_asked` left in run.json; empty where nothing says, as of a log.
+
+    >>> weights_of({"components": [{"name": "accuracy", "weight": 2.0}]}), weights_of(None)
+    ({'accuracy': 2.0}, {})
+    """
+    parts = reward.get("components") if isinstance(reward, Mapping) else None
+    return {str(part["name"]): float(part["weight"]) for part in parts or () if isinstance(part, Mapping) and "weight" in part}
 
 
 def policy_stamp(policy: Any) -> list[list[Any]] | None:

@@ -14,6 +14,8 @@ from flatspot.rollouts.files import write_json
 def read_notes(run: Path) -> dict[str, Any]:
     """What drawing or importing left to say; a run killed before its end may have said nothing yet.
 
+    A caveat is a sentence, or a pair of a code (`verdicts.caveats.CODES`) and a sentence.
+
     rounds  how many rounds the run had when it last ended; None where an older flatspot wrote it
     """
     file = run / "notes.json"

@@ -16,6 +16,7 @@ from flatspot.core.leftovers import scratch_name, temporary_beside
 from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source
 from flatspot.stats.evidence import Evidence, Floats, Ints, evidence_of_counts
+from flatspot.stats.signs import Signs, read_signs
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,6 +38,7 @@ class RunTable:
     mean_tokens       [M] NaN where the log does not say
     components        {name: (mean [M], std [M])} for sets with more than one reward function
     errors            [(message, rows)], most frequent first, at most 20
+    signs             equal completions with different rewards, and what cut ones earn
     """
 
     prompt_id: NDArray[np.object_]
@@ -48,6 +50,7 @@ class RunTable:
     mean_tokens: Floats
     components: dict[str, tuple[Floats, Floats]]
     errors: list[tuple[str, int]]
+    signs: Signs
 
 
 def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -113,7 +116,7 @@ def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
     nan = np.full(m, np.nan)
     if not any_rows:
         empty = evidence_of_counts(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), m)
-        return RunTable(ids, reference, empty, np.zeros(m, np.int64), nan, nan, nan, {}, [])
+        return RunTable(ids, reference, empty, np.zeros(m, np.int64), nan, nan, nan, {}, [], Signs.none(m))
     totals = db.execute(
         """SELECT i, count(*) AS n_rows, avg(truncated::INT) AS truncated, avg(n_tokens) AS tokens, count(completion) AS n_completions
            FROM rows JOIN prompts USING (prompt_id) GROUP BY i"""
@@ -134,6 +137,7 @@ def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
         mean_tokens=_place(totals["tokens"], at, m, np.nan),
         components=_components(db, m),
         errors=db.execute("SELECT error, count(*) FROM rows WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1 LIMIT 20").fetchall(),
+        signs=read_signs(db, m),
     )
 
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from flatspot.stats.evidence import Evidence, Floats
-from flatspot.stats.zones import STATES
 from flatspot.verdicts.judge import PromptVerdicts, SetJudgement
-from flatspot.verdicts.settings import JudgeSettings
-
-_FEW_PROMPTS = 30
-_DOUBTFUL = 3
+from flatspot.verdicts.reward_signs import RewardSigns
 
 
 def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, reach: Floats, r_star: Floats) -> list[str]:
@@ -50,108 +44,62 @@ def _explain_one(verdict: str, leaning: str, error: float, n: int, mean: float, 
     return f"{sentence} (error {chance})" if verdict != "undecided" else sentence
 
 
-def explain_set(judgement: SetJudgement, settings: JudgeSettings) -> tuple[str, str]:
-    """(reason, rule) of the set's verdict: why, and the rule that fired with its numbers."""
-    share, limit = f"{judgement.share:.0%}", f"{judgement.limit:.0%}"
-    reasons = {
-        "failed": f"{share} of the completions have no reward, so nothing else here can be trusted yet.",
-        "references": f"{share} of the reference answers themselves earn less than half of the reward range: the reward does not pay for "
-        "the right answer.",
-        "constant": "Every completion of every prompt earned the same reward: the reward does not depend on the answer.",
+def explain_set(judgement: SetJudgement, signs: RewardSigns | None = None) -> tuple[str, str]:
+    """(reason, rule) of the set's verdict: why, and the rule that fired with its numbers.
+
+    >>> from flatspot.verdicts.judge import SetJudgement
+    >>> explain_set(SetJudgement("fix-data", "solved", 0.9, 0.8))[1]
+    'solved prompts: 90% > 80%'
+    """
+    signs = signs or RewardSigns()
+    share, limit, may_be = f"{judgement.share:.0%}", f"{judgement.limit:.0%}", f"{judgement.lo:.0%} to {judgement.hi:.0%}"
+    rules = {
+        "noise": f"variance between equal completions: {share} > {limit}",
+        "nothing": "no completions",
+        "failed": f"rows without a reward: {share} > {limit}",
+        "references": f"references under half of the range: {share} >= {limit}",
+        "truncated": f"completions cut, and worth least: {share} > {limit}",
+        "ties": f"prompts on which rewards cancel out: {share} >= {limit}",
+        "constant": "all rewards equal, inside the range",
+        "undecided": f"vanishing prompts: {may_be}, limit {limit}",
+        "too-few": f"vanishing prompts: {may_be}, limit {limit}",
+        "undecided-solved": f"solved prompts: {may_be}, limit {limit}",
+        "solved": f"solved prompts: {share} > {limit}",
+        "vanishing": f"vanishing prompts: {share} > {limit}",
+        "flat-part": f"{signs.flat_part!r} hardly varies",
+        "none": f"vanishing prompts: {share} <= {limit}",
+    }
+    reasons = _unjudged(signs, share) | {
+        "undecided": f"The completions so far cannot tell: {share} of the prompts are undecided, and the gradient may vanish on {may_be} "
+        "of the set.",
+        "undecided-solved": f"The completions so far cannot tell: {share} of the prompts are undecided, and {may_be} of the set may be "
+        "solved.",
+        "too-few": f"The completions so far cannot tell: with so few of each prompt, the gradient may vanish on {may_be} of the set.",
         "solved": f"{share} of the prompts are already solved: there is little left for RL to teach on this set.",
         "vanishing": f"{share} of the prompts give RL almost no gradient, far below the best reward. "
         "A short supervised phase on a few of them mends that; more RL does not.",
-        "none": f"The gradient vanishes on {share} of the prompts: RL can learn from this set as it is.",
-    }
-    rules = {
-        "failed": f"rows without a reward: {share} > {limit}",
-        "references": f"references under half of the range: {share} >= {limit}",
-        "constant": "all rewards equal, inside the range",
-        "solved": f"solved prompts: {share} > {limit}",
-        "vanishing": f"vanishing prompts: {share} > {limit}",
-        "none": f"vanishing prompts: {share} <= {limit}",
+        "flat-part": f"The reward {signs.flat_part!r} is low and hardly varies on any prompt; the others vary on {signs.others:.0%}. RL "
+        f"would learn from those alone. If {signs.flat_part!r} is what the training is for, warm up, or check that it recognises a right "
+        "answer.",
+        "none": f"The gradient vanishes on {share} of the prompts: RL can learn from this set as it is"
+        + (f", but hardly from {signs.hidden_part!r}." if signs.hidden_part else "."),
     }
     return reasons[judgement.rule], rules[judgement.rule]
 
 
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun} was" if n == 1 else f"{n} {noun}s were"
-
-
-def caveats(
-    evidence: Evidence,
-    settings: JudgeSettings,
-    *,
-    range_source: str,
-    model: str,
-    misfit: Sequence[str],
-    identical_share: float | None,
-    truncated_share: float | None,
-) -> list[str]:
-    """What a reader must know before trusting the numbers; empty where nothing stands out."""
-    found = []
-    if range_source != "given":
-        found.append(
-            f"The reward range [{settings.reward_lo:.3g}, {settings.reward_hi:.3g}] was {range_source}; state it with --reward-range LO HI."
-        )
-    scored = evidence.n > 0
-    top = np.nanmax(evidence.high) if scored.any() else np.nan
-    if scored.any() and top <= settings.reward_lo:
-        found.append(
-            f"Every reward is {settings.reward_lo:.3g}, the bottom of its range: either the task is out of reach, or the reward does not "
-            "recognise a right answer. Read a few completions before believing either."
-        )
-    if 0 < scored.sum() < _FEW_PROMPTS:
-        found.append(f"Only {_counted(int(scored.sum()), 'prompt')} scored: what is pooled over the set is uncertain.")
-    if scored.any() and np.median(evidence.n[scored]) < 4:
-        found.append(f"Only {np.median(evidence.n[scored]):.0f} scored samples per prompt: most verdicts lean on the rest of the set.")
-    if model in ("continuous", "zero-inflated", "mixed"):
-        found.append("The reward is continuous: verdicts assume near-normal rewards within a prompt, and are provisional.")
-    found += [text[:1].upper() + text[1:] + "." for text in misfit]
-    if truncated_share is not None and truncated_share > 0.2:
-        found.append(f"{truncated_share:.0%} of the completions were cut by the token limit: raise --max-new-tokens if answers come late.")
-    if identical_share is not None and identical_share > 0.9 and scored.any() and np.median(evidence.n[scored]) >= 4:
-        found.append(
-            f"On {identical_share:.0%} of the prompts all completions are one text: check temperature and seeds, or it has collapsed."
-        )
-    return found
-
-
-def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[str]:
-    """A caveat where the samples allow an error far above the target.
-
-    Few samples allow some such error in most sets, well-behaved ones included: twice the target is nothing unusual. Of fewer than 30
-    prompts another caveat says that all is uncertain.
-    """
-    limit, scored = verdicts.error_limit, int((verdicts.verdict != "unscored").sum())
-    if settings.sure:
-        return _what_sure_did(verdicts)
-    if scored < _FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
-        return []
-    return [
-        f"If prompts crowd just on both sides of a limit, up to {limit:.0%} of the verdicts are wrong; --sure draws more there, and leaves "
-        "undecided what stays in doubt."
-    ]
-
-
-def _what_sure_did(verdicts: PromptVerdicts) -> list[str]:
-    given, open_ = int(np.isin(verdicts.verdict, STATES).sum()), int((verdicts.verdict == "undecided").sum())
-    if given and not np.isfinite(verdicts.error_limit):
-        return ["--sure asks for a limit on the error, which is known for two-valued rewards only: it changed nothing here."]
-    if open_ > given:
-        return [
-            f"--sure leaves {_counted(open_, 'prompt')} undecided: the samples allow too many of their verdicts to be wrong. More "
-            "completions of each prompt settle them, or a larger --target-error."
-        ]
-    return []
-
-
-def unsure_rule(judgement: SetJudgement, fractions: Floats) -> list[str]:
-    """A caveat where the interval of the share that decided reaches across the rule's limit."""
-    row = {"vanishing": 0, "none": 0, "solved": 2}.get(judgement.rule)
-    if row is None:
-        return []
-    _, lo, hi = fractions[row]
-    if not lo <= judgement.limit <= hi:
-        return []
-    return [f"The verdict is a close call: the share it rests on may be {lo:.0%} to {hi:.0%}, and its limit is {judgement.limit:.0%}."]
+def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:
+    """Why the set cannot be judged yet, by rule."""
+    earned = "" if np.isnan(signs.whole_mean) else f" (mean {signs.cut_mean:.3g}; the others {signs.whole_mean:.3g})"
+    return {
+        "noise": f"Equal completions get different rewards: {share} of the variance within prompts is noise, and RL would learn it. If "
+        "that is on purpose, as of a judge that samples, average several calls.",
+        "nothing": "No completion has been drawn, so nothing is known of any prompt.",
+        "failed": f"{share} of the completions have no reward, so nothing else here can be trusted yet.",
+        "references": f"{share} of the reference answers themselves earn less than half of the reward range: the reward does not pay for "
+        "the right answer.",
+        "truncated": f"{share} of the completions were cut by the token limit, and those earn the least{earned}: the limit is measured, "
+        "not the policy.",
+        "ties": f"On {share} of the prompts the single rewards differ between completions, yet their sum is always the same: they cancel "
+        "out, and RL gets no gradient.",
+        "constant": "Every completion of every prompt earned the same reward: the reward does not depend on the answer.",
+    }

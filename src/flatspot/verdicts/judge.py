@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from flatspot.stats.doubt import error_limit, given_verdicts
 from flatspot.stats.evidence import Evidence, Floats, Ints
+from flatspot.stats.identified import too_few
 from flatspot.stats.posterior import Posterior
 from flatspot.stats.zones import STATES
+from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
 VERDICTS = ("learnable", "vanishing", "solved", "undecided", "unscored")
-SetVerdict = Literal["proceed", "warm-up", "fix-reward", "fix-data"]
+SetVerdict = Literal["proceed", "warm-up", "fix-reward", "fix-data", "fix-sampling", "draw-more"]
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,17 @@ def judge_prompts(evidence: Evidence, posterior: Posterior, settings: JudgeSetti
 
 @dataclass(frozen=True)
 class SetJudgement:
-    """What to do about the whole set: the verdict, the rule that fired, and the share it fired on."""
+    """What to do about the whole set: the verdict, the rule that fired, the share it fired on, and what else its sentence needs.
+
+    lo, hi  95% limits of a share of states, else the share itself
+    """
 
     verdict: SetVerdict
     rule: str
     share: float
     limit: float
+    lo: float = float("nan")
+    hi: float = float("nan")
 
 
 def judge_set(
@@ -63,34 +70,70 @@ def judge_set(
     n_rows: Ints,
     settings: JudgeSettings,
     reference_rewards: Floats,
+    signs: RewardSigns | None = None,
 ) -> SetJudgement:
-    """The first rule that fires, in this order.
+    """The first rule that fires, in this order: whether the set can be judged at all, then what it is.
 
-    1. failed      more than `failed_above` of the rows have no reward                   → fix-reward
-    2. references  at least half of the reference answers earn less than half the range   → fix-reward
-    3. constant    two or more prompts, every reward equal, strictly inside the range      → fix-reward
-    4. solved      more than `solved_above` of the set is solved                          → fix-data
-    5. vanishing   more than `warm_up_above` of the set vanishes                          → warm-up
-    6. none of these                                                                      → proceed
+    1.  noise       most of the variance within prompts is between equal completions                → fix-reward
+    2.  nothing     no completion was drawn                                                         → draw-more
+    3.  failed      more than `failed_above` of the rows have no reward                             → fix-reward
+    4.  references  at least half of the reference answers earn less than half the range             → fix-reward
+    5.  truncated   more than half of the completions were cut, and those earn the least              → fix-sampling
+    6.  ties        on half of the prompts or more the parts vary and their sum does not              → fix-reward
+    7.  constant    two or more prompts, every reward equal, strictly inside the range                → fix-reward
+    8.  undecided   most prompts are, or have under four completions, and the limits of a share below hold its limit → draw-more
+    9.  solved      more than `solved_above` of the set is solved                                    → fix-data
+    10. vanishing   more than `warm_up_above` of the set vanishes                                    → warm-up
+    11. flat-part   the part that is worth most is low and flat, and all that varies is the others     → warm-up
+    12. none of these                                                                                → proceed
 
     Shares of states are posterior means, so undecided prompts count by what they probably are.
     """
+    signs = signs or RewardSigns()
+    broken = _cannot_be_judged(evidence, n_rows, settings, reference_rewards, signs)
+    if broken is not None:
+        return broken
+    (vanishing, v_lo, v_hi), _, (solved, s_lo, s_hi) = posterior.fractions.tolist()
+    undecided = int((verdicts.verdict == "undecided").sum())
+    if too_few(evidence.n[evidence.n > 0]) and v_lo <= settings.warm_up_above < v_hi:
+        return SetJudgement("draw-more", "too-few", undecided / evidence.n_prompts, settings.warm_up_above, v_lo, v_hi)
+    if 2 * undecided > int((evidence.n > 0).sum()):
+        if v_lo <= settings.warm_up_above < v_hi:
+            return SetJudgement("draw-more", "undecided", undecided / evidence.n_prompts, settings.warm_up_above, v_lo, v_hi)
+        if s_lo <= settings.solved_above < s_hi:
+            return SetJudgement("draw-more", "undecided-solved", undecided / evidence.n_prompts, settings.solved_above, s_lo, s_hi)
+    if solved > settings.solved_above:
+        return SetJudgement("fix-data", "solved", solved, settings.solved_above, s_lo, s_hi)
+    if vanishing > settings.warm_up_above:
+        return SetJudgement("warm-up", "vanishing", vanishing, settings.warm_up_above, v_lo, v_hi)
+    if signs.flat_part:
+        return SetJudgement("warm-up", "flat-part", signs.others, settings.warm_up_above)
+    return SetJudgement("proceed", "none", vanishing, settings.warm_up_above, v_lo, v_hi)
+
+
+def _cannot_be_judged(
+    evidence: Evidence, n_rows: Ints, settings: JudgeSettings, reference_rewards: Floats, signs: RewardSigns
+) -> SetJudgement | None:
+    """What makes everything else meaningless; None where nothing does."""
+    if signs.noisy:
+        return SetJudgement("fix-reward", "noise", min(signs.noise_share, 1.0), 0.5)
     total = int(n_rows.sum())
-    failed = 1 - evidence.n.sum() / total if total else 1.0
+    if total == 0:
+        return SetJudgement("draw-more", "nothing", 1.0, 1.0)
+    failed = 1 - evidence.n.sum() / total
     if failed > settings.failed_above:
         return SetJudgement("fix-reward", "failed", float(failed), settings.failed_above)
     known = reference_rewards[np.isfinite(reference_rewards)]
     poor = float((known < (settings.reward_lo + settings.reward_hi) / 2).mean()) if len(known) else 0.0
     if poor >= 0.5:
         return SetJudgement("fix-reward", "references", poor, 0.5)
+    if signs.cut_short(settings.reward_lo, settings.reward_hi):
+        return SetJudgement("fix-sampling", "truncated", signs.cut_share, 0.5)
+    if signs.ties >= 0.5:
+        return SetJudgement("fix-reward", "ties", signs.ties, 0.5)
     if _constant(evidence, settings):
         return SetJudgement("fix-reward", "constant", 1.0, 1.0)
-    share = dict(zip(STATES, posterior.fractions[:, 0], strict=True))
-    if share["solved"] > settings.solved_above:
-        return SetJudgement("fix-data", "solved", float(share["solved"]), settings.solved_above)
-    if share["vanishing"] > settings.warm_up_above:
-        return SetJudgement("warm-up", "vanishing", float(share["vanishing"]), settings.warm_up_above)
-    return SetJudgement("proceed", "none", float(share["vanishing"]), settings.warm_up_above)
+    return None
 
 
 def _constant(evidence: Evidence, settings: JudgeSettings) -> bool:

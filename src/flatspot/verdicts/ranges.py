@@ -6,19 +6,20 @@ import numpy as np
 
 from flatspot.stats.evidence import Floats
 from flatspot.stats.zones import range_seen
+from flatspot.verdicts.caveats import Caveat
 
 Range = tuple[float, float]
 
 
-def reward_range(low: Floats, high: Floats, given: Range | None, declared: Range | None) -> tuple[Range, str, list[str]]:
+def reward_range(low: Floats, high: Floats, given: Range | None, declared: Range | None) -> tuple[Range, str, list[Caveat]]:
     """((lo, hi), where it comes from, caveats): given by the user, declared by the reward, or read off the rewards of all prompts."""
     seen = (float(np.nanmin(low)), float(np.nanmax(high))) if np.isfinite(low).any() else None
     limits = given or declared
     if limits is not None:
         slack = 1e-6 * (limits[1] - limits[0])
         if seen and (seen[0] < limits[0] - slack or seen[1] > limits[1] + slack):
-            caveat = f"Rewards from {seen[0]:.3g} to {seen[1]:.3g} were seen, outside the range {list(limits)}: mend --reward-range."
-            return limits, "given", [caveat]
+            text = f"Rewards from {seen[0]:.3g} to {seen[1]:.3g} were seen, outside the range {list(limits)}: mend --reward-range."
+            return limits, "given", [Caveat("outside-range", text)]
         return limits, "given", []
     if seen is None or (seen[0] >= 0 and seen[1] <= 1):
         return (0.0, 1.0), "assumed, as every reward lies inside it", []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.posterior import Posterior, posterior
 from flatspot.stats.table import RunTable
 from flatspot.stats.zones import STATES
-from flatspot.verdicts.explain import caveats, doubtful_error, explain_prompts, explain_set, unsure_rule
+from flatspot.verdicts.caveats import as_caveat, close_call, doubtful_error, set_caveats, sign_caveats
+from flatspot.verdicts.explain import explain_prompts, explain_set
 from flatspot.verdicts.judge import VERDICTS as VERDICT_NAMES
 from flatspot.verdicts.judge import PromptVerdicts, judge_prompts, judge_set
+from flatspot.verdicts.reward_signs import reward_signs
 from flatspot.verdicts.settings import JudgeSettings
 
 if TYPE_CHECKING:
@@ -31,25 +33,41 @@ class Judged:
     summary: dict[str, Any]
 
 
-def judge(run: RunTable, settings: JudgeSettings, *, range_source: str = "given", notes: Sequence[str] = ()) -> Judged:
-    """Judge every prompt of a run and the set; `notes` are caveats the caller already has."""
+def judge(
+    run: RunTable,
+    settings: JudgeSettings,
+    *,
+    range_source: str = "given",
+    notes: Sequence[Any] = (),
+    weights: Mapping[str, float] | None = None,
+) -> Judged:
+    """Judge every prompt of a run and the set.
+
+    notes    caveats the caller already has: sentences, or (code, sentence)
+    weights  of the parts in the total, where they are known
+    """
     evidence = run.evidence
     r_star = np.where(np.isfinite(run.reference_reward), run.reference_reward, settings.reward_hi)
     found = posterior(evidence, r_star, settings.zones, settings.group_size)
     prompts = judge_prompts(evidence, found, settings, r_star)
-    judgement = judge_set(prompts, found, evidence, run.n_rows, settings, run.reference_reward)
-    reason, rule = explain_set(judgement, settings)
-    known = caveats(
-        evidence,
-        settings,
-        range_source=range_source,
-        model=found.model,
-        misfit=found.misfit,
-        identical_share=_identical_share(run),
-        truncated_share=_mean(run.truncated_share, run.n_rows),
-    )
-    known += doubtful_error(prompts, settings)
-    known += unsure_rule(judgement, found.fractions)
+    signs = reward_signs(run, weights)
+    judgement = judge_set(prompts, found, evidence, run.n_rows, settings, run.reference_reward, signs)
+    reason, rule = explain_set(judgement, signs)
+    known = [
+        *sign_caveats(signs),
+        *map(as_caveat, notes),
+        *set_caveats(
+            evidence,
+            settings,
+            range_source=range_source,
+            model=found.model,
+            misfit=found.misfit,
+            identical_share=_identical_share(run),
+            truncated_share=_mean(run.truncated_share, run.n_rows),
+        ),
+        *doubtful_error(prompts, settings),
+        *close_call(judgement),
+    ]
     summary = {
         "schema_version": SCHEMA_VERSION,
         "verdict": judgement.verdict,
@@ -72,8 +90,9 @@ def judge(run: RunTable, settings: JudgeSettings, *, range_source: str = "given"
             for k, (mean, lo, hi) in zip(found.forecast.group_sizes, found.forecast.informative, strict=True)
         },
         "to_train": _to_train(prompts, found),
-        "health": _health(run),
-        "caveats": [*notes, *known],
+        "health": _health(run) | {"noise_share": signs.noise_share if np.isfinite(signs.noise_share) else None},
+        "caveats": [caveat.text for caveat in known],
+        "caveat_codes": list(dict.fromkeys(caveat.code for caveat in known if caveat.code)),
     }
     return Judged(_verdict_table(run, r_star, found, prompts), summary)
 

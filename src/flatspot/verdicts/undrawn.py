@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flatspot.core.schema import VERDICTS, arrow_schema
 from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.table import RunTable
+from flatspot.verdicts.caveats import Caveat
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import Judged, judge
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _WHY = "Nothing was drawn of this prompt yet: run the same command again, which goes on."
 
 
-def judge_drawn(run: RunTable, planned: Planned | None, settings: JudgeSettings, *, notes: Sequence[str] = (), **given: Any) -> Judged:
+def judge_drawn(run: RunTable, planned: Planned | None, settings: JudgeSettings, *, notes: Sequence[Any] = (), **given: Any) -> Judged:
     """As `judge`, but nothing that is said of the set rests on prompts without a row; they are undecided, not unscored."""
     drawn = run.n_rows > 0
     judged = judge(run if drawn.all() else _of(run, drawn), settings, notes=[*_unfinished(run, planned), *notes], **given)
@@ -44,22 +45,23 @@ def _how_much(run: RunTable, planned: Planned) -> str:
     )
 
 
-def _unfinished(run: RunTable, planned: Planned | None) -> list[str]:
+def _unfinished(run: RunTable, planned: Planned | None) -> list[Caveat]:
     """The caveat of a run that did not end."""
     if planned is None or planned.ended:
         return []
     gone = f": {planned.missing:,} parts are missing" if planned.missing else ""
-    return [
+    text = (
         f"This run is not complete{gone}. What is said of the set rests on the prompts that were drawn; prompts without a completion are "
         "undecided, which is no fault of the reward. The same flatspot diagnose goes on where it was stopped."
-    ]
+    )
+    return [Caveat("incomplete-run", text)]
 
 
 def _of(run: RunTable, rows: NDArray[np.bool_]) -> RunTable:
     per_prompt = ("prompt_id", "reference_reward", "n_rows", "distinct_share", "truncated_share", "mean_tokens")
     components = {name: (mean[rows], std[rows]) for name, (mean, std) in run.components.items()}
     taken = {name: getattr(run, name)[rows] for name in per_prompt}
-    return replace(run, **taken, evidence=run.evidence.subset(rows), components=components)
+    return replace(run, **taken, evidence=run.evidence.subset(rows), components=components, signs=run.signs.subset(rows))
 
 
 def _with_undrawn(judged: Judged, run: RunTable, drawn: NDArray[np.bool_]) -> Judged:

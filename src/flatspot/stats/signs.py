@@ -1,0 +1,83 @@
+"""What the rows say beside each prompt's mean and std: equal completions with different rewards, and what cut ones earn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatspot.stats.evidence import RELATIVE_TOLERANCE, Floats, Ints
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Of M prompts; an empty text is none, as many logs write it where they have no completion.
+
+    repeats         [M] scored completions whose text came before on their prompt, at the same step and cut or whole like it
+    unequal         [M] of these, those of texts that came with two different rewards
+    squares         [M] summed squared distances of such rewards from the mean of their text
+    n_cut, n_whole  completions that the token limit cut, and that it did not; both 0 where nothing says
+    cut_mean, whole_mean  their mean rewards; NaN where none has one
+    """
+
+    repeats: Ints
+    unequal: Ints
+    squares: Floats
+    n_cut: int = 0
+    n_whole: int = 0
+    cut_mean: float = np.nan
+    whole_mean: float = np.nan
+
+    @classmethod
+    def none(cls, n_prompts: int) -> Signs:
+        """Where there are no rows.
+
+        >>> Signs.none(2).repeats.tolist()
+        [0, 0]
+        """
+        return cls(np.zeros(n_prompts, np.int64), np.zeros(n_prompts, np.int64), np.zeros(n_prompts))
+
+    def subset(self, rows: NDArray[np.bool_]) -> Signs:
+        """The prompts that `rows` [M] marks, which must be all that have rows, or more."""
+        return replace(self, repeats=self.repeats[rows], unequal=self.unequal[rows], squares=self.squares[rows])
+
+    def noise_share(self, std: Floats) -> float:
+        """The share of the reward's variance within prompts that equal completions have among themselves; NaN without repeats.
+
+        std  [M] within-prompt std. Each prompt counts by its repeats.
+
+        >>> noisy = Signs(np.array([9]), np.array([9]), np.array([9 * 0.25]))
+        >>> noisy.noise_share(np.array([0.5])), noisy.noise_share(np.array([1.0]))
+        (1.0, 0.25)
+        """
+        known = (self.repeats > 0) & np.isfinite(std)
+        spread = float(self.repeats[known] @ std[known] ** 2)
+        return float(self.squares[known].sum()) / spread if spread > 0 else np.nan
+
+
+def read_signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
+    """From the views `rows` and `prompts` that `stats.table` reads a run folder through."""
+    found = db.execute(
+        f"""WITH texts AS (
+                SELECT i, count(*) - 1 AS again, var_pop(reward) * count(*) AS squares,
+                       max(reward) - min(reward) > {RELATIVE_TOLERANCE} * greatest(abs(max(reward)), abs(min(reward))) AS unequal
+                FROM rows JOIN prompts USING (prompt_id)
+                WHERE isfinite(reward) AND completion <> '' GROUP BY i, step, truncated, hash(completion) HAVING count(*) > 1)
+            SELECT i, sum(again)::BIGINT AS repeats, coalesce(sum(again) FILTER (unequal), 0)::BIGINT AS unequal,
+                   coalesce(sum(squares) FILTER (unequal), 0)::DOUBLE AS squares
+            FROM texts GROUP BY i"""
+    ).fetchnumpy()
+    signs, at = Signs.none(n_prompts), found["i"].astype(np.int64)
+    signs.repeats[at], signs.unequal[at], signs.squares[at] = (np.ma.getdata(found[name]) for name in ("repeats", "unequal", "squares"))
+    cut = dict.fromkeys((True, False), (0, np.nan))
+    for truncated, n, mean in db.execute(
+        """SELECT truncated, count(*), avg(reward) FILTER (isfinite(reward)) FROM rows JOIN prompts USING (prompt_id)
+           WHERE truncated IS NOT NULL GROUP BY truncated"""
+    ).fetchall():
+        cut[bool(truncated)] = (int(n), np.nan if mean is None else float(mean))
+    return replace(signs, n_cut=cut[True][0], n_whole=cut[False][0], cut_mean=cut[True][1], whole_mean=cut[False][1])

@@ -1,0 +1,171 @@
+"""What a reader must know before trusting the numbers: a stable code for programs, a sentence for people. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flatspot.stats.evidence import Evidence
+from flatspot.stats.zones import STATES
+from flatspot.verdicts.judge import PromptVerdicts, SetJudgement
+from flatspot.verdicts.reward_signs import RewardSigns
+from flatspot.verdicts.settings import JudgeSettings
+
+# every code there is, in the order in which caveats of a judgement come; a code never changes its meaning
+CODES = (
+    "noisy-reward", "shaping-only", "components-tie", "close-call", "range-assumed", "outside-range", "all-low", "few-prompts",
+    "few-completions", "provisional-model", "model-misfit", "truncated", "identical-completions", "worst-case-error",
+    "sure-without-limit", "sure-undecided", "rescored-by-other-reward", "incomplete-run",
+)  # fmt: skip
+
+_FEW_PROMPTS = 30
+_DOUBTFUL = 3
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """A sentence, and its code of `CODES`; "" where whoever said it has none."""
+
+    code: str
+    text: str
+
+
+def as_caveat(note: Any) -> Caveat:
+    """A note as it came or as notes.json has it: a sentence alone, or a code and a sentence.
+
+    >>> as_caveat("Rows 7 and 8 were left out."), as_caveat(["truncated", "Half were cut."])
+    (Caveat(code='', text='Rows 7 and 8 were left out.'), Caveat(code='truncated', text='Half were cut.'))
+    """
+    if isinstance(note, Caveat):
+        return note
+    if isinstance(note, list | tuple) and len(note) == 2:
+        return Caveat(str(note[0]), str(note[1]))
+    return Caveat("", str(note))
+
+
+def sign_caveats(signs: RewardSigns) -> list[Caveat]:
+    """What the rows say against the reward, also where the headline rests on it."""
+    found = []
+    if signs.n_unequal:
+        share = f"; that is {percent_of(signs.noise_share)} of the variance within prompts" if np.isfinite(signs.noise_share) else ""
+        text = (
+            f"Equal completions of a prompt got different rewards in {signs.n_unequal:,} of {signs.n_repeats:,} repeats{share}. The reward "
+            "is noisy, or depends on more than the completion; RL learns noise as readily as anything else."
+        )
+        found.append(Caveat("noisy-reward", text))
+    if signs.flat_part:
+        found.append(
+            Caveat("shaping-only", f"The reward {signs.flat_part!r} hardly varies on any prompt: all that varies comes from the others.")
+        )
+    if signs.hidden_part:
+        text = (
+            f"On {signs.hidden_share:.0%} of the prompts whose reward varies, {signs.hidden_part!r} does not, and is low: there RL learns "
+            "from the other rewards alone. Judge a run with that reward alone (flatspot rescore) if it is what the training is for."
+        )
+        found.append(Caveat("shaping-only", text))
+    if signs.ties:
+        text = f"On {signs.ties:.0%} of the prompts the rewards differ but their sum does not: they cancel out. Check the weights."
+        found.append(Caveat("components-tie", text))
+    return found
+
+
+def close_call(judgement: SetJudgement) -> list[Caveat]:
+    """Where the interval of the share that decided reaches across the rule's limit."""
+    if judgement.rule not in ("vanishing", "none", "solved") or not judgement.lo <= judgement.limit <= judgement.hi:
+        return []
+    text = (
+        f"The verdict is a close call: the share it rests on may be {judgement.lo:.0%} to {judgement.hi:.0%}, and its limit is "
+        f"{judgement.limit:.0%}."
+    )
+    return [Caveat("close-call", text)]
+
+
+def set_caveats(
+    evidence: Evidence,
+    settings: JudgeSettings,
+    *,
+    range_source: str,
+    model: str,
+    misfit: Sequence[str],
+    identical_share: float | None,
+    truncated_share: float | None,
+) -> list[Caveat]:
+    """What stands out in the set; empty where nothing does."""
+    found = []
+    if range_source != "given":
+        limits = f"[{settings.reward_lo:.3g}, {settings.reward_hi:.3g}]"
+        found.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
+    scored = evidence.n > 0
+    top = np.nanmax(evidence.high) if scored.any() else np.nan
+    if scored.any() and top <= settings.reward_lo:
+        text = (
+            f"Every reward is {settings.reward_lo:.3g}, the bottom of its range: either the task is out of reach, or the reward does not "
+            "recognise a right answer. Read a few completions before believing either."
+        )
+        found.append(Caveat("all-low", text))
+    if 0 < scored.sum() < _FEW_PROMPTS:
+        found.append(
+            Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: what is pooled over the set is uncertain.")
+        )
+    if scored.any() and (middle := np.median(evidence.n[scored])) < 4:
+        text = f"Only {middle:.0f} scored samples per prompt: most verdicts lean on the rest of the set."
+        found.append(Caveat("few-completions", text))
+    if model in ("continuous", "zero-inflated", "mixed"):
+        text = "The reward is continuous: verdicts assume near-normal rewards within a prompt, and are provisional."
+        found.append(Caveat("provisional-model", text))
+    found += [Caveat("model-misfit", text[:1].upper() + text[1:] + ".") for text in misfit]
+    if truncated_share is not None and truncated_share > 0.2:
+        text = f"{truncated_share:.0%} of the completions were cut by the token limit: raise --max-new-tokens if answers come late."
+        found.append(Caveat("truncated", text))
+    if identical_share is not None and identical_share > 0.9 and scored.any() and np.median(evidence.n[scored]) >= 4:
+        text = f"On {identical_share:.0%} of the prompts all completions are one text: check temperature and seeds, or it has collapsed."
+        found.append(Caveat("identical-completions", text))
+    return found
+
+
+def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Caveat]:
+    """A caveat where the samples allow an error far above the target.
+
+    Few samples allow some such error in most sets, well-behaved ones included: twice the target is nothing unusual. Of fewer than 30
+    prompts another caveat says that all is uncertain.
+    """
+    limit, scored = verdicts.error_limit, int((verdicts.verdict != "unscored").sum())
+    if settings.sure:
+        return _what_sure_did(verdicts)
+    if scored < _FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
+        return []
+    text = (
+        f"If prompts crowd just on both sides of a limit, up to {limit:.0%} of the verdicts are wrong; --sure draws more there, and leaves "
+        "undecided what stays in doubt."
+    )
+    return [Caveat("worst-case-error", text)]
+
+
+def _what_sure_did(verdicts: PromptVerdicts) -> list[Caveat]:
+    given, open_ = int(np.isin(verdicts.verdict, STATES).sum()), int((verdicts.verdict == "undecided").sum())
+    if given and not np.isfinite(verdicts.error_limit):
+        text = "--sure asks for a limit on the error, which is known for two-valued rewards only: it changed nothing here."
+        return [Caveat("sure-without-limit", text)]
+    if open_ > given:
+        text = (
+            f"--sure leaves {_counted(open_, 'prompt')} undecided: the samples allow too many of their verdicts to be wrong. More "
+            "completions of each prompt settle them, or a larger --target-error."
+        )
+        return [Caveat("sure-undecided", text)]
+    return []
+
+
+def percent_of(share: float) -> str:
+    """A share in words that never round to none or all.
+
+    >>> percent_of(0.0004), percent_of(0.123), percent_of(1.0)
+    ('<1%', '12%', '100%')
+    """
+    return "<1%" if 0 < share < 0.01 else ">99%" if 0.99 < share < 1 else f"{min(share, 1.0):.0%}"
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun} was" if n == 1 else f"{n} {noun}s were"

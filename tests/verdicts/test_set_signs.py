@@ -1,0 +1,202 @@
+"""What makes a set impossible to judge, and what must not stay hidden behind a calm headline."""
+
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import flatspot
+from flatspot.cli.output import stopped_by
+from flatspot.engines.scripted import ScriptedEngine
+from flatspot.report.blocks import headline
+from flatspot.report.steps import next_steps
+from flatspot.stats.evidence import evidence_of_rows
+from flatspot.stats.signs import Signs
+from flatspot.stats.table import RunTable
+from flatspot.verdicts.caveats import CODES
+from flatspot.verdicts.settings import JudgeSettings
+from flatspot.verdicts.summary import judge
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run_of(rewards, *, parts=None, signs=None, truncated=np.nan):
+    """A run of M prompts with n rewards each; parts {name: [M, n]}."""
+    rewards = np.asarray(rewards, float)
+    m, n = rewards.shape
+    nan = np.full(m, np.nan)
+    components = {name: (np.mean(values, -1), flatspot.reward_std(np.asarray(values, float))) for name, values in (parts or {}).items()}
+    evidence = evidence_of_rows(np.repeat(np.arange(m), n), rewards.ravel(), m)
+    cut = np.full(m, truncated)
+    return RunTable(
+        np.arange(m).astype(str).astype(object), nan, evidence, np.full(m, n), nan, cut, nan, components, [], signs or Signs.none(m)
+    )
+
+
+def verdict_of(*args, settings=None, weights=None, **kwargs):
+    summary = judge(run_of(*args, **kwargs), settings or JudgeSettings(), weights=weights).summary
+    return summary["verdict"], summary
+
+
+def coins(m, n, p, seed=0):
+    return (np.random.default_rng(seed).random((m, n)) < np.broadcast_to(p, (m,))[:, None]).astype(float)
+
+
+def noisy(m, repeats, variance):
+    return Signs(np.full(m, repeats), np.full(m, repeats), np.full(m, repeats * variance))
+
+
+def test_a_reward_that_is_noise_is_fixed_before_anything_else():
+    rewards = coins(40, 16, 0.5)
+    found, summary = verdict_of(rewards, signs=noisy(40, 10, 0.25))
+    assert found == "fix-reward"
+    assert summary["rule"].startswith("variance between equal completions")
+    assert "noisy-reward" in summary["caveat_codes"]
+    assert summary["health"]["noise_share"] == pytest.approx(0.25 / np.mean(flatspot.reward_std(rewards) ** 2))
+
+
+@pytest.mark.parametrize(("variance", "title"), [(0.002, "Proceed with RL"), (0.1, "Proceed, but the reward is noisy")])
+def test_a_little_noise_is_a_caveat(variance, title):
+    found, summary = verdict_of(coins(40, 16, 0.5), signs=noisy(40, 10, variance))
+    assert found == "proceed"
+    assert "noisy-reward" in summary["caveat_codes"]
+    assert headline(summary)[0] == title
+
+
+def test_a_few_repeats_prove_nothing_but_are_said():
+    signs = noisy(40, 0, 0.25)
+    signs.repeats[:2] = signs.unequal[:2] = 3
+    signs.squares[:2] = 0.75
+    found, summary = verdict_of(coins(40, 16, 0.5), signs=signs)
+    assert found == "proceed"
+    assert "noisy-reward" in summary["caveat_codes"]
+
+
+def test_random_rewards_are_noticed_from_the_completions_alone(tmp_path):
+    """In diagnose, and in rescore and inspect of what it drew."""
+    prompts = [{"prompt": f"q{i}", "reference": "a"} for i in range(12)]
+    answers = ScriptedEngine({row["prompt"]: {"a": 0.6, "b": 0.4} for row in prompts})
+    rng = random.Random(0)
+
+    def noise(completions, **columns):
+        return [rng.random() for _ in completions]
+
+    settings = {"max_samples": 8, "fixed_samples": True}
+    drawn = flatspot.diagnose(prompts, answers, "exact_match", out=tmp_path / "fine", **settings)
+    assert "noisy-reward" not in drawn.summary["caveat_codes"]
+    for found in (
+        flatspot.diagnose(prompts, answers, noise, out=tmp_path / "noise", **settings),
+        flatspot.rescore(tmp_path / "fine", noise, out=tmp_path / "again"),
+        flatspot.inspect(tmp_path / "noise"),
+    ):
+        assert found.summary["verdict"] == "fix-reward"
+        assert found.summary["rule"].startswith("variance between equal completions")
+        assert found.summary["caveat_codes"][0] == "noisy-reward"
+
+
+def test_a_flat_part_under_a_varying_total_is_in_the_headline():
+    form = coins(40, 16, 0.5)
+    found, summary = verdict_of(form, parts={"accuracy": np.zeros((40, 16)), "format": form})
+    assert found == "warm-up"
+    assert "'accuracy'" in summary["reason"]
+    assert "shaping-only" in summary["caveat_codes"]
+
+
+def test_a_part_that_hardly_ever_varies_where_the_total_does_is_in_the_headline():
+    form, right = coins(40, 16, 0.5), np.zeros((40, 16))
+    right[:6, :4] = 1.0
+    found, summary = verdict_of(form + right, parts={"accuracy": right, "format": form}, settings=JudgeSettings(reward_hi=2.0))
+    assert found == "proceed"
+    assert headline(summary)[0] != "Proceed with RL"
+    assert "'accuracy'" in summary["reason"]
+
+
+@pytest.mark.parametrize(
+    ("other", "weights"),
+    [
+        (coins(40, 16, 0.5, 1), None),
+        (np.ones((40, 16)), None),
+        (np.zeros((40, 16)), {"right": 1.0, "other": 0.2}),
+        (np.zeros((40, 16)), {"other": 0.0}),
+    ],
+    ids=["varies too", "always earned", "worth less", "worth nothing"],
+)
+def test_other_parts_raise_no_alarm(other, weights):
+    right = coins(40, 16, 0.5)
+    found, summary = verdict_of(right, parts={"right": right, "other": other}, weights=weights)
+    assert found == "proceed"
+    assert not {"shaping-only", "components-tie"} & set(summary["caveat_codes"])
+
+
+def test_parts_that_cancel_out_are_said():
+    right = coins(40, 16, 0.5)
+    found, summary = verdict_of(np.ones((40, 16)), parts={"right": right, "wrong": 1 - right})
+    assert found == "fix-reward"
+    assert "components-tie" in summary["caveat_codes"]
+
+
+@pytest.mark.parametrize(
+    ("n_cut", "n_whole", "cut_mean", "whole_mean", "expected"),
+    [(600, 40, 0.1, 0.9, "fix-sampling"), (640, 0, 0.3, np.nan, "fix-sampling"), (640, 0, 0.9, np.nan, "proceed"),
+     (600, 40, 0.6, 0.5, "proceed"), (300, 340, 0.0, 0.9, "proceed")],
+)  # fmt: skip
+def test_completions_cut_before_they_can_earn_anything(n_cut, n_whole, cut_mean, whole_mean, expected):
+    none = np.zeros(40, int)
+    signs = Signs(none, none, np.zeros(40), n_cut, n_whole, cut_mean, whole_mean)
+    summary = verdict_of(coins(40, 16, 0.5), signs=signs, truncated=n_cut / 640)[1] | {"sampling": {"max_new_tokens": 256}}
+    assert summary["verdict"] == expected
+    if expected == "fix-sampling":
+        assert "truncated" in summary["caveat_codes"]
+        assert any("--max-new-tokens 1024" in step.command for step in next_steps(summary))
+
+
+def test_too_few_completions_are_no_reason_to_warm_up():
+    """Two zeros each: from none to all of the prompts may vanish."""
+    found, summary = verdict_of(np.zeros((40, 2)))
+    assert found == "draw-more"
+    assert summary["fractions"]["vanishing"]["lo"] < 0.2 < summary["fractions"]["vanishing"]["hi"]
+    steps = next_steps(summary | {"source": "diagnose", "settings": {"out": "runs/x"}})
+    assert "--max-samples 64 --out runs/x" in steps[0].command
+    assert "too few completions" in next_steps(summary | {"source": "inspect"})[0].text
+
+
+def test_undecided_prompts_whose_share_may_lie_on_either_side():
+    found, summary = verdict_of(coins(12, 5, np.r_[np.full(8, 0.05), np.full(4, 0.3)]), settings=JudgeSettings(target_error=0.001))
+    assert summary["counts"]["undecided"] > 6
+    assert found == "draw-more"
+
+
+def test_nothing_drawn_is_no_broken_reward():
+    found, summary = verdict_of(np.zeros((3, 0)))
+    assert found == "draw-more"
+    assert summary["reason"].startswith("No completion")
+
+
+@pytest.mark.parametrize("rewards", [np.zeros((0, 4)), np.full((1, 64), 0.0), np.full((3, 4), np.nan), np.full((1, 1), 1.0)])
+def test_odd_sets_never_get_a_calm_headline(rewards):
+    assert verdict_of(rewards)[0] != "proceed"
+
+
+def test_a_gate_stops_where_nothing_can_be_told():
+    for rewards in (np.full((3, 4), np.nan), np.zeros((40, 2)), np.full((40, 8), 0.5)):
+        assert stopped_by(verdict_of(rewards)[1], 0.99)
+    assert not stopped_by(verdict_of(coins(40, 16, 0.5))[1], 0.2)
+
+
+def test_codes_and_notes():
+    """A note without a code is a caveat without one; every code is in the reference, and every one there exists."""
+    run = run_of(coins(3, 2, 0.5))
+    summary = judge(
+        run, JudgeSettings(), range_source="guessed", notes=["A line was left out.", ["rescored-by-other-reward", "By others."]]
+    ).summary
+    assert {"A line was left out.", "By others."} <= set(summary["caveats"])
+    assert len(summary["caveat_codes"]) == len(summary["caveats"]) - 1
+    assert set(summary["caveat_codes"]) <= set(CODES)
+    listed = re.findall(
+        r"^\| `([a-z-]+)` \|",
+        REPOSITORY.joinpath("docs/reference/json.md").read_text("utf-8").split("## Codes of caveats")[1].split("\n## ")[0],
+        re.M,
+    )
+    assert listed == list(CODES)
