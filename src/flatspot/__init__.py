@@ -47,10 +47,26 @@ _HOME = {
     "watch": "flatspot.training.watch",
 }
 _NAMESPACES = ("theory", "training")
-__all__ = sorted([*_HOME, *_NAMESPACES, "__version__"])
+_NEEDS = {"FlatspotCallback": "transformers", "WarmupCallback": "transformers"}  # names that are there only with an optional package
+
+
+def _there() -> list[str]:
+    """The public names that this installation can resolve."""
+    from importlib.util import find_spec
+
+    def found(package: str) -> bool:
+        try:
+            return find_spec(package) is not None
+        except (ImportError, ValueError):
+            return False
+
+    missing = {name for name, package in _NEEDS.items() if not found(package)}
+    return sorted({*_HOME, *_NAMESPACES, "__version__"} - missing)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # on use, as it depends on what is installed: `from flatspot import *` takes every name of it
+        return _there()
     if name == "__version__":
         from flatspot.core.provenance import package_version
 
@@ -58,9 +74,16 @@ def __getattr__(name: str) -> Any:
     if name in _NAMESPACES:
         return importlib.import_module(f"flatspot.{name}")
     if name not in _HOME:
-        raise AttributeError(f"flatspot has no public name {name!r}; it offers: {', '.join(__all__)}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+        raise AttributeError(f"flatspot has no public name {name!r}; it offers: {', '.join(_there())}")
+    if name not in _NEEDS:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    from flatspot.core.errors import MissingExtra, MissingName
+
+    try:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    except MissingExtra as error:  # hasattr and inspect.getmembers take an AttributeError for a name that is not there
+        raise MissingName(str(error)) from error
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return _there()

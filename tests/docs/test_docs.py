@@ -334,6 +334,20 @@ def test_every_public_name_is_documented_and_nothing_else():
     assert documented == set(flatspot.__all__)
 
 
+def test_the_lines_from_python_resolve_in_a_fresh_interpreter():
+    """Every import of a `From Python` line runs, and every name called is public or was imported on that line."""
+    lines = re.findall(r"^From Python: .*$", (ROOT / "docs/reference/cli.md").read_text("utf-8"), re.MULTILINE)
+    assert len(lines) >= 9
+    script = ["import flatspot"]
+    for line in lines:
+        spans = [span for span in re.findall(r"`([^`]+)`", line) if "pip install" not in span and not span.startswith("--")]
+        script += [span for span in spans if span.startswith("from ")]
+        script += [name for span in spans if not span.startswith("from ") for name in re.findall(r"([A-Za-z_][\w.]*)(?=\()", span)]
+        script += [span for span in spans if re.fullmatch(r"flatspot(\.\w+)+", span)]
+    done = subprocess.run([sys.executable, "-c", "\n".join(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_setting_is_documented_with_its_default():
     page = (ROOT / "docs/reference/python.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", page, re.MULTILINE))

@@ -47,6 +47,38 @@ def test_every_public_name_resolves():
     assert dir(flatspot) == flatspot.__all__
 
 
+def test_without_the_optional_packages_their_names_are_not_there():
+    """A base install: every way of asking for what there is works, and asking for what is missing names the pip command."""
+    code = """
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "trl", "accelerate", "datasets"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+import inspect
+import flatspot
+assert not hasattr(flatspot, "FlatspotCallback") and not hasattr(flatspot, "WarmupCallback")
+assert getattr(flatspot, "FlatspotCallback", None) is None
+assert "diagnose" in dict(inspect.getmembers(flatspot))
+assert "FlatspotCallback" not in dir(flatspot) and dir(flatspot) == flatspot.__all__
+space = {}
+exec("from flatspot import *", space)
+assert callable(space["watch"]) and callable(space["triage"])
+try:
+    from flatspot import FlatspotCallback
+except ImportError as error:
+    print(error)
+try:
+    flatspot.FlatspotCallback
+except flatspot.FlatspotError as error:
+    assert "pip install 'flatspot[train]'" in str(error)
+else:
+    raise SystemExit("found")
+"""
+    loaded_by(code)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
 def test_modules_and_functions_stay_short(path):
     text = path.read_text()

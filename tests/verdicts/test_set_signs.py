@@ -148,7 +148,7 @@ def test_completions_cut_before_they_can_earn_anything(n_cut, n_whole, cut_mean,
     summary = verdict_of(coins(40, 16, 0.5), signs=signs, truncated=n_cut / 640)[1] | {"sampling": {"max_new_tokens": 256}}
     assert summary["verdict"] == expected
     if expected == "fix-sampling":
-        assert "truncated" in summary["caveat_codes"]
+        assert "truncated-completions" in summary["caveat_codes"]
         assert any("--max-new-tokens 1024" in step.command for step in next_steps(summary))
 
 

@@ -62,3 +62,7 @@ class TrainingError(FlatspotError):
 
 class MissingExtra(FlatspotError):
     """An optional package is needed and not installed."""
+
+
+class MissingName(MissingExtra, AttributeError):
+    """A public name whose package is not installed: to Python an attribute that is not there, to a user the pip command."""

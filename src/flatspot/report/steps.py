@@ -42,14 +42,18 @@ def _unfinished(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     """The first step of a run that was stopped: to go on, which needs every option that decides its rows."""
     if section(summary, "drawn").get("ended", True):
         return ()
-    words = section(summary, "settings").get("resume")
-    options = [str(word) for word in words] if isinstance(words, list) else []
-    return (
-        Step(
-            "Let the run go on where it was stopped.",
-            f"{diagnose_command(summary, out=run_folder(summary))} {shlex.join(options)}".rstrip(),
-        ),
-    )
+    return (Step("Let the run go on where it was stopped.", shlex.join(_resume_words(summary))),)
+
+
+def _resume_words(summary: Mapping[str, Any], but: Sequence[str] = ()) -> list[str]:
+    """The command that goes on with this run, less these options and their values."""
+    found = section(summary, "settings").get("resume")
+    options = [str(word) for word in found] if isinstance(found, list) else []
+    for name in but:
+        if name in options:
+            at = options.index(name)
+            options = options[:at] + options[at + 2 :]
+    return [*shlex.split(diagnose_command(summary, out=run_folder(summary))), *options]
 
 
 def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
@@ -120,7 +124,7 @@ def _draw_more(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, 
         text = f"The log holds too few completions per prompt ({each:.1f}): inspect more of it, or draw more of these prompts."
         return (Step(text, diagnose_command(summary)),)
     more = 2 ** math.ceil(math.log2(max(4 * each, 64)))
-    command = f"{diagnose_command(summary)} --max-samples {more} --out {shlex.quote(run_folder(summary))}"
+    command = shlex.join([*_resume_words(summary, but=("--max-samples", "--max-generations")), "--max-samples", str(more)])
     return (Step(f"Draw up to {more} completions of a prompt, {each:.1f} so far; the run goes on.", command),)
 
 

@@ -17,7 +17,7 @@ from flatspot.verdicts.settings import JudgeSettings
 # every code there is, in the order in which caveats of a judgement come; a code never changes its meaning
 CODES = (
     "noisy-reward", "shaping-only", "components-tie", "close-call", "range-assumed", "outside-range", "all-low", "few-prompts",
-    "few-completions", "provisional-model", "model-misfit", "truncated", "identical-completions", "worst-case-error",
+    "few-completions", "provisional-model", "model-misfit", "truncated-completions", "identical-completions", "worst-case-error",
     "sure-without-limit", "sure-undecided", "rescored-by-other-reward", "incomplete-run",
 )  # fmt: skip
 
@@ -36,8 +36,8 @@ class Caveat:
 def as_caveat(note: Any) -> Caveat:
     """A note as it came or as notes.json has it: a sentence alone, or a code and a sentence.
 
-    >>> as_caveat("Rows 7 and 8 were left out."), as_caveat(["truncated", "Half were cut."])
-    (Caveat(code='', text='Rows 7 and 8 were left out.'), Caveat(code='truncated', text='Half were cut.'))
+    >>> as_caveat("Rows 7 and 8 were left out."), as_caveat(["truncated-completions", "Half were cut."])
+    (Caveat(code='', text='Rows 7 and 8 were left out.'), Caveat(code='truncated-completions', text='Half were cut.'))
     """
     if isinstance(note, Caveat):
         return note
@@ -119,7 +119,7 @@ def set_caveats(
     found += [Caveat("model-misfit", text[:1].upper() + text[1:] + ".") for text in misfit]
     if truncated_share is not None and truncated_share > 0.2:
         text = f"{truncated_share:.0%} of the completions were cut by the token limit: raise --max-new-tokens if answers come late."
-        found.append(Caveat("truncated", text))
+        found.append(Caveat("truncated-completions", text))
     if identical_share is not None and identical_share > 0.9 and scored.any() and np.median(evidence.n[scored]) >= 4:
         text = f"On {identical_share:.0%} of the prompts all completions are one text: check temperature and seeds, or it has collapsed."
         found.append(Caveat("identical-completions", text))

@@ -85,10 +85,7 @@ def judge(
         "group_size": settings.group_size,
         "reach_threshold": settings.zones.reach,
         "reward_model": found.model,
-        "forecast": {
-            str(k): {"informative": float(mean), "lo": float(lo), "hi": float(hi)}
-            for k, (mean, lo, hi) in zip(found.forecast.group_sizes, found.forecast.informative, strict=True)
-        },
+        "forecast": _forecast(found),
         "to_train": _to_train(prompts, found),
         "health": _health(run) | {"noise_share": signs.noise_share if np.isfinite(signs.noise_share) else None},
         "caveats": [caveat.text for caveat in known],
@@ -107,6 +104,11 @@ def _fractions(prompts: PromptVerdicts, found: Posterior) -> dict[str, dict[str,
         labels[name] = np.array([hits / n if n else np.nan, float(lo), float(hi)])
     both = states | labels
     return {name: dict(zip(("mean", "lo", "hi"), map(float, both[name]), strict=True)) for name in VERDICT_NAMES}
+
+
+def _forecast(found: Posterior) -> dict[str, dict[str, float]]:
+    rows = zip(found.forecast.group_sizes, found.forecast.informative.tolist(), strict=True)
+    return {str(k): dict(zip(("informative", "lo", "hi"), row, strict=True)) for k, row in rows}
 
 
 def _reward(evidence: Evidence, settings: JudgeSettings) -> dict[str, Any]:
