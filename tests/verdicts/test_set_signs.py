@@ -158,7 +158,7 @@ def test_too_few_completions_are_no_reason_to_warm_up():
     assert found == "draw-more"
     assert summary["fractions"]["vanishing"]["lo"] < 0.2 < summary["fractions"]["vanishing"]["hi"]
     steps = next_steps(summary | {"source": "diagnose", "settings": {"out": "runs/x"}})
-    assert "--max-samples 64 --out runs/x" in steps[0].command
+    assert "--out runs/x --max-samples 64" in steps[0].command
     assert "too few completions" in next_steps(summary | {"source": "inspect"})[0].text
 
 
