@@ -69,8 +69,8 @@ def test_tensors_count_by_their_numbers():
 
 def test_what_has_no_content_is_named_by_its_type_and_reported():
     for value in (Handle(), lambda: 0, object(), iter([])):
-        text, unnamed = content_text([value])
-        assert len(unnamed) == 1 and "0x" not in text
+        text, opaque = content_text([value])
+        assert len(opaque) == 1 and "0x" not in text
     assert prompt_content(asks(Handle()))[1] == (f"{__name__}.Handle",)
     assert prompt_content(asks("text"))[1] == ()
 

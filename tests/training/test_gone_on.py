@@ -15,7 +15,7 @@ from watch_calls import call, rows_of
 
 import flatspot
 from flatspot.core.errors import RunFolderError, SettingsError
-from flatspot.training.gone_on import last_checkpoint, resumed_from, set_aside
+from flatspot.training.gone_on import checkpoint_to_resume, last_checkpoint, set_aside
 
 
 def checkpoint(folder, name, text):
@@ -31,13 +31,13 @@ def test_the_last_checkpoint_is_the_last_that_is_whole(tmp_path):
     checkpoint(tmp_path, "checkpoint-11", None)  # killed while it was written
     checkpoint(tmp_path, "checkpoint-12", '{"global_step": 1')
     assert last_checkpoint(tmp_path) == (tmp_path / "checkpoint-10", 10)
-    assert resumed_from("true", tmp_path) == tmp_path / "checkpoint-10"
-    assert resumed_from(str(tmp_path / "checkpoint-9"), tmp_path) == tmp_path / "checkpoint-9"
-    assert resumed_from(None, tmp_path) is resumed_from("false", tmp_path) is None
+    assert checkpoint_to_resume("true", tmp_path) == tmp_path / "checkpoint-10"
+    assert checkpoint_to_resume(str(tmp_path / "checkpoint-9"), tmp_path) == tmp_path / "checkpoint-9"
+    assert checkpoint_to_resume(None, tmp_path) is checkpoint_to_resume("false", tmp_path) is None
     with pytest.raises(SettingsError, match=r"expected a checkpoint.*The last one of .* is .*checkpoint-10"):
-        resumed_from(tmp_path / "checkpoint-11", tmp_path)
+        checkpoint_to_resume(tmp_path / "checkpoint-11", tmp_path)
     with pytest.raises(SettingsError, match="holds no checkpoint"):
-        resumed_from("true", tmp_path / "nowhere")
+        checkpoint_to_resume("true", tmp_path / "nowhere")
 
 
 def test_rows_that_are_drawn_again_are_set_aside(tmp_path):

@@ -115,7 +115,7 @@ def test_trouble_of_our_own_in_one_process(ranks, tmp_path, monkeypatch, caplog)
 
 def test_processes_that_fell_out_of_step_stop_recording_and_say_so(ranks, tmp_path, caplog):
     watched = ranks.watch(lambda rank: [right], tmp_path / "run")
-    watched[1][0].flatspot_recorder._gathered = 1  # as if a batch of the other had been missed
+    watched[1][0].flatspot_recorder._n_gathers = 1  # as if a batch of the other had been missed
     found = [ranks.at_once(lambda rank, step=step: drawn(watched, rank, step)) for step in range(2)]
     assert found == [[{}, {}], [{}, {}]]
     assert "do not call the reward functions equally often" in caplog.text

@@ -30,9 +30,9 @@ def content_text(value: Any, *, sort_keys: bool = False) -> tuple[str, tuple[str
     >>> content_text({"check": object()})
     ('{"check": "<object>"}', ('object',))
     """
-    unnamed: list[str] = []
-    text = json.dumps(value, ensure_ascii=False, sort_keys=sort_keys, default=lambda v: _described(v, unnamed))
-    return text, tuple(dict.fromkeys(unnamed))
+    opaque: list[str] = []
+    text = json.dumps(value, ensure_ascii=False, sort_keys=sort_keys, default=lambda v: _describe(v, opaque))
+    return text, tuple(dict.fromkeys(opaque))
 
 
 def parts_text(parts: Any) -> tuple[str, tuple[str, ...]]:
@@ -67,7 +67,7 @@ def _media(value: Any) -> Any:
     return value
 
 
-def _described(value: Any, unnamed: list[str]) -> Any:
+def _describe(value: Any, opaque: list[str]) -> Any:
     """A value that JSON has no word for, in JSON's types."""
     try:
         found = _by_content(value)
@@ -76,7 +76,7 @@ def _described(value: Any, unnamed: list[str]) -> Any:
     if found is None:
         kind = type(value)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        unnamed.append(name)
+        opaque.append(name)
         return f"<{name}>"
     return found
 
@@ -86,7 +86,7 @@ def _by_content(value: Any) -> Any:
         return {str(key): item for key, item in value.items()}
     if isinstance(value, set | frozenset):
         texts = [content_text(item, sort_keys=True) for item in value]
-        return None if any(unnamed for _, unnamed in texts) else sorted(text for text, _ in texts)
+        return None if any(opaque for _, opaque in texts) else sorted(text for text, _ in texts)
     if isinstance(value, bytes | bytearray | memoryview):
         return _bytes(bytes(value))
     if isinstance(value, PurePath):

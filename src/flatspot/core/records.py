@@ -179,21 +179,21 @@ def prompt_content(text: Any) -> tuple[str, tuple[str, ...]]:
     if isinstance(text, str):
         return _short_hash(text), ()
     if not (isinstance(text, list | tuple) and all(isinstance(message, Mapping) and "content" in message for message in text)):
-        canonical, unnamed = content_text(text, sort_keys=True)
-        return _short_hash(canonical), unnamed
+        canonical, opaque = content_text(text, sort_keys=True)
+        return _short_hash(canonical), opaque
     found = [_message(message) for message in text]
     canonical = "\x1e".join(said for said, _ in found)
-    return _short_hash(canonical), tuple(dict.fromkeys(name for _, unnamed in found for name in unnamed))
+    return _short_hash(canonical), tuple(dict.fromkeys(name for _, opaque in found for name in opaque))
 
 
 def _message(message: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    said, unnamed = parts_text(message["content"])
+    said, opaque = parts_text(message["content"])
     canonical = f"{message.get('role') or ''}\x1f{said}"
     more = {key: value for key, value in message.items() if key not in ("role", "content") and value is not None}
     if more:  # a call of a tool, which may be all that a message says
         text, others = content_text(more, sort_keys=True)
-        return f"{canonical}\x1f{text}", unnamed + others
-    return canonical, unnamed
+        return f"{canonical}\x1f{text}", opaque + others
+    return canonical, opaque
 
 
 def _short_hash(canonical: str) -> str:

@@ -107,8 +107,8 @@ def digest(value: Any, length: int = 8) -> str:
 
     What holds an object that only its type can be told of is equal to nothing that another process saw: rows drawn with it are not mixed.
     """
-    text, unnamed = content_text(value, sort_keys=True)
-    return hashlib.sha256((text + (_PROCESS if unnamed else "")).encode("utf-8", "backslashreplace")).hexdigest()[:length]
+    text, opaque = content_text(value, sort_keys=True)
+    return hashlib.sha256((text + (_PROCESS if opaque else "")).encode("utf-8", "backslashreplace")).hexdigest()[:length]
 
 
 def repeated_prompts(run: Path) -> list[str]:

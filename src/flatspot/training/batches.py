@@ -50,7 +50,7 @@ class Scored:
     split: str | None
 
 
-def told_to_others(
+def local_rows(
     now: Open, rows: Rows, place: Sequence[int | None], components: int, known: Container[str]
 ) -> tuple[list[str | None], Local]:
     """(the errors of this process's rows, what the other processes are told of them).

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flatspot.core.optional import require
-from flatspot.training.gone_on import go_on
+from flatspot.training.gone_on import resume_rows
 from flatspot.training.recorder import Recorder
 from flatspot.training.say import say
 from flatspot.training.trainer_facts import ends_of, group_sizes, scoring_of
@@ -54,7 +54,7 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         self._masks_truncated = bool(getattr(args, "mask_truncated_completions", False))
         if self.recorder is None:
             return
-        self._go_on(self.recorder, int(state.global_step))
+        self._resume(self.recorder, int(state.global_step))
         trainer = self.recorder.trainer
         trainer.policy = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
         trainer.group_size = group_sizes(args)
@@ -64,8 +64,8 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
             scoring = scoring_of(args, getattr(args, "reward_weights", None), len(self.recorder.names))
             self.recorder.live.score_as(self.recorder.names, scoring)
 
-    def _go_on(self, recorder: Recorder, step: int) -> None:
-        go_on(recorder, step)
+    def _resume(self, recorder: Recorder, step: int) -> None:
+        resume_rows(recorder, step)
         try:
             before = json.loads((recorder.path / "watch.json").read_text("utf-8"))["alarms"] if step else []
             self.history = [dict(entry) | {"until": entry.get("until") or step} for entry in before if int(entry["step"]) <= step]
@@ -142,7 +142,9 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
                 self.recorder.alarms = len(now)
                 self._write()
         self.alarms = now
-        if self.stop_on & now.keys():
+        if stops := sorted(self.stop_on & now.keys()):
+            if state.is_world_process_zero and not control.should_training_stop:
+                say(f"step {step}: the training ends here, for stop_on names {', '.join(stops)}")
             control.should_training_stop = True
 
     def _seen(self) -> Seen | None:

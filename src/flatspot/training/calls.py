@@ -30,10 +30,10 @@ def read_prompt(prompt: Any) -> tuple[str, PromptText, str, tuple[str, ...]]:
     """
     if isinstance(prompt, str):
         return _read_text(prompt)
-    name, unnamed = prompt_content(prompt)
+    name, opaque = prompt_content(prompt)
     stored = content_text(prompt)[0]
     messages = isinstance(prompt, list | tuple) and all(isinstance(message, Mapping) for message in prompt)
-    return name, json.loads(stored) if messages else stored, stored, unnamed
+    return name, json.loads(stored) if messages else stored, stored, opaque
 
 
 @lru_cache(maxsize=4096)  # a group asks for the same prompt again and again
@@ -111,7 +111,7 @@ class Rows:
     prompt    as `read_prompt` gives it
     n_tokens  None where the trainer passes no token ids
     cut       whether the token limit cut it: its last token ends nothing; None where the ending tokens are not known
-    unnamed   types of what in the prompts no hash can tell: rows of different prompts may share an id
+    opaque   types of what in the prompts no hash can tell: rows of different prompts may share an id
     """
 
     ids: list[str]
@@ -120,7 +120,7 @@ class Rows:
     completion: list[str]
     n_tokens: list[int | None]
     cut: list[bool | None]
-    unnamed: tuple[str, ...] = ()
+    opaque: tuple[str, ...] = ()
 
 
 def read_rows(call: Call, ends: frozenset[int] | None) -> Rows:
@@ -135,7 +135,7 @@ def read_rows(call: Call, ends: frozenset[int] | None) -> Rows:
         completion=[completion_text(completion) for completion in call["completions"]],
         n_tokens=unknown if tokens is None else [len(ids) for ids in tokens],
         cut=unknown if tokens is None or not ends else [len(ids) > 0 and int(ids[-1]) not in ends for ids in tokens],
-        unnamed=tuple(dict.fromkeys(name for _, _, _, unnamed in found for name in unnamed)),
+        opaque=tuple(dict.fromkeys(name for _, _, _, opaque in found for name in opaque)),
     )
 
 

@@ -34,7 +34,7 @@ def own_folder(out: Path, kind: str, names: Sequence[str], is_older: Callable[[P
     if place in _held:
         _held[place] = (_held[place][0], _held[place][1] + 1)
     else:
-        _held[place] = (_taken(out, kind, names, is_older), 1)
+        _held[place] = (_take(out, kind, names, is_older), 1)
     try:
         yield
     finally:
@@ -45,7 +45,7 @@ def own_folder(out: Path, kind: str, names: Sequence[str], is_older: Callable[[P
             lock.close()
 
 
-def _taken(out: Path, kind: str, names: Sequence[str], is_older: Callable[[Path], bool]) -> Lock:
+def _take(out: Path, kind: str, names: Sequence[str], is_older: Callable[[Path], bool]) -> Lock:
     _refuse_strangers(out, kind, names, is_older)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def _taken(out: Path, kind: str, names: Sequence[str], is_older: Callable[[Path]
 def _refuse_strangers(out: Path, kind: str, names: Sequence[str], is_older: Callable[[Path], bool]) -> None:
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file, and a folder is needed. Give another --out.")
-    made_by = _made_by(out)
+    made_by = _maker(out)
     if made_by == kind:
         return
     there = [name for name in names if (out / name).exists() or (out / name).is_symlink()]
@@ -76,7 +76,7 @@ def _refuse_strangers(out: Path, kind: str, names: Sequence[str], is_older: Call
         )
 
 
-def _made_by(out: Path) -> str | None:
+def _maker(out: Path) -> str | None:
     try:
         return str(json.loads((out / MARKER).read_text("utf-8"))["made_by"])
     except FileNotFoundError:

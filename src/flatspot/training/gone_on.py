@@ -35,7 +35,7 @@ def last_checkpoint(trainer: Path) -> tuple[Path, int] | None:
     return folder, step
 
 
-def resumed_from(named: object, trainer: Path) -> Path | None:
+def checkpoint_to_resume(named: object, trainer: Path) -> Path | None:
     """The checkpoint that --resume_from_checkpoint names: a folder, or "true" for the trainer's last whole one; None where it is not given.
 
     Raises `SettingsError` where there is no checkpoint there.
@@ -55,7 +55,7 @@ def resumed_from(named: object, trainer: Path) -> Path | None:
     return Path(text)
 
 
-def go_on(recorder: Recorder, step: int) -> None:
+def resume_rows(recorder: Recorder, step: int) -> None:
     """Set aside the rows of a watched run that a training which begins at update `step` draws again; every process must call it.
 
     Raises `RunFolderError` where a part of the run folder cannot be read or written: counting its rows twice would be wrong.

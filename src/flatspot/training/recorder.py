@@ -22,13 +22,13 @@ from flatspot.rollouts.drawn import part_file
 from flatspot.rollouts.store import RunFolder, prompt_table, write_json, write_table
 from flatspot.stats.evidence import Floats
 from flatspot.stats.groups import weighted_total
-from flatspot.training.batches import Local, Open, Scored, batch_of, told_to_others
+from flatspot.training.batches import Local, Open, Scored, batch_of, local_rows
 from flatspot.training.calls import Call, Rows, by_position, numbers_of, read_rows, step_of
 from flatspot.training.kept import Kept, kept_table
 from flatspot.training.live import Live
 from flatspot.training.ranks import gather
 from flatspot.training.say import say
-from flatspot.training.trainer_facts import Total, Trainer, all_watched, log_late, meet, rewards_logged, trainer_of
+from flatspot.training.trainer_facts import Total, Trainer, all_watched, log_late, meet, rewards_from_log, trainer_of
 
 WRITING_SHARE = 0.002
 _BATCHES_AT_MOST = 500
@@ -70,14 +70,14 @@ class Recorder:
     _written: float = 0.0
     _started: float | None = None
     _open: Open | None = None
-    _ended: Any = None
+    _closed: Any = None
     _late: Scored | None = None
     _waiting: list[Kept] = field(default_factory=list)
     _new_prompts: bool = False
     _steps: tuple[int, int] = (0, 1)
-    _gathered: int = 0
+    _n_gathers: int = 0
     _off: bool = False
-    _told: set[str] = field(default_factory=set)
+    _messages: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.total = all_watched(self.names)
@@ -109,7 +109,7 @@ class Recorder:
             now.errors[component] = [f"{self.names[component]}: {type(error).__name__}: {str(error)[:300]}"] * len(call["completions"])
         except Exception as trouble:
             now.trouble = _short(trouble)
-        self._ended = call.get("completions")
+        self._closed = call.get("completions")
         self._close(now)
         self.settle(is_scored=False)
         self.flush(force=True)
@@ -120,10 +120,10 @@ class Recorder:
         if late is None:
             return
         try:
-            found = rewards_logged(self.trainer.itself, self.total, late) if is_scored else None
+            found = rewards_from_log(self.trainer.itself, self.total, late) if is_scored else None
             if found is None:
                 self.caveat(
-                    f"The trainer adds up rewards that are not watched ({', '.join(self.total.unwatched)}), and what they gave cannot be "
+                    f"The trainer adds up rewards that are not watched ({', '.join(self.total.others)}), and what they gave cannot be "
                     "read from it: these completions have no total, and their groups are not judged. Watch all reward functions; of a "
                     "reward model, a function that calls it."
                 )
@@ -183,7 +183,7 @@ class Recorder:
     def _batch(self, call: Call) -> Open | None:
         """The batch of a call; None where it is over: one of its functions raised, or recording has ended."""
         completions = call.get("completions")
-        if self._off or (completions is not None and completions is self._ended):
+        if self._off or (completions is not None and completions is self._closed):
             return None
         if self._open is None or self._open.call.get("completions") is not completions:
             if self._open is not None:
@@ -217,14 +217,14 @@ class Recorder:
         """Bring a batch together with what the other processes saw; every process does so once a batch, whatever went wrong in it."""
         self._open, told = None, now.trouble
         if None in self.total.place:  # a function that the trainer does not have itself may still answer for this batch
-            self._ended = now.call.get("completions")
+            self._closed = now.call.get("completions")
         try:
             rows, errors, local = self._local(now) if told is None else (None, [], None)
         except Exception as error:
             rows, errors, local, told = None, [], None, _short(error)
         try:
-            shared = gather((self._gathered, told, local))
-            self._gathered += 1
+            shared = gather((self._n_gathers, told, local))
+            self._n_gathers += 1
             if len({number for number, _, _ in shared}) > 1:
                 raise RuntimeError("the processes do not call the reward functions equally often")
         except Exception as error:
@@ -244,13 +244,13 @@ class Recorder:
         """(this process's rows, their errors, what the others are told of them)."""
         size = self.trainer.group_size[self.trainer.is_eval]
         rows = read_rows(now.call, self.trainer.ends)
-        if rows.unnamed:
+        if rows.opaque:
             rows = by_position(rows, size, self.rank * len(rows.ids), f"{step_of(now.call)[0]} {self.batches}")
             self.caveat(
-                f"The prompts hold what has no content to tell them apart by ({', '.join(rows.unnamed)}): completions are grouped by their "
+                f"The prompts hold what has no content to tell them apart by ({', '.join(rows.opaque)}): completions are grouped by their "
                 "place in the batch, and a prompt that comes again counts as another one. Give pictures as PIL images, arrays or bytes."
             )
-        errors, local = told_to_others(now, rows, self.total.place, len(self.total.names), self.prompts)
+        errors, local = local_rows(now, rows, self.total.place, len(self.total.names), self.prompts)
         return rows, errors, local
 
     def _bring(self, call: Call, rows: Rows, errors: list[str | None], shared: Sequence[Any]) -> None:
@@ -263,7 +263,7 @@ class Recorder:
         split = None if self.trainer.is_training is None else ("eval" if is_eval else "train")
         scored = Scored(call, rows, errors, self._number(everyone)[mine], mine, batch, split)
         self.batches += 1
-        if self.total.unwatched:
+        if self.total.others:
             self._late = scored
             return
         log = call.get("log_metric")
@@ -279,8 +279,8 @@ class Recorder:
 
     def _keep(self, scored: Scored, parts: Floats, total: Floats) -> None:
         at, rows, errors = scored.mine, scored.rows, scored.errors
-        if self.total.unwatched:
-            lost = f"{', '.join(self.total.unwatched)}: not watched, so the total is not known"
+        if self.total.others:
+            lost = f"{', '.join(self.total.others)}: not watched, so the total is not known"
             errors = [own or (lost if np.isnan(value) else None) for own, value in zip(errors, total[at], strict=True)]
         self._waiting.append(Kept(rows, parts[:, at], total[at], errors, scored.sample, scored.batch.step, scored.split))
 
@@ -311,9 +311,9 @@ class Recorder:
 
     def _trouble(self, error: Exception | str) -> None:
         text = error if isinstance(error, str) else _short(error)
-        if text not in self._told and len(self._told) < _TOLD_AT_MOST:
+        if text not in self._messages and len(self._messages) < _TOLD_AT_MOST:
             say(f"cannot record this run, which goes on: {text}")
-        self._told.add(text)
+        self._messages.add(text)
 
 
 def _short(error: BaseException) -> str:

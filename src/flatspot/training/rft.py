@@ -20,10 +20,10 @@ from flatspot.rewards.load import Component
 from flatspot.rollouts.drawn import parts_of
 from flatspot.tasks import load_prompts
 from flatspot.training.calls import columns_of
-from flatspot.training.gone_on import last_checkpoint, resumed_from
+from flatspot.training.gone_on import checkpoint_to_resume, last_checkpoint
 from flatspot.training.ranks import rank
+from flatspot.training.telemetry import without_telemetry
 from flatspot.training.trl_options import parsed
-from flatspot.training.untold import without_telemetry
 
 ALGORITHMS = ("grpo", "rloo")
 _OF_A_MODEL = ("config.json", "adapter_config.json", "*.safetensors", "*.bin", "checkpoint-*")
@@ -70,7 +70,7 @@ def train(
     run = Path(out)
     rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
     settings, model_settings = parsed(_config_class(algorithm), options, config, run / "trainer")
-    resumed = resumed_from(settings.resume_from_checkpoint, Path(settings.output_dir))
+    resumed = checkpoint_to_resume(settings.resume_from_checkpoint, Path(settings.output_dir))
     settings.resume_from_checkpoint = None if resumed is None else str(resumed)
     if resumed is None and rank() == 0:
         _holds_no_training(run, Path(settings.output_dir))

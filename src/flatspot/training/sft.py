@@ -16,8 +16,8 @@ from flatspot.core.optional import require
 from flatspot.training.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup, merge_adapter, move_folder, or_nothing, write_folder
 from flatspot.training.examples import Reader, examples, reader_of
 from flatspot.training.folders import own_folder
+from flatspot.training.telemetry import without_telemetry
 from flatspot.training.trl_options import given, parsed
-from flatspot.training.untold import without_telemetry
 
 Rows = Sequence[Mapping[str, Any]]
 

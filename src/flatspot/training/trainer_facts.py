@@ -41,17 +41,17 @@ class Trainer:
 class Total:
     """The rewards that the trainer adds up.
 
-    names    of all of them, in the trainer's order
-    logged   the same as the trainer logs them; two functions may share one
-    place    of each watched component: its place among them; None where the trainer was not given it
+    names      of all of them, in the trainer's order
+    log_names  the same as the trainer logs them; two functions may share one
+    place      of each watched component: its place among them; None where the trainer was not given it
     """
 
     names: tuple[str, ...]
-    logged: tuple[str, ...]
+    log_names: tuple[str, ...]
     place: tuple[int | None, ...]
 
     @property
-    def unwatched(self) -> list[str]:
+    def others(self) -> list[str]:
         """Names of the rewards that are added up and not watched."""
         return [name for i, name in enumerate(self.names) if i not in self.place]
 
@@ -105,7 +105,7 @@ def meet(known: Trainer, trainer: Any, recorder: object, names: Sequence[str]) -
     return total, scoring
 
 
-def rewards_logged(trainer: Any, total: Total, scored: Scored) -> Floats | None:
+def rewards_from_log(trainer: Any, total: Total, scored: Scored) -> Floats | None:
     """[all rewards, rows of all processes] of a batch, what is not watched taken from the trainer's own log of completions.
 
     None where the trainer keeps no such log, or its last rows are not this batch: prompts, completions and what a watched reward gave
@@ -116,9 +116,9 @@ def rewards_logged(trainer: Any, total: Total, scored: Scored) -> Floats | None:
     n, watched, found = parts.shape[1], [i for i in total.place if i is not None], parts.copy()
     if not _is_last(logs, scored, n):
         return None
-    for i, name in enumerate(total.logged):
+    for i, name in enumerate(total.log_names):
         values = np.array(list(logs.get("rewards", {}).get(name, ()))[-n:], float)
-        if total.logged.count(name) > 1:  # the log keeps one list for both
+        if total.log_names.count(name) > 1:  # the log keeps one list for both
             if i not in watched:
                 return None
         elif len(values) < n:
@@ -136,7 +136,7 @@ def _is_last(logs: Mapping[str, Any], scored: Scored, n: int) -> bool:
     completions, prompts = (list(logs.get(name, ()))[-n:][scored.mine] for name in ("completion", "prompt"))
     if [completion_text(completion) for completion in completions] != rows.completion:
         return False
-    return bool(rows.unnamed) or [read_prompt(prompt)[0] for prompt in prompts] == rows.ids
+    return bool(rows.opaque) or [read_prompt(prompt)[0] for prompt in prompts] == rows.ids
 
 
 def log_late(trainer: Any, metrics: Mapping[str, float], *, is_eval: bool) -> None:

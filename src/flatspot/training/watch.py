@@ -35,8 +35,9 @@ def watch(
     reward_range  (lo, hi) of the weighted sum; None: [0, 1], or what is seen where that is wider
 
     Each generation batch adds its rows to `out` (`flatspot inspect OUT` judges them) and its metrics, `flatspot/…`, to the trainer's log.
-    Give `FlatspotCallback` to the trainer too: weights, group size, truncation and evaluations are known only to it, and it raises
-    the alarms. Raises `SettingsError` for what is no function (a reward model, which TRL calls by itself, cannot be watched), and
+    Give `FlatspotCallback` to the trainer too: it raises the alarms, sums up at the end, and sets aside the rows that a training draws
+    again when it goes on from a checkpoint. Rewards of the trainer that are not watched count in the total where the trainer logs them.
+    Raises `SettingsError` for what is no function (a reward model, which TRL calls by itself, stays beside the watched ones), and
     `RunFolderError` where `out` holds the rows of other rewards.
 
     >>> def length(completions, **columns):
@@ -52,7 +53,8 @@ def watch(
         if not callable(function) or hasattr(function, "forward"):
             raise SettingsError(
                 f"watch takes functions, got {function!r:.60} (a {type(function).__name__}). A reward model is called by the trainer "
-                "itself: wrap it in a function that scores the completions."
+                "itself: give it to the trainer beside what watch returns, and it counts in the total; or wrap it in a function that "
+                "scores the completions."
             )
     names = _distinct([_name(function) for function in given])
     path = Path(out)

@@ -29,7 +29,7 @@ train(prompts, str(out / "warm" / "policy"), "exact_match", out=out / "rl", opti
 def test_the_hub_is_told_nothing_within_and_what_it_was_told_before_after():
     from huggingface_hub import constants
 
-    from flatspot.training.untold import without_telemetry
+    from flatspot.training.telemetry import without_telemetry
 
     before = constants.HF_HUB_DISABLE_TELEMETRY
     with pytest.raises(KeyError), without_telemetry():
