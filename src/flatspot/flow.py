@@ -23,7 +23,7 @@ from flatspot.judgement import judge_folder, judge_settings
 from flatspot.rollouts.asked import digest, name_of, read_as, resume_words, reward_asked, reward_shown, what_is_asked
 from flatspot.rollouts.collect import OnProgress, collect, visit_cost
 from flatspot.rollouts.locks import judging
-from flatspot.rollouts.notes import keep_notes, read_notes
+from flatspot.rollouts.notes import keep_notes, read_notes, with_reward_caveats
 from flatspot.rollouts.planned import check_none_lost, check_rows
 from flatspot.rollouts.rounds import Decider, FixedSamples
 from flatspot.rollouts.store import RunRecord, as_json, is_complete, open_run, prompt_table, read_record, write_json, write_table
@@ -104,7 +104,7 @@ def diagnose(
     ['learnable', 'vanishing']
     """
     from flatspot.engines.policy import DEFAULT_POLICY
-    from flatspot.rewards import check_columns, load_reward
+    from flatspot.rewards import check_reward, load_reward
     from flatspot.tasks import load_prompts
 
     chosen = _settings(settings)
@@ -113,7 +113,8 @@ def diagnose(
         raise SettingsError(
             f"--max-generations must be at least one for each of the {len(asked_prompts)} prompts, got {chosen.max_generations}"
         )
-    with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s) as loaded:
+    groups = chosen.group_size if chosen.fixed_samples and chosen.max_samples % chosen.group_size == 0 else None
+    with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s, group_size=groups) as loaded:
         asked = what_is_asked(asked_prompts, policy, loaded, chosen)
         run = Path(chosen.out) if chosen.out is not None else Path("runs") / digest(asked)
         check_weights(policy, chosen)
@@ -124,7 +125,7 @@ def diagnose(
         shown |= {"resume": resume_words(chosen)}
         facts = {"shown": shown, "declared_range": declared}
         if not (known and is_complete(run, asked, chosen.max_samples, decider)):
-            check_columns(loaded, asked_prompts)
+            check_reward(loaded, asked_prompts, say or (lambda _: None))
             _draw(run, asked, asked_prompts, policy, loaded, chosen, decider, facts, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
         keep_notes(run, **facts)
@@ -173,7 +174,9 @@ def _draw(
         notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
         for note in notes[len(said) :]:
             say(note)
-        keep_notes(path, caveats=notes, rounds=run.n_rounds())
+        if reward.compares:  # no reference is a group
+            write_table(prompt_table(prompts, [None] * len(prompts)), path / "prompts.parquet")
+        keep_notes(path, **with_reward_caveats(path, notes, reward.notes), rounds=run.n_rounds())
 
 
 def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None, record: RunRecord) -> Decider:
@@ -230,13 +233,14 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
 
     `diagnose` with the same settings, the new reward and this folder goes on from there. Raises `FlatspotError` as `diagnose` does.
     """
-    from flatspot.rewards import check_columns, load_reward, reference_rewards
-    from flatspot.rollouts.rescored import score_again, stored_prompts
+    from flatspot.rewards import check_reward, load_reward, reference_rewards
+    from flatspot.rollouts.rescored import score_again, stored_prompts, whole_groups
 
     source, chosen = Path(run), _settings(settings)
     old, notes, prompts = read_record(source), read_notes(source), stored_prompts(source)
-    with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s) as loaded:
-        check_columns(loaded, prompts)
+    groups = whole_groups(source, old.kind, chosen.group_size)
+    with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s, group_size=groups) as loaded:
+        check_reward(loaded, prompts, say or (lambda _: None))
         asked, identity = ({**part, "reward": reward_asked(loaded)} for part in (old.asked, old.identity))
         path = Path(chosen.out) if chosen.out is not None else Path("runs") / digest(asked)
         if path.resolve() == source.resolve():
@@ -254,14 +258,15 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
             if not (path / "prompts.parquet").exists():
                 write_table(prompt_table(prompts, reference_rewards(loaded, prompts)), path / "prompts.parquet")
             rounds = score_again(source, new, prompts, loaded, on_progress=on_progress)
-        caveats = list(notes["caveats"])
+        caveats = [caveat for caveat in notes["caveats"] if caveat not in notes["reward_caveats"]] + loaded.notes
         if not all(drawn.fixed for drawn in rounds):
             text = f"How many completions each prompt has was decided by the rewards of {source}, not by these."
             caveats.append(["rescored-by-other-reward", text])
         kept = {name: value for name, value in notes["shown"].items() if not name.startswith("reward")}
         shown = kept | reward_shown(reward, chosen) | {"out": str(path), "rescored": str(source)}
         declared = chosen.reward_range or usable_range(loaded.range)
-        write_json(notes | {"caveats": caveats, "shown": shown, "declared_range": declared}, path / "notes.json")
+        said = {"caveats": caveats, "reward_caveats": loaded.notes, "shown": shown, "declared_range": declared}
+        write_json(notes | said, path / "notes.json")
     return judge_run(path, chosen, declared_range=declared, shown=shown, notes=caveats, say=say)
 
 

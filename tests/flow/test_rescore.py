@@ -56,7 +56,7 @@ def test_it_is_the_run_that_the_reward_would_have_drawn(tmp_path):
 def test_it_goes_on_where_it_was_stopped(tmp_path):
     run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
     assert len(list((run / "rollouts").iterdir())) == 4
-    calls, patience = [], [3]
+    calls, patience = [], [4]
 
     def dies(completions, **_):
         calls.append(len(completions))
@@ -72,7 +72,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path):
         calls.clear()
         patience[0] = 99
         found = flatspot.rescore(run, dies, out=tmp_path / "new")
-    assert calls == [1, 40, 40, 40]  # one to check the reward's columns, then the parts that were missing
+    assert calls == [1, 8, 40, 40, 40]  # two to check the reward, then the parts that were missing
     assert [row["reward"] for row in rows_of(found.run)] == [0.5] * 160
 
 
@@ -141,3 +141,61 @@ class Unguarded:
 
     def close(self):
         pass
+
+
+CHAT = [{"role": "user", "content": "q"}]
+
+
+def starts(completions, **_):
+    return [float(c[0]["content"].startswith("c")) for c in completions]
+
+
+def last_is_four(completions, **_):
+    return [float(c[-1]["content"] == "4") for c in completions]
+
+
+def test_a_reward_of_messages_gets_the_messages_of_a_log(tmp_path):
+    """The reward that the log says is right: each completion starts with c."""
+    log = tmp_path / "log.jsonl"
+    rows = [{"prompt": CHAT, "completion": [{"role": "assistant", "content": f"c{i}"}], "reward": 1} for i in range(4)]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = flatspot.inspect(log, out=tmp_path / "run", reward_range=(0, 1)).run
+    found = flatspot.rescore(run, starts, out=tmp_path / "new", reward_range=(0, 1))
+    assert [row["reward"] for row in rows_of(found.run)] == [1.0] * 4
+    assert [row["completion"] for row in rows_of(found.run)] == [row["completion"] for row in rows_of(run)]
+
+
+def test_tool_calls_are_several_messages_and_a_reward_of_text_gets_the_answer():
+    from flatspot.core.records import Prompt
+    from flatspot.rewards import load_reward
+    from flatspot.rollouts.rescored import completion_of
+
+    call = {"role": "assistant", "content": None, "tool_calls": [{"name": "add"}]}
+    turns = [call, {"role": "tool", "content": "4"}, {"role": "assistant", "content": [{"type": "text", "text": "4"}]}]
+    stored = completion_of(json.dumps(turns), 3, False, 2)
+    assert stored.messages == tuple(turns) and stored.text == "4"
+    prompt = Prompt("a", CHAT, {"reference": "4"})
+    seen = []
+    for reward in ("exact_match", lambda completions: seen.extend(completions) or [1.0]):
+        with load_reward(reward, isolate=False) as loaded:
+            assert loaded.score([prompt], [stored])[0].reward == 1.0
+    assert seen == [turns]
+    for text in ('[{"role": "assistant"}]', "[1, 2]", "[]", "[broken", '{"role": "user", "content": "x"}', "4"):
+        assert completion_of(text, 1, False, 1).messages is None and completion_of(text, 1, False, 1).text == text
+    one = '[{"role": "assistant", "content": "4"}]'  # a watched training stores one message as its text: this is what was written
+    assert completion_of(one, 1, False, 2).messages is None
+
+
+def test_json_that_a_policy_wrote_is_text(tmp_path):
+    wrote = '[{"role": "assistant", "content": "4"}]'
+    rows = [{"id": "a", "prompt": CHAT, "reference": "4"}]
+
+    class Writes(ScriptedEngine):
+        def sample(self, requests, sampling, on_tokens=None):
+            from flatspot.core.records import Completion
+
+            return [[Completion(wrote, 3, False)] * len(request.seeds) for request in requests]
+
+    run = flatspot.diagnose(rows, Writes({}), "regex[pattern=z]", out=tmp_path / "run", max_samples=4).run
+    found = flatspot.rescore(run, lambda completions: [float(c[0]["content"] == wrote) for c in completions], out=tmp_path / "new")
+    assert {row["reward"] for row in rows_of(found.run)} == {1.0}

@@ -16,7 +16,7 @@ import pytest
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.records import Completion, Prompt, Score
 from flatspot.rewards import load_reward
-from flatspot.rewards.guard import GIVE_UP_AFTER, Guard
+from flatspot.rewards.guard import GIVE_UP_AFTER
 
 USER_FILE = """
 import os, subprocess, sys, time
@@ -81,9 +81,12 @@ def test_values_come_back_in_order(file: Path) -> None:
 
 
 def test_a_hang_is_the_error_of_its_row_alone(file: Path) -> None:
-    scores = score(f"{file}:hangs", "a", "hang", "b", timeout_s=0.4)
+    with load_reward(f"{file}:hangs", timeout_s=0.4) as reward:
+        prompts = [Prompt(text, "q") for text in "abc"]
+        reward.score(prompts[:1], [Completion("a", 1, False)])  # the first call may take longer
+        scores = reward.score(prompts, [Completion(text, 1, False) for text in ("a", "hang", "b")])
     assert [s.reward for s in scores] == [1.0, None, 1.0]
-    assert scores[1].error == "hangs: TimeoutError: no answer within 0.4 s"
+    assert scores[1].error == "hangs: TimeoutError: no answer within 0.4 s (--reward-timeout)"
 
 
 @pytest.mark.parametrize(
@@ -104,22 +107,84 @@ def test_a_crash_is_the_error_of_its_row_alone(file: Path, text: str, cause: str
 def test_ten_thousand_hanging_rows_do_not_take_ten_thousand_timeouts(file: Path) -> None:
     with load_reward(f"{file}:hangs", timeout_s=0.2) as reward:
         rows = [Prompt(str(i), "q") for i in range(10_000)]
+        reward.score(rows[:1], [Completion("a", 1, False)])  # the first call may take longer
         began = time.monotonic()
         scores = reward.score(rows, [Completion("hang", 1, False)] * 10_000)
         assert time.monotonic() - began < 10
         assert sum("TimeoutError: no answer" in (s.error or "") and "not tried" not in (s.error or "") for s in scores) == GIVE_UP_AFTER
-        assert scores[-1].error == "hangs: not tried: 3 rows in a row got no answer, the last one with TimeoutError: no answer within 0.2 s"
+        last = "the last one with TimeoutError: no answer within 0.2"
+        assert str(scores[-1].error).startswith(f"hangs: not tried: 3 rows in a row got no answer, {last}")
+        assert "10000 completions are unscored because the reward hangs gave no answer in time: raise --reward-timeout" in reward.notes[0]
         # the next call tries one row, and goes on as soon as there is an answer
         assert [s.reward for s in reward.score(rows[:2], [Completion("a", 1, False)] * 2)] == [1.0, 1.0]
 
 
-def test_rows_that_are_only_slow_are_all_scored(file: Path) -> None:
-    with load_reward(f"{file}:slow", timeout_s=0.6) as reward:
-        rows, texts = [Prompt(str(i), "q") for i in range(6)], [Completion("a", 1, False)] * 6
-        assert [s.reward for s in reward.score(rows, texts)] == [1.0] * 6
-        guard = reward.components[0].scores
-        assert isinstance(guard, Guard) and guard._rows_per_call < 6
-        assert [s.reward for s in reward.score(rows, texts)] == [1.0] * 6
+RECORDED = """
+import os, time
+HERE = os.path.dirname(os.path.abspath(__file__))
+{at_import}
+
+def f(completions):
+    with open(os.path.join(HERE, "calls"), "a") as file:
+        file.write(f"{{len(completions)}} ")
+    {at_call}
+    return [float(len(text)) for text in completions]
+"""
+
+
+def recorded(tmp_path: Path, at_call: str, at_import: str = "") -> str:
+    (tmp_path / "f.py").write_text(RECORDED.format(at_call=at_call, at_import=at_import))
+    return f"{tmp_path / 'f.py'}:f"
+
+
+def calls(tmp_path: Path) -> list[int]:
+    return [int(word) for word in (tmp_path / "calls").read_text().split()]
+
+
+def batch(n: int) -> tuple[list[Prompt], list[Completion]]:
+    return [Prompt(str(i), "q") for i in range(n)], [Completion("x" * (i % 3), 1, False) for i in range(n)]
+
+
+STALL = """
+    if len(completions) > 1 and not os.path.exists(os.path.join(HERE, "stalled")):
+        open(os.path.join(HERE, "stalled"), "w").close()
+        time.sleep(60)
+"""
+
+
+def test_one_slow_batch_does_not_slow_the_others_and_a_slow_import_is_no_rows_time(tmp_path: Path) -> None:
+    spec = recorded(tmp_path, STALL, at_import="time.sleep(0.7)")
+    with load_reward(spec, timeout_s=0.5) as reward:
+        scores = reward.components[0].scores
+        assert [value.number for value in scores.score(*batch(1))] == [0.0]
+        for _ in range(3):
+            assert [value.number for value in scores.score(*batch(20))] == [float(i % 3) for i in range(20)]
+        assert calls(tmp_path) == [1, 20, *[1] * 20, 16, 20, 20]  # 16 of the rows once more, together: they have the same values
+        assert "took longer than 0.5 s for 20 completions" in reward.notes[0] and len(reward.notes) == 1
+
+
+def test_a_model_that_is_loaded_at_the_first_call_has_time_for_it(tmp_path: Path) -> None:
+    spec = recorded(tmp_path, "if not globals().get('model'):\n        time.sleep(0.8); globals()['model'] = 1")
+    with load_reward(spec, timeout_s=0.3) as reward:
+        assert [value.number for value in reward.components[0].scores.score(*batch(3))] == [0.0, 1.0, 2.0]
+    assert calls(tmp_path) == [3]
+
+
+def test_a_call_of_many_slow_rows_has_the_time_that_its_rows_take(tmp_path: Path) -> None:
+    with load_reward(recorded(tmp_path, "time.sleep(0.02 * len(completions))"), timeout_s=0.5) as reward:
+        for n in (1, 2, 60):
+            assert None not in [value.number for value in reward.components[0].scores.score(*batch(n))]
+    assert calls(tmp_path) == [1, 2, 60]
+
+
+def test_a_row_that_hangs_among_many_costs_few_calls(tmp_path: Path) -> None:
+    spec = recorded(tmp_path, "time.sleep(60 if 'hang' in completions else 0)")
+    prompts, completions = batch(400)
+    completions[333] = Completion("hang", 1, False)
+    with load_reward(spec, timeout_s=0.3) as reward:
+        values = reward.components[0].scores.score(*batch(1)) and reward.components[0].scores.score(prompts, completions)
+    assert [i for i, value in enumerate(values) if value.number is None] == [333]
+    assert sum(n for n in calls(tmp_path)) < 400 + 400 + 20 + 20 and len(calls(tmp_path)) < 50
 
 
 def test_printing_does_not_reach_our_pipes(file: Path, capfd: pytest.CaptureFixture[str]) -> None:

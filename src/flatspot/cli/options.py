@@ -33,7 +33,7 @@ own_reward_option = click.option(
     help="file.py:function, module:function, or a built-in name; repeat for several.  [default: the run's]",
 )
 reward_timeout_option = click.option(
-    "--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward call may take."
+    "--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward may take for a completion."
 )
 
 reward_weight_option = click.option(

@@ -68,12 +68,16 @@ def _is_missing(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled answer: its text, its length in tokens, and whether the token limit cut it."""
+    """One sampled answer: its text, its length in tokens, and whether the token limit cut it.
+
+    messages  what it is where it is not one message of the assistant with this text: tool calls, their answers
+    """
 
     text: str
     n_tokens: int
     truncated: bool
     token_ids: tuple[int, ...] = ()
+    messages: tuple[Message, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

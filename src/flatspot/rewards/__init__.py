@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flatspot.rewards.builtin import BUILTINS, reward_range
+from flatspot.rewards.check import check_reward
 from flatspot.rewards.load import LoadedReward, load_reward
-from flatspot.rewards.references import check_columns, reference_rewards
+from flatspot.rewards.references import reference_rewards
 
-__all__ = ["BUILTINS", "LoadedReward", "check_columns", "load_reward", "reference_rewards", "reward_range"]
+__all__ = ["BUILTINS", "LoadedReward", "check_reward", "load_reward", "reference_rewards", "reward_range"]

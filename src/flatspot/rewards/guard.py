@@ -1,62 +1,54 @@
 """Run a user's reward function in a process of its own, so that it can hang, crash or exit without taking the run along.
 
-A call that fails as a whole is repeated row by row, and the failure lands on the row it belongs to. A worker that hangs or dies
-is replaced. After `GIVE_UP_AFTER` rows in a row without an answer a prompt's other rows are not tried,
-and after as many such prompts in a row the rest of the call is not.
+A call that fails as a whole is repeated in smaller ones, and the failure lands on the row it belongs to; unless the reward compares the
+completions of a call, when the smaller calls would say something else. A worker that hangs or dies is replaced. After `GIVE_UP_AFTER`
+rows in a row without an answer a prompt's other rows are not tried, and after as many such prompts in a row the rest of the call is not.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import queue
-import signal
-import subprocess
+import math
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import cloudpickle
 
 from flatspot.core.errors import FlatspotError, MissingExtra, RewardLoadError
 from flatspot.core.records import Completion, Prompt
-from flatspot.rewards.frames import read_frame, write_frame
+from flatspot.rewards.composition import COMPARES, compare_alone
+from flatspot.rewards.pace import Pace
+from flatspot.rewards.process import Failed, Worker
 from flatspot.rewards.spec import Address, Builtin
-from flatspot.rewards.values import Value, describe_exception
+from flatspot.rewards.values import Value, describe_exception, is_broken
 
 GIVE_UP_AFTER = 3
 _LOAD_TIMEOUT_S = 120.0  # importing a deep-learning stack takes 10 s on a slow disk
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A call without values. `lost` where the worker hung or died, and had to be replaced; else the function raised."""
-
-    message: str
-    lost: bool
+_ROW_BY_ROW = 64  # a failed call of at most so many rows is repeated row by row, a larger one in about as many calls as rows in each
 
 
 class Guard:
     """A reward function in its worker. `score` is safe to call from several threads; calls are served one after another.
 
     what       a parsed spec, or a Python function, which is sent as a pickle
-    timeout_s  seconds a call may take before its worker is killed
+    timeout_s  seconds a row may take before its worker is killed; calls of many rows, and the first of a worker, may take more (`Pace`)
 
     Raises `RewardLoadError` where the function cannot be loaded in the worker.
     """
 
     def __init__(self, what: Builtin | Address | Callable[..., Any], timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+        self.pace = Pace(timeout_s)
+        self.late_rows = 0  # completions that got no answer in time
+        self.late_call: tuple[int, float] | None = None  # rows and limit of a call that was too slow as a whole, though no row of it was
         self._lock = threading.Lock()
-        self._worker: _Worker | None = None
+        self._worker: Worker | None = None
+        self._fresh = True  # whether the worker has not answered a call yet
         self._strikes = 0  # rows in a row that got no answer, over all calls
         self._lost_prompts: list[str] = []  # the prompts of these rows
-        self._rows_per_call = sys.maxsize
+        self._may_split = False  # whether smaller calls were seen to give the same values
         self._load: Builtin | Address | bytes = what if isinstance(what, Builtin | Address) else _pickled(what)
         try:
             self.name, self.sha256 = self._start()
@@ -72,6 +64,11 @@ class Guard:
         with self._lock:
             return self._score(prompts, completions)
 
+    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failed:
+        """One call, as it is: where it fails it is not repeated."""
+        with self._lock:
+            return self._call(prompts, completions)
+
     def close(self) -> None:
         """End the worker. A later `score` starts another."""
         with self._lock:
@@ -81,28 +78,44 @@ class Guard:
 
     def _score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         values: list[Value] = []
-        n_rows = len(prompts)
-        alone_until, slowest_s, lost_alone, timed_out = 0, 0.0, False, False
-        while (start := len(values)) < n_rows:
-            alone = start < alone_until or self._strikes > 0
-            end = start + 1 if alone else min(n_rows, start + self._rows_per_call)
-            began = time.monotonic()
+        spans, whole = [(0, len(prompts))], None  # what is still to be called, the next one last; how the first call failed
+        while spans:
+            start, end = len(values), spans.pop()[1]
+            if start >= end:  # not tried
+                continue
+            if self._strikes and end - start > 1:
+                spans.append((start + 1, end))
+                end = start + 1
             answer = self._call(prompts[start:end], completions[start:end])
-            slowest_s = max(slowest_s, time.monotonic() - began) if start < alone_until else 0.0
             if isinstance(answer, list):
                 values += answer
                 self._strikes, self._lost_prompts = 0, []
             elif end - start > 1:
-                alone_until, lost_alone, timed_out = end, False, answer.message.startswith("TimeoutError")
+                whole = whole or (start, end, answer, self.pace.limit(end - start, fresh=False))
+                spans += reversed(_pieces(start, end))
             else:
-                values.append(Value(error=answer.message))
-                lost_alone |= answer.lost
+                values.append(Value(error=answer.message, broken=is_broken(answer.message)))
+                self.late_rows += answer.late
                 values += self._after_a_failure(answer, prompts, start)
-            if len(values) == alone_until and timed_out and not lost_alone and slowest_s > 0:
-                # no row was at fault, there were only too many for one call: ask for fewer from now on
-                self._rows_per_call = max(1, int(0.5 * self._timeout_s / slowest_s))
-                timed_out = False
+        if whole is not None:
+            self._check_pieces(values, whole, prompts, completions)
         return values
+
+    def _check_pieces(
+        self, values: list[Value], whole: tuple[int, int, Failed, float], prompts: Sequence[Prompt], completions: Sequence[Completion]
+    ) -> None:
+        """Keep the values of smaller calls only where the call as a whole would have given them too."""
+        start, end, failed, limit = whole
+        if not self._may_split:
+            found = compare_alone(
+                values[start:end], lambda rows: self._call([prompts[start + i] for i in rows], [completions[start + i] for i in rows])
+            )
+            self._may_split = found == "same"
+            if found == "other":
+                values[start:end] = [value if value.error else Value(error=f"{failed.message}; {COMPARES}") for value in values[start:end]]
+                return
+        if failed.late and not any(value.error for value in values[start:end]):
+            self.late_call = self.late_call or (end - start, limit)
 
     def _after_a_failure(self, answer: Failed, prompts: Sequence[Prompt], row: int) -> list[Value]:
         """What becomes of the rows after one that failed alone: nothing yet, its prompt's others not tried, or all not tried.
@@ -116,14 +129,15 @@ class Guard:
         own = prompts[row].id
         self._lost_prompts.append(own)
         if len(set(self._lost_prompts)) >= GIVE_UP_AFTER:
-            return [self._not_tried(answer)] * (len(prompts) - row - 1)
+            return self._not_tried(answer, len(prompts) - row - 1)
         if self._lost_prompts.count(own) < GIVE_UP_AFTER:
             return []
         same = next((i for i, prompt in enumerate(prompts[row + 1 :]) if prompt.id != own), len(prompts) - row - 1)
-        return [self._not_tried(answer)] * same
+        return self._not_tried(answer, same)
 
-    def _not_tried(self, last: Failed) -> Value:
-        return Value(error=f"not tried: {self._strikes} rows in a row got no answer, the last one with {last.message}")
+    def _not_tried(self, last: Failed, rows: int) -> list[Value]:
+        self.late_rows += rows if last.late else 0
+        return [Value(error=f"not tried: {self._strikes} rows in a row got no answer, the last one with {last.message}")] * rows
 
     def _call(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failed:
         try:
@@ -137,117 +151,42 @@ class Guard:
         except FlatspotError as error:
             return Failed(f"the reward's process could not be started again: {error}", lost=True)
         assert self._worker is not None
-        reply = self._worker.ask(request, self._timeout_s)
+        began = time.monotonic()  # the start of a worker is no row's time
+        reply = self._worker.ask(request, self.pace.limit(len(prompts), fresh=self._fresh))
         if isinstance(reply, Failed):
+            self.pace.unanswered(fresh=self._fresh)
             self._worker = None
             return reply
+        self.pace.answered(len(prompts), time.monotonic() - began, fresh=self._fresh)
+        self._fresh = False
         if "values" in reply:
-            return [Value(number, error) for number, error in reply["values"]]
+            return [Value(*parts) for parts in reply["values"]]
         return Failed(reply.get("raised") or reply["failed"], lost=False)
 
     def _start(self) -> tuple[str, str | None]:
         if self._worker is not None:
             self._worker.close()
-        worker = _Worker()
+        worker = Worker()
         request = {"load": self._load, "path": [str(Path.cwd()), *(entry for entry in sys.path if entry)]}
-        reply = worker.ask(cloudpickle.dumps(request), max(_LOAD_TIMEOUT_S, self._timeout_s))
+        reply = worker.ask(cloudpickle.dumps(request), max(_LOAD_TIMEOUT_S, self.pace.timeout_s))
         if isinstance(reply, Failed):
             raise RewardLoadError(f"the reward's process ended while it imported the reward: {reply.message}")
         if "ready" not in reply:
             worker.close()
             kind = MissingExtra if reply.get("kind") == "MissingExtra" else RewardLoadError
             raise kind(reply.get("failed") or f"the reward cannot be loaded in its process: {reply['raised']}")
-        self._worker = worker
+        self._worker, self._fresh = worker, True
         return reply["ready"], reply["sha256"]
 
 
-class _Worker:
-    """The process and its pipes. After an answer of `Failed` it is gone."""
+def _pieces(start: int, end: int) -> list[tuple[int, int]]:
+    """A failed call in smaller ones: rows, or, of many rows, about as many calls as there are rows in each.
 
-    def __init__(self) -> None:
-        # -P: nothing of the working directory may stand in for a module that the worker itself imports
-        command = [sys.executable, "-P", "-m", "flatspot.rewards.worker"]
-        self._lifeline: int | None = None
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        if os.name == "posix":
-            theirs, self._lifeline = os.pipe()
-            # a session of its own: Ctrl-C in the terminal is for us, and a kill takes along whatever the function started
-            self._process = subprocess.Popen([*command, str(theirs)], pass_fds=(theirs,), start_new_session=True, **pipes)
-            os.close(theirs)
-        else:
-            self._process = subprocess.Popen(command, **pipes)
-        self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=_read_replies, args=(self._process.stdout, self._replies), daemon=True)
-        self._reader.start()
-        self._end = weakref.finalize(self, _end_process, self._process, self._lifeline, self._reader)
-
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def ask(self, request: bytes, timeout_s: float) -> dict[str, Any] | Failed:
-        """The worker's answer; where it gives none in time, or dies, it is killed and the answer is `Failed`."""
-        try:
-            write_frame(cast(BinaryIO, self._process.stdin), request)
-            reply = self._replies.get(timeout=timeout_s)
-        except queue.Empty:
-            self._end()
-            return Failed(f"TimeoutError: no answer within {timeout_s:g} s", lost=True)
-        except OSError:  # a broken pipe: it died before it read the request
-            reply = None
-        except BaseException:  # Ctrl-C: the answer to this question must not be taken for the answer to the next
-            self._end()
-            raise
-        if reply is not None:
-            return json.loads(reply)  # type: ignore[no-any-return]
-        try:
-            code = self._process.wait(5)
-        except subprocess.TimeoutExpired:  # it closed its pipe and lives on
-            code = 0
-        self._end()
-        return Failed(f"the reward's process {_how_it_ended(code)}", lost=True)
-
-    def close(self) -> None:
-        self._end()
-
-
-def _read_replies(stream: BinaryIO, replies: queue.SimpleQueue[bytes | None]) -> None:
-    payload: bytes | None = b""
-    while payload is not None:
-        try:
-            payload = read_frame(stream)
-        except (OSError, ValueError):
-            payload = None
-        replies.put(payload)
-
-
-def _end_process(process: subprocess.Popen[bytes], lifeline: int | None, reader: threading.Thread) -> None:
-    """Kill the worker and what it started, and close our ends; also runs at interpreter exit."""
-    try:
-        if os.name == "posix":
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    except (ProcessLookupError, PermissionError):
-        pass  # gone already
-    process.wait()
-    if lifeline is not None:
-        os.close(lifeline)
-    reader.join(1)
-    for stream in (process.stdin, process.stdout):
-        try:
-            if stream is not None:
-                stream.close()
-        except OSError:
-            pass  # unsent bytes to a dead process
-
-
-def _how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"exited with status {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+    >>> _pieces(0, 3), [end - start for start, end in _pieces(0, 100)]
+    ([(0, 1), (1, 2), (2, 3)], [10, 10, 10, 10, 10, 10, 10, 10, 10, 10])
+    """
+    size = 1 if end - start <= _ROW_BY_ROW else math.ceil(math.sqrt(end - start))
+    return [(at, min(at + size, end)) for at in range(start, end, size)]
 
 
 def _pickled(function: Any, *, by_value: bool = False) -> bytes:

@@ -6,24 +6,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.records import LARGEST_REWARD, Completion, Prompt, Score
 from flatspot.rewards.builtin import find_builtin, reward_range
+from flatspot.rewards.called import Called, Scores, notes_of
+from flatspot.rewards.composition import COMPARES, compare_alone
 from flatspot.rewards.guard import Guard
+from flatspot.rewards.process import Failed
 from flatspot.rewards.resolve import Resolved, function_name, function_sha256, resolve
 from flatspot.rewards.scorers import Scorer
 from flatspot.rewards.spec import Address, Builtin, parse_spec
-from flatspot.rewards.values import Value, describe_exception
+from flatspot.rewards.values import Value, describe_exception, is_broken
 
 RewardSpec = str | Callable[..., Any]
-
-
-class _Scores(Protocol):
-    """What scores rows: a guarded function, or one of this process."""
-
-    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,7 @@ class Component:
     spec    as the user wrote it, or the function's qualified name
     sha256  of the file or function; None for built-in ones and where the source cannot be read
     range   the smallest and largest value it can give, before its weight; None where unknown
+    by_row  whether it is known to look at one row at a time
     """
 
     name: str
@@ -41,16 +39,29 @@ class Component:
     spec: str
     sha256: str | None
     range: tuple[float, float] | None
-    scores: _Scores
+    scores: Scores
+    by_row: bool = False
 
 
 class LoadedReward:
     """Rewards that score rows together: the `Reward` protocol, a range, and the worker processes to close."""
 
-    def __init__(self, components: Sequence[Component], timeout_s: float) -> None:
+    def __init__(self, components: Sequence[Component], timeout_s: float, group_size: int | None = None) -> None:
         self.components = tuple(components)
         self.names = tuple(component.name for component in components)
+        self.group_size = group_size
         self._timeout_s = timeout_s
+        self._called = [Called(c.name, c.scores, group_size, by_row=c.by_row) for c in components]
+
+    @property
+    def compares(self) -> bool:
+        """Whether a reward was seen to compare the completions of a call, as a rank within a group does."""
+        return any(called.compares for called in self._called)
+
+    @property
+    def notes(self) -> list[str]:
+        """What whoever reads the scores should know, in sentences."""
+        return [note for called in self._called for note in notes_of(called)]
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -63,17 +74,21 @@ class LoadedReward:
         return math.fsum(low for low, _ in ends), math.fsum(high for _, high in ends)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Score]:
-        """One score per (prompt, completion) pair, in the order given; a failure is that row's `error`, never an exception.
+        """One score per (prompt, completion) pair, in the order given; a failure is that row's `error`, not an exception.
 
         The total is Σ weight · value. A component that returned None does not apply to the row and is left out, as in TRL, unless
-        all did; one that failed leaves the row without a total, and the others' values stand in `rewards`.
+        all did; one that failed leaves the row without a total, and the others' values stand in `rewards`. Raises `RewardLoadError` where
+        a reward is seen to compare the completions of a call, and these are not whole groups of `group_size`.
         """
         if len(prompts) != len(completions):
             raise ValueError(f"expected as many completions as prompts, got {len(prompts)} prompts and {len(completions)} completions")
         if not prompts:
             return []
-        columns = [component.scores.score(prompts, completions) for component in self.components]
-        return [self._total(row) for row in zip(*columns, strict=True)]
+        return [self._total(row) for row in zip(*self.values(prompts, completions), strict=True)]
+
+    def values(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[list[Value]]:
+        """What each component says of the rows, before weights."""
+        return [called.score(prompts, completions) for called in self._called]
 
     def describe(self) -> Mapping[str, Any]:
         """Names, weights, specs, source hashes and the time limit: what the scores depend on."""
@@ -112,18 +127,21 @@ def load_reward(
     weights: Sequence[float] | None = None,
     timeout_s: float = 10.0,
     isolate: bool = True,
+    group_size: int | None = None,
 ) -> LoadedReward:
     r"""Load one reward, or several to be summed.
 
     specs      file.py:function, package.module:function, package.module.function (TRL's form), a built-in name such as
                `exact_match` or `regex[pattern=\d+]`, verl:… or openrlhf:… before an address, or a Python function
     weights    one per spec; 1 each by default
-    timeout_s  seconds a call of a user's function may take; the call is then repeated row by row, each row with as much time
+    timeout_s  seconds a user's function may take for a row; a call of many rows may take longer, by what its rows have taken so far, and
+               the first call longer still. A call that takes too long is repeated in smaller ones
     isolate    run users' functions in a worker process; off, they run here: shared state and unpicklable functions work, but a
                function that hangs or exits takes this process along
+    group_size  rows that are scored come as whole groups of so many completions of a prompt, for rewards that compare these
 
-    User functions follow TRL's contract, `f(prompts, completions, **columns) -> list[float | None]`, sync or async. A function whose
-    value for a row depends on the other rows of a call may give another value when the call has to be repeated row by row.
+    User functions follow TRL's contract, `f(prompts, completions, **columns) -> list[float | None]`, sync or async. One whose
+    value for a row depends on the other rows of a call is called with one group at a time, and is refused where no groups are known.
     Raises `RewardLoadError`, with the file and line where the user's code is at fault.
 
     >>> with load_reward(["exact_match", "regex[pattern=^\\d+$]"], weights=[1.0, 0.5]) as reward:
@@ -147,7 +165,7 @@ def load_reward(
     except BaseException:
         LoadedReward(components, timeout_s).close()
         raise
-    return LoadedReward(components, timeout_s)
+    return LoadedReward(components, timeout_s, group_size)
 
 
 def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool, taken: Sequence[str]) -> Component:
@@ -162,7 +180,7 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
     found: Guard | Resolved
     if guarded and isolate:
         found = guard = Guard(parsed, timeout_s)
-        scores: _Scores = guard
+        scores: Scores = guard
     else:
         found = resolved = resolve(parsed)
         scores = _Unguarded(resolved.score)
@@ -170,7 +188,7 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
     is_function = not isinstance(parsed, Builtin | Address)
     name = function_name(parsed) if is_function else found.name  # type: ignore[arg-type]
     sha256 = function_sha256(parsed) if is_function else found.sha256  # type: ignore[arg-type]
-    return Component(_free(name, taken), weight, text, sha256, reward_range(spec), scores)
+    return Component(_free(name, taken), weight, text, sha256, reward_range(spec), scores, by_row=isinstance(parsed, Builtin))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +198,20 @@ class _Unguarded:
     call: Scorer
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+        values = self.ask(prompts, completions)
+        if not isinstance(values, Failed):
+            return values
+        if len(prompts) == 1:
+            return [Value(error=values.message, broken=is_broken(values.message))]
+        alone = [self.score([prompt], [completion])[0] for prompt, completion in zip(prompts, completions, strict=True)]
+        found = compare_alone(alone, lambda rows: self.ask([prompts[i] for i in rows], [completions[i] for i in rows]))
+        return [Value(error=value.error or f"{values.message}; {COMPARES}") for value in alone] if found == "other" else alone
+
+    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failed:
         try:
             return self.call(prompts, completions)
         except Exception as error:
-            if len(prompts) == 1:
-                return [Value(error=describe_exception(error))]
-        return [self.score([prompt], [completion])[0] for prompt, completion in zip(prompts, completions, strict=True)]
+            return Failed(describe_exception(error), lost=False)
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

@@ -28,18 +28,32 @@ _RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_e
 def scorer_for(function: Callable[..., Any], shape: Shape, name: str) -> Scorer:
     """The scorer that calls `function` under the convention `shape` names.
 
-    Raises `RewardLoadError` where a function given as TRL's has verl's parameters: its adapter has to be named.
+    Raises `RewardLoadError` for a class, and where the function has the parameters of another trainer: its adapter has to be named.
     """
-    if shape == "verl":
-        return verl_scorer(function)
-    if shape == "openrlhf":
-        return openrlhf_scorer(function)
-    if {"data_source", "solution_str"} <= _parameters(function).keys():
+    if inspect.isclass(function):
         raise RewardLoadError(
-            f"the reward {name!r} takes data_source and solution_str, as verl calls it, not prompts and completions: "
-            f"write verl: before its address, as in verl:file.py:{name}"
+            f"the reward {name!r} is a class; give an instance or a function: {name.lower()} = {name}(…) in its file, and that name here"
         )
-    return trl_scorer(function)
+    own = _own_shape(function)
+    if own not in (None, shape):
+        takes = ", ".join(p for p in _parameters(function) if p in _TELLING[own])
+        write = f"write {own}: before its address, as in {own}:file.py:{name}" if own != "trl" else f"leave out {shape}:"
+        raise RewardLoadError(f"the reward {name!r} takes {takes}, as {own} calls it, not as {shape} does: {write}")
+    return {"trl": trl_scorer, "verl": verl_scorer, "openrlhf": openrlhf_scorer}[shape](function)
+
+
+# the parameters by which a function is known as one of a trainer's; verl has two conventions, of a row and of a batch
+_TELLING: Mapping[str, frozenset[str]] = {
+    "verl": frozenset({"data_source", "solution_str", "data_sources", "solution_strs"}),
+    "openrlhf": frozenset({"queries", "labels"}),
+    "trl": frozenset({"completions"}),
+}
+
+
+def _own_shape(function: Callable[..., Any]) -> str | None:
+    names = _parameters(function).keys()
+    found = {"verl": {"solution_str", "solution_strs"}, "openrlhf": {"queries"}, "trl": {"completions"}}
+    return next((shape for shape, telling in found.items() if telling & names and not ("completions" in names and shape != "trl")), None)
 
 
 def trl_scorer(function: Callable[..., Any]) -> Scorer:
@@ -52,13 +66,17 @@ def trl_scorer(function: Callable[..., Any]) -> Scorer:
     accepted = _parameters(function)
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     needed = {n for n, p in accepted.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    by_place = [n for n, p in accepted.items() if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         arguments = trl_arguments(prompts, completions)
         missing = sorted(needed - arguments.keys())
-        if missing:
+        if missing or by_place:
             columns = ", ".join(sorted(arguments.keys() - set(_RESERVED))) or "none"
-            return [Value(error=f"needs {', '.join(missing)}, which no prompt column gives (columns: {columns})")] * len(prompts)
+            why = f"needs {', '.join(missing)}, which no prompt column gives (columns: {columns})"
+            if not missing:
+                why = f"takes {', '.join(by_place)} by place alone, and is called by keyword: leave out the / in its parameters"
+            return [Value(error=why, broken=True)] * len(prompts)
         if accepted and not takes_any:
             arguments = {key: value for key, value in arguments.items() if key in accepted}
         return as_values(_finished(function(**arguments)), len(prompts))
@@ -67,56 +85,108 @@ def trl_scorer(function: Callable[..., Any]) -> Scorer:
 
 
 def verl_scorer(function: Callable[..., Any]) -> Scorer:
-    """Call verl's `compute_score(data_source, solution_str, ground_truth, extra_info)` once per row.
+    """Call verl's `compute_score(data_source, solution_str, ground_truth, extra_info)` once per row, or, with these names in the plural,
+    once for all rows, as verl's batch reward manager does.
 
     The columns data_source and extra_info are passed where the prompts have them, ground_truth from the column of that name,
-    else from verl's reward_model column, else from the row's references. A returned dict counts by its "score".
+    else from verl's reward_model column, else from the row's references; a row that has none of these is not scored, unless the function
+    does not name the parameter. A returned dict counts by its "score".
     """
     accepted = _parameters(function)
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
+    batch, needs_truth = "solution_strs" in accepted, not {"ground_truth", "ground_truths"}.isdisjoint(accepted)
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
-        values = []
-        for prompt, completion in zip(prompts, completions, strict=True):
-            arguments = {
-                "data_source": prompt.columns.get("data_source"),
-                "solution_str": completion.text,
-                "ground_truth": _ground_truth(prompt),
-                "extra_info": prompt.columns.get("extra_info"),
-            }
-            if accepted and not takes_any:
-                arguments = {key: value for key, value in arguments.items() if key in accepted}
-            raw = _finished(function(**arguments))
-            if isinstance(raw, dict) and "score" not in raw:
-                values.append(Value(error=f"returned a dict without 'score' (keys: {', '.join(map(str, raw))})"))
-            else:
-                values.append(as_value(raw["score"] if isinstance(raw, dict) else raw))
-        return values
+        rows = [_verl_arguments(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        if not batch:
+            rows = [{key: value for key, value in row.items() if takes_any or not accepted or key in accepted} for row in rows]
+            if (found := _uncallable(function, "verl", **rows[0])) is not None:
+                return [found] * len(rows)
+            return [_verl_value(_finished(function(**row))) for row in rows]
+        several = {plural: [row[name] for row in rows] for name, plural in _PLURALS.items() if takes_any or plural in accepted}
+        if (found := _uncallable(function, "verl", **several)) is not None:
+            return [found] * len(rows)
+        raw = _finished(function(**several))
+        if isinstance(raw, list | tuple) and len(raw) == len(rows):
+            return [_verl_value(item) for item in raw]
+        return as_values(raw, len(rows))
 
-    return score
+    def score_answered(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+        lacking = Value(error=f"{_LACKS} ground truth for the reward: no column ground_truth, reward_model or reference with an answer")
+        return _only(score, [None if ground_truth(prompt) is not None else lacking for prompt in prompts], prompts, completions)
+
+    return score_answered if needs_truth else score
+
+
+_PLURALS = {"data_source": "data_sources", "solution_str": "solution_strs", "ground_truth": "ground_truths", "extra_info": "extra_infos"}
+
+
+def _verl_arguments(prompt: Prompt, completion: Completion) -> dict[str, Any]:
+    return {
+        "data_source": prompt.columns.get("data_source"),
+        "solution_str": completion.text,
+        "ground_truth": ground_truth(prompt),
+        "extra_info": prompt.columns.get("extra_info"),
+    }
+
+
+def _verl_value(raw: Any) -> Value:
+    if isinstance(raw, dict) and "score" not in raw:
+        return Value(error=f"returned a dict without 'score' (keys: {', '.join(map(str, raw))})", broken=True)
+    return as_value(raw["score"] if isinstance(raw, dict) else raw)
 
 
 def openrlhf_scorer(function: Callable[..., Any]) -> Scorer:
     """Call OpenRLHF's `reward_func(queries, prompts, labels)`, a query being the prompt and the response together.
 
     Chat prompts are joined as the messages' contents, one per line, because the model's template is not known here. Labels are
-    the column `label`, else the row's first reference. A returned dict counts by its "rewards"; "scores" and logs are not used.
+    the column `label`, else the row's first reference; a row with neither is not scored. A returned dict counts by its "rewards";
+    "scores" and logs are not used.
     """
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         texts = [prompt.text if isinstance(prompt.text, str) else "\n".join(m["content"] for m in prompt.text) + "\n" for prompt in prompts]
         queries = [text + completion.text for text, completion in zip(texts, completions, strict=True)]
-        labels = [prompt.columns.get("label", next(iter(prompt.references), None)) for prompt in prompts]
+        labels = [label(prompt) for prompt in prompts]
+        if (problem := _uncallable(function, "openrlhf", queries, texts, labels)) is not None:
+            return [problem] * len(prompts)
         raw = _finished(function(queries, texts, labels))
         if isinstance(raw, dict):
             if "rewards" not in raw:
-                return [Value(error=f"returned a dict without 'rewards' (keys: {', '.join(map(str, raw))})")] * len(prompts)
+                return [Value(error=f"returned a dict without 'rewards' (keys: {', '.join(map(str, raw))})", broken=True)] * len(prompts)
             raw = raw["rewards"]
         if len(prompts) == 1 and getattr(raw, "ndim", None) == 0:
             raw = [raw]  # a single row may come back as a tensor without an axis
         return as_values(raw, len(prompts))
 
-    return score
+    def score_labelled(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+        lacking = Value(error=f"{_LACKS} label for the reward: no column label or reference with an answer")
+        return _only(score, [None if label(prompt) is not None else lacking for prompt in prompts], prompts, completions)
+
+    return score_labelled
+
+
+_LACKS = "this prompt has no"
+
+
+def _only(score: Scorer, known: Sequence[Value | None], prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+    """Score the rows whose value is not known already, in one call."""
+    asked = [row for row, value in enumerate(known) if value is None]
+    found = iter(score([prompts[row] for row in asked], [completions[row] for row in asked]) if asked else ())
+    return [value if value is not None else next(found) for value in known]
+
+
+def _uncallable(function: Callable[..., Any], shape: Shape, *places: Any, **names: Any) -> Value | None:
+    """Why a function cannot be called with these arguments, as the trainer would."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some callables of C extensions have none
+        return None
+    try:
+        signature.bind(*places, **names)
+    except TypeError as error:
+        return Value(error=f"cannot be called as {shape} calls it: {error}", broken=True)
+    return None
 
 
 def row_scorer(score_row: Callable[[Prompt, str], float]) -> Scorer:
@@ -142,10 +212,7 @@ def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) 
     now = next((state for state in given if isinstance(state, Progress)), Progress())
     return arguments | {
         "prompts": [prompt.text if isinstance(prompt.text, str) else [dict(message) for message in prompt.text] for prompt in prompts],
-        "completions": [
-            [{"role": "assistant", "content": completion.text}] if prompt.is_chat else completion.text
-            for prompt, completion in zip(prompts, completions, strict=True)
-        ],
+        "completions": [_as_trl(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)],
         "completion_ids": [list(completion.token_ids) for completion in completions],
         "trainer_state": SimpleNamespace(**asdict(now), num_train_epochs=1, log_history=[]),
         "log_extra": _ignore,
@@ -153,11 +220,23 @@ def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) 
     }
 
 
+def _as_trl(prompt: Prompt, completion: Completion) -> str | list[dict[str, Any]]:
+    if completion.messages is not None:
+        return [dict(message) for message in completion.messages]
+    return [{"role": "assistant", "content": completion.text}] if prompt.is_chat else completion.text
+
+
 def _ignore(*_: Any, **__: Any) -> None:
     return None
 
 
-def _ground_truth(prompt: Prompt) -> Any:
+def label(prompt: Prompt) -> Any:
+    """OpenRLHF's label of a row: the column `label`, else its first reference; None where it has neither."""
+    return prompt.columns["label"] if prompt.columns.get("label") is not None else next(iter(prompt.references), None)
+
+
+def ground_truth(prompt: Prompt) -> Any:
+    """verl's ground truth of a row: the column of that name, else verl's reward_model column, else its references."""
     if prompt.columns.get("ground_truth") is not None:
         return prompt.columns["ground_truth"]
     reward_model = prompt.columns.get("reward_model")

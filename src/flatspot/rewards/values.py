@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ class Value:
 
     number  a finite float; None where the function returned None (it does not apply to this row) or failed
     error   why there is no number; None where the function returned a number or None
+    broken  whether the error is one that no other completion would mend: an import, the signature, the shape of the answer
     """
 
     number: float | None = None
     error: str | None = None
+    broken: bool = False
 
 
 def as_value(raw: Any) -> Value:
@@ -27,8 +30,8 @@ def as_value(raw: Any) -> Value:
 
     NaN, infinities, numbers beyond ±`LARGEST_REWARD`, text and everything else become errors that say what came.
 
-    >>> as_value(True), as_value(None)
-    (Value(number=1.0, error=None), Value(number=None, error=None))
+    >>> as_value(True).number, as_value(None) == Value()
+    (1.0, True)
     >>> as_value("0.5").error
     "returned the text '0.5' where a number or None was expected"
     """
@@ -36,6 +39,9 @@ def as_value(raw: Any) -> Value:
         return Value()
     if isinstance(raw, str | bytes):
         return Value(error=f"returned the text {_short(raw)} where a number or None was expected")
+    if inspect.isawaitable(raw):
+        getattr(raw, "close", lambda: None)()
+        return Value(error="returned a coroutine where a number or None was expected: await it", broken=True)
     if isinstance(raw, Iterable) and not hasattr(raw, "item"):
         return Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a number or None was expected")
     try:
@@ -54,19 +60,36 @@ def as_value(raw: Any) -> Value:
 def as_values(raw: Any, n_rows: int) -> list[Value]:
     """A whole call's answer as one `Value` per row; an answer of the wrong shape makes every row of the call an error.
 
-    >>> as_values([1, None], 2)
-    [Value(number=1.0, error=None), Value(number=None, error=None)]
+    A column, [n, 1], is n numbers. A set has no order, so it is none.
+
+    >>> [value.number for value in as_values([1, None], 2)]
+    [1.0, None]
     >>> as_values(0.5, 2)[0].error
     'returned 0.5 (a float) where a list of 2 numbers was expected'
     """
     if hasattr(raw, "tolist") and not isinstance(raw, list):
+        if tuple(getattr(raw, "shape", ())) == (n_rows, 1):
+            raw = raw.reshape(n_rows)
         raw = raw.tolist()  # a numpy array, a torch tensor or a pandas series
-    if isinstance(raw, str | bytes | dict) or not isinstance(raw, Iterable):
-        return [Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a list of {n_rows} numbers was expected")] * n_rows
+    if inspect.isroutine(raw):
+        name = getattr(raw, "__qualname__", "one")
+        return [Value(error=f"returned a function ({name}): give that as the reward, not what makes it", broken=True)] * n_rows
+    if isinstance(raw, str | bytes | dict | set | frozenset) or not isinstance(raw, Iterable):
+        shown = "nothing" if raw is None else f"{_short(raw)} (a {type(raw).__name__})"
+        return [Value(error=f"returned {shown} where a list of {n_rows} numbers was expected", broken=True)] * n_rows
     found = list(raw)
     if len(found) != n_rows:
-        return [Value(error=f"returned {len(found)} values for {n_rows} completions")] * n_rows
+        return [Value(error=f"returned {len(found)} values for {n_rows} completions", broken=True)] * n_rows
     return [as_value(item) for item in found]
+
+
+def is_broken(error: str) -> bool:
+    """Whether an exception is one that no other completion would mend.
+
+    >>> is_broken("ModuleNotFoundError: No module named 'math_verify'"), is_broken("ValueError: empty")
+    (True, False)
+    """
+    return error.partition(":")[0] in ("ImportError", "ModuleNotFoundError")
 
 
 def describe_exception(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,21 @@ def read_notes(run: Path) -> dict[str, Any]:
 
     A caveat is a sentence, or a pair of a code (`verdicts.caveats.CODES`) and a sentence.
 
-    rounds  how many rounds the run had when it last ended; None where an older flatspot wrote it
+    rounds          how many rounds the run had when it last ended; None where an older flatspot wrote it
+    reward_caveats  those of the caveats that are the reward's, and would not hold for another
     """
     file = run / "notes.json"
     try:
         found = json.loads(file.read_text("utf-8")) if file.exists() else {}
-        found = {"caveats": [], "columns": {}, "shown": {}, "declared_range": None, "rounds": None} | found
-        kinds = {"caveats": list, "columns": dict, "shown": dict, "declared_range": list | None, "rounds": int | None}
+        found = {"caveats": [], "reward_caveats": [], "columns": {}, "shown": {}, "declared_range": None, "rounds": None} | found
+        kinds = {
+            "caveats": list,
+            "reward_caveats": list,
+            "columns": dict,
+            "shown": dict,
+            "declared_range": list | None,
+            "rounds": int | None,
+        }
         if wrong := [name for name, kind in kinds.items() if not isinstance(found[name], kind)]:
             raise ValueError(f"{wrong[0]} is {found[wrong[0]]!r}")
     except (OSError, ValueError, TypeError) as error:
@@ -36,3 +45,9 @@ def keep_notes(run: Path, **facts: Any) -> None:
     new = json.loads(json.dumps(old | facts))
     if new != old and (os.access(run, os.W_OK) or not (run / "notes.json").exists()):
         write_json(new, run / "notes.json")
+
+
+def with_reward_caveats(run: Path, caveats: Sequence[str], of_reward: Sequence[str]) -> dict[str, list[str]]:
+    """The caveats of a run, for `keep_notes`: those of this start, and of the reward also those of earlier ones, which saw other rows."""
+    every = list(dict.fromkeys([*read_notes(run)["reward_caveats"], *of_reward]))
+    return {"caveats": [*caveats, *every], "reward_caveats": every}

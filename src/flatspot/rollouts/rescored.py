@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.protocols import Reward
-from flatspot.core.records import Completion, Prompt, with_equal_columns
+from flatspot.core.records import Completion, Message, Prompt, with_equal_columns
 from flatspot.core.schema import PROMPTS, ROLLOUTS, arrow_schema
 from flatspot.rollouts.collect import OnProgress, Progress
 from flatspot.rollouts.drawn import part_files, read_round
@@ -37,6 +37,21 @@ def stored_prompts(run: Path) -> list[Prompt]:
     return with_equal_columns(found)
 
 
+def whole_groups(source: Path, kind: str, size: int) -> int | None:
+    """The group size, where every prompt of a run has whole groups of it, drawn one after another; None for logs, and for triage."""
+    if kind != "diagnose":
+        return None
+    rounds = list(_rounds(source))
+    return size if rounds and all(drawn.fixed and drawn.samples % size == 0 for drawn in rounds) else None
+
+
+def _rounds(source: Path) -> Iterator[Round]:
+    number = 0
+    while (drawn := read_round(source, number)) is not None:
+        yield drawn
+        number += 1
+
+
 def score_again(
     source: Path, run: RunFolder, prompts: Sequence[Prompt], reward: Reward, *, on_progress: OnProgress | None = None
 ) -> list[Round]:
@@ -54,19 +69,18 @@ def score_again(
     todo = [part.file for part in part_files(source) if not {(part.round_idx, i) for i in range(part.first, part.last + 1)} <= done]
     meter = _Meter(sum(map(_n_rows, parts)), sum(map(_n_rows, todo)), len(prompts), on_progress)
     for part in todo:
-        _score_part(part, run.path / "rollouts" / part.name, by_id, reward, meter)
+        _score_part(part, run.path / "rollouts" / part.name, by_id, reward, meter, least=_LEAST_MESSAGES.get(run.record.kind))
     return rounds
 
 
 def _copy_rounds(source: Path, run: RunFolder) -> list[Round]:
-    rounds: list[Round] = []
-    while (theirs := read_round(source, len(rounds))) is not None:
-        ours = run.round(len(rounds))
+    rounds = list(_rounds(source))
+    for number, theirs in enumerate(rounds):
+        ours = run.round(number)
         if ours is None:
-            run.write_round(len(rounds), theirs)
+            run.write_round(number, theirs)
         elif not _equal(ours, theirs):
             raise RunFolderError(f"{run.path} has drawn other samples than {source}, which would not mix. Give another --out.")
-        rounds.append(theirs)
     return rounds
 
 
@@ -74,21 +88,24 @@ def _equal(a: Round, b: Round) -> bool:
     return np.array_equal(a.prompts, b.prompts) and np.array_equal(a.first, b.first) and a.samples == b.samples
 
 
-def _score_part(part: Path, target: Path, prompts: Mapping[str, Prompt], reward: Reward, meter: _Meter) -> None:
+def _score_part(part: Path, target: Path, prompts: Mapping[str, Prompt], reward: Reward, meter: _Meter, *, least: int | None) -> None:
     schema = arrow_schema(ROLLOUTS)
     with parquet_writer(target, schema) as writer:
-        for rows in read_batches(part, _ROWS):
-            writer.write_table(_scored(rows, schema, prompts, reward))
+        for rows in read_batches(part, _ROWS - _ROWS % (getattr(reward, "group_size", None) or 1)):
+            writer.write_table(_scored(rows, schema, prompts, reward, least))
             meter.scored(rows.num_rows)
 
 
-def _scored(rows: pa.Table, schema: pa.Schema, prompts: Mapping[str, Prompt], reward: Reward) -> pa.Table:
+def _scored(rows: pa.Table, schema: pa.Schema, prompts: Mapping[str, Prompt], reward: Reward, least: int | None) -> pa.Table:
     """The rows with new columns reward, rewards and error; all others as they were."""
     import pyarrow as pa
 
     asked = rows.select(["prompt_id", "completion", "n_tokens", "truncated"]).to_pylist()
     at = [i for i, row in enumerate(asked) if row["completion"] is not None and row["prompt_id"] in prompts]
-    completions = [Completion(asked[i]["completion"], asked[i]["n_tokens"] or 0, bool(asked[i]["truncated"])) for i in at]
+    completions = [
+        completion_of(row["completion"], row["n_tokens"], row["truncated"], least if prompts[row["prompt_id"]].is_chat else None)
+        for row in map(asked.__getitem__, at)
+    ]
     scores = dict(zip(at, reward.score([prompts[asked[i]["prompt_id"]] for i in at], completions), strict=True))
     given = [scores.get(i) for i in range(len(asked))]
     new = {
@@ -108,6 +125,45 @@ def _scored(rows: pa.Table, schema: pa.Schema, prompts: Mapping[str, Prompt], re
         for field in schema
     ]
     return pa.table(columns, schema=schema)
+
+
+# how many messages a completion of a chat prompt has at least, where it is stored as a list of them; flatspot's own runs store text, and
+# it is text though a policy may write what looks like messages; a watched training stores the one message of the assistant as text too
+_LEAST_MESSAGES = {"inspect": 1, "watch": 2}
+
+
+def completion_of(text: str, n_tokens: int | None, truncated: bool | None, least: int | None) -> Completion:
+    """A stored completion; with `least`, one that is stored as a JSON list of so many messages is these again.
+
+    >>> completion_of('[{"role": "assistant", "content": "4"}]', 1, False, 1).messages
+    ({'role': 'assistant', 'content': '4'},)
+    """
+    found = read_messages(text) if least is not None else None
+    if found is None or len(found) < (least or 0):
+        return Completion(text, n_tokens or 0, bool(truncated))
+    return Completion(answer_of(found), n_tokens or 0, bool(truncated), messages=found)
+
+
+def read_messages(text: str) -> tuple[Message, ...] | None:
+    """The messages that a text is the JSON of: a list of objects with a role, and a content or tool calls; None for any other text."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    if not (isinstance(found, list) and found and all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in found)):
+        return None
+    return tuple(found) if all("content" in m or "tool_calls" in m for m in found) else None
+
+
+def answer_of(messages: Sequence[Message]) -> str:
+    """What rewards of text see of messages: the content of the last one of the assistant, or of the last one where it has none."""
+    last = next((m for m in reversed(messages) if m["role"] == "assistant"), messages[-1])
+    content: Any = last.get("content")
+    if isinstance(content, list):  # parts, of which pictures have no text
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return str(content or "")
 
 
 class _Meter:

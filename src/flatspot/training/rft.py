@@ -187,7 +187,8 @@ def _reward_function(component: Component) -> Any:
         rows = [Prompt(prompt_id(prompt), prompt, columns_of(call, i) | now) for i, prompt in enumerate(prompts)]
         ids = completion_ids if completion_ids is not None else [()] * len(rows)
         texts = [text if isinstance(text, str) else "".join(str(m.get("content") or "") for m in text) for text in completions]
-        given = [Completion(text, len(own), False, tuple(own)) for text, own in zip(texts, ids, strict=True)]
+        several = [None if isinstance(text, str) or len(text) == 1 else tuple(text) for text in completions]  # tool calls and their answers
+        given = [Completion(text, len(own), False, tuple(own), turns) for text, own, turns in zip(texts, ids, several, strict=True)]
         values = component.scores.score(rows, given)
         score.flatspot_errors = [None if v.error is None else f"{component.name}: {v.error}" for v in values]  # type: ignore[attr-defined]
         return [value.number for value in values]

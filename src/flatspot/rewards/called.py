@@ -1,0 +1,147 @@
+"""With what a reward function is called: any rows, until it is seen to compare the completions of a call; then whole groups, or nothing.
+
+Why, and what was measured: design/0018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from flatspot.core.errors import RewardLoadError
+from flatspot.core.records import Completion, Prompt
+from flatspot.rewards.composition import compare, equal
+from flatspot.rewards.guard import Guard
+from flatspot.rewards.process import Failed
+from flatspot.rewards.values import Value, is_broken
+
+_LOOKS = 3  # calls with different values that are repeated in parts, before a reward is taken for one that looks at rows one by one
+_GIVE_UP_AFTER = 3  # groups in a row without an answer
+
+Rows = tuple[Sequence[Prompt], Sequence[Completion]]
+
+
+class Scores(Protocol):
+    """What scores rows: a guarded function, or one of this process."""
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+        """One value per row; a call that fails is repeated in smaller ones."""
+        ...
+
+    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failed:
+        """One call, as it is."""
+        ...
+
+
+class Called:
+    """A reward function and what was found out about it by calling it.
+
+    group_size  completions of a prompt that the RL run will call it with; None where the rows that come are no such groups
+    by_row      whether it is known to look at one row at a time
+    compares    whether it was seen to compare the completions of a call
+    noisy       whether it was seen to give the same call other values
+    rows, none  how many values it gave, and how many of them were None
+    """
+
+    def __init__(self, name: str, scores: Scores, group_size: int | None, *, by_row: bool) -> None:
+        self.name = name
+        self.scores = scores
+        self.group_size = group_size
+        self.compares = self.noisy = False
+        self.rows = self.none = 0
+        self._looks = 0 if by_row else _LOOKS
+        self._looks_across = _LOOKS
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+        """One value per row.
+
+        Raises `RewardLoadError` where the function compares the completions of a call, and these rows are not the groups it needs.
+        """
+        values = self._grouped(prompts, completions) if self.compares else self._free(prompts, completions)
+        self.rows += len(values)
+        self.none += sum(value.number is None and value.error is None for value in values)
+        return values
+
+    def _free(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+        values = self.scores.score(prompts, completions)
+        if self._looks:
+            found = compare(values, lambda rows: self.scores.ask([prompts[i] for i in rows], [completions[i] for i in rows]))
+            self._looks -= found == "same"
+            if found == "noise":
+                self.noisy, self._looks = True, 0
+            if found == "other":
+                self.compares = True
+                return self._grouped(prompts, completions)
+        return values
+
+    def _grouped(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+        """One call per group, none of them ever split."""
+        size = self.group_size or 0
+        starts = range(0, len(prompts), size) if size else range(0)
+        if not starts or any(len({p.id for p in prompts[at : at + size]}) > 1 or at + size > len(prompts) for at in starts):
+            raise RewardLoadError(
+                f"the reward {self.name} gives a completion another value when other completions are in the same call, as a rank within a "
+                f"group does. It is right only with the groups of the RL run: add --fixed-samples, with a --max-samples that is a multiple "
+                f"of --group-size"
+            )
+        values: list[Value] = []
+        lost = 0
+        for at in starts:
+            group = prompts[at : at + size], completions[at : at + size]
+            found = self.scores.ask(*group) if lost < _GIVE_UP_AFTER else Failed(f"not tried: {lost} groups in a row got no answer", True)
+            lost = lost + 1 if isinstance(found, Failed) and found.lost else 0
+            values += [Value(error=found.message, broken=is_broken(found.message))] * size if isinstance(found, Failed) else found
+        self._look_across(prompts, completions, values)
+        return values
+
+    def _look_across(self, prompts: Sequence[Prompt], completions: Sequence[Completion], values: Sequence[Value]) -> None:
+        """Refuse a reward whose values of one group hang on another group: no prompt has a reward of its own then."""
+        size = self.group_size or 0
+        other = next((at for at in range(0, len(prompts), size) if prompts[at].id != prompts[0].id), None)
+        if self._looks_across == 0 or other is None:
+            return
+        rows = [*range(size), *range(other, other + size)]
+
+        def pair() -> list[Value] | Failed:
+            return self.scores.ask([prompts[i] for i in rows], [completions[i] for i in rows])
+
+        apart, together = [values[i] for i in rows], pair()
+        if isinstance(together, Failed):
+            return
+        self._looks_across -= 1
+        if equal(apart, together, apart + together) or not equal(together, pair(), together):  # the latter is noise
+            return
+        raise RewardLoadError(
+            f"the reward {self.name} gives two groups of {size} other values when both are in one call: it compares completions of "
+            f"different prompts, or its groups are not of --group-size {size}. No prompt has a reward of its own then: give a reward that "
+            f"looks at one group, and the size of its groups as --group-size"
+        )
+
+
+def notes_of(called: Called) -> list[str]:
+    """What was found out about a reward that whoever reads its values should know."""
+    name, notes = called.name, []
+    if called.compares:
+        notes.append(
+            f"The reward {name} compares the completions of a call, so it was called with one group of {called.group_size} at a time: its "
+            f"values are those of --group-size {called.group_size}, and of no other."
+        )
+    if called.noisy:
+        notes.append(
+            f"The reward {name} gave the same completions other values when it was called again: part of its std is its own noise, "
+            f"not the policy's."
+        )
+    if called.rows and called.none == called.rows:
+        notes.append(f"The reward {name} returned None for every completion that was scored: it is in no total.")
+    if isinstance(called.scores, Guard):
+        if called.scores.late_rows:
+            notes.append(
+                f"{called.scores.late_rows} completions are unscored because the reward {name} gave no answer in time: raise "
+                f"--reward-timeout (now {called.scores.pace.timeout_s:g} s) if it is only slow."
+            )
+        if called.scores.late_call is not None:
+            rows, seconds = called.scores.late_call
+            notes.append(
+                f"The reward {name} took longer than {seconds:.3g} s for {rows} completions, which were then scored in smaller calls."
+            )
+    return notes
