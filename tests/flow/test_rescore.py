@@ -84,8 +84,9 @@ def test_an_adaptive_runs_numbers_of_samples_are_told(tmp_path):
 
 
 def test_a_log_with_completions_is_scored_and_one_without_is_refused(tmp_path):
-    log = tmp_path / "log.csv"
-    log.write_text("prompt,reward,completion\na,0,11\na,0,12\nb,1,13\nb,1,\n")
+    log = tmp_path / "log.jsonl"
+    written = [("a", 0, "11"), ("a", 0, "12"), ("b", 1, "13"), ("b", 1, None)]
+    log.write_text("".join(json.dumps({"prompt": p, "reward": r, "completion": c}) + "\n" for p, r, c in written))
     run = flatspot.inspect(log, out=tmp_path / "run").run
     found = flatspot.rescore(run, "regex[pattern=[123]3]", out=tmp_path / "new")
     rows = [
@@ -99,6 +100,7 @@ def test_a_log_with_completions_is_scored_and_one_without_is_refused(tmp_path):
         ("13", 1.0, None),
         (None, None, "there is no completion of a known prompt to score"),
     ]
+    log = tmp_path / "log.csv"
     log.write_text("prompt,reward\na,0\n")
     with pytest.raises(RunFolderError, match="holds no completions"):
         flatspot.rescore(flatspot.inspect(log, out=tmp_path / "bare").run, "regex[pattern=1]", out=tmp_path / "no")
@@ -197,5 +199,10 @@ def test_json_that_a_policy_wrote_is_text(tmp_path):
             return [[Completion(wrote, 3, False)] * len(request.seeds) for request in requests]
 
     run = flatspot.diagnose(rows, Writes({}), "regex[pattern=z]", out=tmp_path / "run", max_samples=4).run
+    log = tmp_path / "log.jsonl"  # nor is it in a log
+    log.write_text("".join(json.dumps({"prompt": CHAT, "completion": wrote, "reward": i % 2}) + "\n" for i in range(4)))
+    same = flatspot.inspect(log, out=tmp_path / "log").run
+    again = flatspot.rescore(same, lambda completions: [float(c[0]["content"] == wrote) for c in completions], out=tmp_path / "newer")
+    assert {row["reward"] for row in rows_of(again.run)} == {1.0}
     found = flatspot.rescore(run, lambda completions: [float(c[0]["content"] == wrote) for c in completions], out=tmp_path / "new")
     assert {row["reward"] for row in rows_of(found.run)} == {1.0}

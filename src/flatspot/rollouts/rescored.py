@@ -100,10 +100,13 @@ def _scored(rows: pa.Table, schema: pa.Schema, prompts: Mapping[str, Prompt], re
     """The rows with new columns reward, rewards and error; all others as they were."""
     import pyarrow as pa
 
-    asked = rows.select(["prompt_id", "completion", "n_tokens", "truncated"]).to_pylist()
+    is_chat = "completion_is_chat"
+    asked = rows.select(
+        ["prompt_id", "completion", "n_tokens", "truncated", *([is_chat] if is_chat in rows.column_names else [])]
+    ).to_pylist()
     at = [i for i, row in enumerate(asked) if row["completion"] is not None and row["prompt_id"] in prompts]
     completions = [
-        completion_of(row["completion"], row["n_tokens"], row["truncated"], least if prompts[row["prompt_id"]].is_chat else None)
+        completion_of(row["completion"], row["n_tokens"], row["truncated"], 1 if row.get(is_chat) else least)
         for row in map(asked.__getitem__, at)
     ]
     scores = dict(zip(at, reward.score([prompts[asked[i]["prompt_id"]] for i in at], completions), strict=True))
@@ -127,9 +130,9 @@ def _scored(rows: pa.Table, schema: pa.Schema, prompts: Mapping[str, Prompt], re
     return pa.table(columns, schema=schema)
 
 
-# how many messages a completion of a chat prompt has at least, where it is stored as a list of them; flatspot's own runs store text, and
-# it is text though a policy may write what looks like messages; a watched training stores the one message of the assistant as text too
-_LEAST_MESSAGES = {"inspect": 1, "watch": 2}
+# A completion of a log is stored as the JSON of messages where the column completion_is_chat says so. A watched training stores one message
+# of the assistant as its text, and several so. A run of flatspot's own holds what the policy wrote, though that may look like messages.
+_LEAST_MESSAGES = {"watch": 2}
 
 
 def completion_of(text: str, n_tokens: int | None, truncated: bool | None, least: int | None) -> Completion:
