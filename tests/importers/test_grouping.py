@@ -187,3 +187,11 @@ def test_random_ids_agree_with_python(tmp_path):
             rows = [row | {"prompt": f"p{row['id']}"} for row in rows]
         _, table, _ = imported(tmp_path / str(case), rows)
         assert table.n_rows.tolist() == list(Counter(row["prompt"] for row in rows).values())
+
+
+def test_files_of_an_evaluation_beside_others_are_said(tmp_path):
+    rows = [{"prompt": "p", "reward": 1}]
+    found, _, _ = imported(tmp_path, {"logs/eval-rollout/1.jsonl": rows, "logs/rollout/1.jsonl": rows, "logs/rollout/2.jsonl": rows})
+    assert any("1 of 3 files are of an evaluation, by their names (such as eval-rollout/1.jsonl)" in caveat for caveat in found.caveats)
+    found, _, _ = imported(tmp_path / "evaluation", {"logs/1.jsonl": rows, "logs/interval.jsonl": rows})
+    assert not any("evaluation" in caveat for caveat in found.caveats)

@@ -6,6 +6,8 @@ or whose completion was never drawn, is kept with its `error`.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,8 @@ from flatspot.rollouts.files import write_query
 
 if TYPE_CHECKING:
     import duckdb
+
+_EVALUATION = re.compile(r"(?:^|[^a-z])(?:evals?|evaluation|val|valid|validation|test)(?:[^a-z]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: 
         raise ImportFormatError(f"{named(files)}: cannot be read as a log: {what_was_wrong(error)}") from error
     if "completion" not in columns.names:
         caveats.append("The log has no completions: distinct answers and truncation are unknown.")
-    caveats = [grouping.said, *caveats, *spaces_apart(db, prompts), *_told_by_rows(rollouts, db)]
+    caveats = [grouping.said, *caveats, *spaces_apart(db, prompts), *_told_by_rows(rollouts, db), *_told_by_paths(files)]
     taken: dict[str, str | tuple[str, ...]] = {"prompt_id": grouping.columns[0]} if grouping.columns[0] in columns.ids else {}
     taken |= {ours: names[0] if len(names) == 1 else names for ours, names in columns.names.items()}
     return Imported(tuple(files), taken, grouping.columns, tuple(caveats))
@@ -111,6 +115,17 @@ def _told_by_rows(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[str]:
     if with_kept and kept == with_kept:
         found.append("The log holds only groups that the trainer kept: the groups it dropped were flat, so every std here is too high.")
     return found
+
+
+def _told_by_paths(files: Sequence[Path]) -> list[str]:
+    """A caveat where the names of some files or of their folders speak of an evaluation, and others' do not."""
+    files = [file.absolute() for file in files]
+    shared = os.path.commonpath([file.parent for file in files])
+    held = [file for file in files if _EVALUATION.search(str(file.relative_to(shared).with_suffix("")))]
+    if not held or len(held) == len(files):
+        return []
+    some = f"{len(held)} of {len(files)} files are of an evaluation, by their names (such as {held[0].relative_to(shared)})"
+    return [f"{some}: their rows are judged together with the others. Name the files to be judged to leave them out."]
 
 
 def _rollout_select(found: Cells, grouping: Grouping, weights: Sequence[float], blanks: Blanks) -> str:

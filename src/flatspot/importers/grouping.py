@@ -48,7 +48,7 @@ class _Counts:
     shared: int  # ids with several texts
     split: int  # texts with several ids
     split_by_step: int  # of them, those whose ids each stand in one step, and not all in the same
-    steps: bool  # the log says steps
+    steps: int  # 1 where the log says steps
 
 
 def find_grouping(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) -> Grouping:
@@ -174,7 +174,7 @@ def _count(db: duckdb.DuckDBPyConnection, i: int, answer: int | None) -> _Counts
             SELECT (SELECT coalesce(sum(lines), 0) FROM pairs), (SELECT count(*) FROM by_id), (SELECT count(*) FROM by_text),
                    (SELECT coalesce(sum(texts), 0) FROM by_id), (SELECT coalesce(sum(answers), 0) FROM by_text),
                    (SELECT count(*) FROM pairs), (SELECT count_if(texts > 1) FROM by_id), (SELECT count_if(ids > 1) FROM by_text),
-                   (SELECT count_if(ids > 1 AND moves AND still) FROM by_text), (SELECT count(first) > 0 FROM pairs)"""
+                   (SELECT count_if(ids > 1 AND moves AND still) FROM by_text), (SELECT CAST(count(first) > 0 AS INT) FROM pairs)"""
         ).fetchone()
         or (0,) * 10
     )
