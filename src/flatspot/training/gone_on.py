@@ -10,12 +10,14 @@ from pathlib import Path
 
 from flatspot.core.errors import FlatspotError, RunFolderError, SettingsError
 from flatspot.rollouts.drawn import part_files
+from flatspot.rollouts.locks import JUDGING_FILE, lock_folder
 from flatspot.rollouts.store import write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.training.ranks import gather
 from flatspot.training.recorder import Recorder
 
 ASIDE = "set-aside"
+_JUDGED_S = 60.0
 
 
 def last_checkpoint(trainer: Path) -> tuple[Path, int] | None:
@@ -84,27 +86,28 @@ def set_aside(run: Path, step: int, parts: Collection[str] | None = None) -> int
 
     Evaluations at `step` itself were made before its checkpoint and stay, unless the training starts anew at 0.
     """
+    with lock_folder(run, JUDGING_FILE, wait_s=_JUDGED_S):  # whoever judges the rows now is to see all of them
+        return sum(_split(run, part.file, step) for part in part_files(run) if parts is None or part.file.name in parts)
+
+
+def _split(run: Path, part: Path, step: int) -> int:
+    """Move the late rows of one part; returns how many."""
     import pyarrow.compute as pc
 
-    moved = 0
-    for part in [found.file for found in part_files(run)]:
-        if parts is not None and part.name not in parts:
-            continue
-        rows = read_table(part)
-        late = pc.fill_null(pc.greater_equal(rows["step"], step), False)
-        if step > 0 and "split" in rows.column_names:
-            stays = pc.and_(pc.fill_null(pc.equal(rows["split"], "eval"), False), pc.fill_null(pc.equal(rows["step"], step), False))
-            late = pc.and_(late, pc.invert(stays))
-        again = rows.filter(late)
-        if not again.num_rows:
-            continue
-        moved += again.num_rows
-        write_table(again, _free(run / ASIDE, part.stem))
-        if again.num_rows == rows.num_rows:
-            part.unlink()  # each of its rows is in the other file by now
-        else:
-            write_table(rows.filter(pc.invert(late)), part)
-    return moved
+    rows = read_table(part)
+    late = pc.fill_null(pc.greater_equal(rows["step"], step), False)
+    if step > 0 and "split" in rows.column_names:
+        stays = pc.and_(pc.fill_null(pc.equal(rows["split"], "eval"), False), pc.fill_null(pc.equal(rows["step"], step), False))
+        late = pc.and_(late, pc.invert(stays))
+    again = rows.filter(late)
+    if not again.num_rows:
+        return 0
+    write_table(again, _free(run / ASIDE, part.stem))
+    if again.num_rows == rows.num_rows:
+        part.unlink()  # each of its rows is in the other file by now
+    else:
+        write_table(rows.filter(pc.invert(late)), part)
+    return int(again.num_rows)
 
 
 def drawn_so_far(path: Path) -> dict[str, int]:
