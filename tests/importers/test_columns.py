@@ -99,6 +99,8 @@ def test_one_reward_can_have_a_weight_and_weights_are_counted(tmp_path):
     assert table.evidence.mean.tolist() == [1.0]
     with pytest.raises(SettingsError, match="2 reward columns need 2 weights, got 1"):
         imported(tmp_path / "b", [{"prompt": "p", "a": 1, "b": 2}], reward=["a", "b"], weights=(1.0,))
+    with pytest.raises(SettingsError, match="--reward-weight must be a finite number"):
+        imported(tmp_path / "c", [{"prompt": "p", "reward": 2}], weights=(float("nan"),))
 
 
 @pytest.mark.parametrize("nothing", [[], "", [{"role": "assistant", "content": ""}]])

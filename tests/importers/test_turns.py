@@ -94,3 +94,14 @@ def test_one_row_for_each_step_whose_reward_moves_is_a_training(tmp_path):
 def test_prompts_of_one_id_that_happen_to_begin_alike_are_no_turns(tmp_path):
     rows = [{"task_id": i % 3, "prompt": f"What is {10**i}", "reward": 1} for i in range(9) for _ in "ab"]
     assert imported(tmp_path, rows)[1].prompt_id.tolist() == [prompt_id(f"What is {10**i}") for i in range(9)]
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_flat_groups_of_a_training_are_no_turns(tmp_path, flat):
+    rows = [
+        {"id": i, "prompt": f"p{i}", "step": s, "sample_idx": k, "reward": float((i if flat else i + k) % 2)}
+        for s in range(4)
+        for i in range(6)
+        for k in range(2)
+    ]
+    assert imported(tmp_path, rows)[1].evidence.n.tolist() == [8 if flat else 2] * 6

@@ -6,6 +6,7 @@ or whose completion was never drawn, is kept with its `error`.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,8 @@ def _weights(given: LogColumns, columns: ColumnMap, caveats: list[str]) -> tuple
     weights = tuple(given.weights) if given.weights is not None else (1.0,) * len(rewards)
     if len(weights) != len(rewards):
         raise SettingsError(f"{len(rewards)} reward columns need {len(rewards)} weights, got {len(weights)}: one --reward-weight for each")
+    if not all(math.isfinite(weight) and abs(weight) <= LARGEST_REWARD for weight in weights):
+        raise SettingsError(f"--reward-weight must be a finite number of at most {LARGEST_REWARD:g}, got {weights}")
     if len(rewards) > 1:
         added = " + ".join(name if weight == 1 else f"{weight:g} × {name}" for name, weight in zip(rewards, weights, strict=True))
         caveats.append(f"The reward is {added}{'' if given.weights is not None else ', each with weight 1 (--reward-weight)'}.")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _OURS = ("id", "prompt", "prompts", "completion", "completions")  # names that a reward, or an export, has for something else
 
+_FIRST = 20_000  # rows
+
 
 def select_prompts(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Grouping, rollouts: Path) -> str:
     """Each prompt once, in the order of its first row in `rollouts`: the declared columns, over the view `cells`."""
@@ -44,11 +46,17 @@ def _constant(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Grouping) -
     asked = [i for i, name in enumerate(found.extras) if name.lower() not in _OURS and name not in grouping.columns[:1]]
     if not asked:
         return []
-    same = ", ".join(f"min(hash(extra_{i})) = max(hash(extra_{i})) AND count(extra_{i}) IN (0, count(*)) AS same_{i}" for i in asked)
-    picked = ", ".join(f"bool_and(same_{i}) FILTER (n > 1), bool_or(there_{i})" for i in asked)
-    there = ", ".join(f"count(extra_{i}) > 0 AS there_{i}" for i in asked)
-    row = db.execute(f"SELECT {picked} FROM (SELECT count(*) AS n, {same}, {there} FROM cells GROUP BY {grouping.sql})").fetchone()
-    return [i for at, i in enumerate(asked) if row and row[2 * at] and row[2 * at + 1]]
+    for table in (f"(SELECT * FROM cells LIMIT {_FIRST})", "cells"):  # what differs from row to row is dropped by the first few
+        same = [f"min(hash(extra_{i})) = max(hash(extra_{i})) AND count(extra_{i}) IN (0, count(*)) AS same_{i}" for i in asked]
+        there = [f"count(extra_{i}) > 0 AS there_{i}" for i in asked]
+        grouped = f"SELECT count(*) AS n, {', '.join([*same, *there])} FROM {table} GROUP BY {grouping.sql}"
+        picked = ", ".join(f"bool_and(same_{i}) FILTER (n > 1), bool_or(there_{i})" for i in asked)
+        row = db.execute(f"SELECT {picked} FROM ({grouped})").fetchone() or (None,) * (2 * len(asked))
+        last = table == "cells"
+        asked = [i for at, i in enumerate(asked) if (row[2 * at] and row[2 * at + 1] if last else row[2 * at] is not False)]
+        if not asked:
+            return []
+    return asked
 
 
 def spaces_apart(db: duckdb.DuckDBPyConnection, prompts: Path) -> list[str]:

@@ -116,15 +116,19 @@ def _by_growing_prompts(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found
 
 
 def _by_step(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) -> _Turns | None:
-    """One row per id and step, the reward the same on all rows of an id, and not the same for all ids."""
+    """One row per episode and step, the reward the same on all rows of an episode, and not the same for all episodes.
+
+    Where an id has several episodes, theirs must differ somewhere: flat groups of a training look the same otherwise.
+    """
     if "step" not in columns.names:
         return None
     row = db.execute(
-        """SELECT count(*), min(n), bool_and(n = steps AND low = high AND n = scored), min(low) < max(low) FROM
-           (SELECT count(*) AS n, count(DISTINCT step) AS steps, min(number_0) AS low, max(number_0) AS high, count(number_0) AS scored
-            FROM rows WHERE id_0 IS NOT NULL GROUP BY source, id_0, sample_idx, episode)"""
+        """WITH own AS (SELECT id_0, count(*) AS n, count(DISTINCT step) AS steps, min(number_0) AS low, max(number_0) AS high,
+                               count(number_0) AS scored FROM rows WHERE id_0 IS NOT NULL GROUP BY source, id_0, sample_idx, episode)
+           SELECT count(*), min(n), bool_and(n = steps AND low = high AND n = scored), min(low) < max(low), count(DISTINCT id_0),
+                  (SELECT count(*) FROM (SELECT id_0 FROM own GROUP BY id_0 HAVING min(low) < max(low))) FROM own"""
     ).fetchone()
-    if not row or row[0] < _FEWEST or row[1] < 3 or not (row[2] and row[3]):
+    if not row or row[0] < _FEWEST or row[1] < 3 or not (row[2] and row[3]) or not (row[0] == row[4] or row[5]):
         return None
     step, name = columns.names["step"][0], found.ids[0]
     why = f"each `{name}` has one row for each `{step}`, all with one reward"
