@@ -23,7 +23,7 @@ from flatspot.judgement import judge_folder, judge_settings
 from flatspot.rollouts.asked import digest, name_of, read_as, resume_words, reward_asked, reward_shown, what_is_asked
 from flatspot.rollouts.collect import OnProgress, collect, visit_cost
 from flatspot.rollouts.locks import judging
-from flatspot.rollouts.notes import keep_notes, read_notes, with_reward_caveats
+from flatspot.rollouts.notes import keep_groups, keep_notes, read_notes, with_reward_caveats
 from flatspot.rollouts.planned import check_none_lost, check_rows
 from flatspot.rollouts.rounds import Decider, FixedSamples
 from flatspot.rollouts.store import RunRecord, as_json, is_complete, open_run, prompt_table, read_record, write_json, write_table
@@ -166,6 +166,7 @@ def _draw(
         visit_cost=visit_cost(engine, prompts, settings.sampling),
         provenance=provenance(),
     ) as run:
+        keep_groups(path, reward.group_size, compares=reward.compares)
         if not (path / "prompts.parquet").exists():
             write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
         keep_notes(path, **facts, rounds=read_notes(path)["rounds"] or 0)  # from here on a killed run can tell how it goes on
@@ -174,6 +175,7 @@ def _draw(
         notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
         for note in notes[len(said) :]:
             say(note)
+        keep_groups(path, reward.group_size, compares=reward.compares)
         if reward.compares:  # no reference is a group
             write_table(prompt_table(prompts, [None] * len(prompts)), path / "prompts.parquet")
         keep_notes(path, **with_reward_caveats(path, notes, reward.notes), rounds=run.n_rounds())

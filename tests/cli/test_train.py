@@ -62,6 +62,9 @@ def test_mistakes_are_said_before_anything_is_trained(folder):
         train(folder, prompts=folder / "nowhere.jsonl")
     with pytest.raises(RewardLoadError, match="'odd' is not there"):
         train(folder, reward=f"{folder / 'reward.py'}:odd")
+    (folder / "factory.py").write_text("def make(k=1, **columns):\n    return lambda completions: [k] * len(completions)\n")
+    with pytest.raises(RewardLoadError, match="returned a function"):
+        train(folder, reward=f"{folder / 'factory.py'}:make")
     with pytest.raises(RewardLoadError, match="1 rewards need 1 weights, got 2"):
         train(folder, options=[*CPU, "--reward_weights", "1", "2"])
     (folder / "wrong.yaml").write_text("learning_rates: 1\n")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import flatspot
-from flatspot.core.errors import RewardLoadError
+from flatspot.core.errors import RewardLoadError, RunFolderError
 from flatspot.core.records import Completion, Prompt
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.rewards import load_reward, reference_rewards
@@ -138,6 +138,8 @@ def test_triage_refuses_a_rank_before_anything_is_drawn_and_fixed_samples_measur
     assert whole_groups(found.run, "diagnose", 8) == 8 and whole_groups(found.run, "diagnose", 5) is whole_groups(found.run, "inspect", 8)
     plain = flatspot.rescore(found.run, length, out=tmp_path / "plain")  # whose caveats are not those of the other reward
     assert not any("one group" in caveat for caveat in plain.summary["caveats"])
+    with pytest.raises(RunFolderError, match="rewards of whole groups of 8"):
+        flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "run", max_samples=20, fixed_samples=True, group_size=4)
     with pytest.raises(RewardLoadError, match="--group-size"):
         flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "odd", max_samples=12, fixed_samples=True)
 

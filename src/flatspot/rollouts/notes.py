@@ -51,3 +51,18 @@ def with_reward_caveats(run: Path, caveats: Sequence[str], of_reward: Sequence[s
     """The caveats of a run, for `keep_notes`: those of this start, and of the reward also those of earlier ones, which saw other rows."""
     every = list(dict.fromkeys([*read_notes(run)["reward_caveats"], *of_reward]))
     return {"caveats": [*caveats, *every], "reward_caveats": every}
+
+
+def keep_groups(run: Path, size: int | None, *, compares: bool) -> None:
+    """Remember the size of the groups that a reward was called with that compares the completions of a group.
+
+    Raises `RunFolderError` where the run holds rewards of groups of another size.
+    """
+    old = read_notes(run).get("whole_groups")
+    if old is not None and old != size:
+        raise RunFolderError(
+            f"{run} holds rewards of whole groups of {old}, which would not mix with others: give another --out, or --fixed-samples with "
+            f"--group-size {old} and a --max-samples that is a multiple of it"
+        )
+    if compares:
+        keep_notes(run, whole_groups=size)

@@ -15,7 +15,7 @@ from flatspot.core.answers import names_beside
 from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Progress, Prompt, prompt_id
-from flatspot.rewards import LoadedReward, load_reward, reference_rewards
+from flatspot.rewards import LoadedReward, check_reward, load_reward, reference_rewards
 from flatspot.rewards.load import Component
 from flatspot.rollouts.drawn import parts_of
 from flatspot.tasks import load_prompts
@@ -75,7 +75,10 @@ def train(
     if resumed is None and rank() == 0:
         _holds_no_training(run, Path(settings.output_dir))
     policy = _policy(model or model_settings.model_name_or_path)
-    with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s) as loaded:
+    # TRL calls rewards with whole groups, which one that compares completions is right with
+    groups = settings.num_generations
+    with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s, group_size=groups) as loaded:
+        check_reward(loaded, rows)
         return _train(algorithm, rows, policy, loaded, settings, model_settings, run)
 
 
