@@ -12,9 +12,11 @@ import flatspot
 from flatspot import flow
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.recipe.stages import only_one
 from flatspot.rollouts.tables import parquet_source, read_table
 from flatspot.stats.by_step import reward_by_step
 from flatspot.stats.table import completions_of, connect, read_run
+from flatspot.training.folders import own_folder
 
 ODD = [
     "run[1]",
@@ -90,6 +92,10 @@ def test_an_address_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunFolderError, match="must be a folder of this machine"):
         flatspot.inspect(log(tmp_path / "mine", 0.25), out=name)
+    with pytest.raises(RunFolderError, match="must be a folder of this machine"), only_one(Path(name)):
+        pass
+    with pytest.raises(RunFolderError, match="must be a folder of this machine"), own_folder(Path(name), "flatspot warmup", []):
+        pass
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
 
 

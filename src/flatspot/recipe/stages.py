@@ -20,6 +20,7 @@ from typing import Any
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import plain
 from flatspot.rollouts.asked import digest
+from flatspot.rollouts.claimed import refuse_addresses
 from flatspot.rollouts.locks import lock_folder
 from flatspot.rollouts.store import write_json
 
@@ -84,6 +85,7 @@ def read_stage(folder: Path) -> dict[str, Any] | None:
 @contextmanager
 def only_one(out: Path) -> Iterator[None]:
     """Keep a second run of a recipe out of the same folder."""
+    refuse_addresses(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

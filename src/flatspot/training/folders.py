@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.provenance import provenance
+from flatspot.rollouts.claimed import refuse_addresses
 from flatspot.rollouts.locks import Lock, lock_folder
 from flatspot.rollouts.store import write_json
 from flatspot.training.ranks import rank
@@ -46,6 +47,7 @@ def own_folder(out: Path, kind: str, names: Sequence[str], is_older: Callable[[P
 
 
 def _take(out: Path, kind: str, names: Sequence[str], is_older: Callable[[Path], bool]) -> Lock:
+    refuse_addresses(out)
     _refuse_strangers(out, kind, names, is_older)
     try:
         out.mkdir(parents=True, exist_ok=True)
