@@ -14,6 +14,7 @@ from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.report.steps import next_steps
 from flatspot.report.terminal import render_terminal
+from flatspot.rollouts.files import read_json, write_json
 from flatspot.rollouts.locks import JUDGING_FILE, lock_folder
 
 N, K = 12, 4
@@ -95,8 +96,8 @@ def test_the_next_command_goes_on_and_the_end_is_as_if_never_killed(killed, whol
 
 
 def test_a_run_killed_between_rounds_is_not_complete(run):
-    notes = json.loads((run / "notes.json").read_text())
-    (run / "notes.json").write_text(json.dumps(notes | {"rounds": 0}))
+    notes = read_json(run / "notes.json")
+    write_json(notes | {"rounds": 0}, run / "notes.json")
     assert flatspot.inspect(run).summary["drawn"]["ended"] is False
     (run / "notes.json").write_text(json.dumps({name: value for name, value in notes.items() if name != "rounds"}))
     assert flatspot.inspect(run).summary["drawn"]["ended"] is True  # of flatspot 0.1.0, which did not say

@@ -11,7 +11,7 @@ import flatspot
 from flatspot import flow
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.rollouts.files import write_query, write_table
+from flatspot.rollouts.files import read_json, write_json, write_query, write_table
 from flatspot.rollouts.seals import is_sound
 from flatspot.rollouts.tables import read_table
 from flatspot.stats.table import connect, read_run
@@ -74,3 +74,19 @@ def test_a_flipped_bit_of_a_run_is_named_and_drawn_again_bit_for_bit(tmp_path, n
     (run / name).unlink()
     draw(run)
     assert (run / name).read_bytes() == good
+
+
+def test_a_flipped_bit_of_what_decides_numbers_is_found(tmp_path):
+    value = {"declared_range": [0.0, 1.0], "shown": {"reward": ["é", "\ud800"]}, "rows_per_part": 32}
+    write_json(value, tmp_path / "notes.json")
+    data = (tmp_path / "notes.json").read_bytes()
+    assert read_json(tmp_path / "notes.json") == value
+    for bit in range(len(data) * 8):
+        (tmp_path / "notes.json").write_bytes(flipped(data, bit))
+        try:
+            found = read_json(tmp_path / "notes.json")
+        except ValueError:
+            continue
+        assert {name: found.get(name) for name in value} == value, bit  # it was in white space, or in the name of the checksum
+    write_json(value | {"sha256": "stale"}, tmp_path / "notes.json")  # as whoever adds to what was read without `read_json`
+    assert read_json(tmp_path / "notes.json") == value

@@ -10,6 +10,7 @@ import pytest
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Rollout
 from flatspot.core.schema import ROLLOUTS, SCHEMA_VERSION, arrow_schema
+from flatspot.rollouts.files import read_json
 from flatspot.rollouts.rounds import FixedSamples, Round
 from flatspot.rollouts.store import open_run, rollout_table, write_json, write_table
 
@@ -141,8 +142,7 @@ def test_a_damaged_run_json_is_named(tmp_path, content):
 
 def test_a_run_of_another_schema_is_refused(tmp_path):
     start(tmp_path).lock.close()
-    record = json.loads((tmp_path / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(record | {"schema_version": 99}))
+    write_json(read_json(tmp_path / "run.json") | {"schema_version": 99}, tmp_path / "run.json")
     with pytest.raises(RunFolderError, match="schema version 99"):
         start(tmp_path)
 

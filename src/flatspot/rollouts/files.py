@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+_CHECKED = ("run.json", "notes.json")
+_SHA256 = "sha256"
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -64,10 +68,25 @@ def write_query(db: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON whole or not at all; what decides numbers (run.json, notes.json) with a checksum, which `read_json` compares."""
+    if path.name in _CHECKED:
+        rest = {name: item for name, item in value.items() if name != _SHA256}
+        value = rest | {_SHA256: _digest(rest)}
     with write_whole(path) as file:
         # a file name that is no UTF-8 has lone surrogates, whose escape in Python is their escape in JSON
         file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace"))
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote, without its checksum; raises OSError or ValueError where it cannot be read or was changed since."""
+    found = json.loads(path.read_text("utf-8"))
+    if isinstance(found, dict) and (written := found.pop(_SHA256, None)) is not None and written != _digest(found):
+        raise ValueError("its content is not what was written: the checksum differs")
+    return found
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 class write_whole:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import RunFolderError
-from flatspot.rollouts.files import write_json
+from flatspot.rollouts.files import read_json, write_json
 
 
 def read_notes(run: Path) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def read_notes(run: Path) -> dict[str, Any]:
     """
     file = run / "notes.json"
     try:
-        found = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        found = read_json(file) if file.exists() else {}
         found = {"caveats": [], "reward_caveats": [], "columns": {}, "shown": {}, "declared_range": None, "rounds": None} | found
         kinds = {
             "caveats": list,

@@ -28,6 +28,7 @@ from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arro
 from flatspot.rollouts.claimed import refuse_addresses, refuse_strangers, remove_leftovers
 from flatspot.rollouts.differences import differences
 from flatspot.rollouts.drawn import most_samples, part_file, parts_of, read_rewards, read_round, round_file
+from flatspot.rollouts.files import read_json
 from flatspot.rollouts.files import write_json as write_json
 from flatspot.rollouts.files import write_table as write_table
 from flatspot.rollouts.files import write_whole as write_whole
@@ -155,7 +156,7 @@ def open_run(
 def read_record(path: Path) -> RunRecord:
     """run.json of a run folder."""
     try:
-        found = json.loads((path / "run.json").read_text("utf-8"))
+        found = read_json(path / "run.json")
         if not (isinstance(found, dict) and all(isinstance(found[name], dict) for name in ("asked", "identity", "provenance"))):
             raise ValueError("an object was expected")
         if int(found["rows_per_part"]) < 1:
