@@ -8,6 +8,7 @@ import pytest
 import flatspot
 from flatspot.core.errors import RewardLoadError, RunFolderError, SettingsError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.rollouts.files import read_json
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "odd": {"2": 0.5, "3": 0.5}}
 ROWS = [{"prompt": name, "reference": "1", "bonus": i} for i, name in enumerate(ANSWERS)]
@@ -45,7 +46,7 @@ def test_it_is_the_run_that_the_reward_would_have_drawn(tmp_path):
     again = flatspot.rescore(drawn(tmp_path / "run"), odd, out=tmp_path / "new").run
     direct = drawn(tmp_path / "direct", odd)
     assert rows_of(again) == rows_of(direct)
-    record, other = (json.loads((run / "run.json").read_text()) for run in (again, direct))
+    record, other = (read_json(run / "run.json") for run in (again, direct))
     assert {name: value for name, value in record.items() if name != "provenance"} == {
         name: value for name, value in other.items() if name != "provenance"
     }
