@@ -88,7 +88,7 @@ def diagnose(
 ) -> Diagnosis:
     """Draw completions, score them, and judge which prompts RL can learn from.
 
-    prompts   a file (JSONL, CSV, Parquet), `reasoning-gym:…`, or a list of texts, rows or `Prompt`s
+    prompts   a file (JSONL, CSV, Parquet), `reasoning-gym:…`, a table in memory, or a list of texts, rows or `Prompt`s
     policy    a Hugging Face name or folder, a GGUF file, a (model, tokenizer) pair, or an `Engine`
     reward    TRL's callable, `module:function`, `file.py:function`, a built-in name, or several of these
     settings  the fields of `Settings`
@@ -191,7 +191,7 @@ def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None
 
 
 def inspect(
-    paths: str | Path | Sequence[str | Path],
+    paths: Any,
     *,
     columns: Mapping[str, str | Sequence[str] | None] | None = None,
     reward_list: str | None = None,
@@ -200,7 +200,8 @@ def inspect(
 ) -> Diagnosis:
     """Judge the rollouts of another trainer's logs: CSV, JSONL or Parquet, long, wide or in columns.
 
-    paths        log files or folders of them; or one run folder of flatspot's, to judge its rows again
+    paths        log files or folders of them; rows in memory: a table with an Arrow stream (pyarrow, pandas, polars), a
+                 `datasets.Dataset`, a list of dicts; or one run folder of flatspot's, to judge its rows again
     columns      {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised, several rewards are
                  added up with the weights `reward_weights`
     reward_list  what a list of rewards on a row is: "completions" (one each) or "tokens" (of one completion); None: told by the rows
@@ -211,20 +212,19 @@ def inspect(
     from flatspot.importers.search import is_run_folder
 
     chosen = _settings(settings)
-    if isinstance(paths, str | Path) or len(paths) == 1:
-        folder = Path(paths if isinstance(paths, str | Path) else paths[0])
-        if is_run_folder(folder):  # judge its rows again
-            if chosen.out is not None or any((columns or {}).values()):
-                raise SettingsError(f"{folder} is a run folder: its rows are judged where they are, so --out and column names do not apply")
-            notes = read_notes(folder)
-            limits = notes.get("declared_range")
-            declared = (float(limits[0]), float(limits[1])) if limits else None
-            shown = notes["shown"] or {"out": str(folder)}
-            return judge_run(folder, chosen, declared_range=declared, shown=shown, notes=notes["caveats"], say=say)
+    only = paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
+    if isinstance(only, str | Path) and is_run_folder(folder := Path(only)):  # judge its rows again
+        if chosen.out is not None or any((columns or {}).values()):
+            raise SettingsError(f"{folder} is a run folder: its rows are judged where they are, so --out and column names do not apply")
+        notes = read_notes(folder)
+        limits = notes.get("declared_range")
+        declared = (float(limits[0]), float(limits[1])) if limits else None
+        shown = notes["shown"] or {"out": str(folder)}
+        return judge_run(folder, chosen, declared_range=declared, shown=shown, notes=notes["caveats"], say=say)
     given = LogColumns(columns or {}, chosen.reward_weights, reward_list)
-    path, files = import_logs([paths] if isinstance(paths, str | Path) else paths, given, chosen.out, say or (lambda _: None))
+    path, logs = import_logs(paths, given, chosen.out, say or (lambda _: None))
     notes = read_notes(path)
-    shown = {"logs": [str(f) for f in files], "columns": notes["columns"], "out": str(path), "grouped_by": notes.get("grouped_by", [])}
+    shown = {"logs": logs, "columns": notes["columns"], "out": str(path), "grouped_by": notes.get("grouped_by", [])}
     return judge_run(path, chosen, shown=shown, notes=notes["caveats"], say=say)
 
 

@@ -1,7 +1,10 @@
 """Settings speak before anything is loaded or drawn."""
 
 import math
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from flatspot.core.errors import SettingsError
@@ -25,3 +28,38 @@ def test_more_samples_than_can_be_weighed_are_drawn_only_as_a_fixed_number():
 def test_a_reward_range_that_no_reward_can_fill_is_refused(limits):
     with pytest.raises(SettingsError, match="--reward-range must lie within"):
         Settings(reward_range=limits)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_samples": "64"},
+        {"max_samples": 3.5},
+        {"seed": 1.5},
+        {"temperature": "1"},
+        {"sure": 1},
+        {"fixed_samples": "no"},
+        {"limit": 0},
+        {"limit": -1},
+        {"reward_weights": (1.0, math.nan)},
+        {"reward_timeout_s": 0.0},
+        {"reward_timeout_s": math.nan},
+        {"max_samples": True},
+        {"temperature": -1.0},
+        {"top_p": math.nan},
+    ],
+)
+def test_settings_that_would_only_fail_later_fail_now(wrong):
+    with pytest.raises(SettingsError):
+        Settings(**wrong)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Settings(max_samples=np.int64(8), temperature=np.float32(0.5), target_error=1 / 16).max_samples == 8
+
+
+def test_checks_hold_without_assertions():
+    """python -O drops every assert."""
+    code = "from flatspot.core.settings import Settings\ntry: Settings(temperature=-1.0)\nexcept Exception as e: print(type(e).__name__)"
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "SettingsError"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,7 +12,14 @@ from flatspot.cli.options import judging_options
 
 @click.command("inspect")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--format", "log_format", type=click.Choice(["auto", "generic"]), default="auto", show_default=True, help="The log's format.")
+@click.option(
+    "--format",
+    "log_format",
+    type=click.Choice(["auto", "generic"]),
+    default="auto",
+    show_default=True,
+    help="auto also takes a run folder of flatspot.",
+)
 @click.option("--prompt-col", metavar="C", help="Column of the prompt.  [default: recognised]")
 @click.option(
     "--reward-col",
@@ -62,6 +70,8 @@ def inspect_command(
     from flatspot.cli.output import say, show
     from flatspot.flow import inspect
 
+    if log_format == "generic":
+        refuse_run_folders(paths)
     settings["reward_range"] = settings["reward_range"] or None
     reward = reward_cols[0] if len(reward_cols) == 1 else list(reward_cols) or None
     columns = {"prompt": prompt_col, "reward": reward, "prompt_id": id_col, "completion": completion_col}
@@ -69,3 +79,14 @@ def inspect_command(
     settings["reward_weights"] = weights or None
     diagnosis = inspect(list(paths), columns=columns, reward_list=reward_list, say=say, **settings)
     show(diagnosis, as_json=as_json, fail_above=fail_above)
+
+
+def refuse_run_folders(paths: tuple[str, ...]) -> None:
+    """With `--format generic`, a folder is a folder of logs: one that flatspot wrote is none."""
+    from flatspot.core.errors import ImportFormatError
+    from flatspot.importers.search import is_run_folder
+
+    if ours := [path for path in paths if is_run_folder(Path(path))]:
+        raise ImportFormatError(
+            f"{ours[0]} is a run folder of flatspot, not a log in the generic format: leave --format out to judge it again."
+        )

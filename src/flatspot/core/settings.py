@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 
 from flatspot.core.errors import SettingsError
@@ -68,6 +69,7 @@ class Settings:
     out: str | Path | None = None
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         if self.max_samples < 1:
             raise SettingsError(f"--max-samples must be at least 1, got {self.max_samples}")
         if self.max_samples > MOST_WEIGHED and not self.fixed_samples:
@@ -84,13 +86,33 @@ class Settings:
         if self.reward_range is not None and not all(abs(limit) <= LARGEST_REWARD for limit in self.reward_range):
             lo, hi = self.reward_range
             raise SettingsError(f"--reward-range must lie within ±{LARGEST_REWARD:g}, got {lo:g} {hi:g}")
-        if not isinstance(self.sure, bool):
-            raise SettingsError(f"sure is True or False, got {self.sure!r}")
+        if self.reward_weights is not None and not all(math.isfinite(weight) for weight in self.reward_weights):
+            raise SettingsError(f"--reward-weight must be finite numbers, got {', '.join(f'{weight:g}' for weight in self.reward_weights)}")
+        if not 0 < self.reward_timeout_s < math.inf:
+            raise SettingsError(f"--reward-timeout must be a finite number of seconds above 0, got {self.reward_timeout_s:g}")
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(f"--limit must be at least 1, got {self.limit}")
         if self.gradient_samples < 4:
             raise SettingsError(f"--gradient-samples must be at least 4, two for each half; got {self.gradient_samples}")
-        assert self.sampling  # built to be checked: a wrong setting speaks now, not after the run
+        _ = self.sampling  # computed to be checked: a wrong setting speaks now, not after the run
 
     @property
     def sampling(self) -> Sampling:
         """The part of the settings that an engine sees."""
         return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens)
+
+
+_WHOLE = ("max_samples", "top_k", "max_new_tokens", "seed", "group_size", "gradient_samples", "max_generations", "round_size", "limit")
+_REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
+_FLAGS = ("fixed_samples", "sure", "gradients")
+
+
+def _check_kinds(settings: Settings) -> None:
+    """A number where one belongs: "64" or 3.5 completions fail here, not after the run."""
+    optional = ("max_generations", "round_size", "limit", "memory_gib")
+    for names, kind, word in ((_WHOLE, Integral, "a whole number"), (_REAL, Real, "a number"), (_FLAGS, bool, "True or False")):
+        for name in names:
+            value = getattr(settings, name)
+            fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+            if not fits and not (value is None and name in optional):
+                raise SettingsError(f"{name} is {word}, got {value!r}")

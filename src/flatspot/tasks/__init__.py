@@ -9,17 +9,20 @@ from typing import Any
 
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Prompt, with_equal_columns
+from flatspot.readers.in_memory import arrow_table, way_on
 from flatspot.tasks.gym import PREFIX, gym_prompts
 from flatspot.tasks.prompt_file import read_prompts
 from flatspot.tasks.rows import prompts_from_rows
 
 __all__ = ["gym_prompts", "load_prompts", "read_prompts"]
 
-Source = str | Path | Sequence[str | Mapping[str, Any] | Prompt]
+Source = str | Path | Sequence[str | Mapping[str, Any] | Prompt] | Any  # the last: a table in memory
 
 
 def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "id", limit: int | None = None) -> list[Prompt]:
-    """The prompts of a file, of a named data set (`reasoning-gym:…`), or of a Python list of texts, rows or prompts.
+    """The prompts of a file, of a named data set (`reasoning-gym:…`), of a table in memory, or of a Python list.
+
+    A table is anything with an Arrow stream (pyarrow, pandas from 2.2, polars) or a `datasets.Dataset`; a list has texts, rows or prompts.
 
     Raises `PromptFileError` saying what cannot be read, and where.
 
@@ -30,8 +33,11 @@ def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "i
         return read_prompts(source, prompt_col=prompt_col, id_col=id_col, limit=limit)
     if isinstance(source, str):
         return with_equal_columns(gym_prompts(source)[:limit])
+    if (table := arrow_table(source)) is not None:
+        source = table.to_pylist()
     if not isinstance(source, Sequence):
-        raise PromptFileError(f"expected a path, {PREFIX}… or a list of prompts, got {source!r:.60} (a {type(source).__name__})")
+        kind = f"{type(source).__module__}.{type(source).__name__}".removeprefix("builtins.")
+        raise PromptFileError(f"expected a path, {PREFIX}…, a table or a list of prompts, got a {kind}: {way_on(source)}")
     rows = [(f"item {number}", _as_row(item, number, prompt_col, id_col)) for number, item in enumerate(source, 1)]
     found = prompts_from_rows(rows[:limit], source="the list of prompts", prompt_col=prompt_col, id_col=id_col)
     return with_equal_columns([_with_all_columns(prompt, item) for prompt, item in zip(found, source, strict=False)])

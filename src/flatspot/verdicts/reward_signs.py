@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binom
 
 from flatspot.stats.evidence import Floats
@@ -72,7 +73,7 @@ def reward_signs(run: RunTable, weights: Mapping[str, float] | None = None) -> R
         ties = float((moves.any(0) & (evidence.std[known] == 0)).mean())
         enough = np.median(evidence.n[known]) >= _ENOUGH
         for i, name in enumerate(parts):
-            rest = np.delete(moves, i, 0).any(0)
+            rest = np.asarray(np.delete(moves, i, 0).any(0))
             worth = abs(weight[name]) >= max(abs(weight[other]) for other in parts)
             if not worth or _hardly(rest):
                 continue
@@ -96,12 +97,12 @@ def reward_signs(run: RunTable, weights: Mapping[str, float] | None = None) -> R
     )
 
 
-def _hardly(moves: np.ndarray) -> bool:  # type: ignore[type-arg]
+def _hardly(moves: NDArray[np.bool_]) -> bool:
     """Whether so few of these prompts [M] vary that their share is under a tenth; of a few prompts, whether none does."""
     return bool(binom.cdf(int(moves.sum()), len(moves), _INFORMATIVE) < _LEVEL or not moves.any())
 
 
-def _low(mean: Floats) -> np.ndarray:  # type: ignore[type-arg]
+def _low(mean: Floats) -> NDArray[np.bool_]:
     """[M] whether a part's mean lies in the lower half of its range: of [0, 1], or of what was seen where that is wider."""
     low, high = min(0.0, float(np.nanmin(mean, initial=0.0))), max(1.0, float(np.nanmax(mean, initial=1.0)))
     return np.asarray(np.nan_to_num(mean, nan=low) <= (low + high) / 2)
