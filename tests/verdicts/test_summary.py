@@ -29,3 +29,13 @@ def test_what_there_is_to_train_on_leaves_the_solved_and_the_vanishing_out(tmp_p
 def test_where_nothing_is_left_to_train_on_the_share_is_not_known(tmp_path):
     found = flatspot.inspect(log_of(tmp_path / "log.parquet", np.ones(40)), out=tmp_path / "run", reward_range=(0, 1))
     assert found.summary["to_train"] == {"n_prompts": 0, "informative": None}
+
+
+def test_the_rule_tells_a_share_from_its_limit_and_from_none():
+    from flatspot.verdicts.explain import explain_set
+    from flatspot.verdicts.judge import SetJudgement
+
+    assert explain_set(SetJudgement("warm-up", "vanishing", 0.204, 0.2))[1] == "vanishing prompts: 20.4% > 20.0%"
+    reason, rule = explain_set(SetJudgement("proceed", "none", 0.003, 0.2))
+    assert "vanishes on <1% of the prompts" in reason and rule == "vanishing prompts: <1% <= 20%"
+    assert explain_set(SetJudgement("fix-data", "solved", 0.997, 0.8))[1] == "solved prompts: >99% > 80%"

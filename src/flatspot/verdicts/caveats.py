@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flatspot.core.shares import percent
 from flatspot.stats.evidence import Evidence
 from flatspot.stats.zones import STATES
 from flatspot.verdicts.judge import PromptVerdicts, SetJudgement
@@ -50,7 +51,7 @@ def sign_caveats(signs: RewardSigns) -> list[Caveat]:
     """What the rows say against the reward, also where the headline rests on it."""
     found = []
     if signs.n_unequal:
-        share = f"; that is {percent_of(signs.noise_share)} of the variance within prompts" if np.isfinite(signs.noise_share) else ""
+        share = f"; that is {percent(min(signs.noise_share, 1.0))} of the variance within prompts" if np.isfinite(signs.noise_share) else ""
         text = (
             f"Equal completions of a prompt got different rewards in {signs.n_unequal:,} of {signs.n_repeats:,} repeats{share}. The reward "
             "is noisy, or depends on more than the completion; RL learns noise as readily as anything else."
@@ -62,12 +63,12 @@ def sign_caveats(signs: RewardSigns) -> list[Caveat]:
         )
     if signs.hidden_part:
         text = (
-            f"On {signs.hidden_share:.0%} of the prompts whose reward varies, {signs.hidden_part!r} does not, and is low: there RL learns "
-            "from the other rewards alone. Judge a run with that reward alone (flatspot rescore) if it is what the training is for."
+            f"On {percent(signs.hidden_share)} of the prompts whose reward varies, {signs.hidden_part!r} does not, and is low: there RL "
+            "learns from the other rewards alone. Judge a run with that reward alone (flatspot rescore) if it is what the training is for."
         )
         found.append(Caveat("shaping-only", text))
     if signs.ties:
-        text = f"On {signs.ties:.0%} of the prompts the rewards differ but their sum does not: they cancel out. Check the weights."
+        text = f"On {percent(signs.ties)} of the prompts the rewards differ but their sum does not: they cancel out. Check the weights."
         found.append(Caveat("components-tie", text))
     return found
 
@@ -77,8 +78,8 @@ def close_call(judgement: SetJudgement) -> list[Caveat]:
     if judgement.rule not in ("vanishing", "none", "solved") or not judgement.lo <= judgement.limit <= judgement.hi:
         return []
     text = (
-        f"The verdict is a close call: the share it rests on may be {judgement.lo:.0%} to {judgement.hi:.0%}, and its limit is "
-        f"{judgement.limit:.0%}."
+        f"The verdict is a close call: the share it rests on may be {percent(judgement.lo)} to {percent(judgement.hi)}, and its limit is "
+        f"{percent(judgement.limit)}."
     )
     return [Caveat("close-call", text)]
 
@@ -118,10 +119,12 @@ def set_caveats(
         found.append(Caveat("provisional-model", text))
     found += [Caveat("model-misfit", text[:1].upper() + text[1:] + ".") for text in misfit]
     if truncated_share is not None and truncated_share > 0.2:
-        text = f"{truncated_share:.0%} of the completions were cut by the token limit: raise --max-new-tokens if answers come late."
+        text = f"{percent(truncated_share)} of the completions were cut by the token limit: raise --max-new-tokens if answers come late."
         found.append(Caveat("truncated-completions", text))
     if identical_share is not None and identical_share > 0.9 and scored.any() and np.median(evidence.n[scored]) >= 4:
-        text = f"On {identical_share:.0%} of the prompts all completions are one text: check temperature and seeds, or it has collapsed."
+        text = (
+            f"On {percent(identical_share)} of the prompts all completions are one text: check temperature and seeds, or it has collapsed."
+        )
         found.append(Caveat("identical-completions", text))
     return found
 
@@ -138,8 +141,8 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
     if scored < _FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
         return []
     text = (
-        f"If prompts crowd just on both sides of a limit, up to {limit:.0%} of the verdicts are wrong; --sure draws more there, and leaves "
-        "undecided what stays in doubt."
+        f"If prompts crowd just on both sides of a limit, up to {percent(limit)} of the verdicts are wrong (97.5% limit); --sure draws "
+        "more there, and leaves undecided what stays in doubt."
     )
     return [Caveat("worst-case-error", text)]
 
@@ -156,15 +159,6 @@ def _what_sure_did(verdicts: PromptVerdicts) -> list[Caveat]:
         )
         return [Caveat("sure-undecided", text)]
     return []
-
-
-def percent_of(share: float) -> str:
-    """A share in words that never round to none or all.
-
-    >>> percent_of(0.0004), percent_of(0.123), percent_of(1.0)
-    ('<1%', '12%', '100%')
-    """
-    return "<1%" if 0 < share < 0.01 else ">99%" if 0.99 < share < 1 else f"{min(share, 1.0):.0%}"
 
 
 def _counted(n: int, noun: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flatspot.core.shares import percent, percents_apart
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.verdicts.judge import PromptVerdicts, SetJudgement
 from flatspot.verdicts.reward_signs import RewardSigns
@@ -52,7 +53,8 @@ def explain_set(judgement: SetJudgement, signs: RewardSigns | None = None) -> tu
     'solved prompts: 90% > 80%'
     """
     signs = signs or RewardSigns()
-    share, limit, may_be = f"{judgement.share:.0%}", f"{judgement.limit:.0%}", f"{judgement.lo:.0%} to {judgement.hi:.0%}"
+    share, limit = percents_apart(judgement.share, judgement.limit)
+    may_be = f"{percent(judgement.lo)} to {percent(judgement.hi)}"
     rules = {
         "noise": f"variance between equal completions: {share} > {limit}",
         "nothing": "no completions",
@@ -78,9 +80,9 @@ def explain_set(judgement: SetJudgement, signs: RewardSigns | None = None) -> tu
         "solved": f"{share} of the prompts are already solved: there is little left for RL to teach on this set.",
         "vanishing": f"{share} of the prompts give RL almost no gradient, far below the best reward. "
         "A short supervised phase on a few of them mends that; more RL does not.",
-        "flat-part": f"The reward {signs.flat_part!r} is low and hardly varies on any prompt; the others vary on {signs.others:.0%}. RL "
-        f"would learn from those alone. If {signs.flat_part!r} is what the training is for, warm up, or check that it recognises a right "
-        "answer.",
+        "flat-part": f"The reward {signs.flat_part!r} is low and hardly varies on any prompt; the others vary on {percent(signs.others)}. "
+        f"RL would learn from those alone. If {signs.flat_part!r} is what the training is for, warm up, or check that it recognises "
+        "a right answer.",
         "none": f"The gradient vanishes on {share} of the prompts: RL can learn from this set as it is"
         + (f", but hardly from {signs.hidden_part!r}." if signs.hidden_part else "."),
     }
