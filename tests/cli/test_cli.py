@@ -118,6 +118,14 @@ def test_inspect_reads_a_log(folder):
     assert json.loads(done.stdout)["counts"] == {"learnable": 1, "vanishing": 1, "solved": 0, "undecided": 0, "unscored": 0}
 
 
+def test_the_generic_format_refuses_a_run_folder(folder):
+    (folder / "ours").mkdir()
+    (folder / "ours" / "run.json").write_text('{"identity": {}}')
+    done = flatspot("inspect", "ours", "--format", "generic", cwd=folder)
+    assert done.returncode == 2
+    assert "leave --format out" in done.stderr
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_export_writes_the_prompts_of_a_verdict(folder, ending):
     diagnose(folder, "--out", "run")

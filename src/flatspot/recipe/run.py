@@ -116,7 +116,7 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
     if not rows:
         if plan is None:
             raise SettingsError(f"{file} holds no label")
-        if before.result["verdict"] == "warm-up":
+        if before.result["verdict"] in ("warm-up", "draw-more"):
             raise SettingsError(
                 f"{before.result['reason']} But no single prompt is settled as vanishing yet, so none can be chosen for a label. Raise "
                 "diagnose.max_samples, and run again."
