@@ -91,7 +91,9 @@ def explain_set(judgement: SetJudgement, signs: RewardSigns | None = None) -> tu
 
 def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:
     """Why the set cannot be judged yet, by rule."""
-    earned = "" if np.isnan(signs.whole_mean) else f" (mean {signs.cut_mean:.3g}; the others {signs.whole_mean:.3g})"
+    earned = f"and earn little (mean {signs.cut_mean:.3g})"
+    if not np.isnan(signs.whole_mean):
+        earned = f"and those earn the least (mean {signs.cut_mean:.3g}; the others {signs.whole_mean:.3g})"
     return {
         "noise": f"Equal completions get different rewards: {share} of the variance within prompts is noise, and RL would learn it. If "
         "that is on purpose, as of a judge that samples, average several calls.",
@@ -99,8 +101,7 @@ def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:
         "failed": f"{share} of the completions have no reward, so nothing else here can be trusted yet.",
         "references": f"{share} of the reference answers themselves earn less than half of the reward range: the reward does not pay for "
         "the right answer.",
-        "truncated": f"{share} of the completions were cut by the token limit, and those earn the least{earned}: the limit is measured, "
-        "not the policy.",
+        "truncated": f"{share} of the completions were cut by the token limit, {earned}: the limit is measured, not the policy.",
         "ties": f"On {share} of the prompts the single rewards differ between completions, yet their sum is always the same: they cancel "
         "out, and RL gets no gradient.",
         "constant": "Every completion of every prompt earned the same reward: the reward does not depend on the answer.",
