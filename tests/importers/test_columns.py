@@ -158,3 +158,20 @@ def test_further_columns_of_a_prompt_are_kept(tmp_path, name):
 def test_rows_in_lists_keep_the_columns_of_their_prompt(tmp_path):
     _, _, run = imported(tmp_path, [{"prompt": f"p{i}", "rewards": [0, 1], "choices": ["a", "b"], "nothing": None} for i in range(2)])
     assert [json.loads(row["columns"]) for row in prompts(run)] == [{"choices": ["a", "b"]}] * 2
+
+
+def test_what_is_called_an_answer_is_kept_where_each_prompt_has_one_row(tmp_path):
+    rows = [{"prompt": f"p{i}", "reward": 1.0, "ground_truth": f"{i}", "seconds": i} for i in range(3)]
+    _, _, run = imported(tmp_path, rows, name="log.parquet")
+    assert [json.loads(row["columns"]) for row in prompts(run)] == [{"ground_truth": f"{i}"} for i in range(3)]
+
+
+def test_completions_that_are_null_everywhere_are_said(tmp_path):
+    found, table, _ = imported(tmp_path, [{"prompt": "p", "completion": None, "reward": r} for r in (0, 1)])
+    assert table.evidence.n.tolist() == [2]
+    assert said(found, "`completion` is null on all rows: the log has no completions")
+
+
+def test_an_empty_list_of_messages_is_no_prompt(tmp_path):
+    _, table, _ = imported(tmp_path, [{"prompt": p, "reward": 1} for p in ([], [{"role": "user", "content": "x"}])])
+    assert table.errors == [("the row has neither a prompt nor an id", 1)]

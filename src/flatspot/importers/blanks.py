@@ -43,7 +43,10 @@ def find_blanks(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list
                    count_if(blank AND coalesce(number_0, 0) = 0), min(number_0) FROM cells"""
     ).fetchone()
     there, empty, blank, rewards, failed, reward = row or (0, 0, 0, 0, 0, None)
-    if there and empty == there:
+    if not there:
+        caveats.append(f"`{column}` is null on all rows: the log has no completions, and only its rewards are judged.")
+        return Blanks()
+    if empty == there:
         if rewards > 1:
             caveats.append(f"`{column}` is empty on all rows: the log has no completions, and only its rewards are judged.")
             return Blanks(hidden="true")

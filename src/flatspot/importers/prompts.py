@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flatspot.core.answers import ANSWER_COLUMNS
 from flatspot.core.schema import PROMPTS
 from flatspot.importers import cells
 from flatspot.importers.grouping import Grouping
@@ -52,11 +53,12 @@ def _constant(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Grouping) -
         grouped = f"SELECT count(*) AS n, {', '.join([*same, *there])} FROM {table} GROUP BY {grouping.sql}"
         picked = ", ".join(f"bool_and(same_{i}) FILTER (n > 1), bool_or(there_{i})" for i in asked)
         row = db.execute(f"SELECT {picked} FROM ({grouped})").fetchone() or (None,) * (2 * len(asked))
-        last = table == "cells"
-        asked = [i for at, i in enumerate(asked) if (row[2 * at] and row[2 * at + 1] if last else row[2 * at] is not False)]
+        seen = {i: row[2 * at : 2 * at + 2] for at, i in enumerate(asked)}
+        asked = [i for i, (same_in_all, _) in seen.items() if same_in_all is not False]
         if not asked:
             return []
-    return asked
+    # where each prompt has one row, nothing shows what is its prompt's: only what is called an answer is believed to be
+    return [i for i in asked if seen[i][1] and (seen[i][0] or found.extras[i].lower() in ANSWER_COLUMNS)]
 
 
 def spaces_apart(db: duckdb.DuckDBPyConnection, prompts: Path) -> list[str]:

@@ -155,7 +155,10 @@ def _spread(column: str, kind: str, n: str, *, exact: bool) -> tuple[str, str]:
 
 def _prompt(cell: str, kind: str) -> tuple[str, str]:
     """The text of a prompt, and the JSON list of its messages (null where it is text)."""
-    return cells.filled(cell, kind), cells.messages(cell, kind) if cells.may_be_messages(kind) else ""
+    text = cells.filled(cell, kind)
+    if kind == "JSON" or cells.is_list(kind):
+        text = f"nullif({text}, '[]')"
+    return text, cells.messages(cell, kind) if cells.may_be_messages(kind) else ""
 
 
 def _prompt_columns(prompts: Sequence[tuple[str, str]]) -> list[str]:
