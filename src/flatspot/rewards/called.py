@@ -52,6 +52,12 @@ class Called:
         self._looks = 0 if by_row else _LOOKS
         self._looks_across = _LOOKS
 
+    def start_counting(self) -> None:
+        """Forget how many rows there were, were None, or got no answer."""
+        self.rows = self.none = 0
+        if isinstance(self.scores, Guard):
+            self.scores.late_rows = 0
+
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         """One value per row.
 

@@ -86,6 +86,11 @@ class LoadedReward:
             return []
         return [self._total(row) for row in zip(*self.values(prompts, completions), strict=True)]
 
+    def start_counting(self) -> None:
+        """Count for `notes` from here on: what was scored before were no completions of the policy."""
+        for called in self._called:
+            called.start_counting()
+
     def values(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[list[Value]]:
         """What each component says of the rows, before weights."""
         return [called.score(prompts, completions) for called in self._called]

@@ -68,6 +68,7 @@ def collect(
     A round is written down before it is drawn, and the next one is decided from the rewards on disk. Each row has its own seed, and parts
     hold the same rows after any interruption, so a run killed at any moment goes on to the rows it would have had.
     """
+    getattr(reward, "start_counting", lambda: None)()
     done = run.parts_done()
     meter = _Meter(decider, len(prompts), on_progress)
     drawn = np.zeros(len(prompts), np.int64)

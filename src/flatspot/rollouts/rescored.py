@@ -68,6 +68,7 @@ def score_again(
     done = run.parts_done()
     todo = [part.file for part in part_files(source) if not {(part.round_idx, i) for i in range(part.first, part.last + 1)} <= done]
     meter = _Meter(sum(map(_n_rows, parts)), sum(map(_n_rows, todo)), len(prompts), on_progress)
+    getattr(reward, "start_counting", lambda: None)()
     for part in todo:
         _score_part(part, run.path / "rollouts" / part.name, by_id, reward, meter, least=_LEAST_MESSAGES.get(run.record.kind))
     return rounds
