@@ -175,3 +175,17 @@ def test_completions_that_are_null_everywhere_are_said(tmp_path):
 def test_an_empty_list_of_messages_is_no_prompt(tmp_path):
     _, table, _ = imported(tmp_path, [{"prompt": p, "reward": 1} for p in ([], [{"role": "user", "content": "x"}])])
     assert table.errors == [("the row has neither a prompt nor an id", 1)]
+
+
+@pytest.mark.parametrize("name", ["_row", "_file"])
+@pytest.mark.parametrize("ours", ["reward", "prompt_id", "prompt"])
+def test_the_readers_own_names_are_no_columns(tmp_path, name, ours):
+    rows = [{"prompt": "p", "reward": k, "_row": 5, "_file": "x"} for k in range(2)]
+    with pytest.raises(ImportFormatError, match=f"cannot be named '{name}'"):
+        imported(tmp_path, rows, **{ours: name})
+
+
+@pytest.mark.parametrize("nothing", [0.0, 0, False, None, "", "0.0", "None", "N/A", "no", "-", float("nan")])
+def test_what_says_that_there_was_no_error(tmp_path, nothing):
+    rows = [{"prompt": "p", "reward": k, "error": nothing} for k in range(2)] + [{"prompt": "p", "reward": 0, "error": "timeout"}]
+    assert groups(imported(tmp_path, rows)[1]) == {(2, 0.5): 1}

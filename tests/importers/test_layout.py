@@ -161,3 +161,49 @@ def test_one_damaged_list_is_an_error_of_its_row(tmp_path):
     _, table, run = imported(tmp_path, rows, name="log.csv")
     assert table.evidence.n.tolist() == [2, 0, 2, 2, 1]
     assert [e for e in rollouts(run, "error") if e] == ["not a number: [0, 1"]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet", "log.jsonl"])
+@pytest.mark.parametrize("as_text", [json.dumps, str])
+def test_messages_as_text_are_a_prompt_and_no_batch_where_there_are_as_many_rewards(tmp_path, name, as_text):
+    chats = [as_text([{"role": "system", "content": "be brief"}, {"role": "user", "content": f"q{i}"}]) for i in range(4)]
+    rows = [{"prompt": chat, "rewards": [0.0, float(i % 2)]} for i, chat in enumerate(chats)]
+    if name.endswith(".csv"):
+        rows = [{"prompt": row["prompt"].replace('"', '""'), "rewards": row["rewards"]} for row in rows]
+    _, table, _ = imported(tmp_path, rows, name=name)
+    assert groups(table) == {(2, 0.0): 2, (2, 0.5): 2}
+
+
+@pytest.mark.parametrize("odd", [None, "x"])
+def test_one_row_without_a_list_of_prompts_does_not_make_the_batches_prompts(tmp_path, odd):
+    rows = [{"prompt": ["a", "a", "b", "b"], "reward": [0, 0, 1, 1]}] * 4 + [{"prompt": odd, "reward": [0, 0, 1, 1]}]
+    found, table, _ = imported(tmp_path, rows)
+    assert table.evidence.mean[:2].tolist() == [0.0, 1.0]
+    assert "Each row is a batch in columns: each entry of its lists `prompt` and `reward` is a completion." in found.caveats
+
+
+@pytest.mark.parametrize("beside", [[1], 1, [1, 1, 1, 1]])
+def test_a_second_reward_of_another_length_is_given_to_no_completion(tmp_path, beside):
+    rows = [{"prompt": "a", "acc": [0, 1, 0], "fmt": beside}, {"prompt": "b", "acc": [0, 1, 0], "fmt": [1, 0, None]}]
+    _, table, run = imported(tmp_path, rows, reward=["acc", "fmt"])
+    assert table.evidence.n.tolist() == [0, 3]
+    assert table.evidence.mean[1] == pytest.approx(2 / 3)
+    errors = pq.read_table(run / "rollouts" / "part-000-000000.parquet").column("error").to_pylist()
+    assert len(errors) == 6
+    assert all("for 3 completions" in error for error in errors[:3])
+
+
+def test_a_row_with_one_reward_among_lists_keeps_its_error_and_its_completion(tmp_path):
+    rows = [{"prompt": "a", "rewards": [0, 1], "completions": ["x", "y"]}]
+    rows += [{"prompt": "b", "rewards": 0, "completions": "z", "error": "timeout"}, {"prompt": "c", "rewards": 1, "completions": "w"}]
+    _, table, run = imported(tmp_path, rows)
+    assert table.evidence.n.tolist() == [2, 0, 1]
+    assert pq.read_table(run / "rollouts" / "part-000-000000.parquet").column("completion").to_pylist() == ["x", "y", "z", "w"]
+
+
+@pytest.mark.parametrize("column", ["i", "e", "m", "x", "rows", "log", "select", 'a "b"', "prompt_0"])
+def test_a_column_may_have_any_name(tmp_path, column):
+    rows = [{"prompt": [f"p{k}"] * 3, column: k, "reward": [0, k, k]} for k in range(2)]
+    found, table, _ = imported(tmp_path, rows, prompt_id=column)
+    assert groups(table) == {(3, 0.0): 1, (3, 0.666667): 1}
+    assert found.grouped_by == (column,)

@@ -105,3 +105,17 @@ def test_flat_groups_of_a_training_are_no_turns(tmp_path, flat):
         for k in range(2)
     ]
     assert imported(tmp_path, rows)[1].evidence.n.tolist() == [8 if flat else 2] * 6
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_number_for_each_row_counts_no_turns(tmp_path, ids):
+    rows = [{"prompt": f"p{k // 4}", "turn_id": k, "reward": k % 2} | ({"id": k // 4} if ids else {}) for k in range(32)]
+    found, table, _ = imported(tmp_path, {"a.jsonl": rows[:16], "b.jsonl": rows[16:]})
+    assert groups(table) == {(4, 0.5): 8}
+    assert any("`turn_id` numbers the rows of each file" in caveat for caveat in found.caveats)
+
+
+def test_one_episode_in_each_file(tmp_path):
+    files = {f"e{i}.jsonl": [{"prompt": f"room {t % 3}", "turn": t, "reward": float(i % 2)} for t in range(6)] for i in range(4)}
+    _, table, _ = imported(tmp_path, files)
+    assert groups(table) == {(4, 0.5): 1}

@@ -338,3 +338,11 @@ def test_a_full_scratch_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(FileError, match=r"No space left on device\. Set TMPDIR to a folder with room"):
         opened_cells(tmp_path, "log.csv", "p,reward\na,1\n")
+
+
+@pytest.mark.parametrize("value", ["True", "false", "None", "nan", "yes"])
+def test_a_row_of_values_is_no_header_though_its_cells_are_names(tmp_path, value):
+    (tmp_path / "a.csv").write_text(f"prompt,completion,reward\na,b,True\nprompt,completion,{value}\nc,d,False\n")
+    rows, _, caveats = opened(tmp_path, tmp_path / "a.csv")
+    assert [row["reward"] for row in rows] == ["True", value, "False"]
+    assert not caveats

@@ -72,9 +72,10 @@ def boolean(cell: str, kind: str) -> str:
 
 
 def reported(cell: str, kind: str) -> str:
-    """VARCHAR: an error as trainers write it; empty, false, none and 0 mean that there was none."""
+    """VARCHAR: an error as trainers write it; empty, false, none, 0 and 0.0 mean that there was none."""
     value = f"trim({text(cell, kind)}, ' \"')"
-    return f"CASE WHEN lower({value}) NOT IN ('', 'false', 'none', 'null', 'nan', '0', '{{}}', '[]') THEN {value} END"
+    nothing = "('', 'false', 'no', 'none', 'null', 'nan', 'n/a', 'na', '<na>', '-', '{}', '[]')"
+    return f"CASE WHEN lower({value}) NOT IN {nothing} AND coalesce(TRY_CAST({value} AS DOUBLE), 1) <> 0 THEN {value} END"
 
 
 def is_list(kind: str) -> bool:

@@ -80,6 +80,8 @@ def map_columns(types: Mapping[str, str], given: Mapping[str, str | Sequence[str
     asked = {ours: (wanted,) if isinstance(wanted, str) else tuple(wanted) for ours, wanted in given.items() if wanted}
     for ours in USUAL_NAMES:
         for wanted in asked.get(ours, ()):
+            if wanted in PLACES:
+                raise ImportFormatError(f"{where}: a column cannot be named {wanted!r} here, which is the reader's own name. Rename it.")
             if wanted not in types:
                 raise ImportFormatError(f"{where}: there is no column {wanted!r}; it has {_listed(types)}.")
         if ours in asked:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # columns  a row per batch: prompts, completions and rewards are lists of one length
 # tokens   a row per completion: its rewards are those of its tokens, to be added up
 Layout = Literal["long", "wide", "columns", "tokens"]
+_MESSAGES = r"""^\s*\[\s*\{[^{}]*["']role["']\s*:"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,10 @@ def find_layout(db: duckdb.DuckDBPyConnection, columns: ColumnMap, lists: str | 
     if seen.lists == 0:
         return "long"
     reward = columns.names["reward"][0]
-    if seen.prompt_lists == seen.lists and 2 * seen.with_prompts >= seen.lists and lists != "tokens":
-        if wrong := seen.lists - seen.with_prompts:
+    if 2 * seen.with_prompts >= seen.lists and lists != "tokens":
+        prompt = columns.names.get("prompt", columns.ids)[0]
+        caveats.append(f"Each row is a batch in columns: each entry of its lists `{prompt}` and `{reward}` is a completion.")
+        if wrong := seen.prompt_lists - seen.with_prompts:
             caveats.append(
                 f"On {wrong} of {seen.lists} rows the lists of prompts and of `{reward}` differ in length: which go together is unknown."
             )
@@ -124,7 +127,11 @@ def _plain_list(column: str, kind: str) -> str:
     listed, element = cells.elements(cell, kind)
     if not cells.may_be_list(kind) or (cells.is_list(kind) and cells.may_be_messages(kind) and not cells.is_list(element)):
         return "NULL::BIGINT"
-    return f"CASE WHEN {cells.messages(cell, kind)} IS NULL THEN len({listed}) END" if kind == "JSON" else f"len({listed})"
+    if kind == "JSON":
+        return f"CASE WHEN {cells.messages(cell, kind)} IS NULL THEN len({listed}) END"
+    if kind == "VARCHAR":  # messages written as text, by json or by str
+        return f"CASE WHEN NOT regexp_matches({cell}, {cells.literal(_MESSAGES)}) THEN len({listed}) END"
+    return f"len({listed})"
 
 
 def _answers(cell: str, kind: str) -> str:

@@ -84,7 +84,7 @@ def _flat(columns: ColumnMap, layout: Layout, extras: Sequence[str]) -> tuple[st
     first = columns.names["reward"][0]
     n = f"len({_rewards(first, columns.types[first])[0]})"
     for ours, name in rewards.items():
-        value, kinds[ours] = _rewards(name, columns.types[name])
+        value, kinds[ours] = _rewards(name, columns.types[name]) if name == first else _beside(name, columns.types[name], n)
         picked.append(f"unnest({value}) AS {ours}")
     picked.append(f"unnest(range({n}))::INT AS sample_idx, true AS starts_line")
     if "completion" in columns.names:
@@ -122,6 +122,18 @@ def _rewards(column: str, kind: str) -> tuple[str, str]:
     return f"CASE WHEN {listed} IS NULL THEN [{cells.text(cell, kind)}] WHEN len({listed}) = 0 THEN [NULL] ELSE {listed} END", element
 
 
+def _beside(column: str, kind: str, n: str) -> tuple[str, str]:
+    """A further reward of a row as a list of `n` texts; one of another length is none of any completion, and each of them says so."""
+    cell = cells.name(column)
+    listed, element = cells.numbers(cell, kind)
+    shown = cells.text(cell, kind)
+    several = f"left({shown}, 40) || ' (' || coalesce(len({listed}), 1) || ' for ' || {n} || ' completions)'"
+    own = f"list_transform({listed}, lambda e: {cells.text('e', element)})"
+    other = f"CASE WHEN nullif(trim({shown}), '') IS NOT NULL THEN {several} END"
+    alone = f"WHEN {n} = 1 AND {listed} IS NULL THEN [{shown}] "
+    return f"CASE WHEN len({listed}) = {n} THEN {own} {alone}ELSE list_resize([]::VARCHAR[], {n}, {other}) END", "VARCHAR"
+
+
 def _completions(cell: str, kind: str, n: str) -> tuple[str, str]:
     """The completions of a row as a list: one that stands alone, as text or as messages, is that of a row with one reward."""
     listed, element = cells.elements(cell, kind)
@@ -148,7 +160,7 @@ def _spread(column: str, kind: str, n: str, *, exact: bool) -> tuple[str, str]:
     listed, element = cells.elements(cell, kind)
     if cells.is_list(kind):
         return f"unnest(CASE WHEN len({listed}) = {n} THEN {listed} END)" if exact else f"unnest({listed})", element
-    same = f"list_transform(range({n}), lambda i: {cell})"
+    same = f"list_resize([{cell}], {n}, {cell})"  # in a lambda, a column of the name of its parameter would be hidden
     other = f"CASE WHEN {listed} IS NULL THEN {same} END" if exact else same
     return f"unnest(CASE WHEN len({listed}) = {n} THEN {listed} ELSE {other} END)", element
 

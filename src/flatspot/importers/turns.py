@@ -73,6 +73,11 @@ def _by_column(
     row = db.execute("SELECT count(DISTINCT turn), count(episode), count(sample_idx) FROM rows").fetchone() or (0, 0, 0)
     if row[0] < 2:
         return None
+    if not asked and _counts_rows(db, found):
+        caveats.append(
+            f"`{name}` numbers the rows of each file, not turns, so each row is a completion (--turn-col {name}: they are turns)."
+        )
+        return None
     known = [ours for ours, n in (("episode", row[1]), ("sample_idx", row[2])) if n]
     for within in _places(found, known):
         turns = _Turns("turn", within, f"`{name}` counts them")
@@ -150,6 +155,22 @@ def _begin_at_the_start(db: duckdb.DuckDBPyConnection, turns: _Turns) -> bool:
             FROM ({_numbered(turns)}) GROUP BY episode_number)"""
     ).fetchone() or (0, 0)
     return (row[1] or 0) <= _MOST * row[0]
+
+
+def _counts_rows(db: duckdb.DuckDBPyConnection, found: Cells) -> bool:
+    """Whether the number is another on every row of a file that holds several prompts, each on several rows: not one episode then.
+
+    Where there is no id, the rows of a prompt must stand together, for an episode may come back to what it showed before.
+    """
+    own = "id_0" if found.ids else "key"
+    together = "" if found.ids else "AND changes < own"
+    rows = f"SELECT source, turn, {own} AS own, lag({own}) OVER (PARTITION BY source ORDER BY line) AS before FROM rows"
+    row = db.execute(
+        f"""SELECT bool_and(n = turns), bool_or(own > 1 AND own < n {together}) FROM
+            (SELECT count(*) AS n, count(DISTINCT turn) AS turns, count(DISTINCT own) AS own, count_if(own <> before) AS changes
+             FROM ({rows}) GROUP BY source)"""
+    ).fetchone() or (False, False)
+    return bool(row[0] and row[1])
 
 
 def _thins_out(db: duckdb.DuckDBPyConnection, found: Cells) -> bool:

@@ -22,6 +22,7 @@ _DELIMITERS = ",;\t|"
 _QUOTED = re.compile('"[^"]*"')
 _FIRST_CHUNK, _CHUNK = 1 << 16, 1 << 20  # characters
 _NAME = re.compile(r"[^\W\d][\w./:@ -]{0,63}")
+_VALUES = ("true", "false", "none", "null", "nan", "na", "inf", "yes", "no")  # names no column
 _BAD_SHARE = 0.2  # with more bad rows than this, it is the file that is wrong, not its rows
 _SPLIT = (
     "its lines do not split into the same number of cells; a cell that holds a delimiter or a line break must stand in double quotes, "
@@ -193,7 +194,11 @@ def _is_header(row: Sequence[str], names: Sequence[str]) -> bool:
     fresh = [cell for cell in cells if cell not in names]
     known = len(cells) - len(fresh)
     enough = known >= max(2, (min(len(row), len(names)) + 1) // 2)
-    return enough and len(set(cells)) == len(cells) and all(_NAME.fullmatch(cell) and cell.count(" ") < 3 for cell in fresh)
+    return enough and len(set(cells)) == len(cells) and all(map(_is_name, fresh))
+
+
+def _is_name(cell: str) -> bool:
+    return bool(_NAME.fullmatch(cell)) and cell.count(" ") < 3 and cell.lower() not in _VALUES
 
 
 def _header_again(row: Sequence[str], names: Sequence[str]) -> str:
