@@ -307,6 +307,29 @@ def test_references_are_scored_and_set_what_is_achievable(tmp_path):
     assert found.verdicts["verdict"].to_pylist()[0] == "solved"
 
 
+TAGGED = {"right": "<answer>1</answer>", "bare": "1"}
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict", "on_set", "said"),
+    [
+        (0.5, "learnable", "proceed", True),
+        (0.0, "vanishing", "fix-reward", False),  # or out of reach: nothing tells
+        (1.0, "solved", "fix-data", True),
+    ],
+)
+def test_a_reference_that_is_only_the_final_answer_is_not_what_is_achievable(tmp_path, p, verdict, on_set, said):
+    def inside_tags(prompts, completions, reference, **_):
+        return [(c == f"<answer>{r}</answer>") + 0.5 * ("<answer>" in c) for c, r in zip(completions, reference, strict=True)]
+
+    rows = [{"prompt": f"q{i}", "reference": "1"} for i in range(12)]
+    answers = {row["prompt"]: {TAGGED["right"]: p, TAGGED["bare"]: 1 - p} for row in rows}
+    found = run(tmp_path, rows, answers, inside_tags, reward_range=(0.0, 1.5), max_samples=32)
+    assert set(found.verdicts["verdict"].to_pylist()) == {verdict}
+    assert found.summary["verdict"] == on_set
+    assert ("low-references" in found.summary["caveat_codes"]) == said
+
+
 @pytest.mark.parametrize("rewards", [["nan"], ["inf"], ["text"]])
 def test_values_that_are_no_rewards_are_errors(tmp_path, rewards):
     def odd(prompts, completions, **_):

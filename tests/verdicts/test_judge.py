@@ -64,7 +64,8 @@ def test_equal_errors_stand_or_fall_together():
         (rows([64] * 9 + [30]), {}, "fix-data", "solved"),
         (rows([20, 30, 40]), {"failed": 10}, "fix-reward", "failed"),
         (np.full((3, 8), 0.5), {}, "fix-reward", "constant"),
-        (rows([20, 30, 40]), {"reference": [0.0, 0.1, 1.0]}, "fix-reward", "references"),
+        (rows([0, 0, 30]), {"reference": [0.0, 0.1, 1.0]}, "fix-reward", "references"),
+        (rows([20, 30, 40]), {"reference": [0.0, 0.1, 1.0]}, "proceed", "none"),  # completions earn what the references do not
         (rows([0, 0, 0]), {"reference": [1.0, 1.0, 1.0]}, "warm-up", "vanishing"),
         (np.full((3, 8), np.nan), {}, "fix-reward", "failed"),
     ],

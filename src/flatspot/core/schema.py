@@ -78,7 +78,12 @@ VERDICTS: tuple[Column, ...] = (
     Column("std_hi", "float64", "reward", "upper 95% limit of the std under the policy"),
     Column("reward_min", "float64", "reward", "smallest reward seen"),
     Column("reward_max", "float64", "reward", "largest reward seen"),
-    Column("r_star", "float64", "reward", "what is achievable: the reference's own reward, else the top of the range"),
+    Column(
+        "r_star",
+        "float64",
+        "reward",
+        "what is achievable: the reference's reward (from half of the range on) or the best seen; else the top of the range",
+    ),
     Column("reach", "float64", "stds", "(r_star - mean) / std: how many of its own stds the prompt must climb; null at std 0"),
     Column("relative_std", "float64", "", "std over the root mean square of the set's stds"),
     Column("p_mixed", "float64", "probability", "that a group of the planned size is not all equal"),

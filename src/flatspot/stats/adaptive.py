@@ -42,6 +42,7 @@ class Adaptive:
             round_size=settings.round_size or 1,
             reward_range=reward_range,
             r_star=r_star,
+            references=True,
             max_total=settings.max_generations,
             pilot_prompts=len(r_star),  # every prompt keeps a fixed sub-sample
             round_rows=0 if settings.round_size else min(rows // _ROUND_SHARE, _MOST_ROUND_ROWS),

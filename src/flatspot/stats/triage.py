@@ -132,7 +132,8 @@ def _undecided(state: State) -> Flags:
     """[M] prompts that would not be given a verdict now: of rewards without a rule, and where small sets judge more strictly than it."""
     plan, draws = state.plan, state.draws
     zones = plan.zones(draws)
-    evidence, r_star = evidence_of_draws(draws, zones), plan.achievable(zones)
+    evidence = evidence_of_draws(draws, zones)
+    r_star = plan.achievable(zones, evidence.high)
     return ~given_verdicts(evidence, r_star, zones, wrong_of(evidence, r_star, zones), plan.target_error, sure=plan.sure).decided
 
 
@@ -171,7 +172,8 @@ def _refitted(state: State) -> State:
 def _in_doubt(plan: Plan, draws: Draws) -> bool:
     """Whether the error of the verdicts as they stand may be far above the target: see `stats.doubt`."""
     zones = plan.zones(draws)
-    evidence, r_star = evidence_of_draws(draws, zones), plan.achievable(zones)
+    evidence = evidence_of_draws(draws, zones)
+    r_star = plan.achievable(zones, evidence.high)
     given = decide(wrong_of(evidence, r_star, zones), draws.scored, plan.target_error)
     if plan.sure:
         return sure_limit(evidence, r_star, zones, given) > plan.target_error

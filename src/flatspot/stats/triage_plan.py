@@ -29,6 +29,7 @@ class Plan:
                    of one sample; replaces the 0/1 loss and the target
     certify        a frequentist error level per prompt: draw on until the verdict is certified at any stopping time, or the cap
     r_star         [M] what is achievable for each prompt; NaN, or None for all: the top of the range
+    references     r_star is what reference answers earn, which is not always what is achievable: see `Zones.achievable`
     max_total      samples in all; the price of one is raised until the rest is expected to suffice
     pilot_prompts  how many prompts the first round draws, 4 samples each; all of a smaller set
     round_rows     samples that a round should have for the engine to run at full speed: with few prompts left, each is drawn more often,
@@ -54,6 +55,7 @@ class Plan:
     round_rows: int = 0
     visit_cost: float = 0.0
     sure: bool = False
+    references: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("n_prompts", 1), ("max_samples", 1), ("round_size", 1)):
@@ -79,10 +81,12 @@ class Plan:
         """The thresholds on the range given, or on the one seen so far."""
         return Zones(self.epsilon, *(self.reward_range or range_seen(draws.low, draws.high)))
 
-    def achievable(self, zones: Zones) -> Floats:
-        """[M] r* of every prompt."""
+    def achievable(self, zones: Zones, seen: Floats | None = None) -> Floats:
+        """[M] r* of every prompt; seen [M] is the largest reward of each, where it is known."""
         if self.r_star is None:
             return np.full(self.n_prompts, zones.hi)
+        if self.references:
+            return zones.achievable(self.r_star, seen)
         return np.where(np.isfinite(self.r_star), self.r_star, zones.hi)
 
     def left(self, draws: Draws) -> int:

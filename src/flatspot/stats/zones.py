@@ -46,6 +46,22 @@ class Zones:
         """Width of the reward range."""
         return self.hi - self.lo
 
+    def achievable(self, reference: Floats, seen: Floats | None = None) -> Floats:
+        """[M] r* of each prompt from the reward of its reference [M]: that reward, and no less than was seen on the prompt [M].
+
+        The top of the range where there is no reference (NaN), and where it earns less than half of the range: it then is not what the
+        reward looks for, such as the final answer alone where a reward parses a longer text.
+
+        >>> Zones(0.05).achievable(np.array([0.0, 0.6, np.nan]), np.array([0.0, 0.8, 0.0])).tolist()
+        [1.0, 0.8, 1.0]
+        """
+        known = np.isfinite(reference) & ~self.low(reference)
+        return np.where(known, reference if seen is None else np.fmax(reference, seen), self.hi)
+
+    def low(self, reward: Floats) -> NDArray[np.bool_]:
+        """Whether a reward is less than half of the range; false for NaN."""
+        return np.asarray(reward < (self.lo + self.hi) / 2)
+
     def states(self, mean: Floats, std: Floats, r_star: Floats) -> Floats:
         """[..., 3] one-hot: which state each (mean, std) is in."""
         close, long = self._close(mean, r_star, self.epsilon), self._long(mean, std, r_star, self.epsilon)

@@ -155,6 +155,7 @@ def draw(engine: Engine, reward: Reward, probed: Probed) -> Drawn:
         max_samples=probed.settings.max_samples,
         reward_range=probed.reward_range,
         r_star=probed.r_star,
+        references=True,
         pilot_prompts=len(probed.prompts),
         round_rows=_ROUND_ROWS,
     )
@@ -177,7 +178,7 @@ def draw(engine: Engine, reward: Reward, probed: Probed) -> Drawn:
         state = absorb(state, asked, values)
     zones = plan.zones(state.draws)
     evidence = evidence_of_draws(state.draws, zones)
-    said = readiness(evidence, plan.achievable(zones), zones, probed.group_size)
+    said = readiness(evidence, plan.achievable(zones, evidence.high), zones, probed.group_size)
     return Drawn(state.draws.drawn, evidence, said, tuple(some), error)
 
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from flatspot.core.shares import percent
-from flatspot.stats.evidence import Evidence
+from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.zones import STATES
-from flatspot.verdicts.judge import PromptVerdicts, SetJudgement
+from flatspot.verdicts.judge import PromptVerdicts, SetJudgement, poor_references
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
 # every code there is, in the order in which caveats of a judgement come; a code never changes its meaning
 CODES = (
-    "noisy-reward", "shaping-only", "components-tie", "close-call", "range-assumed", "outside-range", "all-low", "few-prompts",
-    "few-completions", "provisional-model", "model-misfit", "truncated-completions", "identical-completions", "worst-case-error",
-    "sure-without-limit", "sure-undecided", "rescored-by-other-reward", "incomplete-run",
+    "noisy-reward", "shaping-only", "components-tie", "close-call", "range-assumed", "outside-range", "all-low", "low-references",
+    "few-prompts", "few-completions", "provisional-model", "model-misfit", "truncated-completions", "identical-completions",
+    "worst-case-error", "sure-without-limit", "sure-undecided", "rescored-by-other-reward", "incomplete-run",
 )  # fmt: skip
 
 _FEW_PROMPTS = 30
@@ -82,6 +82,19 @@ def close_call(judgement: SetJudgement) -> list[Caveat]:
         f"{percent(judgement.limit)}."
     )
     return [Caveat("close-call", text)]
+
+
+def low_references(evidence: Evidence, settings: JudgeSettings, reference_rewards: Floats, judgement: SetJudgement) -> list[Caveat]:
+    """Where references earn too little to be what is achievable; nothing where that is the headline."""
+    poor, _ = poor_references(evidence, settings, reference_rewards)
+    if not poor or judgement.rule == "references":
+        return []
+    text = (
+        f"{percent(poor)} of the reference answers earn less than half of the reward range, so there the top of the range is taken for "
+        "what is achievable. That is right where a reference is only the final answer of a longer text; where it is what the policy "
+        "should write, the reward does not pay for it."
+    )
+    return [Caveat("low-references", text)]
 
 
 def set_caveats(

@@ -100,7 +100,7 @@ def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:
         "nothing": "No completion has been drawn, so nothing is known of any prompt.",
         "failed": f"{share} of the completions have no reward, so nothing else here can be trusted yet.",
         "references": f"{share} of the reference answers themselves earn less than half of the reward range: the reward does not pay for "
-        "the right answer.",
+        "the right answer. If a reference is only the final answer of a longer text, call its column by another name, such as answer.",
         "truncated": f"{share} of the completions were cut by the token limit, {earned}: the limit is measured, not the policy.",
         "ties": f"On {share} of the prompts the single rewards differ between completions, yet their sum is always the same: they cancel "
         "out, and RL gets no gradient.",

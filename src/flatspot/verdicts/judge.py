@@ -16,6 +16,7 @@ from flatspot.stats.zones import STATES
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
+_FEW = 0.05  # of the prompts: what holds on so few says nothing of the set
 VERDICTS = ("learnable", "vanishing", "solved", "undecided", "unscored")
 SetVerdict = Literal["proceed", "warm-up", "fix-reward", "fix-data", "fix-sampling", "draw-more"]
 
@@ -77,7 +78,8 @@ def judge_set(
     1.  noise       most of the variance within prompts is between equal completions                → fix-reward
     2.  nothing     no completion was drawn                                                         → draw-more
     3.  failed      more than `failed_above` of the rows have no reward                             → fix-reward
-    4.  references  at least half of the reference answers earn less than half the range             → fix-reward
+    4.  references  at least half of the reference answers earn less than half the range, and so do
+                    all completions of nearly all of these prompts                                   → fix-reward
     5.  truncated   more than half of the completions were cut, and those earn the least              → fix-sampling
     6.  ties        on half of the prompts or more the parts vary and their sum does not              → fix-reward
     7.  constant    two or more prompts, every reward equal, strictly inside the range                → fix-reward
@@ -123,9 +125,8 @@ def _cannot_be_judged(
     failed = 1 - evidence.n.sum() / total
     if failed > settings.failed_above:
         return SetJudgement("fix-reward", "failed", float(failed), settings.failed_above)
-    known = reference_rewards[np.isfinite(reference_rewards)]
-    poor = float((known < (settings.reward_lo + settings.reward_hi) / 2).mean()) if len(known) else 0.0
-    if poor >= 0.5:
+    poor, better = poor_references(evidence, settings, reference_rewards)
+    if poor >= 0.5 and better <= _FEW:
         return SetJudgement("fix-reward", "references", poor, 0.5)
     if signs.cut_short(settings.reward_lo, settings.reward_hi):
         return SetJudgement("fix-sampling", "truncated", signs.cut_share, 0.5)
@@ -134,6 +135,15 @@ def _cannot_be_judged(
     if _constant(evidence, settings):
         return SetJudgement("fix-reward", "constant", 1.0, 1.0)
     return None
+
+
+def poor_references(evidence: Evidence, settings: JudgeSettings, reference_rewards: Floats) -> tuple[float, float]:
+    """(Share of the references that earn under half of the range, share of those prompts on which a completion earns more than that.)"""
+    known, low = np.isfinite(reference_rewards), settings.zones.low(reference_rewards)
+    if not low.any():
+        return 0.0, 0.0
+    better = np.isfinite(evidence.high) & ~settings.zones.low(evidence.high)
+    return float(low.sum() / known.sum()), float(better[low].mean())
 
 
 def _constant(evidence: Evidence, settings: JudgeSettings) -> bool:

@@ -14,7 +14,7 @@ from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.posterior import Posterior, posterior
 from flatspot.stats.table import RunTable
 from flatspot.stats.zones import STATES
-from flatspot.verdicts.caveats import as_caveat, close_call, doubtful_error, set_caveats, sign_caveats
+from flatspot.verdicts.caveats import as_caveat, close_call, doubtful_error, low_references, set_caveats, sign_caveats
 from flatspot.verdicts.explain import explain_prompts, explain_set
 from flatspot.verdicts.judge import VERDICTS as VERDICT_NAMES
 from flatspot.verdicts.judge import PromptVerdicts, judge_prompts, judge_set
@@ -47,7 +47,7 @@ def judge(
     weights  of the parts in the total, where they are known
     """
     evidence = run.evidence
-    r_star = np.where(np.isfinite(run.reference_reward), run.reference_reward, settings.reward_hi)
+    r_star = settings.zones.achievable(run.reference_reward, evidence.high)
     found = posterior(evidence, r_star, settings.zones, settings.group_size)
     prompts = judge_prompts(evidence, found, settings, r_star)
     signs = reward_signs(run, weights)
@@ -65,6 +65,7 @@ def judge(
             identical_share=_identical_share(run),
             truncated_share=_mean(run.truncated_share, run.n_rows),
         ),
+        *low_references(evidence, settings, run.reference_reward, judgement),
         *doubtful_error(prompts, settings),
         *close_call(judgement),
     ]
