@@ -268,6 +268,7 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
         shown = kept | reward_shown(reward, chosen) | {"out": str(path), "rescored": str(source)}
         declared = chosen.reward_range or usable_range(loaded.range)
         said = {"caveats": caveats, "reward_caveats": loaded.notes, "shown": shown, "declared_range": declared}
+        said["whole_groups"] = loaded.group_size if loaded.compares else None  # of this reward, whatever the old one compared
         write_json(notes | said, path / "notes.json")
     return judge_run(path, chosen, declared_range=declared, shown=shown, notes=caveats, say=say)
 

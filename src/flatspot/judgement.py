@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from flatspot.core.provenance import provenance
 from flatspot.core.settings import Settings
 from flatspot.gradient_pass import read_gradients
 from flatspot.rollouts.asked import repeated_prompts, weights_of
+from flatspot.rollouts.notes import read_notes
 from flatspot.rollouts.planned import read_planned
 from flatspot.rollouts.store import RunRecord
 from flatspot.stats.table import RunTable
@@ -32,6 +34,8 @@ def judge_folder(
     """The verdicts and the summary of a run folder's rows, with what only the folder knows; nothing is written."""
     limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
     planned = read_planned(run, record)
+    if read_notes(run).get("whole_groups") is not None:  # the reward compares within a group: equal completions of two groups differ
+        table = replace(table, signs=table.signs.without_repeats())
     said = [*notes, *outside, *repeated_prompts(run)]
     weights = weights_of(record.identity.get("reward"))
     judged = judge_drawn(table, planned, judge_settings(settings, limits), range_source=source, notes=said, weights=weights)

@@ -13,6 +13,7 @@ from flatspot.core.errors import RewardLoadError, RunFolderError
 from flatspot.core.records import Completion, Prompt
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.rewards import load_reward, reference_rewards
+from flatspot.rollouts.notes import read_notes
 from flatspot.rollouts.rescored import whole_groups
 
 ANSWERS = {f"p{i}": {"x" * n: 1 / 16 for n in range(1, 17)} for i in range(3)}
@@ -149,3 +150,23 @@ def completions_of(run: Path, prompt: str) -> list[dict[str, Any]]:
 
     found = [row for part in sorted((run / "rollouts").glob("part-*")) for row in pq.read_table(part).to_pylist()]
     return sorted((row for row in found if row["prompt_id"] == prompt), key=lambda row: row["sample_idx"])
+
+
+def in_groups_of_four(completions: list[str], **_: Any) -> list[float]:
+    mean = statistics.fmean(map(len, completions))
+    return [len(text) - mean for text in completions] if len(completions) <= 4 else ranked_by_fours(completions)
+
+
+def ranked_by_fours(completions: list[str]) -> list[float]:
+    return [value for at in range(0, len(completions), 4) for value in in_groups_of_four(completions[at : at + 4])]
+
+
+def test_equal_completions_of_two_groups_are_no_noise_under_a_rank(tmp_path: Path) -> None:
+    answers = {f"p{i}": {"x": 0.5, "xxx": 0.5} for i in range(2)}
+    fixed: dict[str, Any] = {"fixed_samples": True, "max_samples": 8, "group_size": 4}
+    plain = flatspot.diagnose(list(answers), ScriptedEngine(answers), length, out=tmp_path / "plain", **fixed)
+    ranks = flatspot.rescore(plain.run, in_groups_of_four, out=tmp_path / "ranks", group_size=4)
+    assert ranks.summary["caveat_codes"].count("noisy-reward") == 0
+    assert read_notes(ranks.run)["whole_groups"] == 4
+    again = flatspot.rescore(ranks.run, length, out=tmp_path / "again")  # what was found out of one reward holds for that alone
+    assert read_notes(again.run)["whole_groups"] is None

@@ -46,6 +46,11 @@ class Signs:
         """The prompts that `rows` [M] marks, which must be all that have rows, or more."""
         return replace(self, repeats=self.repeats[rows], unequal=self.unequal[rows], squares=self.squares[rows])
 
+    def without_repeats(self) -> Signs:
+        """The same where equal completions may rightly differ, as those of two groups do under a rank within each."""
+        none = Signs.none(len(self.repeats))
+        return replace(self, repeats=none.repeats, unequal=none.unequal, squares=none.squares)
+
     def noise_share(self, std: Floats) -> float:
         """The share of the reward's variance within prompts that equal completions have among themselves; NaN without repeats.
 
