@@ -8,7 +8,7 @@ import pytest
 
 import flatspot
 from flatspot.core.errors import ImportFormatError, PromptFileError
-from flatspot.readers.in_memory import arrow_table, write_log
+from flatspot.readers.in_memory import arrow_table, way_on, write_log
 from flatspot.tasks import load_prompts
 
 ROWS = [{"prompt": f"q{i}", "reference": str(i), "level": i} for i in range(4)]
@@ -73,3 +73,9 @@ def test_anything_else_is_refused_with_the_way_on(given):
 def test_no_logs_at_all():
     with pytest.raises(ImportFormatError, match="an empty list"):
         flatspot.inspect([])
+
+
+def test_a_column_is_no_table():
+    column = pa.chunked_array([["q0", "q1"]])
+    assert arrow_table(column) is None
+    assert "list(column)" in way_on(column)

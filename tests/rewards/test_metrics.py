@@ -227,6 +227,16 @@ def test_an_empty_reference_is_no_answer(name: str, empty: object) -> None:
         assert reference_rewards(reward, [prompt]) == [None]
 
 
+def test_a_whole_number_that_a_table_made_a_float_is_the_whole_number() -> None:
+    assert [Prompt("a", "q", {"reference": number}).references for number in (4.0, 4, -2.0, 0.5, "4.0")] == [
+        ("4",),
+        ("4",),
+        ("-2",),
+        ("0.5",),
+        ("4.0",),
+    ]
+
+
 def test_references_win_over_reference_where_there_are_any() -> None:
     assert Prompt("a", "q", {"references": ["4", "", 5], "reference": "6"}).references == ("4", "5")
     assert Prompt("a", "q", {"references": [], "reference": "6"}).references == ("6",)

@@ -35,7 +35,7 @@ class Prompt:
     def references(self) -> tuple[str, ...]:
         """The reference answers of the row: its `references` (several), else its `reference` (one); empty where there is none.
 
-        An empty text, white space alone, null and NaN are no answers.
+        An empty text, white space alone, null and NaN are no answers; the number 4.0 is "4".
 
         >>> Prompt("a", "2+2=", {"references": ["4", ""], "reference": "5"}).references, Prompt("b", "?", {"reference": " "}).references
         (('4',), ())
@@ -59,7 +59,12 @@ def with_equal_columns(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 def _answers(found: Any) -> tuple[str, ...]:
     given = found if isinstance(found, list | tuple) else [found]
-    return tuple(str(answer) for answer in given if not _is_missing(answer) and str(answer).strip())
+    return tuple(_answer(answer) for answer in given if not _is_missing(answer) and str(answer).strip())
+
+
+def _answer(answer: Any) -> str:
+    """A float that is whole was a whole number: a table with a missing answer holds all others of its column as floats."""
+    return str(int(answer)) if isinstance(answer, float) and answer.is_integer() else str(answer)
 
 
 def _is_missing(value: Any) -> bool:

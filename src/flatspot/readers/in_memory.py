@@ -27,7 +27,10 @@ def arrow_table(source: Any) -> pa.Table | None:
         return None
     import pyarrow as pa
 
-    table = pa.RecordBatchReader.from_stream(source).read_all()
+    try:
+        table = pa.RecordBatchReader.from_stream(source).read_all()
+    except pa.ArrowInvalid:  # a stream of values, as of a column, and not of rows
+        return None
     return table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])  # of pandas
 
 
@@ -42,6 +45,8 @@ def way_on(source: Any) -> str:
         return "take one of its splits" if splits else "of a dict of columns make a table: pyarrow.table(columns)"
     if hasattr(source, "to_dict") and hasattr(source, "columns"):
         return "this data frame exports no Arrow stream: give frame.to_dict('records'), or write a Parquet file"
+    if hasattr(source, "__arrow_c_stream__"):
+        return "this is a column, not a table: give the table, or list(column)"
     return "give a path, a table with an Arrow stream (pyarrow, pandas, polars), a datasets.Dataset, or a list of rows as dicts"
 
 
