@@ -59,11 +59,15 @@ def with_equal_columns(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 def _answers(found: Any) -> tuple[str, ...]:
     given = found if isinstance(found, list | tuple) else [found]
-    return tuple(_answer(answer) for answer in given if not _is_missing(answer) and str(answer).strip())
+    return tuple(answer_text(answer) for answer in given if not _is_missing(answer) and str(answer).strip())
 
 
-def _answer(answer: Any) -> str:
-    """A float that is whole was a whole number: a table with a missing answer holds all others of its column as floats."""
+def answer_text(answer: Any) -> str:
+    """The text of a right answer. A float that is whole was a whole number: a table in which one is missing holds all others as floats.
+
+    >>> answer_text(4.0), answer_text(0.5), answer_text("4.0")
+    ('4', '0.5', '4.0')
+    """
     return str(int(answer)) if isinstance(answer, float) and answer.is_integer() else str(answer)
 
 

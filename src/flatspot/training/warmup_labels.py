@@ -10,7 +10,7 @@ from typing import Any
 
 from flatspot.core.answers import answer_column
 from flatspot.core.errors import PromptFileError
-from flatspot.core.records import Prompt
+from flatspot.core.records import Prompt, answer_text
 from flatspot.engines.prompts import shown
 from flatspot.plan.failing import read_judged
 from flatspot.plan.label_files import is_answered
@@ -98,7 +98,8 @@ def _known(rows: Sequence[Prompt], run: str | Path) -> tuple[list[Prompt], dict[
 def _answers(row: Prompt, column: str, where: str) -> list[str]:
     found = row.columns[column]
     several = list(found) if isinstance(found, list | tuple) else [found]
-    texts = [str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in several]
+    numbers = [isinstance(one, int | float) and not isinstance(one, bool) and one == one for one in several]  # NaN is none
+    texts = [answer_text(one) if number else one for one, number in zip(several, numbers, strict=True)]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise PromptFileError(f"{where}: the answer to {shown(row.text)} must be text that is not empty, or a list of such, got {found!r}")
     return texts
