@@ -39,3 +39,20 @@ def test_the_rule_tells_a_share_from_its_limit_and_from_none():
     reason, rule = explain_set(SetJudgement("proceed", "none", 0.003, 0.2))
     assert "vanishes on <1% of the prompts" in reason and rule == "vanishing prompts: <1% <= 20%"
     assert explain_set(SetJudgement("fix-data", "solved", 0.997, 0.8))[1] == "solved prompts: >99% > 80%"
+
+
+def test_a_reference_that_the_reward_cannot_read_makes_no_prompt_solved(tmp_path):
+    answers = [f"<answer>{i}</answer>" for i in range(12)]
+    rows = [
+        {"prompt": f"q{i}", "reference": str(i) if i < 4 else right, "completion": right if k < (0, 8, 16)[i % 3] else "?", "reward": 0}
+        for i, right in enumerate(answers)
+        for k in range(16)
+    ]
+    flatspot.inspect(rows, out=tmp_path / "log")
+
+    def reward(completions):
+        return [float(text in answers) for text in completions]
+
+    found = flatspot.rescore(tmp_path / "log", reward, reward_range=(0, 1), out=tmp_path / "again")
+    assert found.verdicts["verdict"].to_pylist() == ["vanishing", "learnable", "solved"] * 4
+    assert found.summary["caveat_codes"].count("low-references") == 1
