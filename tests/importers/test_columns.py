@@ -189,3 +189,9 @@ def test_the_readers_own_names_are_no_columns(tmp_path, name, ours):
 def test_what_says_that_there_was_no_error(tmp_path, nothing):
     rows = [{"prompt": "p", "reward": k, "error": nothing} for k in range(2)] + [{"prompt": "p", "reward": 0, "error": "timeout"}]
     assert groups(imported(tmp_path, rows)[1]) == {(2, 0.5): 1}
+
+
+def test_metrics_of_a_training_are_no_rollouts(tmp_path):
+    rows = [{"step": i, "loss": 0.1, "reward": 0.5, "reward_std": 0.1} for i in range(4)]
+    with pytest.raises(ImportFormatError, match=r"these are metrics of a training .* Let the trainer log its completions"):
+        imported(tmp_path, rows)

@@ -147,3 +147,9 @@ def test_the_error_stands_with_the_most_it_may_be():
     assert [fact.note for fact in blocks.cost_facts(known) if fact.label == "predicted error"] == [
         "of the verdicts, worst case 9.1% (97.5% limit)"
     ]
+
+
+def test_where_every_reward_is_the_lowest_one_reads_completions_first():
+    summary = {"verdict": "warm-up", "counts": {"vanishing": 40}, "settings": {"out": "a"}, "health": {"distinct_share": 0.9}}
+    assert next_steps(summary | {"caveat_codes": ["all-low"]})[0].command == "flatspot export a --completions --to completions.jsonl"
+    assert next_steps(summary | {"caveat_codes": []})[0].command == "flatspot plan a --labels 5%"

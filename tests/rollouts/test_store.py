@@ -186,3 +186,19 @@ def test_write_table_replaces_whole(tmp_path):
     write_table(rollout_table([row(), row(sample_idx=1)]), tmp_path / "t.parquet")
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 2
     assert [p.name for p in tmp_path.iterdir()] == ["t.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "offered"), [({"reward": {"weights": [0.1]}}, True), ({"reward": {"weights": [0.1]}, "seed": 1}, False)]
+)
+def test_other_rewards_alone_lead_to_rescoring(tmp_path, changed, offered):
+    before = {"reward": {"weights": [1.0]}, "seed": 0}
+    common = {"kind": "diagnose", "asked": {}, "rows_per_part": 2, "provenance": {}}
+    with open_run(tmp_path / "run", identity=before, **common) as run:
+        run.write_part(0, 0, [])
+    with (
+        pytest.raises(RunFolderError, match=r"reward.weights.0: 1.0 there, 0.1 now") as refused,
+        open_run(tmp_path / "run", identity=before | changed, **common),
+    ):
+        pass
+    assert ("flatspot rescore" in str(refused.value)) is offered

@@ -37,6 +37,8 @@ ANSWERS = ("ground_truth", "ground_truths", "gts", "gold", "gold_answer", "targe
 PLACES = ("_file", "_row")  # where a row stands, as the reader says
 OPTIONS = {"prompt_id": "--id-col", "prompt": "--prompt-col", "reward": "--reward-col", "completion": "--completion-col"}
 
+_METRICS = frozenset(("loss", "grad_norm", "learning_rate", "train_loss", "kl", "entropy"))  # columns of a trainer's own metrics
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnMap:
@@ -99,6 +101,11 @@ def map_columns(types: Mapping[str, str], given: Mapping[str, str | Sequence[str
             f"{where}: no reward column found among {_listed(types)}. Name it: --reward-col COLUMN; repeat it to add several up."
         )
     if "prompt" not in names and "prompt_id" not in names:
+        if _METRICS.intersection(column.lower() for column in types):
+            raise ImportFormatError(
+                f"{where}: these are metrics of a training ({_listed(types)}), a row per step and no rollouts, so no prompt can be judged. "
+                "Let the trainer log its completions with their rewards, or draw new ones: flatspot diagnose."
+            )
         raise ImportFormatError(
             f"{where}: neither a prompt nor an id column found among {_listed(types)}. Name one: --prompt-col COLUMN or --id-col COLUMN"
         )

@@ -81,7 +81,9 @@ def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
             ),
             Step("Finetune on these answers (SFT), then measure again.", diagnose_command(summary, model="CHECKPOINT", out="WARM")),
         )
+    look = (Step("Every reward is the lowest: read a few completions first; are none of them right?", completions_command(summary)),)
     return (
+        *(look if "all-low" in caveat_codes(summary) and _has_completions(summary) else ()),
         Step("Choose what to label, and write the answers; often a few will do.", plan_command(summary)),
         Step("Finetune on these answers (SFT), until RL can use the prompts.", warmup_command(summary)),
     )
@@ -92,10 +94,14 @@ def _fix_reward(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step,
         text = "See what the reward function failed on, and why: the columns error and completion."
     else:
         text = "See which completions got which rewards; a working reward tells good ones from bad ones."
-    if number(section(summary, "health").get("distinct_share")) is None:  # a log without completions
+    if not _has_completions(summary):
         return Step(text, completions_command(summary)), Step("Mend the reward function and measure again.", diagnose_command(summary))
     again = Step("Mend the reward function and score these completions again.", rescore_command(summary))
     return Step(text, completions_command(summary)), again
+
+
+def _has_completions(summary: Mapping[str, Any]) -> bool:
+    return number(section(summary, "health").get("distinct_share")) is not None
 
 
 def _fix_data(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:

@@ -8,19 +8,28 @@ from typing import Any
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Each setting that differs, as "name: OLD there, NEW now".
+    """Each setting that differs, as "name: OLD there, NEW now"; lists of equal length are compared item by item.
 
     >>> differences({"seed": 0, "sampling": {"top_p": 1.0}}, {"seed": 1, "sampling": {"top_p": 1.0}})
     ['seed: 0 there, 1 now']
+    >>> differences({"components": [{"name": "a", "weight": 1.0}]}, {"components": [{"name": "a", "weight": 0.5}]})
+    ['components.0.weight: 1.0 there, 0.5 now']
     """
     found = []
     for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
+        a, b = _by_place(old.get(key), new.get(key))
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{prefix}{key}.")
         elif a != b:
             found.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
     return found
+
+
+def _by_place(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two lists of equal length as mappings from their places; anything else as it is."""
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return {str(i): item for i, item in enumerate(a)}, {str(i): item for i, item in enumerate(b)}
+    return a, b
 
 
 def _short(value: Any) -> str:

@@ -181,14 +181,19 @@ def read_record(path: Path) -> RunRecord:
         raise RunFolderError(f"{path / 'run.json'} is damaged ({why}). Start anew with another --out.") from None
 
 
+def _all_of(changed: Sequence[str], what: str) -> bool:
+    return all(line.startswith(what) for line in changed)
+
+
 def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], samples: int | None) -> RunRecord:
-    changed = differences(record.identity, identity)
     if record.kind != kind:
-        changed.insert(0, f"kind: {record.kind} there, {kind} now")
-    if changed:
+        raise RunFolderError(f"{path} is a run of flatspot {record.kind}, not of flatspot {kind}. Give another --out.")
+    if changed := differences(record.identity, identity):
+        # the completions stay what they are under another reward
+        again = f" Or score its completions by this reward: flatspot rescore {path} --reward …" if _all_of(changed, "reward.") else ""
         raise RunFolderError(
             f"{path} holds rows drawn under other settings, which would not mix:\n  " + "\n  ".join(changed) + "\n"
-            "Give another --out, or the same settings as before."
+            f"Give another --out, or the same settings as before.{again}"
         )
     drawn = most_samples(path)
     if samples is not None and samples < drawn:

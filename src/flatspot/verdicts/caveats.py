@@ -109,9 +109,6 @@ def set_caveats(
 ) -> list[Caveat]:
     """What stands out in the set; empty where nothing does."""
     found = []
-    if range_source != "given":
-        limits = f"[{settings.reward_lo:.3g}, {settings.reward_hi:.3g}]"
-        found.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
     scored = evidence.n > 0
     top = np.nanmax(evidence.high) if scored.any() else np.nan
     if scored.any() and top <= settings.reward_lo:
@@ -120,6 +117,9 @@ def set_caveats(
             "recognise a right answer. Read a few completions before believing either."
         )
         found.append(Caveat("all-low", text))
+    if range_source != "given":
+        limits = f"[{settings.reward_lo:.3g}, {settings.reward_hi:.3g}]"
+        found.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
     if 0 < scored.sum() < _FEW_PROMPTS:
         found.append(
             Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: what is pooled over the set is uncertain.")
