@@ -78,7 +78,7 @@ def test_an_encoder_decoder_policy_is_refused_with_the_reason(folder):
     import transformers
 
     config = transformers.T5Config(vocab_size=32, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
-    config.save_pretrained(folder / "t5")
+    transformers.T5ForConditionalGeneration(config).save_pretrained(folder / "t5")
     with pytest.raises(SettingsError, match=r"encoder–decoder model \(t5\).*only causal models"):
         train(folder, model="t5")
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from tiny_warmups import CAUSAL, LABELS, PROMPTS, judged, save_tiny
 
 from flatspot.cli.main import cli, no_file
-from flatspot.core.errors import SettingsError
+from flatspot.core.errors import RunFolderError, SettingsError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PROBES = ("--probe-prompts", "16", "--probe-samples", "8")
@@ -140,13 +140,17 @@ def test_a_warm_up_that_did_not_help_says_what_to_mend_and_not_to_train(place, t
 
 
 @pytest.mark.parametrize("verb", ["warmup", "watch-checkpoints"])
-def test_a_place_that_cannot_be_written_is_said_without_a_traceback(place, capsys, verb):
+def test_a_place_that_cannot_be_made_is_a_users_mistake(place, verb):
     words = ("run", "--labels", "labels.jsonl", *CAUSAL) if verb == "warmup" else ("llama", "--run", "run", "--once")
     words = [place / word if (place / word).exists() else word for word in words]
     done = ask(verb, *words, "--out", place / "labels.jsonl" / "w")
-    assert isinstance(done.exception, NotADirectoryError)
-    assert no_file(done.exception) == 2
-    assert "labels.jsonl/w" in (said := capsys.readouterr().err) and "Not a directory. Give another path" in said
+    assert isinstance(done.exception, RunFolderError)
+    assert "labels.jsonl/w: Not a directory. Give another --out." in str(done.exception)
+
+
+def test_what_cannot_be_written_is_said_without_a_traceback(capsys):
+    assert no_file(NotADirectoryError(errno.ENOTDIR, "Not a directory", "labels.jsonl/w")) == 2
+    assert "labels.jsonl/w" in (message := capsys.readouterr().err) and "Not a directory. Give another path" in message
     with pytest.raises(OSError, match="ours"):
         no_file(OSError(errno.EIO, "ours", "disk"))
 

@@ -98,6 +98,8 @@ def test_blocks_are_read_with_their_marks():
 
 # --- running a page
 
+_PROGRESS = re.compile(r"^\d+/\d+ prompts( settled)?  .*\n", re.MULTILINE)  # said on a slow machine alone
+
 
 @dataclass
 class Reader:
@@ -116,7 +118,7 @@ class Reader:
         )
         if done.returncode != 0:
             self.problems.append(f"line {block.line}: exit code {done.returncode}\n{block.text}\n{done.stdout}")
-        return done.stdout
+        return _PROGRESS.sub("", done.stdout)
 
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FLATSPOT_") and key != "LINES"}

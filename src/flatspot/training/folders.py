@@ -10,7 +10,7 @@ from pathlib import Path
 from flatspot.core.errors import RunFolderError
 from flatspot.core.provenance import provenance
 from flatspot.rollouts.claimed import refuse_addresses
-from flatspot.rollouts.locks import Lock, lock_folder
+from flatspot.rollouts.locks import LOCK_FILE, Lock, lock_folder
 from flatspot.rollouts.store import write_json
 from flatspot.training.ranks import rank
 
@@ -25,7 +25,8 @@ def own_folder(out: Path, kind: str, names: Sequence[str], is_older: Callable[[P
     names     of the files and folders that the command replaces or deletes
     is_older  whether a folder without a mark is of a flatspot that did not mark them yet
 
-    A block inside another for the same folder goes through; processes other than the first of a training hold nothing. Raises
+    A block inside another for the same folder goes through; processes other than the first of a training hold nothing. Where the block
+    fails before it has written anything, its mark is taken away again. Raises
     `RunFolderError`, before anything is written, where something is there that the command did not make.
     """
     place = out.resolve()
@@ -43,6 +44,8 @@ def own_folder(out: Path, kind: str, names: Sequence[str], is_older: Callable[[P
         if holders > 1:
             _held[place] = (lock, holders - 1)
         else:
+            if out.is_dir() and {path.name for path in out.iterdir()} <= {MARKER, LOCK_FILE}:
+                (out / MARKER).unlink(missing_ok=True)
             lock.close()
 
 
@@ -81,7 +84,7 @@ def _refuse_strangers(out: Path, kind: str, names: Sequence[str], is_older: Call
 def _maker(out: Path) -> str | None:
     try:
         return str(json.loads((out / MARKER).read_text("utf-8"))["made_by"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # what cannot be made is said where it is made
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{out / MARKER} is damaged ({error}). Give another --out.") from error

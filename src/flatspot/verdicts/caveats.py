@@ -125,7 +125,8 @@ def set_caveats(
             Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: what is pooled over the set is uncertain.")
         )
     if scored.any() and (middle := np.median(evidence.n[scored])) < 4:
-        text = f"Only {_counted(round(middle), 'scored completion')} per prompt: most verdicts lean on the rest of the set."
+        many = f"{middle:g} scored completion{'' if middle == 1 else 's'}"
+        text = f"Only {many} per prompt: most verdicts lean on the rest of the set."
         found.append(Caveat("few-completions", text))
     if model in ("continuous", "zero-inflated", "mixed"):
         text = "The reward is continuous: verdicts assume near-normal rewards within a prompt, and are provisional."

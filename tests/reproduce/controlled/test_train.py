@@ -19,6 +19,7 @@ from flatspot.reproduce.controlled.plans import plan_for
 from flatspot.reproduce.controlled.store import train_in_folder
 from flatspot.reproduce.controlled.train import restore, start, state_of, train
 from flatspot.reproduce.controlled.words import told
+from flatspot.rollouts.locks import lock_folder
 
 CPU = torch.device("cpu")
 
@@ -178,7 +179,7 @@ def test_a_folder_of_other_settings_in_use_or_damaged_is_refused(samples, plan, 
     other = plan_for("mnist", n_train=200, n_test=50, batch=64, pretrain_epochs=30, pretrain_lr=1e-3, epochs=12, lr=0.5, test_every=5)
     with pytest.raises(RunFolderError, match=r"lr: 0.001 there, 0.5 now[\s\S]*another --out"):
         train_in_folder(tmp_path, build_network(plan, CPU), samples, other, "sft", "made up", lambda *_: None)
-    with store._locked(tmp_path), pytest.raises(RunFolderError, match="another process"):
+    with lock_folder(tmp_path), pytest.raises(RunFolderError, match="another process"):
         train_in_folder(tmp_path, build_network(plan, CPU), samples, plan, "sft", "made up", lambda *_: None)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(RunFolderError, match=r"run.json is damaged"):
