@@ -161,6 +161,7 @@ def test_selecting_a_mark_shows_its_prompts(open_report, make_report):
     assert status(page).startswith(f"{zeros} of 60 prompts")  # the largest mark is drawn first: all its prompts are at (0, 0)
 
 
+@pytest.mark.slow  # half a minute
 def test_fifty_thousand_prompts(open_report, make_report):
     page = open_report(make_report(50_000, kind="real", answers=4))
     assert page.trouble == []
