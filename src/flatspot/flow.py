@@ -267,7 +267,7 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
         kept = {name: value for name, value in notes["shown"].items() if not name.startswith("reward")}
         shown = kept | reward_shown(reward, chosen) | {"out": str(path), "rescored": str(source)}
         declared = chosen.reward_range or usable_range(loaded.range)
-        said = {"caveats": caveats, "reward_caveats": loaded.notes, "shown": shown, "declared_range": declared}
+        said: dict[str, Any] = {"caveats": caveats, "reward_caveats": loaded.notes, "shown": shown, "declared_range": declared}
         said["whole_groups"] = loaded.group_size if loaded.compares else None  # of this reward, whatever the old one compared
         write_json(notes | said, path / "notes.json")
     return judge_run(path, chosen, declared_range=declared, shown=shown, notes=caveats, say=say)
