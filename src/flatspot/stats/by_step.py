@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from flatspot.core.errors import RunFolderError
 from flatspot.rollouts.tables import parquet_source
@@ -81,5 +81,5 @@ def mean_limits(values: Floats, reward_range: tuple[float, float]) -> tuple[floa
     mean = float(values.mean())
     spread = ((values - mean) ** 2).sum() + 0.25 * ((lo - mean) ** 2 + (hi - mean) ** 2)
     weight = len(values) + 0.5
-    half = float(stats.t.ppf(0.975, max(len(values) - 1, 1))) * float(np.sqrt(spread / max(weight - 1, 0.5) / weight))
+    half = float(stdtrit(max(len(values) - 1, 1), 0.975)) * float(np.sqrt(spread / max(weight - 1, 0.5) / weight))
     return mean, max(lo, mean - half), min(hi, mean + half)

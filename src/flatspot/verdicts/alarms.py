@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from flatspot.stats.evidence import Floats
 from flatspot.stats.groups import GroupTable
@@ -120,7 +120,7 @@ def no_gradient(informative: NDArray[np.bool_]) -> bool:
     >>> no_gradient(np.zeros(40, bool)), no_gradient(np.zeros(60, bool)), no_gradient(np.arange(60) % 4 == 0)
     (False, True, False)
     """
-    return bool(binom.cdf(int(informative.sum()), len(informative), _INFORMATIVE) < _LEVEL)
+    return bool(bdtr(int(informative.sum()), len(informative), _INFORMATIVE) < _LEVEL)
 
 
 def _of_trainer(trainer: Trainer) -> list[Alarm]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from flatspot.stats.evidence import Floats
 from flatspot.stats.table import RunTable
@@ -99,7 +99,7 @@ def reward_signs(run: RunTable, weights: Mapping[str, float] | None = None) -> R
 
 def _hardly(moves: NDArray[np.bool_]) -> bool:
     """Whether so few of these prompts [M] vary that their share is under a tenth; of a few prompts, whether none does."""
-    return bool(binom.cdf(int(moves.sum()), len(moves), _INFORMATIVE) < _LEVEL or not moves.any())
+    return bool(bdtr(int(moves.sum()), len(moves), _INFORMATIVE) < _LEVEL or not moves.any())
 
 
 def _low(mean: Floats) -> NDArray[np.bool_]:
