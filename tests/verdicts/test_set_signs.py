@@ -162,6 +162,17 @@ def test_too_few_completions_are_no_reason_to_warm_up():
     assert "too few completions" in next_steps(summary | {"source": "inspect"})[0].text
 
 
+def test_too_few_completions_are_no_reason_to_proceed_where_most_may_be_solved():
+    """Three ones each, with few prompts undecided: the solved share may still lie on either side of its limit."""
+    rewards = np.ones((200, 3))
+    rewards[:10], rewards[10:30, 0] = 0, 0
+    found, summary = verdict_of(rewards, settings=JudgeSettings(target_error=0.1))
+    solved = summary["fractions"]["solved"]
+    assert solved["lo"] <= 0.8 < solved["hi"] and summary["counts"]["undecided"] < 100
+    assert found == "draw-more" and summary["rule"].startswith("solved prompts")
+    assert stopped_by(summary, 0.5)
+
+
 def test_undecided_prompts_whose_share_may_lie_on_either_side():
     found, summary = verdict_of(coins(12, 5, np.r_[np.full(8, 0.05), np.full(4, 0.3)]), settings=JudgeSettings(target_error=0.001))
     assert summary["counts"]["undecided"] > 6

@@ -66,6 +66,7 @@ def explain_set(judgement: SetJudgement, signs: RewardSigns | None = None) -> tu
         "undecided": f"vanishing prompts: {may_be}, limit {limit}",
         "too-few": f"vanishing prompts: {may_be}, limit {limit}",
         "undecided-solved": f"solved prompts: {may_be}, limit {limit}",
+        "too-few-solved": f"solved prompts: {may_be}, limit {limit}",
         "solved": f"solved prompts: {share} > {limit}",
         "vanishing": f"vanishing prompts: {share} > {limit}",
         "flat-part": f"{signs.flat_part!r} hardly varies",
@@ -77,6 +78,7 @@ def explain_set(judgement: SetJudgement, signs: RewardSigns | None = None) -> tu
         "undecided-solved": f"The completions so far cannot tell: {share} of the prompts are undecided, and {may_be} of the set may be "
         "solved.",
         "too-few": f"The completions so far cannot tell: with so few of each prompt, the gradient may vanish on {may_be} of the set.",
+        "too-few-solved": f"The completions so far cannot tell: with so few of each prompt, {may_be} of the set may be solved.",
         "solved": f"{share} of the prompts are already solved: there is little left for RL to teach on this set.",
         "vanishing": f"{share} of the prompts give RL almost no gradient, far below the best reward. "
         "A short supervised phase on a few of them mends that; more RL does not.",

@@ -97,13 +97,13 @@ def judge_set(
         return broken
     (vanishing, v_lo, v_hi), _, (solved, s_lo, s_hi) = posterior.fractions.tolist()
     undecided = int((verdicts.verdict == "undecided").sum())
-    if too_few(evidence.n[evidence.n > 0]) and v_lo <= settings.warm_up_above < v_hi:
-        return SetJudgement("draw-more", "too-few", undecided / evidence.n_prompts, settings.warm_up_above, v_lo, v_hi)
-    if 2 * undecided > int((evidence.n > 0).sum()):
+    few = too_few(evidence.n[evidence.n > 0])
+    if few or 2 * undecided > int((evidence.n > 0).sum()):
+        why, share = "too-few" if few else "undecided", undecided / evidence.n_prompts
         if v_lo <= settings.warm_up_above < v_hi:
-            return SetJudgement("draw-more", "undecided", undecided / evidence.n_prompts, settings.warm_up_above, v_lo, v_hi)
+            return SetJudgement("draw-more", why, share, settings.warm_up_above, v_lo, v_hi)
         if s_lo <= settings.solved_above < s_hi:
-            return SetJudgement("draw-more", "undecided-solved", undecided / evidence.n_prompts, settings.solved_above, s_lo, s_hi)
+            return SetJudgement("draw-more", f"{why}-solved", share, settings.solved_above, s_lo, s_hi)
     if solved > settings.solved_above:
         return SetJudgement("fix-data", "solved", solved, settings.solved_above, s_lo, s_hi)
     if vanishing > settings.warm_up_above:
