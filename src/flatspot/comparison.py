@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,12 +16,12 @@ from flatspot.core.records import prompt_id
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.plan.failing import JudgedRun, read_judged
 from flatspot.plan.forecast import judged_summary
+from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.store import read_record
 from flatspot.rollouts.tables import read_batches
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.paired import Rewards, compared_sizes, mean_change, mixed_share, own_changes, std_of_first
-from flatspot.stats.table import rollout_files
-from flatspot.verdicts.differing import differing, pairs_caveats, settings_caveats, settings_of
+from flatspot.stats.paired import Rewards, compared_sizes, largest_std, mean_change, mixed_share, own_changes, std_of_first
+from flatspot.verdicts.differing import differing, pairs_caveats, run_caveats, settings_caveats, settings_of
 from flatspot.verdicts.judge import VERDICTS
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def compare(a: str | Path | Judged, b: str | Path | Judged, *, pair_by: str = "a
     rewards = [_rewards(path, side.judged.ids, rows) for path, side, rows in zip(paths, (first, second), (pairs.a, pairs.b), strict=True)]
     table = _table(first, second, pairs, rewards, lo, hi)
     summary = _summary(first, second, pairs, rewards, table, pair_by, lo, hi)
-    return Comparison(summary | {"caveats": [*settings_caveats(first.settings, second.settings), *pairs_caveats(summary)]}, table)
+    own = [*run_caveats("A", first.summary), *run_caveats("B", second.summary)]
+    return Comparison(summary | {"caveats": [*settings_caveats(first.settings, second.settings), *own, *pairs_caveats(summary)]}, table)
 
 
 def _side(path: Path) -> _Side:
@@ -140,12 +142,15 @@ def _nothing_shared(paths: Sequence[Path], pairs: _Pairs, by: str) -> str:
 
 def _rewards(path: Path, ids: Sequence[str], rows: Ints) -> Rewards:
     """The scored rewards of these rows' prompts, numbered as they are paired, in the order drawn."""
-    place = {ids[row]: at for at, row in enumerate(rows)}
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    paired = pa.array([ids[row] for row in rows], pa.string())
     prompt: list[Ints] = []
     reward: list[Floats] = []
-    for part in rollout_files(path):
-        for batch in read_batches(part, _ROWS, ["prompt_id", "reward"]):
-            at = np.array([place.get(name, -1) for name in batch["prompt_id"].to_pylist()], np.int64)
+    for part in part_files(path):
+        for batch in read_batches(part.file, _ROWS, ["prompt_id", "reward"]):
+            at = pc.fill_null(pc.index_in(batch["prompt_id"].cast(pa.string()), value_set=paired), -1).to_numpy().astype(np.int64)
             values = np.asarray(batch["reward"].to_numpy(), np.float64)
             known = (at >= 0) & np.isfinite(values)
             prompt.append(at[known])
@@ -179,11 +184,13 @@ def _summary(
     n, size = len(pairs.a), int(b.summary["group_size"])
     k = compared_sizes(rewards[0], rewards[1], n)
     groups = np.minimum(k, size)
+    sizes = groups[groups >= 2]  # of fewer there is neither a std nor a group
+    smallest, largest = (int(sizes.min()), int(sizes.max())) if len(sizes) else (None, None)
     means = _numbers(table, "mean_a"), _numbers(table, "mean_b")
     stds = std_of_first(rewards[0], k), std_of_first(rewards[1], k)
     mixed = mixed_share(rewards[0], groups), mixed_share(rewards[1], groups)
     was, now = (table[name].to_pylist() for name in ("verdict_a", "verdict_b"))
-    moved = {x: {y: sum(pair == (x, y) for pair in zip(was, now, strict=True)) for y in VERDICTS} for x in VERDICTS}
+    moved = Counter(zip(was, now, strict=True))
     low, high = _numbers(table, "change_lo"), _numbers(table, "change_hi")
     return {
         "schema_version": SCHEMA_VERSION,
@@ -199,14 +206,14 @@ def _summary(
             "only_b": len(b.texts) - n,
             "other_text": pairs.other_text,
         },
-        "transitions": moved,
-        "changed_verdicts": sum(x != y for x, y in zip(was, now, strict=True)),
+        "transitions": {x: {y: moved[x, y] for y in VERDICTS} for x in VERDICTS},
+        "changed_verdicts": sum(count for (x, y), count in moved.items() if x != y),
         "changed_by_error": _by_error(a, b, pairs),
         "group_size": size,
-        "smaller_groups": int((groups < size).sum()),
-        "sizes": {"smallest": int(groups.min()), "largest": int(groups.max())},
+        "smaller_groups": int((sizes < size).sum()),
+        "sizes": {"smallest": smallest, "largest": largest},
         "mean": asdict(mean_change(*means, hi - lo)),
-        "std": asdict(mean_change(*stds, (hi - lo) / 2)),
+        "std": asdict(mean_change(*stds, largest_std(smallest or 2, hi - lo))),
         "mixed": asdict(mean_change(*mixed, 1.0)),
         "rose": int((low > 0).sum()),
         "fell": int((high < 0).sum()),

@@ -8,11 +8,12 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import flatspot
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.report.compare_text import compare_text
-from flatspot.verdicts.differing import differing, settings_caveats, settings_of
+from flatspot.verdicts.differing import differing, run_caveats, settings_caveats, settings_of
 
 
 def run_of(folder, rewards, *, texts=None, ids=None, **settings):
@@ -69,6 +70,53 @@ def test_means_stds_and_groups_by_hand(runs):
 def mixed_by_hand(rewards, k):
     groups = list(itertools.combinations(rewards, k))
     return sum(len(set(group)) > 1 for group in groups) / len(groups)
+
+
+def test_prompts_that_one_run_did_not_score_are_said_to_count_for_nothing(tmp_path):
+    before = {f"p{i}": bits(i % 5) for i in range(40)}
+    after = {name: bits(4, 4 if i else 8) if i < 3 else [None] * 8 if i < 39 else [1.0] + [None] * 7 for i, name in enumerate(before)}
+    found = flatspot.compare(run_of(tmp_path / "a", before), run_of(tmp_path / "b", after))
+    assert (found.summary["mean"]["n"], found.summary["std"]["n"], found.summary["mixed"]["n"]) == (4, 3, 3)
+    said = " ".join(str(found).split())
+    assert "mean reward is over 4 of the 40 prompts: the others have no scored completion in one of the runs" in said
+    assert "std and mixed groups are over 3 of the 40 prompts: the others have fewer than two scored completions in one" in said
+    assert found.summary["sizes"] == {"smallest": 4, "largest": 8} and found.summary["smaller_groups"] == 2
+    larger = next(text for text in found.summary["caveats"] if "as large as they can be" in text)
+    assert "On 2 of the 40 prompts" in larger and "--fixed-samples" not in larger  # which is no option for a log
+
+
+def test_one_completion_each_has_no_groups_and_rewards_may_lie_outside(tmp_path, runs):
+    found = flatspot.compare(runs[0], run_of(tmp_path / "b", {f"p{i}": [float(i % 2)] for i in range(10)}, reward_range=(0, 0.5)))
+    assert found.summary["sizes"] == {"smallest": None, "largest": None} and found.summary["std"]["n"] == 0
+    assert any("over 0 of the 10 prompts: the others have fewer than two" in text for text in found.summary["caveats"])
+    assert any(text.startswith("B has rewards outside its range") for text in found.summary["caveats"])
+    assert "mixed groups   " in str(found)
+
+
+def test_limits_of_the_std_hold_the_largest_change_there_can_be(tmp_path):
+    """Of two rewards the std is up to 0.707, not 0.5: ten prompts that changed by 0.566 on average must not have their limit there."""
+    a = run_of(tmp_path / "a", {f"p{i}": [0.0, 0.0] for i in range(10)})
+    b = run_of(tmp_path / "b", {f"p{i}": [1.0, 0.0] if i < 8 else [0.0, 0.0] for i in range(10)})
+    found = flatspot.compare(a, b).summary["std"]
+    changes = np.r_[np.full(8, math.sqrt(0.5)), 0.0, 0.0]
+    assert found["change"] == pytest.approx(changes.mean())
+    padded = np.r_[changes, math.sqrt(0.5), -math.sqrt(0.5)]
+    half = stats.t.ppf(0.975, 11) * stats.sem(padded)
+    assert (found["lo"], found["hi"]) == pytest.approx((padded.mean() - half, min(padded.mean() + half, math.sqrt(0.5))))
+    assert found["hi"] > found["change"]
+
+
+@pytest.mark.parametrize(
+    ("summary", "text"),
+    [
+        ({"drawn": {"completions": 12, "planned": 4000, "ended": False}}, "B was stopped at 12 of the 4,000 completions"),
+        ({"caveat_codes": ["noisy-reward"]}, "In B equal completions of a prompt got different rewards"),
+        ({"caveat_codes": ["outside-range"]}, "B has rewards outside its range"),
+    ],
+)
+def test_what_a_run_says_of_itself_is_carried_over(summary, text):
+    assert [caveat for caveat in run_caveats("B", summary) if text in caveat]
+    assert run_caveats("B", {"drawn": {"ended": True}, "caveat_codes": ["few-prompts"]}) == []
 
 
 def test_the_other_way_round_the_changes_are_the_opposite(runs):
@@ -143,6 +191,13 @@ def test_settings_that_make_it_mislead_are_said(settings, changes, text):
     other = settings | changes
     assert differing(settings, other) == sorted(changes, key=list(settings).index)
     assert any(text in caveat for caveat in settings_caveats(settings, other))
+
+
+def test_a_part_of_the_sampling_that_only_one_run_records_is_named():
+    given = dict.fromkeys(("source", "model", "reward", "reward range", "seed", "engine", "dtype", "group size", "target error", "--sure"))
+    a, b = given | {"sampling": {"top_p": 1.0}}, given | {"sampling": {"top_p": 1.0, "min_p": 0.1}}
+    for one, other, text in ((a, b, "(min_p None and 0.1)"), (b, a, "(min_p 0.1 and None)")):
+        assert any(text in caveat for caveat in settings_caveats(one, other))
 
 
 def test_another_model_is_what_is_compared(settings):

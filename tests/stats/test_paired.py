@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flatspot.stats.paired import Rewards, mean_change, mixed_share, own_changes, std_of_first
+from flatspot.stats.paired import Rewards, largest_std, mean_change, mixed_share, own_changes, std_of_first
 
 
 def test_limits_are_those_of_student_on_two_more_prompts():
@@ -33,6 +33,29 @@ def test_limits_cover_paired_shares(n):
             [math.comb(n, up) * math.comb(n - up, down) * p**up * q**down * max(1 - p - q, 0.0) ** (n - up - down) for up, down in outcomes]
         )
         coverage.append(chance[(lo <= p - q + 1e-12) & (p - q <= hi + 1e-12)].sum())
+    assert min(coverage) > 0.935 and np.mean(coverage) > 0.97
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5, 8])
+def test_no_std_is_larger_than_the_largest(k):
+    found = [np.std(r, ddof=1) for r in itertools.product([-1.0, 0.3, 2.0], repeat=k)]
+    assert largest_std(k, 3.0) == pytest.approx(max(found))
+
+
+@pytest.mark.parametrize(("n", "k"), [(5, 2), (12, 2), (12, 4), (30, 4)])
+def test_limits_cover_paired_stds(n, k):
+    """Prompts whose chance of a 1 changes, drawn anew: the truth is the mean over all prompts of the expected std, summed by hand."""
+    hits = np.arange(k + 1)
+    std = np.sqrt(hits * (k - hits) / (k * (k - 1)))
+    rng, coverage = np.random.default_rng(0), []
+    for before, after in (([0.0], [0.5]), ([0.0, 0.5], [0.0, 0.5]), ([0.05], [0.2, 0.9]), ([0.5], [0.02]), ([0.01], [0.01])):
+        means = [np.mean([stats.binom.pmf(hits, k, p) @ std for p in chances]) for chances in (before, after)]
+        inside = 0
+        for _ in range(300):
+            drawn = [std[rng.binomial(k, rng.choice(chances, n))] for chances in (before, after)]
+            found = mean_change(*drawn, largest_std(k, 1.0))
+            inside += found.lo <= means[1] - means[0] <= found.hi
+        coverage.append(inside / 300)
     assert min(coverage) > 0.935 and np.mean(coverage) > 0.97
 
 

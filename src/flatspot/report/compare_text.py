@@ -29,7 +29,8 @@ def _lines(found: Mapping[str, Any], width: int) -> Iterator[str]:
     yield _change("mean reward", found["mean"], decimal, 2)
     yield _change("reward std", found["std"], decimal, 2)
     least, most = found["sizes"]["smallest"], found["sizes"]["largest"]
-    yield _change(f"mixed groups of {most if least == most else f'{least}–{most}'}", found["mixed"], percent, 0)
+    of = f" of {most if least == most else f'{least}–{most}'}" if most else ""
+    yield _change(f"mixed groups{of}", found["mixed"], percent, 0)
     yield ""
     yield from _transitions(found["transitions"])
     changed, error = found["changed_verdicts"], number(found["changed_by_error"]) or 0.0

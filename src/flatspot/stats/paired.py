@@ -99,6 +99,15 @@ def std_of_first(side: Rewards, k: Ints) -> Floats:
     return evidence_of_rows(taken.prompt, taken.reward, len(k)).std
 
 
+def largest_std(k: int, width: float) -> float:
+    """The largest std (ddof 1) that k >= 2 rewards of a range this wide can have: half of them at each end; smaller for larger k.
+
+    >>> round(largest_std(2, 1.0), 4), round(largest_std(4, 1.0), 4)
+    (0.7071, 0.5774)
+    """
+    return width * float(np.sqrt((k // 2) * (k - k // 2) / (k * (k - 1))))
+
+
 def mixed_share(side: Rewards, k: Ints) -> Floats:
     """[M] share of the groups of k [M] among a prompt's completions that hold two different rewards; NaN for k < 2.
 

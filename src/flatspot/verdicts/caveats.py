@@ -22,7 +22,7 @@ CODES = (
     "worst-case-error", "sure-without-limit", "sure-undecided", "rescored-by-other-reward", "incomplete-run",
 )  # fmt: skip
 
-_FEW_PROMPTS = 30
+FEW_PROMPTS = 30
 _DOUBTFUL = 3
 
 
@@ -120,7 +120,7 @@ def set_caveats(
     if range_source != "given":
         limits = f"[{settings.reward_lo:.3g}, {settings.reward_hi:.3g}]"
         found.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
-    if 0 < scored.sum() < _FEW_PROMPTS:
+    if 0 < scored.sum() < FEW_PROMPTS:
         found.append(
             Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: what is pooled over the set is uncertain.")
         )
@@ -152,7 +152,7 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
     limit, scored = verdicts.error_limit, int((verdicts.verdict != "unscored").sum())
     if settings.sure:
         return _what_sure_did(verdicts)
-    if scored < _FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
+    if scored < FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
         return []
     text = (
         f"If prompts crowd just on both sides of a limit, up to {percent(limit)} of the verdicts are wrong (97.5% limit); --sure draws "

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_FEW_PROMPTS = 30
+from flatspot.verdicts.caveats import FEW_PROMPTS
+
 _JUDGED = {"group_size": "group size", "target_error": "target error", "sure": "--sure"}
 
 
@@ -50,8 +51,8 @@ def settings_caveats(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
             "--reward-range for both."
         )
     if "sampling" in names and a["sampling"] and b["sampling"]:
-        parts = [key for key in a["sampling"] if a["sampling"][key] != b["sampling"].get(key)]
-        values = "; ".join(f"{key} {a['sampling'][key]} and {b['sampling'].get(key)}" for key in parts)
+        parts = [key for key in {**a["sampling"], **b["sampling"]} if a["sampling"].get(key) != b["sampling"].get(key)]
+        values = "; ".join(f"{key} {a['sampling'].get(key)} and {b['sampling'].get(key)}" for key in parts)
         found.append(f"The completions were sampled differently ({values}): part of what changed may be that.")
     if "source" in names:
         found.append(
@@ -67,6 +68,21 @@ def settings_caveats(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
         found.append("Model, reward, sampling and seed are the same, so both runs drew the same completions: no change says nothing here.")
     elif drawn and policy & set(names) == {"seed"}:
         found.append("Only the seed differs: whatever changed is chance.")
+    return found
+
+
+def run_caveats(name: str, summary: Mapping[str, Any]) -> list[str]:
+    """What a run's own summary says against its figures and touches the comparison; `name` is A or B."""
+    drawn, codes, found = summary.get("drawn") or {}, summary.get("caveat_codes") or [], []
+    if drawn.get("ended") is False:
+        found.append(
+            f"{name} was stopped at {drawn['completions']:,} of the {drawn['planned']:,} completions it planned so far, so its figures are "
+            "provisional. The same flatspot diagnose goes on."
+        )
+    if "noisy-reward" in codes:
+        found.append(f"In {name} equal completions of a prompt got different rewards: part of what changed may be noise.")
+    if "outside-range" in codes:
+        found.append(f"{name} has rewards outside its range, which the limits of every change rest on: state the right --reward-range.")
     return found
 
 
@@ -87,15 +103,28 @@ def pairs_caveats(summary: Mapping[str, Any]) -> list[str]:
             f"{pairs['other_text']} ids are in both runs and name different texts, so they are not paired by id; --pair-by id does so all "
             "the same."
         )
-    if pairs["n"] < _FEW_PROMPTS:
+    if pairs["n"] < FEW_PROMPTS:
         found.append(
             f"Only {pairs['n']} {'prompt is' if pairs['n'] == 1 else 'prompts are'} in both: what changed on average is uncertain."
         )
+    found += _left_out(summary)
     if summary["smaller_groups"]:
+        drawn = all(summary[run]["source"] == "diagnose" for run in ("a", "b"))
         found.append(
             f"On {summary['smaller_groups']} of the {pairs['n']} prompts a run has fewer than {summary['group_size']} scored completions: "
-            "groups there are taken as large as they can be. Diagnose both with --fixed-samples to have more of each."
+            "groups there are taken as large as they can be."
+            + (" Diagnose both with --fixed-samples to have more of each." if drawn else "")
         )
+    return found
+
+
+def _left_out(summary: Mapping[str, Any]) -> list[str]:
+    """Over how many of the pairs the means are, where that is not all of them."""
+    n, found = summary["pairs"]["n"], []
+    for what, key, lacking in (("The mean reward is", "mean", "no"), ("Reward std and mixed groups are", "std", "fewer than two")):
+        if summary[key]["n"] < n:
+            completions = f"{lacking} scored completion{'' if lacking == 'no' else 's'}"
+            found.append(f"{what} over {summary[key]['n']} of the {n} prompts: the others have {completions} in one of the runs.")
     return found
 
 
