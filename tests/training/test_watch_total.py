@@ -165,6 +165,19 @@ def test_a_watched_function_that_the_trainer_does_not_have_is_not_waited_for(tmp
     assert [row["reward"] for row in rows_of(tmp_path / "run")] == [0.0, 1.0] * 4
 
 
+def test_another_trainer_that_adds_up_more_begins_a_window_of_its_own(tmp_path):
+    """One component, then two, on the same watch: the batches of the first cannot be joined to those of the second."""
+    model, recorder = adder(tmp_path, flat)
+    model.draw(PROMPTS)
+    more = Adder([*model.reward_funcs, halves])
+    more.draw(PROMPTS)
+    recorder.settle()
+    window = recorder.live.window()
+    assert (window.names, len(window.informative)) == (("flat", "halves"), 2)
+    assert more._metrics["train"]["flatspot/informative"] == [1.0]
+    recorder.release()
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_reward_model_beside_a_watched_function_in_trl(tmp_path, caplog):
     """The fault as it was found: the watched reward is flat, the model's is not; informative was 0, and `truncation` accused."""

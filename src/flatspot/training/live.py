@@ -55,6 +55,11 @@ class Scoring:
     clip: tuple[float, float] | None = None
     each_normalised: bool = False
 
+    def equals(self, other: Scoring) -> bool:
+        """Whether the same rewards make the same total."""
+        same = (self.clip, self.each_normalised) == (other.clip, other.each_normalised)
+        return same and np.array_equal(self.weights, other.weights)
+
 
 @dataclass(frozen=True)
 class Window:
@@ -85,8 +90,12 @@ class Live:
     def __init__(self, names: Sequence[str], declared: tuple[float, float] | None = None) -> None:
         self.names, self.declared = tuple(names), declared
         self.scoring = Scoring(np.ones(len(self.names)))
-        self.states = DiscountedStates()
         self.reachable = -math.inf  # the best that a reference answer earns
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: what came so far is drawn again, or was scored otherwise than what is to come."""
+        self.states = DiscountedStates()
         self.seen: tuple[float, float] = (math.inf, -math.inf)
         self.between = False  # a reward strictly inside the range was seen
         self._batches: deque[tuple[GroupTable, NDArray[np.bool_], NDArray[np.bool_], bool, int]] = deque(maxlen=_WINDOW_BATCHES)
@@ -94,9 +103,12 @@ class Live:
         self._first: list[NDArray[np.bool_]] = []  # whether the groups of the first batches were mixed, until they make a window
 
     def score_as(self, names: Sequence[str], scoring: Scoring | None) -> None:
-        """Take what the trainer adds up, before its first batch; None: the sum of all."""
+        """Take what the trainer adds up, before its first batch; None: the sum of all. What was scored otherwise is forgotten."""
+        before = (self.names, self.scoring)
         self.names = tuple(names)
         self.scoring = scoring or Scoring(np.ones(len(self.names)))
+        if before[0] != self.names or not before[1].equals(self.scoring):
+            self.forget()
 
     @property
     def range(self) -> tuple[float, float]:
