@@ -124,3 +124,30 @@ def test_a_part_that_cannot_be_read_ends_the_training_before_it_begins(tmp_path)
     part.write_bytes(b"cut")
     with pytest.raises(RunFolderError, match="cannot be read"):
         begin(again, 0)
+
+
+def test_a_training_that_goes_on_in_the_same_process_counts_each_row_once(tmp_path):
+    """`trainer.train(resume_from_checkpoint=…)` after a first `trainer.train()`, on the same watched functions."""
+    watched = flatspot.watch(half, out=tmp_path / "run")
+    call(watched, 0, last=False)  # an evaluation before the training, which no training draws again
+    begin(watched, 0)
+    for step in range(4):
+        call(watched, step, last=False)  # some rows wait to be written as the second one begins
+    begin(watched, 2)
+    for step in (2, 3):
+        call(watched, step, last=step == 3)
+    rows = rows_of(tmp_path / "run")
+    assert sorted(row["step"] for row in rows) == [0] * 8 + [1] * 4 + [2] * 4 + [3] * 4
+    assert sorted(row["sample_idx"] for row in rows if row["prompt"] == "a") == list(range(10))
+    assert pq.read_table(tmp_path / "run" / "set-aside")["step"].to_pylist() == [2] * 4 + [3] * 4
+    recorder = watched[0].flatspot_recorder
+    assert len(recorder.live.window().informative) == 4  # of updates 2 and 3, once
+
+
+def test_rows_that_cannot_be_written_end_the_training_before_they_are_drawn_again(tmp_path, monkeypatch):
+    watched = flatspot.watch(half, out=tmp_path / "run")
+    begin(watched, 0)
+    call(watched, 0, last=False)
+    monkeypatch.setattr("flatspot.training.recorder.write_table", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        begin(watched, 0)

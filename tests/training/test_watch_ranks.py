@@ -11,8 +11,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from watch_calls import call, rows_of
 
 import flatspot
+import flatspot.training.gone_on as going_on
 import flatspot.training.recorder as recording
 import flatspot.training.watch as watching
+from flatspot.core.errors import RunFolderError
+from flatspot.training.gone_on import resume_rows
 
 WAITS_S = 5
 
@@ -92,6 +95,37 @@ def test_a_function_that_raises_in_one_process(ranks, tmp_path, first):
     [functions[0].flatspot_recorder.release() for functions in watched]
     rows = rows_of(tmp_path / "run")
     assert len(rows) == 12 and sum("KeyError" in (row["error"] or "") for row in rows) == (2 if first else 0)
+    assert sorted(row["sample_idx"] for row in rows) == list(range(12))
+
+
+def test_a_folder_is_made_by_the_first_process_after_it_was_looked_at(ranks, tmp_path):
+    ranks.me.rank = 1
+    [late] = flatspot.watch(right, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    late.flatspot_recorder.release()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").touch()
+    ranks.me.rank = 0
+    with pytest.raises(RunFolderError, match=r"holds thesis\.tex"):
+        flatspot.watch(right, out=tmp_path / "run")
+
+
+def test_a_second_training_sets_aside_what_every_process_drew(ranks, tmp_path, monkeypatch):
+    """In the same two processes, from update 1: rows that either has not written yet are among what is drawn again."""
+    monkeypatch.setattr(going_on, "gather", ranks.gather)
+    watched = ranks.watch(lambda rank: [right], tmp_path / "run")
+    recorders = [functions[0].flatspot_recorder for functions in watched]
+
+    def train(rank, first):
+        resume_rows(recorders[rank], first)
+        for step in range(first, 3):
+            call(watched[rank], step, last=False, prompts=["a", "a"], completions=[f"{rank} {step}", f"{rank} {step} b"])
+
+    for first in (0, 1):
+        assert ranks.at_once(lambda rank, first=first: train(rank, first)) == [None, None]
+    [recorder.release() for recorder in recorders]
+    rows = rows_of(tmp_path / "run")
+    assert sorted(row["step"] for row in rows) == [0] * 4 + [1] * 4 + [2] * 4
     assert sorted(row["sample_idx"] for row in rows) == list(range(12))
 
 

@@ -60,10 +60,14 @@ def checkpoint_to_resume(named: object, trainer: Path) -> Path | None:
 def resume_rows(recorder: Recorder, step: int) -> None:
     """Set aside the rows of a watched run that a training which begins at update `step` draws again; every process must call it.
 
-    Raises `RunFolderError` where a part of the run folder cannot be read or written: counting its rows twice would be wrong.
+    As the first training begins, these are among the rows that were there when the watch was opened: what was drawn since then is of
+    evaluations before it. As a later one begins in the same process, they are among all rows, of whatever process. Raises
+    `RunFolderError` where a part of the run folder cannot be read or written: counting its rows twice would be wrong.
     """
     moved, trouble = 0, None
-    if recorder.folder is not None and recorder.older:
+    if recorder.older is None:
+        trouble = _all_written(recorder)
+    if recorder.folder is not None and trouble is None and (recorder.older is None or recorder.older):
         try:
             moved = set_aside(recorder.path, step, recorder.older)
         except FlatspotError as error:
@@ -71,12 +75,23 @@ def resume_rows(recorder: Recorder, step: int) -> None:
     moved, trouble = gather((moved, trouble))[0]
     if trouble is not None:
         raise RunFolderError(trouble)
+    recorder.older = None
     if moved:
         recorder.drawn = drawn_so_far(recorder.path)
+        recorder.live.forget()
         recorder.caveat(
             f"{moved} completions of update {step} and later were there from before this training, which begins at update {step}: they are "
             f"kept in {recorder.path / ASIDE} and not counted."
         )
+
+
+def _all_written(recorder: Recorder) -> str | None:
+    """Write what waits in any process, and wait for all of them; returns why that failed."""
+    recorder.settle()
+    recorder.flush(force=True)
+    if not any(gather(bool(recorder.waiting))):
+        return None
+    return f"completions that an earlier training drew cannot be written to {recorder.path}: make room and begin again."
 
 
 def set_aside(run: Path, step: int, parts: Collection[str] | None = None) -> int:

@@ -47,7 +47,8 @@ class Recorder:
     total       every reward that the trainer adds up; what is watched, before a trainer is known
     alarms      how many alarms are on
     caveats     what whoever reads the run folder must know
-    older       the parts that were there when the watch began
+    older       the parts that were there when the watch was opened; None once a training has begun
+    waiting     rows that are still to be written
     spent       seconds that watching has taken, writing included
     """
 
@@ -64,7 +65,8 @@ class Recorder:
     total: Total = field(default_factory=lambda: all_watched(()))
     alarms: int = 0
     caveats: list[str] = field(default_factory=list)
-    older: frozenset[str] = frozenset()
+    older: frozenset[str] | None = frozenset()
+    waiting: list[Kept] = field(default_factory=list)
     batches: int = 0
     spent: float = 0.0
     _written: float = 0.0
@@ -72,7 +74,6 @@ class Recorder:
     _open: Open | None = None
     _closed: Any = None
     _late: Scored | None = None
-    _waiting: list[Kept] = field(default_factory=list)
     _new_prompts: bool = False
     _steps: tuple[int, int] = (0, 1)
     _n_gathers: int = 0
@@ -146,18 +147,19 @@ class Recorder:
         """Write the waiting rows as one part, if there is time for it or it is asked for; never raises."""
         began = time.perf_counter()
         affordable = 0 < self._written <= WRITING_SHARE * (began - (self._started or began)) or self._written == 0 < self.batches - 3
-        if not self._waiting or not (force or affordable or len(self._waiting) > _BATCHES_AT_MOST):
+        if not self.waiting or not (force or affordable or len(self.waiting) > _BATCHES_AT_MOST):
             return
         try:
             if self.folder is not None and self._new_prompts:
                 known = [prompt for _, prompt in self.prompts.values()]
                 write_table(prompt_table(known, [self.references.get(p.id) for p in known]), self.path / "prompts.parquet")
                 self._new_prompts = False
-            write_table(kept_table(self._waiting, self.total.names, self.trainer.policy), part_file(self.path, self.rank, self.part))
-            self._waiting, self.part = [], self.part + 1
+            (file := part_file(self.path, self.rank, self.part)).parent.mkdir(parents=True, exist_ok=True)  # may be another disk
+            write_table(kept_table(self.waiting, self.total.names, self.trainer.policy), file)
+            self.waiting, self.part = [], self.part + 1
         except Exception as error:
             self._trouble(error)
-            self._waiting = self._waiting[-_BATCHES_AT_MOST:]
+            self.waiting = self.waiting[-_BATCHES_AT_MOST:]
         self._written += time.perf_counter() - began
 
     def note(self, **facts: Any) -> None:
@@ -266,10 +268,9 @@ class Recorder:
         if self.total.others:
             self._late = scored
             return
-        log = call.get("log_metric")
+        log = call.get("log_metric") or (lambda *_: None)
         for name, value in self._absorb(scored, batch.parts).items():
-            if log is not None:
-                log(name, value)
+            log(name, value)
 
     def _absorb(self, scored: Scored, parts: Floats) -> dict[str, float]:
         """Keep the rows of a batch of which every reward is known, and measure it; returns the metrics."""
@@ -282,7 +283,7 @@ class Recorder:
         if self.total.others:
             lost = f"{', '.join(self.total.others)}: not watched, so the total is not known"
             errors = [own or (lost if np.isnan(value) else None) for own, value in zip(errors, total[at], strict=True)]
-        self._waiting.append(Kept(rows, parts[:, at], total[at], errors, scored.sample, scored.batch.step, scored.split))
+        self.waiting.append(Kept(rows, parts[:, at], total[at], errors, scored.sample, scored.batch.step, scored.split))
 
     def _learn(self, new: Mapping[str, tuple[Any, dict[str, Any]]]) -> None:
         """Number the prompts that come for the first time, in the order that all processes see them."""
@@ -304,8 +305,7 @@ class Recorder:
         if step is None or most is None:
             return True
         last, stride = self._steps
-        if step > last:
-            stride = step - last
+        stride = step - last if step > last else stride
         self._steps = (step, stride)
         return step + stride >= most
 

@@ -89,8 +89,6 @@ def _start(path: Path, names: Sequence[str], hashes: Sequence[str | None], rewar
     identity = {"reward": {"names": list(names), "sha256": list(hashes)}}
     if number == 0:
         folder = open_run(path, kind="watch", asked=identity, identity=identity, rows_per_part=1, provenance=provenance())
-    else:
-        (path / "rollouts").mkdir(parents=True, exist_ok=True)
     recorder = Recorder(path, tuple(names), Live(names, reward_range), folder, number)
     recorder.part = max((part for owner, part in parts_of(path) if owner == number), default=-1) + 1
     if (path / "prompts.parquet").exists():
