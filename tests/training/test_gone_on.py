@@ -15,6 +15,7 @@ from watch_calls import call, rows_of
 
 import flatspot
 from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.training.before_after import split_run
 from flatspot.training.gone_on import checkpoint_to_resume, last_checkpoint, set_aside
 
 
@@ -151,3 +152,23 @@ def test_rows_that_cannot_be_written_end_the_training_before_they_are_drawn_agai
     monkeypatch.setattr("flatspot.training.recorder.write_table", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(RunFolderError, match="cannot be written"):
         begin(watched, 0)
+
+
+def test_caveats_of_before_stay_and_each_is_there_once(tmp_path):
+    [watched] = flatspot.watch(half, out=tmp_path / "run")
+    watched.flatspot_recorder.caveat("A reward model is not watched.")
+    for _ in range(2):
+        flatspot.watch(half, out=tmp_path / "run")
+        caveats = json.loads((tmp_path / "run" / "notes.json").read_text())["caveats"]
+        assert [text[:14] for text in caveats] == ["These rows wer", "A reward model"]
+
+
+def test_the_halves_of_a_training_keep_its_caveats(tmp_path):
+    """But for the one that is of the training as a whole, in whose place they name their own updates."""
+    [watched] = flatspot.watch(half, out=tmp_path / "run")
+    watched.flatspot_recorder.caveat("A reward model is not watched.")
+    for step in range(4):
+        call([watched], step)
+    for folder in split_run(tmp_path / "run"):
+        first, *rest = json.loads((folder / "notes.json").read_text())["caveats"]
+        assert first.startswith("Completions drawn for updates") and rest == ["A reward model is not watched."]

@@ -11,6 +11,7 @@ from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.store import write_json, write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.training.folders import own_folder
+from flatspot.training.watch import POOLED
 
 SHARE = 0.25
 _NAMES = ("run.json", "prompts.parquet", "notes.json", "rollouts")
@@ -46,7 +47,9 @@ def split_run(run: Path) -> tuple[Path, Path]:
             (folder / "rollouts").mkdir(exist_ok=True)
             write_table(mine, folder / "rollouts" / "part-000-000000.parquet")
             write_table(prompts.filter(pc.is_in(prompts["prompt_id"], value_set=mine["prompt_id"])), folder / "prompts.parquet")
-            write_json(said | {"caveats": [caveat], "shown": said.get("shown", {}) | {"out": str(folder)}}, folder / "notes.json")
+            kept = [text for text in said.get("caveats", ()) if text != POOLED]
+            notes = said | {"caveats": [caveat, *kept], "shown": said.get("shown", {}) | {"out": str(folder)}}
+            write_json(notes, folder / "notes.json")
             write_json(record, folder / "run.json")
     return run / "before", run / "after"
 

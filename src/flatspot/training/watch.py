@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,22 @@ def _start(path: Path, names: Sequence[str], hashes: Sequence[str | None], rewar
     if (path / "prompts.parquet").exists():
         _continue(recorder)
     recorder.older = frozenset(part.file.name for part in part_files(path))
-    recorder.caveats = [_POOLED]
+    recorder.caveats = list(dict.fromkeys([POOLED, *_caveats_of(path)]))
     shown = {"reward": [f"{name} (in memory)" for name in names], "out": str(path)}
     recorder.note(caveats=recorder.caveats, shown=shown, declared_range=reward_range)
     return recorder
 
 
-_POOLED = "These rows were drawn while the policy was trained: early and late ones are of different policies."
+POOLED = "These rows were drawn while the policy was trained: early and late ones are of different policies."
+"""The caveat of every watched run as a whole."""
+
+
+def _caveats_of(path: Path) -> list[str]:
+    """What an earlier part of the training noted; what cannot be read, the recorder says as it writes its own."""
+    try:
+        return [str(text) for text in json.loads((path / "notes.json").read_text("utf-8"))["caveats"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _continue(recorder: Recorder) -> None:
