@@ -163,6 +163,33 @@ def test_caveats_of_before_stay_and_each_is_there_once(tmp_path):
         assert [text[:14] for text in caveats] == ["These rows wer", "A reward model"]
 
 
+def ever_flatter(completions, trainer_state, **columns):
+    return half(completions) if trainer_state.global_step < 2 else [0.0] * len(completions)
+
+
+def end(callback, step):
+    state = SimpleNamespace(global_step=step, max_steps=step, is_world_process_zero=True)
+    callback.on_train_end(None, state, SimpleNamespace())
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_the_first_window_is_that_of_the_training_not_of_its_continuation(tmp_path, caplog, saved):
+    watched = flatspot.watch(ever_flatter, out=tmp_path / "run")
+    callback = begin(watched, 0)
+    for step in range(2):
+        call(watched, step)
+    if saved:  # a checkpoint; the training is killed after it
+        callback.on_save(None, None, None)
+    again = flatspot.watch(ever_flatter, out=tmp_path / "run")
+    callback = begin(again, 2)
+    call(again, 2)
+    end(callback, 3)
+    mixed = json.loads((tmp_path / "run" / "watch.json").read_text())["mixed_groups"]
+    assert mixed == {"first": {"share": 1.0, "groups": 4} if saved else None, "last": {"share": 0.0, "groups": 2}}
+    start = "100% of the first 4" if saved else "not known of the first"
+    assert f"mixed groups: {start}, 0% of the last 2" in caplog.text
+
+
 def test_the_halves_of_a_training_keep_its_caveats(tmp_path):
     """But for the one that is of the training as a whole, in whose place they name their own updates."""
     [watched] = flatspot.watch(half, out=tmp_path / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections import deque
@@ -16,7 +17,7 @@ from flatspot.training.recorder import Recorder
 from flatspot.training.say import say
 from flatspot.training.trainer_facts import ends_of, group_sizes, scoring_of
 from flatspot.training.watch import recorder_of
-from flatspot.verdicts.alarm_words import alarm_sentence, watch_summary
+from flatspot.verdicts.alarm_words import Share, alarm_sentence, watch_summary
 from flatspot.verdicts.alarms import CAUSES, Alarm, Seen, Trainer, find_alarms
 
 _NUMBERS = {"learning_rate": "learning_rate", "loss": "loss", "grad_norm": "grad_norm", "clipped": "clip_ratio/region_mean"}
@@ -45,6 +46,7 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         self.stop_on = frozenset(stop_on)
         self.alarms: dict[str, Alarm] = {}
         self.history: list[dict[str, Any]] = []
+        self._earlier: dict[str, Share | None] = {}  # the first window of a training that this one goes on with
         self._logged: dict[str, deque[float]] = {name: deque(maxlen=_KEPT) for name in _NUMBERS}
         self._masks_truncated = False
 
@@ -66,11 +68,15 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
 
     def _resume(self, recorder: Recorder, step: int) -> None:
         resume_rows(recorder, step)
-        try:
-            before = json.loads((recorder.path / "watch.json").read_text("utf-8"))["alarms"] if step else []
-            self.history = [dict(entry) | {"until": entry.get("until") or step} for entry in before if int(entry["step"]) <= step]
-        except (OSError, ValueError, KeyError, TypeError):
-            self.history = []
+        self.alarms, self.history, self._earlier, recorder.alarms = {}, [], {}, 0
+        if step == 0:
+            return
+        self._earlier = {"first": None}
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            before = json.loads((recorder.path / "watch.json").read_text("utf-8"))
+            self.history = [dict(entry) | {"until": entry.get("until") or step} for entry in before["alarms"] if int(entry["step"]) <= step]
+            first = before["mixed_groups"]["first"]
+            self._earlier = {"first": (float(first["share"]), int(first["groups"]))}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Take in the trainer's numbers, and judge."""
@@ -98,9 +104,10 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         self.on_step_end(args, state, control, **kwargs)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """As at the end of a step, where something else asked for the checkpoint."""
+        """As at the end of a step, where something else asked for the checkpoint; and what was seen so far, to go on from."""
         if self.recorder is not None:
             self.recorder.flush(force=True)
+            self._write()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write what waits, and what was seen of the run as a whole."""
@@ -109,8 +116,8 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
             self.recorder.flush(force=True)
             self._write()
             if state.is_world_process_zero:
-                first, last = self.recorder.live.mixed().values()
-                say(watch_summary(str(self.recorder.path), int(state.global_step), self.history, first, last))
+                mixed = self._mixed(self.recorder)
+                say(watch_summary(str(self.recorder.path), int(state.global_step), self.history, mixed["first"], mixed["last"]))
 
     def _settle(self) -> None:
         """The trainer has scored what was drawn: what it added up is known, watched or not."""
@@ -164,15 +171,18 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]
             references=np.array([r for r in self.recorder.references.values() if r is not None], float),
         )
 
+    def _mixed(self, recorder: Recorder) -> dict[str, Share | None]:
+        return recorder.live.mixed() | self._earlier
+
     def _write(self) -> None:
         if self.recorder is None:
             return
-        live = self.recorder.live
+        live, mixed = self.recorder.live, self._mixed(self.recorder)
         seen = {
             "alarms": self.history,
             "alarms_now": sorted(self.alarms),
             "prompts_seen": len(self.recorder.prompts),
-            "mixed_groups": {when: found and {"share": found[0], "groups": found[1]} for when, found in live.mixed().items()},
+            "mixed_groups": {when: found and {"share": found[0], "groups": found[1]} for when, found in mixed.items()},
             "states": dict(zip(("vanishing", "learnable", "solved"), live.states.shares().tolist(), strict=True)),
             "moves": live.states.moved(),
             "half_life_updates": live.states.half_life if math.isfinite(live.states.half_life) else None,

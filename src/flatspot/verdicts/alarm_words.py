@@ -86,6 +86,8 @@ Share = tuple[float, int]
 def watch_summary(run: str, updates: int, history: Sequence[Mapping[str, Any]], first: Share | None, last: Share | None) -> str:
     """What a watched training was like, in lines; `first` and `last` are (share of mixed groups, groups) of its first and last window.
 
+    `first` alone is None where a training went on, and what came before left no record.
+
     >>> alarm = {"cause": "all-low", "step": 7, "until": None, "says": "Out of reach."}
     >>> print(watch_summary("runs/rl", 80, [alarm], (0.25, 256), (0.0, 256)))
     summary of 80 updates, recorded in runs/rl
@@ -94,10 +96,11 @@ def watch_summary(run: str, updates: int, history: Sequence[Mapping[str, Any]], 
     next: flatspot inspect runs/rl
     """
     lines = [f"summary of {updates} update{'' if updates == 1 else 's'}, recorded in {run}"]
-    if first is None or last is None:
+    if last is None:
         lines.append("mixed groups: not known, for no group has a total reward that could be read")
     else:
-        lines.append(f"mixed groups: {percent(first[0])} of the first {first[1]}, {percent(last[0])} of the last {last[1]}")
+        start = "not known of the first" if first is None else f"{percent(first[0])} of the first {first[1]}"
+        lines.append(f"mixed groups: {start}, {percent(last[0])} of the last {last[1]}")
     for alarm in history:
         until = "to the end" if alarm.get("until") is None else f"to step {alarm['until']}"
         lines.append(f"alarm {alarm['cause']}, from step {alarm['step']} {until}: {alarm['says']}")
