@@ -193,7 +193,10 @@ def test_odd_sets_never_get_a_calm_headline(rewards):
 def test_a_gate_stops_where_nothing_can_be_told():
     for rewards in (np.full((3, 4), np.nan), np.zeros((40, 2)), np.full((40, 8), 0.5)):
         assert stopped_by(verdict_of(rewards)[1], 0.99)
-    assert not stopped_by(verdict_of(coins(40, 16, 0.5))[1], 0.2)
+    fine = verdict_of(coins(40, 16, 0.5))[1]
+    assert not stopped_by(fine, 0.2)
+    assert "stopped before its end" in stopped_by(fine | {"drawn": {"completions": 640, "planned": 9000, "ended": False}}, 0.2)
+    assert not stopped_by(fine | {"drawn": {"completions": 640, "planned": 640, "ended": True}}, 0.2)
 
 
 def test_codes_and_notes():

@@ -52,6 +52,8 @@ def stopped_by(summary: Mapping[str, Any], fail_above: float) -> str:
     if share is not None and share > fail_above and suspects:
         places = next((n for n in (1, 2, 3, 4) if f"{share:.{n}%}" != f"{fail_above:.{n}%}"), 6)  # until they can be told apart
         return f"{share:.{places}%} of the prompts vanish, more than the {fail_above:.{places}%} of --fail-above"
+    if (summary.get("drawn") or {}).get("ended") is False:
+        return f"the run was stopped before its end: whether at most the {fail_above:.1%} of --fail-above vanish cannot be told yet"
     if summary["verdict"] in ("fix-reward", "fix-sampling", "draw-more"):
         return f"the verdict is {summary['verdict']}: whether at most the {fail_above:.1%} of --fail-above vanish cannot be told yet"
     return ""
