@@ -71,7 +71,8 @@ def test_a_killed_run_says_how_much_is_there(killed, tmp_path):
     assert summary["reason"].startswith("The run was stopped at 16 of the 48 completions it planned so far, and 4 of its 12 prompts")
     assert "4 parts are missing" in summary["caveats"][0]
     assert summary["reward"]["range"] == [0, 2]  # what the command said, though it never came to judging
-    assert next_steps(summary)[0].command.endswith("--seed 3 --max-samples 4 --fixed-samples --reward-range 0 2")
+    (step,) = next_steps(summary)  # nothing else is offered while that is open
+    assert step.command.endswith("--seed 3 --max-samples 4 --fixed-samples --reward-range 0 2")
     assert "stopped at 16 of the 48" in render_terminal(summary)
 
 

@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.core.settings import Settings
 from flatspot.report import blocks
 from flatspot.report.steps import completions_command, diagnose_command, export_command, next_steps, train_command
+from flatspot.rollouts.asked import resume_words
 
 FULL = {
     "verdict": "proceed",
@@ -69,6 +71,57 @@ def test_the_command_samples_as_the_run_did():
     command = "flatspot diagnose p.jsonl --model"
     assert diagnose_command(summary) == f"{command} answers.json --reward exact_match --engine scripted {sampled}"
     assert diagnose_command(summary, model="CHECKPOINT") == f"{command} CHECKPOINT --reward exact_match {sampled}"
+
+
+def test_numbers_of_a_command_are_those_of_the_run():
+    settings = {"prompts": "p", "reward": ["a", "b"], "model": "m", "reward_weights": [1.0, 1 / 3], "reward_timeout_s": 1234567.5}
+    summary = {"settings": settings, "sampling": {"temperature": 0.70000001, "max_new_tokens": 1048576}}
+    words = diagnose_command(summary).split()
+    given = {words[i]: words[i + 1] for i in range(3, len(words), 2)}
+    assert given["--max-new-tokens"] == "1048576" and float(given["--temperature"]) == 0.70000001
+    assert float(given["--reward-weight"]) == 1 / 3 and float(given["--reward-timeout"]) == 1234567.5
+    assert resume_words(Settings(reward_range=(0, 1 / 3))) == ["--reward-range", "0", repr(1 / 3)]
+
+
+@pytest.mark.parametrize(
+    ("resume", "each", "size", "ending"),
+    [
+        ([], 4.0, 8, "--max-samples 128"),
+        (["--max-samples", "300", "--max-generations", "900"], 4.0, 8, "--max-samples 600"),
+        (["--max-samples", "60", "--fixed-samples"], 60.0, 6, "--fixed-samples --max-samples 258"),
+        (["--max-samples", "1500"], 900.0, 8, "--max-samples 2048"),
+        (["--max-samples", "2048", "--max-generations", "9000"], 900.0, 8, "--max-samples 2048"),
+        (["--max-samples", "2048", "--round-size", "4"], 900.0, 6, "run --max-samples 4098 --fixed-samples"),
+        (["--max-samples", "2048", "--fixed-samples"], 2048.0, 8, "--fixed-samples --max-samples 8192"),
+        (None, 4000.0, 8, "--max-samples 2048"),
+    ],
+)
+def test_more_is_drawn_than_was_asked_for_and_no_more_than_can_be_weighed(resume, each, size, ending):
+    settings = {"prompts": "p", "model": "m", "reward": ["r"], "out": "run"} | ({"resume": resume} if resume is not None else {})
+    summary = {"verdict": "draw-more", "settings": settings, "generations": {"per_prompt": each}, "group_size": size}
+    (step,) = next_steps(summary)
+    assert step.command.endswith(ending) and step.command.count("--max-samples") == 1
+    assert "--max-generations" not in step.command and f"up to {ending.split()[ending.split().index('--max-samples') + 1]} " in step.text
+    words = dict(zip(step.command.split(), [*step.command.split()[1:], ""], strict=True))
+    Settings(
+        max_samples=int(words["--max-samples"]), fixed_samples="--fixed-samples" in words, round_size=4 if "--round-size" in words else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("rewards", "flat", "given"),
+    [
+        (["r.py:accuracy", "regex[pattern=a:b]"], "accuracy", "r.py:accuracy"),
+        (["r.py:accuracy", "regex[pattern=a]"], "regex", "'regex[pattern=a]'"),
+        (["r.py:accuracy", "my.module.accuracy"], "accuracy", "REWARD"),
+        (["r.py:accuracy", "r.py:form"], "accuracy_2", "REWARD"),
+        ([], "accuracy", "REWARD"),
+    ],
+)
+def test_a_flat_reward_is_scored_alone(rewards, flat, given):
+    settings = {"out": "run", "reward": rewards, "reward_weights": [2.0, 1.0], "reward_timeout_s": 3.0}
+    summary = {"verdict": "warm-up", "caveat_codes": ["shaping-only"], "settings": settings, "health": {"flat_reward": flat}}
+    assert next_steps(summary)[1].command == f"flatspot rescore run --reward {given} --reward-timeout 3"
 
 
 def test_a_few_undecided_prompts_are_no_step_of_their_own():

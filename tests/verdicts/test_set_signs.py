@@ -102,6 +102,9 @@ def test_a_flat_part_under_a_varying_total_is_in_the_headline():
     assert found == "warm-up"
     assert "'accuracy'" in summary["reason"]
     assert "shaping-only" in summary["caveat_codes"]
+    assert summary["health"]["flat_reward"] == "accuracy"
+    steps = next_steps(summary | {"settings": {"out": "run", "reward": ["r.py:form", "r.py:accuracy"]}})
+    assert steps[1].command == "flatspot rescore run --reward r.py:accuracy"
 
 
 def test_a_part_that_hardly_ever_varies_where_the_total_does_is_in_the_headline():

@@ -1,4 +1,4 @@
-"""How a share is written wherever a person reads one: never as 0% or 100% where it is neither."""
+"""How a number is written: a share for a person, never as 0% or 100% where it is neither; a number in a command, exactly."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ def percent(value: Any) -> str:
     if 0.995 <= found < 1:
         return ">99%"
     return f"{100 * found:.0f}%"
+
+
+def exact(value: float) -> str:
+    """A finite number as a command needs it: as it was given, in the fewest digits that are read back as the same number.
+
+    >>> exact(1.0), exact(0.7), exact(1048576), exact(1 / 3)
+    ('1', '0.7', '1048576', '0.3333333333333333')
+    """
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
 
 
 def percents_apart(share: Any, limit: Any) -> tuple[str, str]:

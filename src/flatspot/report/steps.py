@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +11,8 @@ from typing import Any
 
 from flatspot.core.records import Sampling
 from flatspot.core.reward_names import rewards_named
+from flatspot.core.settings import MOST_WEIGHED, Settings
+from flatspot.core.shares import exact
 from flatspot.report.blocks import Step, caveat_codes, section, shares
 from flatspot.report.formats import noun, number, percent, visible
 
@@ -18,7 +21,9 @@ _LOGS = ("inspect", "watch")  # sources of rows that somebody else drew
 
 
 def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
-    """The steps that follow from the verdict, most important first."""
+    """The steps that follow from the verdict, most important first; of a run that was stopped, to go on before anything else."""
+    if unfinished := _unfinished(summary):
+        return unfinished
     n = {share.verdict.name: share.count for share in shares(summary)}
     by_verdict = {
         "proceed": _proceed,
@@ -30,7 +35,7 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     }
     verdict = str(summary.get("verdict"))
     build = by_verdict.get(verdict)
-    steps = (*_unfinished(summary), *(build(summary, n) if build else ()))
+    steps = build(summary, n) if build else ()
     # a few undecided ones change nothing that was said above
     if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") not in _LOGS and verdict not in ("draw-more", "fix-sampling"):
         many = noun(n["undecided"], "prompt is", "prompts are")
@@ -39,7 +44,7 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
 
 
 def _unfinished(summary: Mapping[str, Any]) -> tuple[Step, ...]:
-    """The first step of a run that was stopped: to go on, which needs every option that decides its rows."""
+    """The step of a run that was stopped: to go on, which needs every option that decides its rows."""
     if section(summary, "drawn").get("ended", True):
         return ()
     return (Step("Let the run go on where it was stopped.", shlex.join(_resume_words(summary))),)
@@ -71,7 +76,7 @@ def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
     if not n["vanishing"] and "shaping-only" in caveat_codes(summary):
         return (
             Step("Read a few completions: does the reward that stays flat recognise a right answer?", completions_command(summary)),
-            Step("If so, judge these completions by that reward alone, and warm up.", rescore_command(summary)),
+            Step("If so, judge these completions by that reward alone, and warm up.", rescore_command(_by_flat_reward(summary))),
         )
     if not n["vanishing"]:  # where most of what vanishes is not yet certain, the undecided ones are the place to look
         return (
@@ -87,6 +92,14 @@ def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
         Step("Choose what to label, and write the answers; often a few will do.", plan_command(summary)),
         Step("Finetune on these answers (SFT), until RL can use the prompts.", warmup_command(summary)),
     )
+
+
+def _by_flat_reward(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary as if the run had the reward alone that stays flat; REWARD where its name tells no single one."""
+    settings, flat = section(summary, "settings"), section(summary, "health").get("flat_reward")
+    found = [reward for reward in rewards_named(settings) if re.fullmatch(rf"(.*[:.])?{re.escape(str(flat))}(\[.*\])?", reward, re.DOTALL)]
+    alone = {name: value for name, value in settings.items() if name != "reward_weights"}
+    return {**summary, "settings": alone | {"reward": found if len(found) == 1 else ["REWARD"]}}
 
 
 def _fix_reward(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
@@ -129,9 +142,25 @@ def _draw_more(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, 
     if summary.get("source") in _LOGS:
         text = f"The log holds too few completions per prompt ({each:.1f}): inspect more of it, or draw more of these prompts."
         return (Step(text, diagnose_command(summary)),)
-    more = 2 ** math.ceil(math.log2(max(4 * each, 64)))
-    command = shlex.join([*_resume_words(summary, but=("--max-samples", "--max-generations")), "--max-samples", str(more)])
-    return (Step(f"Draw up to {more} completions of a prompt, {each:.1f} so far; the run goes on.", command),)
+    more, every = _more_samples(summary, each)
+    left_out = ("--max-samples", "--max-generations", *(("--round-size",) if every else ()))
+    words = [*_resume_words(summary, left_out), "--max-samples", str(more), *(("--fixed-samples",) if every else ())]
+    return (Step(f"Draw up to {more} completions of a prompt, {each:.1f} so far; the run goes on.", shlex.join(words)),)
+
+
+def _more_samples(summary: Mapping[str, Any], each: float) -> tuple[int, bool]:
+    """How many completions of a prompt to ask for, at least twice as many as before; whether that takes --fixed-samples from now on."""
+    more, found = 2 ** math.ceil(math.log2(max(4 * each, 64))), section(summary, "settings").get("resume")
+    if not isinstance(found, list):  # nothing says how many were asked for
+        return min(more, MOST_WEIGHED), False
+    before = int(found[found.index("--max-samples") + 1]) if "--max-samples" in found else Settings().max_samples
+    more, fixed = max(more, 2 * before), "--fixed-samples" in found
+    if not fixed and more > MOST_WEIGHED and (before < MOST_WEIGHED or "--max-generations" in found):
+        return MOST_WEIGHED, False
+    if not fixed and more <= MOST_WEIGHED:
+        return more, False
+    size = int(number(summary.get("group_size")) or 1)  # whole groups, which some rewards compare
+    return math.ceil(more / size) * size, not fixed
 
 
 def run_folder(summary: Mapping[str, Any]) -> str:
@@ -190,7 +219,7 @@ def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: 
     sampling = section(summary, "sampling")
     for name, usual in asdict(Sampling()).items():  # another sampling is another policy
         if (found := number(sampling.get(name))) is not None and found != usual:
-            words += [f"--{name.replace('_', '-')}", f"{found:g}"]
+            words += [f"--{name.replace('_', '-')}", exact(found)]
     words += ["--group-size", f"{size:.0f}"] if size is not None and size != 8 else []
     return shlex.join([*words, *(["--out", out] if out else [])])
 
@@ -222,13 +251,13 @@ def reward_words(summary: Mapping[str, Any]) -> list[str]:
 
 def _timeout_words(settings: Mapping[str, Any]) -> list[str]:
     seconds = number(settings.get("reward_timeout_s"))
-    return ["--reward-timeout", f"{seconds:g}"] if seconds is not None else []
+    return ["--reward-timeout", exact(seconds)] if seconds is not None else []
 
 
 def _weights(settings: Mapping[str, Any]) -> list[str]:
     weights = settings.get("reward_weights")
     known = [number(weight) for weight in weights] if isinstance(weights, list) else []
-    return [] if None in known or len(known) != len(rewards_named(settings)) else [f"{weight:g}" for weight in known]
+    return [] if None in known or len(known) != len(rewards_named(settings)) else [exact(weight) for weight in known if weight is not None]
 
 
 def _given(settings: Mapping[str, Any], key: str, placeholder: str) -> str:

@@ -13,6 +13,7 @@ from flatspot.core.content import content_text
 from flatspot.core.protocols import Reward
 from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
+from flatspot.core.shares import exact
 from flatspot.rollouts.store import prompt_text
 from flatspot.rollouts.tables import read_table
 
@@ -98,7 +99,7 @@ def resume_words(settings: Settings) -> list[str]:
         if value != getattr(usual, name) and (name, value) != ("engine", "scripted"):
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     if settings.reward_range is not None:
-        words += ["--reward-range", *(f"{limit:g}" for limit in settings.reward_range)]
+        words += ["--reward-range", *map(exact, settings.reward_range)]
     return words
 
 

@@ -88,7 +88,11 @@ def judge(
         "reward_model": found.model,
         "forecast": _forecast(found),
         "to_train": _to_train(prompts, found),
-        "health": _health(run) | {"noise_share": signs.noise_share if np.isfinite(signs.noise_share) else None},
+        "health": _health(run)
+        | {
+            "noise_share": signs.noise_share if np.isfinite(signs.noise_share) else None,
+            "flat_reward": signs.flat_part or signs.hidden_part or None,
+        },
         "caveats": [caveat.text for caveat in known],
         "caveat_codes": list(dict.fromkeys(caveat.code for caveat in known if caveat.code)),
     }
