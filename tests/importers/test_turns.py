@@ -119,3 +119,53 @@ def test_one_episode_in_each_file(tmp_path):
     files = {f"e{i}.jsonl": [{"prompt": f"room {t % 3}", "turn": t, "reward": float(i % 2)} for t in range(6)] for i in range(4)}
     _, table, _ = imported(tmp_path, files)
     assert groups(table) == {(4, 0.5): 1}
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.csv", "log.parquet"])
+def test_one_turn_without_a_reward_changes_no_episode(tmp_path, name):
+    rows = episodes(n=6, k=2)
+    rows[9]["reward"] = "" if name == "log.csv" else None
+    found, table, _ = imported(tmp_path, rows, name=name)
+    assert groups(table) == {(2, 0.0): 3, (2, 1.0): 3}
+    assert said(found, "its reward counted once")
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.csv", "log.parquet"])
+def test_a_reward_on_the_last_turn_alone_is_that_of_the_episode(tmp_path, name):
+    nothing = "" if name == "log.csv" else None
+    rows = episodes(n=4, k=2, reward=lambda i, j, t: nothing if t < 2 else float((i + j) % 2) if t == 3 - (i + j) % 2 else nothing)
+    _, table, _ = imported(tmp_path, rows, name=name)
+    assert groups(table) == {(2, 0.5): 4}
+
+
+def test_rewards_on_a_few_turns_alone_add_up(tmp_path):
+    _, table, _ = imported(tmp_path, episodes(n=4, k=2, reward=lambda i, j, t: 1.0 if t < i else None))
+    assert table.evidence.n.tolist() == [0, 2, 2, 2]
+    assert table.evidence.mean.tolist()[1:] == [1.0, 2.0, 3.0]
+
+
+def test_a_row_without_a_turn_is_an_episode_of_its_own(tmp_path):
+    rows = episodes(n=12, k=3)
+    rows.insert(-1, {**rows[-1], "prompt": "q11", "turn": None, "reward": 5.0})
+    _, table, run = imported(tmp_path, rows)
+    assert table.evidence.n.tolist() == [3] * 11 + [4]
+    assert sorted(pq.read_table(run / "rollouts")["reward"].to_pylist())[-2:] == [1.0, 5.0]
+
+
+def test_one_step_without_a_reward_leaves_an_episode_one(tmp_path):
+    rows = [{"task_id": i, "step": t, "reward": float(i % 2)} for i in range(30) for t in range(12)]
+    rows[17]["reward"] = None
+    assert groups(imported(tmp_path, rows)[1]) == {(1, 0.0): 15, (1, 1.0): 15}
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.csv", "log.parquet"])
+def test_a_step_that_is_no_whole_number_is_none(tmp_path, name):
+    rows = [{"prompt": "p", "reward": 1.0, "step": step} for step in (0.0, 0.4, 0.8, 1.0)]
+    _, _, run = imported(tmp_path, rows, name=name)
+    assert pq.read_table(run / "rollouts")["step"].to_pylist() == [0, None, None, 1]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.csv", "log.parquet"])
+def test_a_large_step_keeps_its_digits(tmp_path, name):
+    _, _, run = imported(tmp_path, [{"prompt": "p", "reward": 1.0, "step": 2**60 + i} for i in range(3)], name=name)
+    assert pq.read_table(run / "rollouts")["step"].to_pylist() == [2**60, 2**60 + 1, 2**60 + 2]

@@ -48,6 +48,11 @@ def filled(cell: str, kind: str) -> str:
     return f"nullif({text(cell, kind)}, '')"
 
 
+def nothing(cell: str) -> str:
+    """Whether a reward, as it stands in the log, is not there: null, or blank as in CSV."""
+    return f"({cell} IS NULL OR trim(CAST({cell} AS VARCHAR)) = '')"
+
+
 def number(cell: str, kind: str) -> str:
     """DOUBLE: a number, or true and false as 1 and 0, also written as text; null for anything else."""
     if kind not in ("VARCHAR", "JSON"):

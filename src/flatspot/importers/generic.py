@@ -138,7 +138,7 @@ def _rollout_select(found: Cells, grouping: Grouping, weights: Sequence[float], 
     wrong = [_wrong(i, name if several else "", several) for i, name in enumerate(found.rewards)]
     unscored = f"coalesce({', '.join(wrong)})"
     if several:  # as in TRL, a component that is null does not apply to the row, unless none does
-        shown = " AND ".join(f"{_nothing(i)}" for i in range(len(weights)))
+        shown = " AND ".join(cells.nothing(f"shown_{i}") for i in range(len(weights)))
         unscored = f"CASE WHEN {shown} THEN 'the log has no reward here' ELSE {unscored} END"
     total = " + ".join(f"coalesce({weight!r} * number_{i}, 0)" if several else f"number_{i}" for i, weight in enumerate(weights))
     total = total if several or weights[0] == 1 else f"{weights[0]!r} * number_0"
@@ -170,15 +170,11 @@ def _too_large(number: str) -> str:
     return f"'the reward is ' || {number} || ', larger than a reward can be ({LARGEST_REWARD:g})'"
 
 
-def _nothing(i: int) -> str:
-    return f"(shown_{i} IS NULL OR trim(CAST(shown_{i} AS VARCHAR)) = '')"
-
-
 def _wrong(i: int, name: str, several: bool) -> str:
     """Why a reward is no number; null where it is one, or where it is one of several and is not there."""
     said = f"{cells.literal(f'{name}: ')} || " if name else ""
     number = f"number_{i}"
-    return f"""CASE WHEN {_nothing(i)} THEN {"NULL" if several else "'the log has no reward here'"}
+    return f"""CASE WHEN {cells.nothing(f"shown_{i}")} THEN {"NULL" if several else "'the log has no reward here'"}
         WHEN {number} IS NULL THEN {said}'not a number: ' || left(CAST(shown_{i} AS VARCHAR), 80)
         WHEN NOT isfinite({number}) THEN {said}'the reward is ' || CAST(shown_{i} AS VARCHAR)
         WHEN NOT ({_usable(number)}) THEN {said}{_too_large(number)} END"""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flatspot.core.errors import ImportFormatError
+from flatspot.importers import cells
 from flatspot.importers.columns import ColumnMap
 from flatspot.importers.rows import Cells
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _FEWEST = 5  # episodes that it takes to tell from the rewards alone
-_MOST = 0.05  # of the episodes that may begin in the middle, as those cut off at the start of a file do
-
+_MOST = 0.05  # of the episodes that may begin in the middle, as those cut off at the start of a file do; of the rows without a reward
 _GROWTH = 10  # characters that a turn adds to the prompt of the next, at least
 
 
@@ -123,14 +123,16 @@ def _by_growing_prompts(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found
 def _by_step(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) -> _Turns | None:
     """One row per episode and step, the reward the same on all rows of an episode, and not the same for all episodes.
 
-    Where an id has several episodes, theirs must differ somewhere: flat groups of a training look the same otherwise.
+    Where an id has several episodes, theirs must differ somewhere: flat groups of a training look the same otherwise. A few rows may have
+    no reward.
     """
     if "step" not in columns.names:
         return None
     row = db.execute(
-        """WITH own AS (SELECT id_0, count(*) AS n, count(DISTINCT step) AS steps, min(number_0) AS low, max(number_0) AS high,
+        f"""WITH own AS (SELECT id_0, count(*) AS n, count(DISTINCT step) AS steps, min(number_0) AS low, max(number_0) AS high,
                                count(number_0) AS scored FROM rows WHERE id_0 IS NOT NULL GROUP BY source, id_0, sample_idx, episode)
-           SELECT count(*), min(n), bool_and(n = steps AND low = high AND n = scored), min(low) < max(low), count(DISTINCT id_0),
+           SELECT count(*), min(n), bool_and(n = steps) AND bool_and(low = high) AND sum(n - scored) <= {_MOST} * sum(n),
+                  min(low) < max(low), count(DISTINCT id_0),
                   (SELECT count(*) FROM (SELECT id_0 FROM own GROUP BY id_0 HAVING min(low) < max(low))) FROM own"""
     ).fetchone()
     if not row or row[0] < _FEWEST or row[1] < 3 or not (row[2] and row[3]) or not (row[0] == row[4] or row[5]):
@@ -141,12 +143,13 @@ def _by_step(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) ->
 
 
 def _numbered(turns: _Turns) -> str:
-    """`rows` with the episode of each: a new one begins where the number does not grow."""
-    own = f"PARTITION BY {', '.join(turns.within)} ORDER BY line, sample_idx"
+    """`rows` with the episode of each: a new one begins where the number does not grow, and a row without a number is its own."""
+    apart = ", ".join([*turns.within, f"{turns.number} IS NULL"])
+    own = f"PARTITION BY {apart} ORDER BY line, sample_idx"
     before = f"SELECT *, {turns.number} AS turn_number, lag({turns.number}) OVER ({own}) AS before FROM rows"
     begins = "CASE WHEN before IS NULL OR turn_number <= before THEN 1 ELSE 0 END"
     visit = f"SELECT *, sum({begins}) OVER ({own} ROWS UNBOUNDED PRECEDING) AS visit FROM ({before})"
-    return f"SELECT *, dense_rank() OVER (ORDER BY {', '.join(turns.within)}, visit) AS episode_number FROM ({visit})"
+    return f"SELECT *, dense_rank() OVER (ORDER BY {apart}, visit) AS episode_number FROM ({visit})"
 
 
 def _begin_at_the_start(db: duckdb.DuckDBPyConnection, turns: _Turns) -> bool:
@@ -186,9 +189,10 @@ def _thins_out(db: duckdb.DuckDBPyConnection, found: Cells) -> bool:
 
 
 def _is_same(db: duckdb.DuckDBPyConnection, i: int) -> bool:
+    """Whether no episode has two different rewards, and few turns have none: where most have none, those there are may add up."""
+    each = f"SELECT min(number_{i}) AS low, max(number_{i}) AS high, count(*) AS n, count(number_{i}) AS scored FROM episodes"
     row = db.execute(
-        f"""SELECT bool_and(low = high AND n = scored) FROM (SELECT min(number_{i}) AS low, max(number_{i}) AS high, count(*) AS n,
-            count(number_{i}) AS scored FROM episodes GROUP BY episode_number)"""
+        f"SELECT bool_and(low = high) AND sum(n - scored) <= {_MOST} * sum(n) FROM ({each} GROUP BY episode_number)"
     ).fetchone()
     return bool(row and row[0])
 
@@ -202,7 +206,7 @@ def _joined(found: Cells, turns: _Turns, same: Sequence[bool]) -> str:
     picked = [f"first({name} {order}) AS {name}" for name in first]
     picked += [f"last({name} {order}) AS {name}" for name in ("completion", "completion_is_chat", "blank")]
     for i, once in enumerate(same):
-        bad = f"shown_{i} IS NOT NULL AND number_{i} IS NULL"
+        bad = f"number_{i} IS NULL AND NOT {cells.nothing(f'shown_{i}')}"
         total = f"max(number_{i})" if once else f"sum(number_{i})"
         number = f"CASE WHEN NOT bool_or({bad}) THEN {total} END"
         shown = f"coalesce(first(CAST(shown_{i} AS VARCHAR) {order}) FILTER ({bad}), CAST({total} AS VARCHAR))"
