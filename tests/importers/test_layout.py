@@ -8,6 +8,7 @@ import pytest
 
 from flatspot.core.errors import ImportFormatError
 from flatspot.core.records import prompt_id
+from flatspot.tasks import read_prompts
 
 from .logs import groups, imported
 
@@ -207,3 +208,42 @@ def test_a_column_may_have_any_name(tmp_path, column):
     found, table, _ = imported(tmp_path, rows, prompt_id=column)
     assert groups(table) == {(3, 0.0): 1, (3, 0.666667): 1}
     assert found.grouped_by == (column,)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.parquet"])
+@pytest.mark.parametrize(
+    ("further", "kept"),
+    [
+        ({"step": [7], "error": ["boom"]}, {"step": [None, None], "error": ['["boom"]'] * 2}),
+        ({"step": [7, 8], "error": [None, "boom"]}, {"step": [7, 8], "error": [None, "boom"]}),
+        ({"step": [7, 8, 9]}, {"step": [None, None]}),
+        ({"step": 7}, {"step": [7, 7]}),
+    ],
+)
+def test_a_further_list_adds_no_rows(tmp_path, name, further, kept):
+    """Each prompt comes three times, so that what is the same on its rows is kept as a column of it."""
+    tags = {"one": [5], "two": [5, 6], "three": [5, 6, 7], "lists": [["x"], ["y"], ["z"]], "object": {"a": 1}}
+    _, table, run = imported(
+        tmp_path, [{"prompt": ["a", "b"], "completion": ["x", "y"], "reward": [0.0, 1.0], **further, **tags}] * 3, name=name
+    )
+    assert table.n_rows.tolist() == [3, 3]
+    assert rollouts(run, "completion", "prompt") == [("x", "a"), ("y", "b")] * 3
+    for column, values in kept.items():
+        assert rollouts(run, column) == values * 3
+    stored = json.loads(pq.read_table(run / "prompts.parquet")["columns"].to_pylist()[0])
+    assert stored == {**tags, "two": 5}
+
+
+@pytest.mark.parametrize(("name", "empty"), [("log.csv", None), ("log.jsonl", ""), ("log.parquet", "")])
+def test_an_empty_cell_is_what_a_prompt_file_says_it_is(tmp_path, name, empty):
+    rows = [{"prompt": f"p{i // 2}", "reward": 1.0, "answer": "" if i < 2 else "x"} for i in range(4)]
+    _, _, run = imported(tmp_path, rows, name=name)
+    stored = [json.loads(columns) for columns in pq.read_table(run / "prompts.parquet")["columns"].to_pylist()]
+    assert [columns["answer"] for columns in stored] == [empty, "x"]
+    assert [prompt.columns["answer"] for prompt in read_prompts(tmp_path / name)[::2]] == [empty, "x"]
+
+
+def test_weights_of_numpy_are_numbers(tmp_path):
+    rows = [{"prompt": "p", "acc": 1, "fmt": 0.5}] * 2
+    _, table, _ = imported(tmp_path, rows, reward=["acc", "fmt"], weights=[np.float64(2), np.float32(0.5)])
+    assert table.evidence.mean.tolist() == [2.25]

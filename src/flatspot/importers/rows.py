@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from flatspot.importers import cells
 from flatspot.importers.columns import PLACES, ColumnMap
 from flatspot.importers.layout import Layout
+from flatspot.readers.files import PARQUET
 
 _LABELS = ("step", "truncated", "n_tokens", "error", "split", "kept", "fixed", "turn", "episode")
 
@@ -93,7 +94,7 @@ def _flat(columns: ColumnMap, layout: Layout, extras: Sequence[str]) -> tuple[st
     for ours, name in wanted.items():
         value, kinds[ours] = cells.name(name), columns.types[name]
         if layout == "columns" or ours in _LABELS:
-            value, kinds[ours] = _spread(name, kinds[ours], n, exact=ours[:3] in ("pro", "id_"))
+            value, kinds[ours] = _spread(name, kinds[ours], n, whole=ours == "error" or ours.startswith("extra_"))
         picked.append(f"{value} AS {ours}")
     return f"SELECT {', '.join(picked)} FROM log", kinds
 
@@ -149,19 +150,21 @@ def _completions(cell: str, kind: str, n: str) -> tuple[str, str]:
     return f"CASE WHEN {n} = 1 THEN [{cell}] END", kind
 
 
-def _spread(column: str, kind: str, n: str, *, exact: bool) -> tuple[str, str]:
-    """A column of a row of several completions: a value each where it is a list as long, else the same for all.
+def _spread(column: str, kind: str, n: str, *, whole: bool) -> tuple[str, str]:
+    """A column of a row of several completions: a value each where it is a list as long; what is no list is the same for all.
 
-    exact : a list of another length gives nothing, for which value is whose is not known
+    whole : a list of another length is the same for all, too, as JSON; else it gives nothing, for which value is whose is not known
     """
     cell = cells.name(column)
     if not cells.may_be_list(kind):
         return cell, kind
     listed, element = cells.elements(cell, kind)
     if cells.is_list(kind):
-        return f"unnest(CASE WHEN len({listed}) = {n} THEN {listed} END)" if exact else f"unnest({listed})", element
+        if not whole:
+            return f"unnest(CASE WHEN len({listed}) = {n} THEN {listed} END)", element
+        cell, listed, element = f"to_json({cell})", f"list_transform({listed}, lambda e: to_json(e))", "JSON"
     same = f"list_resize([{cell}], {n}, {cell})"  # in a lambda, a column of the name of its parameter would be hidden
-    other = f"CASE WHEN {listed} IS NULL THEN {same} END" if exact else same
+    other = same if whole else f"CASE WHEN {listed} IS NULL THEN {same} END"
     return f"unnest(CASE WHEN len({listed}) = {n} THEN {listed} ELSE {other} END)", element
 
 
@@ -212,5 +215,8 @@ def _label(ours: str, kind: str | None) -> str:
 
 
 def _as_json(cell: str, kind: str) -> str:
-    """A value as JSON: text of CSV stays text, whatever it looks like."""
+    """A value as JSON: text of CSV stays text, whatever it looks like. As in a prompt file, an empty cell of CSV is null, and an empty text
+    of JSON or Parquet is that text."""
+    if kind == "VARCHAR":
+        cell = f"CASE WHEN ends_with(lower(_file), {cells.literal(PARQUET)}) THEN {cell} ELSE nullif({cell}, '') END"
     return f"nullif(CAST({cell} AS VARCHAR), 'null')" if kind == "JSON" else f"CAST(to_json({cell}) AS VARCHAR)"
