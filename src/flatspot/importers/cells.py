@@ -63,7 +63,9 @@ def number(cell: str, kind: str) -> str:
 
 def whole(cell: str, kind: str, to: str) -> str:
     """An integer of type `to`; null for anything else."""
-    return f"TRY_CAST({text(cell, kind)} AS {to})" if kind == "JSON" else f"TRY_CAST({cell} AS {to})"
+    value = text(cell, kind) if kind == "JSON" else cell
+    of = f"TRY_CAST({value} AS DOUBLE)"
+    return f"CASE WHEN {of} = floor({of}) THEN TRY_CAST({value} AS {to}) END"  # a cast would round
 
 
 def boolean(cell: str, kind: str) -> str:
@@ -79,8 +81,8 @@ def boolean(cell: str, kind: str) -> str:
 def reported(cell: str, kind: str) -> str:
     """VARCHAR: an error as trainers write it; empty, false, none, 0 and 0.0 mean that there was none."""
     value = f"trim({text(cell, kind)}, ' \"')"
-    nothing = "('', 'false', 'no', 'none', 'null', 'nan', 'n/a', 'na', '<na>', '-', '{}', '[]')"
-    return f"CASE WHEN lower({value}) NOT IN {nothing} AND coalesce(TRY_CAST({value} AS DOUBLE), 1) <> 0 THEN {value} END"
+    none = "('', 'false', 'no', 'none', 'null', 'nan', 'n/a', 'na', '<na>', '-', '{}', '[]')"
+    return f"CASE WHEN lower({value}) NOT IN {none} AND coalesce(TRY_CAST({value} AS DOUBLE), 1) <> 0 THEN {value} END"
 
 
 def is_list(kind: str) -> bool:

@@ -93,7 +93,7 @@ def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: 
 
 def _weights(given: LogColumns, columns: ColumnMap, caveats: list[str]) -> tuple[float, ...]:
     rewards = columns.names["reward"]
-    weights = tuple(given.weights) if given.weights is not None else (1.0,) * len(rewards)
+    weights = tuple(map(float, given.weights)) if given.weights is not None else (1.0,) * len(rewards)
     if len(weights) != len(rewards):
         raise SettingsError(f"{len(rewards)} reward columns need {len(rewards)} weights, got {len(weights)}: one --reward-weight for each")
     if not all(math.isfinite(weight) and abs(weight) <= LARGEST_REWARD for weight in weights):
