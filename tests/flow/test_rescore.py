@@ -183,7 +183,7 @@ def test_tool_calls_are_several_messages_and_a_reward_of_text_gets_the_answer():
         with load_reward(reward, isolate=False) as loaded:
             assert loaded.score([prompt], [stored])[0].reward == 1.0
     assert seen == [turns]
-    for text in ('[{"role": "assistant"}]', "[1, 2]", "[]", "[broken", '{"role": "user", "content": "x"}', "4"):
+    for text in ("[" * 100_000, '[{"role": "assistant"}]', "[1, 2]", "[]", "[broken", '{"role": "user", "content": "x"}', "4"):
         assert completion_of(text, 1, False, 1).messages is None and completion_of(text, 1, False, 1).text == text
     one = '[{"role": "assistant", "content": "4"}]'  # a watched training stores one message as its text: this is what was written
     assert completion_of(one, 1, False, 2).messages is None

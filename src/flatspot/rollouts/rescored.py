@@ -154,7 +154,7 @@ def read_messages(text: str) -> tuple[Message, ...] | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of nothing but brackets, say
         return None
     if not (isinstance(found, list) and found and all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in found)):
         return None
