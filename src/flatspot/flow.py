@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
@@ -16,17 +15,17 @@ import numpy as np
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.provenance import provenance
-from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
+from flatspot.drawing import draw_run, drop_references
 from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
 from flatspot.judgement import judge_folder, judge_settings
 from flatspot.rollouts.asked import digest, name_of, read_as, resume_words, reward_asked, reward_shown, what_is_asked
-from flatspot.rollouts.collect import OnProgress, collect, visit_cost
+from flatspot.rollouts.collect import OnProgress
 from flatspot.rollouts.locks import judging
-from flatspot.rollouts.notes import keep_groups, keep_notes, read_notes, with_reward_caveats
+from flatspot.rollouts.notes import keep_notes, other_caveats, read_notes, reward_facts
 from flatspot.rollouts.planned import check_none_lost, check_rows
 from flatspot.rollouts.rounds import Decider, FixedSamples
-from flatspot.rollouts.store import RunRecord, as_json, is_complete, open_run, prompt_table, read_record, write_json, write_table
+from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_table, read_record, write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.stats.adaptive import Adaptive
 from flatspot.stats.table import completions_of, read_run
@@ -34,8 +33,6 @@ from flatspot.verdicts.ranges import usable_range
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from flatspot.rewards import LoadedReward
 
 Say = Callable[[str], None]
 
@@ -126,59 +123,10 @@ def diagnose(
         facts = {"shown": shown, "declared_range": declared}
         if not (known and is_complete(run, asked, chosen.max_samples, decider)):
             check_reward(loaded, asked_prompts, say or (lambda _: None))
-            _draw(run, asked, asked_prompts, policy, loaded, chosen, decider, facts, say or (lambda _: None), on_progress)
+            draw_run(run, asked, asked_prompts, policy, loaded, chosen, decider, facts, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
         keep_notes(run, **facts)
         return judge_run(run, chosen, declared_range=declared, shown=shown, notes=read_notes(run)["caveats"], say=say)
-
-
-def _draw(
-    path: Path,
-    asked: Mapping[str, Any],
-    prompts: Sequence[Prompt],
-    policy: Any,
-    reward: LoadedReward,
-    settings: Settings,
-    decider: Callable[[RunRecord], Decider],
-    facts: Mapping[str, Any],
-    say: Say,
-    on_progress: OnProgress | None,
-) -> None:
-    """Load the policy and draw what the run folder lacks."""
-    from flatspot.engines.registry import load_engine
-    from flatspot.rewards import reference_rewards
-
-    engine = load_engine(settings.engine, policy, dtype=settings.dtype, device=settings.device, memory_gib=settings.memory_gib, say=say)
-    said = list(getattr(engine, "notes", ()))
-    for note in said:
-        say(note)
-    identity = {name: asked[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
-    complete = partial(is_complete, path, asked, settings.max_samples, decider)
-    if path.exists() and not os.access(path, os.W_OK) and complete() and read_record(path).identity == as_json(identity):
-        return  # it can be shown, though not written
-    with open_run(
-        path,
-        kind="diagnose",
-        asked=asked,
-        identity=identity,
-        samples=settings.max_samples,
-        rows_per_part=engine.rows_per_call,
-        visit_cost=visit_cost(engine, prompts, settings.sampling),
-        provenance=provenance(),
-    ) as run:
-        keep_groups(path, reward.group_size, compares=reward.compares)
-        if not (path / "prompts.parquet").exists():
-            write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
-        keep_notes(path, **facts, rounds=read_notes(path)["rounds"] or 0)  # from here on a killed run can tell how it goes on
-        decide, name = decider(run.record), name_of(policy)
-        collect(run, prompts, engine, reward, settings.sampling, decide, seed=settings.seed, policy=name, on_progress=on_progress)
-        notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
-        for note in notes[len(said) :]:
-            say(note)
-        keep_groups(path, reward.group_size, compares=reward.compares)
-        if reward.compares:  # no reference is a group
-            write_table(prompt_table(prompts, [None] * len(prompts)), path / "prompts.parquet")
-        keep_notes(path, **with_reward_caveats(path, notes, reward.notes), rounds=run.n_rounds())
 
 
 def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None, record: RunRecord) -> Decider:
@@ -259,18 +207,22 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
         ) as new:
             if not (path / "prompts.parquet").exists():
                 write_table(prompt_table(prompts, reference_rewards(loaded, prompts)), path / "prompts.parquet")
-            rounds = score_again(source, new, prompts, loaded, on_progress=on_progress)
-        caveats = [caveat for caveat in notes["caveats"] if caveat not in notes["reward_caveats"]] + loaded.notes
+            facts = reward_facts(path, loaded)
+            facts.keep()
+            rounds = score_again(source, new, prompts, loaded, on_scored=facts.keep, on_progress=on_progress)
+        caveats = other_caveats(notes)
         if not all(drawn.fixed for drawn in rounds):
             text = f"How many completions each prompt has was decided by the rewards of {source}, not by these."
             caveats.append(["rescored-by-other-reward", text])
         kept = {name: value for name, value in notes["shown"].items() if not name.startswith("reward")}
         shown = kept | reward_shown(reward, chosen) | {"out": str(path), "rescored": str(source)}
         declared = chosen.reward_range or usable_range(loaded.range)
-        said: dict[str, Any] = {"caveats": caveats, "reward_caveats": loaded.notes, "shown": shown, "declared_range": declared}
-        said["whole_groups"] = loaded.group_size if loaded.compares else None  # of this reward, whatever the old one compared
-        write_json(notes | said, path / "notes.json")
-    return judge_run(path, chosen, declared_range=declared, shown=shown, notes=caveats, say=say)
+        drop_references(path, prompts)
+        own = ("caveats", "reward_caveats", "whole_groups")
+        facts.end(
+            caveats, **{name: value for name, value in notes.items() if name not in own} | {"shown": shown, "declared_range": declared}
+        )
+    return judge_run(path, chosen, declared_range=declared, shown=shown, notes=read_notes(path)["caveats"], say=say)
 
 
 def judge_run(

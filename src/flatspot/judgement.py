@@ -34,7 +34,7 @@ def judge_folder(
     """The verdicts and the summary of a run folder's rows, with what only the folder knows; nothing is written."""
     limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
     planned = read_planned(run, record)
-    if read_notes(run).get("whole_groups") is not None:  # the reward compares within a group: equal completions of two groups differ
+    if read_notes(run)["whole_groups"] is not None:  # the reward compares within a group: equal completions of two groups differ
         table = replace(table, signs=table.signs.without_repeats())
     said = [*notes, *outside, *repeated_prompts(run)]
     weights = weights_of(record.identity.get("reward"))

@@ -24,16 +24,6 @@ def rows_of(run):
     return [row for part in sorted((run / "rollouts").glob("part-*")) for row in pq.read_table(part).to_pylist()]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return draw(tmp_path_factory.mktemp("whole") / "run").run
-
-
-@pytest.fixture
-def run(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "run")
-
-
 def changed(run, **values):
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | values))

@@ -2,14 +2,17 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 import flatspot
+from flatspot.cli.main import main
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.report.steps import next_steps
@@ -32,11 +35,11 @@ class Small(ScriptedEngine):
         return super().sample(requests, sampling, on_tokens)
 
 
-def draw(folder, dies_after=99, **settings):
+def draw(folder, dies_after=99, reward="exact_match", **settings):
     engine = Small(ANSWERS)
     engine.dies_after = dies_after
     given = {"max_samples": K, "fixed_samples": True, "seed": 3, "reward_range": (0, 2)} | settings
-    return flatspot.diagnose(ROWS, engine, "exact_match", out=folder, **given)
+    return flatspot.diagnose(ROWS, engine, reward, out=folder, **given)
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +48,6 @@ def killed(tmp_path_factory):
     with pytest.raises(KeyboardInterrupt):
         draw(run, dies_after=2)
     return run
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return draw(tmp_path_factory.mktemp("whole") / "run").run
-
-
-@pytest.fixture
-def run(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "run")
 
 
 def test_a_killed_run_says_how_much_is_there(killed, tmp_path):
@@ -94,6 +87,56 @@ def test_the_next_command_goes_on_and_the_end_is_as_if_never_killed(killed, whol
     assert found.summary["drawn"] == {"completions": N * K, "planned": N * K, "ended": True}
     assert found.summary["counts"] == json.loads((whole / "report.json").read_text())["counts"]
     assert not any("not complete" in caveat for caveat in found.summary["caveats"])
+
+
+def test_the_next_command_as_it_is_shown_goes_on(tmp_path, monkeypatch):
+    prompts, answers = tmp_path / "prompts.jsonl", tmp_path / "answers.json"
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    answers.write_text(json.dumps(ANSWERS))
+    monkeypatch.setattr(ScriptedEngine, "rows_per_call", 2 * K)
+    given = {"engine": "scripted", "max_samples": K, "fixed_samples": True, "seed": 3, "reward_range": (0, 2), "out": tmp_path / "run"}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("flatspot.rollouts.store.RunFolder.join_parts", interrupt)
+        patch.setattr("flatspot.rollouts.collect.WINDOW", 2)  # after two parts
+        flatspot.diagnose(prompts, answers, "exact_match", **given)
+    stopped = flatspot.inspect(tmp_path / "run").summary
+    assert stopped["drawn"]["completions"] == 4 * K
+    monkeypatch.setattr("flatspot.cli.main.prepare_streams", lambda: None)
+    monkeypatch.setattr("sys.excepthook", sys.excepthook)  # to be put back
+    monkeypatch.setattr("sys.argv", shlex.split(next_steps(stopped)[0].command))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    found = flatspot.inspect(tmp_path / "run")
+    assert found.summary["drawn"] == {"completions": N * K, "planned": N * K, "ended": True}
+    whole = flatspot.diagnose(prompts, answers, "exact_match", **given | {"out": tmp_path / "whole"})
+    assert found.verdicts.equals(whole.verdicts)
+
+
+def ranks(completions, **_):
+    groups = [completions[at : at + K] for at in range(0, len(completions), K)]
+    return [sorted(group).index(text) / len(group) for group in groups for text in group]
+
+
+def test_a_run_killed_after_its_last_part_ends_with_the_same_call_and_with_all_it_has_to_say(tmp_path, monkeypatch):
+    answers = tmp_path / "answers.json"  # of an engine in memory nobody knows, before it is loaded, whether it drew these rows
+    answers.write_text(json.dumps(ANSWERS))
+    given = {"engine": "scripted", "max_samples": K, "fixed_samples": True, "group_size": K}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("flatspot.rollouts.store.RunFolder.join_parts", interrupt)  # of a round that is all drawn
+        flatspot.diagnose(ROWS, answers, ranks, out=tmp_path / "run", **given)
+    assert read_json(tmp_path / "run" / "notes.json")["whole_groups"] == K
+    stopped = flatspot.inspect(tmp_path / "run").summary
+    assert stopped["drawn"] == {"completions": N * K, "planned": N * K, "ended": False}
+    found, expected = (flatspot.diagnose(ROWS, answers, ranks, out=tmp_path / name, **given) for name in ("run", "other"))
+    assert found.summary["drawn"]["ended"] is True
+    assert found.summary["caveats"] == expected.summary["caveats"]
+    assert sum("one group of 4 at a time" in caveat for caveat in found.summary["caveats"]) == 1
+    assert found.prompts.equals(expected.prompts)
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_a_run_killed_between_rounds_is_not_complete(run):

@@ -8,6 +8,7 @@ import pytest
 import flatspot
 from flatspot.core.errors import RewardLoadError, RunFolderError, SettingsError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.rollouts import joined
 from flatspot.rollouts.files import read_json
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "odd": {"2": 0.5, "3": 0.5}}
@@ -144,6 +145,53 @@ class Unguarded:
 
     def close(self):
         pass
+
+
+def ranks(completions, **_):
+    return [sorted(completions).index(text) / len(completions) for text in completions]
+
+
+def test_groups_of_two_sizes_are_not_mixed_and_the_notes_are_there_before_the_end(tmp_path, monkeypatch):
+    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("flatspot.rollouts.notes.RewardFacts.end", interrupt)  # once all is scored
+        flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=8)
+    assert read_json(tmp_path / "new" / "notes.json")["whole_groups"] == 8
+    (tmp_path / "new" / "rollouts" / "part-000-000003.parquet").unlink()
+    with pytest.raises(RunFolderError, match=r"rewards of whole groups of 8.*or --group-size 8"):
+        flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=4)
+    assert not (tmp_path / "new" / "rollouts" / "part-000-000003.parquet").exists()
+    found = flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=8)
+    whole = flatspot.rescore(run, ranks, out=tmp_path / "whole", group_size=8)
+    assert rows_of(found.run) == rows_of(whole.run) and found.summary["caveats"] == whole.summary["caveats"]
+    with pytest.raises(RunFolderError, match="rewards of whole groups of 8"):
+        flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=4)
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_a_group_larger_than_a_call_is_one_call(tmp_path, monkeypatch):
+    monkeypatch.setattr("flatspot.rollouts.rescored._ROWS", 16)
+    run = drawn(tmp_path / "run")
+    found = flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=20)
+    for at in range(0, 160, 20):
+        rows = rows_of(found.run)[at : at + 20]
+        assert [row["reward"] for row in rows] == ranks([row["completion"] for row in rows])
+
+
+def test_parts_are_not_joined_while_they_are_read(tmp_path, monkeypatch):
+    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
+    monkeypatch.setattr(joined, "_FEWEST", 2)
+    parts = []
+
+    def joins(_):  # as the process does that draws the run
+        joined.join_parts(run, 0, closed=True)
+        parts.append(len(list((run / "rollouts").iterdir())))
+
+    found = flatspot.rescore(run, odd, out=tmp_path / "new", on_progress=joins)
+    assert parts == [4] * 4 and len(rows_of(found.run)) == 160
 
 
 CHAT = [{"role": "user", "content": "q"}]

@@ -13,6 +13,8 @@ from flatspot.core.errors import RewardLoadError, RunFolderError
 from flatspot.core.records import Completion, Prompt
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.rewards import load_reward, reference_rewards
+from flatspot.rewards.guard import Guard
+from flatspot.rewards.process import Failed
 from flatspot.rollouts.notes import read_notes
 from flatspot.rollouts.rescored import whole_groups
 
@@ -122,6 +124,17 @@ def test_a_rank_that_has_to_be_called_in_parts_is_an_error_and_no_zero(tmp_path:
     assert "compares the completions of a call" in str(scores[0].error) and "TimeoutError" in str(scores[1].error)
 
 
+def test_completions_of_groups_without_an_answer_in_time_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["x" * n for n in range(20)]
+    with load_reward(ranked, group_size=4) as reward:
+        reward.score(*rows(*texts[:4], each=4))
+        monkeypatch.setattr(Guard, "ask", lambda *_: Failed("TimeoutError: no answer in 10 s", lost=True, late=True))
+        reward.start_counting()
+        scores = reward.score(*rows(*texts, each=4))
+        assert all(score.reward is None for score in scores)
+        assert any(note.startswith("20 completions are unscored") for note in reward.notes)
+
+
 def test_triage_refuses_a_rank_before_anything_is_drawn_and_fixed_samples_measures_it(tmp_path: Path) -> None:
     with pytest.raises(RewardLoadError, match="--fixed-samples"):
         flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "triage", max_samples=16)
@@ -136,7 +149,8 @@ def test_triage_refuses_a_rank_before_anything_is_drawn_and_fixed_samples_measur
         assert table["std"] == pytest.approx(by_hand[-1])
     assert found.summary["reward"]["std"]["mean"] == pytest.approx(statistics.fmean(by_hand))
     assert any("one group of 8 at a time" in caveat for caveat in found.summary["caveats"])
-    assert whole_groups(found.run, "diagnose", 8) == 8 and whole_groups(found.run, "diagnose", 5) is whole_groups(found.run, "inspect", 8)
+    assert whole_groups(found.run, "diagnose", 8) == 8
+    assert whole_groups(found.run, "diagnose", 5) is None and whole_groups(found.run, "inspect", 8) is None
     plain = flatspot.rescore(found.run, length, out=tmp_path / "plain")  # whose caveats are not those of the other reward
     assert not any("one group" in caveat for caveat in plain.summary["caveats"])
     with pytest.raises(RunFolderError, match="rewards of whole groups of 8"):

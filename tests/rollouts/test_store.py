@@ -11,6 +11,7 @@ from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Rollout
 from flatspot.core.schema import ROLLOUTS, SCHEMA_VERSION, arrow_schema
 from flatspot.rollouts.files import read_json
+from flatspot.rollouts.notes import keep_notes, read_notes
 from flatspot.rollouts.rounds import FixedSamples, Round
 from flatspot.rollouts.store import open_run, rollout_table, write_json, write_table
 
@@ -63,6 +64,24 @@ def test_before_the_first_row_settings_may_change(tmp_path):
     with start(tmp_path, sampling={"top_p": 0.9}) as run:
         assert run.record.identity["sampling"] == {"top_p": 0.9}
         assert run.round(0) is None
+
+
+def test_what_a_start_without_rows_had_to_say_is_not_said_of_another(tmp_path):
+    with start(tmp_path / "run"):
+        keep_notes(tmp_path / "run", whole_groups=4, caveats=["of the old reward"], shown={"reward": ["old"]}, rounds=0)
+    with start(tmp_path / "run", reward={"names": ["new"]}):
+        assert read_notes(tmp_path / "run") == read_notes(tmp_path / "nothing")
+
+
+def test_a_start_that_fails_lets_the_next_one_in(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        patch.setattr("flatspot.rollouts.store.remove_leftovers", fails)
+        start(tmp_path / "run")
+    start(tmp_path / "run").lock.close()
+
+
+def fails(_):
+    raise PermissionError
 
 
 def test_rounds_come_back_and_fewer_samples_are_refused(tmp_path):

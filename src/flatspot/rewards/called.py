@@ -91,12 +91,18 @@ class Called:
                 f"of --group-size"
             )
         values: list[Value] = []
-        lost = 0
+        lost, late = 0, False
         for at in starts:
             group = prompts[at : at + size], completions[at : at + size]
-            found = self.scores.ask(*group) if lost < _GIVE_UP_AFTER else Failed(f"not tried: {lost} groups in a row got no answer", True)
-            lost = lost + 1 if isinstance(found, Failed) and found.lost else 0
-            values += [Value(error=found.message, broken=is_broken(found.message))] * size if isinstance(found, Failed) else found
+            given_up = lost >= _GIVE_UP_AFTER
+            found = Failed(f"not tried: {lost} groups in a row got no answer", True, late) if given_up else self.scores.ask(*group)
+            if not isinstance(found, Failed):
+                values, lost = values + found, 0
+                continue
+            lost, late = lost + 1 if found.lost else 0, found.late
+            values += [Value(error=found.message, broken=is_broken(found.message))] * size
+            if late and isinstance(self.scores, Guard):
+                self.scores.late_rows += size
         self._look_across(prompts, completions, values)
         return values
 
@@ -124,8 +130,15 @@ class Called:
         )
 
 
-def notes_of(called: Called) -> list[str]:
-    """What was found out about a reward that whoever reads its values should know."""
+def last_notes_of(called: Called) -> list[str]:
+    """What holds of a reward only once all rows were scored."""
+    if not called.rows or called.none < called.rows:
+        return []
+    return [f"The reward {called.name} returned None for every completion that was scored: it is in no total."]
+
+
+def lasting_notes_of(called: Called) -> list[str]:
+    """What was found out about a reward that whoever reads its values should know: further rows may add to it, and take nothing back."""
     name, notes = called.name, []
     if called.compares:
         notes.append(
@@ -137,8 +150,6 @@ def notes_of(called: Called) -> list[str]:
             f"The reward {name} gave the same completions other values when it was called again: part of its std is its own noise, "
             f"not the policy's."
         )
-    if called.rows and called.none == called.rows:
-        notes.append(f"The reward {name} returned None for every completion that was scored: it is in no total.")
     if isinstance(called.scores, Guard):
         if called.scores.late_rows:
             notes.append(

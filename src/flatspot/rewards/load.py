@@ -11,7 +11,7 @@ from typing import Any
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.records import LARGEST_REWARD, Completion, Prompt, Score
 from flatspot.rewards.builtin import find_builtin, reward_range
-from flatspot.rewards.called import Called, Scores, notes_of
+from flatspot.rewards.called import Called, Scores, last_notes_of, lasting_notes_of
 from flatspot.rewards.composition import COMPARES, compare_alone
 from flatspot.rewards.guard import Guard
 from flatspot.rewards.process import Failed
@@ -61,7 +61,12 @@ class LoadedReward:
     @property
     def notes(self) -> list[str]:
         """What whoever reads the scores should know, in sentences."""
-        return [note for called in self._called for note in notes_of(called)]
+        return [note for called in self._called for note in [*lasting_notes_of(called), *last_notes_of(called)]]
+
+    @property
+    def lasting_notes(self) -> list[str]:
+        """Those of the notes that no row scored after takes back."""
+        return [note for called in self._called for note in lasting_notes_of(called)]
 
     @property
     def range(self) -> tuple[float, float] | None:

@@ -61,9 +61,12 @@ def collect(
     *,
     seed: int,
     policy: str,
+    on_scored: Callable[[], None] = lambda: None,
     on_progress: OnProgress | None = None,
 ) -> None:
     """Draw round after round, as the decider asks, and of each round the parts that are not on disk yet.
+
+    on_scored  called after each part is scored, before it is written
 
     A round is written down before it is drawn, and the next one is decided from the rewards on disk. Each row has its own seed, and parts
     hold the same rows after any interruption, so a run killed at any moment goes on to the rows it would have had.
@@ -89,6 +92,7 @@ def collect(
             _recall(recalled, engine, sampling)
             meter.part_begins(len(block) * asked.samples)
             rows = _draw(block, engine, reward, sampling, seed, policy, asked.fixed, meter)
+            on_scored()
             run.write_part(round_idx, part_idx, rows)
             meter.part_done(len(block), len(rows), new=True)
             if part_idx % WINDOW == WINDOW - 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.rollouts.drawn import part_files, parts_of, read_round
-from flatspot.rollouts.notes import read_notes
+from flatspot.rollouts.notes import has_ended, read_notes
 from flatspot.rollouts.store import RunRecord
 
 
@@ -44,13 +44,11 @@ def read_planned(run: Path, record: RunRecord) -> Planned | None:
                 lacking += len(asked.prompts[part]) * asked.samples
     if rounds == 0:
         return None  # somebody removed what was planned
-    notes = read_notes(run)
-    ended = notes["rounds"] == rounds if notes["rounds"] is not None else bool(notes["shown"])
-    return Planned(planned, planned - lacking, missing, ended and not missing)
+    return Planned(planned, planned - lacking, missing, has_ended(read_notes(run), rounds) and not missing)
 
 
 def check_rows(run: Path, record: RunRecord) -> None:
-    """Raise `RunFolderError` where a run's rows are gone, or not all there any more: its verdicts, made of more, stay as they are."""
+    """Raise `RunFolderError` where a run has no rows, or none any more: its verdicts, made of some, stay as they are."""
     again = "Run the same flatspot inspect as before, which reads the log again."
     if record.kind == "diagnose":
         again = f"Run the same flatspot diagnose as before, with --out {run}, which draws them (or flatspot rescore, if that made it)."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from flatspot.core.protocols import Reward
 from flatspot.core.records import Completion, Message, Prompt, with_equal_columns
 from flatspot.core.schema import PROMPTS, ROLLOUTS, arrow_schema
 from flatspot.rollouts.collect import OnProgress, Progress
-from flatspot.rollouts.drawn import part_files, read_round
+from flatspot.rollouts.drawn import part_files, parts_of, read_round
 from flatspot.rollouts.files import parquet_writer
+from flatspot.rollouts.locks import judging
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import RunFolder, storable
 from flatspot.rollouts.tables import read_batches, read_table
@@ -53,25 +54,42 @@ def _rounds(source: Path) -> Iterator[Round]:
 
 
 def score_again(
-    source: Path, run: RunFolder, prompts: Sequence[Prompt], reward: Reward, *, on_progress: OnProgress | None = None
+    source: Path,
+    run: RunFolder,
+    prompts: Sequence[Prompt],
+    reward: Reward,
+    *,
+    on_scored: Callable[[], None] = lambda: None,
+    on_progress: OnProgress | None = None,
 ) -> list[Round]:
     """Write each part of `source` into `run` with what `reward` says of its completions; parts that are there are left as they are.
 
-    Returns the rounds of the source. Raises `RunFolderError` where the source holds no completions, where a part of it cannot be read, or
-    where `run` has drawn other rounds than the source.
+    on_scored  called after the rows of a part are scored, before the part is there
+
+    Returns the rounds of the source. Nobody joins or judges its parts while one of them is read. Raises `RunFolderError` where the source
+    holds no completions, where a part of it cannot be read, or where `run` has drawn other rounds than the source.
     """
-    parts = [part.file for part in part_files(source)]
-    if not any(_completions(part) for part in parts):
-        raise RunFolderError(f"{source} holds no completions, so there is nothing to score.")
-    rounds = _copy_rounds(source, run)
+    with judging(source):
+        parts, wanted = [part.file for part in part_files(source)], parts_of(source)
+        if not any(_completions(part) for part in parts):
+            raise RunFolderError(f"{source} holds no completions, so there is nothing to score.")
+        rounds = _copy_rounds(source, run)
+        todo = _left(source, run, wanted)
+        meter = _Meter(sum(map(_n_rows, parts)), sum(map(_n_rows, todo)), len(prompts), on_progress)
     by_id = {prompt.id: prompt for prompt in prompts}
-    done = run.parts_done()
-    todo = [part.file for part in part_files(source) if not {(part.round_idx, i) for i in range(part.first, part.last + 1)} <= done]
-    meter = _Meter(sum(map(_n_rows, parts)), sum(map(_n_rows, todo)), len(prompts), on_progress)
     getattr(reward, "start_counting", lambda: None)()
-    for part in todo:
-        _score_part(part, run.path / "rollouts" / part.name, by_id, reward, meter, least=_LEAST_MESSAGES.get(run.record.kind))
+    while todo:
+        with judging(source):
+            todo = _left(source, run, wanted)  # again: a run that is still drawn joins its parts
+            for part in todo[:1]:
+                _score_part(part, run, by_id, reward, meter, on_scored)
     return rounds
+
+
+def _left(source: Path, run: RunFolder, wanted: Set[tuple[int, int]]) -> list[Path]:
+    """The files of the source with parts that are wanted and not in the run."""
+    left = wanted - run.parts_done()
+    return [part.file for part in part_files(source) if not left.isdisjoint((part.round_idx, i) for i in range(part.first, part.last + 1))]
 
 
 def _copy_rounds(source: Path, run: RunFolder) -> list[Round]:
@@ -89,12 +107,15 @@ def _equal(a: Round, b: Round) -> bool:
     return np.array_equal(a.prompts, b.prompts) and np.array_equal(a.first, b.first) and a.samples == b.samples
 
 
-def _score_part(part: Path, target: Path, prompts: Mapping[str, Prompt], reward: Reward, meter: _Meter, *, least: int | None) -> None:
-    schema = arrow_schema(ROLLOUTS)
-    with parquet_writer(target, schema) as writer:
-        for rows in read_batches(part, _ROWS - _ROWS % (getattr(reward, "group_size", None) or 1)):
+def _score_part(
+    part: Path, run: RunFolder, prompts: Mapping[str, Prompt], reward: Reward, meter: _Meter, on_scored: Callable[[], None]
+) -> None:
+    schema, least, size = arrow_schema(ROLLOUTS), _LEAST_MESSAGES.get(run.record.kind), getattr(reward, "group_size", None) or 1
+    with parquet_writer(run.path / "rollouts" / part.name, schema) as writer:
+        for rows in read_batches(part, max(size, _ROWS - _ROWS % size)):
             writer.write_table(_scored(rows, schema, prompts, reward, least))
             meter.scored(rows.num_rows)
+        on_scored()
 
 
 def _scored(rows: pa.Table, schema: pa.Schema, prompts: Mapping[str, Prompt], reward: Reward, least: int | None) -> pa.Table:

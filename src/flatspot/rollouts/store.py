@@ -34,6 +34,7 @@ from flatspot.rollouts.files import write_table as write_table
 from flatspot.rollouts.files import write_whole as write_whole
 from flatspot.rollouts.joined import join_parts
 from flatspot.rollouts.locks import Lock, lock_folder
+from flatspot.rollouts.notes import has_ended, read_notes
 from flatspot.rollouts.rounds import Decider, Floats, Round
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 class RunRecord:
     """run.json.
 
-    kind              "diagnose" or "inspect"
+    kind              "diagnose", "inspect" or "watch"
     asked             what the caller asked for, before anything was loaded: an equal call of a complete run need load nothing
     identity          what the rows depend on; rows drawn under another identity are never mixed in
     rows_per_part     how many completions make one part of a round; fixed at the start, so that a continued run draws the same batches
@@ -140,16 +141,17 @@ def open_run(
         old = read_record(path) if (path / "run.json").exists() else None
         judged = (path / "verdicts.parquet").exists()  # where its rows are gone, no other run's take the place of these
         if old is None or (not judged and (old.kind, old.identity) != (kind, identity) and not parts_of(path)):
-            for plan in (path / "prompts.parquet", *path.glob("rounds/round-[0-9]*.parquet")):  # of a run that failed before its first row
-                plan.unlink(missing_ok=True)
+            # of a run that failed before its first row
+            for file in (path / "prompts.parquet", path / "notes.json", *path.glob("rounds/round-[0-9]*.parquet")):
+                file.unlink(missing_ok=True)
             record = RunRecord(kind, asked, identity, rows_per_part, visit_cost, dict(provenance))
             write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
         else:
             record = _continued(old, path, kind, identity, samples)
+        remove_leftovers(path)
     except BaseException:
         lock.close()
         raise
-    remove_leftovers(path)
     return RunFolder(path, record, lock)
 
 
@@ -204,7 +206,10 @@ def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, 
 
 
 def is_complete(path: Path, asked: Mapping[str, Any], samples: int, decider: Callable[[RunRecord], Decider]) -> bool:
-    """Whether a run folder already holds every row that this call would draw; decider(record) is asked what that is."""
+    """Whether a run folder already holds every row that this call would draw, and all there is to say of them.
+
+    decider(record) is asked what these rows are.
+    """
     if not ((path / "run.json").exists() and (path / "prompts.parquet").exists()):
         return False
     record = read_record(path)
@@ -217,7 +222,7 @@ def is_complete(path: Path, asked: Mapping[str, Any], samples: int, decider: Cal
             return False
         decide.absorb(drawn.prompts, read_rewards(path, round_idx, drawn))
         round_idx += 1
-    return decide.next_round() is None
+    return decide.next_round() is None and has_ended(read_notes(path), round_idx)
 
 
 def as_json(value: Mapping[str, Any]) -> dict[str, Any]:

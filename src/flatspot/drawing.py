@@ -1,0 +1,98 @@
+"""Draw what a run folder lacks, and bring it to its end with all there is to say of its rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flatspot.core.protocols import Engine
+from flatspot.core.provenance import provenance
+from flatspot.core.records import Prompt
+from flatspot.core.settings import Settings
+from flatspot.rollouts.asked import name_of
+from flatspot.rollouts.collect import OnProgress, collect, visit_cost
+from flatspot.rollouts.notes import keep_notes, read_notes, reward_facts
+from flatspot.rollouts.rounds import Decider
+from flatspot.rollouts.store import RunRecord, as_json, is_complete, open_run, prompt_table, read_record, write_table
+
+if TYPE_CHECKING:
+    from flatspot.rewards import LoadedReward
+
+
+def draw_run(
+    path: Path,
+    asked: Mapping[str, Any],
+    prompts: Sequence[Prompt],
+    policy: Any,
+    reward: LoadedReward,
+    settings: Settings,
+    decider: Callable[[RunRecord], Decider],
+    facts: Mapping[str, Any],
+    say: Callable[[str], None],
+    on_progress: OnProgress | None,
+) -> None:
+    """Load the policy and draw what the run folder lacks.
+
+    facts  how the run is shown and read, for notes.json: there from the start, so that a killed run can tell how it goes on
+
+    What is found out about the reward is kept before the rows that tell it; that the run ended, once nothing is left to do.
+    """
+    from flatspot.rewards import reference_rewards
+
+    engine = _loaded(policy, settings, say)
+    said = len(getattr(engine, "notes", ()))
+    identity = {name: asked[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
+    complete = partial(is_complete, path, asked, settings.max_samples, decider)
+    if path.exists() and not os.access(path, os.W_OK) and complete() and read_record(path).identity == as_json(identity):
+        return  # it can be shown, though not written
+    with open_run(
+        path,
+        kind="diagnose",
+        asked=asked,
+        identity=identity,
+        samples=settings.max_samples,
+        rows_per_part=engine.rows_per_call,
+        visit_cost=visit_cost(engine, prompts, settings.sampling),
+        provenance=provenance(),
+    ) as run:
+        found = reward_facts(path, reward)
+        found.keep()
+        if not (path / "prompts.parquet").exists():
+            write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
+        keep_notes(path, **facts, rounds=read_notes(path)["rounds"] or 0)
+        collect(
+            run,
+            prompts,
+            engine,
+            reward,
+            settings.sampling,
+            decider(run.record),
+            seed=settings.seed,
+            policy=name_of(policy),
+            on_scored=found.keep,
+            on_progress=on_progress,
+        )
+        notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
+        for note in notes[said:]:
+            say(note)
+        found.keep()
+        drop_references(path, prompts)
+        found.end(notes, rounds=run.n_rounds())
+
+
+def _loaded(policy: Any, settings: Settings, say: Callable[[str], None]) -> Engine:
+    from flatspot.engines.registry import load_engine
+
+    engine = load_engine(settings.engine, policy, dtype=settings.dtype, device=settings.device, memory_gib=settings.memory_gib, say=say)
+    for note in getattr(engine, "notes", ()):
+        say(note)
+    return engine
+
+
+def drop_references(path: Path, prompts: Sequence[Prompt]) -> None:
+    """Take the rewards of references back where the reward was found to compare the completions of a group: no reference is one."""
+    if read_notes(path)["whole_groups"] is not None:
+        write_table(prompt_table(prompts, [None] * len(prompts)), path / "prompts.parquet")
