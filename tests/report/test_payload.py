@@ -82,3 +82,13 @@ def test_a_chat_that_is_no_chat_is_shown_as_it_came(make_report):
     for broken in ("[1", "7", '[{"role": "user"}]', '["x"]', '[{"role": "user", "content": [{"type": "text", "text": "hi"}]}]'):
         prompts = data.prompts.set_column(1, "prompt", pa.array([broken] * 4)).set_column(2, "is_chat", pa.array([True] * 4))
         assert build_payload(dataclasses.replace(data, prompts=prompts)).details["0"]["prompt"][0]["text"]
+
+
+def test_the_row_of_a_chat_shows_what_was_asked_last_as_the_terminal_does(make_report):
+    parts = '[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many\\n cats?"}]}, {"role": "tool", "content": "3"}]'
+    texts = [parts, "  " + "word " * 400, "x" * 1000, "\x00" * 240]
+    data, chats = make_report(4), pa.array([True, False, False, False])
+    prompts = data.prompts.set_column(1, "prompt", pa.array(texts)).set_column(2, "is_chat", chats)
+    rows = build_payload(dataclasses.replace(data, prompts=prompts)).rows
+    shown = [rows["prompt"][rows["id"].index(f"{i:016x}")] for i in range(4)]
+    assert shown == ["[image] How many cats?", ("word " * 400)[: PREVIEW_LIMIT - 1] + "…", "x" * (PREVIEW_LIMIT - 1) + "…", "␀" * 240]

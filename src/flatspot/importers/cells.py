@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flatspot.core.sql import literal as literal
 from flatspot.readers.cells import list_cells_sql
 from flatspot.readers.log import name_sql, path_sql
 
@@ -17,15 +18,6 @@ _MESSAGE = "json_type(m, '$.role') = 'VARCHAR' AND (json_exists(m, '$.content') 
 def name(column: str) -> str:
     """A column's name as SQL writes it."""
     return name_sql(column)
-
-
-def literal(value: object) -> str:
-    """A text as SQL writes it.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def parquet(path: Path) -> str:

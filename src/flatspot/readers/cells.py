@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from flatspot.core.sql import literal
+
 # an element: text in quotes, a number as numpy 2 and torch print one within a list ("np.float64(0.5)"), or anything without a delimiter
 _ELEMENT = r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_.]+\([^\s,()\[\]]*\)|[^\s,()\[\]"']+)"""
 _LIST = rf"\s*\[\s*(?:{_ELEMENT}(?:\s*,\s*{_ELEMENT}|\s+{_ELEMENT})*\s*,?\s*)?\]\s*"
@@ -28,6 +30,6 @@ def list_cells(cell: str) -> list[str] | None:
 
 def list_cells_sql(column: str) -> str:
     """`list_cells` as SQL over an expression of type VARCHAR: a VARCHAR[], NULL where the cell is no whole list."""
-    whole, element, wrapped = (pattern.replace("'", "''") for pattern in (_LIST, _ELEMENT, _WRAPPED))
-    elements = f"list_transform(regexp_extract_all({column}, '{element}'), lambda e: regexp_replace(e, '{wrapped}', '\\1\\2\\3\\4'))"
-    return f"CASE WHEN NOT contains({column}, '{_LEFT_OUT}') AND regexp_full_match({column}, '{whole}') THEN {elements} END"
+    whole, element, wrapped = map(literal, (_LIST, _ELEMENT, _WRAPPED))
+    elements = f"list_transform(regexp_extract_all({column}, {element}), lambda e: regexp_replace(e, {wrapped}, '\\1\\2\\3\\4'))"
+    return f"CASE WHEN NOT contains({column}, '{_LEFT_OUT}') AND regexp_full_match({column}, {whole}) THEN {elements} END"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flatspot.core.errors import FileError
+from flatspot.core.sql import literal
 from flatspot.readers.blocks import Notice
 from flatspot.readers.files import CSV, JSON, PARQUET, file_blocks
 from flatspot.readers.notices import told
@@ -64,7 +65,7 @@ def path_sql(path: str | Path) -> str:
     >>> path_sql("run[1]/it's*.parquet")
     "'run[[]1]/it''s[*].parquet'"
     """
-    return "'" + _PATTERN.sub(r"[\1]", str(path)).replace("'", "''") + "'"
+    return literal(_PATTERN.sub(r"[\1]", str(path)))
 
 
 def name_sql(column: str) -> str:

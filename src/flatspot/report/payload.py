@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flatspot.core.answers import answers_in
 from flatspot.report.blocks import VERDICTS, ReportData
 from flatspot.report.formats import number, visible
+from flatspot.report.prompt_line import prompt_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -61,7 +62,7 @@ def build_payload(data: ReportData, *, total_limit: int = TOTAL_LIMIT) -> Payloa
     )
     ids = _texts(verdicts, "prompt_id")
     prompts, answers = _prompts(data.prompts), _answers(data.prompts)
-    rows = _rows(data, order, ids, names, prompts)
+    rows = _rows(data, order, ids, names)
     ordered_ids = [ids[i] for i in order]
     texts = {name: [*prompts.get(name, ()), *answers.get(name, ())] for name in ordered_ids}
     chosen = _choose(data.completions, ordered_ids, texts, total_limit)
@@ -71,16 +72,15 @@ def build_payload(data: ReportData, *, total_limit: int = TOTAL_LIMIT) -> Payloa
     return Payload(rows, details, shown, max(0, len(set(ids)) - shown))
 
 
-def _rows(
-    data: ReportData, order: Sequence[int], ids: Sequence[str], names: Sequence[str], prompts: dict[str, list[tuple[str, str]]]
-) -> dict[str, Any]:
+def _rows(data: ReportData, order: Sequence[int], ids: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     known = [verdict.name for verdict in VERDICTS]
     known += sorted(set(names) - set(known))
+    asked = {prompt_id: (text, is_chat) for prompt_id, text, is_chat in _asked(data.prompts)}
     rows: dict[str, Any] = {
         "names": [visible(name) for name in known],
         "id": [visible(ids[i]) for i in order],
         "verdict": [known.index(names[i]) for i in order],
-        "prompt": [_preview(prompts.get(ids[i], [])) for i in order],
+        "prompt": [prompt_line(*asked.get(ids[i], ("", False)), PREVIEW_LIMIT) for i in order],
     }
     if "why" in data.verdicts.column_names:
         why = _texts(data.verdicts, "why")
@@ -179,11 +179,14 @@ def _shown(role: str, text: str) -> dict[str, Any]:
 
 def _prompts(table: pyarrow.Table) -> dict[str, list[tuple[str, str]]]:
     """By id, the prompt as (role, text) pairs; the role is empty for plain text."""
+    return {prompt_id: _messages(text) if is_chat else [("", text)] for prompt_id, text, is_chat in _asked(table)}
+
+
+def _asked(table: pyarrow.Table) -> list[tuple[str, str, bool]]:
+    """(id, text as stored, whether that is a chat) of each prompt."""
     if "prompt" not in table.column_names or "prompt_id" not in table.column_names:
-        return {}
-    chats = _column(table, "is_chat")
-    texts = zip(_texts(table, "prompt_id"), _texts(table, "prompt"), chats, strict=True)
-    return {prompt_id: _messages(text) if is_chat else [("", text)] for prompt_id, text, is_chat in texts}
+        return []
+    return list(zip(_texts(table, "prompt_id"), _texts(table, "prompt"), map(bool, _column(table, "is_chat")), strict=True))
 
 
 def _answers(table: pyarrow.Table) -> dict[str, list[tuple[str, str]]]:
@@ -218,12 +221,6 @@ def _messages(text: str) -> list[tuple[str, str]]:
         ]
     except (ValueError, AttributeError, TypeError, RecursionError):
         return [("", text)]  # a foreign log's idea of a chat: shown as it came
-
-
-def _preview(messages: list[tuple[str, str]]) -> str:
-    asked = [text for role, text in messages if role in ("", "user")] or [text for _, text in messages]
-    line = " ".join((asked[-1] if asked else "")[: 4 * PREVIEW_LIMIT].split())
-    return visible(line if len(line) <= PREVIEW_LIMIT else line[: PREVIEW_LIMIT - 1] + "…")
 
 
 def _cut(text: str, limit: int) -> tuple[str, int]:

@@ -13,7 +13,8 @@ def prompt_line(text: str, is_chat: bool, room: int, fallback: str = "") -> str:
     >>> prompt_line('[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is\\\\n2 + 2?"}]', True, 40)
     'What is 2 + 2?'
     """
-    line = visible(" ".join((asked_last(text) if is_chat else text).split())) or visible(fallback)
+    words = (asked_last(text) if is_chat else text).split(maxsplit=room)[:room]  # of a long text, no more than fit
+    line = visible(" ".join(words)[: room + 1]) or visible(fallback)
     return line if len(line) <= room else line[: room - 1] + "…"
 
 

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.leftovers import temporary_beside
+from flatspot.core.sql import literal
 from flatspot.rollouts.seals import KEY, UNSEALED, seal
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def write_query(db: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
     temporary = temporary_beside(path).absolute()  # no address, whatever the name
     options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{KEY}: '{UNSEALED}'}}, USE_TMP_FILE false"
     try:
-        name = str(temporary).replace("'", "''")
-        db.execute(f"COPY ({select}) TO '{name}' ({options})")
+        db.execute(f"COPY ({select}) TO {literal(temporary)} ({options})")
         with temporary.open("r+b") as file:
             seal(file)
             os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flatspot.core.errors import RunFolderError
+from flatspot.core.sql import literal
 from flatspot.rollouts.seals import is_sound
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def parquet_source(db: duckdb.DuckDBPyConnection, files: Sequence[Path], options
 
     Raises `RunFolderError` for a name that DuckDB cannot be given.
     """
-    names = ", ".join(_literal(_pattern(db, file)) for file in files)
+    names = ", ".join(literal(_pattern(db, file)) for file in files)
     return f"read_parquet([{names}], hive_partitioning = false, union_by_name = false{options and f', {options}'})"
 
 
@@ -83,10 +84,6 @@ def _pattern(db: duckdb.DuckDBPyConnection, file: Path) -> str:
 def is_utf8(path: Path) -> bool:
     """Whether a path is UTF-8, as nearly all are: DuckDB can be given no other."""
     return all(not "\ud800" <= character <= "\udfff" for character in str(path.absolute()))
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def damaged(file: Path, why: object) -> RunFolderError:

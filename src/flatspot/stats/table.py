@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.leftovers import scratch_name, temporary_beside
+from flatspot.core.sql import literal
 from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source
 from flatspot.stats.evidence import Evidence, Floats, Ints, evidence_of_counts
@@ -64,15 +65,6 @@ def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
     spill = temporary_beside(scratch.absolute() / "spill") if scratch is not None and usable else scratch_name()
     connection.execute(f"SET temp_directory = {literal(spill)}")  # left to itself, DuckDB would spill into the working directory
     return connection
-
-
-def literal(value: str | Path) -> str:
-    """A string as SQL writes it.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def rollout_files(run: Path) -> list[Path]:

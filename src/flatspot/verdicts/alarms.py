@@ -27,7 +27,7 @@ _UNSCORED = 0.5  # of the rows without a reward, where nothing else is worth say
 _CUT = 0.5  # of the rows without advantages, by the token limit
 _CLIPPED = 0.5  # of the tokens, beyond the ratio's limits: their gradient is 0
 _LOGS = 3  # log entries in a row that a trainer's number must hold for
-_REPEATED = 24  # rows with a completion seen before in their group that a claim about them takes
+REPEATED = 24  # rows with a completion seen before in their group that a claim about them takes
 _FEWEST_ROWS = 32
 
 
@@ -193,7 +193,7 @@ def _beside(seen: Seen, trainer: Trainer, flat: Alarm | None) -> list[Alarm]:
             if main and np.nanmax(values, initial=-np.inf) <= _middle(values):
                 found.append(Alarm("shaping-only", float(others.any(0).mean()), name))
     repeats, unequal = int(table.repeats.sum()), int(table.unequal.sum())
-    if repeats >= _REPEATED and unequal > 0.5 * repeats:
+    if repeats >= REPEATED and unequal > 0.5 * repeats:
         found.append(Alarm("noisy-reward", unequal / repeats))
     return found
 

@@ -11,8 +11,8 @@ from scipy.special import bdtr
 
 from flatspot.stats.evidence import Floats
 from flatspot.stats.table import RunTable
+from flatspot.verdicts.alarms import REPEATED
 
-_REPEATED = 24  # repeats that a claim about all of them takes, as in `verdicts.alarms`
 _INFORMATIVE, _LEVEL = 0.1, 0.005  # a part is flat where this share of prompts or more would show so few that vary once in 200 sets
 _FEW = 0.05  # of the prompts: fewer, and it is not worth a caveat
 _CUT_COSTS = 0.05  # of the reward range: what cut completions earn less, to be more than chance
@@ -50,7 +50,7 @@ class RewardSigns:
     @property
     def noisy(self) -> bool:
         """Whether most of what RL would learn from is noise."""
-        return self.n_repeats >= _REPEATED and self.noise_share > 0.5
+        return self.n_repeats >= REPEATED and self.noise_share > 0.5
 
     def cut_short(self, lo: float, hi: float) -> bool:
         """Whether most completions were cut, and those earn the least; where all were, the lower half of the range [lo, hi]."""
