@@ -2,11 +2,14 @@
 
 import re
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from flatspot.cli import main as cli_main
 from flatspot.cli.main import main
+from flatspot.cli.output import show
 from flatspot.cli.printing import readable
 from flatspot.report import blocks
 from flatspot.report.terminal import render_terminal
@@ -63,8 +66,23 @@ def test_our_own_faults_too(monkeypatch, capsys):
     assert "ValueError" in printed and not RAW.search(printed)
 
 
-def test_the_reports_own_colours_stay():
-    codes = {verdict.ansi for verdict in blocks.VERDICTS} | {"1", "90", "0", "1;31", "1;32", "1;33", "1;0"}
-    painted = "".join(f"\x1b[{code}mx\x1b[0m" for code in codes)
+@pytest.mark.parametrize("verdict", ["proceed", "warm-up", "fix-reward", "another"])
+def test_the_reports_own_colours_stay(verdict):
+    counts = {state.name: 9 for state in blocks.VERDICTS}
+    painted = render_terminal({"verdict": verdict, "counts": counts, "caveats": ["x"]}, color=True)
+    assert painted.count("\x1b") > 20
     assert readable(painted, color=True) == painted
-    assert render_terminal and readable("\x1b[8mhidden", color=True) == "␛[8mhidden"
+    assert "\x1b" not in readable(painted)
+
+
+@pytest.mark.parametrize("code", ["8", "30", "1;30", "38;5;0", "39", "97", "7", "5", "40", "2J", "31;40", ""])
+def test_no_other_colour_does(code):
+    assert readable(f"\x1b[{code}mhidden", color=True) == f"␛[{code}mhidden"
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_folders_name_has_no_colours(written, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    show(SimpleNamespace(summary={"verdict": "proceed"}, run=Path("a\x1b[31mb"), written=written), as_json=False, fail_above=None)
+    printed = capsys.readouterr().out
+    assert "a␛[31mb" in printed and "\x1b[1;32mPROCEED" in printed

@@ -85,8 +85,9 @@ def test_a_chat_that_is_no_chat_is_shown_as_it_came(make_report):
 
 
 def test_the_row_of_a_chat_shows_what_was_asked_last_as_the_terminal_does(make_report):
-    parts = '[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many\\n cats?"}]}, {"role": "tool", "content": "3"}]'
-    texts = [parts, "  " + "word " * 400, "x" * 1000, "\x00" * 240]
+    parts = json.dumps([{"type": "image"}, {"type": "text", "text": "How many\n cats?"}])
+    chat = f'[{{"role": "user", "content": {parts}}}, {{"role": "tool", "content": "3"}}]'
+    texts = [chat, "  " + "word " * 400, "x" * 1000, "\x00" * 240]
     data, chats = make_report(4), pa.array([True, False, False, False])
     prompts = data.prompts.set_column(1, "prompt", pa.array(texts)).set_column(2, "is_chat", chats)
     rows = build_payload(dataclasses.replace(data, prompts=prompts)).rows

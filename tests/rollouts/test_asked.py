@@ -70,6 +70,6 @@ def test_prompts_with_the_same_text_are_counted(tmp_path):
         pq.write_table(pa.table({"prompt": pa.array(texts, pa.string())}), tmp_path / "prompts.parquet")
         return repeated_prompts(tmp_path)
 
-    assert caveat(["a", "b", "a", "a", "c"])[0].startswith("2 of the 5 prompts have the text of another before")
-    assert caveat(["a", "b", "a"])[0].startswith("1 of the 3 prompts has")
+    assert caveat(["a", "b", "a", "a", "c"])[0].startswith("2 of the 5 prompts repeat the text of an earlier one; each counts separately")
+    assert caveat(["a", "b", "a"])[0].startswith("1 of the 3 prompts repeats")
     assert caveat(["a", "b"]) == caveat(["", "", ""]) == caveat([]) == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flatspot.cli.printing import echo
+from flatspot.cli.printing import echo, readable
 from flatspot.cli.streams import silence
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> No
     else:
         width, encoding = shutil.get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
         text = render_terminal(diagnosis.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
-        text += f"\nReport   {diagnosis.run / 'report.html'}" if diagnosis.written else f"\n{_NOT_WRITTEN.format(diagnosis.run)}"
+        place = f"Report   {diagnosis.run / 'report.html'}" if diagnosis.written else _NOT_WRITTEN.format(diagnosis.run)
+        text += f"\n{readable(place)}"  # a folder's name has no colours
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a folder's name may hold what the terminal cannot show
-    _echo(text)
+    _echo(text, color=True)
     if as_json and not diagnosis.written:
         say(_NOT_WRITTEN.format(diagnosis.run))
     if fail_above is not None and (why := stopped_by(diagnosis.summary, fail_above)):
@@ -46,9 +47,7 @@ def stopped_by(summary: Mapping[str, Any], fail_above: float) -> str:
     ('', 'the verdict is fix-reward: whether at mos')
     """
     share = summary["fractions"]["vanishing"]["mean"]
-    suspects = (
-        summary["counts"]["vanishing"] + summary["counts"]["undecided"]
-    )  # the share is never quite 0; without a suspect it means none
+    suspects = summary["counts"]["vanishing"] + summary["counts"]["undecided"]  # without any the share, never quite 0, means none
     if share is not None and share > fail_above and suspects:
         places = next((n for n in (1, 2, 3, 4) if f"{share:.{n}%}" != f"{fail_above:.{n}%}"), 6)  # until they can be told apart
         return f"{share:.{places}%} of the prompts vanish, more than the {fail_above:.{places}%} of --fail-above"
@@ -65,9 +64,9 @@ def echo_text(text_of: Callable[[int], str]) -> None:
     _echo(text_of(shutil.get_terminal_size().columns).encode(encoding, "backslashreplace").decode(encoding))
 
 
-def _echo(text: str) -> None:
+def _echo(text: str, *, color: bool = False) -> None:
     try:
-        echo(text, color=sys.stdout.isatty())
+        echo(text, color=color and sys.stdout.isatty())
         sys.stdout.flush()
     except BrokenPipeError:  # the reader went away, as `| head` does; what was asked for is done
         silence(1)

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import click
 
-_COLOR = re.compile(r"(\x1b\[(?:1;)?(?:[01]|[39]\d|38;5;\d{1,3})m)")  # those of the report; nothing hides, moves or asks
+_COLOR = re.compile(r"(\x1b\[(?:1;)?(?:[01]|3[1-5]|90)m)")  # those of the report; nothing hides, moves or asks
 
 
 def echo(text: str, *, err: bool = False, color: bool = False) -> None:

@@ -16,7 +16,7 @@ def labels_text(found: Mapping[str, Any], prompts: Mapping[str, str], files: tup
     """The plan of labels as lines of at most `width` columns.
 
     found    the object under `labels` of `flatspot plan --json`
-    prompts  the chosen prompts by id, each on one line
+    prompts  the chosen prompts by id: their text, of a chat what was asked last
     files    where the plan and the labels were written
     then     the command that learns the labels
     """

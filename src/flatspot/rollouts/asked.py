@@ -121,5 +121,5 @@ def repeated_prompts(run: Path) -> list[str]:
     repeated = len(texts) - pc.count_distinct(texts).as_py()
     if not repeated:
         return []
-    verb = "has" if repeated == 1 else "have"
-    return [f"{repeated} of the {len(texts)} prompts {verb} the text of another before: each counts as one of its own in every share."]
+    verb = "repeats" if repeated == 1 else "repeat"
+    return [f"{repeated} of the {len(texts)} prompts {verb} the text of an earlier one; each counts separately in every share."]

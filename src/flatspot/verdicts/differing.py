@@ -96,12 +96,13 @@ def pairs_caveats(summary: Mapping[str, Any]) -> list[str]:
         )
     if pairs["other_text"] and pairs["by"] == "id":
         found.append(
-            f"{pairs['other_text']} of the {pairs['n']} pairs have the same id and different texts: the runs asked them different things."
+            f"{pairs['other_text']} of the {pairs['n']} pairs {'has' if pairs['other_text'] == 1 else 'have'} the same id and different "
+            "texts: the runs asked them different things."
         )
     elif pairs["other_text"]:
+        ids = "id is in both runs and names" if pairs["other_text"] == 1 else "ids are in both runs and name"
         found.append(
-            f"{pairs['other_text']} ids are in both runs and name different texts, so they are not paired by id; --pair-by id does so all "
-            "the same."
+            f"{pairs['other_text']} {ids} different texts, so these prompts are not paired by id; --pair-by id does so all the same."
         )
     if pairs["n"] < FEW_PROMPTS:
         found.append(
