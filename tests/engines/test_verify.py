@@ -66,3 +66,17 @@ def test_a_policy_that_no_way_decodes_is_refused(tiny, monkeypatch):
     with pytest.raises(EngineError, match=r"no way of decoding agrees.*shared: TypeError: takes no cache"):
         choose_mode(tiny("llama"), [])
     assert decode.MODES == ("shared", "repeated", "uncached")
+
+
+def test_a_way_whose_numbers_are_not_finite_is_left_for_one_whose_are(tiny, monkeypatch):
+    real = verify.greedy
+
+    def greedy(policy, prompts, mode):
+        found = real(policy, prompts, mode)
+        return [verify.Greedy(g.tokens, [float("nan")] * len(g.tokens)) for g in found] if mode == "shared" else found
+
+    monkeypatch.setattr(verify, "greedy", greedy)
+    notes: list[str] = []
+    mode, check = choose_mode(tiny("llama"), notes)
+    assert mode == "repeated" and check.passed
+    assert "shared: numbers that are not finite (NaN)" in notes[0]

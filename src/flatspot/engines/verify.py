@@ -141,6 +141,7 @@ def choose_mode(policy: Policy, notes: list[str], in_use: Callable[[], AbstractC
     prompts = probe_ids(policy)
     tolerance = TOLERANCE.get(policy.dtype, TOLERANCE["bfloat16"])
     why: list[str] = []
+    finite: list[bool] = []
     for mode in MODES:
         try:
             with in_use():
@@ -149,14 +150,15 @@ def choose_mode(policy: Policy, notes: list[str], in_use: Callable[[], AbstractC
         except (AttributeError, TypeError, ValueError, NotImplementedError, IndexError, KeyError, RuntimeError) as error:
             why.append(f"{mode}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             continue
-        if math.isnan(check.mean_gap):
-            raise EngineError(
-                f"{policy.name} cannot be sampled: its forward pass gives numbers that are not finite (NaN). Its weights or a number in "
-                "its config.json are damaged, or --dtype is too coarse for it: try --dtype float32"
-            )
+        finite.append(not math.isnan(check.mean_gap))
         if check.passed:
             if why:
                 notes.append(f"decoding {policy.name} in the slower way {mode!r}, because of {'; '.join(why)}")
             return mode, check
-        why.append(f"{mode}: {check.sentence()}")
+        why.append(f"{mode}: {check.sentence() if finite[-1] else 'numbers that are not finite (NaN)'}")
+    if finite and not any(finite):
+        raise EngineError(
+            f"{policy.name} cannot be sampled: its forward pass gives numbers that are not finite (NaN). Its weights or a number in "
+            "its config.json are damaged, or --dtype is too coarse for it: try --dtype float32"
+        )
     raise EngineError(f"{policy.name} cannot be sampled: no way of decoding agrees with its own forward pass ({'; '.join(why)})")
