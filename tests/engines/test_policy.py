@@ -202,3 +202,24 @@ def test_a_context_shorter_than_prompt_and_completion_is_said():
     loaded = load_policy((tiny_model("llama", max_position_embeddings=8), word_tokenizer()))
     with pytest.raises(EngineError, match=r"5 tokens of prompt and max_new_tokens = 4 exceed the 8 tokens of context.*--max-new-tokens"):
         HfEngine(loaded, mode="shared").sample([Request("w5 w7 w8 w9 w3", (1,))], Sampling(max_new_tokens=4))
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("{}", []),
+        ('{"notes": 3, "pre_tokenizer": ["qwen2"]}', []),
+        ('{"notes": ["left over"]}', ["left over"]),
+        ('{"pre_tokenizer": "qwen2", "source": "a.gguf"}', ["the tokenizer was converted from a.gguf"]),
+    ],
+)
+def test_a_flatspot_json_that_no_conversion_wrote_stops_nothing(tmp_path, text, notes):
+    (tmp_path / "flatspot.json").write_text(text)
+    assert [note[: len(start)] for note, start in zip(gguf.conversion_notes(tmp_path), notes, strict=True)] == notes
+
+
+def test_a_flatspot_json_that_is_damaged_is_named(tmp_path):
+    for text in ("[]", "{"):
+        (tmp_path / "flatspot.json").write_text(text)
+        with pytest.raises(EngineError, match=r"flatspot\.json"):
+            gguf.conversion_notes(tmp_path)

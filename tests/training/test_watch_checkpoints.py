@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny_warmups import CAUSAL, LABELS, judged, save_tiny  # noqa: E402
 
-from flatspot.core.errors import EngineError, SettingsError  # noqa: E402
+from flatspot.core.errors import EngineError, RunFolderError, SettingsError  # noqa: E402
 from flatspot.training.handoff import StopRule  # noqa: E402
 from flatspot.training.probe import ProbeSettings  # noqa: E402
 from flatspot.training.sft import sft  # noqa: E402
@@ -114,3 +114,12 @@ def test_another_reward_or_model_is_refused_and_the_same_folder_by_another_path_
     shutil.copytree(place / "llama", tmp_path / "other")
     with pytest.raises(SettingsError, match=r"model\.name: .*llama.*other"):
         watch_checkpoints(tmp_path / "sft", str(tmp_path / "other"), "exact_match", run="run", **few)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{", "[" * 10**5])
+def test_a_damaged_record_of_the_settings_is_named(place, tmp_path, text):
+    (tmp_path / "sft" / "flatspot").mkdir(parents=True)
+    (tmp_path / "sft" / "flatspot" / ".flatspot.json").write_text('{"made_by": "flatspot watch-checkpoints"}')
+    (tmp_path / "sft" / "flatspot" / "watch.json").write_text(text)
+    with pytest.raises(RunFolderError, match=r"watch\.json is damaged .*Give another --out"):
+        watch(place, tmp_path / "sft")

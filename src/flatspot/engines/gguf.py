@@ -12,6 +12,7 @@ from flatspot.core.cache import cache_dir
 from flatspot.core.errors import EngineError
 from flatspot.core.optional import require
 from flatspot.engines.cache import build_once, file_fingerprint
+from flatspot.engines.model_folder import json_object
 from flatspot.engines.pretrained import library_errors, whole_model
 from flatspot.engines.quiet import quiet_transformers
 
@@ -89,12 +90,13 @@ def conversion_notes(folder: Path) -> list[str]:
     record = folder / "flatspot.json"
     if not record.is_file():
         return []
-    found = json.loads(record.read_text(encoding="utf-8"))
-    notes = list(found.get("notes", ()))
-    if found["pre_tokenizer"] is None or found["pre_tokenizer"] in _AS_GPT2:
+    found = json_object(record)
+    pre, said = found.get("pre_tokenizer"), found.get("notes")
+    notes = [str(note) for note in said] if isinstance(said, list) else []
+    if not isinstance(pre, str) or pre in _AS_GPT2:
         return notes
     return [
         *notes,
-        f"the tokenizer was converted from {found['source']}, whose pre-tokenizer type {found['pre_tokenizer']!r} transformers may "
+        f"the tokenizer was converted from {found.get('source')}, whose pre-tokenizer type {pre!r} transformers may "
         "split differently; a safetensors folder with its own tokenizer.json is safer",
     ]

@@ -158,7 +158,7 @@ def _is_older(out: Path) -> bool:
     """Whether a folder without a mark is of flatspot 0.1, which made none."""
     try:
         return {"probe", "prompts", "reward"} <= set(json.loads((out / "watch.json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -169,7 +169,9 @@ def _same_as_before(out: Path, asked: Mapping[str, Any], settings: ProbeSettings
     if file.exists():
         try:
             before = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            if not isinstance(before, dict):
+                raise TypeError(f"it holds a {type(before).__name__}")
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise RunFolderError(f"{file} is damaged ({error}). Give another --out, or move the folder away to start anew") from error
         if changed := differences(before, now):
             raise SettingsError(
