@@ -38,6 +38,12 @@ def test_where_logging_is_set_up_it_goes_there_and_only_there(capsys, caplog):
     assert capsys.readouterr().err == ""
 
 
+def test_what_strangers_wrote_cannot_drive_the_terminal(caplog):
+    with caplog.at_level(logging.WARNING, "flatspot"):
+        say("reward \x1b[2J\rfailed\u202e\x85next")
+    assert [record.getMessage() for record in caplog.records] == ["flatspot: reward ␛[2J␍failed⟦U+202E⟧⟦U+0085⟧next"]
+
+
 def test_on_a_terminal_the_bar_is_taken_off_and_drawn_again(capsys, monkeypatch):
     tqdm = pytest.importorskip("tqdm")
     monkeypatch.setattr(logging.Logger, "hasHandlers", lambda self: False)

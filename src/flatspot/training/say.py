@@ -8,15 +8,18 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from flatspot.core.visible import visible
+
 _LOG = logging.getLogger("flatspot")
 
 
 def say(message: str) -> None:
     """Say it on the logger `flatspot`, as a warning; where no logging is set up, on standard error.
 
+    What strangers wrote in it (names, errors of rewards) cannot drive the terminal.
     A progress bar on standard error ends in no new line: it is taken off while the message is written, and drawn again below.
     """
-    signed = "\n".join(f"flatspot: {line}" for line in message.splitlines())
+    signed = "\n".join(f"flatspot: {line}" for line in visible(message).splitlines())
     with contextlib.suppress(OSError, ValueError), _without_bars():  # a closed standard error must not stop a training
         if _LOG.hasHandlers():
             _LOG.warning("%s", signed)
