@@ -57,10 +57,28 @@ def test_weights_cut_anywhere_are_refused(policy):
         check_weights(file)
 
 
-@pytest.mark.parametrize("header", [b"{}x", b"[]", b'{"w": 3}', b'{"w": {"data_offsets": [0]}}', b'{"w": {"data_offsets": ["a", "b"]}}'])
+def of_span(end):
+    return b'{"w": {"data_offsets": [0, %s]}}' % end
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(b"{}x", b"[]", b'{"w": 3}', b'{"w": {"data_offsets": [0]}}', b'{"w": {"data_offsets": ["a", "b"]}}', b"[" * 10**5),
+        *(of_span(end) for end in (b"Infinity", b"NaN", b"2.5", b"-1", b"9" * 4300)),
+    ],
+)
 def test_what_is_no_safetensors_is_refused(tmp_path, header):
     (tmp_path / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(EngineError, match=r"m\.safetensors is not safetensors"):
+        check_weights(tmp_path / "m.safetensors")
+
+
+def test_a_header_that_would_fill_the_memory_is_not_read(tmp_path):
+    with (tmp_path / "m.safetensors").open("wb") as file:  # with a hole, which takes no room on the disk
+        file.write((2**40).to_bytes(8, "little"))
+        file.truncate(2**41)
+    with pytest.raises(EngineError, match=r"m\.safetensors is not safetensors: its header is 1,099,511,627,776 bytes"):
         check_weights(tmp_path / "m.safetensors")
 
 
@@ -71,7 +89,7 @@ def test_a_pointer_of_git_lfs_says_what_to_run(policy, name):
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"])
-@pytest.mark.parametrize("content", [b'{"a": ', b"[]", b'{"a": "\xff"}', b""])
+@pytest.mark.parametrize("content", [b'{"a": ', b"[]", b'{"a": "\xff"}', b"", b"[" * 10**5])
 def test_json_that_is_cut_or_damaged_is_named(policy, name, content):
     """transformers passes a broken generation_config.json over, and the end tokens it names with it."""
     (policy / name).write_bytes(content)
@@ -175,6 +193,9 @@ def test_what_is_no_model_s_folder_says_what_it_holds(tmp_path):
     (tmp_path / "run" / "checkpoint-5").mkdir()
     (tmp_path / "run" / "checkpoint-5" / "config.json").write_text("{}")
     assert f"Within it, these have one: {tmp_path / 'run' / 'checkpoint-5'}" in refused(tmp_path / "run")
+    (tmp_path / "run" / "adapter_config.json").write_text("{}")
+    with pytest.raises(EngineError, match=r"run is an adapter of a model, and a whole model is needed here: merge it into its base"):
+        config_of_weights(str(tmp_path / "run"))  # as of a trainer, which is to load it
     (tmp_path / "answers.json").write_text("{}")
     assert "--engine scripted" in refused(tmp_path / "answers.json")
 

@@ -16,16 +16,11 @@ _CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no weights of a whole model."""
-    return (folder / _CONFIG).is_file() and not any(folder.glob("model*.safetensors"))
-
-
 def base_of(folder: Path) -> str:
     """The policy an adapter was trained on, as its adapter_config.json names it; EngineError where it does not."""
     try:
         base = json.loads((folder / _CONFIG).read_text("utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         base = None
     if not isinstance(base, str) or not base:
         raise EngineError(f"{folder / _CONFIG} does not name the adapter's base: set base_model_name_or_path to its name or folder")

@@ -21,6 +21,8 @@ _TOKENIZER_JSON = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 _LFS = b"version https://git-lfs"
 _AGAIN = "Copy or download it again"
 _SHOWN = 3
+_HEADER = 100_000_000  # bytes: safetensors itself reads no longer one
+_ADAPTER = "adapter_config.json"
 
 
 def check_model_files(folder: Path) -> None:
@@ -46,10 +48,20 @@ def check_tokenizer_files(folder: Path) -> None:
             json_object(folder / name)
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter and no weights of a whole model."""
+    return (folder / _ADAPTER).is_file() and not any(folder.glob("model*.safetensors"))
+
+
 def no_model(folder: Path) -> EngineError:
-    """The error for a folder that is none of a model."""
+    """The error for a folder that is none of a model, or where an adapter is no model yet."""
+    if is_adapter(folder):
+        return EngineError(
+            f"{folder} is an adapter of a model, and a whole model is needed here: merge it into its base (merge_and_unload of peft), save "
+            "that with its tokenizer, and give its folder"
+        )
     return EngineError(
-        f"{folder} is not a model's folder: expected config.json and safetensors, adapter_config.json and its weights, or one .gguf file"
+        f"{folder} is not a model's folder: expected config.json and safetensors, {_ADAPTER} and its weights, or one .gguf file"
         f"{_inside(folder)}"
     )
 
@@ -66,7 +78,7 @@ def json_object(file: Path) -> dict[str, Any]:
     """The object in a JSON file; EngineError where there is none."""
     try:
         found = json.loads(file.read_bytes())
-    except ValueError as error:  # no JSON, or no text
+    except (ValueError, RecursionError) as error:  # no JSON, or no text, or nothing but brackets
         size = file.stat().st_size
         raise EngineError(f"{file} ({size} bytes) is not JSON: {error}. It is cut or damaged{_pointer(file)}. {_AGAIN}") from error
     if not isinstance(found, dict):
@@ -88,13 +100,18 @@ def check_weights(file: Path) -> Sequence[str]:
         length = struct.unpack("<Q", start[:8])[0] if size >= 8 else size
         if 8 + length > size:
             raise EngineError(f"{file} ({size} bytes) is cut, or not safetensors: its header does not end within it. {_AGAIN}")
+        if length > _HEADER:
+            raise EngineError(f"{file} is not safetensors: its header is {length:,} bytes, of at most {_HEADER:,}. {_AGAIN}")
         stream.seek(8)
         try:
             header = json.loads(stream.read(length))
             spans = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
-            end = 8 + length + max((int(span[1]) for span in spans.values()), default=0)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            ends = [span[1] for span in spans.values()]
+            if wrong := [name for name, end in zip(spans, ends, strict=True) if type(end) is not int or not 0 <= end < 1 << 63]:
+                raise ValueError(f"{wrong[0][:60]} does not end at a number of bytes")
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
             raise EngineError(f"{file} is not safetensors: its header cannot be read ({error}). {_AGAIN}") from error
+    end = 8 + length + max(ends, default=0)
     if end != size:
         what = "is cut" if size < end else "is longer than its header says"
         raise EngineError(f"{file} {what}: expected {end:,} bytes, it has {size:,}. {_AGAIN}")

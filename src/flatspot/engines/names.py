@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
-from flatspot.engines.adapter import is_adapter
+from flatspot.engines.model_folder import is_adapter
 
 BUILT_IN = "smollm2-135m-instruct"
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from flatspot.core.errors import EngineError, MissingExtra
 from flatspot.core.optional import require
-from flatspot.engines.adapter import base_of, has_tokenizer, is_adapter, joined, merged
+from flatspot.engines.adapter import base_of, has_tokenizer, joined, merged
 from flatspot.engines.cache import file_fingerprint
 from flatspot.engines.gguf import conversion_notes, converted
-from flatspot.engines.model_folder import no_model
+from flatspot.engines.model_folder import is_adapter, no_model
 from flatspot.engines.names import BUILT_IN, did_you_mean
 from flatspot.engines.pretrained import from_pretrained
 

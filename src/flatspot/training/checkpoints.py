@@ -71,7 +71,7 @@ class Checkpoints:
 
     def promote(self, step: int) -> Path:
         """Make the checkpoint of a step `out`/policy, an adapter merged into its base and kept beside it; remove all others."""
-        from flatspot.engines.adapter import is_adapter
+        from flatspot.engines.model_folder import is_adapter
 
         source, target = self.folder(step), self.out / "policy"
         if is_adapter(source):

@@ -116,7 +116,7 @@ def make_learner(
 
 def save_learner(learner: Learner, out: Path) -> Path:
     """Write the model as it is now to out/policy, whole or not at all; every process must call it."""
-    from flatspot.engines.adapter import is_adapter
+    from flatspot.engines.model_folder import is_adapter
 
     trainer, fresh = learner.trainer, out / ".policy.flatspot-saved"
     with or_nothing(fresh, out / "policy"):
@@ -138,7 +138,7 @@ def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
     """(the model where it is loaded already, what reads its prompts, what the trainer is to load)."""
     import transformers
 
-    from flatspot.engines.adapter import is_adapter
+    from flatspot.engines.model_folder import is_adapter
     from flatspot.engines.policy import load_policy, locate
     from flatspot.engines.pretrained import config_of_weights, tokenizer_of
 
