@@ -214,3 +214,14 @@ def test_memory_that_ran_out_is_no_fault_of_the_files(tmp_path):
         raise MemoryError
     with pytest.raises(EngineError, match="cannot load it: ValueError: broken"), library_errors(str(tmp_path), "it", "No way"):
         raise ValueError("broken")
+
+
+def test_the_hub_is_blamed_for_what_the_hub_did():
+    from huggingface_hub.errors import HFValidationError
+
+    for error in (OSError("not on the hub"), HFValidationError("no such name")):
+        with pytest.raises(EngineError, match="the Hugging Face hub did not give it"), library_errors("some/model", "it", "No way"):
+            raise error
+    for fault in (ValueError("the config is of no model"), KeyError("q_proj")):
+        with pytest.raises(EngineError, match=r"transformers cannot load it: .*\. No way"), library_errors("some/model", "it", "No way"):
+            raise fault

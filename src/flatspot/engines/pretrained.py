@@ -22,6 +22,7 @@ _BY_CONFIG = (
     "pip install -U transformers; code from a repository is never run"
 )
 _BY_TOKENIZER = "Copy tokenizer.json and tokenizer_config.json from the model that this one was trained from"
+_NETWORK = ("huggingface_hub", "httpx", "httpcore", "requests")
 _REASON = 300  # characters of a library's message
 
 
@@ -125,12 +126,17 @@ def library_errors(source: str, what: str, way: str) -> Iterator[None]:
     except (FlatspotError, MemoryError):
         raise
     except Exception as error:
-        if not Path(source).exists():
+        if not Path(source).exists() and _of_the_hub(error):
             raise EngineError(
                 f"{source!r} is no folder here, and the Hugging Face hub did not give it: {reason_of(error).rstrip('.')}. "
                 f"{did_you_mean(source)}{_WITHOUT_HUB}"
             ) from error
         raise EngineError(f"transformers cannot load {what}: {reason_of(error).rstrip('.')}. {way}") from error
+
+
+def _of_the_hub(error: BaseException) -> bool:
+    """Whether an error is of getting files, and not of what is in them."""
+    return isinstance(error, OSError) or any(kind.__module__.split(".")[0] in _NETWORK for kind in type(error).__mro__)
 
 
 def reason_of(error: BaseException) -> str:
