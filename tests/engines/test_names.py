@@ -19,7 +19,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "smol.gguf").touch()
     (tmp_path / "prompts").mkdir()
     (tmp_path / "hub" / "models--Qwen--Qwen3-0.6B").mkdir(parents=True)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

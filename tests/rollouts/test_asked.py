@@ -56,6 +56,19 @@ def test_weights_and_the_time_limit_are_given_again(tmp_path):
     assert "reward_weights" not in again.summary["settings"] and "reward_timeout_s" not in again.summary["settings"]
 
 
+def test_a_model_is_named_by_a_run_where_an_engine_would_find_it(tmp_path, monkeypatch):
+    found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), "exact_match", out=tmp_path / "run", max_samples=4)
+    (tmp_path / "policy").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, is_there in {"~/policy": True, "~/gone": False, "gone.gguf": False, "owner/name": True, "some/where/else": False}.items():
+        monkeypatch.setattr("flatspot.training.named.judged_summary", lambda run, name=name: {"settings": {"model": name}})
+        if is_there:
+            assert named_by_run(found.run, None, ["x"])[0] == name
+        else:
+            with pytest.raises(SettingsError, match="does not name a model that can be loaded again"):
+                named_by_run(found.run, None, ["x"])
+
+
 def test_a_function_of_this_process_is_asked_for(tmp_path):
     found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), lambda completions, **_: [1.0] * len(completions), out=tmp_path, max_samples=4)
     assert options(rescore_command(found.summary), "--reward") == ["REWARD"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +9,15 @@ from pathlib import Path
 from flatspot.engines.model_folder import is_adapter
 
 BUILT_IN = "smollm2-135m-instruct"
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name that is nothing on this machine may be one of the hub: `NAME` or `OWNER/NAME`, and no path.
+
+    >>> is_hub_name("Qwen/Qwen3-0.6B"), is_hub_name("./models"), is_hub_name("small.gguf")
+    (True, False, False)
+    """
+    return name.count("/") < 2 and not name.startswith((".", "/", "~")) and not name.endswith(".gguf")
 
 
 def did_you_mean(name: str) -> str:
@@ -41,7 +49,9 @@ def beside(name: str) -> Iterator[str]:
 
 def in_hub_cache() -> Iterator[str]:
     """The names of the models in the cache of huggingface_hub."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    for folder in cache.glob("models--*") if cache.is_dir() else ():
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        return
+    for folder in Path(constants.HF_HUB_CACHE).glob("models--*"):
         yield folder.name.removeprefix("models--").replace("--", "/")

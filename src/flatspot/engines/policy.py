@@ -15,7 +15,7 @@ from flatspot.engines.adapter import base_of, has_tokenizer, joined, merged
 from flatspot.engines.cache import file_fingerprint
 from flatspot.engines.gguf import conversion_notes, converted
 from flatspot.engines.model_folder import is_adapter, no_model
-from flatspot.engines.names import BUILT_IN, did_you_mean
+from flatspot.engines.names import BUILT_IN, did_you_mean, is_hub_name
 from flatspot.engines.pretrained import from_pretrained
 
 DEFAULT_POLICY = BUILT_IN
@@ -130,7 +130,7 @@ def locate(model: str) -> tuple[str, str | None]:
         if not (path / "config.json").is_file() and not is_adapter(path):
             return _folder_of_gguf(path)
         return str(path), file_fingerprint(path)
-    if model.count("/") > 1 or model.startswith((".", "/", "~")) or model.endswith(".gguf"):
+    if not is_hub_name(model):
         raise EngineError(
             f"there is no policy at {model}: expected a folder with config.json and safetensors, or a .gguf file. {did_you_mean(model)}"
         )

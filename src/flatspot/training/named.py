@@ -8,6 +8,7 @@ from typing import Any
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.reward_names import rewards_named
+from flatspot.engines.names import is_hub_name
 from flatspot.plan.forecast import judged_summary
 from flatspot.rewards import LoadedReward
 
@@ -24,7 +25,7 @@ def named_by_run(run: Path, model: Any, reward: Any, weights: Weights = None) ->
     own = shown.get("reward_weights")
     if model is None:
         model = shown.get("model")
-        if not isinstance(model, str) or "(in memory)" in model or not _there(model):
+        if not isinstance(model, str) or "(in memory)" in model or not (Path(model).expanduser().exists() or is_hub_name(model)):
             raise _unnamed(run, "model", model)
     if reward is None:
         reward = rewards_named(shown)
@@ -39,8 +40,3 @@ def named_by_run(run: Path, model: Any, reward: Any, weights: Weights = None) ->
 
 def _unnamed(run: Path, what: str, said: Any) -> SettingsError:
     return SettingsError(f"{run} does not name a {what} that can be loaded again (it says {said}): give --{what}")
-
-
-def _there(name: str) -> bool:
-    """Whether a model's name can be loaded: a path that is there, the model that is shipped, or a name of the hub."""
-    return Path(name).exists() or (name.count("/") < 2 and not name.startswith((".", "/", "~")))
