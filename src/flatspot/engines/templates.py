@@ -9,7 +9,7 @@ from typing import Any
 
 from flatspot.core.errors import EngineError
 
-LIMIT_S = 30.0  # a template takes about a millisecond; this only ends one that would never end
+LIMIT_S = 30.0  # a template takes about a millisecond; this only ends one that loops
 _REASON = 200
 
 
@@ -59,6 +59,9 @@ def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], named: str, 
 
 def within(seconds: float, work: Callable[[], Any]) -> Any:
     """What `work()` returns or raises; TimeoutError after so many seconds, and its thread is then told to stop.
+
+    A loop is ended; one operation that holds the interpreter's lock (a huge number to the power of another) is not: that takes a process
+    of its own, and this runs for every prompt.
 
     >>> within(1.0, lambda: 2 + 2)
     4
