@@ -23,11 +23,12 @@ from flatspot.rollouts.asked import digest, reward_asked
 from flatspot.rollouts.collect import OnProgress
 from flatspot.rollouts.store import prompt_text, write_table, write_whole
 from flatspot.tasks import load_prompts
+from flatspot.training.checkpoints import WARMUP_NAMES
 
 Rows = Sequence[Mapping[str, Any]]
 _SHOWN = 3
 # what the stages write in their folders
-_OF_A_WARMUP = ("policy", "adapter", "checkpoints", "trainer", "curve.json", "warmup.json", "options.yaml")
+_OF_A_WARMUP = (*WARMUP_NAMES, "trainer", "options.yaml")
 _OF_A_TRAINING = (
     "rollouts", "set-aside", "trainer", "before", "after", "run.json", "prompts.parquet", "notes.json", "watch.json", "verdicts.parquet",
     "report.json", "report.html",
