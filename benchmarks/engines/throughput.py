@@ -38,7 +38,7 @@ CASES = (
     "openvino bfloat16",
 )
 # a turn: as many prompts as fill the engine's batch; generate does one after another anyway
-PROMPTS = {"generate": 1, "batched": BATCH, "hf": 16, "openvino": 32, "matmul": 0}
+PROMPTS = {"generate": 1, "hf": 16, "openvino": 32, "matmul": 0}
 PLACES = ("by the sea", "in the hills", "near the old mill", "at the end of the railway line")
 TASKS = (
     "Tell a short story about a town {place}.",
