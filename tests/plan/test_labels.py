@@ -160,6 +160,18 @@ def test_what_a_person_or_an_editor_did_to_the_file_is_read(tmp_path):
         read_label_rows(file)
 
 
+def test_what_stands_in_a_labels_file_is_written_back_and_a_bad_line_named(tmp_path):
+    file = tmp_path / "labels.jsonl"
+    row = {"id": "a", "answer": "x", "": 1, "(no name)": 2}
+    file.write_text(json.dumps(row) + "\n")
+    assert write_label_rows(file, []) == 1
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [row]
+    for value, why in (("1" * 5_000, "Exceeds the limit"), ("[" * 5_000 + "]" * 5_000, "nested too deeply")):
+        file.write_text(json.dumps(row) + "\n" + f'{{"id": "b", "answer": {value}}}\n')
+        with pytest.raises(RunFolderError, match=rf"labels\.jsonl:2 is no label \(not JSON that can be read: .*{why}"):
+            read_label_rows(file)
+
+
 def test_a_prompt_with_an_answer_of_its_own_comes_with_it(tmp_path):
     run = diagnosed(tmp_path / "run", [row | {"answer": f"known {i}"} for i, row in enumerate(ROWS)])
     write(run, labels=3)

@@ -66,13 +66,17 @@ def read_label_rows(file: Path) -> list[dict[str, Any]]:
     try:
         with open_utf8(file) as stream:
             found = list(rows_of(json_lines_blocks(stream, str(file), notices, replace_surrogates=False)))
-        for line, cells in found:
-            row = {name: json.loads(raw) for name, raw in cells.items()}
-            if "id" not in row:
-                notices.append(Notice(line, "row", "expected an object with an id"))
-            rows.append(row)
-    except (FileError, ValueError, RecursionError) as error:
+    except FileError as error:
         raise RunFolderError(f"{error} {advice}") from None
+    for line, cells in found:
+        try:
+            row = {name: json.loads(raw) for name, raw in cells.items()}
+        except (ValueError, RecursionError) as error:
+            notices.append(Notice(line, "row", f"not JSON that can be read: {str(error).split(';')[0]}"))
+            continue
+        if "id" not in row:
+            notices.append(Notice(line, "row", "expected an object with an id"))
+        rows.append(row)
     if notices:
         first = min(notices, key=lambda notice: notice.line)
         raise RunFolderError(f"{file}:{first.line} is no label ({first.why}). {advice}")
