@@ -249,6 +249,19 @@ def test_parquet_columns_that_go_together(tmp_path):
         ('{\n "p": "a"\n}\n{\n "p": "b"}', [{"p": '"a"'}, {"p": '"b"'}], None),
         ('{"data": [{"p": "a"}], "n": 1}', [{"p": '"a"'}], "log.json: the rows are those of its list 'data'."),
         ('{"columns": ["p", "r"], "data": [["a", 0.50], ["b", null]]}', [{"p": '"a"', "r": "0.50"}, {"p": '"b"', "r": "null"}], None),
+        (
+            '{"p": [{"role": "assistant", "tool_calls": [1]}], "r": 1}',
+            [{"p": '[{"role": "assistant", "tool_calls": [1]}]', "r": "1"}],
+            None,
+        ),
+        ('{"data": [{"p": ' + "1" * 5_000 + "}]}", [{"p": "1" * 5_000}], "log.json: the rows are those of its list 'data'."),
+        ('{"columns": ["p", ' + "1" * 5_000 + '], "data": [["a", 1]]}', [{"p": '"a"', "1" * 5_000: "1"}], None),
+        (
+            '{"p": "a"}\n{"p": 1}\n3\n',
+            [{"p": '"a"'}, {"p": "1"}],
+            "1 row of log.json was left out: row 3 (expected an object, got '3' (a int)).",
+        ),
+        ('{"p": "a"}\n{\n"p": 1}\n', [{"p": '"a"'}, {"p": "1"}], None),
         ('{"p": [{"role": "user", "content": "x"}], "r": 1}', [{"p": '[{"role": "user", "content": "x"}]', "r": "1"}], None),
         (' [{"p": "a"}, 3]', [{"p": '"a"'}], "1 row of log.json was left out: row 2 (expected an object, got '3')."),
     ],
@@ -346,3 +359,14 @@ def test_a_row_of_values_is_no_header_though_its_cells_are_names(tmp_path, value
     rows, _, caveats = opened(tmp_path, tmp_path / "a.csv")
     assert [row["reward"] for row in rows] == ["True", value, "False"]
     assert not caveats
+
+
+def test_a_line_of_digits_and_one_after_a_mark(tmp_path):
+    found, caveats = opened_cells(tmp_path, "log.jsonl", '{"p": 1}\n' + "7" * 5_000 + '\n\ufeff{"p": 2}\n')
+    assert found == [{"p": "1"}, {"p": "2"}]
+    assert caveats == [f"1 row of log.jsonl was left out: line 2 (expected an object, got '{'7' * 40}')."]
+
+
+def test_an_empty_key_and_one_of_its_name_are_not_one(tmp_path):
+    with pytest.raises(FileError, match=r"log\.jsonl:1: the keys '' and '\(no name\)' are one column here"):
+        opened_cells(tmp_path, "log.jsonl", '{"": 1, "(no name)": 2}\n')

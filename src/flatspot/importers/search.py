@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flatspot.core.errors import ImportFormatError
-from flatspot.readers.files import ENDINGS
+from flatspot.readers.files import ENDINGS, PACKED
 
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 # copies that Dropbox, Nextcloud and Syncthing leave where two machines wrote one file
 _CONFLICT = re.compile(r"\((?:[^()]* )?conflicted copy[^()]*\)|\.sync-conflict-\d{8}-\d{6}", re.IGNORECASE)
 _NUMBERED = re.compile(r"^(?P<stem>.+) \(\d+\)$")  # "log (1).csv", as a download that is there already is called
@@ -76,7 +75,7 @@ def _check_file(path: Path) -> None:
         raise ImportFormatError(f"{path}: there is no such file.")
     ending = path.suffix.lower()
     if ending not in ENDINGS:
-        packed = " Unpack it first." if ending in _PACKED else ""
+        packed = " Unpack it first." if ending in PACKED else ""
         raise ImportFormatError(
             f"{path}: cannot read {path.suffix or 'a file without an ending'!r}; expected {', '.join(ENDINGS)}.{packed}"
         )
@@ -108,7 +107,8 @@ def _logs_in(folder: Path, passed: dict[str, list[Path]]) -> list[Path]:
     side = [path for path in logs if _SIDE_FILES.fullmatch(path.name) or "configs" in path.relative_to(folder).parts[:-1]]
     if side and len(side) < len(logs):
         passed.setdefault("by their names no rows, and passed over (to read one, name the file itself)", []).extend(side)
-        logs = [path for path in logs if path not in set(side)]
+        beside = set(side)
+        logs = [path for path in logs if path not in beside]
     return logs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from flatspot.core.errors import FileError
@@ -14,6 +14,9 @@ ROW_LIMIT = 32 << 20  # characters of one row: a file that is not what its name 
 NO_NAME = "(no name)"  # an empty key, which SQL has no name for
 TOO_LARGE = f"a row is larger than {ROW_LIMIT >> 20} MiB. Leave out its completions, or write the file as Parquet."
 
+MOST_NOTICES = 100  # of one file that name their line; the others are only counted, for a file may have one on every line
+MARK = "\ufeff"  # a byte order mark within a file, as where files were joined
+
 Kind = Literal["row", "header", "bytes", "surrogates", "inside"]
 
 
@@ -23,11 +26,13 @@ class Notice:
 
     kind  "row": the line is no row and was left out; "header": a header within the file; "bytes": bytes that are no UTF-8, shown as
           \\xNN; "surrogates": unpaired surrogates, shown as U+FFFD; "inside": which list of a JSON object holds the rows
+    times how many lines of its kind it stands for, itself the first of them
     """
 
     line: int
     kind: Kind
     why: str
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,22 @@ class Block:
     lines: Sequence[int]
     columns: dict[str, list[str | None]]
     size: int = 0
+
+
+def note(notices: list[Notice], line: int, kind: Kind, why: str) -> None:
+    """Add a notice to those of a file; where there are many, count it with the last one of its kind.
+
+    >>> notices = []
+    >>> for line in range(1, 1001):
+    ...     note(notices, line, "row", "no row")
+    >>> len(notices), sum(notice.times for notice in notices)
+    (101, 1000)
+    """
+    for i in range(MOST_NOTICES, len(notices)):
+        if notices[i].kind == kind:
+            notices[i] = replace(notices[i], times=notices[i].times + 1)
+            return
+    notices.append(Notice(line, kind, why))
 
 
 def check_names(names: Iterable[str], where: str) -> None:

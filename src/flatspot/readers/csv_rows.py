@@ -15,7 +15,7 @@ from itertools import chain
 from typing import BinaryIO, TextIO
 
 from flatspot.core.errors import FileError
-from flatspot.readers.blocks import ROW_LIMIT, TOO_LARGE, Block, Notice, check_names
+from flatspot.readers.blocks import MARK, ROW_LIMIT, TOO_LARGE, Block, Notice, check_names, note
 from flatspot.readers.encodings import bad_byte, convert, has_other_bytes, shown, text_of
 
 _DELIMITERS = ",;\t|"
@@ -72,19 +72,20 @@ def csv_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, delimiter
         good: list[int] = []
         for i, row in enumerate(chunk.rows):
             start, why = chunk.starts[i], chunk.faults.get(i, "")
-            if not why and (not names or (not known.isdisjoint(map(str.strip, row)) and _is_header(row, names))):
+            if not why and (not names or (not known.isdisjoint(row) and _is_header(_unmarked(row), names))):
+                own = _unmarked(row)  # this is a header
                 if good:
                     yield _block(names, [chunk.starts[k] for k in good], [chunk.rows[k] for k in good])
                 good = []
                 if names:
-                    notices.append(Notice(start, "header", _header_again(row, names)))
+                    note(notices, start, "header", _header_again(own, names))
                 if any(map(has_other_bytes, chunk.lines_of(i))):
                     raise convert(f"{where}:{start}", "".join(chunk.lines_of(i)))
-                names = header_names(row, f"{where}:{start}")
-                known = frozenset(names)
+                names = header_names(own, f"{where}:{start}")
+                known = frozenset([*names, *filter(None, row), MARK + own[0], f'{MARK}"{own[0]}"'])  # as a header may be written again
             elif why or (len(row) != len(names) and any(row[len(names) :] or [" "])):
                 _check_swallowed(chunk.lines_of(i), start, where, delimiter, len(names))
-                notices.append(Notice(start, "row", why or f"{len(row)} {'cell' if len(row) == 1 else 'cells'} for {len(names)} columns"))
+                note(notices, start, "row", why or f"{len(row)} {'cell' if len(row) == 1 else 'cells'} for {len(names)} columns")
                 n_bad, last_bad = n_bad + 1, start
             else:
                 good.append(i)
@@ -176,7 +177,9 @@ def _readable(chunk: _Chunk, notices: list[Notice]) -> _Chunk:
     """The chunk with the bytes that are no UTF-8 written out."""
     if all(map(str.isascii, chunk.lines)) or not any(map(has_other_bytes, chunk.lines)):
         return chunk
-    notices += [Notice(i, "bytes", bad_byte(line)) for i, line in enumerate(chunk.lines, chunk.first) if has_other_bytes(line)]
+    for i, line in enumerate(chunk.lines, chunk.first):
+        if has_other_bytes(line):
+            note(notices, i, "bytes", bad_byte(line))
     return replace(chunk, rows=[[shown(cell) for cell in row] for row in chunk.rows])
 
 
@@ -184,6 +187,15 @@ def _why(error: csv.Error) -> str:
     if "unexpected end" in str(error):
         return "a double quote that is never closed"
     return TOO_LARGE if "limit" in str(error) else "a double quote inside a cell that is not doubled"
+
+
+def _unmarked(row: list[str]) -> list[str]:
+    """The row without a byte order mark before it, as the second header of files that were joined has one."""
+    if not row or not row[0].startswith(MARK):
+        return row
+    first = row[0].removeprefix(MARK)
+    quoted = len(first) > 1 and first[0] == first[-1] == '"'
+    return [first[1:-1] if quoted else first, *row[1:]]
 
 
 def _is_header(row: Sequence[str], names: Sequence[str]) -> bool:
@@ -223,4 +235,5 @@ def _check_swallowed(held: Sequence[str], start: int, where: str, delimiter: str
 def _block(names: Sequence[str], starts: list[int], rows: list[list[str]]) -> Block:
     """The rows as columns; empty cells after the last column are dropped."""
     cells = zip(*rows, strict=True) if len(set(map(len, rows))) == 1 else zip(*(row[: len(names)] for row in rows), strict=True)
-    return Block(starts, {name: list(column) for name, column in zip(names, cells, strict=False)})
+    columns = {name: list(column) for name, column in zip(names, cells, strict=False)}
+    return Block(starts, columns, sum(sum(map(len, column)) for column in columns.values()))

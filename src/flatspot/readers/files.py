@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from flatspot.core.errors import FileError
-from flatspot.readers.blocks import BLOCK_ROWS, Block, Notice
+from flatspot.readers.blocks import BLOCK_ROWS, ROW_LIMIT, Block, Notice
 from flatspot.readers.csv_rows import csv_blocks
-from flatspot.readers.encodings import open_utf8
+from flatspot.readers.encodings import open_utf8, text_of
 from flatspot.readers.json_document import json_blocks
 from flatspot.readers.json_rows import json_lines_blocks
 
@@ -18,6 +19,7 @@ JSON_LINES = (".jsonl", ".ndjson")
 JSON = ".json"
 PARQUET = ".parquet"
 ENDINGS = (*JSON_LINES, JSON, *CSV, PARQUET)
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def file_blocks(path: Path, notices: list[Notice]) -> Iterator[Block]:
@@ -40,7 +42,7 @@ def stream_blocks(
     """
     if ending in CSV:
         return csv_blocks(stream, where, notices, delimiter="\t" if ending == ".tsv" else None)
-    read = json_blocks if ending == JSON else json_lines_blocks
+    read = json_blocks if ending == JSON and not _is_lines(stream) else json_lines_blocks
     return read(stream, where, notices, block_rows=block_rows, replace_surrogates=replace_surrogates)
 
 
@@ -50,4 +52,24 @@ def place(where: str, ending: str, line: int) -> str:
     >>> place("a.jsonl", ".jsonl", 3), place("a.json", ".json", 3)
     ('a.jsonl:3', 'a.json row 3')
     """
-    return f"{where} row {line}" if ending in (JSON, PARQUET) else f"{where}:{line}"
+    return f"{where} row {line}" if unit_of(ending) == "row" else f"{where}:{line}"
+
+
+def unit_of(ending: str) -> str:
+    """What the numbers of a file's rows count: lines, or rows where it has no lines of its own."""
+    return "row" if ending in (JSON, PARQUET) else "line"
+
+
+def _is_lines(stream: BinaryIO) -> bool:
+    """Whether a JSON file is one of JSON lines: its first two lines are an object each. The stream stays where it is."""
+    start = stream.tell()
+    lines = [text_of(stream.readline(ROW_LIMIT)).strip() for _ in range(2)]
+    stream.seek(start)
+    return all(map(_is_object, lines))
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return line.startswith("{") and isinstance(json.loads(line, parse_int=str), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from flatspot.core.errors import FileError
-from flatspot.readers.blocks import BLOCK_ROWS, Block, Notice, check_names
+from flatspot.readers.blocks import BLOCK_ROWS, Block, Notice, check_names, note
 from flatspot.readers.encodings import bad_byte, has_other_bytes, shown, text_of
 from flatspot.readers.json_rows import blocks_of, paired_row, twice
 from flatspot.readers.json_text import Members, elements, items, members, skip_space
@@ -26,7 +26,7 @@ def json_blocks(
     text = text_of(stream.read())
     if has_other_bytes(text):
         number, line = next((i, line) for i, line in enumerate(text.split("\n"), 1) if has_other_bytes(line))
-        notices.append(Notice(number, "bytes", f"of line {number}, {bad_byte(line)}"))
+        note(notices, number, "bytes", f"of line {number}, {bad_byte(line)}")
         text = shown(text, "\\\\")
     rows = _rows(text, where, notices)
     if replace_surrogates:
@@ -66,7 +66,7 @@ def _list_rows(text: str, at: int, where: str, notices: list[Notice]) -> Iterato
             if row is not None:
                 yield number, row
             else:
-                notices.append(Notice(number, "row", f"expected an object, got {text[start:end][:40]!r}"))
+                note(notices, number, "row", f"expected an object, got {text[start:end][:40]!r}")
     except KeyError as error:
         raise FileError(f"{where} row {number + 1}: {twice(error)}") from None
 
@@ -89,7 +89,7 @@ def _inside(row: Members, where: str, notices: list[Notice]) -> Iterator[tuple[i
             f"{where}: an object with several lists of objects ({', '.join(map(repr, lists))}). Write the one to read as a file of its own."
         )
     if lists:
-        notices.append(Notice(1, "inside", f"the rows are those of its list {lists[0]!r}"))
+        note(notices, 1, "inside", f"the rows are those of its list {lists[0]!r}")
         yield from _list_rows(row[lists[0]], 0, f"{where} {lists[0]!r}", notices)
     elif len(row) > 1 and all(raw.startswith("{") for raw in row.values()):
         raise FileError(
@@ -104,11 +104,12 @@ def _holds_rows(raw: str) -> bool:
     first = next(items(raw), None) if raw.startswith("[") else None
     if first is None or raw[first[0]] != "{":
         return False
-    return not json.loads(raw[slice(*first)]).keys() >= {"role", "content"}
+    keys = json.loads(raw[slice(*first)], parse_int=str).keys()  # as text, a number may have more digits than Python reads
+    return not ("role" in keys and keys & {"content", "tool_calls"})
 
 
 def _table_rows(row: Members, where: str, notices: list[Notice]) -> Iterator[tuple[int, Members]]:
-    names = [name if isinstance(name, str) else json.dumps(name) for name in json.loads(row["columns"])]
+    names = [name if isinstance(name, str) else json.dumps(name) for name in json.loads(row["columns"], parse_int=str)]
     check_names(names, where)
     data = row["data"]
     for number, (start, _) in enumerate(items(data), 1):
@@ -116,4 +117,4 @@ def _table_rows(row: Members, where: str, notices: list[Notice]) -> Iterator[tup
         if len(cells) == len(names):
             yield number, dict(zip(names, cells, strict=True))
         else:
-            notices.append(Notice(number, "row", f"{len(cells)} values for {len(names)} columns"))
+            note(notices, number, "row", f"{len(cells)} values for {len(names)} columns")

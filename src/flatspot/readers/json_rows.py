@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from flatspot.core.errors import FileError
-from flatspot.readers.blocks import BLOCK_CHARACTERS, BLOCK_ROWS, NO_NAME, ROW_LIMIT, TOO_LARGE, Block, Notice
+from flatspot.readers.blocks import BLOCK_CHARACTERS, BLOCK_ROWS, MARK, ROW_LIMIT, TOO_LARGE, Block, Notice, note
 from flatspot.readers.encodings import bad_byte, convert, has_other_bytes, shown, text_of
 from flatspot.readers.json_text import Members, line_pattern, only_members, paired
 
@@ -78,7 +78,7 @@ def paired_row(found: Members, where: str, number: int, notices: list[Notice]) -
     if not any("\\ud" in text or "\\uD" in text or has_other_bytes(text) for text in texts):
         return found
     if (fixed := paired(found)) != found:
-        notices.append(Notice(number, "surrogates", "unpaired surrogates"))
+        note(notices, number, "surrogates", "unpaired surrogates")
     if len(fixed) < len(found):
         raise FileError(f"{where}: two keys differ in unpaired surrogates alone; rename or drop one of them.")
     return fixed
@@ -115,27 +115,29 @@ def _alike(chunk: bytes, pattern: re.Pattern[str], keys: tuple[str, ...], number
 def _rows(chunk: bytes, first: int, where: str, notices: list[Notice], replace_surrogates: bool) -> Iterator[tuple[int, Members]]:
     for number, line in enumerate(chunk.split(b"\n"), first):
         whole = text_of(line)
-        text = whole.strip(_SPACES)
+        text = whole.strip(_SPACES).removeprefix(MARK)
         if not text:
             continue
         if len(line) > ROW_LIMIT:
             raise FileError(f"{where}:{number}: {TOO_LARGE}")
         other = text if has_other_bytes(text) else ""
         if other:
-            notices.append(Notice(number, "bytes", bad_byte(whole)))
+            note(notices, number, "bytes", bad_byte(whole))
             text = shown(text, "\\\\")
         try:
             if not text.startswith("{"):
                 value = json.loads(text)
-                notices.append(Notice(number, "row", f"expected an object, got {str(value)[:40]!r} (a {type(value).__name__})"))
+                note(notices, number, "row", f"expected an object, got {str(value)[:40]!r} (a {type(value).__name__})")
                 continue
             found = only_members(text)
             if other and any(map(has_other_bytes, only_members(other))):
                 raise convert(f"{where}:{number}", whole)
         except json.JSONDecodeError as error:
-            notices.append(Notice(number, "row", f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"))
-        except (RecursionError, ValueError):
-            notices.append(Notice(number, "row", "not JSON that can be read: it is nested too deeply"))
+            note(notices, number, "row", f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}")
+        except RecursionError:
+            note(notices, number, "row", "not JSON that can be read: it is nested too deeply")
+        except ValueError:  # of Python's limit of digits, which holds for what is no object
+            note(notices, number, "row", f"expected an object, got {text[:40]!r}")
         except KeyError as error:
             raise FileError(f"{where}:{number}: {twice(error)}") from None
         else:
@@ -144,9 +146,9 @@ def _rows(chunk: bytes, first: int, where: str, notices: list[Notice], replace_s
 
 def _block(rows: list[Members], lines: list[int], names: dict[str, None], size: int) -> Block:
     if 2 * sum(map(len, rows)) > len(rows) * len(names):
-        return Block(lines, {name or NO_NAME: [row.get(name) for row in rows] for name in names}, size)
-    columns: dict[str, list[str | None]] = {name or NO_NAME: [None] * len(rows) for name in names}  # of which most cells stay empty
+        return Block(lines, {name: [row.get(name) for row in rows] for name in names}, size)
+    columns: dict[str, list[str | None]] = {name: [None] * len(rows) for name in names}  # of which most cells stay empty
     for i, row in enumerate(rows):
         for name, raw in row.items():
-            columns[name or NO_NAME][i] = raw
+            columns[name][i] = raw
     return Block(lines, columns, size)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flatspot.core.errors import FileError
 from flatspot.core.sql import literal
 from flatspot.readers.blocks import Notice
-from flatspot.readers.files import CSV, JSON, PARQUET, file_blocks
+from flatspot.readers.files import CSV, PARQUET, file_blocks, unit_of
 from flatspot.readers.notices import told
 from flatspot.readers.parquet_columns import mixed_numbers, parquet_columns
 from flatspot.readers.parts import FILE as PART_FILE
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FILE, ROW = "_file", "_row"
 _PARQUET_FILE = "flatspot:file"
 _EXACT = 2**53  # every whole number up to here is a double
+_BAD_SHARE = 0.2  # with more bad lines than this, it is the file that is wrong, not its lines
 _PATTERN = re.compile(r"([*?\[])")
 
 
@@ -83,11 +84,7 @@ def _open_text(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Pa
         for block in file_blocks(path, found):
             parts.add(block, path)
             n_rows += len(block.lines)
-        bad = next((notice for notice in found if notice.kind == "row"), None)
-        if bad and not n_rows:
-            unit = "row" if path.suffix.lower() == JSON else "line"
-            what = "row has a cell for every column" if is_csv else f"{unit} is a JSON object"
-            raise FileError(f"{path}: not one {what} ({unit} {bad.line}: {bad.why}).")
+        _check_share(path, [notice for notice in found if notice.kind == "row"], n_rows)
         notices += [(path, notice) for notice in found]
     parts.close()
     if not parts.paths:
@@ -95,6 +92,19 @@ def _open_text(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Pa
     caveats += told(notices)
     picked = {name: name_sql(name) if is_csv else f"CAST({name_sql(name)} AS JSON)" for name in _not_ours(parts.names, caveats)}
     return _create(db, parts.paths, picked | {FILE: name_sql(PART_FILE), ROW: name_sql(PART_ROW)})
+
+
+def _check_share(path: Path, bad: Sequence[Notice], n_rows: int) -> None:
+    """Raise where too many lines are no rows; one of them may be the last one of a killed run. In CSV, the reader has looked already."""
+    unit, n = unit_of(path.suffix.lower()), sum(notice.times for notice in bad)
+    is_csv = path.suffix.lower() in CSV
+    if n and not n_rows:
+        what = "row has a cell for every column" if is_csv else f"{unit} is a JSON object"
+        raise FileError(f"{path}: not one {what} ({unit} {bad[0].line}: {bad[0].why}).")
+    if not is_csv and n - 1 > _BAD_SHARE * (n_rows + n):
+        raise FileError(
+            f"{path}: {n} of {n_rows + n} {unit}s are no JSON objects, such as {unit} {bad[0].line} ({bad[0].why}). Mend or remove them."
+        )
 
 
 def _open_parquet(db: duckdb.DuckDBPyConnection, files: Sequence[Path], caveats: list[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flatspot.readers.blocks import Kind, Notice
 from flatspot.readers.encodings import CONVERT
+from flatspot.readers.files import unit_of
 
 _SHOWN = 3
 
@@ -26,7 +27,8 @@ def told(notices: Sequence[tuple[Path, Notice]]) -> list[str]:
 def _sentence(kind: Kind, found: Sequence[tuple[Path, Notice]]) -> str:
     files = list(dict.fromkeys(path for path, _ in found))
     of = files[0].name if len(files) == 1 else f"{len(files)} files"
-    n, many = len(found), len(found) > 1
+    n = sum(notice.times for _, notice in found)
+    many = n > 1
     where = "; ".join(_place(path, notice, len(files) > 1) for path, notice in found[:_SHOWN]) + ("; …" if n > _SHOWN else "")
     lines = f"{n} {'lines' if many else 'line'} of {of}"
     match kind:
@@ -43,5 +45,5 @@ def _sentence(kind: Kind, found: Sequence[tuple[Path, Notice]]) -> str:
 
 
 def _place(path: Path, notice: Notice, with_file: bool) -> str:
-    unit = "row" if path.suffix.lower() == ".json" else "line"
-    return f"{path.name} {unit} {notice.line} ({notice.why})" if with_file else f"{unit} {notice.line} ({notice.why})"
+    line = f"{unit_of(path.suffix.lower())} {notice.line} ({notice.why})"
+    return f"{path.name} {line}" if with_file else line

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import FileError
-from flatspot.readers.blocks import Block
+from flatspot.readers.blocks import NO_NAME, Block
 
 FILE, ROW = "flatspot:file", "flatspot:row"  # columns of ours beside those of the log
 _ROWS = 65_536
@@ -32,6 +33,8 @@ class Parts:
 
     def add(self, block: Block, path: Path) -> None:
         """Take the rows of a block of a file."""
+        if "" in block.columns:
+            block = _with_names(block, path)
         fresh = block.columns.keys() - self.names.keys()
         for name in block.columns if fresh else ():
             self._take_name(name, path, block)
@@ -107,3 +110,10 @@ class Parts:
     def _full(self, error: OSError) -> FileError:
         why = error.strerror or error
         return FileError(f"{self._folder}: cannot hold the rows while they are read: {why}. Set TMPDIR to a folder with room for the log.")
+
+
+def _with_names(block: Block, path: Path) -> Block:
+    """The block with a name for an empty key, which SQL has none for."""
+    if NO_NAME in block.columns:
+        raise FileError(f"{path}:{block.lines[0]}: the keys '' and {NO_NAME!r} are one column here; rename or drop one of them.")
+    return replace(block, columns={name or NO_NAME: cells for name, cells in block.columns.items()})

@@ -13,9 +13,9 @@ from flatspot.core.errors import FileError, PromptFileError
 from flatspot.core.records import Prompt
 from flatspot.readers.blocks import BLOCK_ROWS, Notice, rows_of
 from flatspot.readers.encodings import as_utf8, open_utf8
-from flatspot.readers.files import CSV, ENDINGS, PARQUET, place, stream_blocks
+from flatspot.readers.files import CSV, ENDINGS, PACKED, PARQUET, place, stream_blocks
 from flatspot.readers.parquet_rows import parquet_rows
-from flatspot.tasks.rows import Row, prompts_from_rows, raise_problems
+from flatspot.tasks.rows import Row, check_limit, prompts_from_rows, raise_problems
 
 
 def read_prompts(path: str | Path, *, prompt_col: str = "prompt", id_col: str = "id", limit: int | None = None) -> list[Prompt]:
@@ -30,8 +30,7 @@ def read_prompts(path: str | Path, *, prompt_col: str = "prompt", id_col: str = 
     have numbers. An id is the text that stands in the file, so 1.10 and 1.1 are two.
     Raises `PromptFileError` naming the rows at fault, by line, or by row for a JSON document and Parquet.
     """
-    if limit is not None and limit < 1:
-        raise PromptFileError(f"limit must be at least 1, got {limit}")
+    check_limit(limit)
     source = str(path)
     try:
         if source == "-":
@@ -53,7 +52,7 @@ def _checked(file: Path) -> Path:
             f"or generated prompts such as reasoning-gym:basic_arithmetic"
         )
     if file.suffix.lower() not in ENDINGS:
-        packed = "; unpack it first" if file.suffix.lower() in (".gz", ".bz2", ".xz", ".zst", ".zip") else ""
+        packed = "; unpack it first" if file.suffix.lower() in PACKED else ""
         raise PromptFileError(f"{file}: cannot tell its format from its name; expected it to end in {', '.join(ENDINGS)}{packed}")
     return file
 
@@ -80,7 +79,7 @@ def _text_rows(stream: BinaryIO, ending: str, source: str, id_col: str, limit: i
             rows.append((place(source, ending, line), dict(_csv_values(cells) if ending in CSV else _json_values(cells, id_col))))
         except (ValueError, RecursionError) as error:
             problems.append(f"{place(source, ending, line)}: not JSON that can be read: {str(error).split(';')[0]}")
-    raise_problems(source, problems)
+    raise_problems(source, problems, sum(notice.times - 1 for notice in bad))
     return rows
 
 

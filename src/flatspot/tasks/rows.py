@@ -50,11 +50,18 @@ def prompts_from_rows(rows: Iterable[Row], *, source: str, prompt_col: str = "pr
     return with_equal_columns(found)
 
 
-def raise_problems(source: str, problems: Sequence[str]) -> None:
-    """Raise `PromptFileError` with the first few of the problems, if there are any."""
+def check_limit(limit: int | None) -> None:
+    """Raise `PromptFileError` where a limit on the number of prompts is below 1."""
+    if limit is not None and limit < 1:
+        raise PromptFileError(f"limit must be at least 1, got {limit}")
+
+
+def raise_problems(source: str, problems: Sequence[str], further: int = 0) -> None:
+    """Raise `PromptFileError` with the first few of the problems, if there are any; `further` ones are only counted."""
     if problems:
-        more = [f"… and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        rows = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
+        n = len(problems) + further
+        more = [f"… and {n - SHOWN} more"] if n > SHOWN else []
+        rows = "1 row" if n == 1 else f"{n} rows"
         raise PromptFileError("\n  ".join([f"{source}: {rows} cannot be read as prompts", *problems[:SHOWN], *more]))
 
 
