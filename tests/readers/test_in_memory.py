@@ -79,3 +79,53 @@ def test_a_column_is_no_table():
     column = pa.chunked_array([["q0", "q1"]])
     assert arrow_table(column) is None
     assert "list(column)" in way_on(column)
+
+
+P, R = pa.array(["a", "a"]), pa.array([0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (pa.Table.from_arrays([P, R, R], ["prompt", "reward", "reward"]), "the column 'reward' is there twice"),
+        (pd.DataFrame([["a", 1.0, 2.0]], columns=["prompt", "reward", "reward"]), "Duplicate column names"),
+        (pd.DataFrame({"prompt": ["a"], "reward": [1j]}), "the table cannot be read"),
+    ],
+)
+def test_a_table_is_checked_as_a_file_is(given, message):
+    with pytest.raises(PromptFileError, match=message):
+        load_prompts(given)
+    with pytest.raises(ImportFormatError, match=message) as raised:
+        flatspot.inspect(given)
+    assert "flatspot-log-" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (pa.table({"prompt": P, "reward": R, "d": pa.array([{}, {}], pa.struct([]))}), "cannot be written as Parquet: Cannot write struct"),
+        ([{"prompt": "a", "reward": 10**5_000}], "row 1 cannot be written as JSON: Exceeds the limit"),
+        ([{"prompt": "a", "reward": 1}, {"prompt": "a", "reward": 1, 1: 0, "1": 2}], "row 2: two of its keys are one as text"),
+        ([{"prompt": "a", "reward": 1, chr(0xD800): 1, chr(0xD801): 2}], r"list \(in memory\):1: two keys differ"),
+    ],
+)
+def test_a_log_in_memory_that_no_file_can_hold(given, message):
+    with pytest.raises(ImportFormatError, match=message):
+        flatspot.inspect(given)
+
+
+def test_a_date_that_python_cannot_hold_is_text(tmp_path):
+    table = pa.table({"prompt": P, "day": pa.array([2**50, 1], pa.timestamp("ms"))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert [prompt.columns for prompt in load_prompts(table)] == [prompt.columns for prompt in load_prompts(tmp_path / "a.parquet")]
+
+
+@pytest.mark.parametrize("given", [ROWS, pa.Table.from_pylist(ROWS), "reasoning-gym:basic_arithmetic"])
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(given, limit):
+    with pytest.raises(PromptFileError, match=f"limit must be at least 1, got {limit}"):
+        load_prompts(given, limit=limit)
+
+
+def test_a_limit_of_a_table_is_that_of_a_list():
+    assert load_prompts(pa.Table.from_pylist(ROWS), limit=2) == load_prompts(ROWS, limit=2) == load_prompts(ROWS[:2])

@@ -47,9 +47,9 @@ def test_all_of_many_bad_rows_of_a_prompt_file_are_counted(tmp_path):
 
 @pytest.mark.parametrize(("name", "unit"), [("log.jsonl", "line"), ("log.json", "row")])
 def test_a_file_of_mostly_bad_lines_is_refused(tmp_path, name, unit):
-    rows, start, end = ['{"p": 1}'] * 8 + ["3"] * 4, "[" if unit == "row" else "", "]" if unit == "row" else ""
+    rows, start, end = ['{"p": 1}'] * 8 + ["3"] * 11, "[" if unit == "row" else "", "]" if unit == "row" else ""
     content = start + ("," if unit == "row" else "\n").join(rows) + end
     (tmp_path / "few").mkdir()
     assert opened(tmp_path / "few", name, content.replace("3", '{"q": 1}', 1).encode())[0] == 9
-    with pytest.raises(FileError, match=rf"{name}: 4 of 12 {unit}s are no JSON objects, such as {unit} 9 \(expected an object"):
+    with pytest.raises(FileError, match=rf"{name}: 11 of 19 {unit}s are no JSON objects, such as {unit} 9 \(expected an object"):
         opened(tmp_path, name, content.encode())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.errors import ImportFormatError
+from flatspot.core.errors import FileError, ImportFormatError
 from flatspot.core.provenance import provenance
 from flatspot.importers.generic import LogColumns, import_generic
 from flatspot.importers.search import find_logs
@@ -27,12 +27,18 @@ def import_logs(paths: Any, given: LogColumns, out: str | Path | None, say: Call
         return path, [str(file) for file in files]
     kind = f"{type(paths).__module__}.{type(paths).__name__}".removeprefix("builtins.")
     with tempfile.TemporaryDirectory(prefix="flatspot-log-") as folder:
-        written = write_log(paths, Path(folder))
+        try:
+            written = write_log(paths, Path(folder))
+        except FileError as error:
+            raise ImportFormatError(f"{kind}: {error}") from None
         if written is None:
             what = "an empty list" if isinstance(paths, list | tuple) and not paths else f"a {kind}"
             raise ImportFormatError(f"expected logs, got {what}: {way_on(paths)}.")
-        stamp = {"in_memory": written[1]}
-        return _import_files([written[0]], given, out, say, stamp)[0], [f"{kind} (in memory)"]
+        name, stamp = f"{kind} (in memory)", {"in_memory": written[1]}
+        try:
+            return _import_files([written[0]], given, out, say, stamp)[0], [name]
+        except ImportFormatError as error:  # the file is gone by then
+            raise ImportFormatError(str(error).replace(str(written[0]), name)) from error.__cause__
 
 
 def _import_files(

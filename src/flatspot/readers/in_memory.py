@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flatspot.core.errors import FileError
 from flatspot.core.plain import plain
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 def arrow_table(source: Any) -> pa.Table | None:
     """The table of what exports an Arrow C stream (pyarrow, pandas from 2.2, polars, DuckDB) or is a `datasets.Dataset`; else None.
+
+    Raises `FileError` where it cannot be made a table: a column is there twice, or is of a kind that Arrow does not know.
 
     >>> import pyarrow as pa
     >>> arrow_table(pa.table({"prompt": ["2+2="]})).num_rows, arrow_table(["2+2="])
@@ -31,6 +34,8 @@ def arrow_table(source: Any) -> pa.Table | None:
         table = pa.RecordBatchReader.from_stream(source).read_all()
     except pa.ArrowInvalid:  # a stream of values, as of a column, and not of rows
         return None
+    except (pa.ArrowException, ValueError, TypeError) as error:  # of pandas
+        raise FileError(f"the table cannot be read: {_first_line(error)}") from None
     return table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])  # of pandas
 
 
@@ -53,17 +58,39 @@ def way_on(source: Any) -> str:
 def write_log(source: Any, folder: Path) -> tuple[Path, str] | None:
     """Write rows that are in memory into `folder` as a log; the file and the SHA-256 of what is in it. None where it is no table or rows.
 
-    A list of dicts becomes JSONL, so that a key that comes late is a column as any other; a table becomes Parquet.
+    A list of dicts becomes JSONL, so that a key that comes late is a column as any other; a table becomes Parquet. Raises `FileError` where
+    that has no place for a value.
     """
     table = arrow_table(source)
     if table is not None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         file = folder / "log.parquet"
-        pq.write_table(table, file)
+        try:
+            pq.write_table(table, file)
+        except pa.ArrowException as error:
+            raise FileError(
+                f"the table cannot be written as Parquet: {_first_line(error).rstrip('.')}. Leave the column out, or make it text."
+            ) from None
     elif isinstance(source, list | tuple) and source and all(isinstance(row, Mapping) for row in source):
         file = folder / "log.jsonl"
-        file.write_text("".join(json.dumps(plain(dict(row)), allow_nan=False) + "\n" for row in source), "utf-8")
+        file.write_text("".join(_json_line(row, number) for number, row in enumerate(source, 1)), "utf-8")
     else:
         return None
     return file, hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _json_line(row: Mapping[Any, Any], number: int) -> str:
+    try:
+        found = plain(dict(row))
+        line = json.dumps(found, allow_nan=False) + "\n"
+    except (ValueError, RecursionError) as error:  # more digits, or lists in lists, than JSON is read with
+        raise FileError(f"row {number} cannot be written as JSON: {_first_line(error)}. Leave the value out, or make it text.") from None
+    if len(found) < len(row):
+        raise FileError(f"row {number}: two of its keys are one as text; rename or drop one of them.")
+    return line
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).split(";")[0][:300]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FILE, ROW = "_file", "_row"
 _PARQUET_FILE = "flatspot:file"
 _EXACT = 2**53  # every whole number up to here is a double
-_BAD_SHARE = 0.2  # with more bad lines than this, it is the file that is wrong, not its lines
+_BAD_SHARE = 0.5  # with more bad lines than this, it is the file that is wrong, not its lines
 _PATTERN = re.compile(r"([*?\[])")
 
 

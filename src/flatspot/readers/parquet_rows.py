@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import FileError
 from flatspot.readers.blocks import check_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def parquet_rows(path: Path, limit: int | None = None) -> list[dict[str, Any]]:
@@ -19,7 +22,6 @@ def parquet_rows(path: Path, limit: int | None = None) -> list[dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            check_names(file.schema_arrow.names, str(path))
             batches, n = [], 0
             for batch in file.iter_batches(batch_size=min(limit or 8192, 8192)):
                 batches.append(batch)
@@ -29,6 +31,12 @@ def parquet_rows(path: Path, limit: int | None = None) -> list[dict[str, Any]]:
             table = pa.Table.from_batches(batches, file.schema_arrow).slice(0, limit)
     except (pa.ArrowException, OSError) as error:
         raise FileError(f"{path}: cannot be read as Parquet: {str(error).strip().splitlines()[0][:300]}") from None
+    return table_rows(table, str(path))
+
+
+def table_rows(table: pa.Table, where: str) -> list[dict[str, Any]]:
+    """The rows of a table, as `parquet_rows` gives them. Raises `FileError` where a column is there twice."""
+    check_names(table.column_names, where)
     columns = [_values(column) for column in table.columns]
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 

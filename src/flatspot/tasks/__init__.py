@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.errors import PromptFileError
+from flatspot.core.errors import FileError, PromptFileError
 from flatspot.core.records import Prompt, with_equal_columns
 from flatspot.readers.in_memory import arrow_table, way_on
+from flatspot.readers.parquet_rows import table_rows
 from flatspot.tasks.gym import PREFIX, gym_prompts
 from flatspot.tasks.prompt_file import read_prompts
-from flatspot.tasks.rows import prompts_from_rows
+from flatspot.tasks.rows import check_limit, prompts_from_rows
 
 __all__ = ["gym_prompts", "load_prompts", "read_prompts"]
 
@@ -29,12 +30,16 @@ def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "i
     >>> [prompt.text for prompt in load_prompts(["2+2=", {"prompt": "3+3=", "reference": "6"}])]
     ['2+2=', '3+3=']
     """
+    check_limit(limit)
     if isinstance(source, Path) or (isinstance(source, str) and not source.startswith(PREFIX)):
         return read_prompts(source, prompt_col=prompt_col, id_col=id_col, limit=limit)
     if isinstance(source, str):
         return with_equal_columns(gym_prompts(source)[:limit])
-    if (table := arrow_table(source)) is not None:
-        source = table.to_pylist()
+    try:
+        if (table := arrow_table(source)) is not None:
+            source = table_rows(table.slice(0, limit), "the table")
+    except FileError as error:
+        raise PromptFileError(str(error)) from None
     if not isinstance(source, Sequence):
         kind = f"{type(source).__module__}.{type(source).__name__}".removeprefix("builtins.")
         raise PromptFileError(f"expected a path, {PREFIX}…, a table or a list of prompts, got a {kind}: {way_on(source)}")
