@@ -85,7 +85,7 @@ def diagnose(
 ) -> Diagnosis:
     """Draw completions, score them, and judge which prompts RL can learn from.
 
-    prompts   a file (JSONL, CSV, Parquet), `reasoning-gym:…`, a table in memory, or a list of texts, rows or `Prompt`s
+    prompts   a file (JSONL, JSON, CSV, TSV, Parquet), `reasoning-gym:…`, a table in memory, or a list of texts, rows or `Prompt`s
     policy    a Hugging Face name or folder, a GGUF file, a (model, tokenizer) pair, or an `Engine`
     reward    TRL's callable, `module:function`, `file.py:function`, a built-in name, or several of these
     settings  the fields of `Settings`
@@ -146,7 +146,7 @@ def inspect(
     say: Say | None = None,
     **settings: Any,
 ) -> Diagnosis:
-    """Judge the rollouts of another trainer's logs: CSV, JSONL or Parquet, long, wide or in columns.
+    """Judge the rollouts of another trainer's logs: CSV, TSV, JSONL, JSON or Parquet, long, wide or in columns.
 
     paths        log files or folders of them; rows in memory: a table with an Arrow stream (pyarrow, pandas, polars), a
                  `datasets.Dataset`, a list of dicts; or one run folder of flatspot's, to judge its rows again

@@ -35,7 +35,7 @@ def diagnose_command(
 ) -> None:
     """Find the prompts an RL run cannot learn from.
 
-    PROMPTS is a JSONL, CSV or Parquet file with a column `prompt` (text or chat messages), or reasoning-gym:TASK[key=value,…].
+    PROMPTS is a JSONL, JSON, CSV, TSV or Parquet file with a column `prompt` (text or chat messages), or reasoning-gym:TASK[key=value,…].
     Stop it at any time: the same command goes on where it was.
 
     \b

@@ -60,8 +60,8 @@ def inspect_command(
 ) -> None:
     """Judge the rollouts of another trainer's logs.
 
-    PATH is a CSV, JSONL or Parquet file, or a folder of them: long (a row per completion: prompt_id or prompt, reward), wide (a row per
-    prompt: prompt, rewards: [0, 1, …]) or in columns (a row per batch: prompts, rewards, each a list).
+    PATH is a CSV, TSV, JSONL, JSON or Parquet file, or a folder of them: long (a row per completion: prompt_id or prompt, reward), wide (a
+    row per prompt: prompt, rewards: [0, 1, …]) or in columns (a row per batch: prompts, rewards, each a list).
 
     \b
     flatspot inspect rollouts.parquet

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 @click.command("warmup", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("run", metavar="RUN")
 @click.option(
-    "--labels", required=True, metavar="FILE", help="Labelled prompts: JSONL, CSV or Parquet, as `flatspot plan --labels` writes it."
+    "--labels",
+    required=True,
+    metavar="FILE",
+    help="Labelled prompts: JSONL, JSON, CSV, TSV or Parquet, as `flatspot plan --labels` writes it.",
 )
 @click.option("--answer-col", default="answer", show_default=True, help="Column of the answer.")
 @click.option("--model", metavar="M", help="Hugging Face name or folder, GGUF file, or LoRA adapter.  [default: the run's]")

@@ -1,4 +1,4 @@
-"""CSV, JSONL and Parquet logs in any layout, to the tables of a run folder.
+"""CSV, TSV, JSONL, JSON and Parquet logs in any layout, to the tables of a run folder.
 
 Everything is one SQL statement per table, so a log is never held in memory. A row whose reward is not a finite number, that has no prompt,
 or whose completion was never drawn, is kept with its `error`.

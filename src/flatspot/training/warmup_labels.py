@@ -35,7 +35,8 @@ def read_labels(
 ) -> Labels:
     """Labels with an answer, each once, all of prompts of the run.
 
-    labels      a JSONL, CSV or Parquet file, or a list of rows, with the prompt and `answer_col`; as `flatspot plan --labels` writes it
+    labels      a JSONL, JSON, CSV, TSV or Parquet file, or a list of rows, with the prompt and `answer_col`, as `flatspot plan --labels`
+                writes it
     answer_col  one text, or a list of several right answers
     allow_foreign  take labels of prompts that the run does not have
 
