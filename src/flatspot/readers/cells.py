@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from flatspot.core.sql import literal
 
 # an element: text in quotes, a number as numpy 2 and torch print one within a list ("np.float64(0.5)"), or anything without a delimiter
@@ -13,23 +11,18 @@ _WRAPPED = r"""^(?:"(.*)"|'(.*)'|[A-Za-z0-9_.]+\((.*)\)|(.*))$"""
 _LEFT_OUT = "..."  # numpy prints only the ends of a long list
 
 
-def list_cells(cell: str) -> list[str] | None:
-    """The elements of a list in a text cell, each as text; None where the cell is no whole list.
+def list_cells_sql(column: str) -> str:
+    """The elements of a list in a text cell, each as text, as SQL over an expression of type VARCHAR; NULL where it is no whole list.
 
     Commas or spaces stand between the elements; quotes, and a type around a number, are taken off.
 
-    >>> list_cells("[0, 1.50, None]"), list_cells("[0. 1.]"), list_cells("[True, np.float64(0.5)]"), list_cells("[]")
-    (['0', '1.50', 'None'], ['0.', '1.'], ['True', '0.5'], [])
-    >>> list_cells("[0, 1"), list_cells("[0,,1]"), list_cells("[0. 1. ... 0.]"), list_cells("0.5")
-    (None, None, None, None)
+    >>> import duckdb
+    >>> db = duckdb.connect()
+    >>> [db.execute(f"SELECT {list_cells_sql(cell)}").fetchone()[0] for cell in ("'[0, 1.50, None]'", "'[0. 1.]'", "'[]'")]
+    [['0', '1.50', 'None'], ['0.', '1.'], []]
+    >>> [db.execute(f"SELECT {list_cells_sql(cell)}").fetchone()[0] for cell in ("'[0, 1'", "'[0. 1. ... 0.]'", "'0.5'")]
+    [None, None, None]
     """
-    if _LEFT_OUT in cell or not re.fullmatch(_LIST, cell, re.ASCII):
-        return None
-    return [re.sub(_WRAPPED, r"\1\2\3\4", element) for element in re.findall(_ELEMENT, cell, re.ASCII)]
-
-
-def list_cells_sql(column: str) -> str:
-    """`list_cells` as SQL over an expression of type VARCHAR: a VARCHAR[], NULL where the cell is no whole list."""
     whole, element, wrapped = map(literal, (_LIST, _ELEMENT, _WRAPPED))
     elements = f"list_transform(regexp_extract_all({column}, {element}), lambda e: regexp_replace(e, {wrapped}, '\\1\\2\\3\\4'))"
     return f"CASE WHEN NOT contains({column}, '{_LEFT_OUT}') AND regexp_full_match({column}, {whole}) THEN {elements} END"
