@@ -337,3 +337,11 @@ def test_run_folders_are_inspected_one_at_a_time(tmp_path):
     (run / "run.json").write_text("{}")
     with pytest.raises(ImportFormatError, match="run is a run folder of flatspot; inspect judges one of those at a time"):
         find_logs([run, run])
+
+
+@pytest.mark.parametrize("value", ["1" * 5_000, '{"a": [' + "1" * 5_000 + "]}", '"' + "1" * 5_000 + '"', "1" * 4_300])
+def test_a_number_of_more_digits_than_python_reads_is_kept_as_text(tmp_path, value):
+    (tmp_path / "log.jsonl").write_text(f'{{"prompt": "p", "reward": 1, "answer": {value}}}\n' * 2)
+    _, _, run = imported(tmp_path, tmp_path / "log.jsonl")
+    stored = json.loads(pq.read_table(run / "prompts.parquet")["columns"].to_pylist()[0])["answer"]
+    assert stored == (int(value) if len(value) == 4_300 else value.strip('"'))

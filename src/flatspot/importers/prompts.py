@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _OURS = ("id", "prompt", "prompts", "completion", "completions")  # names that a reward, or an export, has for something else
 
 _FIRST = 20_000  # rows
+_MOST_DIGITS = 4300  # of a whole number
 
 
 def select_prompts(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Grouping, rollouts: Path) -> str:
@@ -28,7 +29,7 @@ def select_prompts(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Groupi
     )
     values = [f"any_value(extra_{i}) AS extra_{i}" for i in extras]
     further = f"SELECT {grouping.sql} AS id, {', '.join(['bool_or(is_chat) AS is_chat', *values])} FROM cells GROUP BY 1"
-    pairs = ", ".join(f"{cells.literal(found.extras[i])}, CAST(extra_{i} AS JSON)" for i in extras)
+    pairs = ", ".join(f"{cells.literal(found.extras[i])}, {_readable(f'extra_{i}')}" for i in extras)
     derived = {
         "prompt_id": "id",
         "prompt": "coalesce(prompt, '')",
@@ -40,6 +41,13 @@ def select_prompts(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Groupi
     if not extras and not found.may_be_chat:
         return f"SELECT {picked} FROM (SELECT *, false AS is_chat FROM ({first})) ORDER BY first_row"
     return f"SELECT {picked} FROM ({first}) LEFT JOIN ({further}) USING (id) ORDER BY first_row"
+
+
+def _readable(extra: str) -> str:
+    """A further column as JSON that Python reads: a value with a number of more digits is kept as its text."""
+    digits = f"list_filter(regexp_extract_all({extra}, '[0-9]+'), lambda found: length(found) > {_MOST_DIGITS})"
+    huge = f"length({extra}) > {_MOST_DIGITS} AND NOT starts_with({extra}, '\"') AND len({digits}) > 0"
+    return f"CASE WHEN {huge} THEN to_json({extra}) ELSE CAST({extra} AS JSON) END"
 
 
 def _constant(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Grouping) -> list[int]:
