@@ -122,6 +122,22 @@ def test_parts_stay_while_somebody_judges_and_where_the_disk_is_full(path, monke
     assert rows_of(path) == ROWS
 
 
+def test_parts_stay_where_the_file_that_holds_them_too_is_damaged(path):
+    parts = {file.name: file.read_bytes() for file in (path / "rollouts").iterdir()}
+    with start(path) as run:
+        run.join_parts(0, closed=True)
+    (whole,) = (path / "rollouts").iterdir()
+    data = whole.read_bytes()
+    whole.write_bytes(data[:-20] + b"x" * 20)
+    for name, content in parts.items():  # as a process leaves them that was killed while it joined them
+        (path / "rollouts" / name).write_bytes(content)
+    with pytest.raises(RunFolderError, match=rf"{whole.name} cannot be read.*Delete that file"):
+        start(path)
+    whole.unlink()
+    start(path).lock.close()
+    assert rows_of(path) == ROWS
+
+
 def test_a_damaged_part_is_not_joined_away(path):
     file = path / "rollouts" / "part-000-000003.parquet"
     file.write_bytes(file.read_bytes()[:-20] + b"x" * 20)

@@ -186,6 +186,13 @@ except RunFolderError as error:
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
+def test_a_name_that_is_taken_by_a_folder_is_said_and_nothing_is_left(tmp_path):
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(RunFolderError, match=r"cannot write .*x\.json: Is a directory"):
+        write_json({"a": 1}, tmp_path / "x.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
 def test_a_write_killed_half_way_shows_nothing(tmp_path):
     script = f"""
 import os, signal

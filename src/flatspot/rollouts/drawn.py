@@ -83,24 +83,25 @@ def part_files(path: Path) -> list[PartFile]:
 
     A file whose parts are all in another one is left out: a process was killed while it joined them (`rollouts.joined`).
     """
-    return [part for part, covered in _with_covered(path) if not covered]
+    return [part for part, by in _with_covering(path) if by is None]
 
 
-def covered_files(path: Path) -> list[Path]:
-    """The files whose rows another one holds, too."""
-    return [part.file for part, covered in _with_covered(path) if covered]
+def covered_files(path: Path) -> list[tuple[Path, Path]]:
+    """(file, the one that holds its rows, too)."""
+    return [(part.file, by) for part, by in _with_covering(path) if by is not None]
 
 
-def _with_covered(path: Path) -> list[tuple[PartFile, bool]]:
+def _with_covering(path: Path) -> list[tuple[PartFile, Path | None]]:
     folder, found = path / "rollouts", []
     for entry in folder.iterdir() if folder.is_dir() else ():
         if match := _PART.fullmatch(entry.name):
             found.append(PartFile(entry, int(match[1]), int(match[2]), int(match[3] or match[2])))
     found.sort(key=lambda part: (part.round_idx, part.first, -part.last))
-    reached, result = (-1, -1), []
+    widest, result = PartFile(folder, -1, -1, -1), list[tuple[PartFile, Path | None]]()
     for part in found:
-        result.append((part, (part.round_idx, part.last) <= reached))
-        reached = max(reached, (part.round_idx, part.last))
+        covered = (part.round_idx, part.last) <= (widest.round_idx, widest.last)
+        result.append((part, widest.file if covered else None))
+        widest = widest if covered else part
     return result
 
 

@@ -112,13 +112,14 @@ class write_whole:
             if kind is None:
                 self.file.flush()
                 os.fsync(self.file.fileno())
+                self.file.close()  # Windows renames no open file
+                self.temporary.replace(self.path)
+                return
         except OSError as late:  # a full disk often shows only here
-            kind, error = type(late), late
+            error = late
         with contextlib.suppress(OSError):
             self.file.close()
-        if kind is None:
-            self.temporary.replace(self.path)
-            return
-        self.temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise self._failed(error) from error

@@ -16,7 +16,7 @@ from flatspot.core.schema import ROLLOUTS, arrow_schema
 from flatspot.rollouts.drawn import PartFile, covered_files, part_file, part_files
 from flatspot.rollouts.files import write_table
 from flatspot.rollouts.locks import JUDGING_FILE, try_lock
-from flatspot.rollouts.tables import read_table
+from flatspot.rollouts.tables import check_sound, read_table
 
 WINDOW = 256  # parts in a joined file, at most: those whose numbers differ only in the last eight bits
 _FEWEST = 8  # files that are worth it
@@ -39,8 +39,10 @@ def join_parts(path: Path, round_idx: int, *, closed: bool) -> None:
 
 
 def remove_covered(path: Path) -> None:
-    """Delete the files whose rows another one holds, too."""
-    for file in covered_files(path):
+    """Delete the files whose rows another one holds, too; raises `RunFolderError` where that one is damaged, and deletes none."""
+    covered = covered_files(path)
+    check_sound(dict.fromkeys(by for _, by in covered))
+    for file, _ in covered:
         file.unlink(missing_ok=True)
 
 
