@@ -9,8 +9,9 @@ import pytest
 
 import flatspot
 from flatspot import flow
-from flatspot.core.errors import SettingsError
+from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.rollouts.store import write_table
 from flatspot.tasks import read_prompts
 
 
@@ -52,6 +53,26 @@ def test_parquet_columns_of_several_types_become_text(tmp_path):
     assert [text and json.loads(text) for text in table["odd"].to_pylist()] == [*values, None]
     assert table["plain"].to_pylist() == [0, 1, 2, 3, 4, None]
     assert table["late"].to_pylist() == [None] * 5 + ["x"]
+
+
+def test_nothing_is_made_in_a_folder_that_is_no_run(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RunFolderError, match="is not a run folder"):
+        flow.export(tmp_path / "mine", tmp_path / "out.jsonl")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"verdicts": ["learnable"]}, {"completions": True}, {"completions": True, "verdicts": ["learnable"]}]
+)
+def test_prompts_that_were_not_judged_are_said(run, given):
+    verdicts = pq.read_table(run / "verdicts.parquet")
+    write_table(verdicts.slice(0, 0), run / "verdicts.parquet")
+    with pytest.raises(RunFolderError, match=r"1 of the 1 prompts have no verdict\. Run flatspot inspect"):
+        flow.export(run, run.parent / "out.jsonl", **given)
+    assert not (run.parent / "out.jsonl").exists()
+    flatspot.inspect(run)
+    assert flow.export(run, run.parent / "out.jsonl") == 1
 
 
 VERL = [

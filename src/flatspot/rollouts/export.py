@@ -40,6 +40,7 @@ def export_prompts(run: Path, path: Path, verdicts: Sequence[str], say: Say = _s
     """
     prompts = _table(run, "prompts.parquet", [column.name for column in PROMPTS])
     found = _table(run, "verdicts.parquet", ["prompt_id", *_VERDICT_COLUMNS])
+    _check_judged(run, prompts["prompt_id"].to_pylist(), found["prompt_id"].to_pylist())
     return _write(_prompt_rows(prompts, found, set(verdicts), say), path, say)
 
 
@@ -51,6 +52,7 @@ def export_completions(run: Path, path: Path, verdicts: Sequence[str], say: Say 
     found = _table(run, "verdicts.parquet", ["prompt_id", "verdict"])
     names = dict(zip(found["prompt_id"].to_pylist(), found["verdict"].to_pylist(), strict=True))
     prompts = _table(run, "prompts.parquet", ["prompt_id", "columns"])
+    _check_judged(run, prompts["prompt_id"].to_pylist(), names)
     answers = {
         row["prompt_id"]: answers_in(json.loads(row["columns"]))
         for row in prompts.to_pylist()
@@ -92,6 +94,13 @@ def _prompt_rows(prompts: pa.Table, found: pa.Table, verdicts: set[str], say: Sa
         verdict = judged[row["id"]]
         # an export that was read again brings those of the run before
         yield row | {f"flatspot_{name}": verdict[name] for name in _VERDICT_COLUMNS}
+
+
+def _check_judged(run: Path, prompts: Sequence[str], judged: Collection[str]) -> None:
+    if lacking := len(set(prompts).difference(judged)):
+        raise RunFolderError(
+            f"{run}: {lacking} of the {len(prompts)} prompts have no verdict. Run flatspot inspect {run}, which judges all."
+        )
 
 
 def _table(run: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
