@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flatspot.core.answers import answers_in
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.records import Completion, Prompt
 from flatspot.rewards import check_reward, load_reward
-from flatspot.rewards.scorers import openrlhf_scorer, verl_scorer
+from flatspot.rewards.scorers import ground_truth, label, openrlhf_scorer, verl_scorer
 from flatspot.rewards.values import as_values
 
 PROMPTS = [Prompt("a", "2+2=", {"reference": "4", "answer": None}), Prompt("b", "3+3=", {"reference": None, "answer": "6"})]
@@ -118,6 +119,29 @@ def test_prompts_without_any_answer_are_refused_and_some_without_are_rows_with_a
     with pytest.raises(RewardLoadError, match=r"no other prompt has one\. Call the column with the right answers 'reference'"):
         check_reward(load_reward("exact_match"), none)
     check_reward(load_reward("exact_match"), [*none, PROMPTS[0]])  # the last one has
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  ", float("nan"), [], [""]])
+def test_a_blank_answer_is_none(nothing: Any) -> None:
+    own, verl = {"ground_truth": nothing, "label": nothing}, {"reward_model": {"ground_truth": nothing}}
+    for columns in (own, verl):
+        assert ground_truth(Prompt("a", "q", columns)) is None and label(Prompt("a", "q", columns)) is None
+        assert (
+            ground_truth(Prompt("a", "q", {**columns, "reference": "4"})) == label(Prompt("a", "q", {**columns, "reference": "4"})) == "4"
+        )
+    assert ground_truth(Prompt("a", "q", {"ground_truth": nothing, "reward_model": {"ground_truth": "5"}})) == "5"
+    assert answers_in({"solution": nothing, "answer": 0}) == {"answer": 0}
+
+
+def test_a_reward_that_speaks_as_ours_do_is_not_taken_for_one_without_answers() -> None:
+    def strict(completions: list[str], **_: Any) -> list[float]:
+        if "" in completions:
+            raise ValueError("this prompt has no completion")
+        return [1.0] * len(completions)
+
+    said: list[str] = []
+    check_reward(load_reward(strict, isolate=False), PROMPTS, said.append)
+    assert "no value (ValueError: this prompt has no completion)" in said[0]
 
 
 def test_verls_batch_convention() -> None:

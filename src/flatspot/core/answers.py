@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from flatspot.core.records import has_answer
+
 # the likeliest first; verl nests its answer in reward_model
 ANSWER_COLUMNS = (
     "reference", "references", "answer", "answers", "solution", "solutions", "ground_truth", "gold", "target", "targets", "expected",
@@ -14,14 +16,14 @@ ANSWER_COLUMNS = (
 
 
 def answers_in(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a row that usually hold its right answer, as they are; those that are null or blank are left out.
+    """The columns of a row that usually hold its right answer, as they are; those without one (`records.has_answer`) are left out.
 
     >>> answers_in({"level": 3, "Solution": "x = 4", "answer": None, "label": " "})
     {'Solution': 'x = 4'}
     """
     by_place: dict[int, tuple[str, Any]] = {}
     for name, value in columns.items():
-        if str(name).lower() in ANSWER_COLUMNS and value is not None and not (isinstance(value, str) and not value.strip()):
+        if str(name).lower() in ANSWER_COLUMNS and has_answer(value):
             by_place.setdefault(ANSWER_COLUMNS.index(str(name).lower()), (name, value))
     return dict(by_place[place] for place in sorted(by_place))
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from flatspot.core.content import content_text, parts_text
@@ -59,7 +60,18 @@ def with_equal_columns(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 def _answers(found: Any) -> tuple[str, ...]:
     given = found if isinstance(found, list | tuple) else [found]
-    return tuple(answer_text(answer) for answer in given if not _is_missing(answer) and str(answer).strip())
+    return tuple(answer_text(answer) for answer in given if has_answer(answer))
+
+
+def has_answer(value: Any) -> bool:
+    """Whether a column holds a right answer: not where it is null, NaN, an empty text, white space alone, or a list of such.
+
+    >>> has_answer(0), has_answer(["", "4"]), has_answer(" "), has_answer(float("nan")), has_answer([None])
+    (True, True, False, False, False)
+    """
+    if isinstance(value, list | tuple):
+        return any(map(has_answer, value))
+    return value is not None and not (isinstance(value, Real) and math.isnan(value)) and bool(str(value).strip())
 
 
 def answer_text(answer: Any) -> str:
@@ -69,10 +81,6 @@ def answer_text(answer: Any) -> str:
     ('4', '0.5', '4.0')
     """
     return str(int(answer)) if isinstance(answer, float) and answer.is_integer() else str(answer)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 @dataclass(frozen=True, slots=True)

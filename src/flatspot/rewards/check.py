@@ -11,7 +11,6 @@ from flatspot.rewards.values import Value
 
 _MADE_UP = ("", "1", "Yes.", "The answer is 42.", "<think>hm</think><answer>7</answer>", "\\boxed{3}", "no " * 40, "a b c d e")
 _AT_ONCE = 64
-_LACKS = "this prompt has no"  # how scorers begin where a row has no answer to compare with
 
 
 def check_reward(reward: LoadedReward, prompts: Sequence[Prompt], say: Callable[[str], None] = lambda _: None) -> None:
@@ -28,7 +27,7 @@ def check_reward(reward: LoadedReward, prompts: Sequence[Prompt], say: Callable[
     for name, value in zip(reward.names, first, strict=True):
         if value.error is not None and value.broken:
             raise RewardLoadError(f"{name}: {value.error}{_mend(value.error)}")
-        if value.error is not None and _LACKS in value.error:
+        if value.unanswered:
             _look_for_answers(reward, name, prompts)
         shown.append(f"reward {name}: {_shown(value)} for an empty completion of prompt 1")
     lost = any("TimeoutError" in (value.error or "") for value in first)
@@ -53,15 +52,15 @@ def _values(reward: LoadedReward, prompts: Sequence[Prompt], texts: Sequence[str
 
 def _look_for_answers(reward: LoadedReward, name: str, prompts: Sequence[Prompt]) -> None:
     """Raise where no prompt has what the reward compares with; a reward looks for it before it does anything else."""
-    place, errors = reward.names.index(name), list[str]()
+    place, values = reward.names.index(name), list[Value]()
     for start in range(0, len(prompts), _AT_ONCE):
         rows = prompts[start : start + _AT_ONCE]
-        errors = [value.error or "" for value in _values(reward, rows, [""] * len(rows))[place]]
-        if not all(_LACKS in error for error in errors):
+        values = _values(reward, rows, [""] * len(rows))[place]
+        if not all(value.unanswered for value in values):
             return
     raise RewardLoadError(
-        f"{name}: {errors[0]}, and no other prompt has one. Call the column with the right answers 'reference', or write a reward that "
-        f"reads it by its own name"
+        f"{name}: {values[0].error}, and no other prompt has one. Call the column with the right answers 'reference', or write a reward "
+        f"that reads it by its own name"
     )
 
 

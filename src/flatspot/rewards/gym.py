@@ -10,6 +10,7 @@ from typing import Any
 from flatspot.core.optional import require
 from flatspot.core.records import Prompt
 from flatspot.rewards.metrics import RowReward
+from flatspot.rewards.values import NoAnswer
 
 # their scorers compare grids of tuples, which JSON turned into lists
 _WANT_TUPLES = frozenset({"arc_agi", "rearc"})
@@ -28,7 +29,7 @@ def reasoning_gym() -> RowReward:
     def score(prompt: Prompt, text: str) -> float:
         task, entry = prompt.columns.get("task"), prompt.columns.get("entry")
         if not isinstance(task, str) or not isinstance(entry, dict):
-            raise ValueError("this prompt has no columns task and entry: load prompts as reasoning-gym:TASK to score with reasoning_gym")
+            raise NoAnswer("this prompt has no columns task and entry: load prompts as reasoning-gym:TASK to score with reasoning_gym")
         config = json.dumps(prompt.columns.get("task_config") or {}, sort_keys=True)
         if task in _WANT_TUPLES:
             entry = _tupled(entry)

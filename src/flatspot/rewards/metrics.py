@@ -13,19 +13,20 @@ from typing import Literal
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.optional import require
 from flatspot.core.records import Prompt
+from flatspot.rewards.values import NoAnswer
 
 RowReward = Callable[[Prompt, str], float]
 
 
 def references_of(prompt: Prompt) -> tuple[str, ...]:
-    """The row's reference answers; raises `ValueError` naming the columns looked for where there is none."""
+    """The row's reference answers; raises `NoAnswer` naming the columns looked for where there is none."""
     references = prompt.references
     if not references:
         empty = next((name for name in ("references", "reference") if name in prompt.columns), None)
         if empty is not None:
-            raise ValueError(f"this prompt has no reference to compare with: its column {empty} is empty")
+            raise NoAnswer(f"this prompt has no reference to compare with: its column {empty} is empty")
         columns = ", ".join(prompt.columns) or "none"
-        raise ValueError(f"this prompt has no column reference or references to compare with (columns: {columns})")
+        raise NoAnswer(f"this prompt has no column reference or references to compare with (columns: {columns})")
     return references
 
 

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from flatspot.core.errors import RewardLoadError
-from flatspot.core.records import Completion, Progress, Prompt
+from flatspot.core.records import Completion, Progress, Prompt, has_answer
 from flatspot.rewards.spec import Shape
-from flatspot.rewards.values import Value, as_value, as_values
+from flatspot.rewards.values import NoAnswer, Value, as_value, as_values
 
 Scorer = Callable[[Sequence[Prompt], Sequence[Completion]], list[Value]]
 
@@ -35,25 +35,24 @@ def scorer_for(function: Callable[..., Any], shape: Shape, name: str) -> Scorer:
             f"the reward {name!r} is a class; give an instance or a function: {name.lower()} = {name}(…) in its file, and that name here"
         )
     own = _own_shape(function)
-    if own not in (None, shape):
+    if own is not None and own != shape:
         takes = ", ".join(p for p in _parameters(function) if p in _TELLING[own])
         write = f"write {own}: before its address, as in {own}:file.py:{name}" if own != "trl" else f"leave out {shape}:"
         raise RewardLoadError(f"the reward {name!r} takes {takes}, as {own} calls it, not as {shape} does: {write}")
     return {"trl": trl_scorer, "verl": verl_scorer, "openrlhf": openrlhf_scorer}[shape](function)
 
 
-# the parameters by which a function is known as one of a trainer's; verl has two conventions, of a row and of a batch
-_TELLING: Mapping[str, frozenset[str]] = {
-    "verl": frozenset({"data_source", "solution_str", "data_sources", "solution_strs"}),
-    "openrlhf": frozenset({"queries", "labels"}),
+# the parameters by which a function is known as one of a trainer's, the surest first; verl has two conventions, of a row and of a batch
+_TELLING: Mapping[Shape, frozenset[str]] = {
     "trl": frozenset({"completions"}),
+    "verl": frozenset({"solution_str", "solution_strs"}),
+    "openrlhf": frozenset({"queries"}),
 }
 
 
-def _own_shape(function: Callable[..., Any]) -> str | None:
+def _own_shape(function: Callable[..., Any]) -> Shape | None:
     names = _parameters(function).keys()
-    found = {"verl": {"solution_str", "solution_strs"}, "openrlhf": {"queries"}, "trl": {"completions"}}
-    return next((shape for shape, telling in found.items() if telling & names and not ("completions" in names and shape != "trl")), None)
+    return next((shape for shape, telling in _TELLING.items() if telling & names), None)
 
 
 def trl_scorer(function: Callable[..., Any]) -> Scorer:
@@ -112,7 +111,10 @@ def verl_scorer(function: Callable[..., Any]) -> Scorer:
         return as_values(raw, len(rows))
 
     def score_answered(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
-        lacking = Value(error=f"{_LACKS} ground truth for the reward: no column ground_truth, reward_model or reference with an answer")
+        lacking = Value(
+            unanswered=True,
+            error="this prompt has no ground truth for the reward: no column ground_truth, reward_model or reference with an answer",
+        )
         return _only(score, [None if ground_truth(prompt) is not None else lacking for prompt in prompts], prompts, completions)
 
     return score_answered if needs_truth else score
@@ -160,13 +162,10 @@ def openrlhf_scorer(function: Callable[..., Any]) -> Scorer:
         return as_values(raw, len(prompts))
 
     def score_labelled(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
-        lacking = Value(error=f"{_LACKS} label for the reward: no column label or reference with an answer")
+        lacking = Value(unanswered=True, error="this prompt has no label for the reward: no column label or reference with an answer")
         return _only(score, [None if label(prompt) is not None else lacking for prompt in prompts], prompts, completions)
 
     return score_labelled
-
-
-_LACKS = "this prompt has no"
 
 
 def _only(score: Scorer, known: Sequence[Value | None], prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
@@ -192,8 +191,14 @@ def _uncallable(function: Callable[..., Any], shape: Shape, *places: Any, **name
 def row_scorer(score_row: Callable[[Prompt, str], float]) -> Scorer:
     """A scorer of a function that looks at one prompt and one completion's text at a time."""
 
+    def score_one(prompt: Prompt, text: str) -> Value:
+        try:
+            return as_value(score_row(prompt, text))
+        except NoAnswer as error:
+            return Value(error=str(error), unanswered=True)
+
     def score(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
-        return [as_value(score_row(prompt, completion.text)) for prompt, completion in zip(prompts, completions, strict=True)]
+        return [score_one(prompt, completion.text) for prompt, completion in zip(prompts, completions, strict=True)]
 
     return score
 
@@ -232,16 +237,16 @@ def _ignore(*_: Any, **__: Any) -> None:
 
 def label(prompt: Prompt) -> Any:
     """OpenRLHF's label of a row: the column `label`, else its first reference; None where it has neither."""
-    return prompt.columns["label"] if prompt.columns.get("label") is not None else next(iter(prompt.references), None)
+    own = prompt.columns.get("label")
+    return own if has_answer(own) else next(iter(prompt.references), None)
 
 
 def ground_truth(prompt: Prompt) -> Any:
     """verl's ground truth of a row: the column of that name, else verl's reward_model column, else its references."""
-    if prompt.columns.get("ground_truth") is not None:
-        return prompt.columns["ground_truth"]
     reward_model = prompt.columns.get("reward_model")
-    if isinstance(reward_model, Mapping) and reward_model.get("ground_truth") is not None:
-        return reward_model["ground_truth"]
+    for holder in (prompt.columns, reward_model if isinstance(reward_model, Mapping) else {}):
+        if has_answer(holder.get("ground_truth")):
+            return holder["ground_truth"]
     references = prompt.references
     return references[0] if len(references) == 1 else list(references) or None
 

@@ -18,11 +18,17 @@ class Value:
     number  a finite float; None where the function returned None (it does not apply to this row) or failed
     error   why there is no number; None where the function returned a number or None
     broken  whether the error is one that no other completion would mend: an import, the signature, the shape of the answer
+    unanswered  whether the error is that the row has no right answer to compare with
     """
 
     number: float | None = None
     error: str | None = None
     broken: bool = False
+    unanswered: bool = False
+
+
+class NoAnswer(ValueError):
+    """A row has no right answer, which a metric of ours compares with."""
 
 
 def as_value(raw: Any) -> Value:

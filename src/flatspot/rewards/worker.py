@@ -4,7 +4,7 @@ It reads length-prefixed pickles from standard input and answers with length-pre
 before any of the user's code runs, so what that code prints goes to standard error and what it reads is empty.
 
     request  {"load": …, "path": [...]}                     reply  {"ready": name, "sha256": …} or {"failed": message}
-    request  {"prompts": [...], "completions": [...]}       reply  {"values": [[number, error, broken], …]} or {"raised": message}
+    request  {"prompts": [...], "completions": [...]}       reply  {"values": [[number, error, …], …]} or {"raised": message}
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import pickle
 import sys
 import threading
+from dataclasses import astuple
 from typing import Any, BinaryIO
 
 from flatspot.core.errors import FlatspotError
@@ -38,7 +39,7 @@ def main() -> None:
             else:
                 assert reward is not None, "the first request loads the reward"
                 values = reward.score(request["prompts"], request["completions"])
-                reply = {"values": [[value.number, value.error, value.broken] for value in values]}
+                reply = {"values": [astuple(value) for value in values]}
         except FlatspotError as error:
             reply = {"failed": str(error), "kind": type(error).__name__}
         except (Exception, SystemExit) as error:  # a MemoryError and sys.exit() too: the row is at fault, not the run
