@@ -3,6 +3,8 @@
 import dataclasses
 import datetime
 import io
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +86,25 @@ def test_files_of_pictures_count_by_their_bytes(tmp_path):
     assert prompt_id(asks("https://example.org/a.png")) != prompt_id(asks("https://example.org/b.png"))
 
 
+def test_only_plain_files_are_opened_and_by_their_full_path(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("/dev/zero", str(tmp_path / "pipe"), str(tmp_path)):
+        assert json.loads(parts_text([{"type": "image", "image": name}])[0]) == [{"type": "image", "image": name}]
+    picture().save(tmp_path / "a.png")
+    told = prompt_id(asks("a.png"))
+    monkeypatch.chdir(tmp_path)
+    assert prompt_id(asks("a.png")) == told  # in every folder the same
+
+
+def test_keys_that_json_does_not_have_count_by_their_content():
+    odd = [{(1, 2): "a"}, {(1, 3): "a"}, {1: "a", "1": "b"}, {"1": "b"}, {1: "b", "1": "a"}, {1: "a", "x": "b"}, {2: "a", "x": "b"}]
+    texts = [content_text({"x": value}, sort_keys=True) for value in odd]
+    assert len({text for text, _ in texts}) == len(odd) and not any(opaque for _, opaque in texts)
+    assert content_text({1: "a", "x": "b"}, sort_keys=True) == content_text({"x": "b", 1: "a"}, sort_keys=True)
+    assert content_text({np.int64(1): {(1,): 2}})[0] == '{"1": {"[1]": 2}}'
+    assert content_text({object(): 1})[1] == ("object",)
+
+
 def test_text_keeps_the_ids_that_it_had():
     text = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2 ="}]
     assert prompt_id(text) == "dd05036626cf9f05"
@@ -103,6 +124,4 @@ def test_sets_are_equal_in_every_process():
 
 
 def _env(seed):
-    import os
-
     return dict(os.environ) | {"PYTHONHASHSEED": seed}

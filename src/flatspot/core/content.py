@@ -31,12 +31,35 @@ def content_text(value: Any, *, sort_keys: bool = False) -> tuple[str, tuple[str
     ('{"check": "<object>"}', ('object',))
     """
     opaque: list[str] = []
-    text = json.dumps(value, ensure_ascii=False, sort_keys=sort_keys, default=lambda v: _describe(v, opaque))
+
+    def written(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, sort_keys=sort_keys, default=lambda v: _describe(v, opaque))
+
+    try:
+        text = written(value)
+    except TypeError:  # of keys that JSON does not have, or that have no order
+        text = written(_with_text_keys(value, opaque))
     return text, tuple(dict.fromkeys(opaque))
+
+
+def _with_text_keys(value: Any, opaque: list[str]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_with_text_keys(item, opaque) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    found = {key: _with_text_keys(item, opaque) for key, item in value.items() if isinstance(key, str)}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            name, unknown = content_text(key)
+            opaque += unknown
+            found[name if name not in value else f"{type(key).__name__} {name}"] = _with_text_keys(item, opaque)
+    return found
 
 
 def parts_text(parts: Any) -> tuple[str, tuple[str, ...]]:
     """`content_text` of a message's content: one part of text is its text, and a file that a part of pictures names counts by its bytes.
+
+    That is a plain file with a full path: a relative name is another file for a process in another folder, and counts as the text it is.
 
     >>> parts_text([{"type": "text", "text": "2 + 2 ="}])
     ('2 + 2 =', ())
@@ -63,7 +86,8 @@ def _media(value: Any) -> Any:
         return value["bytes"]
     if isinstance(value, PurePath) or (isinstance(value, str) and len(value) < 4096):
         with contextlib.suppress(OSError, ValueError):
-            return Path(value).read_bytes()
+            if Path(value).is_absolute() and Path(value).is_file():  # no device, which has no end, and no pipe
+                return Path(value).read_bytes()
     return value
 
 
