@@ -47,6 +47,14 @@ def test_a_reward_range_that_no_reward_can_fill_is_refused(limits):
         {"max_samples": True},
         {"temperature": -1.0},
         {"top_p": math.nan},
+        {"reward_range": ("0", "1")},
+        {"reward_range": (0.0,)},
+        {"reward_range": 1.0},
+        {"reward_weights": ("1", "2")},
+        {"reward_weights": 2.0},
+        {"engine": None},
+        {"prompt_col": 3},
+        {"out": 3},
     ],
 )
 def test_settings_that_would_only_fail_later_fail_now(wrong):

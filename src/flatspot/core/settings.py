@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -105,14 +106,31 @@ class Settings:
 _WHOLE = ("max_samples", "top_k", "max_new_tokens", "seed", "group_size", "gradient_samples", "max_generations", "round_size", "limit")
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
 _FLAGS = ("fixed_samples", "sure", "gradients")
+_TEXT = ("engine", "dtype", "device", "prompt_col", "id_col")
 
 
 def _check_kinds(settings: Settings) -> None:
     """A number where one belongs: "64" or 3.5 completions fail here, not after the run."""
-    optional = ("max_generations", "round_size", "limit", "memory_gib")
-    for names, kind, word in ((_WHOLE, Integral, "a whole number"), (_REAL, Real, "a number"), (_FLAGS, bool, "True or False")):
+    optional = ("max_generations", "round_size", "limit", "memory_gib", "out")
+    kinds = (
+        (_WHOLE, Integral, "a whole number"),
+        (_REAL, Real, "a number"),
+        (_FLAGS, bool, "True or False"),
+        (_TEXT, str, "text"),
+        (("out",), str | Path, "text or a Path"),
+    )
+    for names, kind, word in kinds:
         for name in names:
             value = getattr(settings, name)
             fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
             if not fits and not (value is None and name in optional):
                 raise SettingsError(f"{name} is {word}, got {value!r}")
+    limits, weights = settings.reward_range, settings.reward_weights
+    if limits is not None and not (_are_numbers(limits) and len(limits) == 2):
+        raise SettingsError(f"reward_range is two numbers, the smallest and the largest total, got {limits!r}")
+    if weights is not None and not _are_numbers(weights):
+        raise SettingsError(f"reward_weights are numbers, one per reward, got {weights!r}")
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, Collection) and all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
