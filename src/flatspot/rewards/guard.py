@@ -154,7 +154,7 @@ class Guard:
         began = time.monotonic()  # the start of a worker is no row's time
         reply = self._worker.ask(request, self.pace.limit(len(prompts), fresh=self._fresh))
         if isinstance(reply, Failed):
-            self.pace.unanswered(fresh=self._fresh)
+            self.pace.unanswered(len(prompts), fresh=self._fresh)
             self._worker = None
             return reply
         self.pace.answered(len(prompts), time.monotonic() - began, fresh=self._fresh)

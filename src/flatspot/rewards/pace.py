@@ -15,7 +15,8 @@ class Pace:
     """The time limit of calls, from what calls have taken so far.
 
     timeout_s  what a row alone may take
-    row_s      seconds a row took of late, the slower calls counting longer
+    row_s      seconds a row took of late, the slower calls counting longer; of rows that came alone only where no others tell, for what
+               a call takes whatever it holds is most of theirs
     first_s    seconds the first call of a worker took, in which rewards load their models; None before there was one
     patience   how many first calls may still take much longer
 
@@ -31,6 +32,7 @@ class Pace:
     row_s: float = 0.0
     first_s: float | None = None
     patience: int = 2  # of a batch in which a row hangs, and of its first row
+    several: bool = False  # whether row_s is of calls of several rows
 
     def limit(self, n_rows: int, *, fresh: bool) -> float:
         """Seconds a call of so many rows may take; `fresh` where its worker has not answered a call yet."""
@@ -45,9 +47,12 @@ class Pace:
         """A call was answered after so many seconds."""
         if fresh:
             self.first_s = max(self.first_s or 0.0, seconds)
-        else:
+        elif self.several == (n_rows > 1):
             self.row_s = max(seconds / n_rows, _FORGET * self.row_s)
+        elif n_rows > 1:
+            self.row_s, self.several = seconds / n_rows, True
 
-    def unanswered(self, *, fresh: bool) -> None:
-        """A call got no answer."""
+    def unanswered(self, n_rows: int, *, fresh: bool) -> None:
+        """A call got no answer: how long several rows take is not known, or not any more."""
         self.patience -= fresh
+        self.several = self.several and n_rows == 1
