@@ -17,7 +17,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.provenance import provenance
 from flatspot.core.settings import Settings
 from flatspot.drawing import draw_run, drop_references
-from flatspot.gradient_pass import check_weights, measure_gradients, read_gradients
+from flatspot.gradient_pass import check_groups, check_weights, measure_gradients, read_gradients
 from flatspot.judgement import judge_folder, judge_settings
 from flatspot.rollouts.asked import digest, name_of, read_as, resume_words, reward_asked, reward_shown, what_is_asked
 from flatspot.rollouts.collect import OnProgress
@@ -123,6 +123,7 @@ def diagnose(
         facts = {"shown": shown, "declared_range": declared}
         if not (known and is_complete(run, asked, chosen.max_samples, decider)):
             check_reward(loaded, asked_prompts, say or (lambda _: None))
+            check_groups(loaded, chosen)
             draw_run(run, asked, asked_prompts, policy, loaded, chosen, decider, facts, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
         keep_notes(run, **facts)
@@ -258,6 +259,7 @@ def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), c
     """Write the prompts of a judged run (or their completions) to JSONL, CSV or Parquet; returns how many rows."""
     from flatspot.rollouts.export import export_completions, export_prompts
 
+    read_record(Path(run))  # nothing is made in another folder
     with judging(Path(run)):
         return (export_completions if completions else export_prompts)(Path(run), Path(path), verdicts, say or (lambda _: None))
 

@@ -41,6 +41,16 @@ def check_weights(policy: Any, settings: Settings) -> None:
         refuse_without_weights(settings.engine, policy)
 
 
+def check_groups(reward: LoadedReward, settings: Settings) -> None:
+    """Raise SettingsError if gradients are asked of a reward that compares whole groups, with a number of completions that holds none."""
+    size = reward.group_size
+    if settings.gradients and reward.compares and (size is None or settings.gradient_samples % size):
+        raise SettingsError(
+            f"--gradient-samples must be a multiple of --group-size {settings.group_size}, for the reward compares the completions of a "
+            f"group; got {settings.gradient_samples}"
+        )
+
+
 def measure_gradients(
     run: Path, prompts: Sequence[Prompt], policy: Any, reward: LoadedReward, settings: Settings, say: Callable[[str], None]
 ) -> None:

@@ -110,6 +110,16 @@ def test_a_policy_without_weights_is_refused_before_anything_is_drawn(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_groups_that_do_not_fit_are_refused_before_anything_is_drawn(tmp_path):
+    def ranks(completions, **_):
+        groups = [completions[at : at + 4] for at in range(0, len(completions), 4)]
+        return [sorted(group).index(text) / len(group) for group in groups for text in group]
+
+    with pytest.raises(SettingsError, match="--gradient-samples must be a multiple of --group-size 4"):
+        diagnose(tmp_path, reward=ranks, group_size=4, fixed_samples=True, gradient_samples=6)
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_samples_make_no_halves():
     with pytest.raises(SettingsError, match="--gradient-samples must be at least 4"):
         flatspot.Settings(gradients=True, gradient_samples=3)
