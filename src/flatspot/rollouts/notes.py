@@ -27,7 +27,7 @@ def read_notes(run: Path) -> dict[str, Any]:
     file = run / "notes.json"
     try:
         found = read_json(file) if file.exists() else {}
-        usual = {"caveats": [], "reward_caveats": [], "columns": {}, "shown": {}}
+        usual: dict[str, Any] = {"caveats": [], "reward_caveats": [], "columns": {}, "shown": {}}
         found = usual | {"declared_range": None, "rounds": None, "whole_groups": None} | found
         kinds = {
             "caveats": list,
