@@ -18,7 +18,7 @@ from flatspot.verdicts.caveats import as_caveat, close_call, doubtful_error, low
 from flatspot.verdicts.explain import explain_prompts, explain_set
 from flatspot.verdicts.judge import VERDICTS as VERDICT_NAMES
 from flatspot.verdicts.judge import PromptVerdicts, judge_prompts, judge_set
-from flatspot.verdicts.reward_signs import reward_signs
+from flatspot.verdicts.reward_signs import RewardSigns, reward_signs
 from flatspot.verdicts.settings import JudgeSettings
 
 if TYPE_CHECKING:
@@ -88,11 +88,7 @@ def judge(
         "reward_model": found.model,
         "forecast": _forecast(found),
         "to_train": _to_train(prompts, found),
-        "health": _health(run)
-        | {
-            "noise_share": signs.noise_share if np.isfinite(signs.noise_share) else None,
-            "flat_reward": signs.flat_part or signs.hidden_part or None,
-        },
+        "health": _health(run, signs),
         "caveats": [caveat.text for caveat in known],
         "caveat_codes": list(dict.fromkeys(caveat.code for caveat in known if caveat.code)),
     }
@@ -148,13 +144,15 @@ def _to_train(prompts: PromptVerdicts, found: Posterior) -> dict[str, Any]:
     return {"n_prompts": int(kept.sum()), "informative": _mean(found.mixed[kept])}
 
 
-def _health(run: RunTable) -> dict[str, Any]:
+def _health(run: RunTable, signs: RewardSigns) -> dict[str, Any]:
     total, scored = int(run.n_rows.sum()), int(run.evidence.n.sum())
     return {
         "distinct_share": _mean(run.distinct_share),
         "truncated_share": _mean(run.truncated_share, run.n_rows),
         "error_share": 1 - scored / total if total else None,
         "errors": [{"error": message, "count": n} for message, n in run.errors],
+        "noise_share": signs.noise_share if np.isfinite(signs.noise_share) else None,
+        "flat_reward": signs.flat_part or signs.hidden_part or None,
     }
 
 
