@@ -257,9 +257,9 @@ def judge_run(
 
 def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), completions: bool = False, say: Say | None = None) -> int:
     """Write the prompts of a judged run (or their completions) to JSONL, CSV or Parquet; returns how many rows."""
-    from flatspot.rollouts.export import export_completions, export_prompts
+    from flatspot.rollouts.export import check_is_there, export_completions, export_prompts
 
-    read_record(Path(run))  # nothing is made in another folder
+    check_is_there(Path(run), "run.json")  # no lock is made in another folder
     with judging(Path(run)):
         return (export_completions if completions else export_prompts)(Path(run), Path(path), verdicts, say or (lambda _: None))
 

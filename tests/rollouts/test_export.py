@@ -57,7 +57,7 @@ def test_parquet_columns_of_several_types_become_text(tmp_path):
 
 def test_nothing_is_made_in_a_folder_that_is_no_run(tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(RunFolderError, match="is not a run folder"):
+    with pytest.raises(RunFolderError, match="is no run folder"):
         flow.export(tmp_path / "mine", tmp_path / "out.jsonl")
     assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 

@@ -103,11 +103,16 @@ def _check_judged(run: Path, prompts: Sequence[str], judged: Collection[str]) ->
         )
 
 
-def _table(run: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
+def check_is_there(run: Path, name: str) -> None:
+    """Raise `RunFolderError` where a folder lacks a file of a judged run."""
     if not (run / name).exists():
         raise RunFolderError(
             f"{run} has no {name}: it is no run folder, or its run has not been judged yet. Run flatspot diagnose … --out {run}"
         )
+
+
+def _table(run: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
+    check_is_there(run, name)
     return read_table(run / name, columns)
 
 
