@@ -8,7 +8,7 @@ import pytest
 import flatspot
 from flatspot.core.errors import RewardLoadError, RunFolderError, SettingsError
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.rollouts import joined
+from flatspot.rollouts import joined, rescored
 from flatspot.rollouts.files import read_json
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "odd": {"2": 0.5, "3": 0.5}}
@@ -181,17 +181,30 @@ def test_a_group_larger_than_a_call_is_one_call(tmp_path, monkeypatch):
         assert [row["reward"] for row in rows] == ranks([row["completion"] for row in rows])
 
 
-def test_parts_are_not_joined_while_they_are_read(tmp_path, monkeypatch):
+def test_parts_that_are_joined_while_others_are_scored_are_not_lost(tmp_path, monkeypatch):
     run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
     monkeypatch.setattr(joined, "_FEWEST", 2)
-    parts = []
+    read, calls = rescored.read_batches, []
 
-    def joins(_):  # as the process does that draws the run
-        joined.join_parts(run, 0, closed=True)
-        parts.append(len(list((run / "rollouts").iterdir())))
+    def joins(file, *given):  # as the process does that draws the run: here when the second part is about to be opened
+        if len(given) == 1:
+            calls.append(file.name)
+        if len(calls) == 2:
+            joined.join_parts(run, 0, closed=True)
+        return read(file, *given)
 
-    found = flatspot.rescore(run, odd, out=tmp_path / "new", on_progress=joins)
-    assert parts == [4] * 4 and len(rows_of(found.run)) == 160
+    monkeypatch.setattr(rescored, "read_batches", joins)
+    found = flatspot.rescore(run, odd, out=tmp_path / "new")
+    assert calls == ["part-000-000000.parquet", "part-000-000001.parquet", "part-000-000000-000003.parquet"]
+    assert found.summary["generations"]["total"] == 160
+    assert found.verdicts.equals(flatspot.rescore(run, odd, out=tmp_path / "again").verdicts)
+
+
+def test_a_run_is_judged_while_it_is_scored_again(tmp_path):
+    run = drawn(tmp_path / "run")
+    judged = []
+    flatspot.rescore(run, odd, out=tmp_path / "new", on_progress=lambda _: judged.append(flatspot.inspect(run).summary["n_prompts"]))
+    assert judged == [4]
 
 
 CHAT = [{"role": "user", "content": "q"}]

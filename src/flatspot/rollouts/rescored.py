@@ -66,23 +66,25 @@ def score_again(
 
     on_scored  called after the rows of a part are scored, before the part is there
 
-    Returns the rounds of the source. Nobody joins or judges its parts while one of them is read. Raises `RunFolderError` where the source
-    holds no completions, where a part of it cannot be read, or where `run` has drawn other rounds than the source.
+    Returns the rounds of the source, which may be drawn meanwhile: what it has at the start is scored. Raises `RunFolderError` where the
+    source holds no completions, where a part of it cannot be read, or where `run` has drawn other rounds than the source.
     """
     with judging(source):
         parts, wanted = [part.file for part in part_files(source)], parts_of(source)
         if not any(_completions(part) for part in parts):
             raise RunFolderError(f"{source} holds no completions, so there is nothing to score.")
         rounds = _copy_rounds(source, run)
-        todo = _left(source, run, wanted)
-        meter = _Meter(sum(map(_n_rows, parts)), sum(map(_n_rows, todo)), len(prompts), on_progress)
+        meter = _Meter(sum(map(_n_rows, parts)), sum(map(_n_rows, _left(source, run, wanted))), len(prompts), on_progress)
     by_id = {prompt.id: prompt for prompt in prompts}
     getattr(reward, "start_counting", lambda: None)()
-    while todo:
-        with judging(source):
-            todo = _left(source, run, wanted)  # again: a run that is still drawn joins its parts
-            for part in todo[:1]:
-                _score_part(part, run, by_id, reward, meter, on_scored)
+    while todo := _left(source, run, wanted):  # looked up each time: a run that is still drawn joins its parts
+        try:
+            _score_part(todo[0], run, by_id, reward, meter, on_scored)
+        except RunFolderError:
+            if todo[0].exists():
+                raise
+    if lost := len(wanted - run.parts_done()):
+        raise RunFolderError(f"{lost} parts of {source} went away while they were scored. Run the same flatspot rescore again.")
     return rounds
 
 
@@ -199,7 +201,7 @@ class _Meter:
         self.started = time.monotonic()
 
     def scored(self, rows: int) -> None:
-        self.done += rows
+        self.done = min(self.done + rows, self.rows)  # a part is scored twice where it was joined with others meanwhile
         self.now += rows
         if self.on_progress is not None:
             prompts = self.prompts * self.done // max(self.rows, 1)
