@@ -259,7 +259,7 @@ def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), c
     """Write the prompts of a judged run (or their completions) to JSONL, CSV or Parquet; returns how many rows."""
     from flatspot.rollouts.export import check_is_there, export_completions, export_prompts
 
-    check_is_there(Path(run), "run.json")  # no lock is made in another folder
+    check_is_there(Path(run), "prompts.parquet")  # no lock is made in another folder
     with judging(Path(run)):
         return (export_completions if completions else export_prompts)(Path(run), Path(path), verdicts, say or (lambda _: None))
 
