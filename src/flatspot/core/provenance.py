@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import sys
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 _PACKAGES = ("numpy", "scipy", "pyarrow", "duckdb", "torch", "transformers", "openvino", "openvino-genai", "reasoning-gym")
 
 
+@functools.cache
 def package_version() -> str:
     """flatspot's own version, as installed."""
     return importlib.metadata.version("flatspot")
@@ -27,6 +29,7 @@ def provenance() -> dict[str, object]:
     }
 
 
+@functools.cache
 def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)

@@ -6,10 +6,8 @@ which row was the cause; an answer of the wrong shape comes back as errors on ev
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
@@ -254,6 +252,9 @@ def ground_truth(prompt: Prompt) -> Any:
 def _finished(raw: Any) -> Any:
     if not inspect.isawaitable(raw):
         return raw
+    import asyncio  # a tenth of the start of a worker, for the few rewards that are coroutines
+    from concurrent.futures import ThreadPoolExecutor
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
