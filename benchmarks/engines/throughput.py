@@ -25,7 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 POLICY = "smollm2-135m-instruct"
 SAMPLES, NEW_TOKENS = 16, 48
-BATCH = 4  # prompts in a call of batched generate: of 2, 4, 8 and 16 the fastest, see README.md
+BATCH = 4  # prompts in a call of batched generate: of 1, 4 and 16 the fastest, see README.md
 CASES = (
     "generate float32",
     "batched float32",

@@ -19,11 +19,23 @@ def flatspot(*words, cwd=None):
     return subprocess.run([command, *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=120)
 
 
+def with_inputs(path):
+    (path / "answers.json").write_text(json.dumps(ANSWERS))
+    (path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": p, "reference": "1"}) + "\n" for p in ANSWERS))
+    return path
+
+
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "answers.json").write_text(json.dumps(ANSWERS))
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": p, "reference": "1"}) + "\n" for p in ANSWERS))
-    return tmp_path
+    return with_inputs(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def with_run(tmp_path_factory):
+    """A folder that holds the run `run`, to be read."""
+    path = with_inputs(tmp_path_factory.mktemp("judged"))
+    assert diagnose(path, "--out", "run").returncode == 0
+    return path
 
 
 def diagnose(folder, *words):
@@ -127,13 +139,12 @@ def test_the_generic_format_refuses_a_run_folder(folder):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
-def test_export_writes_the_prompts_of_a_verdict(folder, ending):
-    diagnose(folder, "--out", "run")
-    done = flatspot("export", "run", "--verdict", "vanishing", "--to", f"out.{ending}", cwd=folder)
+def test_export_writes_the_prompts_of_a_verdict(with_run, ending):
+    done = flatspot("export", "run", "--verdict", "vanishing", "--to", f"out.{ending}", cwd=with_run)
     assert done.returncode == 0, done.stderr
     from flatspot.tasks import load_prompts
 
-    prompts = load_prompts(folder / f"out.{ending}")
+    prompts = load_prompts(with_run / f"out.{ending}")
     assert [p.text for p in prompts] == ["never"]
     assert prompts[0].references == ("1",)
     assert prompts[0].columns["flatspot_verdict"] == "vanishing"
