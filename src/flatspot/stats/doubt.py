@@ -9,6 +9,8 @@ stays within.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from flatspot.stats.decide import Decisions, decide
@@ -26,10 +28,13 @@ _MOST_KINDS = 20_000
 _STRICTER, _LEAST = 0.8, 0.002  # how the mean error of the verdicts given falls at a time, and the least share of the target that is tried
 
 
-def error_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisions, drop: float = _DROP) -> float:
+def error_limit(
+    evidence: Evidence, r_star: Floats, zones: Zones, given: Decisions, drop: float = _DROP, enough: Callable[[float], bool] | None = None
+) -> float:
     """Upper limit (97.5%, one-sided) of the mean error of the verdicts given; NaN without one, and for other than two-valued rewards.
 
-    drop  how far below its top the log likelihood may lie
+    drop    how far below its top the log likelihood may lie
+    enough  whether so large a limit says all that is asked: the search ends there, at a value no larger than the limit
 
     Sets of more than 20,000 kinds of prompt, as many different r* make them, are judged by so many of them.
 
@@ -45,6 +50,9 @@ def error_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisio
     if not (given.decided & some).any() or not two_valued(evidence, zones):
         return float("nan")
     assert evidence.support is not None
+    enough = enough or _never
+    if enough(given.predicted_error):
+        return given.predicted_error
     verdict = np.where(given.decided, given.best, -1)
     kinds, size = np.unique(np.stack([evidence.n, ones_of(evidence, zones), r_star, verdict], -1)[some], axis=0, return_counts=True)
     if len(kinds) > _MOST_KINDS:
@@ -54,7 +62,7 @@ def error_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisio
     best = kinds[:, 3].astype(np.int64)
     wrong = state_table(zones, *two_ends(evidence.support, zones), kinds[:, 2])[1]
     wrong = np.where(best[:, None] >= 0, wrong[np.arange(len(best)), :, best], 0.0)
-    return max(given.predicted_error, _largest(table, wrong, size.astype(float), max(float(size[best >= 0].sum()), 1.0), drop))
+    return max(given.predicted_error, _largest(table, wrong, size.astype(float), max(float(size[best >= 0].sum()), 1.0), drop, enough))
 
 
 def too_doubtful(limit: float, target: float) -> bool:
@@ -74,6 +82,18 @@ def sure_limit(evidence: Evidence, r_star: Floats, zones: Zones, given: Decision
     return error_limit(evidence, r_star, zones, given, _SURE_DROP)
 
 
+def in_doubt(evidence: Evidence, r_star: Floats, zones: Zones, given: Decisions, target: float, *, sure: bool) -> bool:
+    """Whether the error of the verdicts given may be above the target (`sure`), or far above it (`too_doubtful`).
+
+    What the limits say, found without looking for a larger one once one is too large.
+    """
+
+    def over(limit: float) -> bool:
+        return limit > target if sure else too_doubtful(limit, target)
+
+    return over(error_limit(evidence, r_star, zones, given, _SURE_DROP if sure else _DROP, over))
+
+
 def given_verdicts(evidence: Evidence, r_star: Floats, zones: Zones, wrong: Floats, target: float, *, sure: bool) -> Decisions:
     """The verdicts of `decide`; with `sure`, as many of them as leave even the limit of their error at most `target`, maybe none.
 
@@ -90,7 +110,7 @@ def given_verdicts(evidence: Evidence, r_star: Floats, zones: Zones, wrong: Floa
     [100, 30]
     """
     found, mean = decide(wrong, evidence.n, target), target
-    while sure and sure_limit(evidence, r_star, zones, found) > target:
+    while sure and in_doubt(evidence, r_star, zones, found, target, sure=True):
         fewer = found
         while mean > _LEAST * target and fewer.decided.sum() == found.decided.sum():
             mean *= _STRICTER
@@ -101,12 +121,18 @@ def given_verdicts(evidence: Evidence, r_star: Floats, zones: Zones, wrong: Floa
     return found
 
 
-def _largest(table: Floats, wrong: Floats, size: Floats, n_given: float, drop: float) -> float:
+def _never(_: float) -> bool:
+    return False
+
+
+def _largest(table: Floats, wrong: Floats, size: Floats, n_given: float, drop: float, enough: Callable[[float], bool]) -> float:
     table = table / table.max(-1, keepdims=True)  # so that hundreds of samples do not underflow
     g = best = likeliest(table, size)
     most = float(size @ np.log(table @ best))
     found, low, high = _error(table, wrong, size, n_given, best), np.log(_TILTS[0] / np.sqrt(n_given)), np.log(_TILTS[1])
     for _ in range(_STEPS):
+        if enough(found):
+            break
         middle = (low + high) / 2
         tilted = likeliest(table * np.exp(np.exp(middle) * wrong), size, start=g)
         if most - float(size @ np.log(table @ tilted)) <= drop:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from flatspot.stats.forecast import GROUP_SIZES, REFITS, Forecast, fractions_of,
 from flatspot.stats.identified import mean_bounds, too_few
 from flatspot.stats.intervals import equal_rewards_std_upper, two_valued_std_interval
 from flatspot.stats.many_valued import many_valued, misfits
-from flatspot.stats.two_valued import Mixture, are_ends, fit_mixture, mixed_at, state_table, two_ends
+from flatspot.stats.two_valued import Mixture, are_ends, fit_mixture, likelihood, mixed_at, state_table, two_ends, weighed
 from flatspot.stats.zones import Zones
 
 _ROWS_AT_ONCE = 4096
@@ -28,7 +30,7 @@ class Posterior:
     std_lo, std_hi  [M] 95% limits of the std under the policy, and never past the std seen; they never meet
     mixed           [M] probability that a group of the planned size is not all equal
     fractions       [3, 3] share of the set in each state: mean, lo, hi (95%)
-    forecast        informative groups at each group size
+    forecasting     finds `forecast`, which takes longer than all the rest and is not asked for by all
     misfit          where the model and the rewards disagree, in sentences
     """
 
@@ -39,8 +41,13 @@ class Posterior:
     std_hi: Floats
     mixed: Floats
     fractions: Floats
-    forecast: Forecast
+    forecasting: Callable[[], Forecast] = field(repr=False, compare=False)
     misfit: tuple[str, ...] = ()
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """Informative groups at each group size."""
+        return self.forecasting()
 
 
 def posterior(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int) -> Posterior:
@@ -53,7 +60,7 @@ def posterior(evidence: Evidence, r_star: Floats, zones: Zones, group_size: int)
     spread_out = {
         f.name: _scatter(getattr(part, f.name), judged) for f in fields(part) if f.name in ("states", "wrong", "std_lo", "std_hi", "mixed")
     }
-    return Posterior(model=part.model, fractions=part.fractions, forecast=part.forecast, misfit=part.misfit, **spread_out)
+    return Posterior(model=part.model, fractions=part.fractions, forecasting=part.forecasting, misfit=part.misfit, **spread_out)
 
 
 def wrong_of(evidence: Evidence, r_star: Floats, zones: Zones) -> Floats:
@@ -103,11 +110,10 @@ def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: in
     std_hi = np.where((hits == 0) | (hits == evidence.n), np.maximum(std_hi, flat_hi), std_hi)
     refits = mixture.resampled(REFITS, np.random.default_rng(0))
     fractions = _fractions_two_valued(mixture, refits, kind_pair, kinds[:, 1], size, zones, low, high)
-    forecast = Forecast.of_shares(GROUP_SIZES, *mixture_shares(mixture, GROUP_SIZES))
-    if too_few(evidence.n):
+    few = too_few(evidence.n)
+    if few:
         in_state = np.einsum("r,rks->sk", size / size.sum(), state_table(zones, low, high, kinds[:, 1])[0])
         fractions = widened(fractions, mixture, in_state, level=0.95)
-        forecast = Forecast(GROUP_SIZES, widened(forecast.informative, mixture, np.stack([mixed_at(k) for k in GROUP_SIZES]), level=0.9))
     return Posterior(
         model="two-valued",
         states=states[kind.reshape(-1)],
@@ -116,8 +122,15 @@ def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: in
         std_hi=np.fmax(std_hi, evidence.std),
         mixed=mixed[pair],
         fractions=fractions,
-        forecast=forecast,
+        forecasting=partial(_forecast_two_valued, mixture, few),
     )
+
+
+def _forecast_two_valued(mixture: Mixture, few: bool) -> Forecast:
+    found = Forecast.of_shares(GROUP_SIZES, *mixture_shares(mixture, GROUP_SIZES))
+    if not few:
+        return found
+    return Forecast(GROUP_SIZES, widened(found.informative, mixture, np.stack([mixed_at(k) for k in GROUP_SIZES]), level=0.9))
 
 
 def widened(limits: Floats, mixture: Mixture, functions: Floats, *, level: float) -> Floats:
@@ -126,13 +139,21 @@ def widened(limits: Floats, mixture: Mixture, functions: Floats, *, level: float
     return np.stack([limits[:, 0], np.minimum(limits[:, 1], bounds[:, 0]), np.maximum(limits[:, 2], bounds[:, 1])], -1)
 
 
-def _under(mixture: Mixture, pair: Ints, r_star: Floats, zones: Zones, low: float, high: float) -> tuple[Floats, Floats]:
-    """States and wrong verdicts [R, 3] of each (pair, r*), block by block to bound memory."""
-    states, wrong = np.empty((len(pair), 3)), np.empty((len(pair), 3))
+def _blocks(
+    mixture: Mixture, pair: Ints, r_star: Floats, zones: Zones, low: float, high: float
+) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
+    """What g is weighed with: the likelihoods, states and wrong verdicts of each (pair, r*), block by block to bound memory."""
     for start in range(0, len(pair), _ROWS_AT_ONCE):
         block = slice(start, start + _ROWS_AT_ONCE)
-        weights = mixture.posterior(pair[block])
-        state, wrongs = state_table(zones, low, high, r_star[block])
+        table = likelihood(mixture.n[pair[block]], mixture.hits[pair[block]])
+        yield (block, table, *state_table(zones, low, high, r_star[block]))
+
+
+def _under(mixture: Mixture, pair: Ints, r_star: Floats, zones: Zones, low: float, high: float) -> tuple[Floats, Floats]:
+    """States and wrong verdicts [R, 3] of each (pair, r*)."""
+    states, wrong = np.empty((len(pair), 3)), np.empty((len(pair), 3))
+    for block, table, state, wrongs in _blocks(mixture, pair, r_star, zones, low, high):
+        weights = weighed(mixture.judging[pair[block]], table)
         states[block] = np.einsum("rk,rks->rs", weights, state)
         wrong[block] = np.einsum("rk,rks->rs", weights, wrongs)
     return states, wrong
@@ -145,11 +166,14 @@ def _fractions_two_valued(
     rng = np.random.default_rng(0)
     central = size @ _under(mixture, pair, r_star, zones, low, high)[0] / size.sum()
     shares = np.empty((draws, 3))
+    blocks = partial(_blocks, mixture, pair, r_star, zones, low, high)
+    once = list(blocks()) if len(pair) <= _ROWS_AT_ONCE else None  # one block is kept, for all the refits
+    probabilities = np.empty((len(pair), 3))
     for i, weights in enumerate(refits[:draws]):
-        redrawn = Mixture(weights, mixture.n, mixture.hits, mixture.size, np.broadcast_to(weights, mixture.judging.shape))
-        probabilities = _under(redrawn, pair, r_star, zones, low, high)[0]
-        probabilities = np.maximum(probabilities, 0) / np.maximum(probabilities, 0).sum(-1, keepdims=True)
-        shares[i] = rng.multinomial(size, probabilities).sum(0) / size.sum()
+        for block, table, state, _ in once or blocks():
+            probabilities[block] = np.einsum("rk,rks->rs", weighed(weights, table), state)
+        positive = np.maximum(probabilities, 0)
+        shares[i] = rng.multinomial(size, positive / positive.sum(-1, keepdims=True)).sum(0) / size.sum()
     return share_limits(central, shares, int(size.sum()), rng)
 
 
@@ -171,15 +195,19 @@ def _many_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: i
         std_hi=np.where(flat, upper, np.fmax(spread.std_hi, evidence.std)),
         mixed=1 - spread.all_equal[:, -1],
         fractions=fractions,
-        forecast=forecast,
+        forecasting=partial(_as_it_is, forecast),
         misfit=misfits(spread.parts),
     )
+
+
+def _as_it_is(found: Forecast) -> Forecast:
+    return found
 
 
 def _nothing(n_prompts: int) -> Posterior:
     nan = np.full(n_prompts, np.nan)
     unknown = np.tile([np.nan, 0.0, 1.0], (3, 1))
-    return Posterior("none", np.full((n_prompts, 3), np.nan), np.full((n_prompts, 3), np.nan), nan, nan, nan, unknown, Forecast.unknown())
+    return Posterior("none", np.full((n_prompts, 3), np.nan), np.full((n_prompts, 3), np.nan), nan, nan, nan, unknown, Forecast.unknown)
 
 
 def _scatter(values: Floats, rows: NDArray[np.bool_]) -> Floats:

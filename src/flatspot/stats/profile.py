@@ -91,13 +91,17 @@ def _fit(table: Floats, size: Floats, reward: Floats) -> Floats:
     g = np.full(reward.shape, 1 / len(GRID))
     top = reward.max(-1, keepdims=True)
     at_top = reward >= top - 1e-12
+    gap, share = np.empty_like(g), np.empty_like(g)
     for _ in range(_ITERATIONS):
-        r = g * ((size / np.maximum(g @ table.T, _LEAST)) @ table) + _EVEN_PROMPTS / len(GRID)
+        r = (size / np.maximum(g @ table.T, _LEAST)) @ table
+        r *= g
+        r += _EVEN_PROMPTS / len(GRID)
         # sum r / (u - reward) falls from 1 or more here to 1 at the root, convex: Newton's steps rise to it and never pass it
         u = top + (r * at_top).sum(-1, keepdims=True)
         for _ in range(_ROOT_STEPS):
-            share = r / (u - reward)
-            u = u + (share.sum(-1, keepdims=True) - 1) / (share / (u - reward)).sum(-1, keepdims=True)
-        g = r / (u - reward)
+            np.subtract(u, reward, out=gap)
+            np.divide(r, gap, out=share)
+            u = u + (share.sum(-1, keepdims=True) - 1) / np.divide(share, gap, out=gap).sum(-1, keepdims=True)
+        np.divide(r, np.subtract(u, reward, out=gap), out=g)
         g /= g.sum(-1, keepdims=True)
     return g

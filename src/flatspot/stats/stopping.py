@@ -58,6 +58,26 @@ class StoppingRule:
     draws: Floats
 
 
+@dataclass(frozen=True)
+class Priced:
+    """A rule per price for each kind of prompt, and the prompts they were fitted to: whatever error is aimed at, the fit is the same.
+
+    rules       one list, a rule per price, for each kind
+    states      [C, 3] the distinct (kind, n, ones) the prompts are in;  size [C] how many are in each
+    most_draws  that may yet be drawn in all
+    """
+
+    rules: tuple[list[StoppingRule], ...]
+    states: Ints
+    size: Ints
+    most_draws: float
+
+    def meeting(self, target: float) -> tuple[StoppingRule, ...]:
+        """A rule for each kind of prompt, at the dearest price that meets the target error; of one price, that one."""
+        at = cheapest_price(self.rules, self.states, self.size, target, most_draws=self.most_draws)
+        return tuple(own[at] for own in self.rules)
+
+
 def outlook(weights: Floats, loss: Floats, max_samples: int) -> Outlook:
     """Risks and predictive chances of all states with at most `max_samples` draws.
 
@@ -138,19 +158,15 @@ def kinds_of(r_star: Floats) -> tuple[Floats, Ints]:
     return found, kind.reshape(-1)
 
 
-def fitted_rules(
-    prompts: Ints, states: Floats, wrong: Floats, costs: Floats | None, target: float, *, max_samples: int, most_draws: float
-) -> tuple[StoppingRule, ...]:
-    """A rule for each kind of prompt under g fitted to the prompts: at the dearest price that meets the target, or by the user's costs.
+def priced_rules(prompts: Ints, states: Floats, wrong: Floats, costs: Floats | None, *, max_samples: int, most_draws: float) -> Priced:
+    """The rules for each kind of prompt under g fitted to the prompts: at every price, or by the user's costs.
 
     prompts  [M, 3] kind, samples and ones of each;  states, wrong  [R, 163, 3] as `state_table` gives them
     """
     triples, size = np.unique(prompts, axis=0, return_counts=True)
     seen = triples[:, 1] > 0
     weights = flat_prior() if not seen.any() else fit_pairs(triples[seen, 1], triples[seen, 2], size[seen])
-    if costs is not None:
-        losses = (state @ np.asarray(costs).T for state in states)
-        return tuple(stopping_rules(outlook(weights, loss, max_samples), np.ones(1))[0] for loss in losses)
-    rules = [stopping_rules(outlook(weights, loss, max_samples), PRICES) for loss in wrong]
-    at = cheapest_price(rules, triples, size, target, most_draws=most_draws)
-    return tuple(own[at] for own in rules)
+    losses = wrong if costs is None else [state @ np.asarray(costs).T for state in states]
+    prices = PRICES if costs is None else np.ones(1)
+    rules = tuple(stopping_rules(outlook(weights, loss, max_samples), prices) for loss in losses)
+    return Priced(rules, triples, size, most_draws)

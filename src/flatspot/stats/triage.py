@@ -16,12 +16,12 @@ import numpy as np
 
 from flatspot.stats.certificate import Certifier
 from flatspot.stats.decide import decide
-from flatspot.stats.doubt import error_limit, given_verdicts, sure_limit, too_doubtful
+from flatspot.stats.doubt import given_verdicts, in_doubt
 from flatspot.stats.draws import Draw, Draws, ask, checked
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.outcome import Triage, conclude, evidence_of_draws
 from flatspot.stats.posterior import wrong_of
-from flatspot.stats.stopping import Flags, StoppingRule, fitted_rules, kinds_of
+from flatspot.stats.stopping import Flags, Priced, StoppingRule, kinds_of, priced_rules
 from flatspot.stats.triage_plan import Plan
 from flatspot.stats.two_valued import are_ends, state_table, two_ends
 
@@ -158,14 +158,17 @@ def absorb(state: State, asked: Round, rewards: Any) -> State:
 def _refitted(state: State) -> State:
     """With rules fitted to everything drawn; where they would end it in too much doubt of the target, with ones that aim at less error."""
     plan, draws = state.plan, state.draws
-    state = replace(state, rules=_rules(plan, draws, state.aim), fitted_at=draws.total)
+    aim = plan.target_error if state.aim is None else state.aim
+    priced = _priced(plan, draws)
+    state = replace(state, rules=priced.meeting(aim), fitted_at=draws.total)
     if plan.costs is not None or state.certifier is not None or (plan.n_prompts < _FEW_PROMPTS and not plan.sure):
         return state
-    aim = plan.target_error if state.aim is None else state.aim
     more = may_go_on(state)
-    while more.any() and aim > plan.target_error / _MOST_STRICT and not (_open(state) & more).any() and _in_doubt(plan, draws):
+    if not more.any() or (_open(state) & more).any() or aim <= plan.target_error / _MOST_STRICT or not _in_doubt(plan, draws):
+        return state
+    while aim > plan.target_error / _MOST_STRICT and not (_open(state) & more).any():
         aim *= _STRICTER
-        state = replace(state, rules=_rules(plan, draws, aim), aim=aim)
+        state = replace(state, rules=priced.meeting(aim), aim=aim)
     return state
 
 
@@ -175,20 +178,17 @@ def _in_doubt(plan: Plan, draws: Draws) -> bool:
     evidence = evidence_of_draws(draws, zones)
     r_star = plan.achievable(zones, evidence.high)
     given = decide(wrong_of(evidence, r_star, zones), draws.scored, plan.target_error)
-    if plan.sure:
-        return sure_limit(evidence, r_star, zones, given) > plan.target_error
-    return too_doubtful(error_limit(evidence, r_star, zones, given), plan.target_error)
+    return in_doubt(evidence, r_star, zones, given, plan.target_error, sure=plan.sure)
 
 
-def _rules(plan: Plan, draws: Draws, aim: float | None) -> tuple[StoppingRule, ...]:
-    """The rules under g fitted to everything drawn so far."""
+def _priced(plan: Plan, draws: Draws) -> Priced:
+    """The rules at every price under g fitted to everything drawn so far."""
     zones = plan.zones(draws)
     low, high = two_ends(draws.values, zones)
     r_star, kind = kinds_of(plan.achievable(zones))
     seen = np.stack([kind, np.minimum(draws.scored, plan.max_samples), draws.hits(high)], -1)
     states, wrong = state_table(zones, low, high, r_star)
-    target = plan.target_error if aim is None else aim
-    return fitted_rules(seen, states, wrong, plan.costs, target, max_samples=plan.max_samples, most_draws=plan.left(draws))
+    return priced_rules(seen, states, wrong, plan.costs, max_samples=plan.max_samples, most_draws=plan.left(draws))
 
 
 def _certified(plan: Plan, state: State, draws: Draws, asked: Round, fresh: Floats) -> Certifier:

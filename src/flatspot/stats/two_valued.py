@@ -47,8 +47,7 @@ class Mixture:
 
     def posterior(self, pair: Ints) -> Floats:
         """[.., 163] distribution of p for prompts with these (n, hits) pairs."""
-        joint = self.judging[pair] * likelihood(self.n[pair], self.hits[pair])
-        return np.asarray(joint / joint.sum(-1, keepdims=True))
+        return weighed(self.judging[pair], likelihood(self.n[pair], self.hits[pair]))
 
     def resampled(self, draws: int, rng: np.random.Generator) -> Floats:
         """[draws, 163] refits of g with prompts reweighted by the Bayesian bootstrap: how sure the fit is.
@@ -67,6 +66,12 @@ def likelihood(n: Ints, hits: Ints) -> Floats:
     """[C, 163] probability of the pattern of `hits` ones in `n` draws at each grid point, scaled to a row maximum of 1."""
     log = xlogy(hits[:, None], GRID) + xlog1py((n - hits)[:, None], -GRID)
     return np.asarray(np.exp(log - log.max(-1, keepdims=True)))
+
+
+def weighed(g: Floats, table: Floats) -> Floats:
+    """[C, 163] distribution of p under g [163] or [C, 163], for prompts with these likelihoods [C, 163]."""
+    joint = g * table
+    return np.asarray(joint / joint.sum(-1, keepdims=True))
 
 
 def fit_mixture(n: Ints, hits: Ints) -> tuple[Mixture, Ints]:
@@ -129,7 +134,9 @@ def _fit(
     prior = _EVEN_SHARE * total / len(GRID) + (_flat_base() if pseudo is None else pseudo)
     g = np.broadcast_to(1 / len(GRID) if start is None else start, (len(size), len(GRID))).copy()
     for _ in range(iterations):
-        g = g * ((size / np.maximum(g @ table.T, 1e-300)) @ table) + prior
+        expected = (size / np.maximum(g @ table.T, 1e-300)) @ table
+        g *= expected
+        g += prior
         g /= g.sum(-1, keepdims=True)
     return g
 
