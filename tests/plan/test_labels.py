@@ -11,8 +11,10 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 import flatspot
+from flatspot.cli.main import cli
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.schema import PLAN
 from flatspot.plan import failing as failing_module
@@ -36,6 +38,18 @@ def diagnosed(out, rows=ROWS, **settings):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return diagnosed(tmp_path_factory.mktemp("labels") / "run")
+
+
+@pytest.fixture(scope="module")
+def shuffled(tmp_path_factory):
+    """The same prompts in another order."""
+    return diagnosed(tmp_path_factory.mktemp("labels") / "run", [ROWS[i] for i in np.random.default_rng(1).permutation(len(ROWS))])
+
+
+@pytest.fixture
+def own(run, tmp_path):
+    """A copy of the run, for what writes into it."""
+    return shutil.copytree(run, tmp_path / "run")
 
 
 def test_the_plan_is_a_row_per_prompt_as_declared(run):
@@ -76,10 +90,9 @@ def test_each_habit_has_a_label_before_any_has_two(run):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_order_of_the_prompts_changes_nothing(tmp_path, run, strategy):
-    mixed = diagnosed(tmp_path / "run", [ROWS[i] for i in np.random.default_rng(1).permutation(len(ROWS))])
+def test_the_order_of_the_prompts_changes_nothing(run, shuffled, strategy):
     settings = LabelSettings(labels=9, strategy=strategy)
-    assert [x.prompt.id for x in select_labels(run, settings)] == [x.prompt.id for x in select_labels(mixed, settings)]
+    assert [x.prompt.id for x in select_labels(run, settings)] == [x.prompt.id for x in select_labels(shuffled, settings)]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -125,8 +138,8 @@ def write(run, **settings):
     return write_plan(run, plan_labels(run, LabelSettings(**settings)))
 
 
-def test_the_labels_file_is_ready_to_fill_and_what_was_filled_stays(tmp_path):
-    run = diagnosed(tmp_path / "run")
+def test_the_labels_file_is_ready_to_fill_and_what_was_filled_stays(own):
+    run = own
     assert write(run, labels=4) == 0
     rows = read_label_rows(run / "labels.jsonl")
     assert [set(row) for row in rows] == [{"id", "prompt", "answer", "reference", "level"}] * 4
@@ -207,7 +220,7 @@ def test_where_nothing_is_known_to_vanish_there_is_nothing_to_label(tmp_path):
         assert found.summary["actions"][action] == found.table.num_rows
         write_plan(run, found)
         assert (run / "labels.jsonl").read_text() == ""
-        assert "no prompt is settled as vanishing" in command(run)
+        assert "no prompt is settled as vanishing" in printed(run)
 
 
 def test_unscored_prompts_are_told_apart(tmp_path):
@@ -264,13 +277,22 @@ def command(run, *options):
     return done.stdout
 
 
-def test_the_command_shows_the_labels_and_writes_them(tmp_path):
-    run = diagnosed(tmp_path / "first").rename(tmp_path / "run")
+def printed(run, *options):
+    """What the command writes to standard output, in this process."""
+    done = CliRunner().invoke(cli, ["plan", str(run), *options])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_command_shows_the_labels_and_writes_them(own):
+    run = own
     text = command(run, "--labels", "12", "--strategy", "hardest")
     assert "12 prompts of 90 vanishing, chosen by hardest" in text and str(run / "labels.jsonl") in text
     *lines, last = text.splitlines()
     assert max(map(len, lines)) <= max(80, len(str(run)) + 60)
-    assert last.startswith(f"Then    flatspot warmup {run} --labels {run}/labels.jsonl --model MODEL ")  # a folder that was moved
+    assert last.startswith(
+        f"Then    flatspot warmup {run} --labels {run}/labels.jsonl --model MODEL "
+    )  # where it lies now, not where it was made
     assert len(read_label_rows(run / "labels.jsonl")) == 12 and pq.read_table(run / "plan.parquet").num_rows == 110
-    found = json.loads(command(run, "--labels", "3", "--json"))
+    found = json.loads(printed(run, "--labels", "3", "--json"))
     assert found["labels"]["n"] == 3 and [row["order"] for row in found["labels"]["chosen"]] == [1, 2, 3]
