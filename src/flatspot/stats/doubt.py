@@ -15,6 +15,7 @@ import numpy as np
 
 from flatspot.stats.decide import Decisions, decide
 from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.kinds import distinct
 from flatspot.stats.likeliest import likeliest
 from flatspot.stats.posterior import ones_of, two_valued
 from flatspot.stats.two_valued import likelihood, state_table, two_ends
@@ -54,7 +55,8 @@ def error_limit(
     if enough(given.predicted_error):
         return given.predicted_error
     verdict = np.where(given.decided, given.best, -1)
-    kinds, size = np.unique(np.stack([evidence.n, ones_of(evidence, zones), r_star, verdict], -1)[some], axis=0, return_counts=True)
+    columns, _, size = distinct(*(column[some] for column in (evidence.n, ones_of(evidence, zones), r_star, verdict)))
+    kinds = np.stack(columns, -1)
     if len(kinds) > _MOST_KINDS:
         every = np.linspace(0, len(kinds) - 1, _MOST_KINDS).astype(np.int64)
         kinds, size = kinds[every], size[every]

@@ -13,6 +13,7 @@ from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.forecast import GROUP_SIZES, REFITS, Forecast, fractions_of, mixture_shares, prompt_shares, share_limits
 from flatspot.stats.identified import mean_bounds, too_few
 from flatspot.stats.intervals import equal_rewards_std_upper, two_valued_std_interval
+from flatspot.stats.kinds import distinct
 from flatspot.stats.many_valued import many_valued, misfits
 from flatspot.stats.two_valued import Mixture, are_ends, fit_mixture, likelihood, mixed_at, state_table, two_ends, weighed
 from flatspot.stats.zones import Zones
@@ -75,9 +76,8 @@ def wrong_of(evidence: Evidence, r_star: Floats, zones: Zones) -> Floats:
         return wrong
     assert some.support is not None
     mixture, pair = fit_mixture(some.n, ones_of(some, zones))
-    kinds, kind = np.unique(np.c_[pair, r_star[judged]], axis=0, return_inverse=True)
-    found = _under(mixture, kinds[:, 0].astype(np.int64), kinds[:, 1], zones, *two_ends(some.support, zones))[1]
-    wrong[judged] = found[kind.reshape(-1)]
+    (kind_pair, kind_r_star), kind, _ = distinct(pair, r_star[judged])
+    wrong[judged] = _under(mixture, kind_pair, kind_r_star, zones, *two_ends(some.support, zones))[1][kind]
     return wrong
 
 
@@ -100,24 +100,23 @@ def _two_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_size: in
     hits = ones_of(evidence, zones)
     mixture, pair = fit_mixture(evidence.n, hits)
     # prompts with equal (n, hits, r*) have equal answers
-    kinds, kind, size = np.unique(np.c_[pair, r_star], axis=0, return_inverse=True, return_counts=True)
-    kind_pair = kinds[:, 0].astype(np.int64)
-    states, wrong = _under(mixture, kind_pair, kinds[:, 1], zones, low, high)
+    (kind_pair, kind_r_star), kind, size = distinct(pair, r_star)
+    states, wrong = _under(mixture, kind_pair, kind_r_star, zones, low, high)
     mixed = mixture.posterior(np.arange(len(mixture.n))) @ mixed_at(group_size)
     std_lo, std_hi = two_valued_std_interval(hits, evidence.n)
     flat_hi = equal_rewards_std_upper(np.where(hits == 0, low, high), evidence.n, zones.lo, zones.hi)
     std_lo, std_hi = std_lo * (high - low), std_hi * (high - low)
     std_hi = np.where((hits == 0) | (hits == evidence.n), np.maximum(std_hi, flat_hi), std_hi)
     refits = mixture.resampled(REFITS, np.random.default_rng(0))
-    fractions = _fractions_two_valued(mixture, refits, kind_pair, kinds[:, 1], size, zones, low, high)
+    fractions = _fractions_two_valued(mixture, refits, kind_pair, kind_r_star, size, zones, low, high)
     few = too_few(evidence.n)
     if few:
-        in_state = np.einsum("r,rks->sk", size / size.sum(), state_table(zones, low, high, kinds[:, 1])[0])
+        in_state = np.einsum("r,rks->sk", size / size.sum(), state_table(zones, low, high, kind_r_star)[0])
         fractions = widened(fractions, mixture, in_state, level=0.95)
     return Posterior(
         model="two-valued",
-        states=states[kind.reshape(-1)],
-        wrong=wrong[kind.reshape(-1)],
+        states=states[kind],
+        wrong=wrong[kind],
         std_lo=np.fmin(std_lo, evidence.std),
         std_hi=np.fmax(std_hi, evidence.std),
         mixed=mixed[pair],

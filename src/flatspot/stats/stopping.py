@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.kinds import distinct
 from flatspot.stats.two_valued import GRID, fit_pairs, flat_prior
 
 Flags = NDArray[np.bool_]
@@ -163,7 +164,8 @@ def priced_rules(prompts: Ints, states: Floats, wrong: Floats, costs: Floats | N
 
     prompts  [M, 3] kind, samples and ones of each;  states, wrong  [R, 163, 3] as `state_table` gives them
     """
-    triples, size = np.unique(prompts, axis=0, return_counts=True)
+    columns, _, size = distinct(*prompts.T)
+    triples = np.stack(columns, -1)
     seen = triples[:, 1] > 0
     weights = flat_prior() if not seen.any() else fit_pairs(triples[seen, 1], triples[seen, 2], size[seen])
     losses = wrong if costs is None else [state @ np.asarray(costs).T for state in states]

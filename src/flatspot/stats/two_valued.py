@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import expit, xlog1py, xlogy
 
 from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.kinds import distinct
 from flatspot.stats.zones import Zones
 
 GRID: Floats = np.r_[0.0, expit(np.linspace(-8.0, 8.0, 161)), 1.0]
@@ -81,14 +82,14 @@ def fit_mixture(n: Ints, hits: Ints) -> tuple[Mixture, Ints]:
     >>> float(mixture.weights[GRID < 0.05].sum().round(2)), float(mixture.weights[GRID > 0.95].sum().round(2))
     (0.65, 0.33)
     """
-    pairs, pair, size = np.unique(np.stack([n, hits], -1), axis=0, return_inverse=True, return_counts=True)
-    table = likelihood(pairs[:, 0], pairs[:, 1])
+    (kind_n, kind_hits), pair, size = distinct(n, hits)
+    table = likelihood(kind_n, kind_hits)
     weights = _fit(table, size[None].astype(float))[0]
     if size.sum() < _LEAVE_ONE_OUT_BELOW:
         judging = _fit(table, size[None].astype(float) - np.eye(len(size)))
     else:
         judging = np.broadcast_to(weights, table.shape)
-    return Mixture(weights, pairs[:, 0], pairs[:, 1], size, judging), pair.reshape(-1)
+    return Mixture(weights, kind_n, kind_hits, size, judging), pair
 
 
 def flat_prior() -> Floats:
