@@ -52,7 +52,7 @@ def answers(folder, rows):
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
 def test_it_learns_answers_and_where_they_end(folders, tmp_path, kind):
-    own = ("--gradient_checkpointing", "false") if kind == "llama" else ("--max_steps", "200", "--learning_rate", "1e-2")
+    own = ("--gradient_checkpointing", "false") if kind == "llama" else ("--max_steps", "90", "--learning_rate", "1e-2")
     options = (*FAST, *own)
     done = sft(ROWS, str(folders / kind), out=tmp_path, options=options, eval_rows=ROWS[:2])
     assert done == tmp_path / "policy"

@@ -166,7 +166,7 @@ def test_labels_that_the_policy_solves_already_end_it_before_it_starts(place, tm
     import safetensors.torch
 
     rows = [{"prompt": row["prompt"], "completion": row["answer"]} for row in LABELS]
-    solved = sft(rows, str(place / "llama"), out=tmp_path / "sft", options=(*CAUSAL, "--max_steps", "120", "--learning_rate", "1e-2"))
+    solved = sft(rows, str(place / "llama"), out=tmp_path / "sft", options=(*CAUSAL, "--max_steps", "60", "--learning_rate", "1e-2"))
     again = warm(place, tmp_path / "again", model=str(solved))
     assert (again.chosen_step, again.cause, again.recovered) == (0, "labels-solved", False)
     assert "teach it nothing" in again.why and len(again.curve) == 1
