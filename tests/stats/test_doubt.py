@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from flatspot.core.errors import SettingsError
+from flatspot.stats import doubt
 from flatspot.stats.decide import decide
-from flatspot.stats.doubt import error_limit, given_verdicts, too_doubtful
+from flatspot.stats.doubt import error_limit, given_verdicts, in_doubt, too_doubtful
 from flatspot.stats.draws import Draws
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.outcome import evidence_of_draws
@@ -122,13 +123,26 @@ def test_the_limit_stays_above_the_error_in_very_large_sets():
     assert wrong < error_limit(e, np.ones(len(p)), ZONES, found) < 0.3
 
 
-def test_a_kind_for_every_prompt_has_a_limit_too():
-    """30,000 prompts, each with a best reward of its own: judged by a part of them, which widens the limit and never drops it."""
-    rng, m = np.random.default_rng(0), 30_000
+def test_a_kind_for_every_prompt_has_a_limit_too(monkeypatch):
+    """Prompts with a best reward of their own each, more than are looked at: a part of them widens the limit and never drops it."""
+    monkeypatch.setattr(doubt, "_MOST_KINDS", 2000)
+    rng, m = np.random.default_rng(0), 3000
     e = counted(rng.binomial(4, rng.choice([0.02, 0.3], m)), 4)
     one, own = np.ones(m), 1 - 1e-9 * np.arange(m)
     limits = [error_limit(e, r_star, ZONES, decide(wrong_of(e, r_star, ZONES), e.n, 0.2)) for r_star in (one, own)]
     assert limits[1] == pytest.approx(limits[0], abs=0.03)
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_doubt_is_what_the_limit_says_though_the_search_for_it_ends_early(sure):
+    rng = np.random.default_rng(4)
+    e, r_star = counted(rng.binomial(6, rng.choice([0.02, 0.3, 1.0], 120)), 6), np.ones(120)
+    given, found = decide(wrong_of(e, r_star, ZONES), e.n, 0.1), []
+    limit = error_limit(e, r_star, ZONES, given, 2 * doubt._DROP if sure else doubt._DROP)
+    for target in (0.5 * given.predicted_error, 0.3 * limit, 0.9 * limit, limit - 1e-9, limit, 1.1 * limit):
+        found.append(in_doubt(e, r_star, ZONES, given, target, sure=sure))
+        assert found[-1] == (limit > target if sure else too_doubtful(limit, target))
+    assert set(found) == {True, False}
 
 
 @pytest.mark.parametrize("other", [{"costs": np.ones((3, 3))}, {"certify": 0.05}], ids=["costs", "certify"])

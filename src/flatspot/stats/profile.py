@@ -91,7 +91,7 @@ def _fit(table: Floats, size: Floats, reward: Floats) -> Floats:
     g = np.full(reward.shape, 1 / len(GRID))
     top = reward.max(-1, keepdims=True)
     at_top = reward >= top - 1e-12
-    gap, share = np.empty_like(g), np.empty_like(g)
+    gap, share, summed = np.empty_like(g), np.empty_like(g), np.add.reduce
     for _ in range(_ITERATIONS):
         r = (size / np.maximum(g @ table.T, _LEAST)) @ table
         r *= g
@@ -101,7 +101,8 @@ def _fit(table: Floats, size: Floats, reward: Floats) -> Floats:
         for _ in range(_ROOT_STEPS):
             np.subtract(u, reward, out=gap)
             np.divide(r, gap, out=share)
-            u = u + (share.sum(-1, keepdims=True) - 1) / np.divide(share, gap, out=gap).sum(-1, keepdims=True)
+            over = summed(share, -1, keepdims=True) - 1
+            u = u + over / summed(np.divide(share, gap, out=gap), -1, keepdims=True)
         np.divide(r, np.subtract(u, reward, out=gap), out=g)
         g /= g.sum(-1, keepdims=True)
     return g
