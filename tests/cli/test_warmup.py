@@ -22,7 +22,7 @@ from tiny_warmups import CAUSAL, LABELS, PROMPTS, judged, save_tiny
 from flatspot.cli.main import cli, no_file
 from flatspot.core.errors import RunFolderError, SettingsError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]
 PROBES = ("--probe-prompts", "16", "--probe-samples", "8")
 
 

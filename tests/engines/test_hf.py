@@ -17,6 +17,8 @@ from flatspot.engines.hf import HfEngine
 from flatspot.engines.memory import Footprint, footprint
 from flatspot.engines.policy import load_policy
 
+pytestmark = pytest.mark.thorough
+
 KINDS = ("llama", "gpt2", "mistral", "t5", "bart", "mamba")
 SHORT, LONG = "w5 w7", "w11 w13 w17 w19 w23 w29 w31 w37 w41 w43 w47 w53"
 N = 4000

@@ -21,6 +21,8 @@ from flatspot.engines import HfEngine, load_engine, load_policy, openvino, polic
 from flatspot.engines.openvino import OpenVinoEngine, check_pipeline, open_pipeline, seed_32
 from flatspot.engines.verify import Check
 
+pytestmark = pytest.mark.thorough
+
 SHORT, LONG = "w5 w7", "w11 w13 w17 w19 w23 w29 w31 w37 w41 w43 w47 w53"
 N = 4000
 BOUND = 0.075

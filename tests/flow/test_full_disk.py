@@ -12,6 +12,8 @@ from flatspot import flow
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
 
+pytestmark = pytest.mark.thorough
+
 ROWS = [{"prompt": "half", "reference": "1"}]
 
 

@@ -17,6 +17,8 @@ from tiny_policies import tiny_model, word_tokenizer
 
 from flatspot import gradient_pass
 
+pytestmark = pytest.mark.thorough
+
 PROMPTS = ["w5 w6 w7", "w8"]
 SETTINGS = {"max_samples": 4, "max_new_tokens": 5, "engine": "hf", "gradients": True, "gradient_samples": 8, "reward_range": (0.0, 1.0)}
 

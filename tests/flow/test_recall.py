@@ -2,7 +2,11 @@
 
 import contextlib
 
+import pytest
+
 import flatspot
+
+pytestmark = pytest.mark.thorough
 
 
 class Remembers:

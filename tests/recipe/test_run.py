@@ -18,7 +18,7 @@ from flatspot.recipe import run as run_module
 from flatspot.recipe.read import read_recipe
 from flatspot.recipe.run import run_recipe, steps_at_equal_generations
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, transformers and torch warn of each other
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn of each other
 
 NAMES = ["before", "plan", "warmup", "warmed", "train", "after"]
 

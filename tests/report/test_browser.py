@@ -9,6 +9,8 @@ import re
 import pyarrow as pa
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="the report's browser tests need playwright: pip install 'flatspot[dev]'")
 expect = sync_api.expect  # not page.wait_for_function: it evaluates text in the page, which the page's policy forbids
 

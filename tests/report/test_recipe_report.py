@@ -16,6 +16,8 @@ from flatspot.report.recipe_charts import rewards, warm_up
 from flatspot.report.recipe_html import render_recipe_html, write_recipe_html
 from flatspot.report.recipe_text import recipe_text
 
+pytestmark = pytest.mark.thorough
+
 HOSTILE = "<script>window.hit=1</script>\u202e\x1b[31m"
 CLIPPED = """[...document.querySelectorAll('[data-chart] svg')].flatMap(svg => {
   const {left, right} = svg.getBoundingClientRect();

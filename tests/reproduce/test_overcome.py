@@ -7,7 +7,7 @@ from flatspot.reproduce import overcome as module
 from flatspot.reproduce.overcome import Size, overcome
 from flatspot.reproduce.overcome_words import WIDTH, told
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, transformers and torch warn of each other
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn of each other
 SMALL = Size(prompts=20, rl_steps=1, sft_steps=1, samples=2)
 
 

@@ -10,6 +10,8 @@ from flatspot.cli.main import cli
 from flatspot.reproduce import theory
 from flatspot.reproduce.random_policies import FAMILIES, REWARDS, random_models
 
+pytestmark = pytest.mark.thorough
+
 MODELS = 60
 
 

@@ -17,6 +17,8 @@ from flatspot.stats.triage import triage
 from flatspot.stats.two_valued import GRID
 from flatspot.stats.zones import STATES, Zones
 
+pytestmark = pytest.mark.thorough
+
 ZONES = Zones(0.05)
 
 

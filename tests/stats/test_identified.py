@@ -18,6 +18,8 @@ from flatspot.stats.triage_plan import Plan
 from flatspot.stats.two_valued import GRID
 from flatspot.stats.zones import Zones, epsilon_for_group
 
+pytestmark = pytest.mark.thorough
+
 ZONES = Zones(epsilon_for_group(8))
 
 

@@ -7,6 +7,8 @@ from scipy import optimize, stats
 from flatspot.stats.profile import _WIDEN, profile
 from flatspot.stats.two_valued import GRID, likelihood, mixed_at
 
+pytestmark = pytest.mark.thorough
+
 UPPER = np.greater(GRID, 0.5)[None] * 1.0
 
 

@@ -10,6 +10,8 @@ from flatspot.stats.draws import Draws
 from flatspot.stats.triage import triage
 from flatspot.stats.zones import Zones
 
+pytestmark = pytest.mark.thorough
+
 SIZES = (4, 8, 16, 32)
 UNIT = Zones(0.05)
 NOTHING = Draws.none(3).evidence()

@@ -10,6 +10,8 @@ from flatspot.stats.families import split
 from flatspot.stats.triage import triage
 from flatspot.stats.zones import STATES, Zones
 
+pytestmark = pytest.mark.thorough
+
 M = 400
 
 

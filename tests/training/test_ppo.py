@@ -22,6 +22,8 @@ from flatspot.training.ppo import Credit, Row, Tokens, train_ppo  # noqa: E402
 from flatspot.training.ppo_networks import log_prob_and_entropy, prepare, read_policy, read_reference, read_value  # noqa: E402
 from flatspot.training.ppo_settings import PPOSettings, reward_metrics  # noqa: E402
 
+pytestmark = pytest.mark.thorough
+
 EOS = 2
 
 

@@ -18,7 +18,7 @@ from flatspot.engines.prompts import encode  # noqa: E402
 from flatspot.training.examples import IGNORED, answer_tokens, examples  # noqa: E402
 from flatspot.training.sft import sft  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, transformers and torch warn of each other
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn of each other
 
 CPU = ("--use_cpu", "--bf16", "false", "--disable_tqdm", "true")
 FAST = (*CPU, "--max_steps", "40", "--learning_rate", "1e-2", "--per_device_train_batch_size", "4", "--lr_scheduler_type", "constant")

@@ -22,7 +22,7 @@ from flatspot.training.sft import sft  # noqa: E402
 from flatspot.training.warmup import warmup  # noqa: E402
 from flatspot.training.warmup_labels import hold_back, read_labels  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, transformers and torch warn of each other
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn of each other
 LOOK = ProbeSettings(prompts=16, max_samples=8, every=2)
 
 

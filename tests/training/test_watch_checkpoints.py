@@ -21,7 +21,7 @@ from flatspot.training.probe import ProbeSettings  # noqa: E402
 from flatspot.training.sft import sft  # noqa: E402
 from flatspot.training.watch_checkpoints import checkpoints_in, watch_checkpoints  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]
 LOOK = ProbeSettings(prompts=16, max_samples=8)
 
 

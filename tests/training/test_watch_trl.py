@@ -16,7 +16,7 @@ from runs import Case, half, train
 
 import flatspot
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, transformers and torch warn of each other
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn of each other
 
 
 class Memory:

@@ -11,6 +11,8 @@ from flatspot.cli.reproduce_controlled import controlled_command
 from flatspot.core.errors import SettingsError
 from flatspot.reproduce.controlled import experiment
 
+pytestmark = pytest.mark.thorough
+
 SMALL = ["--n-train", "100", "--n-test", "20", "--batch", "50", "--pretrain-epochs", "2", "--epochs", "2"]
 
 

@@ -21,6 +21,8 @@ from flatspot.reproduce.controlled.train import restore, start, state_of, train
 from flatspot.reproduce.controlled.words import told
 from flatspot.rollouts.locks import lock_folder
 
+pytestmark = pytest.mark.thorough
+
 CPU = torch.device("cpu")
 
 
