@@ -261,6 +261,11 @@ def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
             read_prompts(path)
 
 
+def test_an_answer_of_more_digits_than_a_float_holds_is_an_answer(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", f'{{"prompt": "10**400?", "reference": {10**400}}}\n')
+    assert read_prompts(path)[0].references == (str(10**400),)
+
+
 def test_half_characters_in_other_columns_are_handed_on(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", b'{"prompt": "a", "reference": "\\ud800"}\n')
     assert read_prompts(path)[0].references == ("\ud800",)

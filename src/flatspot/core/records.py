@@ -71,7 +71,8 @@ def has_answer(value: Any) -> bool:
     """
     if isinstance(value, list | tuple):
         return any(map(has_answer, value))
-    return value is not None and not (isinstance(value, Real) and math.isnan(value)) and bool(str(value).strip())
+    is_nan = isinstance(value, Real) and value != value  # of whole numbers too large for a float, math.isnan raises
+    return value is not None and not is_nan and bool(str(value).strip())
 
 
 def answer_text(answer: Any) -> str:

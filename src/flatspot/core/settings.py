@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -122,15 +123,21 @@ def _check_kinds(settings: Settings) -> None:
     for names, kind, word in kinds:
         for name in names:
             value = getattr(settings, name)
-            fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+            fits = _is_number(value) if kind is Real else isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
             if not fits and not (value is None and name in optional):
-                raise SettingsError(f"{name} is {word}, got {value!r}")
+                raise SettingsError(f"{name} is {word}, got {value!r:.80}")
     limits, weights = settings.reward_range, settings.reward_weights
     if limits is not None and not (_are_numbers(limits) and len(limits) == 2):
-        raise SettingsError(f"reward_range is two numbers, the smallest and the largest total, got {limits!r}")
+        raise SettingsError(f"reward_range is two numbers, the smallest and the largest total, got {limits!r:.80}")
     if weights is not None and not _are_numbers(weights):
-        raise SettingsError(f"reward_weights are numbers, one per reward, got {weights!r}")
+        raise SettingsError(f"reward_weights are numbers, one per reward, got {weights!r:.80}")
 
 
 def _are_numbers(values: object) -> bool:
-    return isinstance(values, Collection) and all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+    return isinstance(values, Collection) and all(map(_is_number, values))
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a number, and no whole number that is too large for a float."""
+    too_large = isinstance(value, Integral) and abs(int(value)) > sys.float_info.max
+    return isinstance(value, Real) and not isinstance(value, bool) and not too_large
