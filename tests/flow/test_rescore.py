@@ -200,6 +200,15 @@ def test_parts_that_are_joined_while_others_are_scored_are_not_lost(tmp_path, mo
     assert found.verdicts.equals(flatspot.rescore(run, odd, out=tmp_path / "again").verdicts)
 
 
+def test_the_folder_is_not_listed_for_every_part(tmp_path, monkeypatch):
+    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
+    listed, left = [], rescored._left
+    monkeypatch.setattr(rescored, "_left", lambda *given: listed.append(1) or left(*given))
+    flatspot.rescore(run, odd, out=tmp_path / "new")
+    assert len(list((run / "rollouts").iterdir())) == 4
+    assert len(listed) == 3  # for the progress, for the parts, and to see that none is left
+
+
 def test_a_run_is_judged_while_it_is_scored_again(tmp_path):
     run = drawn(tmp_path / "run")
     judged = []

@@ -63,9 +63,9 @@ def unit_of(ending: str) -> str:
 def _is_lines(stream: BinaryIO) -> bool:
     """Whether a JSON file is one of JSON lines: its first two lines are an object each. The stream stays where it is."""
     start = stream.tell()
-    lines = [text_of(stream.readline(ROW_LIMIT)).strip() for _ in range(2)]
+    first, second = (text_of(stream.readline(ROW_LIMIT)).strip() for _ in range(2))
     stream.seek(start)
-    return all(map(_is_object, lines))
+    return _is_object(second) and _is_object(first)  # the whole of a document on one line need not be read to see that it has no second
 
 
 def _is_object(line: str) -> bool:

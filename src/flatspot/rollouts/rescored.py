@@ -77,12 +77,14 @@ def score_again(
         meter = _Meter(sum(map(_n_rows, parts)), sum(map(_n_rows, _left(source, run, wanted))), len(prompts), on_progress)
     by_id = {prompt.id: prompt for prompt in prompts}
     getattr(reward, "start_counting", lambda: None)()
-    while todo := _left(source, run, wanted):  # looked up each time: a run that is still drawn joins its parts
-        try:
-            _score_part(todo[0], run, by_id, reward, meter, on_scored)
-        except RunFolderError:
-            if todo[0].exists():
-                raise
+    while todo := _left(source, run, wanted):
+        for part in todo:
+            try:
+                _score_part(part, run, by_id, reward, meter, on_scored)
+            except RunFolderError:
+                if part.exists():
+                    raise
+                break  # a run that is still drawn joins its parts: look again
     if lost := len(wanted - run.parts_done()):
         raise RunFolderError(f"{lost} parts of {source} went away while they were scored. Run the same flatspot rescore again.")
     return rounds
