@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flatspot.core.on_first_use import on_first_use
 
 if TYPE_CHECKING:
     from flatspot.engines.hf import HfEngine
@@ -25,8 +26,4 @@ _HOME = {
     "load_policy": "policy",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"flatspot.engines has no public name {name!r}; it offers: {', '.join(__all__)}")
-    return getattr(importlib.import_module(f"flatspot.engines.{_HOME[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOME)

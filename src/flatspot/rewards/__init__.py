@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flatspot.core.on_first_use import on_first_use
 
 if TYPE_CHECKING:
-    from flatspot.rewards.builtin import BUILTINS as BUILTINS
-    from flatspot.rewards.builtin import reward_range as reward_range
-    from flatspot.rewards.check import check_reward as check_reward
-    from flatspot.rewards.load import LoadedReward as LoadedReward
-    from flatspot.rewards.load import load_reward as load_reward
-    from flatspot.rewards.references import reference_rewards as reference_rewards
+    from flatspot.rewards.builtin import BUILTINS, reward_range
+    from flatspot.rewards.check import check_reward
+    from flatspot.rewards.load import LoadedReward, load_reward
+    from flatspot.rewards.references import reference_rewards
+
+__all__ = ["BUILTINS", "LoadedReward", "check_reward", "load_reward", "reference_rewards", "reward_range"]
 
 # on first use: the worker of a reward, which is a module of this package, is started for every run and needs half of them
 _HOME = {
@@ -23,8 +24,4 @@ _HOME = {
     "reward_range": "builtin",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOME)
