@@ -53,7 +53,9 @@ def check(table):
 @pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv", ".tsv", ".parquet"])
 def test_long_logs(tmp_path, ending):
     path = write(tmp_path / f"log{ending}", [{"prompt": p, "reward": r} for p, r in ROWS])
-    check(imported(tmp_path, path)[1])
+    _, table, run = imported(tmp_path, path)
+    check(table)
+    assert pq.read_table(run / "rollouts")["reward"].to_pylist() == [r for _, r in ROWS]
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv", ".parquet"])
