@@ -139,5 +139,6 @@ def _are_numbers(values: object) -> bool:
 
 def _is_number(value: object) -> bool:
     """Whether a value is a number, and no whole number that is too large for a float."""
-    too_large = isinstance(value, Integral) and abs(int(value)) > sys.float_info.max
-    return isinstance(value, Real) and not isinstance(value, bool) and not too_large
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return not (isinstance(value, Integral) and abs(int(value)) > sys.float_info.max)
