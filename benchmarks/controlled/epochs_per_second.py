@@ -27,13 +27,13 @@ import torch
 from official import official
 
 from flatspot.core.provenance import provenance
-from flatspot.reproduce.controlled.data import Dataset, load_dataset
-from flatspot.reproduce.controlled.encode import encode
-from flatspot.reproduce.controlled.labels import label_samples
-from flatspot.reproduce.controlled.models import build_network
-from flatspot.reproduce.controlled.objectives import reward_table
-from flatspot.reproduce.controlled.plans import Plan, plan_for
-from flatspot.reproduce.controlled.train import Progress, Samples, start, train
+from flatspot_paper.controlled.data import Dataset, load_dataset
+from flatspot_paper.controlled.encode import encode
+from flatspot_paper.controlled.labels import label_samples
+from flatspot_paper.controlled.models import build_network
+from flatspot_paper.controlled.objectives import reward_table
+from flatspot_paper.controlled.plans import Plan, plan_for
+from flatspot_paper.controlled.train import Progress, Samples, start, train
 
 Turn = Callable[[int], None]  # runs this many epochs
 MEAN_STD = {"mnist": ([0.1307], [0.3081]), "cifar10": ([0.491, 0.482, 0.446], [0.247, 0.243, 0.261])}

@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from flatspot.reproduce.controlled.data import Dataset
-from flatspot.reproduce.controlled.plans import Plan
-from flatspot.reproduce.controlled.train import Samples
+from flatspot_paper.controlled.data import Dataset
+from flatspot_paper.controlled.plans import Plan
+from flatspot_paper.controlled.train import Samples
 
 _PLANS = {"mnist": "mlp_mnist", "cifar10": "resnet_cifar", "stsb": "bert_stsb"}
 _PADDED_TO = 512

@@ -23,7 +23,7 @@ from flatspot.rollouts.drawn import part_file, part_files
 from flatspot.rollouts.files import write_table
 from flatspot.rollouts.rounds import FixedSamples, Round
 from flatspot.rollouts.store import is_complete, open_run, prompt_table
-from flatspot.stats.table import read_run
+from flatspot.runs.table import read_run
 
 
 def build(path: Path, parts: int, per_part: int) -> None:

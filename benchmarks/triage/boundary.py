@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from populations import TWO_VALUED
 from rivals import on_grid
 
-from flatspot.stats.stopping import PRICES, cheapest_price, outlook, stopping_rules
-from flatspot.stats.two_valued import state_table
+from flatspot.stats.models.binary import state_table
+from flatspot.stats.triage.stopping import PRICES, cheapest_price, outlook, stopping_rules
 from flatspot.stats.zones import STATES, Zones
 
 OUT = Path(__file__).parents[2] / "docs" / "images" / "stopping-boundary.svg"

@@ -20,7 +20,7 @@ from populations import OTHER, TWO_VALUED
 from rivals import dynamic, families, flat, on_grid, sprt, tuned, wrong_share
 
 from flatspot.stats.batches import refit_shares
-from flatspot.stats.triage import triage
+from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
 
 HERE = Path(__file__).parent

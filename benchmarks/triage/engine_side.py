@@ -25,7 +25,7 @@ from flatspot.rewards import load_reward
 from flatspot.rollouts.collect import collect, visit_cost
 from flatspot.rollouts.rounds import FixedSamples
 from flatspot.rollouts.store import open_run
-from flatspot.stats.adaptive import Adaptive
+from flatspot.stats.triage.decider import Adaptive
 from flatspot.tasks import load_prompts
 from flatspot.tasks.demo import demo_prompts
 

@@ -22,7 +22,7 @@ from rivals import dynamic, families, on_grid, tuned
 from tables import equal_cost, equal_error
 
 from flatspot.stats.batches import refit_shares
-from flatspot.stats.triage import triage
+from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
 
 SIZES, SETS = (4, 8, 16, 32), 10

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flatspot.stats.stopping import PRICES, outlook, stopping_rules
-from flatspot.stats.two_valued import GRID, flat_prior, state_table
+from flatspot.stats.models.binary import GRID, flat_prior, state_table
+from flatspot.stats.triage.stopping import PRICES, outlook, stopping_rules
 
 VANISHING, LEARNABLE, SOLVED = range(3)
 

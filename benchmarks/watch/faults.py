@@ -17,8 +17,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "tests" / "faults"))
 
-from runs import FAULTS, HEALTHY, train  # noqa: E402
 from streams import false_alarms  # noqa: E402
+
+from runs import FAULTS, HEALTHY, train  # noqa: E402
 
 
 def main() -> None:

@@ -16,9 +16,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "tests" / "faults"))
 
+from flatspot.training.watch.wrap import recorder_of as flatspot_recorder  # noqa: E402
 from runs import Case, even_words, half, train  # noqa: E402
-
-from flatspot.training.watch import recorder_of as flatspot_recorder  # noqa: E402
 
 SIZES = {
     "50k parameters, 32 completions of 16 tokens": {},

@@ -62,7 +62,7 @@ def oracle(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
 
 def warmup(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
     """SFT on 5% of the labels, the same as the oracle's, stopped by flatspot; then RL."""
-    from flatspot.training.warmup import warmup as stopped_warmup
+    from flatspot.training.warmup.run import warmup as stopped_warmup
 
     labels = [{"id": p.id, "prompt": p.text, "answer": p.references[0]} for p in random_labels(task, arm.labels, seed)]
     shutil.rmtree(folder, ignore_errors=True)
@@ -109,7 +109,7 @@ def start(warm: Path | str, task: Task) -> Row:
 
 def judged(task: Task, work: Path) -> Path:
     """The run folder in which flatspot judged the task's prompts; made once."""
-    from flatspot.flow import diagnose
+    from flatspot.flow.diagnose import diagnose
 
     folder = work / task.name / "judged"
     with _once(work / task.name / "judged.lock"), silent():

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from flatspot.core.records import Prompt
-from flatspot.reproduce.overcome import flags
+from flatspot.recipe.overcome import flags
 from flatspot.tasks.letters import MAX_NEW_TOKENS, letters_model, letters_prompts
 
 HERE = Path(__file__).parent

@@ -18,8 +18,8 @@ from flatspot.core.seeds import row_seed
 from flatspot.engines.registry import load_engine
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.tasks.letters import MAX_NEW_TOKENS
-from flatspot.training.rft import train
-from flatspot.training.sft import sft
+from flatspot.training.rl.train import train
+from flatspot.training.warmup.sft import sft
 
 _rewards: dict[str, LoadedReward] = {}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flatspot.training.handoff import StopRule, choose
+from flatspot.training.warmup.stop_rule import StopRule, choose
 
 HERE = Path(__file__).parent
 Rows = Sequence[Mapping[str, Any]]

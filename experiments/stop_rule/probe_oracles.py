@@ -22,7 +22,7 @@ from steps import loaded_reward, random_labels  # noqa: E402
 from flatspot.engines.hf import HfEngine  # noqa: E402
 from flatspot.engines.policy import load_policy  # noqa: E402
 from flatspot.rollouts.store import prompt_text  # noqa: E402
-from flatspot.training.probe import ProbeSettings, probe, probed_prompts  # noqa: E402
+from flatspot.training.warmup.probe import ProbeSettings, probe, probed_prompts  # noqa: E402
 
 CURVES = HERE / "curves.json"
 

@@ -11,40 +11,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flatspot import theory as theory
     from flatspot import training as training
-    from flatspot.comparison import compare as compare
     from flatspot.core.errors import FlatspotError as FlatspotError
     from flatspot.core.records import Completion as Completion
     from flatspot.core.records import Prompt as Prompt
     from flatspot.core.records import Sampling as Sampling
     from flatspot.core.settings import Settings as Settings
     from flatspot.engines.scripted import ScriptedEngine as ScriptedEngine
-    from flatspot.flow import Diagnosis as Diagnosis
-    from flatspot.flow import diagnose as diagnose
-    from flatspot.flow import inspect as inspect
-    from flatspot.flow import rescore as rescore
+    from flatspot.flow.compare import compare as compare
+    from flatspot.flow.diagnose import Diagnosis as Diagnosis
+    from flatspot.flow.diagnose import diagnose as diagnose
+    from flatspot.flow.diagnose import inspect as inspect
+    from flatspot.flow.diagnose import rescore as rescore
     from flatspot.stats.evidence import reward_std as reward_std
-    from flatspot.stats.triage import triage as triage
-    from flatspot.training.callback import FlatspotCallback as FlatspotCallback
-    from flatspot.training.warmup_callback import WarmupCallback as WarmupCallback
-    from flatspot.training.watch import watch as watch
+    from flatspot.stats.triage.loop import triage as triage
+    from flatspot.training.warmup.callback import WarmupCallback as WarmupCallback
+    from flatspot.training.watch.callback import FlatspotCallback as FlatspotCallback
+    from flatspot.training.watch.wrap import watch as watch
 
 _HOME = {
     "Completion": "flatspot.core.records",
-    "Diagnosis": "flatspot.flow",
-    "FlatspotCallback": "flatspot.training.callback",
+    "Diagnosis": "flatspot.flow.diagnose",
+    "FlatspotCallback": "flatspot.training.watch.callback",
     "FlatspotError": "flatspot.core.errors",
     "Prompt": "flatspot.core.records",
     "Sampling": "flatspot.core.records",
     "ScriptedEngine": "flatspot.engines.scripted",
     "Settings": "flatspot.core.settings",
-    "WarmupCallback": "flatspot.training.warmup_callback",
-    "compare": "flatspot.comparison",
-    "diagnose": "flatspot.flow",
-    "inspect": "flatspot.flow",
-    "rescore": "flatspot.flow",
+    "WarmupCallback": "flatspot.training.warmup.callback",
+    "compare": "flatspot.flow.compare",
+    "diagnose": "flatspot.flow.diagnose",
+    "inspect": "flatspot.flow.diagnose",
+    "rescore": "flatspot.flow.diagnose",
     "reward_std": "flatspot.stats.evidence",
-    "triage": "flatspot.stats.triage",
-    "watch": "flatspot.training.watch",
+    "triage": "flatspot.stats.triage.loop",
+    "watch": "flatspot.training.watch.wrap",
 }
 _NAMESPACES = ("theory", "training")
 _NEEDS = {"FlatspotCallback": "transformers", "WarmupCallback": "transformers"}  # names that are there only with an optional package

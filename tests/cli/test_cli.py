@@ -96,10 +96,10 @@ def test_the_users_mistakes_exit_with_2_and_no_traceback(folder, words, message)
 def test_our_failures_exit_with_1_and_keep_their_traceback(folder):
     script = """
 import sys
-import flatspot.cli.main, flatspot.flow
+import flatspot.cli.main, flatspot.flow.diagnose
 def boom(*_, **__):
     raise RuntimeError("ours")
-flatspot.flow.diagnose = boom
+flatspot.flow.diagnose.diagnose = boom
 sys.argv = ["flatspot", "diagnose", "p", "--model", "m", "--reward", "r"]
 flatspot.cli.main.main()
 """
@@ -111,10 +111,10 @@ flatspot.cli.main.main()
 def test_ctrl_c_while_duckdb_reads_is_no_failure_of_ours():
     script = """
 import sys
-import flatspot.cli.main, flatspot.flow
+import flatspot.cli.main, flatspot.flow.diagnose
 def stopped(*_, **__):
     raise RuntimeError("Query interrupted")  # what duckdb raises then
-flatspot.flow.inspect = stopped
+flatspot.flow.diagnose.inspect = stopped
 sys.argv = ["flatspot", "inspect", "log.csv"]
 flatspot.cli.main.main()
 """

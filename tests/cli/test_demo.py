@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flatspot.reproduce.overcome import REMEDIES, Size
+from flatspot.recipe.overcome import REMEDIES, Size
 
 ROW = {"reward": 0.0, "learnable": 0.0, "vanishing": 1.0, "solved": 0.0, "labels": 0, "sft_steps": 0, "generations": 3840, "seconds": 14.0}
 

@@ -12,7 +12,7 @@ from flatspot.cli.main import main
 from flatspot.cli.output import show
 from flatspot.cli.printing import readable
 from flatspot.report import blocks
-from flatspot.report.terminal import render_terminal
+from flatspot.report.run.terminal import render_terminal
 
 EVIL = "x\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202e"
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 
 def train(folder, *, model="policy", **given):
-    from flatspot.training.rft import train
+    from flatspot.training.rl.train import train
 
     reward = given.pop("reward", f"{folder / 'reward.py'}:even")
     given = {"out": folder / "never", "options": [*CPU, *TINY, "--max_steps", "4"]} | given
@@ -203,7 +203,7 @@ def test_ctrl_c_says_what_is_there_and_how_to_go_on(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flatspot.training.rft.train", interrupted)
+    monkeypatch.setattr("flatspot.training.rl.train.train", interrupted)
     done = CliRunner().invoke(cli, ["train", "p.jsonl", "--model", "m", "--reward", "exact_match", "--out", "rl"])
     assert done.exit_code == 130
     assert "flatspot inspect rl" in done.stderr and "--resume_from_checkpoint" in done.stderr

@@ -187,8 +187,8 @@ def test_two_processes_stop_alike_and_one_speaks(place):
 def test_smollm2_is_warmed_up_and_reinforced_for_a_few_steps(tmp_path):
     """The shipped 135M model: it never answers in brackets; a few labels teach it, and GRPO goes on from there."""
     import flatspot
-    from flatspot.training.rft import train
-    from flatspot.training.warmup import ProbeSettings, warmup
+    from flatspot.training.rl.train import train
+    from flatspot.training.warmup.run import ProbeSettings, warmup
 
     words = ["sky", "grass", "snow", "coal", "blood", "lemon", "sea", "leaf", "milk", "night", "rose", "sun"]
     (tmp_path / "reward.py").write_text("def bracketed(completions, **c):\n    return [float(t[-1]['content'].startswith('[') if "

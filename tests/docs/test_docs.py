@@ -39,7 +39,7 @@ import flatspot
 from flatspot.cli.main import cli
 from flatspot.core.errors import FlatspotError
 from flatspot.core.schema import GRADIENTS, arrow_schema
-from flatspot.flow import Settings
+from flatspot.flow.diagnose import Settings
 
 ROOT = Path(__file__).parents[2]
 EXECUTED = [ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]

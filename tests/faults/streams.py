@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from flatspot.stats.evidence import Floats
-from flatspot.training.live import Batch, Live, Scoring
+from flatspot.training.watch.live import Batch, Live, Scoring
 from flatspot.verdicts.alarms import Seen, Trainer, find_alarms
 
 STEPS, GROUPS, PROMPTS = 60, 8, 100

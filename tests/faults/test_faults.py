@@ -8,12 +8,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from runs import FAULTS, HEALTHY, train
 from streams import false_alarms, seen_of
 
-from flatspot.training.live import Batch, Live
+from flatspot.training.watch.live import Batch, Live
 from flatspot.verdicts.alarm_words import alarm_sentence
 from flatspot.verdicts.alarms import CAUSES, Trainer, find_alarms
+from runs import FAULTS, HEALTHY, train
 
 
 def test_every_cause_has_a_seeded_fault_and_a_sentence():

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import flatspot
-from flatspot import flow
 from flatspot.core.errors import EngineError, ImportFormatError, RewardLoadError, RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.flow import diagnose as flow
 
 ROWS = [{"prompt": "half", "reference": "1"}, {"prompt": "never", "reference": "1"}]
 

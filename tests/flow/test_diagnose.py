@@ -370,7 +370,7 @@ def test_prompts_and_completions_are_public_records():
 
 
 def test_inspecting_a_runs_own_completions_gives_its_verdicts(tmp_path):
-    from flatspot.flow import export
+    from flatspot.flow.diagnose import export
 
     found = run(tmp_path, max_samples=64)
     export(found.run, tmp_path / "rows.jsonl", completions=True)

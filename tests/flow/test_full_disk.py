@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import flatspot
-from flatspot import flow
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.flow import diagnose as flow
 
 pytestmark = pytest.mark.thorough
 

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from tiny_policies import tiny_model, word_tokenizer
 
-from flatspot import gradient_pass
+from flatspot.flow import gradients as gradient_pass
 
 pytestmark = pytest.mark.thorough
 

@@ -15,8 +15,8 @@ import flatspot
 from flatspot.cli.main import main
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.report.steps import next_steps
-from flatspot.report.terminal import render_terminal
+from flatspot.report.run.next_steps import next_steps
+from flatspot.report.run.terminal import render_terminal
 from flatspot.rollouts.files import read_json, write_json
 from flatspot.rollouts.locks import JUDGING_FILE, lock_folder
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from flatspot.importers.generic import LogColumns, import_generic
 from flatspot.importers.search import find_logs
-from flatspot.stats.table import connect, read_run
+from flatspot.runs.table import connect, read_run
 
 
 def imported(folder, rows, *, name="log.jsonl", lists=None, weights=None, **given):

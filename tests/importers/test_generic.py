@@ -12,7 +12,7 @@ from flatspot.core.errors import ImportFormatError
 from flatspot.core.records import prompt_id
 from flatspot.importers.generic import LogColumns, import_generic
 from flatspot.importers.search import find_logs
-from flatspot.stats.table import connect, read_run
+from flatspot.runs.table import connect, read_run
 
 ROWS = [("2+2=", 1.0), ("3+3=", 0.0), ("2+2=", 0.0), ("3+3=", 0.0), ("2+2=", 1.0), ("hé ✓ \n two lines", 0.5)]
 

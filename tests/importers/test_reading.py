@@ -10,7 +10,7 @@ from flatspot.core.errors import ImportFormatError
 from flatspot.core.records import prompt_id
 from flatspot.importers.generic import LogColumns, import_generic
 from flatspot.importers.search import find_logs
-from flatspot.stats.table import connect, read_run
+from flatspot.runs.table import connect, read_run
 
 
 def inspected(tmp_path, *paths):

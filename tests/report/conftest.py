@@ -205,7 +205,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def open_report(open_file: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     """Writes a report and opens it."""
-    from flatspot.report.html import write_html
+    from flatspot.report.run.html import write_html
 
     def opened(data: ReportData, **options: Any) -> Any:
         write_html(data, tmp_path / "report.html")

@@ -11,7 +11,7 @@ import pytest
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.core.settings import Settings
 from flatspot.report import blocks
-from flatspot.report.steps import completions_command, diagnose_command, export_command, next_steps, train_command
+from flatspot.report.run.next_steps import completions_command, diagnose_command, export_command, next_steps, train_command
 from flatspot.rollouts.asked import resume_words
 
 FULL = {

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from flatspot.core.schema import PATHS, arrow_schema
-from flatspot.report.paths import MOST, paths_between
-from flatspot.report.recipe_blocks import composition_rows, cost_rows, headline, key_facts, reason
-from flatspot.report.recipe_charts import rewards, warm_up
-from flatspot.report.recipe_html import render_recipe_html, write_recipe_html
-from flatspot.report.recipe_text import recipe_text
+from flatspot.report.recipe.blocks import composition_rows, cost_rows, headline, key_facts, reason
+from flatspot.report.recipe.charts import rewards, warm_up
+from flatspot.report.recipe.html import render_recipe_html, write_recipe_html
+from flatspot.report.recipe.paths import MOST, paths_between
+from flatspot.report.recipe.terminal import recipe_text
 
 pytestmark = pytest.mark.thorough
 

@@ -13,7 +13,7 @@ import flatspot
 from flatspot.core.errors import SettingsError
 from flatspot.core.reward_names import rewards_named
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.report.steps import diagnose_command, rescore_command, train_command, warmup_command
+from flatspot.report.run.next_steps import diagnose_command, rescore_command, train_command, warmup_command
 from flatspot.rollouts.asked import repeated_prompts
 from flatspot.training.named import named_by_run
 

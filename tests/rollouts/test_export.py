@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import flatspot
-from flatspot import flow
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.flow import diagnose as flow
 from flatspot.rollouts.store import write_table
 from flatspot.tasks import read_prompts
 

@@ -16,7 +16,7 @@ from flatspot.rollouts.locks import JUDGING_FILE, lock_folder
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import open_run
 from flatspot.rollouts.tables import read_table
-from flatspot.stats.table import read_run, rollout_files
+from flatspot.runs.table import read_run, rollout_files
 
 PARTS, K = 20, 3
 ASKED = Round(np.arange(PARTS), np.zeros(PARTS, int), K, True)

@@ -83,7 +83,7 @@ def test_flatspot_runs_where_there_is_no_fcntl(tmp_path):
     script = """
 import sys
 sys.modules["fcntl"] = None
-import flatspot, flatspot.flow, flatspot.recipe.stages
+import flatspot, flatspot.flow.diagnose, flatspot.recipe.stages
 from flatspot.engines.scripted import ScriptedEngine
 rows, engine = [{"prompt": "a", "reference": "1"}], ScriptedEngine({"a": {"1": 1.0}})
 found = flatspot.diagnose(rows, engine, "exact_match", out=sys.argv[1], max_samples=2)

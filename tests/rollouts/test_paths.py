@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import flatspot
-from flatspot import flow
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.flow import diagnose as flow
 from flatspot.recipe.stages import only_one
 from flatspot.rollouts.tables import parquet_source, read_table
-from flatspot.stats.by_step import reward_by_step
-from flatspot.stats.table import completions_of, connect, read_run
+from flatspot.runs.by_step import reward_by_step
+from flatspot.runs.table import completions_of, connect, read_run
 from flatspot.training.folders import own_folder
 
 ODD = [

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import flatspot
-from flatspot import flow
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.flow import diagnose as flow
 from flatspot.rollouts.files import read_json, write_json, write_query, write_table
 from flatspot.rollouts.seals import is_sound
 from flatspot.rollouts.tables import read_table
-from flatspot.stats.table import connect, read_run
+from flatspot.runs.table import connect, read_run
 
 TABLE = pa.table({"reward": [0.0, 1.0] * 500, "text": [f"flatspot_sha256\x18@{'0' * 64}", "4"] * 500})
 

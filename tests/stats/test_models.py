@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from flatspot.stats.dictionary import log_marginals
-from flatspot.stats.variance import variance_prior
+from flatspot.stats.models.dictionary import log_marginals
+from flatspot.stats.models.variance import variance_prior
 
 
 def test_the_dirichlet_multinomial_sums_to_one_over_every_sequence():

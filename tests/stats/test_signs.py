@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import flatspot
+from flatspot.runs.table import read_run
 from flatspot.stats.evidence import tolerance
-from flatspot.stats.table import read_run
 
 
 def some_rows(seed):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from flatspot.stats.certificate import Certifier, e_values
-from flatspot.stats.draws import Draws
-from flatspot.stats.triage import triage
-from flatspot.stats.two_valued import GRID, flat_prior
+from flatspot.stats.models.binary import GRID, flat_prior
+from flatspot.stats.triage.certificate import Certifier, e_values
+from flatspot.stats.triage.draws import Draws
+from flatspot.stats.triage.loop import triage
 
 NULLS = {0: (0.05, 0.1, 0.5), 1: (0.0, 0.03, 0.05, 0.95, 1.0), 2: (0.95, 0.9, 0.2)}
 

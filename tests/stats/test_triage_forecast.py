@@ -6,8 +6,8 @@ from scipy import stats
 
 from flatspot.core.errors import SettingsError
 from flatspot.stats.batches import _short, fill_batch, forecast_of, recommend_group_size, refit_shares
-from flatspot.stats.draws import Draws
-from flatspot.stats.triage import triage
+from flatspot.stats.triage.draws import Draws
+from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import Zones
 
 pytestmark = pytest.mark.thorough

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flatspot.stats.dictionary import fit_dictionary, log_marginals
 from flatspot.stats.evidence import evidence_of_rows
-from flatspot.stats.families import split
-from flatspot.stats.triage import triage
+from flatspot.stats.models.dictionary import fit_dictionary, log_marginals
+from flatspot.stats.models.families import split
+from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
 
 pytestmark = pytest.mark.thorough

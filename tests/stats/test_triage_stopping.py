@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.special
 
-from flatspot.stats.stopping import PRICES, cheapest_price, outlook, stopping_rules
-from flatspot.stats.two_valued import GRID, state_table
+from flatspot.stats.models.binary import GRID, state_table
+from flatspot.stats.triage.stopping import PRICES, cheapest_price, outlook, stopping_rules
 from flatspot.stats.zones import Zones
 
 LOSS = state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0]

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flatspot.core.errors import SettingsError
-from flatspot.reproduce.random_policies import random_models
-from flatspot.reproduce.theory import bounds_of
 from flatspot.theory.enumerate import enumerate_policy, one_token_gradient, recurrent_policy, recurrent_size
+from flatspot_paper.theory.random_policies import random_models
+from flatspot_paper.theory.run import bounds_of
 
 SHAPES = [(2, 1), (2, 3), (3, 2), (4, 1), (3, 3)]
 

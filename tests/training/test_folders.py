@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from watch_calls import call
 
 from flatspot.core.errors import RunFolderError
-from flatspot.training.checkpoints import WARMUP, WARMUP_NAMES, Checkpoints, is_older_warmup, move_folder, write_folder
 from flatspot.training.folders import MARKER, own_folder
+from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, Checkpoints, is_older_warmup, move_folder, write_folder
 
 NAMES = ("policy", "curve.json")
 
@@ -114,7 +114,7 @@ def test_checkpoints_clear_only_their_own(tmp_path):
 
 def test_train_does_not_write_over_another_model(tmp_path):
     pytest.importorskip("trl")
-    from flatspot.training.rft import _holds_no_training
+    from flatspot.training.rl.train import _holds_no_training
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("")
@@ -140,7 +140,7 @@ def test_stages_of_recipes_clear_what_they_wrote(tmp_path):
 
 def test_watching_checkpoints_leaves_a_curve_of_somebody_else(tmp_path):
     pytest.importorskip("transformers")
-    from flatspot.training.watch_checkpoints import _KIND, _NAMES, _is_older
+    from flatspot.training.warmup.watch_checkpoints import _KIND, _NAMES, _is_older
 
     (tmp_path / "curve.json").write_text("[1, 2]")
     with pytest.raises(RunFolderError, match=r"holds curve.json"), own_folder(tmp_path, _KIND, _NAMES, _is_older):
@@ -150,7 +150,7 @@ def test_watching_checkpoints_leaves_a_curve_of_somebody_else(tmp_path):
 
 def test_the_halves_of_a_training_do_not_replace_a_run_of_that_name(tmp_path):
     import flatspot
-    from flatspot.training.before_after import split_run
+    from flatspot.training.watch.before_after import split_run
 
     watched = flatspot.watch(lambda completions, **_: [0.0, 1.0, 0.0, 1.0], out=tmp_path / "run")
     for step in range(4):

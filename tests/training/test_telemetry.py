@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from flatspot.tasks.letters import letters_model, letters_prompts
-from flatspot.training.rft import train
-from flatspot.training.sft import sft
+from flatspot.training.rl.train import train
+from flatspot.training.warmup.sft import sft
 
 out, prompts = Path(sys.argv[1]), letters_prompts("brackets", 4)
 cpu = ["--use_cpu", "--bf16", "false", "--gradient_checkpointing", "false", "--disable_tqdm", "true", "--max_steps", "1"]
@@ -57,11 +57,11 @@ def test_our_trainers_send_no_telemetry(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(base, "send_telemetry", lambda **given: told.append(constants.HF_HUB_DISABLE_TELEMETRY))
     policy = str(save_tiny(tmp_path / "policy"))
     if kind == "sft":
-        from flatspot.training.sft import make_learner
+        from flatspot.training.warmup.sft import make_learner
 
         make_learner([{"prompt": "w10", "completion": "w7"}], policy, out=tmp_path / "warm", options=CAUSAL)
     else:
-        from flatspot.training.rft import train
+        from flatspot.training.rl.train import train
 
         options = [*CAUSAL, "--max_steps", "1", "--num_generations", "4", "--max_completion_length", "2", "--save_strategy", "no"]
         train([{"prompt": "w10", "reference": "w7"}], policy, "exact_match", out=tmp_path / "rl", options=options)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from watch_calls import call, rows_of
 
 import flatspot
-from flatspot.training.watch import recorder_of
+from flatspot.training.watch.wrap import recorder_of
 
 Image = pytest.importorskip("PIL.Image")
 COLORS = ("red", "green", "blue")

@@ -11,11 +11,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from watch_calls import call, rows_of
 
 import flatspot
-import flatspot.training.gone_on as going_on
-import flatspot.training.recorder as recording
-import flatspot.training.watch as watching
+import flatspot.training.watch.recorder as recording
+import flatspot.training.watch.resume as going_on
+import flatspot.training.watch.wrap as watching
 from flatspot.core.errors import RunFolderError
-from flatspot.training.gone_on import resume_rows
+from flatspot.training.watch.resume import resume_rows
 
 WAITS_S = 5
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 from watch_calls import rows_of
 
 import flatspot
-from flatspot.training.watch import recorder_of
+from flatspot.training.watch.wrap import recorder_of
 
 
 def flat(completions, **columns):
@@ -184,6 +184,7 @@ def test_a_reward_model_beside_a_watched_function_in_trl(tmp_path, caplog):
     torch, trl = pytest.importorskip("torch"), pytest.importorskip("trl")
     import transformers
     from datasets import Dataset
+
     from runs import tiny_policy
 
     policy, tokenizer = tiny_policy()

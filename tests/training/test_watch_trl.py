@@ -12,9 +12,8 @@ import pytest
 pytest.importorskip("trl")
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
-from runs import Case, half, train
-
 import flatspot
+from runs import Case, half, train
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn of each other
 
@@ -138,7 +137,7 @@ def test_a_fault_is_said_and_can_end_the_training(tmp_path, caplog):
 def test_the_prompt_of_prompt_col_is_trained_on():
     """Item 40's sibling: a further column called `prompt` took the place of the one that --prompt-col names."""
     from flatspot.core.records import Prompt
-    from flatspot.training.rft import _dataset
+    from flatspot.training.rl.train import _dataset
 
     found = _dataset([Prompt("a", "2+2=", {"prompt": "an old text", "reference": "4"})])
     assert found.to_list() == [{"prompt": "2+2=", "prompt_original": "an old text", "reference": "4"}]

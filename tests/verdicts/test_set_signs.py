@@ -11,10 +11,10 @@ import flatspot
 from flatspot.cli.output import stopped_by
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.report.blocks import headline
-from flatspot.report.steps import next_steps
+from flatspot.report.run.next_steps import next_steps
+from flatspot.runs.table import RunTable
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.signs import Signs
-from flatspot.stats.table import RunTable
 from flatspot.verdicts.caveats import CODES
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import judge

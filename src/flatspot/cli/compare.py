@@ -30,8 +30,8 @@ def compare_command(a: Path, b: Path, pair_by: str, as_json: bool) -> None:
     import json
 
     from flatspot.cli.output import echo_text
-    from flatspot.comparison import compare
     from flatspot.core.plain import plain
+    from flatspot.flow.compare import compare
     from flatspot.report.compare_text import compare_text
 
     found = compare(a, b, pair_by=pair_by).summary

@@ -39,7 +39,7 @@ def demo_command(ctx: click.Context, out: Path | None, samples: int, engine: str
     from flatspot.cli.output import say, show
     from flatspot.cli.progress import progress_bar
     from flatspot.engines.policy import DEFAULT_POLICY
-    from flatspot.flow import diagnose
+    from flatspot.flow.diagnose import diagnose
     from flatspot.tasks.demo import demo_prompts
 
     prompts = demo_prompts()
@@ -64,8 +64,8 @@ def _train(ctx: click.Context, out: Path, seed: int, as_json: bool) -> None:
     from flatspot.cli.output import say
     from flatspot.cli.progress import progress_bar
     from flatspot.core.errors import SettingsError
-    from flatspot.reproduce.overcome import overcome
-    from flatspot.reproduce.overcome_words import told
+    from flatspot.recipe.overcome import overcome
+    from flatspot.report.overcome_text import told
 
     given = [name for name in ("samples", "engine") if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
     if given:

@@ -44,7 +44,7 @@ def diagnose_command(
     """
     from flatspot.cli.output import say, show
     from flatspot.cli.progress import progress_bar
-    from flatspot.flow import diagnose
+    from flatspot.flow.diagnose import diagnose
 
     settings["reward_range"] = settings["reward_range"] or None
     with progress_bar() as on_progress:

@@ -68,7 +68,7 @@ def inspect_command(
     flatspot inspect logs/*.jsonl --prompt-col input --reward-col score
     """
     from flatspot.cli.output import say, show
-    from flatspot.flow import inspect
+    from flatspot.flow.diagnose import inspect
 
     if log_format == "generic":
         refuse_run_folders(paths)

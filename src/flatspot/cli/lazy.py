@@ -8,27 +8,48 @@ from typing import Any
 
 import click
 
+from flatspot.core.errors import ExtensionError
+from flatspot.core.extensions import extensions, load_extension
+
 
 class LazyGroup(click.Group):
-    """Commands by name: `modules` says where each lives (as NAME_command), `texts` what the overview says of it."""
+    """Commands by name: `modules` says where each lives (as NAME_command), `texts` what the overview says of it.
 
-    def __init__(self, *args: Any, modules: Mapping[str, str], texts: Mapping[str, str], **settings: Any) -> None:
+    entry_points  the group through which other packages add commands, such as "verbs"; a name of `modules` is never replaced
+    """
+
+    def __init__(
+        self, *args: Any, modules: Mapping[str, str], texts: Mapping[str, str], entry_points: str | None = None, **settings: Any
+    ) -> None:
         super().__init__(*args, **settings)
-        self.modules, self.texts = modules, texts
+        self.modules, self.texts, self.entry_points = modules, texts, entry_points
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order given."""
-        return list(self.modules)
+        """The names: ours in the order given, then those of other packages."""
+        added = extensions(self.entry_points) if self.entry_points else {}
+        return [*self.modules, *(name for name in added if name not in self.modules)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command; None where there is none of this name."""
-        if cmd_name not in self.modules:
+        if cmd_name in self.modules:
+            command = getattr(importlib.import_module(self.modules[cmd_name]), f"{cmd_name.replace('-', '_')}_command")
+        elif self.entry_points and (point := extensions(self.entry_points).get(cmd_name)):
+            command = load_extension(point)
+        else:
             return None
-        command = getattr(importlib.import_module(self.modules[cmd_name]), f"{cmd_name.replace('-', '_')}_command")
-        assert isinstance(command, click.Command)
+        if not isinstance(command, click.Command):
+            raise ExtensionError(f"{cmd_name!r} must be a click.Command, got {type(command).__name__}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The overview, from `texts`: no command is imported for it."""
+        """The overview, from `texts`: only commands of other packages are imported for it."""
+        added = [(name, self._text(ctx, name)) for name in self.list_commands(ctx) if name not in self.modules]
         with formatter.section("Commands"):
-            formatter.write_dl(list(self.texts.items()))
+            formatter.write_dl([*self.texts.items(), *added])
+
+    def _text(self, ctx: click.Context, name: str) -> str:
+        try:
+            command = self.get_command(ctx, name)
+        except ExtensionError as error:
+            return str(error)
+        return command.get_short_help_str(200) if command is not None else ""

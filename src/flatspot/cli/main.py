@@ -33,7 +33,6 @@ _VERBS = {
     "rescore": "flatspot.cli.rescore",
     "compare": "flatspot.cli.compare",
     "export": "flatspot.cli.export",
-    "reproduce": "flatspot.cli.reproduce",
 }
 _HELP = {
     "demo": "A few minutes: a small real model on prompts from trivial to impossible; --train shows the remedy.",
@@ -47,7 +46,6 @@ _HELP = {
     "rescore": "The completions of a run, scored by another reward and judged anew.",
     "compare": "Two runs of the same prompts: what changed, prompt by prompt, with limits.",
     "export": "The prompts of a run by verdict, as JSONL, CSV or Parquet.",
-    "reproduce": "The paper's theory and experiments, repeated on this machine.",
 }
 
 
@@ -63,6 +61,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     cls=LazyGroup,
     modules=_VERBS,
     texts=_HELP,
+    entry_points="verbs",
     context_settings={"auto_envvar_prefix": "FLATSPOT", "help_option_names": ["-h", "--help"]},
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and exit.")

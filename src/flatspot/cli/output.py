@@ -13,7 +13,7 @@ from flatspot.cli.printing import echo, readable
 from flatspot.cli.streams import silence
 
 if TYPE_CHECKING:
-    from flatspot.flow import Diagnosis
+    from flatspot.flow.diagnose import Diagnosis
 
 _NOT_WRITTEN = "Nothing was written: {} is read-only."
 
@@ -21,7 +21,7 @@ _NOT_WRITTEN = "Nothing was written: {} is read-only."
 def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> None:
     """Print the JSON object, or the terminal report and where the HTML one is; exit with 3 above the limit."""
     from flatspot.report.json import to_json
-    from flatspot.report.terminal import render_terminal
+    from flatspot.report.run.terminal import render_terminal
 
     if as_json:
         text = to_json(diagnosis.summary)

@@ -56,7 +56,7 @@ def plan_command(
     from flatspot.report.labels_text import labels_text
     from flatspot.report.plan_text import plan_text
     from flatspot.report.prompt_line import asked_last
-    from flatspot.report.steps import warmup_command
+    from flatspot.report.run.next_steps import warmup_command
     from flatspot.rollouts.store import prompt_text
 
     asked = LabelSettings(labels, strategy or DEFAULT_STRATEGY, seed, embeddings, share)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from flatspot.training.handoff import StopRule
-    from flatspot.training.probe import ProbeSettings
+    from flatspot.training.warmup.probe import ProbeSettings
+    from flatspot.training.warmup.stop_rule import StopRule
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,7 +45,7 @@ def probe_options(command: F) -> F:
 
 def probe_settings(given: Mapping[str, Any]) -> ProbeSettings:
     """The settings of the probes that the options ask for."""
-    from flatspot.training.probe import ProbeSettings
+    from flatspot.training.warmup.probe import ProbeSettings
 
     return ProbeSettings(
         prompts=given["probe_prompts"],
@@ -58,6 +58,6 @@ def probe_settings(given: Mapping[str, Any]) -> ProbeSettings:
 
 def stop_rule(given: Mapping[str, Any]) -> StopRule:
     """The stop rule that the options ask for."""
-    from flatspot.training.handoff import StopRule
+    from flatspot.training.warmup.stop_rule import StopRule
 
     return StopRule(budget_worth=given["budget_worth"], patience=given["patience"])

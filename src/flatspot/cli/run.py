@@ -30,7 +30,7 @@ def run_command(recipe: str, as_json: bool) -> None:
     from flatspot.core.plain import plain
     from flatspot.recipe.read import read_recipe
     from flatspot.recipe.run import run_recipe
-    from flatspot.report.recipe_text import recipe_text
+    from flatspot.report.recipe.terminal import recipe_text
 
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         raise SettingsError(

@@ -10,7 +10,7 @@ import click
 from flatspot.cli.options import reward_option, reward_timeout_option
 
 if TYPE_CHECKING:
-    from flatspot.training.rft import Trained
+    from flatspot.training.rl.train import Trained
 
 
 @click.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -52,7 +52,7 @@ def train_command(
 
     if prompts.startswith("--"):
         raise SettingsError(f"PROMPTS comes first, then the options; the first thing given was {prompts}")
-    from flatspot.training.rft import train
+    from flatspot.training.rl.train import train
 
     try:
         done = train(
@@ -79,9 +79,9 @@ def _show(done: Trained) -> None:
     from flatspot.cli.output import say
     from flatspot.cli.printing import echo
     from flatspot.core.errors import RunFolderError
-    from flatspot.flow import inspect
+    from flatspot.flow.diagnose import inspect
     from flatspot.report.before_after import before_after
-    from flatspot.training.before_after import split_run
+    from flatspot.training.watch.before_after import split_run
 
     inspect(done.run)
     try:

@@ -14,7 +14,7 @@ from flatspot.cli.options import own_reward_option, own_reward_weight_option, re
 from flatspot.cli.probe_options import probe_options
 
 if TYPE_CHECKING:
-    from flatspot.training.warmup import Warmed
+    from flatspot.training.warmup.run import Warmed
 
 
 @click.command("warmup", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -76,7 +76,7 @@ def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> Warmed:
     from flatspot.cli.output import say
     from flatspot.cli.probe_options import probe_settings, stop_rule
     from flatspot.report.warmup_text import curve_line
-    from flatspot.training.warmup import warmup
+    from flatspot.training.warmup.run import warmup
 
     with contextlib.redirect_stdout(sys.stderr):  # where the trainer prints its log
         return warmup(

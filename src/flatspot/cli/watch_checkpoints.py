@@ -44,7 +44,7 @@ def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
     from flatspot.core.plain import plain
     from flatspot.report.warmup_text import curve_line, watched_text
     from flatspot.training.named import named_by_run
-    from flatspot.training.watch_checkpoints import watch_checkpoints
+    from flatspot.training.warmup.watch_checkpoints import watch_checkpoints
 
     rewards, weights = list(given["rewards"]) or None, given["weights"] or None
     model, reward, weights = named_by_run(Path(given["run"]), given["model"], rewards, weights)

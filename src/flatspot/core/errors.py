@@ -10,7 +10,8 @@ FlatspotError                what was expected, what came, where, and what mends
 ├── ImportFormatError        a foreign log cannot be read as rollouts
 ├── DatasetError             the data set of an experiment cannot be found or read
 ├── TrainingError            a training run cannot go on; its last checkpoint is as it was
-├── DrawError                a `draw` of `flatspot.triage` failed; it carries every sample drawn so far (stats/draws.py)
+├── DrawError                a `draw` of `flatspot.triage` failed; it carries every sample drawn so far (stats/triage/draws.py)
+├── ExtensionError           what another package adds to flatspot cannot be imported, or is not what its group takes
 └── MissingExtra             an optional package is needed; the message names the pip command
 
 Each is the user's to mend, so the command line prints its message without a traceback and exits with 2. Anything else that
@@ -58,6 +59,10 @@ class DatasetError(FlatspotError):
 
 class TrainingError(FlatspotError):
     """A training run cannot go on: its numbers are no longer finite, or nothing it drew could be scored."""
+
+
+class ExtensionError(FlatspotError):
+    """What another package adds to flatspot cannot be imported, or is not what its group takes."""
 
 
 class MissingExtra(FlatspotError):

@@ -67,6 +67,16 @@ def token_states(policy: Policy, model: Any, prompts: Ids, completions: Ids, at:
     return states[-1][at[0], firsts[at[0]] + at[1]]
 
 
+def log_prob_and_entropy(logits: Any, tokens: Sequence[int]) -> tuple[Any, Any]:
+    """log p of tokens and the entropy of the whole distributions, from logits [token, vocabulary]: [token] each."""
+    import torch
+
+    log_p = torch.log_softmax(logits if logits.dtype.itemsize >= 4 else logits.float(), -1)
+    chosen = torch.tensor(tokens, device=logits.device).unsqueeze(-1)
+    finite = log_p.clamp(min=torch.finfo(log_p.dtype).min)  # a token with a logit of −inf adds 0 to the entropy, not NaN
+    return log_p.gather(-1, chosen).squeeze(-1), -(log_p.exp() * finite).sum(-1)
+
+
 def _inputs(policy: Policy, prompts: Ids, completions: Ids) -> tuple[dict[str, Any], Ints]:
     """Arguments of the model's forward, and the column that each row's first token was drawn from."""
     if policy.encoder_decoder:

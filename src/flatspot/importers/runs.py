@@ -14,7 +14,7 @@ from flatspot.importers.search import find_logs
 from flatspot.readers.in_memory import way_on, write_log
 from flatspot.rollouts.asked import digest
 from flatspot.rollouts.store import open_run, write_json
-from flatspot.stats.table import connect
+from flatspot.runs.table import connect
 
 
 def import_logs(paths: Any, given: LogColumns, out: str | Path | None, say: Callable[[str], None]) -> tuple[Path, list[str]]:

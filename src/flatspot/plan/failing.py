@@ -18,8 +18,8 @@ from flatspot.core.schema import PROMPTS
 from flatspot.plan.embeddings import Vectors, embed, ends, read_embeddings, shape, unit_rows
 from flatspot.plan.strategies import Failing
 from flatspot.rollouts.tables import read_table
+from flatspot.runs.table import completions_of
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.table import completions_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,9 +9,9 @@ from typing import Any
 
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.runs.table import read_run
 from flatspot.stats.batches import fill_batch, forecast_of, recommend_group_size
 from flatspot.stats.evidence import Evidence
-from flatspot.stats.table import read_run
 from flatspot.stats.zones import Zones
 
 _JUDGED = ("epsilon", "reward", "group_size", "generations", "reward_model", "fractions", "caveats")

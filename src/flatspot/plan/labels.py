@@ -24,9 +24,9 @@ from flatspot.plan.failing import POOL, JudgedRun, drawn_order, failing_prompts,
 from flatspot.plan.forecast import judged_summary
 from flatspot.plan.label_words import Named, reason_of
 from flatspot.plan.strategies import STRATEGIES
+from flatspot.runs.table import read_run
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.smallest_group import SIZES, smallest_group
-from flatspot.stats.table import read_run
 from flatspot.stats.zones import Zones
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from flatspot.core.errors import SettingsError
 from flatspot.core.settings import Settings
 from flatspot.plan.labels import LabelSettings
-from flatspot.training.handoff import StopRule
-from flatspot.training.probe import ProbeSettings
-from flatspot.training.rft import ALGORITHMS
+from flatspot.training.rl.train import ALGORITHMS
+from flatspot.training.warmup.probe import ProbeSettings
+from flatspot.training.warmup.stop_rule import StopRule
 
 _NEEDED = ("prompts", "model", "reward", "out")
 _KNOWN = (*_NEEDED, "labels", "answer_col", "seed", "compare", "diagnose", "plan", "warmup", "train")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import SettingsError
-from flatspot.flow import Say
+from flatspot.flow.diagnose import Say
 from flatspot.recipe import work
 from flatspot.recipe.read import Recipe
 from flatspot.recipe.stages import Stage, contents, do_stage, only_one
@@ -41,7 +41,7 @@ class RecipeRun:
     def report(self) -> Path:
         """Write report.html and report.json into the recipe's folder."""
         from flatspot.report.json import write_json
-        from flatspot.report.recipe_html import write_recipe_html
+        from flatspot.report.recipe.html import write_recipe_html
 
         write_table(self.paths, self.out / "paths.parquet")
         write_json(self.summary, self.out / "report.json")
@@ -49,7 +49,7 @@ class RecipeRun:
         return self.out / "report.html"
 
     def __str__(self) -> str:
-        from flatspot.report.recipe_text import recipe_text
+        from flatspot.report.recipe.terminal import recipe_text
 
         return recipe_text(self.summary)
 

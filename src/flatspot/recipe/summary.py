@@ -13,9 +13,9 @@ from flatspot.core.provenance import provenance
 from flatspot.core.schema import PATHS, SCHEMA_VERSION, arrow_schema
 from flatspot.recipe.read import Recipe
 from flatspot.recipe.stages import Stage
-from flatspot.report.recipe_blocks import STAGES
+from flatspot.report.recipe.blocks import STAGES
 from flatspot.rollouts.tables import read_table
-from flatspot.stats.by_step import mean_limits, reward_by_step
+from flatspot.runs.by_step import mean_limits, reward_by_step
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.leftovers import scratch_folder
 from flatspot.core.plain import plain
 from flatspot.core.records import Prompt
-from flatspot.flow import Say, diagnose, inspect
+from flatspot.flow.diagnose import Say, diagnose, inspect
 from flatspot.plan.label_files import ANSWER, is_answered, label_rows, read_label_rows, write_label_rows
 from flatspot.plan.labels import plan_labels
 from flatspot.recipe.read import Recipe, check_names
@@ -23,7 +23,7 @@ from flatspot.rollouts.asked import digest, reward_asked
 from flatspot.rollouts.collect import OnProgress
 from flatspot.rollouts.store import prompt_text, write_table, write_whole
 from flatspot.tasks import load_prompts
-from flatspot.training.checkpoints import WARMUP_NAMES
+from flatspot.training.warmup.checkpoints import WARMUP_NAMES
 
 Rows = Sequence[Mapping[str, Any]]
 _SHOWN = 3
@@ -155,7 +155,7 @@ def _start(prompt: Any) -> str:
 def warm_up_in(bench: Bench, run: Path, labels: Path, rows: Rows, folder: Path) -> dict[str, Any]:
     """Finetune on the labels until RL can take over; a killed warm-up starts anew, and comes to the same."""
     from flatspot.training.option_names import start_afresh
-    from flatspot.training.warmup import warmup
+    from flatspot.training.warmup.run import warmup
 
     _clear(folder, _OF_A_WARMUP)
     recipe = bench.recipe
@@ -191,9 +191,9 @@ def warm_up_in(bench: Bench, run: Path, labels: Path, rows: Rows, folder: Path) 
 
 def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """RL; a killed one goes on from its last checkpoint, or starts anew where it had none, and comes to the same."""
-    from flatspot.training.gone_on import last_checkpoint
     from flatspot.training.option_names import start_afresh
-    from flatspot.training.rft import train
+    from flatspot.training.rl.train import train
+    from flatspot.training.watch.resume import last_checkpoint
 
     recipe, more = bench.recipe, list[str]()
     if (saved := last_checkpoint(folder / "trainer")) is None:
@@ -240,7 +240,7 @@ def train_options(recipe: Recipe) -> dict[str, Any]:
 def check_options(recipe: Recipe) -> None:
     """Raise `SettingsError` for what can be known to fail before anything is drawn: options of TRL's, files that are not there."""
     from flatspot.training.option_names import option_names
-    from flatspot.training.rft import check_settings
+    from flatspot.training.rl.train import check_settings
 
     ours = {"warmup": ["rule", "probe"], "train": ["algorithm"]}
     for section, kind, given in (("warmup", "sft", recipe.warmup), ("train", recipe.algorithm, recipe.train)):

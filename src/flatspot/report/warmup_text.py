@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flatspot.report.formats import MISSING, count, decimal, noun, percent, percent_range
-from flatspot.report.steps import diagnose_command, plan_command, train_command
+from flatspot.report.run.next_steps import diagnose_command, plan_command, train_command
 
 _HEAD = ("step", "ready for RL", "vanishing", "reward", "entropy", "held-out loss")
 

@@ -16,10 +16,10 @@ from scipy.special import bdtr
 from flatspot.core.errors import SettingsError
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.forecast import REFITS, Forecast, mixture_shares, prompt_shares
-from flatspot.stats.identified import mean_bounds, too_few
-from flatspot.stats.many_valued import many_valued
+from flatspot.stats.models.binary import fit_mixture, mixed_at
+from flatspot.stats.models.graded import many_valued
+from flatspot.stats.models.identified_set import mean_bounds, too_few
 from flatspot.stats.posterior import ones_of, two_valued
-from flatspot.stats.two_valued import fit_mixture, mixed_at
 from flatspot.stats.zones import Zones
 
 _CHOICES = (2, 4, 8, 16, 32, 64, 128)

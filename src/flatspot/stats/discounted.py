@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.two_valued import fit_pairs, flat_prior, likelihood, state_table
+from flatspot.stats.models.binary import fit_pairs, flat_prior, likelihood, state_table
 from flatspot.stats.zones import STATES, Zones
 
 HALF_LIVES: Final = (3.0, 10.0, 30.0, 100.0, 300.0, np.inf)

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from flatspot.stats.evidence import Floats
-from flatspot.stats.profile import profile
-from flatspot.stats.two_valued import Mixture, mixed_at
+from flatspot.stats.models.binary import Mixture, mixed_at
+from flatspot.stats.models.profile import profile
 
 GROUP_SIZES = (4, 8, 16, 32)
 REFITS = 400

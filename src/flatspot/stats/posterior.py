@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.forecast import GROUP_SIZES, REFITS, Forecast, fractions_of, mixture_shares, prompt_shares, share_limits
-from flatspot.stats.identified import mean_bounds, too_few
 from flatspot.stats.intervals import equal_rewards_std_upper, two_valued_std_interval
 from flatspot.stats.kinds import distinct
-from flatspot.stats.many_valued import many_valued, misfits
-from flatspot.stats.two_valued import Mixture, are_ends, fit_mixture, likelihood, mixed_at, state_table, two_ends, weighed
+from flatspot.stats.models.binary import Mixture, are_ends, fit_mixture, likelihood, mixed_at, state_table, two_ends, weighed
+from flatspot.stats.models.graded import many_valued, misfits
+from flatspot.stats.models.identified_set import mean_bounds, too_few
 from flatspot.stats.zones import Zones
 
 _ROWS_AT_ONCE = 4096

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.families import moments, prior_of, split
+from flatspot.stats.models.binary import GRID, fit_mixture, two_ends
+from flatspot.stats.models.families import moments, prior_of, split
 from flatspot.stats.posterior import ones_of, two_valued
-from flatspot.stats.two_valued import GRID, fit_mixture, two_ends
 from flatspot.stats.zones import Zones
 
 _DRAWS = 400

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.many_valued import many_valued
+from flatspot.stats.models.binary import fit_mixture, mixed_at
+from flatspot.stats.models.graded import many_valued
 from flatspot.stats.posterior import ones_of, two_valued
-from flatspot.stats.two_valued import fit_mixture, mixed_at
 from flatspot.stats.zones import Zones
 
 SIZES = (2, 4, 8, 16, 32, 64, 128)

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.stats.doubt import error_limit, given_verdicts
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.identified import too_few
+from flatspot.stats.models.identified_set import too_few
+from flatspot.stats.models.worst_case import error_limit, given_verdicts
 from flatspot.stats.posterior import Posterior
 from flatspot.stats.zones import STATES
 from flatspot.verdicts.reward_signs import RewardSigns

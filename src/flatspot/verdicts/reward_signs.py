@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
+from flatspot.runs.table import RunTable
 from flatspot.stats.evidence import Floats
-from flatspot.stats.table import RunTable
 from flatspot.verdicts.alarms import REPEATED
 
 _INFORMATIVE, _LEVEL = 0.1, 0.005  # a part is flat where this share of prompts or more would show so few that vary once in 200 sets

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatspot.core.schema import SCHEMA_VERSION, VERDICTS, arrow_schema
+from flatspot.runs.table import RunTable
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.posterior import Posterior, posterior
-from flatspot.stats.table import RunTable
 from flatspot.stats.zones import STATES
 from flatspot.verdicts.caveats import as_caveat, close_call, doubtful_error, low_references, set_caveats, sign_caveats
 from flatspot.verdicts.explain import explain_prompts, explain_set

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.schema import VERDICTS, arrow_schema
+from flatspot.runs.table import RunTable
 from flatspot.stats.intervals import clopper_pearson
-from flatspot.stats.table import RunTable
 from flatspot.verdicts.caveats import Caveat
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import Judged, judge

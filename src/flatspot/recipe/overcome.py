@@ -1,0 +1,225 @@
+"""The paper on one screen: RL alone stalls, so do the usual remedies, and RL after a short warm-up on few labels does not.
+
+The model and the task are `flatspot.tasks.letters`'; every step is a public verb of flatspot: diagnose, plan, warm up, train.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import RunFolderError
+from flatspot.core.optional import require
+from flatspot.core.provenance import provenance
+from flatspot.core.records import Prompt
+from flatspot.rollouts.collect import OnProgress
+from flatspot.rollouts.store import write_json
+
+Say = Callable[[str], None]
+_FILE = "results.json"
+_TASK, _REWARD = "capitals", "exact_match"
+REMEDIES: Mapping[str, Mapping[str, float]] = {
+    "RL alone": {},
+    "RL, learning rate x10": {"rate": 10.0},
+    "RL, temperature 2": {"temperature": 2.0},
+    "RL, entropy bonus 0.1": {"entropy": 0.1},
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done.
+
+    prompts      of the task; 5% of them get a label, at least one
+    rl_steps     of each RL run, 64 completions in 8 groups each
+    sft_steps    the longest warm-up
+    samples      completions per prompt when a trained policy is measured
+    """
+
+    prompts: int = 400
+    rl_steps: int = 60
+    sft_steps: int = 100
+    samples: int = 8
+
+    @property
+    def labels(self) -> int:
+        """5% of the prompts."""
+        return max(1, self.prompts // 20)
+
+
+def overcome(
+    out: Path, *, size: Size | None = None, seed: int = 0, say: Say = lambda _: None, on_progress: OnProgress | None = None
+) -> dict[str, Any]:
+    """Diagnose, try RL and three remedies, warm up, RL again; writes run folders and results.json into `out`, and returns its content.
+
+    A folder that holds the results of the same settings is read, not repeated; one that holds others is refused with `RunFolderError`.
+    """
+    require("trl", extra="train", purpose="flatspot demo --train")
+    from flatspot.engines.quiet import quiet_transformers
+    from flatspot.tasks.letters import letters_model, letters_prompts
+    from flatspot.training.folders import own_folder
+
+    size, begun = size or Size(), time.monotonic()
+    if (known := _known(out, size, seed)) is not None:
+        return known
+    prompts, model = letters_prompts(_TASK, size.prompts), letters_model()
+    demo = _Demo(out, size, seed, prompts, say, on_progress)
+    with own_folder(out, _KIND, _NAMES), quiet_transformers(), _without_lines():
+        rows = [demo.measured("as it is", model)]
+        for name, change in REMEDIES.items():
+            rows.append(demo.reinforced(name, model, **change))
+        warm, warmed = demo.warmed_up(model)
+        rows.append(warmed)
+        rows.append(demo.reinforced("warm-up, then RL", warm))
+    found = {
+        "task": _TASK,
+        "size": asdict(size),
+        "seed": seed,
+        "rows": rows,
+        "policy": str(out / "rl-after-warm-up" / "trainer"),
+        "seconds": round(time.monotonic() - begun, 1),
+        "provenance": provenance(),
+    }
+    write_json(found, out / _FILE)
+    return found
+
+
+@dataclass(frozen=True)
+class _Demo:
+    """What every step needs."""
+
+    out: Path
+    size: Size
+    seed: int
+    prompts: Sequence[Prompt]
+    say: Say
+    on_progress: OnProgress | None
+
+    def measured(self, name: str, model: Path, folder: str = "as-it-is") -> dict[str, Any]:
+        """A row of the table: what flatspot says of a policy."""
+        from flatspot.flow.diagnose import diagnose
+        from flatspot.tasks.letters import MAX_NEW_TOKENS
+
+        first = folder == "as-it-is"
+        more: dict[str, Any] = {"max_samples": 32} if first else {"max_samples": self.size.samples, "fixed_samples": True}
+        if first:
+            self.say(f"Diagnosing: {len(self.prompts)} prompts such as {self.prompts[0].text!r}, answer {self.prompts[0].references[0]!r}")
+        run = self.out / "judged" / folder
+        summary = diagnose(
+            self.prompts, str(model), _REWARD, out=run, engine="hf", max_new_tokens=MAX_NEW_TOKENS, on_progress=self.on_progress, **more
+        ).summary
+        shares = {name: summary["fractions"][name]["mean"] for name in ("learnable", "vanishing", "solved")}
+        return {"name": name, "labels": 0, "sft_steps": 0, "generations": 0, "reward": summary["reward"]["mean"], **shares, "seconds": 0.0}
+
+    def reinforced(self, name: str, model: Path, *, rate: float = 1.0, temperature: float = 1.0, entropy: float = 0.0) -> dict[str, Any]:
+        """An RL run, and the row that its policy gets."""
+        from flatspot.training.rl.train import train
+
+        begun, folder = time.monotonic(), _folder(name)
+        self.say(f"{name}: {self.size.rl_steps} steps of 64 completions")
+        shutil.rmtree(self.out / folder, ignore_errors=True)
+        options = flags(
+            {
+                "max_steps": self.size.rl_steps,
+                "learning_rate": 2e-4 * rate,
+                "temperature": temperature,
+                "entropy_coef": entropy,
+                "per_device_train_batch_size": 64,
+                "num_generations": 8,
+                "max_completion_length": 13,
+                "top_k": 0,
+                "beta": 0.0,
+                "seed": self.seed,
+                **_MACHINE,
+            }
+        )
+        trained = train(list(self.prompts), str(model), _REWARD, out=self.out / folder, options=options)
+        return self.measured(name, trained.checkpoint, folder) | {
+            "generations": self.size.rl_steps * 64,
+            "seconds": round(time.monotonic() - begun, 1),
+        }
+
+    def warmed_up(self, model: Path) -> tuple[Path, dict[str, Any]]:
+        """The warm-up on the labels that flatspot asks for, and the row of its policy."""
+        from flatspot.plan.labels import LabelSettings, select_labels
+        from flatspot.training.warmup.run import warmup
+
+        begun, run = time.monotonic(), self.out / "judged" / "as-it-is"
+        chosen = select_labels(run, LabelSettings(labels=self.size.labels, seed=self.seed))
+        labels = [{"prompt": label.prompt.text, "answer": label.prompt.references[0]} for label in chosen]
+        self.say(f"Warming up on {len(labels)} labels that flatspot chose, until enough prompts are ready for RL")
+        options = flags(
+            {
+                "max_steps": self.size.sft_steps,
+                "learning_rate": 1e-3,
+                "per_device_train_batch_size": min(16, len(labels)),
+                "seed": self.seed,
+                **_MACHINE,
+            }
+        )
+        shutil.rmtree(self.out / "warm-up", ignore_errors=True)
+        warmed = warmup(labels, str(model), _REWARD, run=run, out=self.out / "warm-up", options=options, seed=self.seed)
+        self.say(f"The policy of step {warmed.chosen_step} is taken.")
+        row = self.measured("warm-up", warmed.checkpoint, "warm-up")
+        probed = sum(int(row.get("generations") or 0) for row in warmed.curve)
+        spent = {"labels": len(labels), "sft_steps": warmed.chosen_step, "generations": probed, "why": warmed.why}
+        return warmed.checkpoint, row | spent | {"seconds": round(time.monotonic() - begun, 1)}
+
+
+_MACHINE: Mapping[str, object] = {
+    "lr_scheduler_type": "constant",
+    "dtype": "float32",
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "report_to": "none",
+    "save_strategy": "no",
+    "logging_steps": 10,
+}
+
+
+def flags(named: Mapping[str, object]) -> list[str]:
+    """Settings as TRL's flags.
+
+    >>> flags({"use_cpu": True, "max_steps": 3})
+    ['--use_cpu', 'true', '--max_steps', '3']
+    """
+    return [part for name, value in named.items() for part in (f"--{name}", str(value).lower() if isinstance(value, bool) else str(value))]
+
+
+def _folder(name: str) -> str:
+    return {"warm-up, then RL": "rl-after-warm-up"}.get(name, "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split()))
+
+
+_KIND = "flatspot demo --train"
+_NAMES = ("judged", "warm-up", *(_folder(name) for name in (*REMEDIES, "warm-up, then RL")))
+
+
+def _known(out: Path, size: Size, seed: int) -> dict[str, Any] | None:
+    """The results that a folder holds already."""
+    if not (out / _FILE).exists():
+        return None
+    try:
+        found: dict[str, Any] = json.loads((out / _FILE).read_text("utf-8"))
+        same = found["size"] == asdict(size) and found["seed"] == seed
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{out / _FILE} is damaged ({error}). Delete it and run again.") from None
+    if not same:
+        raise RunFolderError(f"{out} holds the results of other settings ({found['size']}, seed {found['seed']}): give another --out")
+    return found
+
+
+@contextlib.contextmanager
+def _without_lines() -> Iterator[None]:
+    """The trainers' bars stay, on standard error; the lines that they print, and their advice to each other, do not."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

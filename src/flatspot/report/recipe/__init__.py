@@ -1,0 +1,1 @@
+"""The report of a recipe: HTML and terminal."""

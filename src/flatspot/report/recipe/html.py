@@ -1,0 +1,91 @@
+"""The report of a recipe as one HTML file: what became of the prompts, the warm-up, RL with and without it, what it cost."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from flatspot.report import blocks, charts
+from flatspot.report.json import write_atomically
+from flatspot.report.recipe import blocks as recipe_blocks
+from flatspot.report.recipe import charts as recipe_charts
+from flatspot.report.recipe.paths import largest_std, paths_between
+from flatspot.report.run.html import content_policy, date_text, flat_rows, page_script, page_style, template
+from flatspot.report.run.payload import pack
+from flatspot.report.theme import DARK, LIGHT, vega_config
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_WAYS = (("before", "warmed"), ("warmed", "after"), ("before", "after"), ("before", "after-alone"))
+
+
+def write_recipe_html(summary: blocks.Summary, paths: pa.Table, path: str | os.PathLike[str]) -> None:
+    """Write the report, whole or not at all."""
+    write_atomically(path, render_recipe_html(summary, paths))
+
+
+def render_recipe_html(summary: blocks.Summary, paths: pa.Table) -> str:
+    """The report as a self-contained page.
+
+    summary  the object that `flatspot run --json` prints
+    paths    columns of `core.schema.PATHS`
+    """
+    ways = _ways(summary, paths)
+    pictures = {f"way:{way['key']}": way["spec"] for way in ways}
+    warmup = summary.get("warmup") or {}
+    curve, chosen = warmup.get("curve") or [], warmup.get("chosen_step", 0)
+    drawn = {
+        "verdicts": recipe_charts.verdicts(summary),
+        "warmup": recipe_charts.warm_up(curve, chosen),
+        "warmup-reward": recipe_charts.warm_up_reward(curve, chosen, summary),
+        "rewards": recipe_charts.rewards(summary),
+    }
+    pictures |= {name: spec for name, spec in drawn.items() if spec is not None}
+    page = {"charts": pictures, "themes": {"light": vega_config(LIGHT), "dark": vega_config(DARK)}}
+    scripts = [charts.browser_bundle(), page_script("unpack.js", "charts.js", "recipe.js")]
+    title, tone = recipe_blocks.headline(summary)
+    html = template("recipe.html.j2").render(
+        title=title,
+        tone=tone,
+        reason=recipe_blocks.reason(summary),
+        created=date_text(str(blocks.section(summary, "provenance").get("created") or "")),
+        n_prompts=summary.get("n_prompts"),
+        key_facts=recipe_blocks.key_facts(summary),
+        stages=[recipe_blocks.STAGES[name] for name in recipe_blocks.stages_of(summary)],
+        verdicts=blocks.VERDICTS,
+        composition=recipe_blocks.composition_rows(summary),
+        composition_note=recipe_blocks.COMPOSITION_NOTE,
+        ways=ways,
+        warm_up=recipe_blocks.warm_up_sentence(summary),
+        compared="train-alone" in blocks.section(summary, "rewards"),
+        costs=recipe_blocks.cost_rows(summary),
+        n_stages=len(recipe_blocks.costs(summary)),
+        folders=recipe_blocks.stage_folders(summary),
+        caveats=blocks.caveats(summary),
+        glossary=blocks.GLOSSARY[:2],
+        tables=[(name, flat_rows(blocks.section(summary, name))) for name in ("settings", "provenance")],
+        policy=content_policy(scripts),
+        scripts=scripts,
+        style=page_style(),
+        page=pack(page),
+        printed={key: charts.printed(spec) for key, spec in pictures.items()},
+    )
+    return html.encode("utf-8", "replace").decode()
+
+
+def _ways(summary: blocks.Summary, paths: pa.Table) -> list[dict[str, Any]]:
+    """The pictures of prompts on their way: through the warm-up and RL, and through RL alone where that was run."""
+    stages = set(recipe_blocks.stages_of(summary))
+    lo, hi = summary.get("reward_range") or (0.0, 1.0)
+    top = largest_std(paths)
+    found = []
+    for first, last in _WAYS:
+        if not {first, last} <= stages or ((first, last) == ("before", "after") and "warmed" in stages):
+            continue
+        shown, left = paths_between(paths, first, last, hi - lo)
+        name = "The warm-up" if last == "warmed" else "RL alone" if last == "after-alone" else "RL"
+        if (spec := recipe_charts.moves(shown, summary, top)) is not None:
+            where = f"{recipe_blocks.STAGES[first]} → {recipe_blocks.STAGES[last]}"
+            found.append({"key": f"{first}-{last}", "name": name, "where": where, "spec": spec, "left": left})
+    return found

@@ -1,0 +1,1 @@
+"""The report of one run: HTML and terminal."""

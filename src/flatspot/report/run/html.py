@@ -1,0 +1,183 @@
+"""The report as one HTML file that opens offline and asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import os
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from flatspot.core.plain import plain
+from flatspot.report import blocks, charts, formats
+from flatspot.report.blocks import ReportData
+from flatspot.report.json import write_atomically
+from flatspot.report.marks import Marks, place_marks
+from flatspot.report.run import next_steps as steps
+from flatspot.report.run.gradients import gradient_chart, gradient_facts, gradient_marks
+from flatspot.report.run.payload import Payload, build_payload, pack
+from flatspot.report.theme import DARK, LIGHT, css_variables, vega_config
+
+if TYPE_CHECKING:
+    import jinja2
+
+_STATIC_ROWS = 25  # what a reader without JavaScript sees of the table
+
+
+def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:
+    """Write the report, whole or not at all."""
+    write_atomically(path, render_html(data))
+
+
+def render_html(data: ReportData) -> str:
+    """The report as a self-contained page.
+
+    Every text of the data goes through Jinja's escaping, or travels as base64 of gzip and is put in place as text by the page's script.
+    """
+    payload = build_payload(data)
+    rows = payload.rows
+    names = [rows["names"][i] for i in rows["verdict"]]
+    total = [None] * len(names)
+    marks = {"": place_marks(names, rows.get("mean", total), rows.get("std", total))}
+    marks |= {name: place_marks(names, part.get("mean", total), part.get("std", total)) for name, part in rows["components"].items()}
+    pictures = _pictures(data.summary, marks, rows)
+    measured = gradient_marks(data)
+    if (gradients := gradient_chart(measured)) is not None:
+        pictures["gradients"] = gradients
+    page = {
+        "rows": {**rows, "marks": {name: found.of_prompt for name, found in marks.items()}},
+        "charts": pictures,
+        "themes": {"light": vega_config(LIGHT), "dark": vega_config(DARK)},
+    }
+    scripts = [charts.browser_bundle(), page_script("unpack.js", "charts.js", "table.js", "page.js")]
+    html = template("report.html.j2").render(
+        **_words(data.summary),
+        policy=content_policy(scripts),
+        scripts=scripts,
+        style=page_style(),
+        page=pack(page),
+        details=pack(payload.details),
+        printed={key: charts.printed(spec) for key, spec in pictures.items() if not key.startswith("scatter:")},
+        marks=marks[""],
+        gradient_facts=gradient_facts(data),
+        gradients_drawn=len(measured),
+        components=list(rows["components"]),
+        static_rows=_static_rows(payload, names),
+        payload=payload,
+        n_rows=len(names),
+    )
+    return html.encode("utf-8", "replace").decode()  # a lone surrogate in the summary must not keep the file from being written
+
+
+def _pictures(summary: blocks.Summary, marks: Mapping[str, Marks], rows: Mapping[str, Any]) -> dict[str, charts.Spec]:
+    """The specifications by chart; a component's scatter is `scatter:NAME`."""
+    found: dict[str, charts.Spec] = {"composition": charts.composition(summary)}
+    if (forecast := charts.forecast(summary)) is not None:
+        found["forecast"] = forecast
+    for name, place in marks.items():
+        if name:
+            # the range, the threshold and so the corner are the total's; a component is shown on its own scale
+            found[f"scatter:{name}"] = charts.scatter(place, {})
+        elif place.values:
+            found["scatter"] = charts.scatter(place, summary, completions=_fewest(rows))
+    return found
+
+
+def _fewest(rows: Mapping[str, Any]) -> int | None:
+    """The fewest scored completions of a prompt that has a std: no std in the picture can lie above the arc for this number."""
+    return min((int(n) for n in rows.get("n_scored", ()) if n is not None and n >= 2), default=None)
+
+
+def _words(summary: blocks.Summary) -> dict[str, Any]:
+    title, tone = blocks.headline(summary)
+    return {
+        "title": title,
+        "tone": tone,
+        "reason": blocks.sentence(summary, "reason"),
+        "rule": blocks.sentence(summary, "rule"),
+        "created": date_text(str(blocks.section(summary, "provenance").get("created") or "")),
+        "source": formats.visible(str(summary.get("source") or "")),
+        "steps": steps.next_steps(summary),
+        "shares": blocks.shares(summary),
+        "key_facts": blocks.key_facts(summary),
+        "reward_facts": blocks.reward_facts(summary),
+        "component_rows": [
+            (formats.visible(str(k)), v) for k, v in blocks.section(summary, "components").items() if isinstance(v, Mapping)
+        ],
+        "cost_facts": blocks.cost_facts(summary),
+        "health_facts": blocks.health_facts(summary),
+        "errors": blocks.errors(summary),
+        "forecasts": blocks.forecasts(summary),
+        "reach": charts.reach_threshold(summary),
+        "caveats": blocks.caveats(summary),
+        "glossary": blocks.GLOSSARY,
+        "tables": [(name, flat_rows(blocks.section(summary, name))) for name in ("sampling", "settings", "engine", "provenance")],
+        "show_command": steps.completions_command(summary),
+    }
+
+
+def date_text(text: str) -> str:
+    """An ISO time as people write it; any other text as it came."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return formats.visible(text)
+    return f"{found:%d %B %Y, %H:%M}{' UTC' if found.utcoffset() == timedelta(0) else ''}".lstrip("0")
+
+
+def flat_rows(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A nested object as (dotted key, text) rows."""
+    rows: list[tuple[str, str]] = []
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            rows += flat_rows(value, f"{prefix}{key}.")
+        else:
+            simple = plain(value)
+            text = ", ".join(map(str, simple)) if isinstance(simple, list) else formats.MISSING if simple is None else str(simple)
+            rows.append((formats.visible(f"{prefix}{key}"), formats.visible(text)))
+    return rows
+
+
+def _static_rows(payload: Payload, names: list[str]) -> list[dict[str, Any]]:
+    rows = payload.rows
+    return [
+        {key: column[i] for key, column in rows.items() if isinstance(column, list) and key != "names"} | {"verdict": names[i]}
+        for i in range(min(_STATIC_ROWS, len(names)))
+    ]
+
+
+def page_style() -> str:
+    """The style of a page: colours of both schemes, and the sheet."""
+    dark = f"@media screen and (prefers-color-scheme: dark){{:root{{{css_variables(DARK)}}}}}"
+    return f":root{{{css_variables(LIGHT)}}}{dark}{_resource('report.css')}"
+
+
+def content_policy(scripts: list[str]) -> str:
+    """A Content-Security-Policy that runs these scripts and nothing else, and loads nothing at all. No eval: charts are interpreted."""
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+@functools.cache
+def template(name: str) -> jinja2.Template:
+    """A template of the package, every text escaped."""
+    import jinja2
+
+    loader = jinja2.FunctionLoader(lambda name: _resource(name))
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    names = ("decimal", "count", "noun", "percent", "fine_percent", "percent_range")
+    environment.filters.update({name: getattr(formats, name) for name in names})
+    return environment.get_template(name)
+
+
+def page_script(*names: str) -> str:
+    """Scripts of the package as one, in a scope of its own."""
+    parts = "\n".join(_resource(name) for name in names)
+    return f'(() => {{\n"use strict";\n{parts}}})();\n'
+
+
+def _resource(name: str) -> str:
+    return resources.files("flatspot.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,1 +1,0 @@
-"""The paper, repeated: one module per part, each callable from `flatspot reproduce`."""

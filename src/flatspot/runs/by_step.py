@@ -1,0 +1,85 @@
+"""The reward of a training as it went on: means of the completions drawn, by update, with limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import stdtrit
+
+from flatspot.core.errors import RunFolderError
+from flatspot.rollouts.tables import parquet_source
+from flatspot.stats.evidence import Floats, Ints
+from flatspot.runs.table import connect, rollout_files
+
+POINTS = 24  # of a curve, at most
+GROUPS = 32  # of completions in a point, at least, where there are so many: fewer show noise
+
+
+@dataclass(frozen=True)
+class RewardCurve:
+    """One entry per point: the last update in it, completions drawn until then, mean reward of its completions, 95% limits."""
+
+    step: Ints
+    generations: Ints
+    mean: Floats
+    lo: Floats
+    hi: Floats
+
+
+def reward_by_step(run: Path, reward_range: tuple[float, float], *, points: int = POINTS) -> RewardCurve:
+    """The rewards of a watched training, evaluations left out.
+
+    At most `points` points, of equally many updates, and of `GROUPS` groups at least where that leaves two.
+    """
+    import duckdb
+
+    files = rollout_files(run)
+    if not files:
+        raise RunFolderError(f"{run} holds no rows of a training.")
+    try:
+        with connect() as db:
+            found = db.execute(
+                f"""SELECT step, prompt_id, avg(reward) FILTER (isfinite(reward)) AS mean, count(*) AS n FROM {parquet_source(db, files)}
+                    WHERE step IS NOT NULL AND split IS DISTINCT FROM 'eval' GROUP BY step, prompt_id ORDER BY step, prompt_id"""
+            ).fetchnumpy()
+    except duckdb.Error as error:
+        raise RunFolderError(f"{run}: its rows cannot be read ({str(error).splitlines()[0]}).") from error
+    return curve_of(found["step"].astype(np.int64), np.ma.filled(found["mean"].astype(float), np.nan), found["n"], reward_range, points)
+
+
+def curve_of(step: Ints, mean: Floats, n: Ints, reward_range: tuple[float, float], points: int = POINTS) -> RewardCurve:
+    """A curve from groups: the update, mean reward (NaN: not scored) and completions of each, in the order of the updates.
+
+    >>> found = curve_of(np.array([0, 0, 1, 1]), np.array([0.0, 0.5, 1.0, 1.0]), np.array([8, 8, 8, 8]), (0.0, 1.0))
+    >>> found.generations.tolist(), found.mean.tolist()
+    ([16, 32], [0.25, 1.0])
+    """
+    updates = np.unique(step)
+    parts = np.array_split(updates, min(points, len(updates), max(2, len(step) // GROUPS))) if len(updates) else []
+    rows = []
+    for part in parts:
+        inside = (step >= part[0]) & (step <= part[-1])
+        rows.append((int(part[-1]), int(n[step <= part[-1]].sum()), *mean_limits(mean[inside], reward_range)))
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    return RewardCurve(np.array(columns[0], np.int64), np.array(columns[1], np.int64), *(np.array(c, float) for c in columns[2:]))
+
+
+def mean_limits(values: Floats, reward_range: tuple[float, float]) -> tuple[float, float, float]:
+    """Mean of values within a range, with 95% limits (Student's t) that do not close on equal values: NaN are left out.
+
+    A quarter of a pseudo-value at each end of the range is counted into the variance.
+
+    >>> [round(x, 3) for x in mean_limits(np.zeros(50), (0.0, 1.0))]
+    [0.0, 0.0, 0.02]
+    """
+    values = values[np.isfinite(values)]
+    lo, hi = reward_range
+    if not len(values):
+        return float("nan"), lo, hi
+    mean = float(values.mean())
+    spread = ((values - mean) ** 2).sum() + 0.25 * ((lo - mean) ** 2 + (hi - mean) ** 2)
+    weight = len(values) + 0.5
+    half = float(stdtrit(max(len(values) - 1, 1), 0.975)) * float(np.sqrt(spread / max(weight - 1, 0.5) / weight))
+    return mean, max(lo, mean - half), min(hi, mean + half)

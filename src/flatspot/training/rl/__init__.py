@@ -1,0 +1,1 @@
+"""Reinforcement finetuning by TRL."""

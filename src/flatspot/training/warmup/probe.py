@@ -1,0 +1,267 @@
+"""A look at a policy on a few prompts of a judged run: how many RL could use now, by adaptive triage."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flatspot.core.errors import EngineError, SettingsError
+from flatspot.core.protocols import Engine, Reward
+from flatspot.core.records import Completion, Prompt, Request, Sampling
+from flatspot.core.seeds import row_seed
+from flatspot.plan.failing import drawn_order, read_judged
+from flatspot.plan.forecast import judged_summary
+from flatspot.rollouts.tables import read_table
+from flatspot.stats.evidence import Evidence, Floats, Ints
+from flatspot.stats.readiness import Readiness, readiness, stratum_weights, weighted_share
+from flatspot.stats.triage.loop import absorb, next_round, start
+from flatspot.stats.triage.plan import Plan
+from flatspot.stats.triage.result import evidence_of_draws
+
+STRATA = ("vanishing", "learnable", "solved")
+_GUARDS = 0.25  # of the probed prompts: those that could be lost
+_ENTROPY_ROWS = 64
+_ROUND_ROWS = 128
+_SURE = 64  # completions of a labelled prompt, at most: whether it is solved takes more of them than whether it recovered
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """How closely to look.
+
+    prompts         prompts that are probed, at most: three in four of those that vanish, the rest of those that do not
+    max_samples     completions of each, at most
+    target_error    of triage: the smaller, the more completions of prompts in doubt
+    every           steps between probes; None: a twentieth of the trainer's
+    held_back       share of the labels kept out of training, for their loss; none of fewer than 10 labels
+    group_size      completions per prompt in the planned RL run; None: the run's
+    max_new_tokens, temperature   of the completions; None: the run's
+    seed            draws the prompts and their completions: the same at every probe, so that what differs is the policy
+    """
+
+    prompts: int = 64
+    max_samples: int = 16
+    target_error: float = 0.1
+    every: int | None = None
+    held_back: float = 0.1
+    group_size: int | None = None
+    max_new_tokens: int | None = None
+    temperature: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "max_samples", "every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingsError(f"{name} of a probe must be at least 1, got {value}")
+        if not 0 <= self.held_back < 1:
+            raise SettingsError(f"held_back must lie in [0, 1), got {self.held_back}")
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The prompts that every probe looks at, and how it judges them.
+
+    stratum  [M] what the run said of each: 0 vanishing, 1 learnable, 2 solved
+    of_run   [3] share of the run's prompts in each
+    r_star   [M] achievable reward, NaN where the reference has none
+    """
+
+    prompts: tuple[Prompt, ...]
+    stratum: Ints
+    of_run: Floats
+    r_star: Floats
+    epsilon: float
+    reward_range: tuple[float, float]
+    group_size: int
+    sampling: Sampling
+    settings: ProbeSettings
+
+
+def probed_prompts(run: str | Path, settings: ProbeSettings, *, without: Sequence[str] = ()) -> Probed:
+    """Choose them from a judged run; `without` names texts of prompts, those with labels, which would look better than the rest.
+
+    Raises RunFolderError where the run is not judged, SettingsError where nothing is left to probe.
+    """
+    judged, said = read_judged(Path(run)), judged_summary(Path(run))
+    state = _states(judged.run)
+    every_text = judged.prompts["prompt"].to_pylist()
+    taken = set(without)
+    open_ = np.array([state[i] >= 0 and every_text[i] not in taken for i in range(len(state))], bool)
+    if not open_.any():
+        raise SettingsError(f"{run}: every prompt has a label or no reward, so none is left to see whether the others recover")
+    chosen = _stratified(judged.ids, state, open_, settings)
+    prompts = tuple(judged.prompt(int(i)) for i in chosen)
+    counts = np.array([(state == s).sum() for s in range(3)], float)
+    of_run = counts / counts.sum()
+    r_star = np.asarray(judged.prompts["reference_reward"].to_numpy(), float)[chosen]
+    sampling = _sampling(said.get("sampling") or {}, settings)
+    lo, hi = said["reward"]["range"]
+    size = settings.group_size or int(said.get("group_size") or 8)
+    return Probed(prompts, state[chosen], of_run, r_star, float(said["epsilon"]), (float(lo), float(hi)), size, sampling, settings)
+
+
+def _states(run: Path) -> Ints:
+    """[M] the likeliest state of each prompt, −1 where it is unscored."""
+    names = [f"p_{name}" for name in STRATA]
+    table = read_table(run / "verdicts.parquet", ["verdict", *names])
+    p = np.stack([np.asarray(table[name].to_numpy(), float) for name in names], -1)
+    known = np.isfinite(p).all(-1)
+    return np.where(known, np.where(known[:, None], p, 0.0).argmax(-1), -1)
+
+
+def _stratified(ids: Sequence[str], state: Ints, open_: Any, settings: ProbeSettings) -> Ints:
+    order = drawn_order(ids, settings.seed)
+    by = [[int(i) for i in order if open_[i] and state[i] == s] for s in range(3)]
+    guards = min(len(by[1]) + len(by[2]), max(settings.prompts - len(by[0]), round(_GUARDS * settings.prompts)))
+    learnable = min(len(by[1]), max(guards - len(by[2]), -(-guards * 2 // 3)))
+    counts = (settings.prompts - guards, learnable, guards - learnable)
+    return np.sort(np.array([i for part, n in zip(by, counts, strict=True) for i in part[: max(n, 0)]], np.int64))
+
+
+def _sampling(said: Mapping[str, Any], settings: ProbeSettings) -> Sampling:
+    known = {name: said[name] for name in ("temperature", "top_p", "top_k", "max_new_tokens") if said.get(name) is not None}
+    own = {name: getattr(settings, name) for name in ("temperature", "max_new_tokens") if getattr(settings, name) is not None}
+    return Sampling(**(known | own))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn of some prompts, and what it says.
+
+    n_samples [M] completions; evidence and found as in `readiness`
+    some      a few (prompt, completion) pairs; error: the reward's first
+    """
+
+    n_samples: Ints
+    evidence: Evidence
+    found: Readiness
+    some: tuple[tuple[Prompt, Completion], ...]
+    error: str | None
+
+
+def draw(engine: Engine, reward: Reward, probed: Probed) -> Drawn:
+    """Draw and score until every prompt is settled."""
+    plan = Plan(
+        n_prompts=len(probed.prompts),
+        epsilon=probed.epsilon,
+        target_error=probed.settings.target_error,
+        max_samples=probed.settings.max_samples,
+        reward_range=probed.reward_range,
+        r_star=probed.r_star,
+        references=True,
+        pilot_prompts=len(probed.prompts),
+        round_rows=_ROUND_ROWS,
+    )
+    state, some, error = start(plan), list[tuple[Prompt, Completion]](), None
+    drawn = np.zeros(plan.n_prompts, np.int64)
+    while (asked := next_round(state)) is not None:
+        prompts = [probed.prompts[i] for i in asked.indices]
+        first = drawn[asked.indices]
+        seeds = [
+            tuple(row_seed(probed.settings.seed, p.id, int(f) + j) for j in range(asked.k)) for p, f in zip(prompts, first, strict=True)
+        ]
+        found = engine.sample([Request(p.text, s) for p, s in zip(prompts, seeds, strict=True)], probed.sampling)
+        rows = [(p, c) for p, several in zip(prompts, found, strict=True) for c in several]
+        scores = reward.score([p for p, _ in rows], [c for _, c in rows])
+        values = np.array([np.nan if s.reward is None else s.reward for s in scores]).reshape(len(prompts), asked.k)
+        error = error or next((s.error for s in scores if s.error), None)
+        if not some:
+            some = [(p, several[0]) for p, several in zip(prompts, found, strict=True)][:_ENTROPY_ROWS]
+        drawn[asked.indices] += asked.k
+        state = absorb(state, asked, values)
+    zones = plan.zones(state.draws)
+    evidence = evidence_of_draws(state.draws, zones)
+    said = readiness(evidence, plan.achievable(zones, evidence.high), zones, probed.group_size)
+    return Drawn(state.draws.drawn, evidence, said, tuple(some), error)
+
+
+def shares_of(drawn: Drawn, probed: Probed) -> dict[str, Any]:
+    """The numbers of a probe that rewards alone give, as curve.json has them; no key but `generations` where nothing was scored."""
+    generations = int(drawn.n_samples.sum())
+    known = np.isfinite(drawn.found.mean)
+    if not known.any():
+        return {"generations": generations, "scored": 0.0, "error": drawn.error}
+    states, stratum = drawn.found.states[known], probed.stratum[known]
+    of_run = np.where(np.bincount(stratum, minlength=3) > 0, probed.of_run, 0.0)
+    weights = stratum_weights(stratum, of_run)
+    numbers: dict[str, Any] = {"generations": generations, "scored": float(known.mean())}
+    for i, name in enumerate(STRATA):
+        numbers[name] = asdict(weighted_share(states[:, i], stratum, of_run))
+    usable = states[:, 1] + states[:, 2]
+    numbers["recovered"] = asdict(weighted_share(usable, stratum, of_run))
+    # the standard error is for these very prompts, so that two probes of them can be compared
+    sd = float(np.sqrt((weights**2 * drawn.found.variance[known]).sum()))
+    numbers["ready"] = asdict(weighted_share(drawn.found.mean[known], stratum, of_run)) | {"sd": sd}
+    was = stratum == STRATA.index("learnable")
+    numbers["kept"] = asdict(weighted_share(usable[was], stratum[was], np.array([0.0, 1.0, 0.0]))) if was.any() else None
+    numbers["reward"] = float(weights @ drawn.evidence.mean[known])
+    return numbers
+
+
+def read_rows(policy: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]], *, rows_at_once: int = 16) -> dict[str, float | None]:
+    """Mean loss and mean entropy per token, in nats, of completions (prompt ids, completion ids); None without any token."""
+    import torch
+
+    from flatspot.engines.sequences import log_prob_and_entropy, token_logits
+
+    loss, entropy, tokens = 0.0, 0.0, 0
+    rows = [row for row in rows if row[1]]
+    for begin in range(0, len(rows), rows_at_once):
+        part = rows[begin : begin + rows_at_once]
+        places = [(i, j) for i, (_, ids) in enumerate(part) for j in range(len(ids))]
+        at = (np.array([i for i, _ in places]), np.array([j for _, j in places]))
+        with torch.no_grad():
+            logits = token_logits(policy, [list(p) for p, _ in part], [list(c) for _, c in part], at)
+            log_p, spread = log_prob_and_entropy(logits, [part[i][1][j] for i, j in places])
+        loss, entropy, tokens = loss - float(log_p.sum()), entropy + float(spread.sum()), tokens + len(places)
+    if not tokens:
+        return {"loss": None, "entropy": None}
+    return {"loss": loss / tokens, "entropy": entropy / tokens}
+
+
+def probe(engine: Any, reward: Reward, probed: Probed, held_back: Sequence[tuple[Sequence[int], Sequence[int]]] = ()) -> dict[str, Any]:
+    """One row of curve.json, but for its step: shares, ready, kept, reward, entropy, heldout_loss, generations, seconds.
+
+    engine     `HfEngine`, whose policy is read again for entropy and loss
+    held_back  token ids of labels that are not learnt: (prompt, answer)
+
+    A policy whose logits are no numbers gives a row with `loss` NaN, which no rule takes for a good one.
+    """
+    from flatspot.training.warmup.examples import with_end
+
+    begun = time.monotonic()
+    try:
+        drawn = draw(engine, reward, probed)
+    except EngineError as error:
+        if not isinstance(error.__cause__, FloatingPointError):
+            raise
+        return {"generations": 0, "seconds": round(time.monotonic() - begun, 3), "loss": math.nan}
+    found = shares_of(drawn, probed)
+    said = read_rows(engine.policy, [with_end(engine.policy, p.text, c) for p, c in drawn.some])
+    kept = read_rows(engine.policy, held_back) if held_back else {"loss": None}
+    found |= {"entropy": said["entropy"], "heldout_loss": kept["loss"]}
+    return found | {"seconds": round(time.monotonic() - begun, 3)}
+
+
+def labels_solved(engine: Any, reward: Reward, probed: Probed, prompts: Sequence[Prompt], r_star: Floats) -> tuple[float | None, int]:
+    """Share of labelled prompts that the policy solves already, at most 16 of them looked at; and how many completions that took."""
+    few = list(prompts[:16])
+    if not few:
+        return None, 0
+    own = replace(
+        probed,
+        prompts=tuple(few),
+        stratum=np.zeros(len(few), np.int64),
+        r_star=np.asarray(r_star[: len(few)], float),
+        settings=replace(probed.settings, max_samples=_SURE, target_error=0.05),
+    )
+    done = draw(engine, reward, own)
+    solved = done.found.states[:, 2]
+    return (float(np.nanmean(solved)) if np.isfinite(solved).any() else None), int(done.n_samples.sum())

@@ -1,0 +1,239 @@
+"""Supervised finetuning: TRL's SFTTrainer for causal models, transformers' Seq2SeqTrainer for encoder–decoder ones.
+
+Everything about the training is theirs: options are handed on as they are, from flags and from a YAML file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import SettingsError, TrainingError
+from flatspot.core.optional import require
+from flatspot.training.folders import own_folder
+from flatspot.training.telemetry import without_telemetry
+from flatspot.training.trl_options import given, parsed
+from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup, merge_adapter, move_folder, or_nothing, write_folder
+from flatspot.training.warmup.examples import Reader, examples, reader_of
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A trainer ready to start, and what reads its prompts.
+
+    base  the name or folder of the model; None for one in memory
+    """
+
+    trainer: Any
+    reader: Reader
+    base: str | None
+
+
+def sft(
+    rows: Rows,
+    model: str | tuple[Any, Any],
+    *,
+    out: str | Path,
+    options: Sequence[str] = (),
+    config: str | Path | None = None,
+    callbacks: Sequence[Any] = (),
+    eval_rows: Rows = (),
+) -> Path:
+    """Finetune a model on labelled prompts; returns the folder of the finetuned model and its tokenizer.
+
+    rows       {"prompt": text or chat messages, "completion": text}; only the completion is learnt
+    model      a hub name, a folder, a GGUF file, a LoRA adapter (merged), or a pair (model, tokenizer)
+    out        the model goes to out/policy, the trainer's own files to out/trainer or the options' output_dir; a folder with a policy that
+               flatspot did not make is refused
+    options    the trainer's own flags, as text: SFTConfig's or Seq2SeqTrainingArguments', and TRL's ModelConfig's (PEFT, quantisation)
+    config     a YAML file with the same names; flags win over it
+    callbacks  transformers callbacks
+    eval_rows  held-out rows, whose loss the trainer reports as its options say
+
+    With PEFT the adapter is merged into its base in out/policy, and kept in out/adapter. Raises `FlatspotError` for what the user can
+    mend, before anything is trained; `TrainingError` where the loss became no number, and then out/policy is as it was.
+    """
+    out, finite = Path(out), finite_callback()
+    with own_folder(out, WARMUP, WARMUP_NAMES, is_older_warmup):
+        return _finetune(rows, model, out, finite, options, config, callbacks, eval_rows)
+
+
+def _finetune(
+    rows: Rows,
+    model: str | tuple[Any, Any],
+    out: Path,
+    finite: Any,
+    options: Sequence[str],
+    config: str | Path | None,
+    callbacks: Sequence[Any],
+    eval_rows: Rows,
+) -> Path:
+    learner = make_learner(rows, model, out=out, options=options, config=config, callbacks=[finite, *callbacks], eval_rows=eval_rows)
+    learner.trainer.train(resume_from_checkpoint=learner.trainer.args.resume_from_checkpoint)
+    if finite.broken:
+        raise TrainingError(f"{finite.broken}. Lower --learning_rate, or train in float32; nothing was saved.")
+    return save_learner(learner, out)
+
+
+def make_learner(
+    rows: Rows,
+    model: str | tuple[Any, Any],
+    *,
+    out: Path,
+    options: Sequence[str] = (),
+    config: str | Path | None = None,
+    callbacks: Sequence[Any] = (),
+    eval_rows: Rows = (),
+) -> Learner:
+    """The trainer of `sft`, not yet started."""
+    trl = require("trl", extra="train", purpose="supervised finetuning")
+    require("datasets", extra="train", purpose="supervised finetuning")
+    import transformers
+
+    if not rows:
+        raise SettingsError("there is no labelled prompt to learn from")
+    loaded, reader, base = _source(model)
+    kind = transformers.Seq2SeqTrainingArguments if reader.encoder_decoder else trl.SFTConfig
+    settings, model_settings = parsed(kind, _with_defaults(options, config), config, out / "trainer")
+    if not (reader.encoder_decoder or settings.packing or "max_length" in given(options, config)):
+        settings.max_length = None  # TRL's own default cuts what is longer than 1024 tokens, and says nothing
+    training, held_out = examples(rows, reader), examples(eval_rows, reader)
+    if not reader.encoder_decoder and settings.completion_only_loss is False:
+        training, held_out = ([{"input_ids": row["input_ids"]} for row in part] for part in (training, held_out))
+    make = _seq2seq_trainer if reader.encoder_decoder else _causal_trainer
+    try:
+        with without_telemetry():
+            trainer = make(loaded or base, reader, settings, model_settings, _dataset(training), _dataset(held_out), list(callbacks))
+    except ValueError as error:
+        raise SettingsError(f"the trainer does not take these options: {str(error).strip().splitlines()[0]}") from error
+    return Learner(trainer, reader, base)
+
+
+def save_learner(learner: Learner, out: Path) -> Path:
+    """Write the model as it is now to out/policy, whole or not at all; every process must call it."""
+    from flatspot.engines.model_folder import is_adapter
+
+    trainer, fresh = learner.trainer, out / ".policy.flatspot-saved"
+    with or_nothing(fresh, out / "policy"):
+        trainer.accelerator.wait_for_everyone()
+        trainer.save_model(str(fresh))
+    trainer.accelerator.wait_for_everyone()
+    if trainer.args.should_save:
+        (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs to trust
+        if is_adapter(fresh):
+            move_folder(fresh, out / "adapter")
+            write_folder(out / "policy", lambda folder: merge_adapter(out / "adapter", folder))
+        else:
+            move_folder(fresh, out / "policy")
+    trainer.accelerator.wait_for_everyone()
+    return out / "policy"
+
+
+def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
+    """(the model where it is loaded already, what reads its prompts, what the trainer is to load)."""
+    import transformers
+
+    from flatspot.engines.model_folder import is_adapter
+    from flatspot.engines.policy import load_policy, locate
+    from flatspot.engines.pretrained import config_of_weights, tokenizer_of
+
+    name = None if isinstance(model, tuple) else locate(str(model))[0]
+    if name is None or is_adapter(Path(name)):
+        policy = load_policy(model, device="cpu") if name else load_policy(model)
+        reader = Reader(policy.name, policy.tokenizer, policy.encoder_decoder, policy.eos_ids, policy.context, policy.vocabulary)
+        return (policy.model, policy.tokenizer), reader, None
+    config, tokenizer = config_of_weights(name), tokenizer_of(name)
+    try:
+        generation = transformers.GenerationConfig.from_pretrained(name)
+    except (OSError, ValueError):
+        generation = None
+    return None, reader_of(str(model), config, generation, tokenizer), name
+
+
+def _with_defaults(options: Sequence[str], config: str | Path | None) -> list[str]:
+    """The options, and what we set where the user did not: no checkpoint with the optimiser's state, no NaN hidden."""
+    ours = {"save_strategy": "no", "logging_nan_inf_filter": "false", "report_to": "none"}
+    named = given(options, config)
+    return [*options, *(part for name, value in ours.items() if name not in named for part in (f"--{name}", value))]
+
+
+def _causal_trainer(model: Any, reader: Reader, settings: Any, model_settings: Any, data: Any, held_out: Any, callbacks: list[Any]) -> Any:
+    import trl
+
+    if isinstance(model, str):
+        settings.model_init_kwargs = {
+            "revision": model_settings.model_revision,
+            "attn_implementation": model_settings.attn_implementation,
+            "dtype": model_settings.dtype,
+        } | (settings.model_init_kwargs or {})
+    return trl.SFTTrainer(
+        model=model if isinstance(model, str) else model[0],
+        args=settings,
+        train_dataset=data,
+        eval_dataset=held_out,
+        processing_class=reader.tokenizer,
+        peft_config=trl.get_peft_config(model_settings),
+        quantization_config=trl.get_quantization_config(model_settings) if isinstance(model, str) else None,
+        callbacks=callbacks,
+    )
+
+
+def _seq2seq_trainer(model: Any, reader: Reader, settings: Any, model_settings: Any, data: Any, held_out: Any, callbacks: list[Any]) -> Any:
+    import transformers
+    import trl
+
+    if isinstance(model, str):
+        loaded = transformers.AutoModelForSeq2SeqLM.from_pretrained(
+            model,
+            revision=model_settings.model_revision,
+            attn_implementation=model_settings.attn_implementation,
+            dtype=model_settings.dtype,
+            quantization_config=trl.get_quantization_config(model_settings),
+        )
+    else:
+        loaded = model[0]
+    if (adapter := trl.get_peft_config(model_settings)) is not None:
+        import peft
+
+        adapter.task_type = "SEQ_2_SEQ_LM"
+        loaded = peft.get_peft_model(loaded, adapter)
+    return transformers.Seq2SeqTrainer(
+        model=loaded,
+        args=settings,
+        train_dataset=data,
+        eval_dataset=held_out,
+        processing_class=reader.tokenizer,
+        data_collator=transformers.DataCollatorForSeq2Seq(reader.tokenizer, model=loaded),
+        callbacks=callbacks,
+    )
+
+
+def _dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list([dict(row) for row in rows]) if rows else None
+
+
+def finite_callback() -> Any:
+    """A callback that stops a training whose loss or gradient is no number; `broken` then says where."""
+    import transformers
+
+    class Finite(transformers.TrainerCallback):  # type: ignore[misc]
+        """See `finite_callback`."""
+
+        broken = ""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+            """Look at the trainer's own numbers."""
+            for name, what in (("loss", "the loss"), ("grad_norm", "the gradient's norm")):
+                value = (logs or {}).get(name)
+                if value is not None and not math.isfinite(float(value)):
+                    self.broken = f"{what} is {float(value)} at step {state.global_step}"
+                    control.should_training_stop = True
+
+    return Finite()

@@ -1,0 +1,1 @@
+"""Watching a trainer: its rewards recorded, groups judged live, alarms raised."""

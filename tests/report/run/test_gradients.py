@@ -1,0 +1,78 @@
+import dataclasses
+
+import pyarrow as pa
+import pytest
+
+from flatspot.core.schema import GRADIENTS, arrow_schema
+from flatspot.report.charts import printed
+from flatspot.report.run.gradients import gradient_chart, gradient_facts, gradient_marks
+from flatspot.report.run.html import render_html
+
+
+@pytest.fixture
+def measured(make_report):
+    """Makes a run of six prompts, of which each was measured: norm 0.1, or what is given."""
+
+    def make(**changes):
+        return with_gradients(make_report(6, seed=1), changes)
+
+    return make
+
+
+def with_gradients(data, changes):
+    row = {
+        "n_samples": 16,
+        "std": 0.25,
+        "grad_norm": 0.1,
+        "grad_norm_lo": 0.0,
+        "grad_norm_hi": 0.4,
+        "bound_score": 2.0,
+        "gamma": 3.0,
+        "max_length": 5,
+    }
+    names = [c.name for c in GRADIENTS]
+    rows = [dict.fromkeys(names) | row | {"prompt_id": id} | changes for id in data.verdicts["prompt_id"].to_pylist()]
+    return dataclasses.replace(data, gradients=pa.Table.from_pylist(rows, schema=arrow_schema(GRADIENTS)))
+
+
+def test_a_mark_stands_at_the_std_that_the_norm_was_measured_with(measured):
+    data = measured()
+    marks = gradient_marks(data)
+    assert [mark["std"] for mark in marks] == [0.25] * 6  # not at the std of the verdict, which is of other completions
+    assert {std for std in data.verdicts["std"].to_pylist() if std} != {0.25}
+    assert [mark["verdict"] for mark in marks] == data.verdicts["verdict"].to_pylist()
+    assert all((mark["norm"], mark["low"], mark["high"], mark["bound"]) == (0.1, None, 0.4, 2.0) for mark in marks)
+    assert gradient_marks(measured(std=0.0)) == []  # no place on a logarithmic axis
+
+
+def test_prompts_that_the_page_does_not_show_have_no_mark(measured):
+    data = measured()
+    assert len(gradient_marks(dataclasses.replace(data, verdicts=data.verdicts.slice(0, 2)))) == 2
+
+
+def test_an_estimate_that_is_not_positive_is_a_line_alone(measured):
+    (mark, *_) = gradient_marks(measured(grad_norm=0.0))
+    assert mark["norm"] is None
+    chart = gradient_chart([mark])
+    assert chart["data"]["values"][0]["bottom"] < mark["high"]
+
+
+def test_prompts_that_could_not_be_measured_are_counted(measured):
+    data = measured(error="no reward", grad_norm=None, grad_norm_lo=None, grad_norm_hi=None, max_length=None, gamma=None, bound_score=None)
+    assert gradient_marks(data) == []
+    assert gradient_chart([]) is None
+    facts = {fact.label: fact.value for fact in gradient_facts(data)}
+    assert facts["not measured"] == "6 prompts"
+    assert "has a place on logarithmic axes" in render_html(data)
+
+
+def test_without_gradients_the_page_does_not_speak_of_them(make_report):
+    assert gradient_facts(make_report(3)) == ()
+    assert "Measured gradients" not in render_html(make_report(3))
+
+
+@pytest.mark.parametrize("changes", [{}, {"grad_norm": 0.0}, {"grad_norm_lo": 0.05, "bound_score": None}])
+def test_the_picture_is_drawn(measured, changes):
+    data = measured(**changes)
+    assert printed(gradient_chart(gradient_marks(data))).startswith("data:image/svg+xml")
+    assert "Measured gradients" in render_html(data)

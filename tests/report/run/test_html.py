@@ -1,0 +1,91 @@
+"""What the file itself must hold; what it does in a browser is tested in test_browser.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from flatspot.report.blocks import ReportData
+from flatspot.report.run.html import render_html, write_html
+from flatspot.report.theme import DARK, LIGHT, Theme
+
+HOSTILE = "<script>window.hit=1</script>"
+
+
+def test_without_data_it_stays_under_three_megabytes(make_report):
+    assert len(render_html(make_report(0)).encode()) < 3_000_000
+
+
+def test_it_names_no_address_to_load_from(make_report):
+    html = render_html(make_report(20))
+    own = re.sub(r"<script>.*?</script>", "", html, flags=re.S)  # the bundle holds names of schemas, which the policy keeps from loading
+    assert not re.findall(r"(?:src|href|url\()\s*=?\s*[\"']?(?:https?:)?//", own)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy and policy[1].startswith("default-src &#39;none&#39;; script-src &#39;sha256-") and "eval" not in policy[1]
+
+
+def test_equal_input_gives_equal_bytes(make_report):
+    assert render_html(make_report(20)) == render_html(make_report(20))
+
+
+def test_every_text_of_the_summary_is_escaped(make_report):
+    data = make_report(3)
+    bad = {"error": HOSTILE, "count": 1}
+    hostile = dict.fromkeys(("reason", "rule", "source", "verdict"), HOSTILE) | {
+        "caveats": [HOSTILE, "\ud800"],
+        "health": {"errors": [bad]},
+        "components": {HOSTILE: {"mean": 1}, "b": {}},
+        "settings": {HOSTILE: HOSTILE, "out": HOSTILE},
+        "sampling": {"x": [HOSTILE]},
+        "provenance": {"created": HOSTILE},
+    }
+    html = render_html(dataclasses.replace(data, summary=data.summary | hostile))
+    assert HOSTILE not in html
+    assert html.count("&lt;script&gt;window.hit=1&lt;/script&gt;") > 8
+    html.encode("utf-8")
+
+
+def test_caveats_stand_under_the_headline_and_the_bar_has_a_legend(make_report):
+    data = make_report(60)
+    caveats = [f"caveat number {i}" for i in range(6)]
+    html = render_html(dataclasses.replace(data, summary=data.summary | {"caveats": caveats}))
+    reason, first, last, numbers = (html.index(text) for text in (data.summary["reason"], caveats[0], caveats[-1], '<dl class="key">'))
+    assert reason < first < last < numbers and all(html.count(text) == 1 for text in caveats)
+    assert "<summary>2 more caveats</summary>" in html and 'id="caveats"' in html
+    legend = html[html.index('class="strip"') :].split("</ul>")[0]
+    for name, n in data.summary["counts"].items():
+        assert not n or f"<b>{n}</b> {name}</li>" in legend
+    assert 'id="caveats"' not in render_html(dataclasses.replace(data, summary=data.summary | {"caveats": []}))
+
+
+def test_nothing_but_empty_tables_is_enough(tmp_path):
+    empty = pa.table({"prompt_id": pa.array([], pa.string())})
+    write_html(ReportData({}, empty, empty, empty), tmp_path / "new" / "report.html")
+    assert "No prompt has two scored completions" in (tmp_path / "new" / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_and_marks_stand_out_from_what_they_are_on(theme: Theme):
+    for surface in (theme.paper, theme.panel):
+        assert min(_contrast(color, surface) for color in (theme.ink, theme.muted, theme.accent)) >= 4.5
+    assert min(_contrast(color, theme.paper) for color in theme.verdicts) >= 3
+
+
+def _contrast(a: str, b: str) -> float:
+    """WCAG 2: (lighter + 0.05) / (darker + 0.05), in relative luminance."""
+    lights = []
+    for color in (a, b):
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        lights.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def test_the_report_needs_no_deep_learning_and_no_pandas():
+    code = "import sys, flatspot.report.run.html; print([m for m in ('torch', 'transformers', 'pandas') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"

@@ -1,0 +1,192 @@
+"""How large the error may be under any distribution the counts allow, and what `sure` makes of it."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from flatspot.core.errors import SettingsError
+from flatspot.stats.decide import decide
+from flatspot.stats.evidence import evidence_of_rows
+from flatspot.stats.models import worst_case as doubt
+from flatspot.stats.models.binary import GRID
+from flatspot.stats.models.worst_case import error_limit, given_verdicts, in_doubt, too_doubtful
+from flatspot.stats.posterior import wrong_of
+from flatspot.stats.triage.draws import Draws
+from flatspot.stats.triage.loop import triage
+from flatspot.stats.triage.result import evidence_of_draws
+from flatspot.stats.zones import STATES, Zones
+
+pytestmark = pytest.mark.thorough
+
+ZONES = Zones(0.05)
+
+
+def drawn(p, seed):
+    rng = np.random.default_rng(seed)
+    return lambda i, k: (rng.random((len(i), k)) < p[i, None]).astype(float)
+
+
+def wrong_share(p, verdict):
+    """Share of wrong verdicts among those given, by the zones as the documentation words them."""
+    given = np.isin(verdict, STATES)
+    wrong = np.where(verdict == "vanishing", p >= 0.1, np.where(verdict == "solved", p <= 0.9, (p <= 0.025) | (p >= 0.975)))
+    return wrong[given].mean()
+
+
+def counted(ones, n):
+    """Evidence of prompts with so many ones among n rewards each."""
+    rewards = (np.arange(n) < np.asarray(ones)[:, None]).astype(float)
+    return evidence_of_rows(np.repeat(np.arange(len(ones)), n), rewards.ravel(), len(ones))
+
+
+def test_no_pair_of_points_that_the_counts_allow_errs_more_than_the_limit():
+    """Brute force: of all two-point distributions of p whose likelihood is within the drop, the one under which the verdicts err most."""
+    n, ones = 6, np.random.default_rng(0).binomial(6, np.repeat([0.03, 0.3], 40))
+    e, r_star = counted(ones, n), np.ones(80)
+    found = decide(wrong_of(e, r_star, ZONES), e.n, 0.2)
+    limit = error_limit(e, r_star, ZONES, found)
+    points = GRID[::4]
+    like = points ** ones[:, None] * (1 - points) ** (n - ones[:, None])  # [prompt, point]
+    wrong = np.stack([points >= 0.1 - 1e-9, (points <= 0.025) | (points >= 0.975), points <= 0.9])[found.best]  # [prompt, point]
+    fits = []
+    for a, b in itertools.combinations(range(len(points)), 2):
+        for w in np.linspace(0.02, 0.98, 25):
+            mass = like[:, [a, b]] * [w, 1 - w]
+            total = mass.sum(1)
+            if (total > 0).all():
+                fits.append((np.log(total).sum(), ((mass * wrong[:, [a, b]]).sum(1) / total)[found.decided].mean()))
+    fits = np.array(fits)
+    allowed = fits[fits[:, 0] >= fits[:, 0].max() - 1.0, 1]  # the best distribution has more points and fits better: a smaller drop
+    assert len(allowed) > 20
+    assert found.predicted_error < allowed.max() <= limit + 0.005
+
+
+@pytest.mark.parametrize("target", [0.05, pytest.param(0.02, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["two clumps", "at the limit", "even", "half at nothing"])
+def test_sure_holds_the_error_where_the_fit_is_wrong_and_where_it_is_right(name, target):
+    """The limit is one of 97.5%: of four sets one may miss (chance of two: 0.4%)."""
+    missed = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        p = {
+            "two clumps": rng.choice([0.02, 0.3], 300),
+            "at the limit": rng.choice([0.02, 0.12], 300),
+            "even": rng.random(300),
+            "half at nothing": rng.choice([0.0, 0.5], 300),
+        }[name]
+        found = triage(drawn(p, seed), 300, target_error=target, sure=True)
+        assert not found.error_limit > target
+        missed += bool(wrong_share(p, found.verdict) > target)
+    assert missed <= 1
+
+
+def test_without_sure_two_clumps_err_twice_as_often_as_stated():
+    """What `sure` is for: should this fail one day, the option has lost its reason."""
+    p = np.random.default_rng(0).choice([0.02, 0.3], 1000)
+    plain, sure = triage(drawn(p, 1), 1000, target_error=0.05), triage(drawn(p, 1), 1000, target_error=0.05, sure=True)
+    assert wrong_share(p, plain.verdict) > 0.08
+    assert wrong_share(p, sure.verdict) < 0.05
+    assert sure.n_samples.mean() > plain.n_samples.mean()
+
+
+def test_at_the_cap_what_stays_in_doubt_is_undecided():
+    p = np.random.default_rng(3).choice([0.02, 0.12], 400)
+    plain, sure = (triage(drawn(p, 3), 400, target_error=0.02, max_samples=16, sure=s) for s in (False, True))
+    assert (sure.verdict == "undecided").sum() > (plain.verdict == "undecided").sum()
+    assert not sure.error_limit > 0.02
+
+
+def test_sure_gives_no_verdict_that_plain_does_not():
+    rng = np.random.default_rng(0)
+    e, r_star = counted(rng.binomial(8, rng.choice([0.02, 0.3, 0.6], 200)), 8), np.ones(200)
+    wrong = wrong_of(e, r_star, ZONES)
+    plain, sure = (given_verdicts(e, r_star, ZONES, wrong, 0.05, sure=s) for s in (False, True))
+    assert not (sure.decided & ~plain.decided).any()
+    np.testing.assert_array_equal(sure.best, plain.best)
+
+
+@pytest.mark.parametrize("rewards", [np.zeros((3, 1)), np.zeros((1, 64)), np.full((2, 4), np.nan), np.ones((40, 2))], ids=str)
+def test_degenerate_sets_end(rewards):
+    """One sample, one prompt, nothing scored, all equal: verdicts or none, and never an error above the target."""
+    found = triage(lambda i, k: np.resize(rewards[i], (len(i), k)), len(rewards), sure=True)
+    assert not found.error_limit > 0.03
+    assert set(found.verdict) <= {*STATES, "undecided", "unscored"}
+
+
+def test_the_limit_stays_above_the_error_in_very_large_sets():
+    """A million prompts at four points: the likelihood is so sharp that the tilts that serve for 1,000 prompts are all too large."""
+    p = np.repeat([0.0, 0.02, 0.12, 1.0], 250_000)
+    ones, n = np.random.default_rng(0).binomial(16, p), np.full(1_000_000, 16)
+    e = evidence_of_draws(Draws(n, n, 16 - ones, (0.0, 1.0), 0.0, 1.0), ZONES)
+    found = decide(wrong_of(e, np.ones(len(p)), ZONES), n, 0.1)
+    wrong = ZONES.wrong(p, np.sqrt(p * (1 - p)), np.ones(len(p)))[np.arange(len(p)), found.best][found.decided].mean()
+    assert wrong > 0.1
+    assert wrong < error_limit(e, np.ones(len(p)), ZONES, found) < 0.3
+
+
+def test_a_kind_for_every_prompt_has_a_limit_too(monkeypatch):
+    """Prompts with a best reward of their own each, more than are looked at: a part of them widens the limit and never drops it."""
+    monkeypatch.setattr(doubt, "_MOST_KINDS", 2000)
+    rng, m = np.random.default_rng(0), 3000
+    e = counted(rng.binomial(4, rng.choice([0.02, 0.3], m)), 4)
+    one, own = np.ones(m), 1 - 1e-9 * np.arange(m)
+    limits = [error_limit(e, r_star, ZONES, decide(wrong_of(e, r_star, ZONES), e.n, 0.2)) for r_star in (one, own)]
+    assert limits[1] == pytest.approx(limits[0], abs=0.03)
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_doubt_is_what_the_limit_says_though_the_search_for_it_ends_early(sure):
+    rng = np.random.default_rng(4)
+    e, r_star = counted(rng.binomial(6, rng.choice([0.02, 0.3, 1.0], 120)), 6), np.ones(120)
+    given, found = decide(wrong_of(e, r_star, ZONES), e.n, 0.1), []
+    limit = error_limit(e, r_star, ZONES, given, 2 * doubt._DROP if sure else doubt._DROP)
+    for target in (0.5 * given.predicted_error, 0.3 * limit, 0.9 * limit, limit - 1e-9, limit, 1.1 * limit):
+        found.append(in_doubt(e, r_star, ZONES, given, target, sure=sure))
+        assert found[-1] == (limit > target if sure else too_doubtful(limit, target))
+    assert set(found) == {True, False}
+
+
+@pytest.mark.parametrize("other", [{"costs": np.ones((3, 3))}, {"certify": 0.05}], ids=["costs", "certify"])
+def test_sure_does_not_go_with_another_rule(other):
+    with pytest.raises(SettingsError, match="sure"):
+        triage(lambda i, k: np.zeros((len(i), k)), 3, sure=True, **other)
+
+
+def test_a_tiny_target_still_gives_what_it_can():
+    found = triage(drawn(np.repeat([0.0, 0.5], 200), 0), 400, target_error=1e-5, sure=True)
+    assert (found.verdict[200:] == "learnable").sum() > 150
+
+
+def test_sure_changes_nothing_for_rewards_of_many_values():
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        return lambda i, k: rng.choice([0.0, 0.5, 1.0], (len(i), k))
+
+    plain, sure = (triage(draw(0), 60, sure=s) for s in (False, True))
+    np.testing.assert_array_equal(plain.verdict, sure.verdict)
+    assert np.isnan(sure.error_limit)
+
+
+def test_triage_draws_on_where_prompts_crowd_around_the_limit():
+    """Clumps on both sides of the limit: the fit sees none of them, and the verdicts would be wrong several times as often as stated."""
+    p = np.random.default_rng(1).choice([0.025, 0.11], 600)
+    truth = np.where(p < 0.05, "vanishing", "learnable")
+    found, stopped = (triage(drawn(p, 2), 600, target_error=0.03, **changes) for changes in ({}, {"max_total": 600 * 8}))
+    given = found.verdict != "undecided"
+    assert found.n_samples.mean() > 1.5 * stopped.n_samples.mean()
+    assert (found.verdict != truth)[given].mean() < (stopped.verdict != truth)[stopped.verdict != "undecided"].mean()
+
+
+def test_a_set_in_no_doubt_ends_as_it_did():
+    p = np.repeat([0.0, 0.5, 1.0], 100)
+    found = triage(drawn(p, 0), 300)
+    assert found.n_samples.mean() < 7
+    assert found.error_limit < 0.105
+
+
+@pytest.mark.parametrize(
+    ("limit", "target", "doubtful"), [(0.18, 0.05, True), (0.17, 0.05, False), (0.05, 0.01, False), (np.nan, 0.05, False)]
+)
+def test_what_counts_as_too_doubtful(limit, target, doubtful):
+    assert too_doubtful(limit, target) is doubtful

@@ -1,0 +1,175 @@
+"""The stop rule against brute force, on curves whose best checkpoint is known, and one test for each thing that can go wrong."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from flatspot.core.errors import SettingsError
+from flatspot.training.warmup.stop_rule import CAUSES, StopRule, choose
+
+RULE = StopRule(max_steps=100)
+
+
+def row(step, ready, sd=0.01, **more):
+    return {"step": step, "ready": {"mean": ready, "sd": sd}, "vanishing": {"mean": 1 - ready}} | more
+
+
+def curve(*shares, every=5, sd=0.01, **series):
+    return [row(every * i, share, sd, **{name: values[i] for name, values in series.items()}) for i, share in enumerate(shares)]
+
+
+def walk(rows, rule):
+    """Ask after each probe, as a training does: (how many probes were made, the choice)."""
+    for n in range(1, len(rows) + 1):
+        found = choose(rows[:n], rule)
+        if found.stop:
+            return n, found
+    return len(rows), found
+
+
+def test_on_smooth_curves_without_noise_it_finds_the_best_net_value():
+    rng = np.random.default_rng(0)
+    causes, missed = set(), []
+    for _ in range(300):
+        middle, slope, top = rng.uniform(5, 60), rng.uniform(0.5, 8), rng.uniform(0.3, 1.0)
+        fall = rng.choice([0.0, rng.uniform(0, 0.02)])
+        steps = np.arange(0, 105, 5)
+        ready = top / (1 + np.exp(-(steps - middle) / slope)) - fall * np.maximum(steps - middle - 4 * slope, 0)
+        rows = [row(int(s), float(max(r, 0)), 0.0) for s, r in zip(steps, ready, strict=True)]
+        rule = StopRule(max_steps=100, budget_worth=float(rng.uniform(0.01, 0.1)))
+        best = max(rows, key=lambda r: r["ready"]["mean"] - rule.budget_worth * r["step"] / 100)
+        n, found = walk(rows, rule)
+        causes.add(found.cause)
+        seen = max(rows[:n], key=lambda r: r["ready"]["mean"] - rule.budget_worth * r["step"] / 100)
+        assert found.step == seen["step"]
+        missed.append(rule.net(best) - rule.net(seen))
+    assert causes == {"plateau", "enough", "max-steps"}
+    assert max(missed) < 0.05  # nothing that stands to be won was given up
+
+
+def test_with_noise_it_takes_the_earliest_that_cannot_be_told_from_the_best():
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        k = int(rng.integers(2, 9))
+        shares, sds = rng.uniform(0, 0.9, k), rng.uniform(0, 0.1, k)
+        rows = [row(10 * i, float(share), float(sd)) for i, (share, sd) in enumerate(zip(shares, sds, strict=True))]
+        net = [share - 0.01 * i for i, share in enumerate(shares)]  # 0.1 · 10 i / 100
+        top = int(np.argmax(net))
+        earliest = next(i for i in range(k) if net[top] - net[i] <= math.hypot(sds[top], sds[i]) + 1e-15)
+        found = choose(rows, RULE)
+        if found.cause in ("going-on", "plateau", "enough"):
+            assert found.step == 10 * earliest
+            assert found.recovered == (earliest > 0)
+
+
+def test_it_does_not_stop_before_recovery_began_however_long_that_takes():
+    waiting = curve(*[0.01] * 12)
+    assert walk(waiting, RULE)[1].cause == "going-on"
+    late = curve(*[0.01] * 12, 0.2, 0.8, 0.95, 0.95, 0.95)
+    assert walk(late, RULE) == (17, choose(late, RULE))
+    assert choose(late, RULE).step == 70
+
+
+def test_a_probe_that_is_worse_by_chance_does_not_end_it():
+    dips = curve(0.0, 0.3, 0.28, 0.6, 0.58, 0.9, 0.91, 0.9)
+    n, found = walk(dips, RULE)
+    assert (n, found.step, found.cause) == (8, 25, "plateau")
+
+
+def test_it_waits_the_longer_the_more_is_still_to_be_won():
+    stopped = {top: walk(curve(0.0, top / 2, *[top] * 18), RULE)[0] for top in (0.3, 0.5, 0.7, 0.9)}
+    # 100 steps cost a tenth, and a tenth of what is left is hoped for: so the wait is the share that is left, in hundredths, of steps
+    assert stopped == {0.3: 17, 0.5: 13, 0.7: 9, 0.9: 5}
+    slow_start = curve(0.0, 0.05, 0.05, 0.05, 0.3, 0.9, 0.95, 0.95, 0.95)
+    assert walk(slow_start, RULE)[1].step == 30
+    assert walk(slow_start, StopRule(max_steps=100, hope=0.0))[1].step == 5
+
+
+def test_nothing_probed():
+    found = choose([], RULE)
+    assert (found.stop, found.step, found.cause) == (False, 0, "no-probe")
+
+
+def test_the_labels_are_solved_already():
+    found = choose([row(0, 0.1, labels_solved=0.95)], RULE)
+    assert (found.stop, found.step, found.cause) == (True, 0, "labels-solved")
+    assert "95% of the labelled prompts" in found.why
+    assert not choose([row(0, 0.1, labels_solved=None)], RULE).stop
+
+
+def test_nothing_vanishes_or_all_is_solved():
+    for ready in (0.995, 1.0):
+        found = choose([row(0, ready)], RULE)
+        assert (found.stop, found.step, found.cause) == (True, 0, "nothing-vanishes")
+
+
+def test_enough_where_no_step_can_pay_any_more():
+    found = choose(curve(0.0, 0.5, 0.997), RULE)
+    assert (found.stop, found.step, found.cause) == (True, 10, "enough")
+    assert not choose(curve(0.0, 0.5, 0.98), RULE).stop  # 5 steps cost 0.5%
+
+
+@pytest.mark.parametrize(
+    ("cause", "series", "said"),
+    [
+        ("entropy", {"entropy": [1.0, 0.5, 0.05]}, "fallen to 5%"),
+        ("held-out-loss", {"heldout_loss": [2.0, 1.0, 1.3]}, "risen from its lowest by 15%"),
+        ("prompts-lost", {"kept": [None, {"hi": 0.9}, {"hi": 0.7}]}, "at most 70%"),
+    ],
+)
+def test_a_symptom_ends_it_only_where_no_more_prompts_become_ready(cause, series, said):
+    found = choose(curve(0.0, 0.6, 0.6, **series), RULE)
+    assert (found.stop, found.step, found.cause) == (True, 5, cause)
+    assert said in found.why
+    assert not choose(curve(0.0, 0.6, 0.7, **series), RULE).stop
+    healthy = {name: [values[0], values[1], values[1]] for name, values in series.items()}
+    assert not choose(curve(0.0, 0.6, 0.6, **healthy), RULE).stop
+
+
+def test_learnable_prompts_lost_and_none_won_give_back_the_start():
+    lost = [None, {"hi": 0.5}, {"hi": 0.5}]
+    found = choose(curve(0.2, 0.1, 0.1, kept=lost), RULE)
+    assert (found.stop, found.step, found.cause, found.recovered) == (True, 0, "prompts-lost", False)
+    assert not choose(curve(0.2, 0.1, 0.12, kept=[None, {"hi": 0.5}, {"hi": 0.9}]), RULE).stop  # a dip that passes
+
+
+def test_never_recovered():
+    shares = [0.01] * 21
+    bare = choose(curve(*shares), RULE)
+    assert (bare.stop, bare.step, bare.cause, bare.recovered) == (True, 0, "never-recovered", False)
+    assert "check the answers" in bare.why and "more labels" in bare.why
+    falling = choose(curve(*shares, heldout_loss=[2 - i / 20 for i in range(21)]), RULE)
+    assert (falling.step, falling.cause, falling.recovered) == (100, "never-recovered", False)
+
+
+def test_max_steps_while_still_recovering():
+    found = choose(curve(*[i / 25 for i in range(21)]), RULE)
+    assert (found.stop, found.step, found.cause, found.recovered) == (True, 100, "max-steps", True)
+
+
+def test_numbers_that_are_none_keep_the_last_good_checkpoint():
+    good = curve(0.0, 0.3, 0.6)
+    for broken in ({"step": 15, "loss": math.nan}, {"step": 15, "generations": 3}, row(15, math.nan)):
+        found = choose([*good, broken], RULE)
+        assert (found.stop, found.step, found.cause) == (True, 10, "not-a-number")
+        assert "lower the learning rate" in found.why
+    assert choose([{"step": 0, "loss": math.nan}], RULE).cause == "not-a-number"
+
+
+def test_a_checkpoint_that_is_gone_is_not_taken():
+    rows = curve(0.0, 0.8, 0.81)
+    assert choose(rows, RULE).step == 5
+    rows[1]["saved"] = False
+    assert choose(rows, RULE).step == 10
+
+
+def test_every_cause_is_listed_and_every_number_of_the_rule_is_checked():
+    assert len(set(CAUSES)) == len(CAUSES)
+    for name, wrong in itertools.chain.from_iterable(
+        [(name, value) for value in values]
+        for name, values in {"budget_worth": (-1, 2, math.nan), "noise": (-1,), "patience": (0,), "max_steps": (0,), "lost": (1.5,)}.items()
+    ):
+        with pytest.raises(SettingsError, match=name):
+            StopRule(**{name: wrong})
