@@ -135,7 +135,7 @@ def _drop_ended(batch: _Batch, tokens: Any) -> Any:
 
 def _repeat(batch: _Batch, places: Any, room: int) -> None:
     """Repeat the prompts of a batch into rows, with room in the cache for the tokens to come."""
-    from flatspot.engines.room import make_room
+    from flatspot.engines.kv_cache import make_room
 
     make_room(batch.cache, places, room)
     _select_inputs(batch, places)

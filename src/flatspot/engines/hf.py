@@ -12,7 +12,7 @@ from flatspot.core.protocols import OnTokens
 from flatspot.core.records import Completion, Request, Sampling
 from flatspot.engines.decode import Mode
 from flatspot.engines.memory import Footprint, budget_bytes, footprint
-from flatspot.engines.packed import PackedLinears
+from flatspot.engines.onednn import PackedLinears
 from flatspot.engines.policy import Policy
 from flatspot.engines.prompts import check_fits, encode, to_completion
 from flatspot.engines.sequences import draw_batch

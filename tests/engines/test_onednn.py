@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from flatspot.engines.hf import HfEngine  # noqa: E402
-from flatspot.engines.packed import PackedLinears  # noqa: E402
+from flatspot.engines.onednn import PackedLinears  # noqa: E402
 
 
 def network():
@@ -66,7 +66,7 @@ def test_small_layers_hooked_layers_other_dtypes_and_subclasses_are_left_alone()
 
 
 def test_nothing_is_packed_where_memory_is_short_or_lower_precision_was_asked_for(monkeypatch, packed):
-    monkeypatch.setattr("flatspot.engines.packed.available_bytes", lambda: 1000.0)
+    monkeypatch.setattr("flatspot.engines.onednn.available_bytes", lambda: 1000.0)
     assert len(PackedLinears(network())) == 0
     monkeypatch.undo()
     torch.set_float32_matmul_precision("medium")
@@ -78,11 +78,11 @@ def test_nothing_is_packed_where_memory_is_short_or_lower_precision_was_asked_fo
 
 def test_packed_products_that_are_wrong_are_found_at_load_and_dropped(tiny, monkeypatch):
     policy = tiny("llama")
-    monkeypatch.setattr("flatspot.engines.packed._LEAST", 1)
-    monkeypatch.setattr("flatspot.engines.packed._agrees", lambda *_: True)
+    monkeypatch.setattr("flatspot.engines.onednn._LEAST", 1)
+    monkeypatch.setattr("flatspot.engines.onednn._agrees", lambda *_: True)
     if not len(PackedLinears(policy.model)):
         pytest.skip("this torch does not offer packed products")
-    monkeypatch.setattr("flatspot.engines.packed._product", _flipped)
+    monkeypatch.setattr("flatspot.engines.onednn._product", _flipped)
     engine = HfEngine(policy)
     assert engine.check.passed and len(engine._packed) == 0
     assert "without packed weights" in engine.notes[-1]

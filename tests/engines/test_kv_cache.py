@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from transformers.cache_utils import DynamicCache  # noqa: E402
 
-from flatspot.engines.room import RoomyLayer, make_room  # noqa: E402
+from flatspot.engines.kv_cache import RoomyLayer, make_room  # noqa: E402
 
 
 def filled(rows, length, layers=3):
