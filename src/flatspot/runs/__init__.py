@@ -1,0 +1,1 @@
+"""A run: its rows as numbers, over steps, before and after."""
