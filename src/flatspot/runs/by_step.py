@@ -10,8 +10,8 @@ from scipy.special import stdtrit
 
 from flatspot.core.errors import RunFolderError
 from flatspot.rollouts.tables import parquet_source
-from flatspot.stats.evidence import Floats, Ints
 from flatspot.runs.table import connect, rollout_files
+from flatspot.stats.evidence import Floats, Ints
 
 POINTS = 24  # of a curve, at most
 GROUPS = 32  # of completions in a point, at least, where there are so many: fewer show noise
