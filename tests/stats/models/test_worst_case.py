@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 
-from flatspot.core.errors import SettingsError
 from flatspot.stats.decide import decide
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.models import worst_case as doubt
@@ -145,12 +144,6 @@ def test_doubt_is_what_the_limit_says_though_the_search_for_it_ends_early(sure):
         found.append(in_doubt(e, r_star, ZONES, given, target, sure=sure))
         assert found[-1] == (limit > target if sure else too_doubtful(limit, target))
     assert set(found) == {True, False}
-
-
-@pytest.mark.parametrize("other", [{"costs": np.ones((3, 3))}, {"certify": 0.05}], ids=["costs", "certify"])
-def test_sure_does_not_go_with_another_rule(other):
-    with pytest.raises(SettingsError, match="sure"):
-        triage(lambda i, k: np.zeros((len(i), k)), 3, sure=True, **other)
 
 
 def test_a_tiny_target_still_gives_what_it_can():

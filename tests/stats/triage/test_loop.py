@@ -161,16 +161,6 @@ def test_what_the_budget_cannot_settle_is_undecided():
     assert (t.verdict == "undecided").any()
 
 
-def test_costs_replace_the_zero_one_loss():
-    p = hard(400, 6)
-    careless, careful = np.ones((3, 3)) - np.eye(3), 300 * (np.ones((3, 3)) - np.eye(3))
-    few, many = triage(bernoulli(p), 400, costs=careless), triage(bernoulli(p), 400, costs=careful)
-    assert few.n_samples.mean() < many.n_samples.mean()
-    dear = careful.copy()
-    dear[0, 1] = 30_000  # to give up a learnable prompt
-    assert (triage(bernoulli(p), 400, costs=dear).verdict == "vanishing").sum() < (many.verdict == "vanishing").sum()
-
-
 def test_unscored_prompts_stop_early_and_say_so():
     table = np.full((10, 64), np.nan)
     table[:5] = 1.0
@@ -210,7 +200,7 @@ def test_a_late_bad_reward_keeps_the_earlier_samples():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"n_prompts": 0}, {"target_error": 0}, {"max_samples": 0}, {"epsilon": 0.4}, {"costs": np.ones(3)}, {"reward_range": (1, 0)}]
+    "bad", [{"n_prompts": 0}, {"target_error": 0}, {"max_samples": 0}, {"epsilon": 0.4}, {"reward_range": (1, 0)}]
 )
 def test_bad_settings(bad):
     with pytest.raises(SettingsError):

@@ -19,7 +19,6 @@ from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.binary import are_ends, state_table, two_ends
 from flatspot.stats.models.worst_case import given_verdicts, in_doubt
 from flatspot.stats.posterior import wrong_of
-from flatspot.stats.triage.certificate import Certifier
 from flatspot.stats.triage.draws import Draw, Draws, ask, checked
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import Triage, conclude, evidence_of_draws
@@ -51,7 +50,6 @@ class State:
     draws: Draws
     rules: tuple[StoppingRule, ...] = ()
     fitted_at: int = 0
-    certifier: Certifier | None = None
     aim: float | None = None
 
 
@@ -69,7 +67,7 @@ def next_round(state: State) -> Round | None:
         return Round(indices, min(first, plan.max_samples, plan.left(draws) // len(indices)))
     more = may_go_on(state)
     indices = np.flatnonzero(_open(state) & more) if _ruled(state) else np.zeros(0, np.int64)
-    if len(indices) == 0 and plan.costs is None and state.certifier is None:
+    if len(indices) == 0:
         indices = np.flatnonzero(_undecided(state) & more)
     left = plan.left(draws)
     if len(indices) == 0 or left < 1:
@@ -119,8 +117,6 @@ def may_go_on(state: State) -> Flags:
 def _open(state: State) -> Flags:
     """[M] prompts another sample of which is worth its price."""
     plan, draws = state.plan, state.draws
-    if state.certifier is not None:
-        return np.asarray(~state.certifier.certified)
     zones = plan.zones(draws)
     n, hits = np.minimum(draws.scored, plan.max_samples), draws.hits(two_ends(draws.values, zones)[1])
     if len(state.rules) == 1:
@@ -142,13 +138,9 @@ def absorb(state: State, asked: Round, rewards: Any) -> State:
     plan = state.plan
     fresh = checked(state.draws, asked.indices, asked.k, rewards, None)
     draws = state.draws.add(asked.indices, fresh)
-    certifier = state.certifier
     after = replace(state, draws=draws)
     if not _ruled(after):
         return State(plan, draws)
-    if plan.certify is not None:
-        certifier = _certified(plan, state, draws, asked, fresh)
-    after = replace(after, certifier=certifier)
     due = not state.rules or draws.total >= _REFIT_GROWTH * state.fitted_at or draws.values != state.draws.values
     if due or not (_open(after) & may_go_on(after)).any():  # no rule is the last word before it was fitted to everything
         after = _refitted(after)
@@ -161,7 +153,7 @@ def _refitted(state: State) -> State:
     aim = plan.target_error if state.aim is None else state.aim
     priced = _priced(plan, draws)
     state = replace(state, rules=priced.meeting(aim), fitted_at=draws.total)
-    if plan.costs is not None or state.certifier is not None or (plan.n_prompts < _FEW_PROMPTS and not plan.sure):
+    if plan.n_prompts < _FEW_PROMPTS and not plan.sure:
         return state
     more = may_go_on(state)
     if not more.any() or (_open(state) & more).any() or aim <= plan.target_error / _MOST_STRICT or not _in_doubt(plan, draws):
@@ -187,31 +179,15 @@ def _priced(plan: Plan, draws: Draws) -> Priced:
     low, high = two_ends(draws.values, zones)
     r_star, kind = kinds_of(plan.achievable(zones))
     seen = np.stack([kind, np.minimum(draws.scored, plan.max_samples), draws.hits(high)], -1)
-    states, wrong = state_table(zones, low, high, r_star)
-    return priced_rules(seen, states, wrong, plan.costs, max_samples=plan.max_samples, most_draws=plan.left(draws))
-
-
-def _certified(plan: Plan, state: State, draws: Draws, asked: Round, fresh: Floats) -> Certifier:
-    """The certificates after this round, sample by sample; frozen from the pilot's first round."""
-    assert plan.certify is not None
-    zones = plan.zones(draws)
-    high = two_ends(draws.values, zones)[1]
-    if state.certifier is None or draws.values != state.draws.values:
-        certifier, rounds = Certifier.frozen(draws, high, plan.epsilon, plan.certify, plan.max_samples, plan.seed), draws.rounds
-    else:
-        certifier, rounds = state.certifier, ((asked.indices, fresh),)
-    for indices, rewards in rounds:
-        certifier = certifier.update(indices, rewards, high)
-    return certifier
+    _, wrong = state_table(zones, low, high, r_star)
+    return priced_rules(seen, wrong, max_samples=plan.max_samples, most_draws=plan.left(draws))
 
 
 def finish(state: State) -> Triage:
     """The verdicts on everything drawn so far; good at any time, also before `next_round` is None."""
     plan, draws = state.plan, state.draws
-    certified = state.certifier.verdict if state.certifier is not None else None
     zones = plan.zones(draws)
-    r_star = plan.achievable(zones)
-    return conclude(draws, zones, plan.target_error, r_star=r_star, costs=plan.costs, certified=certified, sure=plan.sure)
+    return conclude(draws, zones, plan.target_error, r_star=plan.achievable(zones), sure=plan.sure)
 
 
 def triage(
@@ -224,8 +200,6 @@ def triage(
     round_size: int = 1,
     seed: int = 0,
     reward_range: tuple[float, float] | None = None,
-    costs: Floats | None = None,
-    certify: float | None = None,
     r_star: Floats | None = None,
     max_total: int | None = None,
     sure: bool = False,
@@ -246,7 +220,7 @@ def triage(
     >>> round(float(t.n_samples.mean()), 1), round(t.predicted_error, 2)
     (5.6, 0.03)
     """
-    plan = Plan(n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, costs, certify, r_star, max_total, sure=sure)
+    plan = Plan(n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, r_star, max_total, sure=sure)
     state = start(plan)
     while (asked := next_round(state)) is not None:
         rewards = ask(draw, state.draws, asked.indices, asked.k, reward_range, kept)

@@ -25,9 +25,6 @@ class Plan:
     round_size     samples per prompt and round: more keeps an engine's batch full, and costs up to round_size - 1 samples a prompt
     seed           picks the pilot's prompts
     reward_range   (lo, hi); None: (0, 1) if all rewards lie in it, else from the smallest to the largest seen
-    costs          [3, 3] cost of each verdict (row) in each true state (column), both in the order vanishing, learnable, solved, in units
-                   of one sample; replaces the 0/1 loss and the target
-    certify        a frequentist error level per prompt: draw on until the verdict is certified at any stopping time, or the cap
     r_star         [M] what is achievable for each prompt; NaN, or None for all: the top of the range
     references     r_star is what reference answers earn, which is not always what is achievable: see `Zones.achievable`
     max_total      samples in all; the price of one is raised until the rest is expected to suffice
@@ -47,8 +44,6 @@ class Plan:
     round_size: int = 1
     seed: int = 0
     reward_range: tuple[float, float] | None = None
-    costs: Floats | None = None
-    certify: float | None = None
     r_star: Floats | None = None
     max_total: int | None = None
     pilot_prompts: int = _PILOT_PROMPTS
@@ -61,16 +56,8 @@ class Plan:
         for name, least in (("n_prompts", 1), ("max_samples", 1), ("round_size", 1)):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("target_error", "certify"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 0.5:
-                raise SettingsError(f"{name} must lie in (0, 0.5), got {value}")
-        if self.costs is not None and (np.shape(self.costs) != (3, 3) or not (np.asarray(self.costs) >= 0).all()):
-            raise SettingsError("costs must be a 3 by 3 table of non-negative numbers: verdict by true state, vanishing, learnable, solved")
-        if self.sure and (self.costs is not None or self.certify is not None):
-            raise SettingsError(
-                "sure holds the error to target_error: it does not go with costs or certify, which have a rule of their own"
-            )
+        if not 0 < self.target_error < 0.5:
+            raise SettingsError(f"target_error must lie in (0, 0.5), got {self.target_error}")
         if self.max_total is not None and self.max_total < self.n_prompts:
             raise SettingsError(f"max_total must be at least one sample a prompt, {self.n_prompts}, got {self.max_total}")
         if self.r_star is not None and np.shape(self.r_star) != (self.n_prompts,):

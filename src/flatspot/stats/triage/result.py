@@ -35,7 +35,6 @@ class Triage:
     caveats            where the model does not fit, and what that does to the verdicts
     draws              everything drawn, in order; `.rewards` is the [M, draws] table
     evidence, zones    the same, reduced, and the thresholds it was judged by; r_star [M] what is achievable, given the decisions taken
-    certified          [M] the verdict that holds at any stopping time, "" where none; None without `certify`
     """
 
     verdict: NDArray[np.str_]
@@ -52,7 +51,6 @@ class Triage:
     r_star: Floats = field(repr=False)
     given: Decisions = field(repr=False)
     posterior: Posterior = field(repr=False)
-    certified: NDArray[np.str_] | None = None
 
     @property
     def rewards(self) -> Floats:
@@ -76,28 +74,15 @@ def conclude(
     target: float,
     *,
     r_star: Floats | None = None,
-    costs: Floats | None = None,
-    certified: NDArray[np.str_] | None = None,
     sure: bool = False,
 ) -> Triage:
-    """Judge everything drawn by the rule of `decide`.
-
-    With costs, every scored prompt gets its least costly verdict. With certificates, a prompt without one is undecided. `sure` gives as
-    many as leave even the limit of their error at most the target.
-    """
+    """Judge everything drawn by the rule of `decide`; `sure` gives as many as leave even the limit of their error at most the target."""
     evidence = evidence_of_draws(draws, zones)
     r_star = np.full(draws.n_prompts, zones.hi) if r_star is None else r_star
     found = posterior(evidence, r_star, zones, _GROUP_SIZE)
     scored = draws.scored > 0
     given = given_verdicts(evidence, r_star, zones, found.wrong, target, sure=sure)
-    if costs is not None:
-        best = np.where(scored[:, None], found.states @ np.asarray(costs).T, 1.0).argmin(-1)
-        wrong = np.where(scored[:, None], found.wrong, 1.0)
-        given = Decisions(best, wrong[np.arange(len(best)), best], scored)
     leaning = np.array(STATES)[given.best]
-    if certified is not None and found.model == "two-valued":
-        leaning = np.where(certified != "", certified, leaning)
-        given = Decisions(given.best, given.error, certified != "")
     return Triage(
         verdict=np.where(~scored, "unscored", np.where(given.decided, leaning, "undecided")),
         n_samples=draws.drawn,
@@ -113,7 +98,6 @@ def conclude(
         evidence=evidence,
         zones=zones,
         posterior=found,
-        certified=certified,
     )
 
 

@@ -74,7 +74,7 @@ class Priced:
     most_draws: float
 
     def meeting(self, target: float) -> tuple[StoppingRule, ...]:
-        """A rule for each kind of prompt, at the dearest price that meets the target error; of one price, that one."""
+        """A rule for each kind of prompt, at the dearest price that meets the target error."""
         at = cheapest_price(self.rules, self.states, self.size, target, most_draws=self.most_draws)
         return tuple(own[at] for own in self.rules)
 
@@ -159,16 +159,14 @@ def kinds_of(r_star: Floats) -> tuple[Floats, Ints]:
     return found, kind.reshape(-1)
 
 
-def priced_rules(prompts: Ints, states: Floats, wrong: Floats, costs: Floats | None, *, max_samples: int, most_draws: float) -> Priced:
-    """The rules for each kind of prompt under g fitted to the prompts: at every price, or by the user's costs.
+def priced_rules(prompts: Ints, wrong: Floats, *, max_samples: int, most_draws: float) -> Priced:
+    """The rules for each kind of prompt under g fitted to the prompts, at every price.
 
-    prompts  [M, 3] kind, samples and ones of each;  states, wrong  [R, 163, 3] as `state_table` gives them
+    prompts  [M, 3] kind, samples and ones of each;  wrong  [R, 163, 3] as `state_table` gives it
     """
     columns, _, size = distinct(*prompts.T)
     triples = np.stack(columns, -1)
     seen = triples[:, 1] > 0
     weights = flat_prior() if not seen.any() else fit_pairs(triples[seen, 1], triples[seen, 2], size[seen])
-    losses = wrong if costs is None else [state @ np.asarray(costs).T for state in states]
-    prices = PRICES if costs is None else np.ones(1)
-    rules = tuple(stopping_rules(outlook(weights, loss, max_samples), prices) for loss in losses)
+    rules = tuple(stopping_rules(outlook(weights, loss, max_samples), PRICES) for loss in wrong)
     return Priced(rules, triples, size, most_draws)
