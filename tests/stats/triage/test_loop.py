@@ -199,9 +199,7 @@ def test_a_late_bad_reward_keeps_the_earlier_samples():
     assert np.isfinite(caught.value.draws.rewards[:, :4]).all()
 
 
-@pytest.mark.parametrize(
-    "bad", [{"n_prompts": 0}, {"target_error": 0}, {"max_samples": 0}, {"epsilon": 0.4}, {"reward_range": (1, 0)}]
-)
+@pytest.mark.parametrize("bad", [{"n_prompts": 0}, {"target_error": 0}, {"max_samples": 0}, {"epsilon": 0.4}, {"reward_range": (1, 0)}])
 def test_bad_settings(bad):
     with pytest.raises(SettingsError):
         Plan(**{"n_prompts": 10} | bad)
