@@ -31,7 +31,7 @@ _NOTES = {
     "[mend a reward](../how-to/own-model-and-reward.md#score-the-same-completions-again).",
     "train": "From Python: [`flatspot.watch`](python.md#flatspotwatch) around your rewards, in a script of your own. How to: "
     "[watch a run](../how-to/watch-a-run.md). Needs `pip install 'flatspot[train]'`.",
-    "plan": "From Python: `from flatspot.plan.labels import LabelSettings, plan_labels`, "
+    "plan": "From Python: `from flatspot.planning.labels import LabelSettings, plan_labels`, "
     '`plan_labels(run, LabelSettings(labels="5%"))`. How to: '
     "[choose what to label](../how-to/plan-labels.md), [read the forecast](../how-to/read-the-report.md#plan-the-run).",
     "warmup": "From Python: `from flatspot.training.warmup.run import warmup`, `warmup(labels, run=…, out=…)`, or "

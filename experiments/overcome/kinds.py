@@ -37,7 +37,7 @@ def sft_then_rl(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Ro
 
 def strategy(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
     """SFT of a fixed length on labels that a strategy chose, then RL."""
-    from flatspot.plan.labels import LabelSettings, select_labels
+    from flatspot.planning.labels import LabelSettings, select_labels
 
     chosen = select_labels(judged(task, work), LabelSettings(labels=arm.labels, strategy=arm.strategy, seed=seed))
     return _after_sft(labelled([label.prompt for label in chosen]), task, arm, seed, folder)

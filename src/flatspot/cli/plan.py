@@ -50,9 +50,9 @@ def plan_command(
 
     from flatspot.cli.printing import echo
     from flatspot.core.plain import plain
-    from flatspot.plan.forecast import PlanSettings, judged_summary, plan_groups
-    from flatspot.plan.label_files import write_plan
-    from flatspot.plan.labels import DEFAULT_STRATEGY, LabelSettings, plan_labels
+    from flatspot.planning.forecast import PlanSettings, judged_summary, plan_groups
+    from flatspot.planning.label_files import write_plan
+    from flatspot.planning.labels import DEFAULT_STRATEGY, LabelSettings, plan_labels
     from flatspot.report.labels_text import labels_text
     from flatspot.report.plan_text import plan_text
     from flatspot.report.prompt_line import asked_last

@@ -100,7 +100,7 @@ def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> Warmed:
 
 def _said(warmed: Warmed, run: str, given: Mapping[str, Any], given_options: list[str]) -> dict[str, Any]:
     """The object of --json."""
-    from flatspot.plan.forecast import judged_summary
+    from flatspot.planning.forecast import judged_summary
     from flatspot.report.warmup_text import next_lines
     from flatspot.training.trl_options import carried
 

@@ -14,8 +14,8 @@ import numpy as np
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.records import prompt_id
 from flatspot.core.schema import SCHEMA_VERSION
-from flatspot.plan.failing import JudgedRun, read_judged
-from flatspot.plan.forecast import judged_summary
+from flatspot.planning.failing import JudgedRun, read_judged
+from flatspot.planning.forecast import judged_summary
 from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.store import read_record
 from flatspot.rollouts.tables import read_batches

@@ -149,7 +149,7 @@ class _Demo:
 
     def warmed_up(self, model: Path) -> tuple[Path, dict[str, Any]]:
         """The warm-up on the labels that flatspot asks for, and the row of its policy."""
-        from flatspot.plan.labels import LabelSettings, select_labels
+        from flatspot.planning.labels import LabelSettings, select_labels
         from flatspot.training.warmup.run import warmup
 
         begun, run = time.monotonic(), self.out / "judged" / "as-it-is"

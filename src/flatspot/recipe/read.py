@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.settings import Settings
-from flatspot.plan.labels import LabelSettings
+from flatspot.planning.labels import LabelSettings
 from flatspot.training.rl.train import ALGORITHMS
 from flatspot.training.warmup.probe import ProbeSettings
 from flatspot.training.warmup.stop_rule import StopRule

@@ -14,8 +14,8 @@ from flatspot.core.leftovers import scratch_folder
 from flatspot.core.plain import plain
 from flatspot.core.records import Prompt
 from flatspot.flow.diagnose import Say, diagnose, inspect
-from flatspot.plan.label_files import ANSWER, is_answered, label_rows, read_label_rows, write_label_rows
-from flatspot.plan.labels import plan_labels
+from flatspot.planning.label_files import ANSWER, is_answered, label_rows, read_label_rows, write_label_rows
+from flatspot.planning.labels import plan_labels
 from flatspot.recipe.read import Recipe, check_names
 from flatspot.recipe.stages import contents
 from flatspot.rewards import load_reward

@@ -9,7 +9,7 @@ from typing import Any
 from flatspot.core.errors import SettingsError
 from flatspot.core.reward_names import rewards_named
 from flatspot.engines.names import is_hub_name
-from flatspot.plan.forecast import judged_summary
+from flatspot.planning.forecast import judged_summary
 from flatspot.rewards import LoadedReward
 
 Weights = Sequence[float] | None

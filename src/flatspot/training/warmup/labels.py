@@ -12,8 +12,8 @@ from flatspot.core.answers import answer_column
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Prompt, answer_text
 from flatspot.engines.prompts import shown
-from flatspot.plan.failing import read_judged
-from flatspot.plan.label_files import is_answered
+from flatspot.planning.failing import read_judged
+from flatspot.planning.label_files import is_answered
 from flatspot.rollouts.store import prompt_text
 from flatspot.tasks import load_prompts
 

@@ -15,8 +15,8 @@ from flatspot.core.errors import EngineError, SettingsError
 from flatspot.core.protocols import Engine, Reward
 from flatspot.core.records import Completion, Prompt, Request, Sampling
 from flatspot.core.seeds import row_seed
-from flatspot.plan.failing import drawn_order, read_judged
-from flatspot.plan.forecast import judged_summary
+from flatspot.planning.failing import drawn_order, read_judged
+from flatspot.planning.forecast import judged_summary
 from flatspot.rollouts.tables import read_table
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.readiness import Readiness, readiness, stratum_weights, weighted_share

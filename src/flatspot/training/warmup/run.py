@@ -11,7 +11,7 @@ from typing import Any
 from flatspot.core.errors import PromptFileError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Prompt
-from flatspot.plan.forecast import judged_summary
+from flatspot.planning.forecast import judged_summary
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.training.folders import own_folder
 from flatspot.training.named import named_by_run

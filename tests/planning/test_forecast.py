@@ -12,7 +12,7 @@ from scipy import stats
 
 import flatspot
 from flatspot.core.errors import RunFolderError, SettingsError
-from flatspot.plan.forecast import PlanSettings, plan_groups
+from flatspot.planning.forecast import PlanSettings, plan_groups
 from flatspot.report.plan_text import plan_text
 
 P = np.random.default_rng(3).beta(0.5, 1.0, 150)

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flatspot.core.errors import SettingsError
-from flatspot.plan import embeddings
-from flatspot.plan.embeddings import embed, read_embeddings, shape, unit_rows
+from flatspot.planning import embeddings
+from flatspot.planning.embeddings import embed, read_embeddings, shape, unit_rows
 
 TEXTS = ["2 + 2 =", "2 + 3 =", "write a poem about rain", "write a story about rain", "Ünïcode 日本語 🎲", "17 * 23 ="]
 

@@ -17,11 +17,11 @@ import flatspot
 from flatspot.cli.main import cli
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.schema import PLAN
-from flatspot.plan import failing as failing_module
-from flatspot.plan import labels as labels_module
-from flatspot.plan.label_files import read_label_rows, write_label_rows, write_plan
-from flatspot.plan.labels import LabelSettings, plan_labels, select_labels
-from flatspot.plan.strategies import STRATEGIES
+from flatspot.planning import failing as failing_module
+from flatspot.planning import labels as labels_module
+from flatspot.planning.label_files import read_label_rows, write_label_rows, write_plan
+from flatspot.planning.labels import LabelSettings, plan_labels, select_labels
+from flatspot.planning.strategies import STRATEGIES
 from flatspot.report.labels_text import labels_text
 from flatspot.report.prompt_line import prompt_line
 

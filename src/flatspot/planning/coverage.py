@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flatspot.plan.strategies import Failing, similarity
+from flatspot.planning.strategies import Failing, similarity
 from flatspot.stats.evidence import Floats, Ints
 
 FEWEST = 16  # a usual SFT batch: fewer labels are never recommended where 5% allows them

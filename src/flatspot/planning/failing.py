@@ -15,8 +15,8 @@ import numpy as np
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Prompt
 from flatspot.core.schema import PROMPTS
-from flatspot.plan.embeddings import Vectors, embed, ends, read_embeddings, shape, unit_rows
-from flatspot.plan.strategies import Failing
+from flatspot.planning.embeddings import Vectors, embed, ends, read_embeddings, shape, unit_rows
+from flatspot.planning.strategies import Failing
 from flatspot.rollouts.tables import read_table
 from flatspot.runs.table import completions_of
 from flatspot.stats.evidence import Floats, Ints

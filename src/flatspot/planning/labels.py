@@ -19,11 +19,11 @@ from flatspot.core.answers import answer_column
 from flatspot.core.errors import SettingsError
 from flatspot.core.records import Prompt
 from flatspot.core.schema import PLAN, arrow_schema
-from flatspot.plan.coverage import Coverage, coverage, recommended
-from flatspot.plan.failing import POOL, JudgedRun, drawn_order, failing_prompts, read_judged
-from flatspot.plan.forecast import judged_summary
-from flatspot.plan.label_words import Named, reason_of
-from flatspot.plan.strategies import STRATEGIES
+from flatspot.planning.coverage import Coverage, coverage, recommended
+from flatspot.planning.failing import POOL, JudgedRun, drawn_order, failing_prompts, read_judged
+from flatspot.planning.forecast import judged_summary
+from flatspot.planning.label_words import Named, reason_of
+from flatspot.planning.strategies import STRATEGIES
 from flatspot.runs.table import read_run
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.smallest_group import SIZES, smallest_group

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from flatspot.plan.coverage import FEWEST, coverage, knee, recommended
-from flatspot.plan.embeddings import unit_rows
-from flatspot.plan.strategies import STRATEGIES, Failing, greedy, similarity
+from flatspot.planning.coverage import FEWEST, coverage, knee, recommended
+from flatspot.planning.embeddings import unit_rows
+from flatspot.planning.strategies import STRATEGIES, Failing, greedy, similarity
 
 
 def failing(m, seed=0, width=3, **given):

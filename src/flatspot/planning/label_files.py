@@ -9,7 +9,7 @@ from typing import Any
 
 from flatspot.core.errors import FileError, RunFolderError
 from flatspot.core.plain import plain
-from flatspot.plan.labels import Label, LabelPlan
+from flatspot.planning.labels import Label, LabelPlan
 from flatspot.readers.blocks import Notice, rows_of
 from flatspot.readers.encodings import open_utf8
 from flatspot.readers.json_rows import json_lines_blocks
