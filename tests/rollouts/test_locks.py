@@ -68,11 +68,12 @@ def test_a_folder_or_a_pipe_is_no_lock_file(tmp_path):
         lock_folder(tmp_path, "b")
 
 
-def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, code):
     import fcntl
 
     def none(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", none)
     with pytest.raises(RunFolderError, match=r"cannot be locked .*on another file system"):

@@ -94,3 +94,17 @@ def test_modules_and_functions_stay_short(path):
 
 def test_there_are_no_rooms_for_leftovers():
     assert not [p for p in MODULES if p.stem in {"utils", "helpers", "common", "misc"}]
+
+
+def test_asserts_only_narrow_types():
+    """What a user gives is checked by `raise`, which `python -O` keeps; an assert tells mypy that something cannot be None."""
+
+    def narrows(test):
+        if isinstance(test, ast.BoolOp):
+            return all(map(narrows, test.values))
+        is_instance = isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id == "isinstance"
+        return is_instance or (isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.IsNot))
+
+    found = [(path, node) for path in MODULES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+    assert found
+    assert not [f"{path}:{node.lineno}" for path, node in found if not narrows(node.test) or node.msg is not None]

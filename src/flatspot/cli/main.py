@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import io
-import signal
 import sys
 
 import click
@@ -19,6 +18,7 @@ from flatspot.cli.streams import prepare_streams, silence
 from flatspot.core.errors import FlatspotError
 
 _OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_BROKEN_PIPE = 141  # 128 + SIGPIPE, a signal that Windows does not have
 _NO_PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 _VERBS = {
@@ -87,7 +87,7 @@ def main() -> None:
         code = _fail(f"error: {error}", 2)
     except BrokenPipeError:  # whoever read standard output went away
         silence(1)
-        code = 128 + signal.SIGPIPE
+        code = _BROKEN_PIPE
     except RuntimeError as error:
         if str(error) != "Query interrupted":  # what DuckDB makes of Ctrl-C
             raise

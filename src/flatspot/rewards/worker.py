@@ -36,8 +36,9 @@ def main() -> None:
             if "load" in request:
                 reward = _load(request)
                 reply = {"ready": reward.name, "sha256": reward.sha256}
+            elif reward is None:
+                reply = {"failed": "the first request to a reward's process must load the reward"}
             else:
-                assert reward is not None, "the first request loads the reward"
                 values = reward.score(request["prompts"], request["completions"])
                 reply = {"values": [astuple(value) for value in values]}
         except FlatspotError as error:

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,6 @@ from flatspot.core.errors import RunFolderError
 
 LOCK_FILE = ".lock"  # whoever writes rows
 JUDGING_FILE = ".judging.lock"  # whoever judges them, or moves them from file to file
-_BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _EVERY_S = 0.05
 
 
@@ -118,20 +118,15 @@ def _open(file: Path) -> int:
 
 
 def _locked(descriptor: int) -> bool:
-    """Take the lock; False where another has it. A system with neither kind of lock (a browser) runs one process, and needs none."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
+    """Take the lock; False where another has it. A system without locks (a browser) runs one process, and needs none."""
+    with warnings.catch_warnings():  # of a system without locks, on import
+        warnings.simplefilter("ignore")
+        from filelock import has_fcntl, lock_descriptor
+    if sys.platform != "win32" and not has_fcntl:
         return True
+    try:
+        return lock_descriptor(descriptor, blocking=False)
     except OSError as error:
-        if error.errno in _BUSY:
+        if error.errno == errno.EDEADLK:
             return False
         raise
-    return True

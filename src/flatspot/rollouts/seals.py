@@ -18,9 +18,10 @@ _FOOTER = (1 << 16, 1 << 28)  # bytes of a footer that are looked through, at le
 
 
 def seal(file: IO[bytes]) -> None:
-    """Put the checksum into a Parquet file that is open for reading and writing, and has `UNSEALED` under `KEY`."""
+    """Put the checksum into a Parquet file that is open for reading and writing, and has `UNSEALED` under `KEY`; else raise `ValueError`."""
     at = _place(file)
-    assert at is not None, "the file was not written to be sealed"
+    if at is None:
+        raise ValueError(f"the Parquet file has no metadata {KEY} of {len(UNSEALED)} zeros to put a checksum into")
     digest = _digest(file, at)
     file.seek(at)
     file.write(digest)

@@ -139,8 +139,9 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         self._loaded = None
 
     def describe(self) -> dict[str, Any]:
-        """What was chosen and why: warmup.json."""
-        assert self.choice is not None
+        """What was chosen and why: warmup.json. Raises `TrainingError` before the first probe."""
+        if self.choice is None:
+            raise TrainingError("nothing is chosen before the first probe: describe the warm-up after the training has begun")
         return {
             "chosen_step": self.choice.step,
             "cause": self.choice.cause,

@@ -74,14 +74,13 @@ def recorder_of(watched: object = None) -> Recorder | None:
     if watched is None:
         return next(reversed(_open.values()), None)
     if isinstance(watched, str | Path):
-        found = _open.get(Path(watched).resolve())
+        recorder: object = _open.get(Path(watched).resolve())
     else:
         some = watched if isinstance(watched, Sequence) else [watched]
-        found = next((f.flatspot_recorder for f in some if hasattr(f, "flatspot_recorder")), None)
-    if found is None:
+        recorder = next((f.flatspot_recorder for f in some if hasattr(f, "flatspot_recorder")), None)
+    if not isinstance(recorder, Recorder):
         raise SettingsError(f"{watched!r:.80} is not watched: give what flatspot.watch returned, or the run folder it got as out")
-    assert isinstance(found, Recorder)
-    return found
+    return recorder
 
 
 def _start(path: Path, names: Sequence[str], hashes: Sequence[str | None], reward_range: tuple[float, float] | None) -> Recorder:
