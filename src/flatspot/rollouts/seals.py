@@ -18,7 +18,7 @@ _FOOTER = (1 << 16, 1 << 28)  # bytes of a footer that are looked through, at le
 
 
 def seal(file: IO[bytes]) -> None:
-    """Put the checksum into a Parquet file open for reading and writing, in the place of `UNSEALED`; raises `ValueError` where that is missing."""
+    """Put the checksum into a Parquet file that is open for reading and writing; `ValueError` where it has no `UNSEALED` under `KEY`."""
     at = _place(file)
     if at is None:
         raise ValueError(f"the Parquet file has no metadata {KEY} of {len(UNSEALED)} zeros to put a checksum into")
