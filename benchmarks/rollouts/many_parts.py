@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from flatspot.core.records import Prompt
 from flatspot.core.schema import ROLLOUTS, arrow_schema
-from flatspot.rollouts.drawn import part_file, part_files
 from flatspot.rollouts.files import write_table
+from flatspot.rollouts.parts import part_file, part_files
 from flatspot.rollouts.rounds import FixedSamples, Round
 from flatspot.rollouts.store import is_complete, open_run, prompt_table
 from flatspot.runs.table import read_run

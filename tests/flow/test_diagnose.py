@@ -16,7 +16,7 @@ from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.records import Completion, Prompt
 from flatspot.core.schema import PROMPTS, ROLLOUTS, VERDICTS
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.rollouts.drawn import parts_of
+from flatspot.rollouts.parts import parts_of
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "rare": {"1": 0.01, "0": 0.99}}
 ROWS = [{"prompt": name, "reference": "1"} for name in ANSWERS]

@@ -8,7 +8,7 @@ import pytest
 import flatspot
 from flatspot.core.errors import RewardLoadError, RunFolderError, SettingsError
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.rollouts import joined, rescored
+from flatspot.rollouts import compaction, rescore
 from flatspot.rollouts.files import read_json
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "odd": {"2": 0.5, "3": 0.5}}
@@ -173,7 +173,7 @@ def interrupt(*_, **__):
 
 
 def test_a_group_larger_than_a_call_is_one_call(tmp_path, monkeypatch):
-    monkeypatch.setattr("flatspot.rollouts.rescored._ROWS", 16)
+    monkeypatch.setattr("flatspot.rollouts.rescore._ROWS", 16)
     run = drawn(tmp_path / "run")
     found = flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=20)
     for at in range(0, 160, 20):
@@ -183,17 +183,17 @@ def test_a_group_larger_than_a_call_is_one_call(tmp_path, monkeypatch):
 
 def test_parts_that_are_joined_while_others_are_scored_are_not_lost(tmp_path, monkeypatch):
     run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
-    monkeypatch.setattr(joined, "_FEWEST", 2)
-    read, calls = rescored.read_batches, []
+    monkeypatch.setattr(compaction, "_FEWEST", 2)
+    read, calls = rescore.read_batches, []
 
     def joins(file, *given):  # as the process does that draws the run: here when the second part is about to be opened
         if len(given) == 1:
             calls.append(file.name)
         if len(calls) == 2:
-            joined.join_parts(run, 0, closed=True)
+            compaction.join_parts(run, 0, closed=True)
         return read(file, *given)
 
-    monkeypatch.setattr(rescored, "read_batches", joins)
+    monkeypatch.setattr(rescore, "read_batches", joins)
     found = flatspot.rescore(run, odd, out=tmp_path / "new")
     assert calls == ["part-000-000000.parquet", "part-000-000001.parquet", "part-000-000000-000003.parquet"]
     assert found.summary["generations"]["total"] == 160
@@ -202,8 +202,8 @@ def test_parts_that_are_joined_while_others_are_scored_are_not_lost(tmp_path, mo
 
 def test_the_folder_is_not_listed_for_every_part(tmp_path, monkeypatch):
     run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
-    listed, left = [], rescored._left
-    monkeypatch.setattr(rescored, "_left", lambda *given: listed.append(1) or left(*given))
+    listed, left = [], rescore._left
+    monkeypatch.setattr(rescore, "_left", lambda *given: listed.append(1) or left(*given))
     flatspot.rescore(run, odd, out=tmp_path / "new")
     assert len(list((run / "rollouts").iterdir())) == 4
     assert len(listed) == 3  # for the progress, for the parts, and to see that none is left
@@ -241,7 +241,7 @@ def test_a_reward_of_messages_gets_the_messages_of_a_log(tmp_path):
 def test_tool_calls_are_several_messages_and_a_reward_of_text_gets_the_answer():
     from flatspot.core.records import Prompt
     from flatspot.rewards import load_reward
-    from flatspot.rollouts.rescored import completion_of
+    from flatspot.rollouts.rescore import completion_of
 
     call = {"role": "assistant", "content": None, "tool_calls": [{"name": "add"}]}
     turns = [call, {"role": "tool", "content": "4"}, {"role": "assistant", "content": [{"type": "text", "text": "4"}]}]

@@ -16,7 +16,7 @@ from flatspot.rewards import load_reward, reference_rewards
 from flatspot.rewards.guard import Guard
 from flatspot.rewards.process import Failed
 from flatspot.rollouts.notes import read_notes
-from flatspot.rollouts.rescored import whole_groups
+from flatspot.rollouts.rescore import whole_groups
 
 ANSWERS = {f"p{i}": {"x" * n: 1 / 16 for n in range(1, 17)} for i in range(3)}
 ROWS = [{"prompt": prompt, "reference": "xxx"} for prompt in ANSWERS]

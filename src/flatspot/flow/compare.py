@@ -16,7 +16,7 @@ from flatspot.core.records import prompt_id
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.planning.failing import JudgedRun, read_judged
 from flatspot.planning.forecast import judged_summary
-from flatspot.rollouts.drawn import part_files
+from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.store import read_record
 from flatspot.rollouts.tables import read_batches
 from flatspot.stats.evidence import Floats, Ints

@@ -21,9 +21,9 @@ from flatspot.flow.gradients import check_groups, check_weights, measure_gradien
 from flatspot.flow.judge import judge_folder, judge_settings
 from flatspot.rollouts.asked import digest, name_of, read_as, resume_words, reward_asked, reward_shown, what_is_asked
 from flatspot.rollouts.collect import OnProgress
+from flatspot.rollouts.completeness import check_none_lost, check_rows
 from flatspot.rollouts.locks import judging
 from flatspot.rollouts.notes import keep_notes, other_caveats, read_notes, reward_facts
-from flatspot.rollouts.planned import check_none_lost, check_rows
 from flatspot.rollouts.rounds import Decider, FixedSamples
 from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_table, read_record, write_table
 from flatspot.rollouts.tables import read_table
@@ -185,7 +185,7 @@ def rescore(run: str | Path, reward: Any, *, on_progress: OnProgress | None = No
     `diagnose` with the same settings, the new reward and this folder goes on from there. Raises `FlatspotError` as `diagnose` does.
     """
     from flatspot.rewards import check_reward, load_reward, reference_rewards
-    from flatspot.rollouts.rescored import score_again, stored_prompts, whole_groups
+    from flatspot.rollouts.rescore import score_again, stored_prompts, whole_groups
 
     source, chosen = Path(run), _settings(settings)
     old, notes, prompts = read_record(source), read_notes(source), stored_prompts(source)

@@ -11,8 +11,8 @@ from flatspot.core.provenance import provenance
 from flatspot.core.settings import Settings
 from flatspot.flow.gradients import read_gradients
 from flatspot.rollouts.asked import repeated_prompts, weights_of
+from flatspot.rollouts.completeness import read_completeness
 from flatspot.rollouts.notes import read_notes
-from flatspot.rollouts.planned import read_planned
 from flatspot.rollouts.store import RunRecord
 from flatspot.runs.table import RunTable
 from flatspot.verdicts.gradients import summarize_gradients
@@ -33,7 +33,7 @@ def judge_folder(
 ) -> Judged:
     """The verdicts and the summary of a run folder's rows, with what only the folder knows; nothing is written."""
     limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
-    planned = read_planned(run, record)
+    planned = read_completeness(run, record)
     if read_notes(run)["whole_groups"] is not None:  # the reward compares within a group: equal completions of two groups differ
         table = replace(table, signs=table.signs.without_repeats())
     said = [*notes, *outside, *repeated_prompts(run)]

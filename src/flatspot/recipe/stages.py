@@ -20,8 +20,8 @@ from typing import Any
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import plain
 from flatspot.rollouts.asked import digest
-from flatspot.rollouts.claimed import refuse_addresses
 from flatspot.rollouts.locks import lock_folder
+from flatspot.rollouts.ownership import refuse_addresses
 from flatspot.rollouts.store import write_json
 
 Work = Callable[[Path], Mapping[str, Any]]

@@ -1,1 +1,25 @@
-"""Rows of a run: drawn (`collect`), kept (`store`), read back (`read`)."""
+"""Rollouts: completions of prompts with their rewards, how they are drawn and how they are stored.
+
+Drawing, in rounds:
+
+    rounds        one round (which prompts, how many completions of each) and the one loop that draws round after round
+    collect       rounds drawn into a run folder, part by part; a killed run resumes
+
+A run folder, which only these modules write:
+
+    store         run.json, prompts and parts; opening and resuming one
+    parts         which rounds and parts are on disk, and their rewards
+    completeness  how much of what was planned is there
+    compaction    small files of parts joined into larger ones
+    asked, notes  what the caller asked for; what drawing or importing left to say
+    settings_diff what differs between the settings of two runs
+    ownership     which folders and files are a run's; nothing else is written or deleted
+    locks         one writer at a time
+    files, tables whole files or none; the Parquet files read back
+    checksums     a checksum inside a Parquet file
+
+Made of a run folder:
+
+    rescore       its completions scored by another reward
+    export        its prompts and completions for other tools
+"""

@@ -12,7 +12,7 @@ import numpy as np
 from flatspot.core.protocols import Engine, Reward
 from flatspot.core.records import Prompt, Request, Rollout, Sampling
 from flatspot.core.seeds import row_seed
-from flatspot.rollouts.joined import WINDOW
+from flatspot.rollouts.compaction import WINDOW
 from flatspot.rollouts.rounds import Decider, Ints, Round
 from flatspot.rollouts.store import RunFolder, prompt_text
 

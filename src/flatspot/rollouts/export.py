@@ -12,7 +12,7 @@ from flatspot.core.answers import answers_in, names_beside
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.plain import plain
 from flatspot.core.schema import PROMPTS, ROLLOUTS
-from flatspot.rollouts.drawn import part_files
+from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.store import storable, write_table, write_whole
 from flatspot.rollouts.tables import read_batches, read_table
 

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from flatspot.core.errors import RunFolderError
 from flatspot.core.leftovers import temporary_beside
 from flatspot.core.sql import literal
-from flatspot.rollouts.seals import KEY, UNSEALED, seal
+from flatspot.rollouts.checksums import KEY, UNSEALED, seal
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,7 +27,7 @@ _SHA256 = "sha256"
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write Parquet with a checksum (`rollouts.seals`), whole or not at all."""
+    """Write Parquet with a checksum (`rollouts.checksums`), whole or not at all."""
     with parquet_writer(path, table.schema) as writer:
         writer.write_table(table)
 

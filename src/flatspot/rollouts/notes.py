@@ -11,8 +11,8 @@ from typing import Any
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.protocols import Reward
-from flatspot.rollouts.drawn import parts_of
 from flatspot.rollouts.files import read_json, write_json
+from flatspot.rollouts.parts import parts_of
 
 
 def read_notes(run: Path) -> dict[str, Any]:

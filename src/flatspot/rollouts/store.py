@@ -25,17 +25,17 @@ from flatspot.core.content import content_text
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
-from flatspot.rollouts.claimed import refuse_addresses, refuse_strangers, remove_leftovers
-from flatspot.rollouts.differences import differences
-from flatspot.rollouts.drawn import most_samples, part_file, parts_of, read_rewards, read_round, round_file
+from flatspot.rollouts.compaction import join_parts
 from flatspot.rollouts.files import read_json
 from flatspot.rollouts.files import write_json as write_json
 from flatspot.rollouts.files import write_table as write_table
 from flatspot.rollouts.files import write_whole as write_whole
-from flatspot.rollouts.joined import join_parts
 from flatspot.rollouts.locks import Lock, lock_folder
 from flatspot.rollouts.notes import has_ended, read_notes
+from flatspot.rollouts.ownership import refuse_addresses, refuse_strangers, remove_leftovers
+from flatspot.rollouts.parts import most_samples, part_file, parts_of, read_rewards, read_round, round_file
 from flatspot.rollouts.rounds import Decider, Floats, Round
+from flatspot.rollouts.settings_diff import differences
 
 if TYPE_CHECKING:
     import pyarrow as pa

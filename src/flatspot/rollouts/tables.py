@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.sql import literal
-from flatspot.rollouts.seals import is_sound
+from flatspot.rollouts.checksums import is_sound
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,7 +50,7 @@ def _opened(file: Path, needed: Sequence[str]) -> Iterator[pq.ParquetFile]:
 
 
 def check_sound(files: Iterable[Path]) -> None:
-    """Raise `RunFolderError` for the first file that is not what was written into it (`rollouts.seals`), or cannot be read."""
+    """Raise `RunFolderError` for the first file that is not what was written into it (`rollouts.checksums`), or cannot be read."""
     for file in files:
         try:
             sound = is_sound(file)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from flatspot.core.errors import RunFolderError
 from flatspot.core.leftovers import scratch_name, temporary_beside
 from flatspot.core.sql import literal
-from flatspot.rollouts.drawn import part_files
+from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source
 from flatspot.stats.evidence import Evidence, Floats, Ints, evidence_of_counts
 from flatspot.stats.signs import Signs, read_signs

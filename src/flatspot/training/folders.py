@@ -9,8 +9,8 @@ from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.provenance import provenance
-from flatspot.rollouts.claimed import refuse_addresses
 from flatspot.rollouts.locks import LOCK_FILE, Lock, lock_folder
+from flatspot.rollouts.ownership import refuse_addresses
 from flatspot.rollouts.store import write_json
 from flatspot.training.ranks import rank
 

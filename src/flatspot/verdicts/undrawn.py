@@ -19,12 +19,12 @@ from flatspot.verdicts.summary import Judged, judge
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from flatspot.rollouts.planned import Planned
+    from flatspot.rollouts.completeness import Completeness
 
 _WHY = "Nothing was drawn of this prompt yet: run the same command again, which goes on."
 
 
-def judge_drawn(run: RunTable, planned: Planned | None, settings: JudgeSettings, *, notes: Sequence[Any] = (), **given: Any) -> Judged:
+def judge_drawn(run: RunTable, planned: Completeness | None, settings: JudgeSettings, *, notes: Sequence[Any] = (), **given: Any) -> Judged:
     """As `judge`, but nothing that is said of the set rests on prompts without a row; they are undecided, not unscored."""
     drawn = run.n_rows > 0
     judged = judge(run if drawn.all() else _of(run, drawn), settings, notes=[*_unfinished(run, planned), *notes], **given)
@@ -37,7 +37,7 @@ def judge_drawn(run: RunTable, planned: Planned | None, settings: JudgeSettings,
     return judged
 
 
-def _how_much(run: RunTable, planned: Planned) -> str:
+def _how_much(run: RunTable, planned: Completeness) -> str:
     prompts, total = int((run.n_rows > 0).sum()), len(run.n_rows)
     return (
         f"The run was stopped at {planned.drawn:,} of the {planned.completions:,} completions it planned so far, "
@@ -45,7 +45,7 @@ def _how_much(run: RunTable, planned: Planned) -> str:
     )
 
 
-def _unfinished(run: RunTable, planned: Planned | None) -> list[Caveat]:
+def _unfinished(run: RunTable, planned: Completeness | None) -> list[Caveat]:
     """The caveat of a run that did not end."""
     if planned is None or planned.ended:
         return []

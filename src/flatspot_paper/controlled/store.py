@@ -21,8 +21,8 @@ import torch
 from flatspot.core.errors import RunFolderError
 from flatspot.core.leftovers import sweep
 from flatspot.core.provenance import provenance
-from flatspot.rollouts.differences import differences
 from flatspot.rollouts.locks import lock_folder
+from flatspot.rollouts.settings_diff import differences
 from flatspot.rollouts.store import as_json, write_json, write_table, write_whole
 from flatspot_paper.controlled.metrics import GROUPS, NORMS, PER_SAMPLE
 from flatspot_paper.controlled.models import Network

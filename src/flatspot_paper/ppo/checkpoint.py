@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import RunFolderError
-from flatspot.rollouts.differences import differences
+from flatspot.rollouts.settings_diff import differences
 from flatspot.rollouts.store import as_json, write_whole
 
 

@@ -17,7 +17,7 @@ from flatspot.core.optional import require
 from flatspot.core.records import Completion, Progress, Prompt, prompt_id
 from flatspot.rewards import LoadedReward, check_reward, load_reward, reference_rewards
 from flatspot.rewards.load import Component
-from flatspot.rollouts.drawn import parts_of
+from flatspot.rollouts.parts import parts_of
 from flatspot.tasks import load_prompts
 from flatspot.training.ranks import rank
 from flatspot.training.telemetry import without_telemetry

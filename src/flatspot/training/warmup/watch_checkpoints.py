@@ -16,7 +16,7 @@ from flatspot.core.optional import require
 from flatspot.core.plain import plain
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.rollouts.asked import digest, name_of, policy_stamp, reward_asked
-from flatspot.rollouts.differences import differences
+from flatspot.rollouts.settings_diff import differences
 from flatspot.rollouts.store import as_json, prompt_text, write_json
 from flatspot.training.folders import own_folder
 from flatspot.training.warmup.callback import read_curve, write_curve

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.schema import PROMPTS, ROLLOUTS
-from flatspot.rollouts.drawn import part_files
+from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.store import write_json, write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.training.folders import own_folder

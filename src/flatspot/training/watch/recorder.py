@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from flatspot.core.records import Prompt
-from flatspot.rollouts.drawn import part_file
+from flatspot.rollouts.parts import part_file
 from flatspot.rollouts.store import RunFolder, prompt_table, write_json, write_table
 from flatspot.stats.evidence import Floats
 from flatspot.stats.groups import weighted_total

@@ -9,8 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from flatspot.core.errors import FlatspotError, RunFolderError, SettingsError
-from flatspot.rollouts.drawn import part_files
 from flatspot.rollouts.locks import JUDGING_FILE, lock_folder
+from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.store import write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.training.ranks import gather

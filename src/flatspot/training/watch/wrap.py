@@ -12,7 +12,7 @@ from typing import Any
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.provenance import provenance
-from flatspot.rollouts.drawn import part_files, parts_of
+from flatspot.rollouts.parts import part_files, parts_of
 from flatspot.rollouts.store import RunFolder, open_run
 from flatspot.training.ranks import rank
 from flatspot.training.watch.live import Live
@@ -114,7 +114,7 @@ def _caveats_of(path: Path) -> list[str]:
 
 def _continue(recorder: Recorder) -> None:
     """Take up the prompts and counts of a run folder that an earlier part of this training wrote."""
-    from flatspot.rollouts.rescored import stored_prompts
+    from flatspot.rollouts.rescore import stored_prompts
 
     recorder.prompts = {prompt.id: (i, prompt) for i, prompt in enumerate(stored_prompts(recorder.path))}
     recorder.drawn = drawn_so_far(recorder.path)

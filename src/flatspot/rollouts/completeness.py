@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
-from flatspot.rollouts.drawn import part_files, parts_of, read_round
 from flatspot.rollouts.notes import has_ended, read_notes
+from flatspot.rollouts.parts import part_files, parts_of, read_round
 from flatspot.rollouts.store import RunRecord
 
 
 @dataclass(frozen=True)
-class Planned:
+class Completeness:
     """Of the rounds that were decided on.
 
     completions, drawn  how many they draw, and how many of these are on disk
@@ -28,7 +28,7 @@ class Planned:
     ended: bool
 
 
-def read_planned(run: Path, record: RunRecord) -> Planned | None:
+def read_completeness(run: Path, record: RunRecord) -> Completeness | None:
     """What a run folder planned, and what is there of it; None for one that plans nothing: a log, a watched training."""
     if record.kind != "diagnose":
         return None
@@ -44,7 +44,7 @@ def read_planned(run: Path, record: RunRecord) -> Planned | None:
                 lacking += len(asked.prompts[part]) * asked.samples
     if rounds == 0:
         return None  # somebody removed what was planned
-    return Planned(planned, planned - lacking, missing, has_ended(read_notes(run), rounds) and not missing)
+    return Completeness(planned, planned - lacking, missing, has_ended(read_notes(run), rounds) and not missing)
 
 
 def check_rows(run: Path, record: RunRecord) -> None:

@@ -11,8 +11,8 @@ import flatspot
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.flow import diagnose as flow
+from flatspot.rollouts.checksums import is_sound
 from flatspot.rollouts.files import read_json, write_json, write_query, write_table
-from flatspot.rollouts.seals import is_sound
 from flatspot.rollouts.tables import read_table
 from flatspot.runs.table import connect, read_run
 

@@ -1,7 +1,7 @@
 """Join small files of rows into larger ones: a run of 6,000 parts takes seconds to open, one of 24 files none.
 
 The joined file appears by one rename; only then do the parts go. A process killed between leaves both, of which readers take the joined
-one (`drawn.part_files`), and the next start deletes the rest.
+one (`parts.part_files`), and the next start deletes the rest.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.schema import ROLLOUTS, arrow_schema
-from flatspot.rollouts.drawn import PartFile, covered_files, part_file, part_files
 from flatspot.rollouts.files import write_table
 from flatspot.rollouts.locks import JUDGING_FILE, try_lock
+from flatspot.rollouts.parts import PartFile, covered_files, part_file, part_files
 from flatspot.rollouts.tables import check_sound, read_table
 
 WINDOW = 256  # parts in a joined file, at most: those whose numbers differ only in the last eight bits

@@ -81,7 +81,7 @@ def part_file(path: Path, round_idx: int, first: int, last: int | None = None) -
 def part_files(path: Path) -> list[PartFile]:
     """The files that hold the rows of a run folder, in the order drawn, each row in one of them.
 
-    A file whose parts are all in another one is left out: a process was killed while it joined them (`rollouts.joined`).
+    A file whose parts are all in another one is left out: a process was killed while it joined them (`rollouts.compaction`).
     """
     return [part for part, by in _with_covering(path) if by is None]
 

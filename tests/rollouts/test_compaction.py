@@ -10,9 +10,9 @@ import pytest
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Rollout
-from flatspot.rollouts import joined
-from flatspot.rollouts.drawn import parts_of
+from flatspot.rollouts import compaction
 from flatspot.rollouts.locks import JUDGING_FILE, lock_folder
+from flatspot.rollouts.parts import parts_of
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import open_run
 from flatspot.rollouts.tables import read_table
@@ -61,7 +61,7 @@ def test_an_open_round_waits_until_a_window_is_full(path, monkeypatch):
     with start(path) as run:
         run.join_parts(0, closed=False)
         assert len(rollout_files(path)) == PARTS
-        monkeypatch.setattr(joined, "WINDOW", 8)
+        monkeypatch.setattr(compaction, "WINDOW", 8)
         run.join_parts(0, closed=False)
     names = [file.name for file in rollout_files(path)]
     assert names[:3] == ["part-000-000000-000007.parquet", "part-000-000008-000015.parquet", "part-000-000016.parquet"]
@@ -83,7 +83,7 @@ def test_killed_between_any_two_steps(path, before):
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from flatspot.rollouts import joined
+from flatspot.rollouts import compaction
 step, at = {before.split()[0]!r}, {int(before.split()[-1]) if " " in before else 0}
 real, calls = getattr(Path, step), 0
 def killed(self, *given, **named):
@@ -94,7 +94,7 @@ def killed(self, *given, **named):
             os.kill(os.getpid(), signal.SIGKILL)
     return real(self, *given, **named)
 setattr(Path, step, killed)
-joined.join_parts(Path(sys.argv[1]), 0, closed=True)
+compaction.join_parts(Path(sys.argv[1]), 0, closed=True)
 """
     assert subprocess.run([sys.executable, "-c", script, str(path)]).returncode == -signal.SIGKILL
     assert rows_of(path) == ROWS

@@ -15,9 +15,9 @@ from flatspot.core.protocols import Reward
 from flatspot.core.records import Completion, Message, Prompt, with_equal_columns
 from flatspot.core.schema import PROMPTS, ROLLOUTS, arrow_schema
 from flatspot.rollouts.collect import OnProgress, Progress
-from flatspot.rollouts.drawn import part_files, parts_of, read_round
 from flatspot.rollouts.files import parquet_writer
 from flatspot.rollouts.locks import judging
+from flatspot.rollouts.parts import part_files, parts_of, read_round
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import RunFolder, storable
 from flatspot.rollouts.tables import read_batches, read_table

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.leftovers import is_temporary, sweep
-from flatspot.rollouts.joined import remove_covered
+from flatspot.rollouts.compaction import remove_covered
 from flatspot.rollouts.locks import JUDGING_FILE, LOCK_FILE
 
 # what flatspot 0.1.0 left of a file when it was killed
