@@ -145,11 +145,11 @@ def _engine(kind: str, dtype: str):
 def matmul_gflops(dtype: str) -> float:
     """The rate of products of the shapes of decoding, 128 rows by the layers' and the output's weights, in their proportions.
 
-    By oneDNN on packed weights in float32, where torch's own `linear` goes to a library that is half as fast on AMD; by `linear` else.
+    By oneDNN on prepacked weights in float32, where torch's own `linear` uses a library that is half as fast on AMD; otherwise by `linear`.
     """
     import torch
 
-    packed = dtype == "float32" and torch.backends.mkldnn.is_available()
+    prepacked = dtype == "float32" and torch.backends.mkldnn.is_available()
 
     shapes = {(576, 1536): 60, (1536, 576): 30, (576, 576): 60, (576, 192): 60, (576, 49152): 1}
     total = seconds = 0.0
@@ -157,9 +157,9 @@ def matmul_gflops(dtype: str) -> float:
     for (k, n), times in shapes.items():
         # as a linear layer keeps its weights, and enough of them that they do not stay in the processor's cache
         a, weights = (torch.randn(128, k, dtype=getattr(torch, dtype)), [torch.randn(n, k, dtype=getattr(torch, dtype)) for _ in range(8)])
-        if packed:
+        if prepacked:
             weights = [torch.ops.mkldnn._reorder_linear_weight(w) for w in weights]
-        product = partial(_packed_product, a) if packed else partial(linear, a)
+        product = partial(_onednn_product, a) if prepacked else partial(linear, a)
         product(weights[0])
         start = time.perf_counter()
         for i in range(3 * times):
@@ -169,10 +169,10 @@ def matmul_gflops(dtype: str) -> float:
     return total / seconds / 1e9
 
 
-def _packed_product(a, packed_weight):
+def _onednn_product(a, prepacked_weight):
     import torch
 
-    return torch.ops.mkldnn._linear_pointwise(a, packed_weight, None, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(a, prepacked_weight, None, "none", [], "")
 
 
 def cpu_model() -> str:

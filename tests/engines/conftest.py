@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_configure(config):
-    # the compiled bindings of openvino-genai and sentencepiece lack a module name; nothing of ours can mend it
+    # the compiled bindings of openvino-genai and sentencepiece lack a module name
     config.addinivalue_line("filterwarnings", "ignore:builtin type .* has no __module__ attribute:DeprecationWarning")
 
 
@@ -30,12 +30,12 @@ def tiny():
     """Policies by kind, each built once."""
     from tiny_policies import tiny_policy
 
-    made = {}
+    policies = {}
 
     def get(kind):
-        if kind not in made:
-            made[kind] = tiny_policy(kind)
-        return made[kind]
+        if kind not in policies:
+            policies[kind] = tiny_policy(kind)
+        return policies[kind]
 
     return get
 
@@ -47,6 +47,6 @@ def real_cache(tmp_path_factory):
 
 @pytest.fixture
 def real(real_cache, monkeypatch):
-    """SmolLM2 as shipped, its conversions shared by the slow tests of a session."""
+    """SmolLM2 as shipped, with its conversions shared by the slow tests of a pytest session."""
     monkeypatch.setenv("FLATSPOT_CACHE", str(real_cache))
     return SimpleNamespace(name="smollm2-135m-instruct", cache=real_cache)

@@ -55,7 +55,7 @@ def test_adapter_and_base_both_make_the_fingerprint(adapter):
     assert load_policy(folder, device="cpu").fingerprint != first
 
 
-def test_its_own_tokenizer_wins(adapter):
+def test_its_own_tokenizer_takes_precedence(adapter):
     folder, _, _ = adapter
     assert load_policy(folder, device="cpu").tokenizer.chat_template
     word_tokenizer(chat_template="{{ 1 }}").save_pretrained(folder)
@@ -68,7 +68,7 @@ def test_a_base_named_from_where_the_adapter_lies(adapter):
     assert torch.equal(logits(load_policy(folder, device="cpu").model), expected)
 
 
-def test_what_cannot_be_merged_says_why(adapter):
+def test_an_adapter_that_cannot_be_merged_is_refused_with_the_reason(adapter):
     folder, _, _ = adapter
     rename(folder, None)
     with pytest.raises(EngineError, match="set base_model_name_or_path"):
@@ -78,7 +78,7 @@ def test_what_cannot_be_merged_says_why(adapter):
         load_policy(folder, device="cpu")
     tiny_model("llama", hidden_size=32).save_pretrained(folder.parent / "base")
     rename(folder, str(folder.parent / "base"))
-    with pytest.raises(EngineError, match="peft cannot put the adapter"):
+    with pytest.raises(EngineError, match="peft cannot apply the adapter"):
         load_policy(folder, device="cpu")
 
 
@@ -87,14 +87,14 @@ def rename(folder, base):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": base}))
 
 
-def test_an_adapter_without_whole_weights_is_refused(adapter):
-    """peft only warns of weights that an adapter lacks, and the base then passed for the adapted policy."""
+def test_an_adapter_with_incomplete_weights_is_refused(adapter):
+    """peft only warns about weights that an adapter lacks, and then returns the base model."""
     folder, _, _ = adapter
     file = folder / "adapter_model.safetensors"
     content = file.read_bytes()
     tensors = load_file(file)
     file.write_bytes(content[:-10])
-    with pytest.raises(EngineError, match=r"adapter_model\.safetensors is cut"):
+    with pytest.raises(EngineError, match=r"adapter_model\.safetensors is truncated"):
         load_policy(folder, device="cpu")
     save_file({name.replace("layers.1", "layers.7"): tensor for name, tensor in tensors.items()}, file)
     with pytest.raises(EngineError, match="missing adapter keys"):

@@ -1,4 +1,4 @@
-"""The cache of converted policies is bounded, and what killed conversions left in it goes."""
+"""The cache of converted policies is bounded, and the remains of killed conversions are removed."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def used(folder, days_ago):
     os.utime(folder, (time.time() - days_ago * 86400,) * 2)
 
 
-def test_the_longest_unused_go_first_and_nobody_elses(cache):
+def test_the_least_recently_used_conversions_go_first_and_other_folders_stay(cache):
     a, b, c = (build_once(cache / f"{name}-v1", fill) for name in "abc")  # used within a day: all stay
     assert all(folder.is_dir() for folder in (a, b, c))
     (cache / "notes").mkdir()
@@ -37,7 +37,7 @@ def test_the_longest_unused_go_first_and_nobody_elses(cache):
     assert sorted(folder.name for folder in cache.iterdir()) == ["a-v1", "d-v1", "notes"]
 
 
-def test_what_a_killed_conversion_left_is_swept_by_the_next(cache):
+def test_the_remains_of_a_killed_conversion_are_removed_by_the_next(cache):
     code = f"""
 import os, pathlib
 from flatspot.engines.cache import build_once

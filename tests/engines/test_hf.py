@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from tiny_policies import EOS, VOCABULARY, Counted, exact_probabilities, tiny_model, tiny_policy, total_variation, word_tokenizer
+from tiny_policies import EOS, VOCABULARY, CountTokens, exact_probabilities, tiny_model, tiny_policy, total_variation, word_tokenizer
 
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import Engine
@@ -27,7 +27,7 @@ BOUND = 0.075
 
 
 def wide(policy) -> HfEngine:
-    """An engine that has thousands of rows under way at once, for questions of thousands of rows; no row depends on it."""
+    """An engine with thousands of rows in progress at once, for tests with thousands of rows; no row depends on it."""
     engine = HfEngine(policy)
     engine._rows_in_flight = 2 * N
     return engine
@@ -52,8 +52,8 @@ def test_first_tokens_come_with_the_forward_pass_s_probabilities(tiny, kind, sam
     settings = Sampling(max_new_tokens=1, **sampling)
     requests = [Request(SHORT, tuple(range(N))), Request(LONG, tuple(range(N, 2 * N)))]
     for text, rows in zip((SHORT, LONG), wide(policy).sample(requests, settings), strict=True):
-        drawn = [c.token_ids[0] if c.token_ids else EOS for c in rows]
-        counts = torch.bincount(torch.tensor(drawn), minlength=VOCABULARY)
+        tokens = [c.token_ids[0] if c.token_ids else EOS for c in rows]
+        counts = torch.bincount(torch.tensor(tokens), minlength=VOCABULARY)
         exact = exact_probabilities(policy, ids(text), [], settings)
         assert total_variation(counts, exact) < BOUND
         assert not counts[exact == 0].any()
@@ -67,10 +67,10 @@ def test_third_tokens_follow_the_two_before_them(tiny, kind, rows):
     """Conditioned on its most frequent beginning, the third token has the forward pass's distribution: the cache is right."""
     policy = tiny(kind)
     settings = Sampling(max_new_tokens=3, temperature=0.25)
-    found = wide(policy).sample([Request(SHORT, tuple(range(60))), Request(LONG, tuple(range(rows)))], settings)[1]
-    drawn = [(*c.token_ids, EOS)[:3] for c in found]
-    [(first, n)] = Counter(d[:2] for d in drawn if len(d) == 3).most_common(1)
-    counts = torch.bincount(torch.tensor([d[2] for d in drawn if len(d) == 3 and d[:2] == first]), minlength=VOCABULARY)
+    completions = wide(policy).sample([Request(SHORT, tuple(range(60))), Request(LONG, tuple(range(rows)))], settings)[1]
+    rows_of_ids = [(*c.token_ids, EOS)[:3] for c in completions]
+    [(first, n)] = Counter(ids[:2] for ids in rows_of_ids if len(ids) == 3).most_common(1)
+    counts = torch.bincount(torch.tensor([ids[2] for ids in rows_of_ids if len(ids) == 3 and ids[:2] == first]), minlength=VOCABULARY)
     assert n > 100
     assert (
         total_variation(counts, exact_probabilities(policy, ids(LONG), list(first), settings))
@@ -165,21 +165,21 @@ def test_a_policy_without_end_or_pad_token_runs_to_the_limit():
     assert len(tokenizer) == VOCABULARY
 
 
-def test_tokens_are_told_as_they_come(tiny):
-    told: list[int] = []
-    rows = HfEngine(tiny("llama")).sample([Request(SHORT, tuple(range(8)))], Sampling(max_new_tokens=10), told.append)[0]
-    assert len(told) == 10
-    assert sum(told) == sum(c.n_tokens + (not c.truncated) for c in rows)
+def test_tokens_are_reported_as_they_come(tiny):
+    reports: list[int] = []
+    rows = HfEngine(tiny("llama")).sample([Request(SHORT, tuple(range(8)))], Sampling(max_new_tokens=10), reports.append)[0]
+    assert len(reports) == 10
+    assert sum(reports) == sum(c.n_tokens + (not c.truncated) for c in rows)
 
 
 def test_running_out_of_memory_halves_the_batch(tiny, monkeypatch):
     policy = tiny("llama")
     requests = [Request(SHORT, tuple(range(10))), Request(LONG, tuple(range(10, 20)))]
     expected = HfEngine(policy).sample(requests, Sampling(max_new_tokens=6))
-    true_decode, asked = sequences.decode, []
+    true_decode, batches = sequences.decode, []
 
     def short_of_memory(policy, prompts, copies, *args, **kwargs):
-        asked.append(sum(copies))
+        batches.append(sum(copies))
         if sum(copies) > 6:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
         return true_decode(policy, prompts, copies, *args, **kwargs)
@@ -187,8 +187,8 @@ def test_running_out_of_memory_halves_the_batch(tiny, monkeypatch):
     engine = HfEngine(policy)
     monkeypatch.setattr(sequences, "decode", short_of_memory)
     assert engine.sample(requests, Sampling(max_new_tokens=6)) == expected
-    assert asked[:3] == [20, 10, 5]
-    assert engine.notes[-1] == "out of memory with 10 rows under way; going on with 5"
+    assert batches[:3] == [20, 10, 5]
+    assert engine.notes[-1] == "out of memory with 10 rows in progress; continuing with 5"
 
     monkeypatch.setattr(sequences, "decode", lambda *a, **k: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(EngineError, match="single row"):
@@ -202,16 +202,16 @@ def test_a_small_budget_of_memory_only_splits_the_batch(tiny, monkeypatch):
     policy = tiny("llama")
     requests = [Request(SHORT, tuple(range(10))), Request(LONG, tuple(range(10, 20)))]
     expected = HfEngine(policy).sample(requests, Sampling(max_new_tokens=6))
-    asked = []
+    batches = []
     true_decode = sequences.decode
     monkeypatch.setattr(
-        sequences, "decode", lambda p, prompts, copies, *a, **k: asked.append(sum(copies)) or true_decode(p, prompts, copies, *a, **k)
+        sequences, "decode", lambda p, prompts, copies, *a, **k: batches.append(sum(copies)) or true_decode(p, prompts, copies, *a, **k)
     )
     engine = HfEngine(policy, memory_gib=0.0002)
-    asked.clear()
+    batches.clear()
     assert engine.sample(requests, Sampling(max_new_tokens=6)) == expected
-    assert sum(asked) == 20
-    assert 1 < max(asked) < 15
+    assert sum(batches) == 20
+    assert 1 < max(batches) < 15
 
 
 def test_the_footprint_of_a_row_is_its_cache_and_logits(tiny):
@@ -219,11 +219,13 @@ def test_the_footprint_of_a_row_is_its_cache_and_logits(tiny):
     assert footprint(tiny("llama")) == Footprint(512, VOCABULARY, (16 * 64 + 4 * 128) * 4)
 
 
-def test_what_does_not_fit_the_context_is_named(tiny):
-    with pytest.raises(EngineError, match=r"'w5 w7' does not fit: 2 tokens of prompt and max_new_tokens = 255 exceed the 256"):
+def test_a_prompt_that_does_not_fit_the_context_is_named(tiny):
+    with pytest.raises(
+        EngineError, match=r"'w5 w7' does not fit: 2 tokens of prompt and max_new_tokens = 255 exceed the context of .*, 256 tokens"
+    ):
         HfEngine(tiny("llama")).sample([Request(SHORT, (1,))], Sampling(max_new_tokens=255))
     assert HfEngine(tiny("llama"), mode="shared").sample([Request(SHORT, (1,))], Sampling(max_new_tokens=254))
-    with pytest.raises(EngineError, match="exceed the 128 tokens"):
+    with pytest.raises(EngineError, match=r"exceed the context of .*, 128 tokens"):
         HfEngine(tiny("bart")).sample([Request(" ".join(["w5"] * 129), (1,))], Sampling(max_new_tokens=2))
     with pytest.raises(EngineError, match="has no tokens"):
         HfEngine(tiny("llama")).sample([Request("", (1,))], Sampling())
@@ -261,10 +263,10 @@ def test_weights_that_are_no_numbers_are_an_error_and_no_completion():
 
 
 @pytest.mark.parametrize("mode", ["shared", "repeated", "uncached"])
-def test_completions_are_told_as_they_end(tiny, mode):
-    told, requests = Counted(), [Request(SHORT, tuple(range(40))), Request(LONG, tuple(range(40, 60)))]
-    rows = HfEngine(tiny("llama"), mode=mode).sample(requests, Sampling(max_new_tokens=20), told)
+def test_completions_are_reported_as_they_end(tiny, mode):
+    count, requests = CountTokens(), [Request(SHORT, tuple(range(40))), Request(LONG, tuple(range(40, 60)))]
+    rows = HfEngine(tiny("llama"), mode=mode).sample(requests, Sampling(max_new_tokens=20), count)
     completions = [c for group in rows for c in group]
-    assert told.rows == 60
-    assert told.tokens == sum(c.n_tokens + (not c.truncated) for c in completions)
-    assert told.first < told.tokens / 2  # long before the last
+    assert count.rows == 60
+    assert count.tokens == sum(c.n_tokens + (not c.truncated) for c in completions)
+    assert count.first < count.tokens / 2  # long before the last

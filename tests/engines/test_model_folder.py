@@ -1,4 +1,4 @@
-"""Faults in the files of a policy: each is named, with what mends it, and none is passed over in silence."""
+"""Faults in the files of a policy: each is named, with the fix, and none is silently ignored."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def refused(folder) -> str:
     return str(caught.value)
 
 
-def test_weights_cut_anywhere_are_refused(policy):
+def test_weights_truncated_anywhere_are_refused(policy):
     file = policy / "model.safetensors"
     content = file.read_bytes()
     check_weights(file)
     for length in (0, 1, 7, 8, 9, 100, 1000, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:length])
-        with pytest.raises(EngineError, match=r"model\.safetensors.*(is empty|is cut).*Copy or download it again"):
+        with pytest.raises(EngineError, match=r"model\.safetensors.*(is empty|is truncated).*Copy or download it again"):
             check_weights(file)
     file.write_bytes(content + b"x")
     with pytest.raises(EngineError, match=f"expected {len(content):,} bytes, it has {len(content) + 1:,}"):
@@ -68,14 +68,14 @@ def of_span(end):
         *(of_span(end) for end in (b"Infinity", b"NaN", b"2.5", b"-1", b"9" * 4300)),
     ],
 )
-def test_what_is_no_safetensors_is_refused(tmp_path, header):
+def test_other_bytes_than_safetensors_are_refused(tmp_path, header):
     (tmp_path / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(EngineError, match=r"m\.safetensors is not safetensors"):
         check_weights(tmp_path / "m.safetensors")
 
 
 def test_a_header_that_would_fill_the_memory_is_not_read(tmp_path):
-    with (tmp_path / "m.safetensors").open("wb") as file:  # with a hole, which takes no room on the disk
+    with (tmp_path / "m.safetensors").open("wb") as file:  # with a hole, which takes no space on the disk
         file.write((2**40).to_bytes(8, "little"))
         file.truncate(2**41)
     with pytest.raises(EngineError, match=r"m\.safetensors is not safetensors: its header is 1,099,511,627,776 bytes"):
@@ -90,8 +90,8 @@ def test_a_pointer_of_git_lfs_says_what_to_run(policy, name):
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"])
 @pytest.mark.parametrize("content", [b'{"a": ', b"[]", b'{"a": "\xff"}', b"", b"[" * 10**5])
-def test_json_that_is_cut_or_damaged_is_named(policy, name, content):
-    """transformers passes a broken generation_config.json over, and the end tokens it names with it."""
+def test_json_that_is_truncated_or_damaged_is_named(policy, name, content):
+    """transformers ignores a broken generation_config.json, and with it the end tokens."""
     (policy / name).write_bytes(content)
     assert str(policy / name) in refused(policy)
 
@@ -101,23 +101,23 @@ def test_a_missing_part_of_the_weights_is_named(policy):
     assert "has no weights: expected model.safetensors" in refused(policy)
     (policy / ".cache").mkdir()
     (policy / ".cache" / "x.incomplete").touch()
-    assert "a download was not finished" in refused(policy)
+    assert "a download did not finish" in refused(policy)
     tiny_model("llama").save_pretrained(policy, max_shard_size="100KB")
     assert load_policy(str(policy)).notes == ()
     parts = sorted(policy.glob("model-*.safetensors"))
     parts[1].unlink()
-    assert f"1 of the {len(parts)} files" in refused(policy) and parts[1].name in refused(policy)
+    assert f"1 of the {len(parts)} weight files" in refused(policy) and parts[1].name in refused(policy)
     (policy / "model.safetensors.index.json").write_text('{"weight_map": 3}')
-    assert "model.safetensors.index.json must name" in refused(policy)
+    assert "model.safetensors.index.json must map each tensor" in refused(policy)
 
 
-def test_a_link_to_weights_that_are_gone_is_named(policy):
+def test_a_dangling_link_to_weights_is_named(policy):
     (policy / "model.safetensors").unlink()
     (policy / "model.safetensors").symlink_to(policy / "blob")
-    assert "is a link to a file that is gone" in refused(policy)
+    assert "is a link to a file that no longer exists" in refused(policy)
 
 
-def test_older_weights_that_are_cut_are_refused(policy):
+def test_truncated_weights_in_the_older_format_are_refused(policy):
     torch.save(load_file(policy / "model.safetensors"), policy / "pytorch_model.bin")
     (policy / "model.safetensors").unlink()
     content = (policy / "pytorch_model.bin").read_bytes()
@@ -129,10 +129,10 @@ def test_older_weights_that_are_cut_are_refused(policy):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"intermediate_size": 96}, r"down_proj.weight has the size (64, 128), expected (64, 96) and 5 more tensors"),
-        ({"vocab_size": 90}, "has the size (100, 64), expected (90, 64)"),
+        ({"intermediate_size": 96}, r"down_proj.weight has size (64, 128), expected (64, 96) and 5 more tensors"),
+        ({"vocab_size": 90}, "has size (100, 64), expected (90, 64)"),
         ({"num_hidden_layers": 3}, "lack model.layers.2.input_layernorm.weight and 8 more tensors, which would be random numbers"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000, and the weights beside it are 21 tensors"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000, but the weights beside it are only 21 tensors"),
         ({"num_attention_heads": 0}, "as its config.json describes it: ZeroDivisionError"),
         ({"hidden_size": -64}, "negative dimension"),
         ({"hidden_size": "big"}, "'hidden_size' expected int, got str"),
@@ -144,18 +144,20 @@ def test_older_weights_that_are_cut_are_refused(policy):
     ],
 )
 def test_a_config_that_is_not_of_these_weights_is_refused(policy, changes, says):
-    """Layers that the files lack were drawn at random, and the random policy was judged."""
+    """Layers missing from the files used to be initialized at random, and the random policy was judged."""
     message = refused(configure(policy, **changes))
     assert says in message
     assert str(policy) in message
-    with pytest.raises(EngineError, match=re.escape(message)):  # and so for a trainer that is to load it
+    with pytest.raises(EngineError, match=re.escape(message)):  # and so before a trainer loads it
         config_of_weights(str(policy))
 
 
-def test_weights_without_a_place_are_said(policy):
+def test_unused_weights_are_in_the_notes(policy):
     notes = load_policy(str(configure(policy, num_hidden_layers=1))).notes
     assert len(notes) == 1
-    assert "model.layers.1.input_layernorm.weight and 8 more tensors, for which LlamaForCausalLM has no place" in notes[0]
+    assert (
+        "model.layers.1.input_layernorm.weight and 8 more tensors, which LlamaForCausalLM with this config.json does not have" in notes[0]
+    )
 
 
 def test_a_missing_output_layer_is_not_drawn_at_random(policy):
@@ -173,7 +175,7 @@ def test_numbers_that_are_not_finite_are_named_at_load(policy):
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
 def test_a_folder_without_a_tokenizer_says_which_files_are_missing(tmp_path, kind):
-    """gpt2 then found no tokens in any prompt, and t5 nothing but unknown ones, which was judged."""
+    """gpt2 would encode every prompt as no tokens, and t5 as unknown ones only."""
     tiny_model(kind).save_pretrained(tmp_path)
     assert "has no tokenizer: expected tokenizer.json" in refused(tmp_path)
 
@@ -181,26 +183,26 @@ def test_a_folder_without_a_tokenizer_says_which_files_are_missing(tmp_path, kin
 def test_a_tokenizer_of_another_model_is_refused():
     policy = load_policy((tiny_model("llama", vocab_size=50), word_tokenizer()))
     with pytest.raises(
-        EngineError, match=r"has the token 77, and the vocabulary of memory:\S+ ends at 49: its tokenizer is another model's"
+        EngineError, match=r"has the token 77, and the vocabulary of memory:\S+ ends at 49: its tokenizer belongs to another model"
     ):
         HfEngine(policy).sample([Request("w5 w77", (1,))], Sampling(max_new_tokens=1))
 
 
-def test_what_is_no_model_s_folder_says_what_it_holds(tmp_path):
+def test_a_folder_without_a_model_is_refused_with_its_contents(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").touch()
-    assert "is not a model's folder" in refused(tmp_path / "run") and "it holds notes.txt" in refused(tmp_path / "run")
+    assert "is not a model folder" in refused(tmp_path / "run") and "it contains notes.txt" in refused(tmp_path / "run")
     (tmp_path / "run" / "checkpoint-5").mkdir()
     (tmp_path / "run" / "checkpoint-5" / "config.json").write_text("{}")
-    assert f"Within it, these have one: {tmp_path / 'run' / 'checkpoint-5'}" in refused(tmp_path / "run")
+    assert f"These folders inside it have one: {tmp_path / 'run' / 'checkpoint-5'}" in refused(tmp_path / "run")
     (tmp_path / "run" / "adapter_config.json").write_text("{}")
-    with pytest.raises(EngineError, match=r"run is an adapter of a model, and a whole model is needed here: merge it into its base"):
-        config_of_weights(str(tmp_path / "run"))  # as of a trainer, which is to load it
+    with pytest.raises(EngineError, match=r"run is an adapter, and a full model is needed here: merge it into its base"):
+        config_of_weights(str(tmp_path / "run"))  # as before a trainer loads it
     (tmp_path / "answers.json").write_text("{}")
     assert "--engine scripted" in refused(tmp_path / "answers.json")
 
 
-def test_a_gguf_file_cut_anywhere_is_refused(tmp_path):
+def test_a_gguf_file_truncated_anywhere_is_refused(tmp_path):
     write_gguf(tiny_policy("llama"), tmp_path / "whole.gguf")
     content = (tmp_path / "whole.gguf").read_bytes()
     for length in (0, 3, 4, 8, 30, 200, 1500, len(content) // 2, len(content) - 1000):
@@ -209,18 +211,18 @@ def test_a_gguf_file_cut_anywhere_is_refused(tmp_path):
     assert not list((tmp_path / "cache").glob("policies/*"))
 
 
-def test_memory_that_ran_out_is_no_fault_of_the_files(tmp_path):
+def test_running_out_of_memory_is_not_blamed_on_the_files(tmp_path):
     with pytest.raises(MemoryError), library_errors(str(tmp_path), "it", "No way"):
         raise MemoryError
     with pytest.raises(EngineError, match="cannot load it: ValueError: broken"), library_errors(str(tmp_path), "it", "No way"):
         raise ValueError("broken")
 
 
-def test_the_hub_is_blamed_for_what_the_hub_did():
+def test_errors_of_the_hub_are_told_from_errors_of_the_files():
     from huggingface_hub.errors import HFValidationError
 
     for error in (OSError("not on the hub"), HFValidationError("no such name")):
-        with pytest.raises(EngineError, match="the Hugging Face hub did not give it"), library_errors("some/model", "it", "No way"):
+        with pytest.raises(EngineError, match="the Hugging Face hub did not provide it"), library_errors("some/model", "it", "No way"):
             raise error
     for fault in (ValueError("the config is of no model"), KeyError("q_proj")):
         with pytest.raises(EngineError, match=r"transformers cannot load it: .*\. No way"), library_errors("some/model", "it", "No way"):

@@ -1,4 +1,4 @@
-"""A mistyped model: what it may have meant."""
+"""Suggestions for a mistyped model name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("typed", "expected"),
     [
         ("smollm2-135m-instuct", "smollm2-135m-instruct"),
         ("SmolLM2-135M-Instruct", "smollm2-135m-instruct"),
@@ -38,18 +38,18 @@ def place(tmp_path, monkeypatch):
         ("Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
     ],
 )
-def test_the_nearest_model_is_named(place, typed, meant):
-    assert f"Did you mean {meant}" in did_you_mean(typed)
+def test_the_nearest_model_is_named(place, typed, expected):
+    assert f"Did you mean {expected}" in did_you_mean(typed)
 
 
 def test_nothing_is_guessed_where_nothing_is_near(place):
     assert did_you_mean("meta-llama/Llama-3.1-8B") == ""
-    assert did_you_mean("prompt") == ""  # a folder, but of no model
+    assert did_you_mean("prompt") == ""  # a folder without a model
 
 
 def test_errors_carry_it(place, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EngineError, match=r"no policy at \./warn: .* Did you mean \./warm\?"):
         load_policy("./warn")
-    with pytest.raises(EngineError, match=r"'smollm2-135m-instuct' is no folder here.*Did you mean smollm2-135m-instruct\?"):
+    with pytest.raises(EngineError, match=r"'smollm2-135m-instuct' is not a local folder.*Did you mean smollm2-135m-instruct\?"):
         load_policy("smollm2-135m-instuct")

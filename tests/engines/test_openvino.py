@@ -1,4 +1,4 @@
-"""The openvino engine: it must draw from the policy that transformers loads, a row at a time, whatever stands beside it."""
+"""The openvino engine: it must sample the policy that transformers loads, and each row independently of the other rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from tiny_policies import EOS, VOCABULARY, Counted, exact_probabilities, tiny_model, tiny_policy, total_variation, word_tokenizer
+from tiny_policies import EOS, VOCABULARY, CountTokens, exact_probabilities, tiny_model, tiny_policy, total_variation, word_tokenizer
 
 from flatspot.core.errors import EngineError, MissingExtra
 from flatspot.engines.openvino_packages import openvino_genai
@@ -36,7 +36,7 @@ def engine():
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_it_runs_the_architectures_it_names(kind, tied):
-    """Norms and biases are drawn too: at their initial ones and zeros a misplaced one would not show."""
+    """Norms and biases are random too: at their initial ones and zeros a misplaced one would not show."""
     model = tiny_model(kind, tie_word_embeddings=tied)
     for name, parameter in model.named_parameters():
         if "norm" in name or "bias" in name:
@@ -97,18 +97,18 @@ def test_without_an_end_token_rows_run_to_the_limit():
     assert all(c.truncated and c.n_tokens == 30 for c in rows)
 
 
-def test_tokens_are_told_as_they_come(engine):
-    told: list[int] = []
-    rows = engine.sample([Request(SHORT, tuple(range(8)))], Sampling(max_new_tokens=10), told.append)[0]
-    assert len(told) >= 10
-    assert sum(told) == sum(c.n_tokens + (not c.truncated) for c in rows)
+def test_tokens_are_reported_as_they_come(engine):
+    reports: list[int] = []
+    rows = engine.sample([Request(SHORT, tuple(range(8)))], Sampling(max_new_tokens=10), reports.append)[0]
+    assert len(reports) >= 10
+    assert sum(reports) == sum(c.n_tokens + (not c.truncated) for c in rows)
 
 
-def test_completions_are_told_as_they_end(engine):
-    told = Counted()
-    engine.sample([Request(SHORT, tuple(range(60)))], Sampling(max_new_tokens=40), told)
-    assert told.rows == 60
-    assert told.first < told.tokens / 2
+def test_completions_are_reported_as_they_end(engine):
+    count = CountTokens()
+    engine.sample([Request(SHORT, tuple(range(60)))], Sampling(max_new_tokens=40), count)
+    assert count.rows == 60
+    assert count.first < count.tokens / 2
 
 
 def test_it_is_an_engine_and_describes_itself(engine):
@@ -127,13 +127,13 @@ def test_a_cache_smaller_than_the_rows_makes_them_wait(engine):
 
 
 def test_seeds_are_folded_to_32_bits_without_patterns():
-    folded = [seed_32(seed) for seed in (*range(1000), 2**62, 2**63 - 1)]
-    assert len(set(folded)) == 1002
-    assert max(folded) < 2**32
-    assert abs(sum(folded[:1000]) / 1000 / 2**32 - 0.5) < 0.05
+    seeds = [seed_32(seed) for seed in (*range(1000), 2**62, 2**63 - 1)]
+    assert len(set(seeds)) == 1002
+    assert max(seeds) < 2**32
+    assert abs(sum(seeds[:1000]) / 1000 / 2**32 - 0.5) < 0.05
 
 
-def test_what_it_cannot_run_is_refused_by_name():
+def test_policies_that_it_cannot_run_are_refused_with_the_reason():
     with pytest.raises(EngineError, match=r"'gpt2' is not one of llama, qwen2, qwen3.*--engine hf"):
         OpenVinoEngine(tiny_policy("gpt2"))
     too_large = tiny_policy("llama")
@@ -145,7 +145,7 @@ def test_what_it_cannot_run_is_refused_by_name():
         OpenVinoEngine(tiny_policy("llama"), precision="int8")
 
 
-def test_a_check_that_passed_is_kept_with_the_converted_policy(tmp_path, own_cache, monkeypatch):
+def test_a_check_that_passed_is_stored_with_the_converted_policy(tmp_path, own_cache, monkeypatch):
     tiny_model("llama").save_pretrained(tmp_path / "m")
     word_tokenizer().save_pretrained(tmp_path / "m")
     first = OpenVinoEngine(load_policy(str(tmp_path / "m")))
@@ -164,7 +164,7 @@ def test_auto_takes_openvino_where_it_can_and_hf_where_it_cannot(tiny):
 
 
 @pytest.mark.parametrize("name", ["auto", "openvino"])
-def test_an_engine_that_fails_its_check_is_left_with_the_reason(tiny, monkeypatch, name):
+def test_an_engine_that_fails_its_check_is_replaced_with_the_reason(tiny, monkeypatch, name):
     wrong = Check(probes=6, tokens=96, wrong_tokens=40, mean_gap=0.35, max_gap=5.0, tolerance=0.03)
     monkeypatch.setattr(openvino, "check_pipeline", lambda *_: wrong)
     engine = load_engine(name, (tiny("llama").model, tiny("llama").tokenizer))
@@ -185,8 +185,8 @@ def test_names_that_are_no_engine_say_what_to_use(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_quantised_file_read_as_it_stands_is_caught(real):
-    """openvino-genai reads the shipped Q4_1 file without complaint and then samples another model."""
+def test_the_quantized_file_read_without_dequantization_is_caught(real):
+    """openvino-genai reads the shipped Q4_1 file without an error and then samples a different model."""
     loaded = load_policy(real.name)
     assert OpenVinoEngine(loaded).check.passed
     scheduler = genai.SchedulerConfig()
@@ -207,18 +207,18 @@ def test_the_real_policy_passes_and_answers(real, dtype):
     assert sum("Paris" in c.text for c in rows) >= 12
 
 
-def test_recalling_reads_the_prompts_of_each_call_unless_they_outgrow_the_cache(engine, monkeypatch):
-    read = []
-    monkeypatch.setattr(openvino, "read_prompts", lambda pipeline, prompts: read.append(len(prompts)))
+def test_recall_reads_the_prompts_of_each_call_unless_they_outgrow_the_cache(engine, monkeypatch):
+    calls_read = []
+    monkeypatch.setattr(openvino, "read_prompts", lambda pipeline, prompts: calls_read.append(len(prompts)))
     calls = [[Request(SHORT, ()), Request(LONG, ())], [Request(LONG, ())]]
     engine.recall(calls, Sampling(max_new_tokens=4))
-    assert read == [2, 1]
+    assert calls_read == [2, 1]
     monkeypatch.setattr(engine, "_cache_tokens", 20)  # the two prompts have 2 and 12 tokens, or a few more
     engine.recall(calls, Sampling(max_new_tokens=4))
-    assert read == [2, 1]
+    assert calls_read == [2, 1]
 
 
-def test_a_call_after_recalling_draws_the_rows_it_would_have_drawn(engine):
+def test_a_call_after_recall_gives_the_rows_it_would_have_given(engine):
     sampling, call = Sampling(max_new_tokens=4), [Request(LONG, (1, 2, 3))]
     first = engine.sample(call, sampling)
     engine.recall([call], sampling)

@@ -1,4 +1,4 @@
-"""Loading a policy, its fingerprint, and what a cache of conversions must survive."""
+"""Loading a policy, its fingerprint, and the robustness of the cache of conversions."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def test_one_changed_weight_changes_the_fingerprint_in_memory():
 
 def test_a_gguf_file_is_converted_once_and_loads_as_the_same_policy(tmp_path, monkeypatch, own_cache):
     """A file we write ourselves, vocabulary placeholders and all, comes back through transformers' own GGUF reader."""
-    made = tiny_policy("llama")
+    original = tiny_policy("llama")
     file = tmp_path / "tiny.gguf"
-    write_gguf(made, file)
+    write_gguf(original, file)
     loaded = load_policy(str(file))
-    for name, tensor in made.model.state_dict().items():
+    for name, tensor in original.model.state_dict().items():
         torch.testing.assert_close(loaded.model.state_dict()[name], tensor.half().float() if tensor.ndim > 1 else tensor, msg=name)
     folders = list((own_cache / "policies").iterdir())
     assert len(folders) == 1
-    monkeypatch.setattr(gguf, "_convert", lambda *_: pytest.fail("converted twice"))
+    monkeypatch.setattr(gguf, "_write_folder", lambda *_: pytest.fail("converted twice"))
     assert load_policy(str(tmp_path)).fingerprint == loaded.fingerprint  # by its folder too
 
 
@@ -89,7 +89,7 @@ build_once(pathlib.Path({str(tmp_path / "policy")!r}), lambda folder: os._exit(9
     assert not (tmp_path / "policy").exists()
 
 
-def test_what_a_killed_conversion_left_is_swept_when_it_is_old(tmp_path):
+def test_the_remains_of_a_killed_conversion_are_removed_once_old(tmp_path):
     old, young, other = (tmp_path / name for name in (".policy.old", ".policy.young", ".another.old"))
     for folder in (old, young, other):
         folder.mkdir()
@@ -121,14 +121,14 @@ def test_a_policy_that_is_not_there_is_named(model, message, tmp_path, monkeypat
         load_policy(model)
 
 
-def test_what_is_no_policy_is_refused(tmp_path):
+def test_files_and_values_that_are_not_policies_are_refused(tmp_path):
     (tmp_path / "weights.bin").write_bytes(b"x")
-    with pytest.raises(EngineError, match=r"must be \.gguf.*name the folder"):
+    with pytest.raises(EngineError, match=r"must be \.gguf.*use the folder"):
         load_policy(str(tmp_path / "weights.bin"))
-    with pytest.raises(EngineError, match=r"is not a model's folder.*it holds weights\.bin"):
+    with pytest.raises(EngineError, match=r"is not a model folder.*it contains weights\.bin"):
         load_policy(str(tmp_path))
     (tmp_path / "broken.gguf").write_bytes(b"GGUF?")
-    with pytest.raises(EngineError, match="a GGUF file that is cut or damaged"):
+    with pytest.raises(EngineError, match="a GGUF file that is truncated or damaged"):
         load_policy(str(tmp_path / "broken.gguf"))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(EngineError, match="has no weights"):
@@ -139,20 +139,20 @@ def test_what_is_no_policy_is_refused(tmp_path):
         load_policy(("model", "tokenizer"))
 
 
-def test_a_hub_name_without_a_network_says_what_else_there_is(tmp_path):
+def test_a_hub_name_without_a_network_names_the_alternatives(tmp_path):
     # the hub's packages read their environment when they are imported, so in a process of its own
     code = "from flatspot.engines.policy import load_policy; load_policy('nobody/nothing', device='cpu')"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    last = done.stderr.strip().splitlines()[-1]
-    for words in ("'nobody/nothing' is no folder here", "give a folder or a .gguf file", "HF_HUB_OFFLINE=1", "pip install"):
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    last = process.stderr.strip().splitlines()[-1]
+    for words in ("'nobody/nothing' is not a local folder", "use a folder or a .gguf file", "HF_HUB_OFFLINE=1", "pip install"):
         assert words in last
 
 
 @pytest.mark.parametrize("device", ["banana", *(["cuda"] if not torch.cuda.is_available() else [])])
 def test_a_device_that_is_not_there_is_named(tmp_path, device):
     saved(tmp_path)
-    with pytest.raises(EngineError, match=f"cannot be put on the device '{device}'.*Name another --device"):
+    with pytest.raises(EngineError, match=f"cannot move .* to the device '{device}'.*Use another --device"):
         load_policy(str(tmp_path), device=device)
 
 
@@ -193,14 +193,16 @@ def test_a_policy_without_end_or_padding_tokens_is_sampled_to_the_limit():
     tokenizer = word_tokenizer()
     tokenizer.eos_token = tokenizer.pad_token = None
     loaded = load_policy((tiny_model("llama", eos_token_id=None, pad_token_id=None), tokenizer))
-    assert loaded.eos_ids == () and "names no end-of-sequence token" in loaded.notes[-1]
+    assert loaded.eos_ids == () and "has no end-of-sequence token" in loaded.notes[-1]
     rows = HfEngine(loaded).sample([Request("w5 w7", (1, 2)), Request("w5", (3,))], Sampling(max_new_tokens=6))
     assert all(c.truncated and c.n_tokens == 6 for group in rows for c in group)
 
 
-def test_a_context_shorter_than_prompt_and_completion_is_said():
+def test_a_context_shorter_than_prompt_and_completion_is_an_error():
     loaded = load_policy((tiny_model("llama", max_position_embeddings=8), word_tokenizer()))
-    with pytest.raises(EngineError, match=r"5 tokens of prompt and max_new_tokens = 4 exceed the 8 tokens of context.*--max-new-tokens"):
+    with pytest.raises(
+        EngineError, match=r"5 tokens of prompt and max_new_tokens = 4 exceed the context of .*, 8 tokens.*--max-new-tokens"
+    ):
         HfEngine(loaded, mode="shared").sample([Request("w5 w7 w8 w9 w3", (1,))], Sampling(max_new_tokens=4))
 
 
@@ -213,7 +215,7 @@ def test_a_context_shorter_than_prompt_and_completion_is_said():
         ('{"pre_tokenizer": "qwen2", "source": "a.gguf"}', ["the tokenizer was converted from a.gguf"]),
     ],
 )
-def test_a_flatspot_json_that_no_conversion_wrote_stops_nothing(tmp_path, text, notes):
+def test_a_flatspot_json_that_no_conversion_wrote_is_harmless(tmp_path, text, notes):
     (tmp_path / "flatspot.json").write_text(text)
     assert [note[: len(start)] for note, start in zip(gguf.conversion_notes(tmp_path), notes, strict=True)] == notes
 

@@ -34,9 +34,9 @@ def test_rare_tokens_keep_their_share():
     logits = torch.zeros(1, size)
     logits[0, 0] = float(np.log(0.99 / 0.01 * (size - 1)))
     uniform = torch.linspace(0.9900001, 0.9999999, 2000, dtype=torch.float64)
-    drawn = draw(logits.expand(2000, -1), uniform).double()
+    tokens = draw(logits.expand(2000, -1), uniform).double()
     expected = 1 + (uniform - 0.99) / 0.01 * (size - 1)
-    assert float((drawn - expected).abs().max()) < 25
+    assert float((tokens - expected).abs().max()) < 25
 
 
 @pytest.mark.parametrize("settings", [(1.0, 1.0, 0), (0.5, 1.0, 0), (2.0, 1.0, 7), (1.0, 0.8, 0), (0.7, 0.95, 40), (1.3, 0.3, 5)])
@@ -58,4 +58,4 @@ def test_a_row_s_numbers_are_its_own():
     beside = uniforms([3, 7, 2**63 - 1], 9)
     assert np.array_equal(alone[0], beside[1, :5])
     assert len({tuple(row) for row in beside}) == 3
-    assert abs(uniforms(range(4000), 1).mean() - 0.5) < 0.02  # neighbouring seeds are unrelated
+    assert abs(uniforms(range(4000), 1).mean() - 0.5) < 0.02  # neighboring seeds are unrelated

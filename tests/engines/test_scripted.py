@@ -1,4 +1,4 @@
-"""The scripted engine draws exactly what it is told."""
+"""The scripted engine samples exactly the distributions in its table."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ANSWERS = {"2+2=": {"4": 0.75, "5": 0.25}, "say": {"one two three four": 1.0}}
 
 
 def test_frequencies_are_the_probabilities():
-    drawn = ScriptedEngine(ANSWERS).sample([Request("2+2=", tuple(range(40_000)))], Sampling())[0]
-    assert abs(Counter(c.text for c in drawn)["4"] / 40_000 - 0.75) < 0.01
+    completions = ScriptedEngine(ANSWERS).sample([Request("2+2=", tuple(range(40_000)))], Sampling())[0]
+    assert abs(Counter(c.text for c in completions)["4"] / 40_000 - 0.75) < 0.01
 
 
 def test_a_row_depends_on_its_seed_alone():
@@ -63,13 +63,13 @@ def test_sampling_reshapes_the_answers(sampling, expected):
         ({"p": {"a": "x"}}, "'x'"),
     ],
 )
-def test_what_is_no_distribution_is_refused(answers, message):
+def test_an_invalid_distribution_is_refused(answers, message):
     with pytest.raises(EngineError, match=message):
         ScriptedEngine(answers)
 
 
 def test_an_unknown_prompt_is_named():
-    with pytest.raises(EngineError, match=r"'3\+3='.*knows 2"):
+    with pytest.raises(EngineError, match=r"'3\+3='.*its table has 2 prompts"):
         ScriptedEngine(ANSWERS).sample([Request("3+3=", (1,))], Sampling())
 
 
@@ -80,7 +80,7 @@ def test_it_is_read_from_a_file(tmp_path):
     assert isinstance(engine, Engine)
     assert engine.describe() == ScriptedEngine(ANSWERS).describe()
     path.write_text("[1]", encoding="utf-8")
-    with pytest.raises(EngineError, match="must hold"):
+    with pytest.raises(EngineError, match="must contain"):
         ScriptedEngine.from_file(path)
     with pytest.raises(EngineError, match="cannot be read"):
         ScriptedEngine.from_file(tmp_path / "none.json")

@@ -1,4 +1,4 @@
-"""Chat templates that refuse, fail, drop text or loop: an error that names the prompt, never a traceback, a hang or another prompt."""
+"""Chat templates that reject messages, fail, drop text or loop: an error that names the prompt, never a traceback or a hang."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def ids(model, template, *messages):
     return encode(load_policy((model, word_tokenizer(template))), list(messages))
 
 
-def test_a_template_that_takes_the_messages_is_what_the_tokenizer_makes_of_it(model):
+def test_messages_are_encoded_by_the_template(model):
     policy = tiny_policy("llama")
     assert encode(policy, [SYSTEM, USER]) == policy.tokenizer("w8 w9 w9")["input_ids"]  # the template opens the turn with w9
     assert ids(model, GEMMA, USER, ANSWER, USER) == [9, 10, 9]
 
 
-def test_a_template_without_a_system_role_says_where_the_text_goes(model):
-    with pytest.raises(EngineError, match=r"'w8 \| w9' has a system message.*refuses it: System role not supported.*first user message"):
+def test_a_template_without_a_system_role_is_an_error_with_the_fix(model):
+    with pytest.raises(EngineError, match=r"'w8 \| w9' has a system message.*rejects it: System role not supported.*first user message"):
         ids(model, GEMMA, SYSTEM, USER)
 
 
 def test_a_template_that_drops_the_system_text_is_refused(model):
-    """Sampled without it, the policy answered another prompt."""
+    """Without it the policy would answer another prompt."""
     dropping = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }} {% endif %}{% endfor %}"
-    with pytest.raises(EngineError, match=r"leaves its text out.*first user message"):
+    with pytest.raises(EngineError, match=r"omits its text.*first user message"):
         ids(model, dropping, SYSTEM, USER)
     assert ids(model, "{% for m in messages %}{{ m['content'] | trim }} {% endfor %}", {"role": "system", "content": " w8\nw7 "}, USER) == [
         8,
@@ -57,7 +57,7 @@ def test_strict_alternation_names_the_roles(model):
 
 
 @pytest.mark.parametrize(
-    ("template", "says"),
+    ("template", "reason"),
     [
         ("{% for", "TemplateSyntaxError"),
         ("{{ nothing.here }}", "UndefinedError: 'nothing' is undefined"),
@@ -67,8 +67,8 @@ def test_strict_alternation_names_the_roles(model):
         ("{{ messages[7]['content'] }}", "has no element 7"),
     ],
 )
-def test_a_template_that_fails_is_no_traceback(model, template, says):
-    with pytest.raises(EngineError, match=f"(?s)chat template of .*{says}.*chat_template.jinja"):
+def test_a_template_that_fails_is_an_engine_error(model, template, reason):
+    with pytest.raises(EngineError, match=f"(?s)chat template of .*{reason}.*chat_template.jinja"):
         ids(model, template, USER)
 
 

@@ -17,7 +17,7 @@ KINDS = ["llama", "gpt2", "t5", "bart"]
 def test_logits_are_those_of_the_whole_sequence(kind):
     policy = tiny_policy(kind)
     prompt, completion = [5, 6, 7], [11, 12, EOS]
-    found = completion_logits(policy, prompt, temperature=2.0)(completion).detach()
+    outputs = completion_logits(policy, prompt, temperature=2.0)(completion).detach()
     with torch.no_grad():
         for place in range(3):
             before = completion[:place]
@@ -26,8 +26,8 @@ def test_logits_are_those_of_the_whole_sequence(kind):
                 logits = policy.model(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([start + before])).logits
             else:
                 logits = policy.model(input_ids=torch.tensor([prompt + before])).logits
-            assert found[place] == pytest.approx(logits[0, -1].numpy() / 2, abs=2e-4)
-    assert found.shape == (3, policy.model.config.vocab_size)
+            assert outputs[place] == pytest.approx(logits[0, -1].numpy() / 2, abs=2e-4)
+    assert outputs.shape == (3, policy.model.config.vocab_size)
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
@@ -49,19 +49,19 @@ def test_the_score_by_finite_differences(kind):
             for p, d in zip(parameters, direction, strict=True):
                 p.add_(d, alpha=step)
             values.append(float(log_p()))
-    # completion_logits hands out float32, which bounds how well a difference can do
+    # completion_logits returns float32, which limits the accuracy of a difference
     assert (values[0] - values[1]) / 2e-4 == pytest.approx(along, rel=0.02)
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
-def test_drawn_ids_are_the_engines_completions_with_their_end(kind):
+def test_sampled_ids_are_the_engine_s_completions_with_their_end_token(kind):
     policy, seeds, sampling = tiny_policy(kind), tuple(range(8)), Sampling(max_new_tokens=6)
     ids = policy.tokenizer("w5 w6")["input_ids"]
-    drawn = draw_batch(policy, [ids], seeds, sampling, "shared", copies=[8])
+    rows = draw_batch(policy, [ids], seeds, sampling, "shared", copies=[8])
     engine = HfEngine(policy, mode="shared")
     (completions,) = engine.sample([Request("w5 w6", seeds)], sampling)
-    assert [to_completion(policy, row, 6) for row in drawn] == completions
-    assert all(row[-1] == EOS or len(row) == 6 for row in drawn)
+    assert [to_completion(policy, row, 6) for row in rows] == completions
+    assert all(row[-1] == EOS or len(row) == 6 for row in rows)
 
 
 def test_policies_without_weights_are_refused_before_loading():

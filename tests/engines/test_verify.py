@@ -1,4 +1,4 @@
-"""The check at load: which way of decoding it settles on, and what it must catch."""
+"""The check at load: the decoding mode it chooses, and the faults it must catch."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from flatspot.engines.verify import TOLERANCE, choose_mode, compare, greedy, pro
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "t5", "bart"])
-def test_the_fast_way_agrees_with_the_forward_pass(tiny, kind):
-    """Without this, a broken fast way would only make every policy slow."""
+def test_the_fast_mode_agrees_with_the_forward_pass(tiny, kind):
+    """Without this test, a broken fast mode would only make every policy slow."""
     engine = HfEngine(tiny(kind))
     assert (engine.mode, engine.notes) == ("shared", [])
     assert engine.check.max_gap < 1e-3
 
 
-def test_a_policy_without_such_a_cache_is_decoded_in_a_slower_way(tiny):
+def test_a_policy_without_such_a_cache_is_decoded_in_a_slower_mode(tiny):
     engine = HfEngine(tiny("mamba"))
     assert engine.mode != "shared"
-    assert "slower way" in engine.notes[0]
+    assert "slower mode" in engine.notes[0]
 
 
 @pytest.mark.parametrize("mode", ["repeated", "uncached"])
-def test_each_slower_way_agrees_too(tiny, mode):
+def test_each_slower_mode_agrees_too(tiny, mode):
     for kind in ("llama", "t5"):
         policy = tiny(kind)
         prompts = probe_ids(policy)
@@ -41,9 +41,9 @@ def test_other_weights_are_caught(tiny):
     with torch.no_grad():
         other.model.model.layers[1].mlp.down_proj.weight.mul_(1.2)
     prompts = probe_ids(one)
-    said = greedy(one, prompts, "shared")
-    assert compare(one, prompts, said, TOLERANCE["float32"]).passed
-    check = compare(other, prompts, said, TOLERANCE["float32"])
+    continuations = greedy(one, prompts, "shared")
+    assert compare(one, prompts, continuations, TOLERANCE["float32"]).passed
+    check = compare(other, prompts, continuations, TOLERANCE["float32"])
     assert not check.passed
     assert "log-probabilities differ" in check.sentence()
 
@@ -56,27 +56,27 @@ def test_right_tokens_with_wrong_probabilities_are_caught(tiny):
     assert (check.wrong_tokens, check.passed) == (0, False)
 
 
-def test_an_engine_that_said_nothing_has_proved_nothing(tiny):
+def test_an_engine_without_output_fails_the_check(tiny):
     policy = tiny("llama")
     assert not compare(policy, probe_ids(policy), [verify.Greedy([], [])] * 6, 0.03).passed
 
 
-def test_a_policy_that_no_way_decodes_is_refused(tiny, monkeypatch):
+def test_a_policy_that_no_mode_decodes_is_refused(tiny, monkeypatch):
     monkeypatch.setattr(verify, "greedy", lambda *_: (_ for _ in ()).throw(TypeError("takes no cache")))
-    with pytest.raises(EngineError, match=r"no way of decoding agrees.*shared: TypeError: takes no cache"):
+    with pytest.raises(EngineError, match=r"no decoding mode agrees.*shared: TypeError: takes no cache"):
         choose_mode(tiny("llama"), [])
     assert decode.MODES == ("shared", "repeated", "uncached")
 
 
-def test_a_way_whose_numbers_are_not_finite_is_left_for_one_whose_are(tiny, monkeypatch):
+def test_a_mode_whose_numbers_are_not_finite_is_skipped(tiny, monkeypatch):
     real = verify.greedy
 
     def greedy(policy, prompts, mode):
-        found = real(policy, prompts, mode)
-        return [verify.Greedy(g.tokens, [float("nan")] * len(g.tokens)) for g in found] if mode == "shared" else found
+        rows = real(policy, prompts, mode)
+        return [verify.Greedy(g.tokens, [float("nan")] * len(g.tokens)) for g in rows] if mode == "shared" else rows
 
     monkeypatch.setattr(verify, "greedy", greedy)
     notes: list[str] = []
     mode, check = choose_mode(tiny("llama"), notes)
     assert mode == "repeated" and check.passed
-    assert "shared: numbers that are not finite (NaN)" in notes[0]
+    assert "shared: its numbers are not finite (NaN)" in notes[0]

@@ -19,9 +19,9 @@ def word_tokenizer(chat_template: str | None = CHAT):
     words = {"<pad>": 0, "<unk>": 1, "<eos>": EOS, **{f"w{i}": i for i in range(3, VOCABULARY)}}
     backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", unk_token="<unk>", pad_token="<pad>")
-    made.chat_template = chat_template
-    return made
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", unk_token="<unk>", pad_token="<pad>")
+    tokenizer.chat_template = chat_template
+    return tokenizer
 
 
 def tiny_model(kind: str, *, seed: int = 0, spread: float = 0.3, **changes):
@@ -65,16 +65,16 @@ def tiny_policy(kind: str, **changes) -> Policy:
     return load_policy((tiny_model(kind, **changes), word_tokenizer()))
 
 
-def exact_probabilities(policy: Policy, prompt: list[int], drawn: list[int], sampling) -> list[float]:
-    """The next token's distribution after `drawn`, by a plain forward pass and transformers' own warpers."""
+def exact_probabilities(policy: Policy, prompt: list[int], prefix: list[int], sampling) -> list[float]:
+    """The next token's distribution after `prefix`, by a plain forward pass and transformers' own warpers."""
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     with torch.no_grad():
         if policy.encoder_decoder:
             start = [policy.model.config.decoder_start_token_id]
-            logits = policy.model(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([start + drawn])).logits[:, -1]
+            logits = policy.model(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([start + prefix])).logits[:, -1]
         else:
-            logits = policy.model(input_ids=torch.tensor([prompt + drawn])).logits[:, -1]
+            logits = policy.model(input_ids=torch.tensor([prompt + prefix])).logits[:, -1]
     logits = TemperatureLogitsWarper(sampling.temperature)(None, logits)
     if sampling.top_k:
         logits = TopKLogitsWarper(sampling.top_k)(None, logits)
@@ -83,8 +83,8 @@ def exact_probabilities(policy: Policy, prompt: list[int], drawn: list[int], sam
     return torch.softmax(logits[0], -1)
 
 
-class Counted:
-    """Counts the tokens and the whole completions that an engine tells of."""
+class CountTokens:
+    """Counts the tokens and the finished completions that an engine reports."""
 
     def __init__(self):
         self.tokens, self.rows, self.first = 0, 0, 0

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, overload
+
+Json: TypeAlias = "str | int | float | Sequence[Json] | Mapping[str, Json] | None"
+"""A JSON value, to read: lists are sequences and objects mappings, so that a `list[int]` is one."""
 
 
-def plain(value: Any) -> Any:
+@overload
+def plain(value: Mapping[str, object]) -> dict[str, Json]: ...
+
+
+@overload
+def plain(value: object) -> Json: ...
+
+
+def plain(value: object) -> Json:
     """The value in JSON's own types: NaN and infinities are null, numpy's scalars are numbers, what has no JSON type becomes its text.
 
     >>> plain({"a": (1, float("nan")), 2: {True}})
@@ -26,5 +37,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return [plain(item) for item in sorted(value, key=str)]
     if hasattr(value, "tolist"):  # numpy's scalars and arrays, without importing numpy
-        return plain(value.tolist())
+        listed: object = value.tolist()
+        return plain(listed)
     return str(value)

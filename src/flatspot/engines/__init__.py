@@ -1,4 +1,4 @@
-"""Policy → completions. Names resolve on first use, so importing this package loads no deep-learning library."""
+"""Policy → completions. Names are imported on first use, so that importing the package loads no deep-learning library."""
 
 from __future__ import annotations
 

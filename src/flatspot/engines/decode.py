@@ -1,7 +1,7 @@
 """A decode loop around an unchanged transformers model: one prefill per prompt, its cache shared by all its rows.
 
-A *row* is one completion under way. Rows of a prompt share its prefill: the cache is computed once per prompt, its entries
-are then repeated into buffers with room for the tokens to come, and rows that have ended are dropped.
+A *row* is one completion in progress. Rows of a prompt share its prefill: the cache is computed once per prompt, its entries
+are then repeated into buffers preallocated for the tokens to come, and rows that have ended are dropped.
 """
 
 from __future__ import annotations
@@ -9,34 +9,49 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.engines.policy import Policy
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import Cache, PreTrainedModel
+
 # shared    one prefill per prompt, prompts of unequal length side by side, ended rows dropped: needs a cache that can select rows
 # repeated  one prompt at a time, its ids repeated before the prefill, ended rows carried along: needs any cache
-# uncached  one prompt at a time, the whole sequence anew at each step: needs nothing
+# uncached  one prompt at a time, the whole sequence recomputed at each step: needs nothing
 Mode = Literal["shared", "repeated", "uncached"]
 MODES: tuple[Mode, ...] = ("shared", "repeated", "uncached")
 
-Pick = Callable[[Any, Any, int], Any]
+Pick: TypeAlias = "Callable[[Tensor, Tensor, int], Tensor]"
 """(logits [row, token], row numbers [row], step) → tokens [row]."""
 
 _DROP_SHARE = 32  # ended rows are dropped once they are one in 32 of the batch: dropping copies as many rows of the cache
 
 
 @dataclass
-class _Batch:
-    """The rows under way. `number[i]` is the row at place i of the batch, `ended[i]` whether it only fills its place."""
+class _Rows:
+    """The rows in progress.
 
-    number: Any
-    ended: Any
-    mask: Any
-    cache: Any
-    encoded: Any
-    drawn: list[list[int]]
+    number  the row at place i of the batch
+    ended   whether the row at place i has ended and only pads the batch
+    tokens  of every row, in the order of their numbers; rows that have left the batch included
+    """
+
+    number: Tensor
+    ended: Tensor
+    tokens: list[list[int]]
+
+
+@dataclass
+class _Context:
+    """The model's inputs beside the next token of each row: attention mask, cache, and the encoder's states if it has an encoder."""
+
+    mask: Tensor
+    cache: Cache
+    encoded: Tensor | None
 
 
 def decode(
@@ -81,133 +96,137 @@ def _cached(
     first: int,
     on_tokens: OnTokens | None,
 ) -> list[list[int]]:
-    """Decode with a cache. `selects` says that it can repeat and drop rows; `first` is the number of the first row."""
+    """Decode with a cache. `selects`: the cache can repeat and drop rows; `first`: the number of the first row."""
     import torch
 
-    logits, batch = _prefill(policy, prompts)
+    logits, context = _prefill(policy, prompts)
     place = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(list(copies))).to(policy.device)
-    batch.number = torch.arange(len(place), device=policy.device) + first
-    batch.ended = torch.zeros(len(place), dtype=torch.bool, device=policy.device)
-    batch.drawn = [[] for _ in range(len(place))]
+    rows = _rows(policy, len(place), first)
     if selects:
-        _repeat(batch, place, limit)
+        _repeat(context, place, limit)
         logits = logits[place]
     eos = torch.tensor(policy.eos_ids, dtype=torch.long, device=policy.device)
-    told = 0  # of the rows in the batch, those that were said to be whole
+    n_reported = 0  # rows in the batch that were reported as complete
     for step in range(limit):
-        tokens = pick(logits, batch.number, step)
-        _record(batch, tokens, first, on_tokens)
-        batch.ended = batch.ended | torch.isin(tokens, eos)
-        n_ended = int(batch.ended.sum())
-        last = n_ended == len(batch.ended) or step == limit - 1
-        whole = len(batch.ended) if last else n_ended
-        tell_completed(on_tokens, whole - told)
+        tokens = pick(logits, rows.number, step)
+        _record(rows, tokens, first, on_tokens)
+        rows.ended = rows.ended | torch.isin(tokens, eos)
+        n_ended = int(rows.ended.sum())
+        last = n_ended == len(rows.ended) or step == limit - 1
+        n_complete = len(rows.ended) if last else n_ended
+        tell_completed(on_tokens, n_complete - n_reported)
         if last:
             break
-        told = whole
-        if selects and n_ended * _DROP_SHARE >= len(batch.ended):
-            tokens, told = _drop_ended(batch, tokens), 0
-        logits = _advance(policy, batch, torch.where(batch.ended, policy.pad_id, tokens))
-    return batch.drawn
+        n_reported = n_complete
+        if selects and n_ended * _DROP_SHARE >= len(rows.ended):
+            tokens, n_reported = _drop_ended(rows, context, tokens), 0
+        logits = _advance(policy, context, torch.where(rows.ended, policy.pad_id, tokens))
+    return rows.tokens
 
 
-def _record(batch: _Batch, tokens: Any, first: int, on_tokens: OnTokens | None) -> None:
-    alive = ~batch.ended
-    for number, token in zip(batch.number[alive].tolist(), tokens[alive].tolist(), strict=True):
-        batch.drawn[number - first].append(token)
+def _rows(policy: Policy, n: int, first: int) -> _Rows:
+    import torch
+
+    number = torch.arange(n, device=policy.device) + first
+    return _Rows(number, torch.zeros(n, dtype=torch.bool, device=policy.device), [[] for _ in range(n)])
+
+
+def _record(rows: _Rows, tokens: Tensor, first: int, on_tokens: OnTokens | None) -> None:
+    alive = ~rows.ended
+    for number, token in zip(rows.number[alive].tolist(), tokens[alive].tolist(), strict=True):
+        rows.tokens[number - first].append(token)
     if on_tokens is not None:
         on_tokens(int(alive.sum()))
 
 
-def _drop_ended(batch: _Batch, tokens: Any) -> Any:
-    """Drop the ended rows; the last rows take their places, so that the others need not move."""
+def _drop_ended(rows: _Rows, context: _Context, tokens: Tensor) -> Tensor:
+    """Drop the ended rows; the last rows move to their places, so that the others stay where they are."""
     import torch
 
-    alive = ~batch.ended
+    alive = ~rows.ended
     n = int(alive.sum())
     places = torch.arange(n, device=alive.device)
     places[~alive[:n]] = alive[n:].nonzero().squeeze(-1) + n
-    batch.number, batch.ended = batch.number[places], batch.ended[places]
-    batch.cache.batch_select_indices(places)
-    _select_inputs(batch, places)
+    rows.number, rows.ended = rows.number[places], rows.ended[places]
+    context.cache.batch_select_indices(places)
+    _select_inputs(context, places)
     return tokens[places]
 
 
-def _repeat(batch: _Batch, places: Any, room: int) -> None:
-    """Repeat the prompts of a batch into rows, with room in the cache for the tokens to come."""
-    from flatspot.engines.kv_cache import make_room
+def _repeat(context: _Context, places: Tensor, n_new: int) -> None:
+    """Repeat the prompts of a batch into rows, with `n_new` positions preallocated in the cache."""
+    from flatspot.engines.kv_cache import preallocate
 
-    make_room(batch.cache, places, room)
-    _select_inputs(batch, places)
-
-
-def _select_inputs(batch: _Batch, places: Any) -> None:
-    batch.mask = batch.mask[places]
-    if batch.encoded is not None:
-        batch.encoded = batch.encoded[places]
+    preallocate(context.cache, places, n_new)
+    _select_inputs(context, places)
 
 
-def _prefill(policy: Policy, prompts: Sequence[Sequence[int]]) -> tuple[Any, _Batch]:
-    """Logits after each prompt, and the cache they leave. A decoder is padded on the left, an encoder on the right."""
+def _select_inputs(context: _Context, places: Tensor) -> None:
+    context.mask = context.mask[places]
+    if context.encoded is not None:
+        context.encoded = context.encoded[places]
+
+
+def _prefill(policy: Policy, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, _Context]:
+    """Logits after each prompt, and the resulting cache. Prompts of a decoder are padded on the left, of an encoder on the right."""
     import torch
 
     ids, mask = _pad(policy, prompts, left=not policy.encoder_decoder)
     if not policy.encoder_decoder:
         out = policy.model(input_ids=ids, attention_mask=mask, use_cache=True, **_extras(policy, mask, ids.shape[1]))
-        return out.logits[:, -1], _Batch(None, None, mask, out.past_key_values, None, [])
+        return out.logits[:, -1], _Context(mask, out.past_key_values, None)
     encoded = policy.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
     start = torch.full((len(ids), 1), decoder_start(policy), device=policy.device)
     out = policy.model(encoder_outputs=(encoded,), attention_mask=mask, decoder_input_ids=start, use_cache=True)
-    return out.logits[:, -1], _Batch(None, None, mask, out.past_key_values, encoded, [])
+    return out.logits[:, -1], _Context(mask, out.past_key_values, encoded)
 
 
-def _advance(policy: Policy, batch: _Batch, tokens: Any) -> Any:
+def _advance(policy: Policy, context: _Context, tokens: Tensor) -> Tensor:
     """Logits after one more token per row."""
     ids = tokens.unsqueeze(-1)
     if policy.encoder_decoder:
         out = policy.model(
-            encoder_outputs=(batch.encoded,),
-            attention_mask=batch.mask,
+            encoder_outputs=(context.encoded,),
+            attention_mask=context.mask,
             decoder_input_ids=ids,
-            past_key_values=batch.cache,
+            past_key_values=context.cache,
             use_cache=True,
         )
     else:
-        batch.mask = _longer(batch.mask)
+        context.mask = _longer(context.mask)
         out = policy.model(
-            input_ids=ids, attention_mask=batch.mask, past_key_values=batch.cache, use_cache=True, **_extras(policy, batch.mask, 1)
+            input_ids=ids, attention_mask=context.mask, past_key_values=context.cache, use_cache=True, **_extras(policy, context.mask, 1)
         )
-    batch.cache = out.past_key_values
+    context.cache = out.past_key_values
     return out.logits[:, -1]
 
 
 def _uncached(
     policy: Policy, prompt: Sequence[int], copies: int, limit: int, pick: Pick, first: int, on_tokens: OnTokens | None
 ) -> list[list[int]]:
-    """Decode by running the whole sequence at each step: slow, and right for every architecture."""
+    """Decode by recomputing the whole sequence at each step: slow, and correct for every architecture."""
     import torch
 
     source = torch.tensor([list(prompt)], device=policy.device)
     encoded = policy.model.get_encoder()(input_ids=source).last_hidden_state if policy.encoder_decoder else None
     ids = torch.full((copies, 1), decoder_start(policy), device=policy.device) if policy.encoder_decoder else source.repeat(copies, 1)
     eos = torch.tensor(policy.eos_ids, dtype=torch.long, device=policy.device)
-    batch = _Batch(torch.arange(copies, device=policy.device) + first, None, None, None, encoded, [[] for _ in range(copies)])
-    batch.ended = torch.zeros(copies, dtype=torch.bool, device=policy.device)
+    rows = _rows(policy, copies, first)
     for step in range(limit):
         logits = sequence_logits(policy, ids, encoded)[:, -1]
-        tokens = pick(logits, batch.number, step)
-        _record(batch, tokens, first, on_tokens)
-        batch.ended = batch.ended | torch.isin(tokens, eos)
-        kept = (~batch.ended).nonzero().squeeze(-1)
-        tell_completed(on_tokens, len(batch.ended) - (0 if step == limit - 1 else len(kept)))
-        if not len(kept):
+        tokens = pick(logits, rows.number, step)
+        _record(rows, tokens, first, on_tokens)
+        rows.ended = rows.ended | torch.isin(tokens, eos)
+        alive = (~rows.ended).nonzero().squeeze(-1)
+        tell_completed(on_tokens, len(rows.ended) - (0 if step == limit - 1 else len(alive)))
+        if not len(alive):
             break
-        ids = torch.cat([ids, tokens.unsqueeze(-1)], dim=1)[kept]
-        batch.number, batch.ended = batch.number[kept], batch.ended[kept]
-    return batch.drawn
+        ids = torch.cat([ids, tokens.unsqueeze(-1)], dim=1)[alive]
+        rows.number, rows.ended = rows.number[alive], rows.ended[alive]
+    return rows.tokens
 
 
-def sequence_logits(policy: Policy, ids: Any, encoded: Any = None) -> Any:
+def sequence_logits(policy: Policy, ids: Tensor, encoded: Tensor | None = None) -> Tensor:
     """Logits [row, position, token] of whole sequences of equal length, without cache or padding: the plain forward pass."""
     if encoded is None:
         return policy.model(input_ids=ids, use_cache=False).logits
@@ -216,17 +235,17 @@ def sequence_logits(policy: Policy, ids: Any, encoded: Any = None) -> Any:
 
 
 def decoder_start(policy: Policy) -> int:
-    """The token that opens a completion of an encoder–decoder."""
-    named = (policy.model.config, getattr(policy.model, "generation_config", None))
+    """The token that starts a completion of an encoder–decoder."""
+    configs = (policy.model.config, getattr(policy.model, "generation_config", None))
     for attribute in ("decoder_start_token_id", "bos_token_id"):
-        for config in named:
-            found = getattr(config, attribute, None)
-            if isinstance(found, int):
-                return found
-    raise EngineError(f"{policy.name} is an encoder–decoder and its config names no decoder_start_token_id: set it in config.json")
+        for config in configs:
+            token = getattr(config, attribute, None)
+            if isinstance(token, int):
+                return token
+    raise EngineError(f"{policy.name} is an encoder–decoder, and its config has no decoder_start_token_id: set it in config.json")
 
 
-def _pad(policy: Policy, prompts: Sequence[Sequence[int]], *, left: bool) -> tuple[Any, Any]:
+def _pad(policy: Policy, prompts: Sequence[Sequence[int]], *, left: bool) -> tuple[Tensor, Tensor]:
     import torch
 
     longest = max(len(prompt) for prompt in prompts)
@@ -239,24 +258,24 @@ def _pad(policy: Policy, prompts: Sequence[Sequence[int]], *, left: bool) -> tup
     return ids.to(policy.device), mask.to(policy.device)
 
 
-def _longer(mask: Any) -> Any:
+def _longer(mask: Tensor) -> Tensor:
     import torch
 
     return torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
 
 
-def _extras(policy: Policy, mask: Any, n_new: int) -> dict[str, Any]:
-    """Arguments that only some models take: positions that do not count the padding, and logits of the last position alone."""
-    extras: dict[str, Any] = {}
-    takes = forward_arguments(policy.model)
-    if "position_ids" in takes:
+def _extras(policy: Policy, mask: Tensor, n_new: int) -> dict[str, Tensor | int]:
+    """Arguments that only some models accept: positions that do not count the padding, and logits for the last position only."""
+    extras: dict[str, Tensor | int] = {}
+    accepted = forward_arguments(policy.model)
+    if "position_ids" in accepted:
         extras["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp_(min=0)[:, -n_new:]
-    if "logits_to_keep" in takes:
+    if "logits_to_keep" in accepted:
         extras["logits_to_keep"] = 1
     return extras
 
 
-def forward_arguments(model: Any) -> frozenset[str]:
-    """The names of what a model's forward takes, seen through a PEFT wrapper."""
+def forward_arguments(model: PreTrainedModel) -> frozenset[str]:
+    """The parameter names of a model's forward, of the base model if PEFT wraps it."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     return frozenset(inspect.signature(inner.forward).parameters)

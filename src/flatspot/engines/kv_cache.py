@@ -1,62 +1,63 @@
-"""A key-value cache layer with room for all tokens to come, so that a step writes its own token and copies nothing.
+"""A preallocated key-value cache layer: a step writes its own token and copies nothing.
 
-transformers' `DynamicLayer` joins the old cache and the new token into a new tensor at every step: at 128 rows that was a third of the
-time of a step on a CPU. `make_room` puts a `RoomyLayer` in the place of each; layers of any other kind stay as they are.
+transformers' `DynamicLayer` concatenates the old cache and the new token into a new tensor at every step: at 128 rows that was a third of
+the time of a step on a CPU. `preallocate` replaces each by a `PreallocatedLayer`; layers of any other kind are left as they are.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from torch import Tensor
+from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 
-class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is read as Any
+class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]  # mypy does not follow transformers
     """Keys and values [row, head, position, feature] at the start of buffers with free rows and positions.
 
-    A subclass, because that is how transformers takes a cache layer; `keys` and `values` are views of the buffers.
+    A subclass because transformers requires one for a cache layer; `keys` and `values` are views of the buffers.
     """
 
-    def __init__(self, keys: Any, values: Any, room: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, n_free: int) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
         self._length = keys.shape[-2]
-        self._stores = [self._copied(keys, room), self._copied(values, room)]
-        self._show()
+        self._buffers = [_with_free_positions(keys, n_free), _with_free_positions(values, n_free)]
+        self._set_views()
 
-    def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """Write the new positions behind the old ones; a full buffer doubles."""
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Write the new positions after the old ones; a full buffer doubles."""
         end = self._length + key_states.shape[-2]
-        if end > self._stores[0].shape[-2]:
-            self._stores = [self._copied(old, end) for old in (self.keys, self.values)]
-        for store, new in zip(self._stores, (key_states, value_states), strict=True):
-            store[:, :, self._length : end] = new
+        if end > self._buffers[0].shape[-2]:
+            self._buffers = [_with_free_positions(old, end) for old in (self.keys, self.values)]
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, self._length : end] = new
         self._length = end
-        self._show()
+        self._set_views()
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Any) -> None:
-        """Keep these rows, in this order: only the rows that change their place are copied."""
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows, in this order: only rows that change places are copied."""
         moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero().squeeze(-1)
-        for i, store in enumerate(self._stores):
-            kept = store[: len(indices)]
-            kept[moved, :, : self._length] = store[indices[moved], :, : self._length]
-            self._stores[i] = kept
-        self._show()
+        for i, buffer in enumerate(self._buffers):
+            head = buffer[: len(indices)]
+            head[moved, :, : self._length] = buffer[indices[moved], :, : self._length]
+            self._buffers[i] = head
+        self._set_views()
 
-    def _copied(self, old: Any, room: int) -> Any:
-        rows, heads, length, features = old.shape
-        store = old.new_empty(rows, heads, length + room, features)
-        store[:, :, :length] = old
-        return store
-
-    def _show(self) -> None:
-        self.keys, self.values = (store[:, :, : self._length] for store in self._stores)
+    def _set_views(self) -> None:
+        self.keys, self.values = (buffer[:, :, : self._length] for buffer in self._buffers)
 
 
-def make_room(cache: Any, places: Any, room: int) -> None:
-    """Repeat the rows of a cache by `places`, and leave `room` free positions in its plain layers."""
+def _with_free_positions(old: Tensor, n_free: int) -> Tensor:
+    rows, heads, length, features = old.shape
+    buffer = old.new_empty(rows, heads, length + n_free, features)
+    buffer[:, :, :length] = old
+    return buffer
+
+
+def preallocate(cache: Cache, places: Tensor, n_free: int) -> None:
+    """Repeat the rows of a cache by `places`, with `n_free` free positions in its plain layers."""
     own = getattr(cache, "self_attention_cache", cache)
     layers = getattr(own, "layers", None)
     if layers is None:
@@ -64,7 +65,7 @@ def make_room(cache: Any, places: Any, room: int) -> None:
         return
     for i, layer in enumerate(layers):
         if type(layer) is DynamicLayer and layer.get_seq_length() > 0:
-            layers[i] = RoomyLayer(layer.keys[places], layer.values[places], room)
+            layers[i] = PreallocatedLayer(layer.keys[places], layer.values[places], n_free)
         else:
             layer.batch_select_indices(places)
     if own is not cache:

@@ -1,4 +1,4 @@
-"""How many rows may be under way at once, from the shape of the policy and a budget of memory."""
+"""How many rows can be in progress at once, from the policy's shape and a memory budget."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes that a row and a prompt need beside the weights.
+    """Bytes that a row and a prompt need in addition to the weights.
 
     row     kv_token · (prompt + new tokens) · 1.25 + 20 · vocabulary
             kv_token = 2 · layers · key-value heads · head size · bytes of the dtype (keys and values); a quarter more because
-            repeating a prompt holds a layer twice; and float32 logits, weights, and the work on them
-    prompt  length · (16 · hidden + 4 · feed-forward) · bytes, the activations of a prefill; and 4 · vocabulary a token more if
-            the model cannot leave out the logits inside the prompt
+            a layer exists twice while a prompt is repeated; and float32 logits, weights, and temporaries
+    prompt  length · (16 · hidden + 4 · feed-forward) · bytes, the activations of a prefill; plus 4 · vocabulary per token
+            if the model cannot skip the logits inside the prompt
     """
 
     kv_token: int
@@ -37,11 +37,11 @@ class Footprint:
 
 
 def footprint(policy: Policy) -> Footprint:
-    """The footprint of a policy from its config; names that a config lacks are taken from the common ones."""
+    """The footprint of a policy from its config, with common defaults for attributes that a config lacks."""
     config = policy.model.config.get_text_config(decoder=True)
 
     def read(*names: str, default: int) -> int:
-        return next((int(found) for name in names if (found := getattr(config, name, None))), default)
+        return next((int(value) for name in names if (value := getattr(config, name, None))), default)
 
     heads = read("num_attention_heads", "num_heads", default=8)
     hidden = read("hidden_size", "d_model", default=1024)
@@ -58,7 +58,7 @@ def footprint(policy: Policy) -> Footprint:
 
 
 def budget_bytes(memory_gib: float | None, device: str) -> float:
-    """What caches and logits may take: `memory_gib`, or by default half of the memory that is free now (CUDA: four fifths)."""
+    """Bytes for caches and logits: `memory_gib`, by default half of the memory that is free now (CUDA: four fifths)."""
     if memory_gib is not None:
         return memory_gib * _GIB
     if device.startswith("cuda"):

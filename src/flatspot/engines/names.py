@@ -1,4 +1,4 @@
-"""The model that a mistyped name may have meant: beside it, in the hub's cache, or the one that is built in."""
+"""Suggestions for a mistyped model name: models beside it, in the hub's cache, and the built-in one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BUILT_IN = "smollm2-135m-instruct"
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a name that is nothing on this machine may be one of the hub: `NAME` or `OWNER/NAME`, and no path.
+    """Whether a name that is not a local path can be one of the hub: `NAME` or `OWNER/NAME`.
 
     >>> is_hub_name("Qwen/Qwen3-0.6B"), is_hub_name("./models"), is_hub_name("small.gguf")
     (True, False, False)
@@ -21,17 +21,17 @@ def is_hub_name(name: str) -> bool:
 
 
 def did_you_mean(name: str) -> str:
-    """`Did you mean …? ` with the nearest names of models on this machine; empty where none is near."""
-    known = {BUILT_IN, *beside(name), *in_hub_cache()}
-    # compared without case, and by the last part alone too: an organisation is easily left out
+    """`Did you mean …? ` with the most similar model names on this machine; empty if none is similar."""
+    names = {BUILT_IN, *beside(name), *in_hub_cache()}
+    # compared ignoring case, and by the last part alone too: the organization is easily left out
     by_key: dict[str, set[str]] = {}
-    for one in known:
+    for one in names:
         for key in {one.lower(), one.rstrip("/").rsplit("/", 1)[-1].lower()}:
             by_key.setdefault(key, set()).add(one)
     near = get_close_matches(name.lower(), by_key, n=3, cutoff=0.7)
     near += get_close_matches(name.rstrip("/").rsplit("/", 1)[-1].lower(), by_key, n=3, cutoff=0.8)
-    found = list(dict.fromkeys(one for key in near for one in sorted(by_key[key]) if one != name))[:3]
-    return f"Did you mean {' or '.join(found)}? " if found else ""
+    similar = list(dict.fromkeys(one for key in near for one in sorted(by_key[key]) if one != name))[:3]
+    return f"Did you mean {' or '.join(similar)}? " if similar else ""
 
 
 def beside(name: str) -> Iterator[str]:

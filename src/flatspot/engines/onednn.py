@@ -1,7 +1,7 @@
-"""Linear layers by oneDNN on packed float32 weights, for the time of a decode: the same products, two to three times as fast on a CPU.
+"""Float32 linear layers computed by oneDNN while decoding: the same products, two to three times as fast on a CPU.
 
-In float32 torch's own products go to MKL, which leaves half of an AMD processor unused; torch ships oneDNN too, and has it only through
-operators that its compiler emits. They are used where they are there and agree with the layer, else nothing changes.
+torch computes float32 products with MKL, which uses half of an AMD processor. It ships oneDNN too, but only behind operators that its
+compiler emits, on prepacked weights. They are used if they exist and agree with the layer; otherwise nothing changes.
 """
 
 from __future__ import annotations
@@ -9,32 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.engines.memory import available_bytes
 
-_MEMORY_SHARE = 0.25  # of the free memory, for the packed copies
-_LEAST = 1 << 14  # weights of a layer from which packing pays
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Linear, Module
+
+_MEMORY_SHARE = 0.25  # of the free memory, for the prepacked copies
+_LEAST = 1 << 14  # weights of a layer, from which prepacking pays off
 _AGREE = 1e-3  # greatest difference, on inputs of size 1, relative to the greatest output
 
 
-class PackedLinears:
-    """The packed weights of a model's plain float32 linear layers on a CPU: none elsewhere, nor without the memory for them.
+class OneDnnLinears:
+    """A model's plain float32 linear layers on a CPU, with weights prepacked for oneDNN; empty elsewhere, or if memory is short.
 
-    `model` itself is not changed: only inside `in_use()` do its layers compute with the packed weights.
+    `model` itself is not changed: its layers compute with oneDNN only inside `in_use()`.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Module) -> None:
         import torch
 
         layers = [m for m in model.modules() if type(m) is torch.nn.Linear and _packable(m)]
         size = sum(4 * layer.weight.numel() for layer in layers)
-        self._weights: list[tuple[Any, Any]] = []
-        if layers and _offered() and size <= _MEMORY_SHARE * available_bytes():
+        self._weights: list[tuple[Linear, Tensor]] = []
+        if layers and _available() and size <= _MEMORY_SHARE * available_bytes():
             self.refresh(layers)
 
-    def refresh(self, layers: Any = None) -> None:
-        """Pack anew, after the model's weights have changed."""
+    def refresh(self, layers: list[Linear] | None = None) -> None:
+        """Prepack again, after the model's weights have changed."""
         import torch
 
         layers = [layer for layer, _ in self._weights] if layers is None else layers
@@ -45,7 +49,7 @@ class PackedLinears:
                 self._weights = []
 
     def drop(self) -> None:
-        """Compute as the model does from here on."""
+        """Use the model's own products from here on."""
         self._weights = []
 
     def __len__(self) -> int:
@@ -53,7 +57,7 @@ class PackedLinears:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let the layers compute with the packed weights until the block ends."""
+        """The layers compute with oneDNN until the block ends."""
         for layer, weight in self._weights:
             layer.forward = partial(_product, weight, layer.bias)
         try:
@@ -63,16 +67,16 @@ class PackedLinears:
                 del layer.forward
 
 
-def _packable(layer: Any) -> bool:
+def _packable(layer: Linear) -> bool:
     import torch
 
     weight = layer.weight
     plain = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= _LEAST
-    # a layer that somebody already gave a forward of its own is left alone
+    # a layer whose forward has already been replaced is left alone
     return plain and "forward" not in vars(layer) and not layer._forward_hooks and not layer._forward_pre_hooks
 
 
-def _offered() -> bool:
+def _available() -> bool:
     import torch
 
     if not torch.backends.mkldnn.is_available() or torch.get_float32_matmul_precision() != "highest":
@@ -80,13 +84,13 @@ def _offered() -> bool:
     return all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
 
 
-def _product(weight: Any, bias: Any, input: Any) -> Any:
+def _product(weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
     import torch
 
     return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
 
 
-def _agrees(layer: Any, weight: Any) -> bool:
+def _agrees(layer: Linear, weight: Tensor) -> bool:
     import torch
 
     x = torch.linspace(-1, 1, 3 * layer.in_features).reshape(3, layer.in_features)

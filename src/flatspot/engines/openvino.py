@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.core.cache import cache_dir
 from flatspot.core.errors import EngineError
 from flatspot.core.leftovers import scratch_folder, temporary_beside
+from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, Request, Sampling
 from flatspot.engines.cache import build_once
@@ -23,10 +24,16 @@ from flatspot.engines.policy import Policy
 from flatspot.engines.prompts import check_fits, encode, to_completion
 from flatspot.engines.verify import PROBE_TOKENS, TOLERANCE, Check, Greedy, compare, probe_ids
 
-_FORMAT = 1  # raise when the file written for openvino-genai changes
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from openvino import Tensor
+    from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, GenerationHandle, SchedulerConfig
+
+_FORMAT = 1  # increment when the file written for openvino-genai changes
 _ROWS_IN_FLIGHT = 512
 _TOKENS_PER_STEP = 2048
-_BLOCK = 32  # tokens of a block of its key-value cache on a CPU
+_BLOCK = 32  # tokens per block of its key-value cache on a CPU
 _CACHE_BYTES = 4 << 30
 _MASK = (1 << 64) - 1
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
@@ -34,9 +41,9 @@ _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 @dataclass
 class _Row:
-    """One request under way in the pipeline, and the tokens that have come."""
+    """A row in progress in the pipeline, and its tokens so far."""
 
-    handle: Any
+    handle: GenerationHandle
     tokens: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
 
@@ -44,13 +51,13 @@ class _Row:
 class OpenVinoEngine:
     """Samples a llama, qwen2 or qwen3 policy with openvino-genai, several times faster than transformers on a CPU.
 
-    The policy's weights are written as float16 once and cached by content; the tokenizer is transformers' own. Each row is a
-    request with its own seed (folded to the 32 bits that the sampler takes), so a row does not depend on the rows beside it but
-    for float rounding; rows of a prompt share its prefill through the prefix cache. `precision` is that of the arithmetic,
-    "float32" or "bfloat16", whose coarser rounding changes many rows with the batch. `memory_gib` bounds the key-value cache
-    (default: half of the free memory, at most 4 GiB).
+    The policy's weights are written as float16 once and cached by content; the tokenizer is transformers' own. Each row has its own seed
+    (folded to the 32 bits that the sampler accepts), so it does not depend on the other rows of a batch, apart from float rounding; the
+    rows of a prompt share its prefill through the prefix cache. `precision` is that of the arithmetic, "float32" or "bfloat16"; with
+    bfloat16's coarser rounding many rows vary with the batch. `memory_gib` bounds the key-value cache (default: half of the free memory,
+    at most 4 GiB).
 
-    check  its greedy tokens held against transformers in float32; the caller steps back to another engine where it failed
+    check  of its greedy tokens against transformers in float32; if it failed, the caller should use another engine
     """
 
     name = "openvino"
@@ -64,43 +71,41 @@ class OpenVinoEngine:
         if precision not in _PRECISION:
             raise EngineError(f"the openvino engine computes in {' or '.join(_PRECISION)}, got {precision!r}")
         if policy.dtype != "float32":
-            raise EngineError(
-                f"the openvino engine is given policies in float32 (its precision is a setting of its own), got {policy.dtype}"
-            )
+            raise EngineError(f"the openvino engine needs a policy in float32 (its precision is set separately), got {policy.dtype}")
         self.precision = precision
         self.notes = list(policy.notes)
         scheduler = _scheduler(genai, policy, precision, memory_gib)
         self._cache_tokens = scheduler.num_kv_blocks * _BLOCK
         if policy.fingerprint_of_files:
             home = cache_dir() / "openvino" / f"{policy.fingerprint.replace(':', '-')}-v{_FORMAT}"
-            folder = build_once(home, lambda made: write_gguf(policy, made / "model.gguf"))
+            folder = build_once(home, lambda draft: write_gguf(policy, draft / "model.gguf"))
             self._pipeline = open_pipeline(genai, folder / "model.gguf", scheduler, precision)
             self.check = self._check_once(policy, folder / f"check-{version('openvino-genai')}-{precision}.json")
         else:
-            # a model in memory may be another one after the next training step: nothing of it is kept
-            with scratch_folder() as made:
-                write_gguf(policy, made / "model.gguf")
-                self._pipeline = open_pipeline(genai, made / "model.gguf", scheduler, precision)
+            # a model in memory may change with the next training step: nothing is cached
+            with scratch_folder() as scratch:
+                write_gguf(policy, scratch / "model.gguf")
+                self._pipeline = open_pipeline(genai, scratch / "model.gguf", scheduler, precision)
             self.check = self._check(policy)
         # only the config is needed from here on: the weights live in the pipeline
         self.policy = replace(policy, model=SimpleNamespace(config=policy.model.config))
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
-        """One completion per seed in the order asked; raises EngineError for a prompt that does not fit the context."""
+        """One completion per seed, in the order of the requests; EngineError for a prompt that does not fit the context."""
         prompts = self._encoded(requests, sampling)
-        configs = [[_sampled(self.policy, sampling, seed) for seed in request.seeds] for request in requests]
+        configs = [[_sampling_config(self.policy, sampling, seed) for seed in request.seeds] for request in requests]
         rows = run(self._pipeline, prompts, configs, on_tokens)
         return [[to_completion(self.policy, row.tokens, sampling.max_new_tokens) for row in group] for group in rows]
 
     def recall(self, calls: Sequence[Sequence[Request]], sampling: Sampling) -> None:
-        """Leave the prefix cache as these calls of `sample` would have, drawing nothing: what is read in a batch is rounded as there.
+        """Leave the prefix cache as these calls of `sample` would have, so that later rows are rounded alike. Samples nothing.
 
-        Nothing is read where the calls' prompts may have outgrown the cache, half of which is left to rows: what it kept is not known then.
+        Does nothing if the calls' prompts may have outgrown the cache, half of which is reserved for rows: its contents are then unknown.
         """
-        read = [self._encoded(requests, sampling) for requests in calls]
-        distinct = {tuple(ids) for prompts in read for ids in prompts}
+        encoded = [self._encoded(requests, sampling) for requests in calls]
+        distinct = {tuple(ids) for prompts in encoded for ids in prompts}
         if sum(map(len, distinct)) <= self._cache_tokens // 2:
-            for prompts in read:
+            for prompts in encoded:
                 read_prompts(self._pipeline, prompts)
 
     def _encoded(self, requests: Sequence[Request], sampling: Sampling) -> list[list[int]]:
@@ -111,8 +116,8 @@ class OpenVinoEngine:
             prompts.append(list(ids))
         return prompts
 
-    def describe(self) -> Mapping[str, Any]:
-        """Policy, precision, package versions, and how the pipeline was checked. Plain JSON, equal at every start."""
+    def describe(self) -> Mapping[str, Json]:
+        """Policy, precision, package versions, and the check of the pipeline; equal at every start."""
         return {
             "engine": self.name,
             **self.policy.describe(),
@@ -124,7 +129,7 @@ class OpenVinoEngine:
         }
 
     def _check_once(self, policy: Policy, record: Path) -> Check:
-        """The check, or its earlier result where it passed for this content, precision and version."""
+        """The check, or its recorded result if it passed before for this content, precision and version."""
         if record.is_file():
             return Check(**json.loads(record.read_text(encoding="utf-8")))
         check = self._check(policy)
@@ -138,17 +143,17 @@ class OpenVinoEngine:
         return check_pipeline(self._pipeline, policy, self.precision)
 
 
-def check_pipeline(pipeline: Any, policy: Policy, precision: str) -> Check:
+def check_pipeline(pipeline: ContinuousBatchingPipeline, policy: Policy, precision: str) -> Check:
     """Greedy continuations of the probes by a pipeline, against plain forward passes of the policy."""
     prompts = probe_ids(policy)
-    rows = run(pipeline, prompts, [[_greedy(policy)] for _ in prompts], None)
+    rows = run(pipeline, prompts, [[_greedy_config(policy)] for _ in prompts], None)
     return compare(policy, prompts, [Greedy(row.tokens, row.log_probs) for [row] in rows], TOLERANCE[precision])
 
 
-def open_pipeline(genai: Any, file: Path, scheduler: Any, precision: str) -> Any:
+def open_pipeline(genai: ModuleType, file: Path, scheduler: SchedulerConfig, precision: str) -> ContinuousBatchingPipeline:
     """A continuous-batching pipeline on a GGUF file; EngineError if openvino-genai cannot read it."""
-    # the cache in full precision too: with float16 it changes the log-probabilities by 1e-3 from one batch to another, and two
-    # rows in five then take another token within 24 steps; with float32 by 1e-5, and none of 16 did
+    # the cache in full precision too: with float16 the log-probabilities vary by 1e-3 with the batch, and two rows in five then
+    # take another token within 24 steps; with float32 they vary by 1e-5, and none of 16 rows did
     properties = {"INFERENCE_PRECISION_HINT": _PRECISION[precision], "KV_CACHE_PRECISION": _PRECISION[precision]}
     try:
         return genai.ContinuousBatchingPipeline(str(file), scheduler, "CPU", properties)
@@ -157,13 +162,18 @@ def open_pipeline(genai: Any, file: Path, scheduler: Any, precision: str) -> Any
         raise EngineError(f"openvino-genai {version('openvino-genai')} cannot open {file.name}: {reason}. Use --engine hf") from error
 
 
-def run(pipeline: Any, prompts: Sequence[Sequence[int]], configs: Sequence[Sequence[Any]], on_tokens: OnTokens | None) -> list[list[_Row]]:
-    """One row per (prompt, config). The prompts go ahead into the prefix cache, which the rows then share."""
+def run(
+    pipeline: ContinuousBatchingPipeline,
+    prompts: Sequence[Sequence[int]],
+    configs: Sequence[Sequence[GenerationConfig]],
+    on_tokens: OnTokens | None,
+) -> list[list[_Row]]:
+    """One row per (prompt, config). The prompts are first read into the prefix cache, which their rows then share."""
     read_prompts(pipeline, prompts)
     numbers = iter(range(sum(map(len, configs))))
     rows = [
-        [_Row(pipeline.add_request(next(numbers), tensor, config)) for config in wanted]
-        for tensor, wanted in zip(_tensors(prompts), configs, strict=True)
+        [_Row(pipeline.add_request(next(numbers), tensor, config)) for config in row_configs]
+        for tensor, row_configs in zip(_tensors(prompts), configs, strict=True)
     ]
     waiting = [row for group in rows for row in group]
     while pipeline.has_non_finished_requests():
@@ -171,14 +181,16 @@ def run(pipeline: Any, prompts: Sequence[Sequence[int]], configs: Sequence[Seque
         running = [row for row in waiting if row.handle.get_status().name == "RUNNING"]
         tell_completed(on_tokens, len(waiting) - len(running))
         waiting = running
-    lost = sum(row.handle.get_status().name != "FINISHED" for group in rows for row in group)
-    if lost:
-        raise EngineError(f"openvino-genai gave up {lost} rows for want of cache. Raise the memory setting or lower --max-new-tokens")
+    n_unfinished = sum(row.handle.get_status().name != "FINISHED" for group in rows for row in group)
+    if n_unfinished:
+        raise EngineError(
+            f"openvino-genai did not finish {n_unfinished} rows: its cache is too small. Raise the memory setting or lower --max-new-tokens"
+        )
     return rows
 
 
-def read_prompts(pipeline: Any, prompts: Sequence[Sequence[int]]) -> None:
-    """Read prompts into the prefix cache: what they leave there depends on them and on what was read before, not on what was drawn."""
+def read_prompts(pipeline: ContinuousBatchingPipeline, prompts: Sequence[Sequence[int]]) -> None:
+    """Read prompts into the prefix cache, whose contents then depend on the prompts read so far, not on the rows sampled."""
     config = openvino_genai("the openvino engine").GenerationConfig()
     config.max_new_tokens = 1
     config.ignore_eos = True
@@ -188,7 +200,7 @@ def read_prompts(pipeline: Any, prompts: Sequence[Sequence[int]]) -> None:
         _step(pipeline, rows, None)
 
 
-def _tensors(prompts: Sequence[Sequence[int]]) -> list[Any]:
+def _tensors(prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     import numpy as np
 
     tensor = openvino().Tensor
@@ -196,14 +208,14 @@ def _tensors(prompts: Sequence[Sequence[int]]) -> list[Any]:
 
 
 def seed_32(seed: int) -> int:
-    """A row's seed folded to 32 bits by the finaliser of SplitMix64, so that neighbouring seeds start unrelated generators."""
+    """A row's seed folded to 32 bits by the finalizer of SplitMix64, so that neighboring seeds start unrelated generators."""
     x = (seed + 0x9E3779B97F4A7C15) & _MASK
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
     return (x ^ (x >> 31)) >> 32
 
 
-def _step(pipeline: Any, rows: Sequence[_Row], on_tokens: OnTokens | None) -> None:
+def _step(pipeline: ContinuousBatchingPipeline, rows: Sequence[_Row], on_tokens: OnTokens | None) -> None:
     try:
         pipeline.step()
     except RuntimeError as error:
@@ -219,8 +231,8 @@ def _step(pipeline: Any, rows: Sequence[_Row], on_tokens: OnTokens | None) -> No
         on_tokens(new)
 
 
-def _scheduler(genai: Any, policy: Policy, precision: str, memory_gib: float | None) -> Any:
-    """Blocks of key-value cache that fit the budget; when they run out, rows wait their turn."""
+def _scheduler(genai: ModuleType, policy: Policy, precision: str, memory_gib: float | None) -> SchedulerConfig:
+    """As many blocks of key-value cache as fit the budget; when they run out, rows wait."""
     budget = budget_bytes(memory_gib, "cpu") if memory_gib is not None else min(budget_bytes(None, "cpu"), _CACHE_BYTES)
     token_bytes = footprint(policy).kv_token // (1 if precision == "float32" else 2)  # the policy itself is in float32
     scheduler = genai.SchedulerConfig()
@@ -232,9 +244,9 @@ def _scheduler(genai: Any, policy: Policy, precision: str, memory_gib: float | N
     return scheduler
 
 
-def _sampled(policy: Policy, sampling: Sampling, seed: int) -> Any:
-    """The generation settings of one row, every one explicit: an unset end token or top_k would be taken from elsewhere."""
-    config = _ended(policy, sampling.max_new_tokens)
+def _sampling_config(policy: Policy, sampling: Sampling, seed: int) -> GenerationConfig:
+    """The generation settings of one row, all explicit: an unset end token or top_k would default to the model's."""
+    config = _config(policy, sampling.max_new_tokens)
     config.do_sample = True
     config.temperature = sampling.temperature
     config.top_p = sampling.top_p
@@ -243,14 +255,14 @@ def _sampled(policy: Policy, sampling: Sampling, seed: int) -> Any:
     return config
 
 
-def _greedy(policy: Policy) -> Any:
-    config = _ended(policy, PROBE_TOKENS)
+def _greedy_config(policy: Policy) -> GenerationConfig:
+    config = _config(policy, PROBE_TOKENS)
     config.do_sample = False
     config.logprobs = 1
     return config
 
 
-def _ended(policy: Policy, limit: int) -> Any:
+def _config(policy: Policy, limit: int) -> GenerationConfig:
     config = openvino_genai("the openvino engine").GenerationConfig()
     config.max_new_tokens = limit
     if policy.eos_ids:

@@ -1,4 +1,4 @@
-"""openvino and openvino-genai, imported without the event that `import openvino` posts to an analytics host."""
+"""openvino and openvino-genai, imported without the telemetry event that `import openvino` sends."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _TELEMETRY = ("openvino_telemetry", "openvino_telemetry.backend")
 
 
 def openvino_genai(purpose: str) -> ModuleType:
-    """The package openvino_genai; MissingExtra, naming `purpose`, where it is not installed."""
+    """The package openvino_genai; MissingExtra, with `purpose` in its message, if it is not installed."""
     with _without_telemetry():
         return require("openvino_genai", extra="cpu", purpose=purpose)
 
 
 def openvino() -> ModuleType:
-    """The package openvino, which openvino-genai brings."""
+    """The package openvino, a dependency of openvino-genai."""
     with _without_telemetry():
         return import_module("openvino")
 
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Within it openvino_telemetry cannot be imported, and openvino falls back to its own stub, which sends and writes nothing.
+    """Block the import of openvino_telemetry, so that openvino falls back to its own stub, which sends and writes nothing.
 
-    openvino has no environment variable for this. Its consent file lies in the user's home, and is theirs to write.
+    openvino has no environment variable for this, and its consent file is in the user's home, which is not ours to write to.
     """
-    if "openvino" in sys.modules:  # imported before by whoever called: theirs to decide
+    if "openvino" in sys.modules:  # already imported by the caller, who has decided
         yield
         return
     before = {name: sys.modules[name] for name in _TELEMETRY if name in sys.modules}
-    sys.modules.update(dict.fromkeys(_TELEMETRY))  # type: ignore[arg-type]  # None is how an import is refused
+    sys.modules.update(dict.fromkeys(_TELEMETRY))  # type: ignore[arg-type]  # None blocks an import
     try:
         yield
     finally:

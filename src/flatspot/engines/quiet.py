@@ -1,4 +1,4 @@
-"""Progress bars and advice of transformers, held back while a policy loads."""
+"""Suppress the progress bars and advice of transformers while a policy loads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Within it transformers draws no progress bar and logs errors only; what was set before is set again after."""
+    """No progress bars and only errors in the log until the block ends; the previous settings are then restored."""
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()

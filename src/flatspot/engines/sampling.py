@@ -1,28 +1,32 @@
-"""Logits → tokens: temperature, top-k, top-p, and a draw whose random number belongs to the row alone."""
+"""Logits → tokens: temperature, top-k, top-p, and a draw whose random number depends on the row alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.core.records import Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK = 256
 _MASK = (1 << 64) - 1
 
 
-def uniforms(seeds: Sequence[int], steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """[row, step] numbers in [0, 1): row i is the Philox stream with key `seeds[i]`, whatever rows stand beside it."""
+def uniforms(seeds: Sequence[int], steps: int) -> NDArray[np.float64]:
+    """[row, step] numbers in [0, 1): row i is the Philox stream with key `seeds[i]`, independent of the other rows."""
     return np.stack([np.random.Generator(np.random.Philox(key=seed & _MASK)).random(steps) for seed in seeds])
 
 
-def shape_logits(logits: Any, sampling: Sampling) -> Any:
-    """Logits [row, token] after temperature, top-k and top-p in this order, -inf where a token is not to be drawn.
+def shape_logits(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Logits [row, token] after temperature, top-k and top-p in this order, -inf for excluded tokens.
 
-    top-k keeps every token at least as probable as the k-th; top-p keeps a token if less than top_p of the mass is more probable
-    than it. Both are what transformers calls by these names.
+    top-k keeps every token at least as probable as the k-th; top-p keeps a token if the more probable tokens have less than top_p of the
+    mass. Both are defined as in transformers.
     """
     import torch
 
@@ -37,12 +41,12 @@ def shape_logits(logits: Any, sampling: Sampling) -> Any:
     return logits
 
 
-def draw(logits: Any, uniform: Any) -> Any:
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     """One token per row from logits [row, token]: the inverse of the cumulative softmax at `uniform` [row].
 
-    The cumulative sum has two levels, blocks of 256 tokens in float64 and then the chosen block: one pass over the vocabulary,
-    and no token's probability is lost to rounding as it would be in one float32 sum over 49k of them.
-    Raises FloatingPointError where there is no distribution to draw from: a logit is NaN or +inf, or all are -inf.
+    The cumulative sum has two levels, blocks of 256 tokens in float64 and then one block: one pass over the vocabulary, and no token's
+    probability is lost to rounding, as it would be in one float32 sum over 49k tokens.
+    Raises FloatingPointError if the logits define no distribution: one is NaN or +inf, or all are -inf.
     """
     import torch
 
@@ -62,8 +66,8 @@ def draw(logits: Any, uniform: Any) -> Any:
     return (block * _BLOCK + offset).squeeze(-1)
 
 
-def _keep_top_p(logits: Any, top_p: float) -> Any:
-    """Mask what lies below the nucleus; sorts only as many tokens as the nuclei need."""
+def _keep_top_p(logits: Tensor, top_p: float) -> Tensor:
+    """Mask the tokens below the nucleus; sorts only as many tokens as the nuclei need."""
     import torch
 
     probabilities = torch.softmax(logits, dim=-1)
@@ -73,5 +77,5 @@ def _keep_top_p(logits: Any, top_p: float) -> Any:
         if size == logits.shape[-1] or bool((top.sum(dim=-1) >= top_p).all()):
             break
     before = top.cumsum(dim=-1) - top
-    kept = torch.zeros_like(probabilities, dtype=torch.bool).scatter(-1, where, before < top_p)
-    return logits.masked_fill(~kept, -torch.inf)
+    nucleus = torch.zeros_like(probabilities, dtype=torch.bool).scatter(-1, where, before < top_p)
+    return logits.masked_fill(~nucleus, -torch.inf)

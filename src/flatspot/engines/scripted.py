@@ -1,4 +1,4 @@
-"""A policy written down: an exact answer distribution per prompt, so the mean and std of any reward are known in closed form."""
+"""A scripted policy: an exact answer distribution per prompt, so the mean and std of any reward have a closed form."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flatspot.core.errors import EngineError
+from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, PromptText, Request, Sampling
 
@@ -24,7 +24,7 @@ _MASK = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """One prompt's completions under a `Sampling`, with the cumulative probabilities that choose among them."""
+    """One prompt's completions under a `Sampling`, and their cumulative probabilities."""
 
     completions: tuple[Completion, ...]
     cumulative: tuple[float, ...]
@@ -34,8 +34,8 @@ class ScriptedEngine:
     """An engine whose policy is a table `{prompt: {answer: probability}}`.
 
     A chat prompt is looked up by the content of its last user message. Tokens are white-space separated words. Temperature,
-    top_k and top_p act on the answers of a prompt as they act on the tokens of a model: p^(1/T) renormalised, then the k most
-    probable, then the smallest set with mass top_p. The answer to a seed depends on the seed, the prompt and the sampling only.
+    top_k and top_p act on the answers of a prompt as they act on the tokens of a model: p^(1/T) renormalized, then the k most
+    probable, then the smallest set with mass top_p. The completion of a seed depends only on the seed, the prompt and the sampling.
 
     Raises EngineError if a distribution is empty, has a probability outside [0, 1] or does not sum to 1.
 
@@ -57,31 +57,33 @@ class ScriptedEngine:
 
     @classmethod
     def from_file(cls, path: str | Path) -> ScriptedEngine:
-        """The engine of a JSON file `{"prompt": {"answer": probability}}`; raises EngineError if it is not one."""
+        """An engine from a JSON file `{"prompt": {"answer": probability}}`; EngineError for any other content."""
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            answers = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise EngineError(f"the scripted engine needs a JSON file of answers, and {path} cannot be read: {error}") from error
         except ValueError as error:
             raise EngineError(f'{path} is not JSON ({error}); expected {{"prompt": {{"answer": probability}}}}') from error
-        if not isinstance(found, dict) or not all(isinstance(distribution, dict) for distribution in found.values()):
-            raise EngineError(f'{path} must hold {{"prompt": {{"answer": probability}}}}, for example {{"2+2=": {{"4": 0.75, "5": 0.25}}}}')
-        return cls(found)
+        if not isinstance(answers, dict) or not all(isinstance(distribution, dict) for distribution in answers.values()):
+            raise EngineError(
+                f'{path} must contain {{"prompt": {{"answer": probability}}}}, for example {{"2+2=": {{"4": 0.75, "5": 0.25}}}}'
+            )
+        return cls(answers)
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
-        """One completion per seed, drawn from the prompt's table; raises EngineError for a prompt the table lacks."""
-        drawn = []
+        """One completion per seed, from the prompt's distribution; EngineError for a prompt that is not in the table."""
+        completions = []
         for request in requests:
             table = self._table(lookup_key(request.text), sampling)
             last = len(table.completions) - 1
             row = [table.completions[min(bisect.bisect_right(table.cumulative, _uniform(seed)), last)] for seed in request.seeds]
-            drawn.append(row)
+            completions.append(row)
             if on_tokens is not None:
                 tell_completed(on_tokens, len(row))
                 on_tokens(sum(completion.n_tokens for completion in row))
-        return drawn
+        return completions
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, Json]:
         """The engine's name and a hash of its table."""
         canonical = json.dumps(self.answers, sort_keys=True, ensure_ascii=False)
         return {
@@ -92,14 +94,13 @@ class ScriptedEngine:
         }
 
     def _table(self, prompt: str, sampling: Sampling) -> _Table:
-        found = self._tables.get((prompt, sampling))
-        if found is not None:
-            return found
+        if (prompt, sampling) in self._tables:
+            return self._tables[prompt, sampling]
         if prompt not in self.answers:
-            known = ", ".join(repr(name) for name in list(self.answers)[:3])
+            first = ", ".join(repr(name) for name in list(self.answers)[:3])
             raise EngineError(
-                f"the scripted policy has no answers for the prompt {prompt[:80]!r}; it knows {len(self.answers)}: {known}"
-                f"{', …' if len(self.answers) > 3 else ''}. Add this prompt to its table"
+                f"the scripted policy has no answers for the prompt {prompt[:80]!r}; its table has {len(self.answers)} prompts: {first}"
+                f"{', …' if len(self.answers) > 3 else ''}. Add this prompt to the table"
             )
         shaped = reshape(self.answers[prompt], sampling)
         completions = tuple(_cut(answer, sampling.max_new_tokens) for answer in shaped)
@@ -115,11 +116,13 @@ def lookup_key(text: PromptText) -> str:
     for message in reversed(text):
         if message.get("role") == "user":
             return message.get("content", "")
-    raise EngineError(f"the scripted policy looks a chat prompt up by its last user message, and none of the {len(text)} messages is one")
+    raise EngineError(
+        f"the scripted policy looks up a chat prompt by its last user message, and none of the {len(text)} messages is from the user"
+    )
 
 
 def reshape(distribution: Mapping[str, float], sampling: Sampling) -> dict[str, float]:
-    """The answers left after temperature, top_k and top_p, renormalised; in the order of the table.
+    """The answers that remain after temperature, top_k and top_p, renormalized; in the order of the table.
 
     p_i^(1/T) / Σ p^(1/T), then the top_k largest, then every answer with less than top_p of the mass before it.
 
@@ -136,11 +139,11 @@ def reshape(distribution: Mapping[str, float], sampling: Sampling) -> dict[str, 
     if sampling.top_p < 1:
         mass = math.fsum(heated[answer] for answer in ranked)
         before = itertools.accumulate((heated[answer] / mass for answer in ranked), initial=0.0)
-        likeliest = ranked[:1]  # kept however small top_p is
-        ranked = [answer for answer, above in zip(ranked, before, strict=False) if above < sampling.top_p - _SUM_TOLERANCE] or likeliest
-    kept = set(ranked)
-    total = math.fsum(heated[answer] for answer in kept)
-    return {answer: p / total for answer, p in heated.items() if answer in kept}
+        top = ranked[:1]  # remains however small top_p is
+        ranked = [answer for answer, above in zip(ranked, before, strict=False) if above < sampling.top_p - _SUM_TOLERANCE] or top
+    remaining = set(ranked)
+    total = math.fsum(heated[answer] for answer in remaining)
+    return {answer: p / total for answer, p in heated.items() if answer in remaining}
 
 
 def _check(prompt: str, distribution: Mapping[str, float]) -> None:
@@ -161,7 +164,7 @@ def _cut(answer: str, limit: int) -> Completion:
 
 
 def _uniform(seed: int) -> float:
-    """A number in [0, 1) from a seed, by the finaliser of SplitMix64: neighbouring seeds give unrelated numbers."""
+    """A number in [0, 1) from a seed, by the finalizer of SplitMix64: neighboring seeds give unrelated numbers."""
     x = (seed + 0x9E3779B97F4A7C15) & _MASK
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK

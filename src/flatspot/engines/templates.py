@@ -1,15 +1,20 @@
-"""Chat messages → token ids by the policy's own template, which is a program of somebody else's: it may refuse, fail, drop text or loop."""
+"""Chat messages → token ids by the policy's chat template, which is third-party code: it may reject messages, fail, drop text or loop."""
 
 from __future__ import annotations
 
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from flatspot.core.errors import EngineError
 
-LIMIT_S = 30.0  # a template takes about a millisecond; this only ends one that loops
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+T = TypeVar("T")
+
+LIMIT_S = 30.0  # a template takes about a millisecond; only one that loops reaches this
 _REASON = 200
 
 
@@ -17,63 +22,67 @@ class _Stopped(BaseException):
     """Raised in the thread of a template that took too long."""
 
 
-def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], named: str, model: str, *, turn_opened: bool = True) -> list[int]:
+def chat_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, object]], prompt: str, model: str, *, open_turn: bool = True
+) -> list[int]:
     """Token ids of messages through the tokenizer's template.
 
-    named        the prompt, and `model`, the policy, as a message calls them
-    turn_opened  whether the assistant's turn is opened behind them
+    prompt, model  the names of the prompt and of the policy, for error messages
+    open_turn      whether the assistant's turn is opened after the messages
 
-    Raises EngineError where the template refuses the messages, fails on them, does not end, or leaves out the text of a system message.
+    Raises EngineError if the template rejects the messages, fails on them, does not end, or omits the text of a system message.
     """
 
-    def render(these: Sequence[Mapping[str, Any]], tokenize: bool) -> Any:
-        own = [dict(message) for message in these]
-        return tokenizer.apply_chat_template(
-            own, add_generation_prompt=turn_opened, tokenize=tokenize, **({"return_dict": True} if tokenize else {})
-        )
+    def ids_of(some: Sequence[Mapping[str, object]]) -> list[int]:
+        copies = [dict(message) for message in some]
+        return list(tokenizer.apply_chat_template(copies, add_generation_prompt=open_turn, tokenize=True, return_dict=True)["input_ids"])
+
+    def text_of(some: Sequence[Mapping[str, object]]) -> object:
+        copies = [dict(message) for message in some]
+        return tokenizer.apply_chat_template(copies, add_generation_prompt=open_turn, tokenize=False)
 
     system = [m for m in messages if m.get("role") == "system"]
     others = [m for m in messages if m.get("role") != "system"]
     try:
-        ids = list(within(LIMIT_S, lambda: render(messages, True))["input_ids"])
-        lost = system and _is_lost(system, within(LIMIT_S, lambda: render(messages, False)))
+        ids = within(LIMIT_S, lambda: ids_of(messages))
+        lacks_system = bool(system) and _lacks(within(LIMIT_S, lambda: text_of(messages)), system)
     except TimeoutError as error:
         raise EngineError(
-            f"the chat template of {model} did not end within {LIMIT_S:g} s on the prompt {named}: it loops. Mend its chat_template.jinja, "
-            "or give the prompts as plain text"
+            f"the chat template of {model} did not end within {LIMIT_S:g} s on the prompt {prompt}: it loops. Fix its chat_template.jinja, "
+            "or use prompts in plain text"
         ) from error
     except MemoryError:
         raise
     except Exception as error:  # only the template and the tokenizer run here
-        if system and others and _passes(lambda: render(others, True)):
-            raise _no_system_role(named, model, f"refuses it: {_reason(error)}") from error
+        if system and others and _passes(lambda: ids_of(others)):
+            raise _no_system_role(prompt, model, f"rejects it: {_reason(error)}") from error
         roles = ", ".join(str(message.get("role")) for message in messages)
         raise EngineError(
-            f"the chat template of {model} fails on the prompt {named}, whose roles are {roles}: {_reason(error)}. Write the messages as "
-            "this template takes them, give the prompts as plain text, or mend its chat_template.jinja"
+            f"the chat template of {model} fails on the prompt {prompt}, whose roles are {roles}: {_reason(error)}. Write the messages as "
+            "this template expects them, use prompts in plain text, or fix its chat_template.jinja"
         ) from error
-    if lost:
-        raise _no_system_role(named, model, "leaves its text out")
+    if lacks_system:
+        raise _no_system_role(prompt, model, "omits its text")
     return ids
 
 
-def within(seconds: float, work: Callable[[], Any]) -> Any:
-    """What `work()` returns or raises; TimeoutError after so many seconds, and its thread is then told to stop.
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """The result of `work()`; TimeoutError if it takes longer than this many seconds, and its thread is then stopped.
 
-    A loop is ended; one operation that holds the interpreter's lock (a huge number to the power of another) is not: that takes a process
-    of its own, and this runs for every prompt.
+    Stops a loop, but not a single operation that holds the interpreter's lock (one huge integer to the power of another): that would
+    take a separate process, and this runs for every prompt.
 
     >>> within(1.0, lambda: 2 + 2)
     4
     """
-    done: list[Any] = []
-    failed: list[BaseException] = []
+    results: list[T] = []
+    errors: list[BaseException] = []
 
     def target() -> None:
         try:
-            done.append(work())
+            results.append(work())
         except BaseException as error:
-            failed.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=target, daemon=True, name="chat template")
     thread.start()
@@ -81,27 +90,27 @@ def within(seconds: float, work: Callable[[], Any]) -> Any:
     if thread.is_alive():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stopped))
         raise TimeoutError
-    if failed:
-        raise failed[0]
-    return done[0]
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
-def _no_system_role(named: str, model: str, what: str) -> EngineError:
+def _no_system_role(prompt: str, model: str, what: str) -> EngineError:
     return EngineError(
-        f"the prompt {named} has a system message, and the chat template of {model} {what}. Put the system text at the head of the first "
-        "user message, in the prompts and in the RL run alike"
+        f"the prompt {prompt} has a system message, and the chat template of {model} {what}. Put the system text at the start of the first "
+        "user message, both in the prompts and in the RL run"
     )
 
 
-def _is_lost(system: Sequence[Mapping[str, Any]], text: Any) -> bool:
-    """Whether the text of a system message is not in what the template made."""
+def _lacks(text: object, system: Sequence[Mapping[str, object]]) -> bool:
+    """Whether the text of a system message is not in the rendered text."""
     if not isinstance(text, str):
         return False
     words = "".join(text.split())
     return any("".join(content.split()) not in words for m in system if isinstance(content := m.get("content"), str))
 
 
-def _passes(work: Callable[[], Any]) -> bool:
+def _passes(work: Callable[[], object]) -> bool:
     try:
         within(LIMIT_S, work)
     except Exception:

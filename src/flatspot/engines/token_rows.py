@@ -1,47 +1,58 @@
-"""The logits that a completion was drawn from, with a gradient: what differentiating a policy needs."""
+"""The logits of one completion, differentiable with respect to the policy's weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.core.errors import EngineError
 from flatspot.engines.decode import Mode, decoder_start, forward_arguments, sequence_logits
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.policy import Policy, load_policy
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Parameter
 
-def weights_of(engine: str, policy: Any, *, dtype: str = "auto", device: str = "auto") -> tuple[Policy, Mode]:
-    """The policy with its weights, and how it is decoded; an hf engine in memory lends its own.
+    from flatspot.core.protocols import Engine
+    from flatspot.engines.policy import InMemory
 
-    Raises EngineError where there are no weights at hand: a scripted policy, a server, another engine object.
+
+def weights_of(engine: str, policy: str | Path | InMemory | Engine, *, dtype: str = "auto", device: str = "auto") -> tuple[Policy, Mode]:
+    """The policy with its weights, and its decoding mode; those of the engine itself for an HfEngine in memory.
+
+    Raises EngineError for a policy without accessible weights: scripted, on a server, or another engine object.
     """
     refuse_without_weights(engine, policy)
-    found = policy if isinstance(policy, HfEngine) else HfEngine(load_policy(policy, dtype=dtype, device=device))
-    return found.policy, found.mode
+    if isinstance(policy, HfEngine):
+        return policy.policy, policy.mode
+    if not isinstance(policy, str | Path | tuple):
+        raise EngineError(f"expected a policy or an HfEngine, got {type(policy).__name__}")
+    hf = HfEngine(load_policy(policy, dtype=dtype, device=device))
+    return hf.policy, hf.mode
 
 
-def refuse_without_weights(engine: str, policy: Any) -> None:
-    """Raise EngineError where `weights_of` would find none; loads nothing."""
+def refuse_without_weights(engine: str, policy: str | Path | InMemory | Engine) -> None:
+    """Raise EngineError if `weights_of` would; loads nothing."""
     by_name = isinstance(policy, str | Path | tuple)
     if isinstance(policy, HfEngine) or (by_name and engine in ("auto", "hf", "openvino")):
         return
-    named = engine if by_name else getattr(policy, "name", type(policy).__name__)
+    name = engine if by_name else getattr(policy, "name", type(policy).__name__)
     raise EngineError(
-        f"--gradients differentiates the policy, and the engine {named!r} has no weights to differentiate. Name the policy by a folder, "
-        "a GGUF file or a hub name with --engine hf or openvino, or leave --gradients out"
+        f"--gradients differentiates the policy, and the engine {name!r} has no weights to differentiate. Use a folder, a GGUF file "
+        "or a hub name with --engine hf or openvino, or omit --gradients"
     )
 
 
-def completion_logits(policy: Policy, prompt: Sequence[int], *, temperature: float = 1.0) -> Callable[[Sequence[int]], Any]:
-    """A function: token ids of a completion → its logits [position, token] over the temperature, differentiable by the weights."""
+def completion_logits(policy: Policy, prompt: Sequence[int], *, temperature: float = 1.0) -> Callable[[Sequence[int]], Tensor]:
+    """A function from the token ids of a completion to its logits [position, token] divided by the temperature; differentiable."""
     import torch
 
-    def ids_of(tokens: Sequence[int]) -> Any:
+    def ids_of(tokens: Sequence[int]) -> Tensor:
         return torch.tensor([list(tokens)], device=policy.device)
 
-    def logits_of(completion: Sequence[int]) -> Any:
+    def logits_of(completion: Sequence[int]) -> Tensor:
         if policy.encoder_decoder:
             encoded = policy.model.get_encoder()(input_ids=ids_of(prompt)).last_hidden_state
             logits = sequence_logits(policy, ids_of([decoder_start(policy), *completion[:-1]]), encoded)[0]
@@ -54,9 +65,9 @@ def completion_logits(policy: Policy, prompt: Sequence[int], *, temperature: flo
     return logits_of
 
 
-def trainable(policy: Policy) -> list[Any]:
-    """The tensors that training would move; EngineError where all are frozen."""
-    found = [p for p in policy.model.parameters() if p.requires_grad and p.is_floating_point()]
-    if not found:
+def trainable(policy: Policy) -> list[Parameter]:
+    """The parameters that training would change; EngineError if all are frozen."""
+    parameters = [p for p in policy.model.parameters() if p.requires_grad and p.is_floating_point()]
+    if not parameters:
         raise EngineError(f"no parameter of {policy.name} requires a gradient: --gradients has nothing to differentiate by")
-    return found
+    return parameters

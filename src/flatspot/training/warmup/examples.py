@@ -8,7 +8,7 @@ from typing import Any
 
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Completion, PromptText
-from flatspot.engines.prompts import encode, shown
+from flatspot.engines.prompts import encode, excerpt
 from flatspot.engines.templates import chat_ids
 
 IGNORED = -100
@@ -64,14 +64,14 @@ def examples(rows: Sequence[Mapping[str, Any]], reader: Any) -> list[dict[str, l
     for number, row in enumerate(rows, 1):
         prompt, answer = row.get("prompt"), row.get("completion")
         if prompt is None or not isinstance(answer, str) or not answer.strip():
-            what = "no prompt" if prompt is None else f"no answer to {shown(prompt)}"
+            what = "no prompt" if prompt is None else f"no answer to {excerpt(prompt)}"
             problems.append(f"label {number}: {what}: expected text, got {answer!r}")
             continue
         ids, answer_ids = encode(reader, prompt), answer_tokens(reader, prompt, answer)
         need = max(len(ids), len(answer_ids)) if reader.encoder_decoder else len(ids) + len(answer_ids)
         if reader.context is not None and need > reader.context:
             problems.append(
-                f"label {number}: {shown(prompt)} has {len(ids)} tokens and its answer {len(answer_ids)}, and the context holds "
+                f"label {number}: {excerpt(prompt)} has {len(ids)} tokens and its answer {len(answer_ids)}, and the context holds "
                 f"{reader.context}: shorten the answer"
             )
         if reader.encoder_decoder:
@@ -103,7 +103,7 @@ def _joined(reader: Any, prompt: PromptText, answer: str) -> list[int]:
     if isinstance(prompt, str):
         return list(reader.tokenizer(prompt + answer)["input_ids"])
     messages = [*(dict(message) for message in prompt), {"role": "assistant", "content": answer}]
-    return chat_ids(reader.tokenizer, messages, shown(prompt), reader.name, turn_opened=False)
+    return chat_ids(reader.tokenizer, messages, excerpt(prompt), reader.name, open_turn=False)
 
 
 def _after(prompt: list[int], whole: list[int]) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 from flatspot.core.answers import answer_column
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Prompt, answer_text
-from flatspot.engines.prompts import shown
+from flatspot.engines.prompts import excerpt
 from flatspot.planning.failing import read_judged
 from flatspot.planning.label_files import is_answered
 from flatspot.rollouts.store import prompt_text
@@ -58,7 +58,7 @@ def read_labels(
     foreign, known = _known(answered, run)
     if foreign and not allow_foreign:
         more = [f"… and {len(foreign) - _SHOWN} more"] if len(foreign) > _SHOWN else []
-        lines = [f"  {shown(row.text)}" for row in foreign[:_SHOWN]]
+        lines = [f"  {excerpt(row.text)}" for row in foreign[:_SHOWN]]
         head = f"{where}: {len(foreign)} of {len(answered)} labels are of prompts that {run} does not have"
         raise PromptFileError(
             "\n".join([f"{head}:", *lines, *more, "Give the run they were planned from, or --allow-foreign to learn them too"])
@@ -102,7 +102,9 @@ def _answers(row: Prompt, column: str, where: str) -> list[str]:
     numbers = [isinstance(one, int | float) and not isinstance(one, bool) and one == one for one in several]  # NaN is none
     texts = [answer_text(one) if number else one for one, number in zip(several, numbers, strict=True)]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise PromptFileError(f"{where}: the answer to {shown(row.text)} must be text that is not empty, or a list of such, got {found!r}")
+        raise PromptFileError(
+            f"{where}: the answer to {excerpt(row.text)} must be text that is not empty, or a list of such, got {found!r}"
+        )
     return texts
 
 
