@@ -13,17 +13,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plain_pictures(request):
-    """Stands in for the charts, which take most of a small run's time, outside the tests of the report and of the documentation."""
-    if request.path.relative_to(Path(__file__).parent).parts[0] in ("report", "docs"):
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flatspot.report.charts.printed", lambda *_: "data:image/svg+xml;base64,")
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
 def rewards_by_value(request):
     """Rewards that are functions of a test module go to their process as code: to import the module there may take seconds of torch."""
     if request.path.relative_to(Path(__file__).parent).parts[0] == "rewards":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import pathlib
 import re
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -11,18 +13,21 @@ import pytest
 
 from flatspot.core.schema import PATHS, arrow_schema
 from flatspot.report.recipe.blocks import composition_rows, cost_rows, headline, key_facts, reason
-from flatspot.report.recipe.charts import rewards, warm_up
+from flatspot.report.recipe.charts import moves, rewards, verdicts, warm_up
 from flatspot.report.recipe.html import render_recipe_html, write_recipe_html
-from flatspot.report.recipe.paths import MOST, paths_between
+from flatspot.report.recipe.paths import MOST, Path, paths_between
 from flatspot.report.recipe.terminal import recipe_text
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from drawn import Ruler, all_of, at, words
 
 pytestmark = pytest.mark.thorough
 
 HOSTILE = "<script>window.hit=1</script>\u202e\x1b[31m"
-CLIPPED = """[...document.querySelectorAll('[data-chart] svg')].flatMap(svg => {
-  const {left, right} = svg.getBoundingClientRect();
+CLIPPED = """[...document.querySelectorAll('[data-chart]')].flatMap(figure => {
+  const {left, right} = figure.getBoundingClientRect();
   const out = text => {const r = text.getBoundingClientRect(); return r.width && (r.left < left - 1 || r.right > right + 1)};
-  return [...svg.querySelectorAll('text')].filter(out).map(text => text.textContent);
+  return [...figure.querySelectorAll('text')].filter(out).map(text => text.textContent);
 })"""
 STAGES = ("before", "warmed", "after", "after-alone")
 STATES = ("learnable", "vanishing", "solved", "undecided", "unscored")
@@ -142,11 +147,40 @@ def test_prompts_with_one_way_are_one_and_none_is_lost():
 
 
 def test_charts_of_what_is_missing_are_none_and_curves_hold_every_point():
-    assert warm_up([], 0) is None and rewards({}) is None
-    drawn = warm_up(summary_of()["warmup"]["curve"], 8)
-    assert len(drawn["data"]["values"]) == 6 and "taken: step 8, 80%" in str(drawn)
-    nan = [{"step": 0, "loss": None, "generations": 0}, *summary_of()["warmup"]["curve"]]
-    assert len(warm_up(nan, 8)["data"]["values"]) == 6
+    assert warm_up([], 0) is None and rewards({}) is None and verdicts({}) is None and moves([], {}, 0.0) is None
+    curve = summary_of()["warmup"]["curve"]
+    chart = warm_up(curve, 8)
+    ruler = Ruler(chart)
+    assert [ruler.value(at(node)) for node in all_of(chart, "circle")[:6]] == [
+        pytest.approx((row["step"], row["ready"]["mean"]), abs=0.02) for row in curve
+    ]
+    assert "taken: step 8, 80%" in words(chart)
+    unprobed = [{"step": 0, "loss": None, "generations": 0}, *curve]
+    assert warm_up(unprobed, 8) == chart
+
+
+def test_rewards_and_verdicts_are_drawn_at_their_numbers():
+    summary = summary_of()
+    chart = rewards(summary)
+    ruler = Ruler(chart)
+    points = summary["rewards"]["train"]
+    for style in ("dot", "other-dot"):
+        assert [ruler.value(at(node)) for node in all_of(chart, "circle", style)] == [
+            pytest.approx((row["generations"], row["reward"]), abs=0.3) for row in points
+        ]
+    parts = [float(node.get("width")[:-1]) for node in all_of(verdicts(summary), "rect", "part")]
+    counts = [n for policy in summary["policies"].values() for n in policy["counts"].values() if n]
+    assert parts == pytest.approx(counts, abs=0.02)  # of 100 prompts
+
+
+def test_a_trail_leads_from_where_a_prompt_was_to_where_it_is():
+    chart = moves([Path((0.0, 0.0), (0.75, 0.4), "learnable", 3), Path((0.5, 0.5), (0.5, 0.5), "solved", 1)], summary_of(), 0.5)
+    ruler = Ruler(chart)
+    [trail] = all_of(chart, "path", "trail")  # a prompt that stayed has no way
+    ends = [ruler.value(tuple(map(float, pair.split()))) for pair in trail.get("d")[1:-1].split("L")]
+    assert ends[0] == pytest.approx((0.0, 0.0), abs=0.01) and ends[2] == pytest.approx((0.75, 0.4), abs=0.02)
+    assert trail.get("class") == "trail v-learnable"
+    assert [ruler.value(at(node)) for node in all_of(chart, "use")] == [pytest.approx(end, abs=1e-3) for end in ((0.75, 0.4), (0.5, 0.5))]
 
 
 def test_no_text_of_the_summary_can_leave_its_place():
@@ -179,10 +213,10 @@ def test_it_opens_and_draws_without_a_complaint(open_file, tmp_path, given, n, o
     page = open_file(tmp_path / "report.html", **options)
     assert page.trouble == []
     assert page.locator("h1").inner_text() == headline(summary)[0]
-    assert page.locator("[data-chart=rewards] svg").count() == 1
-    assert page.locator("[data-chart=warmup] svg").count() == (1 if given.get("warmed", True) else 0)
+    assert page.locator("[data-chart=rewards] svg.plot").count() == 1
+    assert page.locator("[data-chart=warmup] svg.plot").count() == (1 if given.get("warmed", True) else 0)
     ways = 0 if n == 0 else len(summary["policies"]) - 1
-    assert page.locator("[data-chart^='way:'] svg").count() == ways
+    assert page.locator("[data-chart^='way:'] svg.plot").count() == ways
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
     assert page.evaluate(CLIPPED) == []
 
@@ -190,5 +224,5 @@ def test_it_opens_and_draws_without_a_complaint(open_file, tmp_path, given, n, o
 def test_it_is_readable_without_javascript(open_file, tmp_path):
     write_recipe_html(summary_of(), paths_of(), tmp_path / "report.html")
     page = open_file(tmp_path / "report.html", ready=False, java_script_enabled=False)
-    assert page.locator("img.still:visible").count() == 7
+    assert page.locator("svg.plot:visible").count() == 7
     assert page.locator("tbody tr").count() == 6 + 5

@@ -1,230 +1,157 @@
-"""The report's pictures as Vega-Lite specifications, their printed form as SVG, and the script that draws them in a browser.
-
-Vega-Lite because vl-convert ships both as one wheel: a browser bundle that works offline and without `eval`, and a renderer that needs
-no browser. Specifications carry no colours; `theme.vega_config` does.
-"""
+"""The charts of a run's report as SVG text: mean against std, the verdicts' shares, the forecast by group size."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import functools
 import math
-import re
 from collections.abc import Sequence
-from importlib.metadata import version
-from typing import Any
 
-from flatspot.core.cache import cache_dir
-from flatspot.report import blocks
-from flatspot.report.formats import count, number, percent
-from flatspot.report.json import write_atomically
-from flatspot.report.marks import DENSE, Marks
-from flatspot.report.theme import LIGHT, SHAPES, vega_config
+from flatspot.report import blocks, svg
+from flatspot.report.formats import count, decimal, noun, number, percent
+from flatspot.report.marks import DENSE, Mark, Marks
+from flatspot.report.svg import Plane, Scale
 
-Spec = dict[str, Any]
-_NAMES = [verdict.name for verdict in blocks.VERDICTS]
-_PRINT_WIDTH = 640
-# the reader's font may be wider than the one the picture was laid out with, and an image shows nothing beyond its edge
-_PRINT_PADDING = {"left": 32, "right": 16, "top": 6, "bottom": 6}
+MEAN = "mean reward of the prompt"
+STD = "reward std within the prompt"
 
 
-def scatter(marks: Marks, summary: blocks.Summary, *, completions: int | None = None) -> Spec:
+def scatter(marks: Marks, summary: blocks.Summary, *, completions: int | None = None) -> str:
     """Mean reward against within-prompt std, one mark per place, sized by its prompts.
 
     `completions` is the fewest scored completions of any prompt, for the arc of the largest std they can have (ddof 1).
     """
-    means, stds = [mark["mean"] for mark in marks.values], [mark["std"] for mark in marks.values]
+    means, stds = [mark.mean for mark in marks.values], [mark.std for mark in marks.values]
     limits = blocks.range_limits(summary)
     lo, hi = limits or _padded(means)
     stretch = math.sqrt(completions / (completions - 1)) if completions and completions > 1 else 1.0
     top = max([*stds, (hi - lo) / 2 * stretch if limits else 0.0]) * 1.14 or 1.0
     # a little room on each side: marks at the ends of the range are the usual case, and must not be cut
-    x_scale = {"domain": [min([lo, *means]) - 0.04 * (hi - lo), max([hi, *means]) + 0.04 * (hi - lo)], "nice": False, "zero": False}
-    x = {
-        "field": "mean",
-        "type": "quantitative",
-        "title": "mean reward of the prompt",
-        "scale": x_scale,
-        "axis": {"grid": False, "tickCount": 6},
-    }
-    y_scale = {"domain": [-0.04 * top, top], "nice": False}
-    y = {"field": "std", "type": "quantitative", "title": "reward std within the prompt", "scale": y_scale, "axis": {"tickCount": 5}}
-    layers = [*corner(summary, lo, hi), *(envelope(lo, hi, stretch) if limits else []), _points(marks)]
-    return {"height": 380, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
+    x = Scale(min([lo, *means]) - 0.04 * (hi - lo), max([hi, *means]) + 0.04 * (hi - lo))
+    plane = Plane(x, Scale(-0.04 * top, top), 380)
+    across, upwards = svg.labeled(plane.x, 6), svg.labeled(plane.y, 5)
+    n = sum(mark.count for mark in marks.values)
+    title = (
+        f"Scatter plot of {noun(n, 'prompt')}: mean reward across, reward standard deviation upwards, verdict by color and shape. "
+        "The same numbers are in the table of prompts."
+    )
+    body = [
+        svg.y_axis(plane, STD, upwards),
+        svg.x_axis(plane, MEAN, across),
+        *corner(plane, summary, lo, hi),
+        *(envelope(plane, lo, hi, stretch) if limits else []),
+        *_points(plane, marks),
+        *corner_label(plane, summary, lo, hi),
+    ]
+    return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
 
 
-def _points(marks: Marks) -> Spec:
-    largest = max((mark["count"] for mark in marks.values), default=1)
+def _points(plane: Plane, marks: Marks) -> list[str]:
+    """The marks in a group, the largest first, so that none hides a smaller one; `data-mark` is the index in `marks.values`."""
     dense = len(marks.values) > DENSE
-    smallest, most = (9, 150) if dense else (60, 1400)
-    sizes = [smallest, max(smallest + 1, min(most, smallest * (1 + math.sqrt(largest))))]
-    size_scale = {"type": "sqrt", "domain": [1, max(2, largest)], "range": sizes}
-    return {
-        "name": "points",
-        "data": {"values": marks.values},
-        "mark": {"type": "point", "filled": True, "cursor": "pointer"},
-        "encoding": {
-            "color": {"field": "verdict", "type": "nominal", "scale": {"domain": _NAMES}},
-            "shape": {"field": "verdict", "type": "nominal", "scale": {"domain": _NAMES, "range": list(SHAPES)}},
-            "size": {"field": "count", "type": "quantitative", "scale": size_scale},
-            "opacity": {"value": 0.6 if dense else 0.8},
-            "tooltip": [
-                {"field": "verdict", "title": "verdict"},
-                {"field": "count", "title": "prompts here", "format": ","},
-                {"field": "mean", "title": "mean reward", "format": ".3~f"},
-                {"field": "std", "title": "reward std", "format": ".3~f"},
-            ],
-        },
-    }
+    smallest, most = (9.0, 150.0) if dense else (60.0, 1400.0)
+    largest = max((mark.count for mark in marks.values), default=1)
+    limits = (smallest, min(most, smallest * (1 + math.sqrt(largest))))
+    drawn = [
+        svg.symbol(plane.place((mark.mean, mark.std)), mark_size(mark.count, largest, limits), mark.verdict, mark_tip(mark), i)
+        for i, mark in enumerate(marks.values)
+    ]
+    return [f'<g class="{"dense" if dense else "marks"}">', *drawn, "</g>"]
+
+
+def mark_size(n: int, largest: int, limits: tuple[float, float]) -> float:
+    """The diameter of a mark of n prompts: its area grows with the root of n, from the first limit to the second.
+
+    >>> round(mark_size(1, 9, (math.pi, 4 * math.pi)), 6), round(mark_size(9, 9, (math.pi, 4 * math.pi)), 6)
+    (2.0, 4.0)
+    """
+    share = (math.sqrt(n) - 1) / (math.sqrt(max(2, largest)) - 1)
+    return svg.diameter(limits[0] + share * (limits[1] - limits[0]))
+
+
+def mark_tip(mark: Mark) -> str:
+    """What a reader sees of a mark under the pointer."""
+    return f"{noun(mark.count, 'prompt')}: {mark.verdict}\nmean reward  {decimal(mark.mean, 3)}\nreward std  {decimal(mark.std, 3)}"
 
 
 def reach_threshold(summary: blocks.Summary) -> float | None:
-    """How many stds a prompt may have to climb before it counts as vanishing: as given, else as epsilon implies it."""
-    given = number(summary.get("reach_threshold"))
+    """How many stds a prompt may have to climb before it counts as vanishing: as stated, else as epsilon implies it."""
+    stated = number(summary.get("reach_threshold"))
     epsilon = number(summary.get("epsilon"))
-    if given is None and epsilon is not None and 0 < epsilon < 1:
+    if stated is None and epsilon is not None and 0 < epsilon < 1:
         return math.sqrt((1 - epsilon) / epsilon)
-    return given if given is not None and given > 0 else None
+    return stated if stated is not None and stated > 0 else None
 
 
-def corner(summary: blocks.Summary, lo: float, hi: float) -> list[Spec]:
+def corner(plane: Plane, summary: blocks.Summary, lo: float, hi: float) -> list[str]:
     """Where a prompt would have to climb more of its own stds than the threshold to reach the top of the range."""
     reach = reach_threshold(summary)
     if reach is None:
         return []
-    span = hi - lo
-    edge = [{"mean": lo + span * k / 20, "std": (span - span * k / 20) / reach} for k in range(20)]
-    low = [{**point, "floor": 0} for point in edge]
-    label = [{"mean": lo + 0.2 * span, "std": 0.8 * span / reach * 0.42, "text": "vanishing gradient"}]
-    note = {"type": "text", "style": "note", "align": "left", "baseline": "middle", "dx": 4}
-    return [
-        {"data": {"values": low}, "mark": {"type": "area", "style": "corner", "line": False}, "encoding": {"y2": {"field": "floor"}}},
-        {"data": {"values": label}, "mark": note, "encoding": {"text": {"field": "text"}}},
-    ]
+    edge = [(lo, 0.0), (lo, (hi - lo) / reach), (hi, 0.0)]
+    return [svg.stretched(plane, [svg.outline([plane.place(point) for point in edge], "corner", close=True)], clip=True)]
 
 
-def envelope(lo: float, hi: float, stretch: float) -> list[Spec]:
+def corner_label(plane: Plane, summary: blocks.Summary, lo: float, hi: float) -> list[str]:
+    """What the corner is, over the marks, so that it can be read."""
+    reach = reach_threshold(summary)
+    if reach is None:
+        return []
+    at = plane.place((lo + 0.2 * (hi - lo), 0.8 * (hi - lo) / reach * 0.42))
+    return [svg.text((at[0], at[1] + 4), "vanishing gradient", anchor="start", dx=4)]
+
+
+def envelope(plane: Plane, lo: float, hi: float, stretch: float) -> list[str]:
     """The largest std a reward in [lo, hi] can have at each mean: sqrt((mean - lo)(hi - mean)), stretched for ddof 1."""
     span = hi - lo
     steps = [(1 - math.cos(math.pi * k / 60)) / 2 for k in range(61)]  # dense at the ends, where the arc is steep
-    arc = [{"mean": lo + t * span, "std": stretch * span * math.sqrt(t * (1 - t))} for t in steps]
-    label = [{"mean": lo + span / 2, "std": stretch * span / 2, "text": "largest possible std"}]
-    return [
-        {"data": {"values": arc}, "mark": {"type": "line", "style": "envelope"}},
-        {"data": {"values": label}, "mark": {"type": "text", "style": "note", "dy": -18}, "encoding": {"text": {"field": "text"}}},
-    ]
+    arc = [plane.place((lo + t * span, stretch * span * math.sqrt(t * (1 - t)))) for t in steps]
+    at = plane.place((lo + span / 2, stretch * span / 2))
+    return [svg.stretched(plane, [svg.outline(arc, "envelope")]), svg.text((at[0], at[1] - 12), "largest possible std")]
 
 
-def composition(summary: blocks.Summary) -> Spec:
+def composition(summary: blocks.Summary) -> str:
     """The five verdicts' shares as bars, with intervals."""
-    found = blocks.shares(summary)
-    total = sum(share.count for share in found) or 1
-    rows: list[dict[str, Any]] = []
-    for share in found:
-        mean = share.mean if share.mean is not None else share.count / total
-        row = {
-            "verdict": share.verdict.name,
-            "share": mean,
-            "lo": share.lo,
-            "hi": share.hi,
-            "end": max(mean, share.hi or 0),
-            "text": percent(mean),
-        }
-        rows.append({**row, "count": f"{share.verdict.name} · {count(share.count)}"})
-    top = min(1.0, max(row["end"] for row in rows) or 1.0) * 1.22
-    x = {"field": "share", "type": "quantitative", "title": None, "scale": {"domain": [0, top], "nice": False}, "axis": None}
-    y_axis = {"domain": False, "ticks": False, "labelFontSize": 13, "labelPadding": 10, "labelLimit": 220, "labelOverlap": False}
-    y = {"field": "count", "type": "nominal", "title": None, "sort": [row["count"] for row in rows], "axis": y_axis}
-    color = {"field": "verdict", "type": "nominal", "scale": {"domain": _NAMES}}
-    has_interval = {"filter": "isValid(datum.lo) && isValid(datum.hi)"}
-    whisker = {"x": {"field": "lo", "type": "quantitative"}, "x2": {"field": "hi"}}
-    layers: list[Spec] = [
-        {"mark": {"type": "bar", "height": {"band": 0.56}, "cornerRadiusEnd": 2}, "encoding": {"color": color}},
-        {"transform": [has_interval], "mark": {"type": "rule", "style": "whisker"}, "encoding": whisker},
-        {
-            "mark": {"type": "text", "style": "value", "align": "left", "dx": 10},
-            "encoding": {"x": {"field": "end", "type": "quantitative"}, "text": {"field": "text"}},
-        },
-    ]
-    return {"height": 34 * len(rows), "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
+    shares = blocks.shares(summary)
+    total = sum(share.count for share in shares) or 1
+    means = [share.mean if share.mean is not None else share.count / total for share in shares]
+    ends = [max(mean, share.hi or 0.0) for mean, share in zip(means, shares, strict=True)]
+    row = 34
+    plane = Plane(Scale(0, min(1.0, max(ends) or 1.0) * 1.22), Scale(0, 1), row * len(shares))
+    labels = [f"{share.verdict.name} · {count(share.count)}" for share in shares]
+    body = []
+    for i, (share, mean, end, label) in enumerate(zip(shares, means, ends, labels, strict=True)):
+        middle = row * (i + 0.5)
+        body += [
+            svg.text((0, middle + 4.5), label, "label", anchor="end", dx=-10),
+            svg.bar(0, plane.across(mean), middle - 9.5, 19, f"bar v-{share.verdict.name}"),
+        ]
+        if share.lo is not None and share.hi is not None:
+            body.append(svg.rule((plane.across(share.lo), middle), (plane.across(share.hi), middle), "whisker"))
+        body.append(svg.text((plane.across(end), middle + 4.5), percent(mean), "value", anchor="start", dx=10))
+    left = round(7.6 * max(map(len, labels))) + 10
+    title = "Bar chart of the five verdicts' shares; the table below holds the same numbers."
+    return svg.chart(body, title=title, height=plane.height, left=left, top=6, bottom=16)
 
 
-def forecast(summary: blocks.Summary) -> Spec | None:
-    """The share of groups with a signal against group size, with its interval; None where there is no forecast."""
-    found = blocks.forecasts(summary)
-    if not found:
+def forecast(summary: blocks.Summary) -> str | None:
+    """The share of mixed groups against group size, with its interval; None where there is no forecast."""
+    rows = blocks.forecasts(summary)
+    if not rows:
         return None
-    rows = [
-        {"size": str(f.group_size), "share": f.informative, "lo": f.lo, "hi": f.hi, "text": percent(f.informative), "planned": f.planned}
-        for f in found
+    plane = Plane(Scale(-0.35, len(rows) - 0.65), Scale(0, 1), 230)  # group sizes stand at equal distances
+    upwards = svg.labeled(plane.y, 5, percent=True)
+    middles = [plane.place((i, row.informative)) for i, row in enumerate(rows)]
+    body = [
+        svg.y_axis(plane, "groups with a signal", upwards),
+        svg.x_axis(plane, "completions per prompt (group size)", [(i, str(row.group_size)) for i, row in enumerate(rows)]),
+        svg.stretched(plane, [svg.band(plane, ((i, row.lo, row.hi) for i, row in enumerate(rows)), "band"), svg.outline(middles, "trend")]),
+        *(svg.dot(at, 7.5 if row.planned else 5, "dot") for at, row in zip(middles, rows, strict=True)),
+        *(svg.text((at[0], at[1] - 13), percent(row.informative), "value") for at, row in zip(middles, rows, strict=True)),
     ]
-    x_axis = {"labelAngle": 0, "grid": False, "labelFontSize": 12.5}
-    x = {
-        "field": "size",
-        "type": "ordinal",
-        "sort": [row["size"] for row in rows],
-        "title": "completions per prompt (group size)",
-        "axis": x_axis,
-    }
-    x |= {"scale": {"type": "point", "padding": 0.35}}
-    y = {"field": "share", "type": "quantitative", "title": "groups with a signal", "scale": {"domain": [0, 1]}}
-    y |= {"axis": {"format": "%", "tickCount": 5}}
-    has_interval = {"filter": "isValid(datum.lo) && isValid(datum.hi)"}
-    band = {"y": {"field": "lo", "type": "quantitative"}, "y2": {"field": "hi"}}
-    layers: list[Spec] = [
-        {"transform": [has_interval], "mark": {"type": "area", "style": "band"}, "encoding": band},
-        {"mark": {"type": "line", "style": "trend"}},
-        {
-            "mark": {"type": "point", "style": "dot", "filled": True, "opacity": 1},
-            "encoding": {"size": {"condition": {"test": "datum.planned", "value": 180}, "value": 80}},
-        },
-        {"mark": {"type": "text", "style": "value", "dy": -16}, "encoding": {"text": {"field": "text"}}},
-    ]
-    return {"height": 260, "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
-
-
-def frame() -> Spec:
-    """What every picture has around it."""
-    return {"width": "container", "autosize": {"type": "fit", "contains": "padding"}, "padding": 6}
+    words = "; ".join(f"groups of {row.group_size}: {percent(row.informative)}" for row in rows)
+    title = f"Line chart of the share of groups with a signal. {words}"
+    return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values, default=0.0), max(values, default=1.0)
     return (low, high) if low < high else (low - 0.5, high + 0.5)
-
-
-def printed(spec: Spec, width: int = _PRINT_WIDTH) -> str:
-    """The picture in the light scheme as a `data:` URL: an SVG, or a PNG where there are too many marks for one.
-
-    As an image it can run nothing, whatever its labels say.
-    """
-    import vl_convert
-
-    framed = {**spec, "width": width, "padding": _PRINT_PADDING}
-    asked: dict[str, Any] = {"vl_spec": framed, "config": vega_config(LIGHT), "allowed_base_urls": []}
-    if _n_marks(spec) > DENSE:
-        return "data:image/png;base64," + base64.b64encode(vl_convert.vegalite_to_png(**asked, scale=2)).decode()
-    svg = vl_convert.vegalite_to_svg(**asked)
-    for i, name in enumerate(dict.fromkeys(re.findall(r"clip\d+", svg))):
-        svg = svg.replace(f'"{name}"', f'"c{i}"').replace(f"#{name})", f"#c{i})")  # numbered per process: equal input must give equal bytes
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8", "replace")).decode()
-
-
-def _n_marks(spec: Spec) -> int:
-    return max((len(layer.get("data", {}).get("values", ())) for layer in spec["layer"]), default=0)
-
-
-@functools.cache
-def browser_bundle() -> str:
-    """Vega, Vega-Lite and vega-embed as one script of about 0.9 MB; a second of work, kept in the cache folder where there is one."""
-    import vl_convert
-
-    kept = cache_dir() / f"vega-bundle-{version('vl-convert-python')}.js"
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return kept.read_text("utf-8")
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    with contextlib.suppress(OSError):
-        write_atomically(kept, script)
-    return script

@@ -1,10 +1,9 @@
-"""Which marks the scatter shows: prompts at one place on the screen become one mark with a count. For display only."""
+"""Which marks the scatter plot has: prompts at one place on the screen become one mark with a count. For display only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from flatspot.report.blocks import VERDICTS
 from flatspot.report.formats import number
@@ -15,13 +14,23 @@ _CELLS = (1_000, 200, 140, 100, 70, 50)
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Prompts of one verdict at one place: mean reward, reward std, and how many they are."""
+
+    verdict: str
+    mean: float
+    std: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """The marks, and for each prompt the index of its mark (-1 where it has no mean or std).
 
     cells  the screen grid, in cells a side, on which prompts were taken together
     """
 
-    values: list[dict[str, Any]]
+    values: list[Mark]
     of_prompt: list[int]
     cells: int
 
@@ -31,8 +40,8 @@ class Marks:
         return sum(index < 0 for index in self.of_prompt)
 
 
-def place_marks(verdicts: Sequence[str], means: Sequence[Any], stds: Sequence[Any]) -> Marks:
-    """One mark per verdict and place, on the finest grid that needs at most `MAX_MARKS`.
+def place_marks(verdicts: Sequence[str], means: Sequence[object], stds: Sequence[object]) -> Marks:
+    """One mark per verdict and place, most prompts first, on the finest grid that needs at most `MAX_MARKS`.
 
     A mark stands where the first of its prompts is: equal prompts stay exactly where they are, and no pattern of the grid shows.
     """
@@ -56,13 +65,9 @@ def place_marks(verdicts: Sequence[str], means: Sequence[Any], stds: Sequence[An
     for index, members in enumerate(sorted(places.values(), key=lambda members: (-len(members), members[0]))):
         for i in members:
             of_prompt[i] = index
-        values.append(_mark(index, verdicts[members[0]], points[members[0]], len(members)))
+        mean, std = points[members[0]]
+        values.append(Mark(verdicts[members[0]], mean or 0.0, std or 0.0, len(members)))
     return Marks(values, of_prompt, cells)
-
-
-def _mark(index: int, verdict: str, place: tuple[float | None, float | None], n: int) -> dict[str, Any]:
-    mean, std = (float(f"{axis or 0.0:.6g}") for axis in place)
-    return {"mark": index, "verdict": verdict, "mean": mean, "std": std, "count": n}
 
 
 def _span(values: list[float]) -> tuple[float, float]:

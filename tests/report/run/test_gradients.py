@@ -1,12 +1,16 @@
 import dataclasses
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from flatspot.core.schema import GRADIENTS, arrow_schema
-from flatspot.report.charts import printed
 from flatspot.report.run.gradients import gradient_chart, gradient_facts, gradient_marks
 from flatspot.report.run.html import render_html
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from drawn import Ruler, all_of, at
 
 
 @pytest.fixture
@@ -38,10 +42,10 @@ def with_gradients(data, changes):
 def test_a_mark_stands_at_the_std_that_the_norm_was_measured_with(measured):
     data = measured()
     marks = gradient_marks(data)
-    assert [mark["std"] for mark in marks] == [0.25] * 6  # not at the std of the verdict, which is of other completions
+    assert [mark.std for mark in marks] == [0.25] * 6  # not at the std of the verdict, which is of other completions
     assert {std for std in data.verdicts["std"].to_pylist() if std} != {0.25}
-    assert [mark["verdict"] for mark in marks] == data.verdicts["verdict"].to_pylist()
-    assert all((mark["norm"], mark["low"], mark["high"], mark["bound"]) == (0.1, None, 0.4, 2.0) for mark in marks)
+    assert [mark.verdict for mark in marks] == data.verdicts["verdict"].to_pylist()
+    assert all((mark.norm, mark.low, mark.high, mark.bound) == (0.1, None, 0.4, 2.0) for mark in marks)
     assert gradient_marks(measured(std=0.0)) == []  # no place on a logarithmic axis
 
 
@@ -52,9 +56,11 @@ def test_prompts_that_the_page_does_not_show_have_no_mark(measured):
 
 def test_an_estimate_that_is_not_positive_is_a_line_alone(measured):
     (mark, *_) = gradient_marks(measured(grad_norm=0.0))
-    assert mark["norm"] is None
+    assert mark.norm is None
     chart = gradient_chart([mark])
-    assert chart["data"]["values"][0]["bottom"] < mark["high"]
+    assert all_of(chart, "use") == []
+    [line] = all_of(chart, "line", "limits")
+    assert float(line.get("y1")) == pytest.approx(340) and float(line.get("y2")) < 340  # from the lower edge up to the limit
 
 
 def test_prompts_that_could_not_be_measured_are_counted(measured):
@@ -72,7 +78,22 @@ def test_without_gradients_the_page_does_not_speak_of_them(make_report):
 
 
 @pytest.mark.parametrize("changes", [{}, {"grad_norm": 0.0}, {"grad_norm_lo": 0.05, "bound_score": None}])
-def test_the_picture_is_drawn(measured, changes):
+def test_the_chart_is_in_the_page(measured, changes):
     data = measured(**changes)
-    assert printed(gradient_chart(gradient_marks(data))).startswith("data:image/svg+xml")
-    assert "Measured gradients" in render_html(data)
+    assert gradient_chart(gradient_marks(data)) in render_html(data)
+
+
+def test_estimates_limits_and_bounds_stand_at_their_values(measured):
+    marks = [
+        dataclasses.replace(mark, std=std, norm=std / 3, low=std / 5, high=std * 2, bound=std * 8)
+        for std, mark in zip((0.0012, 0.01, 0.03, 0.2, 0.4, 0.5), gradient_marks(measured()), strict=True)
+    ]
+    chart = gradient_chart(marks)
+    ruler = Ruler(chart, log=True)
+    for mark, point, line, bound in zip(
+        marks, *(all_of(chart, *kind) for kind in (("use",), ("line", "limits"), ("rect", "bound"))), strict=True
+    ):
+        assert ruler.value(at(point)) == pytest.approx((mark.std, mark.norm), rel=0.01)
+        assert point.get("href") == f"#g-{mark.verdict}"
+        assert [ruler.read(ruler.y, float(line.get(y))) for y in ("y1", "y2")] == pytest.approx([mark.low, mark.high], rel=0.01)
+        assert ruler.read(ruler.y, at(bound)[1] + 1) == pytest.approx(mark.bound, rel=0.01)

@@ -13,7 +13,7 @@ from flatspot.report.run.payload import PREVIEW_LIMIT, TEXT_LIMIT, build_payload
 
 def test_equal_prompts_are_one_mark_and_every_prompt_knows_its_mark():
     found = place_marks(["vanishing", "vanishing", "learnable", "unscored"], [0, 0, 0.5, None], [0, 0, 0.5, None])
-    assert [(m["verdict"], m["mean"], m["std"], m["count"]) for m in found.values] == [("vanishing", 0, 0, 2), ("learnable", 0.5, 0.5, 1)]
+    assert [(m.verdict, m.mean, m.std, m.count) for m in found.values] == [("vanishing", 0, 0, 2), ("learnable", 0.5, 0.5, 1)]
     assert found.of_prompt == [0, 0, 1, -1]
     assert found.missing == 1
 
@@ -24,7 +24,7 @@ def test_marks_stay_few_and_lose_nobody():
     rng = np.random.default_rng(0)
     found = place_marks(["learnable"] * 30_000, rng.random(30_000).tolist(), rng.random(30_000).tolist())
     assert len(found.values) <= MAX_MARKS
-    assert sum(mark["count"] for mark in found.values) == 30_000
+    assert sum(mark.count for mark in found.values) == 30_000
 
 
 def test_packed_data_is_nothing_but_base64():

@@ -1,26 +1,30 @@
-"""The pictures of a recipe's report: prompts on their way, the warm-up, rewards by completions, verdicts by stage."""
+"""The charts of a recipe's report as SVG text: each prompt's way, the warm-up, rewards by completions, verdicts by stage."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from flatspot.report import blocks
-from flatspot.report.charts import Spec, corner, envelope, frame
-from flatspot.report.formats import count, number, percent
+from flatspot.report import blocks, svg
+from flatspot.report.charts import MEAN, STD, corner, corner_label, envelope, mark_size, mark_tip
+from flatspot.report.formats import count, decimal, noun, number, percent
+from flatspot.report.marks import Mark
 from flatspot.report.recipe.blocks import STAGES
 from flatspot.report.recipe.paths import Path
-from flatspot.report.theme import SHAPES
+from flatspot.report.svg import Plane, Point, Scale
 
-_NAMES = [verdict.name for verdict in blocks.VERDICTS]
-_CURVES = {"train": "with warm-up", "train-alone": "RL alone"}
+# each run of RL: its stage, its name, and the styles of its line, its band and its dots
+_RUNS = (("train", "with warm-up", "trend", "band", "dot"), ("train-alone", "RL alone", "other", "other-band", "other-dot"))
+_WIDTH = 330  # of a chart of two beside each other, in pixels: trails have their right width there
 
 
-def moves(paths: Sequence[Path], summary: blocks.Summary, top: float) -> Spec | None:
-    """Where each prompt went, mean against std: a trail that thickens towards its end, in the colour of the verdict there.
+def moves(paths: Sequence[Path], summary: blocks.Summary, top: float, where: str = "") -> str | None:
+    """Where each prompt went, mean against std: a trail that thickens towards its end, in the color of the verdict there.
 
-    top  the largest std of any stage, so that all pictures have one scale
+    top    the largest std of any stage, so that all charts have one scale
+    where  from which stage to which, in words
     """
     if not paths:
         return None
@@ -28,205 +32,157 @@ def moves(paths: Sequence[Path], summary: blocks.Summary, top: float) -> Spec | 
     span, fewest = hi - lo, number(summary.get("fewest_completions"))
     stretch = math.sqrt(fewest / (fewest - 1)) if fewest and fewest > 1 else 1.0
     top = max(top, stretch * span / 2) * 1.16
-    x_scale = {"domain": [lo - 0.04 * span, hi + 0.04 * span], "nice": False, "zero": False}
-    y_scale = {"domain": [-0.04 * top, top], "nice": False}
-    x = {"field": "mean", "type": "quantitative", "title": "mean reward of the prompt", "scale": x_scale}
-    y = {"field": "std", "type": "quantitative", "title": "reward std within the prompt", "scale": y_scale}
-    x |= {"axis": {"grid": False, "tickCount": 5}}
-    y |= {"axis": {"tickCount": 5}}
-    color = {"field": "now", "type": "nominal", "scale": {"domain": _NAMES}}
-    ends = [
-        {"path": i, "end": end, "mean": mean, "std": std, "now": path.now, "count": path.count, "width": 0.4 + 4.6 * end}
-        for i, path in enumerate(paths)
-        for end, (mean, std) in enumerate((path.start, path.end))
-    ]
-    arrived: dict[tuple[Any, ...], int] = {}
+    plane = Plane(Scale(lo - 0.04 * span, hi + 0.04 * span), Scale(-0.04 * top, top), 250)
+    upwards = svg.labeled(plane.y, 5)
+    arrivals: dict[tuple[Point, str], int] = {}
     for path in paths:
-        arrived[(*path.end, path.now)] = arrived.get((*path.end, path.now), 0) + path.count
-    points = [{"mean": m, "std": s, "now": now, "count": n} for (m, s, now), n in arrived.items()]
-    trail: Spec = {
-        "data": {"values": ends},
-        "mark": {"type": "trail", "opacity": 0.35 if len(paths) > 60 else 0.5},
-        "encoding": {
-            "detail": {"field": "path"},
-            "order": {"field": "end"},
-            "color": color,
-            "size": {"field": "width", "type": "quantitative", "scale": {"domain": [0, 5], "range": [0, 5]}},
-        },
-    }
-    below, named = (found := corner(summary, lo, hi))[:1], found[1:]
-    layers: list[Spec] = [*below, *envelope(lo, hi, stretch), trail, _arrived(points, color), *_on_top(named)]
-    shared: Spec = {"encoding": {"x": x, "y": y}, "resolve": {"scale": {"size": "independent"}}}
-    return {"height": 300, **shared, "layer": layers, **frame()}
+        arrivals[path.end, path.now] = arrivals.get((path.end, path.now), 0) + path.count
+    marks = [Mark(verdict, *end, n) for (end, verdict), n in arrivals.items()]
+    largest = max(mark.count for mark in marks)
+    limits = (40.0, max(60.0, min(900.0, 40 * largest**0.5)))
+    body = [
+        svg.y_axis(plane, STD, upwards),
+        svg.x_axis(plane, MEAN, svg.labeled(plane.x, 5)),
+        *corner(plane, summary, lo, hi),
+        *envelope(plane, lo, hi, stretch),
+        f'<g fill-opacity="{0.35 if len(paths) > 60 else 0.5}">',
+        svg.stretched(plane, (_trail(plane, path) for path in paths)),
+        '</g><g class="marks">',
+        *(svg.symbol(plane.place((m.mean, m.std)), mark_size(m.count, largest, limits), m.verdict, mark_tip(m)) for m in marks),
+        "</g>",
+        *corner_label(plane, summary, lo, hi),
+    ]
+    ways = f"{where}, " if where else ""
+    title = f"Each prompt's way, {ways}mean reward across and reward standard deviation upwards. The numbers are in paths.parquet."
+    return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
 
 
-def _on_top(labels: Sequence[Spec]) -> list[Spec]:
-    """Labels that stay legible over the trails: on a halo of the paper's colour."""
-    return [{**label, "mark": {**label["mark"], "style": style}} for label in labels for style in ("halo", "note")]
+def _trail(plane: Plane, path: Path) -> str:
+    """A wedge from where the prompts were, 0.4 pixels wide, to where they are, 4 pixels wide."""
+    (x1, y1), (x2, y2) = plane.place(path.start), plane.place(path.end)
+    across, down = (x2 - x1) / 100 * _WIDTH, y2 - y1
+    length = math.hypot(across, down)
+    if not length:
+        return ""
+    aside, below = -down / length / _WIDTH * 100, across / length  # one pixel to the side of the way
+    corners = [(x1 + w * aside, y1 + w * below) for w in (0.2, -0.2)] + [(x2 + w * aside, y2 + w * below) for w in (-2.0, 2.0)]
+    return svg.outline(corners, f"trail v-{svg.shape_of(path.now)}", close=True)
 
 
-def _arrived(points: list[dict[str, Any]], color: Mapping[str, Any]) -> Spec:
-    most = max(point["count"] for point in points)
-    tooltip = [("now", "verdict", None), ("count", "prompts here", ","), ("mean", "mean reward", ".3~f"), ("std", "reward std", ".3~f")]
-    return {
-        "data": {"values": points},
-        "mark": {"type": "point", "filled": True, "opacity": 0.85},
-        "encoding": {
-            "color": color,
-            "shape": {"field": "now", "type": "nominal", "scale": {"domain": _NAMES, "range": list(SHAPES)}},
-            "size": {
-                "field": "count",
-                "type": "quantitative",
-                "scale": {"type": "sqrt", "domain": [1, max(2, most)], "range": [40, max(60, min(900, 40 * most**0.5))]},
-            },
-            "tooltip": [{"field": f, "title": t, **({"format": form} if form else {})} for f, t, form in tooltip],
-        },
-    }
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """One point of the warm-up's curve."""
+
+    step: int
+    value: float
+    lo: float | None = None
+    hi: float | None = None
 
 
-def warm_up(curve: Sequence[Mapping[str, Any]], chosen: int) -> Spec | None:
-    """The share of prompts ready for RL and the share recovered, by step, with the checkpoint that was taken; None without probes."""
-    rows = []
+def warm_up(curve: Sequence[Mapping[str, Any]], chosen: int) -> str | None:
+    """The share of prompts ready for RL, or recovered, by step, with the chosen checkpoint; None without probes."""
+    probes = []
     for row in curve:
         share = row.get("ready") or row.get("recovered")
-        if isinstance(share, Mapping) and number(share.get("mean")) is not None:
-            rows.append({"step": row["step"], "share": share["mean"], "lo": share.get("lo"), "hi": share.get("hi")})
-    if not rows:
+        if isinstance(share, Mapping) and (mean := number(share.get("mean"))) is not None:
+            probes.append(_Probe(row["step"], mean, number(share.get("lo")), number(share.get("hi"))))
+    if not probes:
         return None
-    last = max(row["step"] for row in rows)
-    taken = next((row for row in rows if row["step"] == chosen), None)
-    x = {"field": "step", "type": "quantitative", "title": "step of the warm-up", "scale": {"domain": [0, max(last, 1)], "nice": False}}
-    x |= {"axis": {"grid": False, "tickCount": min(6, max(last, 1)), "format": "d"}}
-    y = {"field": "share", "type": "quantitative", "title": "prompts ready for RL", "scale": {"domain": [0, 1]}}
-    y |= {"axis": {"format": "%", "tickCount": 5}}
-    band: Spec = {"y": {"field": "lo", "type": "quantitative"}, "y2": {"field": "hi"}}
-    layers: list[Spec] = [
-        {
-            "transform": [{"filter": "isValid(datum.lo) && isValid(datum.hi)"}],
-            "mark": {"type": "area", "style": "band"},
-            "encoding": band,
-        },
-        {"mark": {"type": "line", "style": "trend"}},
-        {"mark": {"type": "point", "style": "dot", "filled": True, "opacity": 1, "size": 50}, "encoding": {"tooltip": _told("share", "%")}},
-        *_taken(taken, last, percent(taken["share"]) if taken else ""),
-    ]
-    return {"height": 240, "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
+    title = "Line chart of the share of prompts ready for RL by step of the warm-up, with its 95% limits and the step that was taken."
+    return _by_step(probes, chosen, "prompts ready for RL", title, (0.0, 1.0), percents=True)
 
 
-def warm_up_reward(curve: Sequence[Mapping[str, Any]], chosen: int, summary: blocks.Summary) -> Spec | None:
+def warm_up_reward(curve: Sequence[Mapping[str, Any]], chosen: int, summary: blocks.Summary) -> str | None:
     """Mean reward of the probed prompts by step; None where it was not measured."""
-    rows = [{"step": row["step"], "reward": row["reward"]} for row in curve if number(row.get("reward")) is not None]
-    if not rows:
+    probes = [_Probe(row["step"], reward) for row in curve if (reward := number(row.get("reward"))) is not None]
+    if not probes:
         return None
-    lo, hi = _range(summary)
-    last = max(row["step"] for row in rows)
-    taken = next((row for row in rows if row["step"] == chosen), None)
-    x = {"field": "step", "type": "quantitative", "title": "step of the warm-up", "scale": {"domain": [0, max(last, 1)], "nice": False}}
-    x |= {"axis": {"grid": False, "tickCount": min(6, max(last, 1)), "format": "d"}}
-    y = {"field": "reward", "type": "quantitative", "title": "mean reward", "scale": {"domain": [lo, hi]}, "axis": {"tickCount": 5}}
-    layers: list[Spec] = [
-        {"mark": {"type": "line", "style": "trend"}},
-        {
-            "mark": {"type": "point", "style": "dot", "filled": True, "opacity": 1, "size": 50},
-            "encoding": {"tooltip": _told("reward", ".3~f")},
-        },
-        *_taken(taken, last, f"{taken['reward']:.2f}" if taken else "", field="reward"),
+    title = "Line chart of the mean reward by step of the warm-up."
+    return _by_step(probes, chosen, "mean reward", title, _range(summary))
+
+
+def _by_step(
+    probes: Sequence[_Probe], chosen: int, name: str, title: str, limits: tuple[float, float], *, percents: bool = False
+) -> str:  # fmt: skip
+    last = max(max(probe.step for probe in probes), 1)
+    plane = Plane(Scale(0, last), Scale(*limits), 200)
+    upwards = svg.labeled(plane.y, 5, percent=percents)
+    steps = [(step, f"{step:,.0f}") for step in plane.x.ticks(min(6, last)) if step == int(step)]
+    places = [plane.place((probe.step, probe.value)) for probe in probes]
+    write = percent if percents else decimal
+    body = [
+        svg.y_axis(plane, name, upwards),
+        svg.x_axis(plane, "step of the warm-up", steps),
+        svg.stretched(plane, [svg.band(plane, ((p.step, p.lo, p.hi) for p in probes), "band"), svg.outline(places, "trend")]),
+        *(svg.dot(at, 4, "dot", f"step  {p.step}\n{name}  {write(p.value)}") for at, p in zip(places, probes, strict=True)),
+        *(part for at, p in zip(places, probes, strict=True) if p.step == chosen for part in _chosen(plane, at, p, write(p.value))),
     ]
-    return {"height": 240, "data": {"values": rows}, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
+    return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
 
 
-def _told(field: str, form: str) -> list[Spec]:
-    fmt = ".1%" if form == "%" else form
-    return [{"field": "step", "title": "step"}, {"field": field, "title": field, "format": fmt}]
-
-
-def _taken(taken: Mapping[str, Any] | None, last: int, text: str, field: str = "share") -> list[Spec]:
+def _chosen(plane: Plane, at: Point, probe: _Probe, value: str) -> list[str]:
     """A rule at the checkpoint that was taken, named on the side that has room."""
-    if taken is None:
-        return []
-    right = taken["step"] < 0.6 * last
-    step: Spec = {"field": "step", "type": "quantitative"}
-    value: Spec = {"field": field, "type": "quantitative"}
-    data: Spec = {"values": [{**taken, "text": f"taken: step {taken['step']}, {text}"}]}
-    place: Spec = {"align": "left" if right else "right", "dx": 7 if right else -7, "baseline": "bottom"}
-    foot: Spec = {"y": {"value": {"expr": "height - 6"}}, "text": {"field": "text"}}
-    ends: Spec = {"y": {"value": {"expr": "height"}}, "y2": value}
+    anchor, dx = ("start", 7) if at[0] < 60 else ("end", -7)
+    words = f"taken: step {probe.step}, {value}"
     return [
-        {"data": data, "mark": {"type": "rule", "style": "taken"}, "encoding": {"x": step, **ends}},
-        {
-            "data": data,
-            "mark": {"type": "point", "style": "dot", "filled": True, "opacity": 1, "size": 190},
-            "encoding": {"x": step, "y": value},
-        },
-        {"data": data, "mark": {"type": "text", "style": "value", **place}, "encoding": {"x": step, **foot}},
+        svg.rule((at[0], plane.height), at, "chosen"),
+        svg.dot(at, 7.5, "dot", f"taken\nstep  {probe.step}\nvalue  {value}"),
+        svg.text((at[0], plane.height - 8), words, "value", anchor=anchor, dx=dx),
     ]
 
 
-def rewards(summary: blocks.Summary) -> Spec | None:
+def rewards(summary: blocks.Summary) -> str | None:
     """Mean reward of the rollouts by completions drawn, with and without the warm-up."""
-    rows = [
-        {**row, "run": _CURVES.get(name, name)} for name, curve in blocks.section(summary, "rewards").items() for row in curve
-        if number(row.get("reward")) is not None
-    ]  # fmt: skip
-    if not rows:
+    found = {stage: _drawn(rows) for stage, rows in blocks.section(summary, "rewards").items()}
+    runs = [(found[stage], name, styles) for stage, name, *styles in _RUNS if found.get(stage)]
+    if not runs:
         return None
-    lo, hi = _range(summary)
-    most = max(row["generations"] for row in rows)
-    x: Spec = {"field": "generations", "type": "quantitative", "title": "completions drawn, probes included"}
-    x |= {"scale": {"domain": [0, most], "nice": False}, "axis": {"grid": False, "tickCount": 5, "format": ",.0f"}}
-    y: Spec = {"field": "reward", "type": "quantitative", "title": "mean reward", "scale": {"domain": [lo, hi]}, "axis": {"tickCount": 5}}
-    layers: list[Spec] = []
-    limits: Spec = {"y": {"field": "lo", "type": "quantitative"}, "y2": {"field": "hi"}}
-    for run, (line, band) in zip(_CURVES.values(), (("trend", "band"), ("other", "other-band")), strict=True):
-        mine = [row for row in rows if row["run"] == run]
-        if not mine:
-            continue
-        one: Spec = {"data": {"values": mine}}
-        told: list[Spec] = [{"field": "run"}, {"field": "step", "title": "update"}, {"field": "generations", "format": ","}]
-        layers += [
-            {**one, "mark": {"type": "area", "style": band}, "encoding": limits},
-            {**one, "mark": {"type": "line", "style": line}},
-            {
-                **one,
-                "mark": {"type": "point", "style": line, "filled": True, "opacity": 1, "size": 30, "strokeWidth": 0},
-                "encoding": {"tooltip": [*told, {"field": "reward", "format": ".3~f"}]},
-            },
-        ]
-    return {"height": 300, "encoding": {"x": x, "y": y}, "layer": layers, **frame()}
+    most = max(row["generations"] for rows, _, _ in runs for row in rows)
+    plane = Plane(Scale(0, most), Scale(*_range(summary)), 250)
+    upwards = svg.labeled(plane.y, 5)
+    across = [(value, f"{value:,.0f}") for value in plane.x.ticks(5)]
+    body = [svg.y_axis(plane, "mean reward", upwards), svg.x_axis(plane, "completions drawn, probes included", across)]
+    for rows, name, (line, limits, point) in runs:
+        places = [plane.place((row["generations"], row["reward"])) for row in rows]
+        band = svg.band(plane, ((row["generations"], number(row.get("lo")), number(row.get("hi"))) for row in rows), limits)
+        body.append(svg.stretched(plane, [band, svg.outline(places, line)]))
+        for at, row in zip(places, rows, strict=True):
+            tip = f"{name}\nupdate  {count(row.get('step'))}\ncompletions  {count(row['generations'])}\nreward  {decimal(row['reward'], 3)}"
+            body.append(svg.dot(at, 3.1, point, tip))
+    title = "Line chart of the mean reward by completions drawn" + (", with and without the warm-up." if len(runs) > 1 else ".")
+    return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards), right=26)
 
 
-def verdicts(summary: blocks.Summary) -> Spec | None:
+def _drawn(curve: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in curve if number(row.get("reward")) is not None]
+
+
+def verdicts(summary: blocks.Summary) -> str | None:
     """The verdicts of each diagnosis as one bar."""
-    rows = []
-    for name, policy in blocks.section(summary, "policies").items():
-        counts = blocks.section(policy, "counts")
+    row, bars = 44, []
+    policies = blocks.section(summary, "policies")
+    for i, name in enumerate(policies):
+        counts, start = blocks.section(blocks.section(policies, name), "counts"), 0
         total = sum(counts.values()) or 1
-        for order, verdict in enumerate(_NAMES):
+        bars.append(svg.text((0, row * (i + 0.5) + 4.5), STAGES[name], "label", anchor="end", dx=-10))
+        for verdict in (verdict.name for verdict in blocks.VERDICTS):
             if n := counts.get(verdict, 0):
-                label = count(n) if n / total > 0.07 else ""
-                rows.append({"stage": STAGES[name], "verdict": verdict, "share": n / total, "count": n, "order": order, "text": label})
-    if not rows:
+                left, right = 100 * start / total, 100 * (start + n) / total
+                bars.append(svg.bar(left, right, row * i + 8, 28, f"part v-{verdict}", f"{STAGES[name]}\n{noun(n, 'prompt')}: {verdict}"))
+                if right - left > 2 + 2.5 * len(count(n)):
+                    bars.append(svg.text(((left + right) / 2, row * (i + 0.5) + 4.5), count(n), "on-part"))
+                start += n
+    if len(bars) == len(policies):
         return None
-    stages = list(dict.fromkeys(row["stage"] for row in rows))
-    y_axis = {"domain": False, "ticks": False, "labelFontSize": 13, "labelPadding": 10, "labelOverlap": False}
-    y = {"field": "stage", "type": "nominal", "title": None, "sort": stages, "axis": y_axis}
-    x = {"field": "share", "type": "quantitative", "title": None, "stack": "zero", "scale": {"domain": [0, 1]}, "axis": None}
-    tooltip = [{"field": "stage"}, {"field": "verdict"}, {"field": "count", "title": "prompts", "format": ","}]
-    layers: list[Spec] = [
-        {
-            "mark": {"type": "bar", "height": {"band": 0.62}, "style": "part"},
-            "encoding": {"color": {"field": "verdict", "type": "nominal", "scale": {"domain": _NAMES}}, "tooltip": tooltip},
-        },
-        {"mark": {"type": "text", "style": "on-part"}, "encoding": {"x": {**x, "bandPosition": 0.5}, "text": {"field": "text"}}},
-    ]
-    encoding = {"x": x, "y": y, "order": {"field": "order"}}
-    return {"height": 44 * len(stages), "data": {"values": rows}, "encoding": encoding, "layer": layers, **frame()}
+    left = round(7.2 * max(len(STAGES[name]) for name in policies)) + 12
+    title = "Bars of how many prompts got each verdict, by stage; the table below has the shares."
+    return svg.chart(bars, title=title, height=row * len(policies), left=left, top=0, right=2, bottom=16)
 
 
 def _range(summary: blocks.Summary) -> tuple[float, float]:
-    found = summary.get("reward_range")
-    if isinstance(found, Sequence) and len(found) == 2:
-        lo, hi = number(found[0]), number(found[1])
+    limits = summary.get("reward_range")
+    if isinstance(limits, Sequence) and len(limits) == 2:
+        lo, hi = number(limits[0]), number(limits[1])
         if lo is not None and hi is not None and lo < hi:
             return lo, hi
     return 0.0, 1.0

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from flatspot.report import blocks, charts
+from flatspot.report import blocks, svg
 from flatspot.report.json import write_atomically
 from flatspot.report.recipe import blocks as recipe_blocks
 from flatspot.report.recipe import charts as recipe_charts
 from flatspot.report.recipe.paths import largest_std, paths_between
 from flatspot.report.run.html import content_policy, date_text, flat_rows, page_script, page_style, template
-from flatspot.report.run.payload import pack
-from flatspot.report.theme import DARK, LIGHT, vega_config
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +30,6 @@ def render_recipe_html(summary: blocks.Summary, paths: pa.Table) -> str:
     paths    columns of `core.schema.PATHS`
     """
     ways = _ways(summary, paths)
-    pictures = {f"way:{way['key']}": way["spec"] for way in ways}
     warmup = summary.get("warmup") or {}
     curve, chosen = warmup.get("curve") or [], warmup.get("chosen_step", 0)
     drawn = {
@@ -41,9 +38,9 @@ def render_recipe_html(summary: blocks.Summary, paths: pa.Table) -> str:
         "warmup-reward": recipe_charts.warm_up_reward(curve, chosen, summary),
         "rewards": recipe_charts.rewards(summary),
     }
-    pictures |= {name: spec for name, spec in drawn.items() if spec is not None}
-    page = {"charts": pictures, "themes": {"light": vega_config(LIGHT), "dark": vega_config(DARK)}}
-    scripts = [charts.browser_bundle(), page_script("unpack.js", "charts.js", "recipe.js")]
+    charts = {name: chart for name, chart in drawn.items() if chart is not None}
+    charts |= {f"way:{way['key']}": way["chart"] for way in ways}
+    scripts = [page_script("charts.js", "recipe.js")]
     title, tone = recipe_blocks.headline(summary)
     html = template("recipe.html.j2").render(
         title=title,
@@ -68,14 +65,14 @@ def render_recipe_html(summary: blocks.Summary, paths: pa.Table) -> str:
         policy=content_policy(scripts),
         scripts=scripts,
         style=page_style(),
-        page=pack(page),
-        printed={key: charts.printed(spec) for key, spec in pictures.items()},
+        sprite=svg.sprite(),
+        charts=charts,
     )
     return html.encode("utf-8", "replace").decode()
 
 
 def _ways(summary: blocks.Summary, paths: pa.Table) -> list[dict[str, Any]]:
-    """The pictures of prompts on their way: through the warm-up and RL, and through RL alone where that was run."""
+    """The charts of prompts on their way: through the warm-up and RL, and through RL alone where that was run."""
     stages = set(recipe_blocks.stages_of(summary))
     lo, hi = summary.get("reward_range") or (0.0, 1.0)
     top = largest_std(paths)
@@ -85,7 +82,7 @@ def _ways(summary: blocks.Summary, paths: pa.Table) -> list[dict[str, Any]]:
             continue
         shown, left = paths_between(paths, first, last, hi - lo)
         name = "The warm-up" if last == "warmed" else "RL alone" if last == "after-alone" else "RL"
-        if (spec := recipe_charts.moves(shown, summary, top)) is not None:
-            where = f"{recipe_blocks.STAGES[first]} → {recipe_blocks.STAGES[last]}"
-            found.append({"key": f"{first}-{last}", "name": name, "where": where, "spec": spec, "left": left})
+        where = f"{recipe_blocks.STAGES[first]} → {recipe_blocks.STAGES[last]}"
+        if (chart := recipe_charts.moves(shown, summary, top, where)) is not None:
+            found.append({"key": f"{first}-{last}", "name": name, "where": where, "chart": chart, "left": left})
     return found

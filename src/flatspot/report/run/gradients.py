@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from flatspot.report.blocks import VERDICTS, Fact, ReportData, section
-from flatspot.report.charts import Spec, frame
+from flatspot.report import svg
+from flatspot.report.blocks import Fact, ReportData, section
 from flatspot.report.formats import decimal, noun, number
-from flatspot.report.theme import SHAPES
-
-_NAMES = [verdict.name for verdict in VERDICTS]
+from flatspot.report.svg import Plane, Scale
 
 
-def gradient_marks(data: ReportData) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class GradientMark:
+    """One measured prompt: its std, the norm's estimate with its 95% limits, and the score bound.
+
+    norm  None where the estimate is not above 0
+    low   None where the lower limit is not: the line then runs to the edge
+    """
+
+    verdict: str
+    std: float
+    norm: float | None
+    low: float | None
+    high: float
+    bound: float | None
+
+
+def gradient_marks(data: ReportData) -> list[GradientMark]:
     """A mark per measured prompt with a std above 0 and an upper limit above 0: only those have a place on logarithmic axes.
 
     The std is that of the rewards the norm was measured on. That of the verdict would be of other completions, and of as few as were
-    enough to judge the prompt. `norm` is None where the estimate is not above 0, and `low` where the lower limit is not: the line then
-    runs to the edge.
+    enough to judge the prompt.
     """
     if data.gradients is None:
         return []
@@ -27,9 +41,14 @@ def gradient_marks(data: ReportData) -> list[dict[str, Any]]:
     for row in data.gradients.to_pylist():
         std, high = number(row["std"]), number(row["grad_norm_hi"])
         if row["prompt_id"] in verdicts and std and high and std > 0 and high > 0:
-            norm, low, bound = (number(row[key]) or None for key in ("grad_norm", "grad_norm_lo", "bound_score"))
-            marks.append({"verdict": verdicts[row["prompt_id"]], "std": std, "norm": norm, "low": low, "high": high, "bound": bound})
+            norm, low, bound = (_positive(row[key]) for key in ("grad_norm", "grad_norm_lo", "bound_score"))
+            marks.append(GradientMark(verdicts[row["prompt_id"]], std, norm, low, high, bound))
     return marks
+
+
+def _positive(value: object) -> float | None:
+    found = number(value)
+    return found if found is not None and found > 0 else None
 
 
 def gradient_facts(data: ReportData) -> tuple[Fact, ...]:
@@ -52,46 +71,39 @@ def gradient_facts(data: ReportData) -> tuple[Fact, ...]:
     return tuple(fact for fact in found if failed or fact.label != "not measured")
 
 
-def gradient_chart(marks: list[dict[str, Any]]) -> Spec | None:
+def gradient_chart(marks: Sequence[GradientMark]) -> str | None:
     """Std across, gradient norm upwards, both logarithmic: the estimate, its 95% limits, and the score bound as a tick."""
     if not marks:
         return None
-    floor = 10 ** math.floor(math.log10(min(mark["norm"] or mark["high"] for mark in marks)) - 0.5)
-    values = [{**mark, "bottom": max(mark["low"] or floor, floor)} for mark in marks]
-    top = max(max(mark["high"], mark["bound"] or 0) for mark in marks)
-    axis = {"tickCount": 6, "format": "~g"}
-    x = {"field": "std", "type": "quantitative", "title": "reward std of the same completions", "axis": {**axis, "grid": False}}
-    x |= {"scale": {"type": "log", "nice": False, "domain": [min(m["std"] for m in marks) / 1.3, max(m["std"] for m in marks) * 1.3]}}
-    y = {
-        "type": "quantitative",
-        "scale": {"type": "log", "domain": [floor, top * 1.3], "nice": False},
-        "title": "gradient norm",
-        "axis": axis,
-    }
-    verdict = {"field": "verdict", "type": "nominal"}
-    color = {**verdict, "scale": {"domain": _NAMES}}
-    tooltip = [{**verdict, "title": "verdict"}]
-    told = (("std", "reward std"), ("norm", "gradient norm"), ("low", "from"), ("high", "to"), ("bound", "score bound"))
-    tooltip += [{"field": field, "type": "quantitative", "title": title, "format": ".3~g"} for field, title in told]
-    layers: list[Spec] = [
-        {
-            "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.45},
-            "encoding": {"y": {**y, "field": "bottom"}, "y2": {"field": "high"}, "color": color},
-        },
-        {
-            "transform": [{"filter": "isValid(datum.bound)"}],
-            "mark": {"type": "tick", "style": "bound", "orient": "horizontal", "thickness": 2, "size": 12},
-            "encoding": {"y": {**y, "field": "bound"}},
-        },
-        {
-            "transform": [{"filter": "isValid(datum.norm)"}],
-            "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.9},
-            "encoding": {
-                "y": {**y, "field": "norm"},
-                "color": color,
-                "shape": {**verdict, "scale": {"domain": _NAMES, "range": list(SHAPES)}},
-                "tooltip": tooltip,
-            },
-        },
+    floor = 10 ** math.floor(math.log10(min(mark.norm or mark.high for mark in marks)) - 0.5)
+    top = max(max(mark.high, mark.bound or 0.0) for mark in marks)
+    stds = [mark.std for mark in marks]
+    plane = Plane(Scale(min(stds) / 1.3, max(stds) * 1.3, log=True), Scale(floor, top * 1.3, log=True), 340)
+    upwards = svg.labeled(plane.y, 6)
+    limits = [
+        svg.rule(plane.place((mark.std, max(mark.low or floor, floor))), plane.place((mark.std, mark.high)), _limits_style(mark))
+        for mark in marks
     ]
-    return {"height": 360, "data": {"values": values}, "encoding": {"x": x}, "layer": layers, **frame()}
+    bounds = [svg.tick(plane.place((mark.std, mark.bound)), 12, "bound") for mark in marks if mark.bound]
+    points = [svg.symbol(plane.place((mark.std, mark.norm)), svg.diameter(70), mark.verdict, _tip(mark)) for mark in marks if mark.norm]
+    title = (
+        f"Scatter plot on logarithmic axes of {noun(len(marks), 'prompt')}: reward standard deviation across, measured gradient norm "
+        "upwards with its interval. The numbers are in gradients.parquet of the run folder."
+    )
+    body = [
+        svg.y_axis(plane, "gradient norm", upwards),
+        svg.x_axis(plane, "reward std of the same completions", svg.labeled(plane.x, 6)),
+        *limits,
+        *bounds,
+        *points,
+    ]
+    return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
+
+
+def _limits_style(mark: GradientMark) -> str:
+    return f"limits v-{svg.shape_of(mark.verdict)}"
+
+
+def _tip(mark: GradientMark) -> str:
+    values = (("reward std", mark.std), ("gradient norm", mark.norm), ("from", mark.low), ("to", mark.high), ("score bound", mark.bound))
+    return "\n".join([mark.verdict, *(f"{name}  {value:.3g}" for name, value in values if value is not None)])

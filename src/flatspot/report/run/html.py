@@ -1,4 +1,4 @@
-"""The report as one HTML file that opens offline and asks nobody for anything."""
+"""The report as one HTML file that opens offline and loads nothing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.plain import plain
-from flatspot.report import blocks, charts, formats
+from flatspot.report import blocks, charts, formats, svg
 from flatspot.report.blocks import ReportData
 from flatspot.report.json import write_atomically
 from flatspot.report.marks import Marks, place_marks
 from flatspot.report.run import next_steps as steps
 from flatspot.report.run.gradients import gradient_chart, gradient_facts, gradient_marks
 from flatspot.report.run.payload import Payload, build_payload, pack
-from flatspot.report.theme import DARK, LIGHT, css_variables, vega_config
+from flatspot.report.theme import DARK, LIGHT, css_variables
 
 if TYPE_CHECKING:
     import jinja2
@@ -43,28 +43,26 @@ def render_html(data: ReportData) -> str:
     total = [None] * len(names)
     marks = {"": place_marks(names, rows.get("mean", total), rows.get("std", total))}
     marks |= {name: place_marks(names, part.get("mean", total), part.get("std", total)) for name, part in rows["components"].items()}
-    pictures = _pictures(data.summary, marks, rows)
+    drawn = _charts(data.summary, marks, rows)
     measured = gradient_marks(data)
     if (gradients := gradient_chart(measured)) is not None:
-        pictures["gradients"] = gradients
-    page = {
-        "rows": {**rows, "marks": {name: found.of_prompt for name, found in marks.items()}},
-        "charts": pictures,
-        "themes": {"light": vega_config(LIGHT), "dark": vega_config(DARK)},
-    }
-    scripts = [charts.browser_bundle(), page_script("unpack.js", "charts.js", "table.js", "page.js")]
+        drawn["gradients"] = gradients
+    # a component's scatter plot replaces the total's when a reader picks it; its range, threshold and so its corner are not the total's
+    components = {name: charts.scatter(place, {}) for name, place in marks.items() if name and place.values}
+    page = {"rows": {**rows, "marks": {name: place.of_prompt for name, place in marks.items()}}, "components": components}
+    scripts = [page_script("unpack.js", "charts.js", "table.js", "page.js")]
     html = template("report.html.j2").render(
         **_words(data.summary),
         policy=content_policy(scripts),
         scripts=scripts,
         style=page_style(),
+        sprite=svg.sprite(),
         page=pack(page),
         details=pack(payload.details),
-        printed={key: charts.printed(spec) for key, spec in pictures.items() if not key.startswith("scatter:")},
+        charts=drawn,
         marks=marks[""],
         gradient_facts=gradient_facts(data),
-        gradients_drawn=len(measured),
-        components=list(rows["components"]),
+        components=list(components),
         static_rows=_static_rows(payload, names),
         payload=payload,
         n_rows=len(names),
@@ -72,22 +70,16 @@ def render_html(data: ReportData) -> str:
     return html.encode("utf-8", "replace").decode()  # a lone surrogate in the summary must not keep the file from being written
 
 
-def _pictures(summary: blocks.Summary, marks: Mapping[str, Marks], rows: Mapping[str, Any]) -> dict[str, charts.Spec]:
-    """The specifications by chart; a component's scatter is `scatter:NAME`."""
-    found: dict[str, charts.Spec] = {"composition": charts.composition(summary)}
-    if (forecast := charts.forecast(summary)) is not None:
-        found["forecast"] = forecast
-    for name, place in marks.items():
-        if name:
-            # the range, the threshold and so the corner are the total's; a component is shown on its own scale
-            found[f"scatter:{name}"] = charts.scatter(place, {})
-        elif place.values:
-            found["scatter"] = charts.scatter(place, summary, completions=_fewest(rows))
-    return found
+def _charts(summary: blocks.Summary, marks: Mapping[str, Marks], rows: Mapping[str, Any]) -> dict[str, str]:
+    """The charts by name; those of which the data has nothing to show are not among them."""
+    drawn = {"composition": charts.composition(summary), "forecast": charts.forecast(summary)}
+    if marks[""].values:
+        drawn["scatter"] = charts.scatter(marks[""], summary, completions=_fewest(rows))
+    return {name: chart for name, chart in drawn.items() if chart is not None}
 
 
 def _fewest(rows: Mapping[str, Any]) -> int | None:
-    """The fewest scored completions of a prompt that has a std: no std in the picture can lie above the arc for this number."""
+    """The fewest scored completions of a prompt that has a std: no std of the chart can lie above the arc for this number."""
     return min((int(n) for n in rows.get("n_scored", ()) if n is not None and n >= 2), default=None)
 
 
@@ -150,15 +142,15 @@ def _static_rows(payload: Payload, names: list[str]) -> list[dict[str, Any]]:
 
 
 def page_style() -> str:
-    """The style of a page: colours of both schemes, and the sheet."""
+    """The style of a page: colors of both schemes, and the sheets."""
     dark = f"@media screen and (prefers-color-scheme: dark){{:root{{{css_variables(DARK)}}}}}"
-    return f":root{{{css_variables(LIGHT)}}}{dark}{_resource('report.css')}"
+    return f":root{{{css_variables(LIGHT)}}}{dark}{_resource('report.css')}{_resource('charts.css')}"
 
 
 def content_policy(scripts: list[str]) -> str:
-    """A Content-Security-Policy that runs these scripts and nothing else, and loads nothing at all. No eval: charts are interpreted."""
+    """A Content-Security-Policy that runs these scripts and nothing else, and loads nothing at all."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 @functools.cache

@@ -1,48 +1,50 @@
-// Draws the specifications with vega-embed. Expressions are interpreted (ast: true), so the page needs no eval; nothing is loaded.
-const dark = matchMedia("(prefers-color-scheme: dark)");
+// What a pointer finds in the charts: what a mark is, and its prompts in the table. The charts themselves are in the page.
 const tip = document.getElementById("tip");
-const live = new Map();
 
-function showTip(handler, event, item, value) {
-  if (value === null || value === undefined || value === "") { tip.hidden = true; return; }
-  tip.textContent = typeof value === "object" ? Object.entries(value).map(([key, x]) => `${key}  ${x}`).join("\n") : String(value);
-  tip.hidden = false;
+// A mark's <title> is what it is in words. Browsers show it late and small; here it goes to the tip instead.
+function wordsOf(mark) {
+  const title = mark.querySelector(":scope > title");
+  if (title) { mark.dataset.tip = title.textContent; title.remove(); }
+  return mark.dataset.tip;
+}
+
+function showTip(event) {
+  const mark = event.target.closest("[data-chart] .plot *");
+  const words = mark && wordsOf(mark);
+  tip.hidden = !words;
+  if (!words) return;
+  tip.textContent = words;
   const box = tip.getBoundingClientRect();
   const left = event.clientX + 14 + box.width > innerWidth ? event.clientX - box.width - 14 : event.clientX + 14;
   tip.style.left = `${Math.max(4, left)}px`;
   tip.style.top = `${Math.max(4, Math.min(event.clientY + 14, innerHeight - box.height - 4))}px`;
 }
 
-async function draw(figure, key, page, onMark) {
-  const spec = page.charts[key];
-  if (!spec) return;
-  const options = {
-    mode: "vega-lite", renderer: spec.layer.some((layer) => layer.data?.values?.length > 1500) ? "canvas" : "svg", ast: true, actions: false, defaultStyle: false, tooltip: showTip,
-    config: page.themes[dark.matches ? "dark" : "light"],
-  };
-  const target = figure.querySelector(".live");
-  figure.classList.add("drawn");
-  live.get(figure)?.finalize();
-  const result = await window.vegaEmbed(target, spec, options);
-  live.set(figure, result);
-  // the label says it better than hundreds of marks read out one by one; the table holds the numbers
-  target.querySelector("svg")?.setAttribute("aria-hidden", "true");
-  if (onMark) result.view.addEventListener("click", (event, item) => { if (item?.datum?.mark !== undefined) onMark(item.datum.mark); });
+// The whole chart's <title> is for those who hear it; as a label it is no tip over everything.
+function labelPlot(plot) {
+  const title = plot.querySelector(":scope > title");
+  if (!title) return;
+  plot.setAttribute("aria-label", title.textContent);
+  title.remove();
 }
 
-async function drawAll(page, onMark) {
-  const picker = document.getElementById("component");
+function startCharts(components, onMark) {
+  document.querySelectorAll(".plot").forEach(labelPlot);
   for (const figure of document.querySelectorAll("[data-chart]")) {
-    const name = figure.dataset.chart;
-    const component = name === "scatter" && picker ? picker.value : "";
-    const again = () => draw(figure, component ? `${name}:${component}` : name, page, name === "scatter" ? (mark) => onMark(component, mark) : null);
-    try { await again(); } catch (error) { figure.classList.remove("drawn"); console.error(error); }
+    for (const kind of ["pointerover", "pointermove"]) figure.addEventListener(kind, showTip);
+    figure.addEventListener("pointerleave", () => { tip.hidden = true; });
   }
-}
-
-function startCharts(page, onMark) {
-  const all = () => drawAll(page, onMark);
-  dark.addEventListener("change", all);
-  document.getElementById("component")?.addEventListener("change", all);
-  return all();
+  const scatter = document.querySelector("[data-chart=scatter]");
+  const picker = document.getElementById("component");
+  scatter?.addEventListener("click", (event) => {
+    const mark = event.target.closest("[data-mark]");
+    if (!mark) return;
+    tip.hidden = true;
+    onMark(picker ? picker.value : "", Number(mark.dataset.mark));
+  });
+  const total = scatter?.innerHTML;
+  picker?.addEventListener("change", () => {
+    scatter.innerHTML = picker.value ? components[picker.value] : total; // drawn and escaped by flatspot, as the page itself
+    scatter.querySelectorAll(".plot").forEach(labelPlot);
+  });
 }

@@ -75,7 +75,7 @@ async function start() {
     details ??= unpack("data-details");
     fillDetails(holder, (await details)[i], page.rows.id[i]);
   });
-  await startCharts(page, table.selectMark);
+  startCharts(page.components, table.selectMark);
   document.documentElement.dataset.ready = "true";
 }
 
