@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
-import vl_convert
+from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -19,7 +20,7 @@ from flatspot.stats.zones import STATES, Zones
 
 OUT = Path(__file__).parents[2] / "docs" / "images" / "stopping-boundary.svg"
 SHOWN = 40
-COLOURS = {"draw again": "#9a9a9a", "vanishing": "#c2410c", "learnable": "#1d6fb8", "solved": "#2f855a"}
+MARKS = {"draw again": ("#9a9a9a", "o"), "vanishing": ("#c2410c", "s"), "learnable": ("#1d6fb8", "^"), "solved": ("#2f855a", "D")}
 
 
 def reachable(rule):
@@ -41,29 +42,15 @@ def main():
         {"samples": n, "ones": s, "then": "draw again" if rule.go[n, s] else STATES[int(view.risk[n, s].argmin())]}
         for n, s in reachable(rule)
     ]
-    spec = {
-        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "width": 640,
-        "height": 300,
-        "data": {"values": rows},
-        "mark": {"type": "point", "filled": True, "size": 42, "opacity": 1},
-        "encoding": {
-            "x": {"field": "samples", "type": "quantitative", "title": "samples of one prompt", "axis": {"grid": False}},
-            "y": {"field": "ones", "type": "quantitative", "title": "of these with reward 1", "axis": {"grid": False}},
-            "color": {"field": "then", "title": None, "scale": {"domain": list(COLOURS), "range": list(COLOURS.values())}},
-            "shape": {
-                "field": "then",
-                "title": None,
-                "scale": {"domain": list(COLOURS), "range": ["circle", "square", "triangle-up", "diamond"]},
-            },
-        },
-        "config": {"font": "sans-serif", "view": {"stroke": None}, "background": "white"},
-    }
+    matplotlib.rcParams |= {"svg.hashsalt": "boundary", "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False}
+    figure, axes = pyplot.subplots(figsize=(8.2, 3.9), layout="constrained")
+    for name, (color, marker) in MARKS.items():
+        places = [(row["samples"], row["ones"]) for row in rows if row["then"] == name]
+        axes.plot(*zip(*places, strict=True), color=color, marker=marker, markersize=5, linestyle="", label=name)
+    axes.set(xlabel="completions of one prompt", ylabel="of these with reward 1")
+    axes.legend(frameon=False, loc="upper left")
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(vl_convert.vegalite_to_svg(spec))
-    png = vl_convert.vegalite_to_png(spec)
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_bytes(png)
+    figure.savefig(OUT, metadata={"Date": None})
     stops = {name: [(r["samples"], r["ones"]) for r in rows if r["then"] == name][:6] for name in STATES}
     print(f"price {rule.price:.5f}, {rule.draws[0, 0]:.1f} samples expected, error {rule.error[0, 0]:.4f}, first stops {stops}")
 
