@@ -4,13 +4,10 @@ import math
 from collections import Counter
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from flatspot.core.errors import SettingsError
 from flatspot.planning import embeddings
-from flatspot.planning.embeddings import embed, read_embeddings, shape, unit_rows
+from flatspot.planning.embeddings import embed, shape, unit_rows
 
 TEXTS = ["2 + 2 =", "2 + 3 =", "write a poem about rain", "write a story about rain", "Ünïcode 日本語 🎲", "17 * 23 ="]
 
@@ -58,50 +55,6 @@ def test_equal_documents_are_alike_even_where_there_is_nothing_else():
 
 def test_the_shape_of_an_answer_does_not_say_what_it_is_about():
     assert shape("The answer is 42.") == shape("Its colour of 99.") == "Aaa aaaaaa aa 00."
-
-
-def test_own_vectors_by_position_and_by_id(tmp_path):
-    vectors = np.random.default_rng(0).normal(size=(4, 3))
-    np.save(tmp_path / "e.npy", vectors)
-    ids, rows = ["a", "b", "c", "d"], np.array([2, 0])
-    expected = vectors[rows] / np.linalg.norm(vectors[rows], axis=1, keepdims=True)
-    assert read_embeddings(tmp_path / "e.npy", ids, rows) == pytest.approx(expected, abs=1e-6)
-    pq.write_table(
-        pa.table({"id": ["c", "x", "a"], "embedding": [vectors[2].tolist(), [0.0], vectors[0].tolist()]}), tmp_path / "e.parquet"
-    )
-    assert read_embeddings(tmp_path / "e.parquet", ids, rows) == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [
-        ("e.npy", np.zeros((3, 2)), r"shape \[4, width\].*\[3, 2\]"),
-        ("e.npy", np.zeros(4), "shape"),
-        ("e.npy", np.full((4, 2), np.nan), "prompt c holds a value that is not finite"),
-        ("e.npy", np.array([["a"]] * 4), "shape"),
-        ("e.parquet", {"id": ["c"], "embedding": [[1.0]]}, "no embedding for 1 of the vanishing prompts, a"),
-        ("e.parquet", {"id": ["a", "c"], "embedding": [[1.0], [1.0, 2.0]]}, "widths 1, 2"),
-        ("e.parquet", {"name": ["a"], "embedding": [[1.0]]}, "columns prompt_id and embedding"),
-        ("e.csv", None, r"must be a \.npy or \.parquet"),
-        ("e.npy", None, "cannot be read"),
-        ("e.parquet", None, "cannot be read"),
-    ],
-)
-def test_files_that_do_not_fit_are_named_with_what_was_expected(tmp_path, name, value, says):
-    file = tmp_path / name
-    if isinstance(value, dict):
-        pq.write_table(pa.table(value), file)
-    elif value is not None:
-        np.save(file, value)
-    with pytest.raises(SettingsError, match=says):
-        read_embeddings(file, ["a", "b", "c", "d"], np.array([2, 0]))
-
-
-def test_damaged_files_are_no_traceback(tmp_path):
-    for name in ("e.npy", "e.parquet"):
-        (tmp_path / name).write_bytes(b"not at all")
-        with pytest.raises(SettingsError, match="cannot be read"):
-            read_embeddings(tmp_path / name, ["a"], np.array([0]))
 
 
 def test_unit_rows_leave_zeros():

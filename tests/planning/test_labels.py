@@ -115,12 +115,18 @@ def test_how_many_are_asked_for(run):
         LabelSettings(strategy="best")
 
 
-def test_own_embeddings_decide_what_is_far(tmp_path, run):
-    vectors = np.tile([1.0, 0.0], (110, 1))
-    vectors[17] = [-1.0, 0.0]
-    np.save(tmp_path / "e.npy", vectors)
-    chosen = [x.prompt.id for x in select_labels(run, LabelSettings(labels=2, strategy="cover", embeddings=tmp_path / "e.npy"))]
-    assert "p17" in chosen
+def test_a_strategy_of_another_package_gets_ids_and_texts(run, monkeypatch):
+    seen = []
+
+    def theirs(failing, k):
+        seen.append(failing)
+        return np.argsort([name == "p17" for name in failing.ids], kind="stable")[::-1][:k]
+
+    monkeypatch.setattr("flatspot.planning.labels.find_strategy", lambda name: theirs)
+    found = plan_labels(run, LabelSettings(labels=2, strategy="theirs"))
+    assert found.labels[0].prompt.id == "p17" and found.labels[0].reason.startswith("chosen by theirs; vanishing with")
+    by_id = dict(zip(seen[0].ids, seen[0].texts, strict=True))
+    assert all(by_id[label.prompt.id] == label.prompt.text for label in found.labels)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

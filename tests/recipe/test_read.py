@@ -60,7 +60,7 @@ def test_every_section_reaches_its_stage():
         ({"diagnose": {"seed": "x"}}, "diagnose.seed must be int"),
         ({"diagnose": {"reward_range": [0, "a"]}}, "diagnose.reward_range must be"),
         ({"plan": {"seed": True}}, "plan.seed must be int, got True"),
-        ({"plan": {"embeddings": 5}}, "plan.embeddings must be"),
+        ({"plan": {"embeddings": "e.npy"}}, "there is no plan.embeddings"),
         ({"warmup": {"rule": {"noise": "much"}}}, "warmup.rule.noise must be float"),
         ({"diagnose": [1]}, "diagnose must hold settings by name"),
         ({"train": {"algorithm": "ppo"}}, "train.algorithm must be grpo or rloo"),
@@ -101,7 +101,6 @@ def test_options_that_trl_does_not_have_are_named(section, name, says):
         ({"train": {"max_steps": "abc", **CPU}}, "train: .*max_steps"),
         ({"train": {"num_generations": 3, "per_device_train_batch_size": 4, **CPU}}, "train: .*divisible"),
         ({"train": CPU, "labels": "missing.jsonl"}, "labels: there is no file missing.jsonl"),
-        ({"train": CPU, "plan": {"embeddings": "no.npy"}}, "plan.embeddings: there is no file no.npy"),
     ],
 )
 def test_what_must_fail_later_is_said_before_anything_is_drawn(change, says):

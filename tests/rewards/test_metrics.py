@@ -10,7 +10,7 @@ import pytest
 
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.records import Completion, Prompt
-from flatspot.rewards import BUILTINS, LoadedReward, load_reward, reference_rewards, reward_range
+from flatspot.rewards import BUILTINS, LoadedReward, load_reward, reference_rewards
 
 
 def value(spec: str, text: str, *references: str) -> float:
@@ -156,8 +156,7 @@ def test_reference_rewards_take_the_best_reference() -> None:
 
 
 def test_ranges_and_weights() -> None:
-    assert all(reward_range(name) == (0.0, 1.0) for name in BUILTINS)
-    assert reward_range("file.py:f") is None and reward_range(len) is None
+    assert all(reward.range == (0.0, 1.0) for reward in BUILTINS.values())
     reward = load_reward(["exact_match", "sentiment"], weights=[2.0, -0.5])
     assert reward.range == (-0.5, 2.0)
     assert load_reward(["exact_match", len], isolate=False).range is None

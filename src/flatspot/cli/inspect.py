@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
+from flatspot.cli.lazy import ExtensibleChoice
 from flatspot.cli.options import judging_options
 
 
@@ -15,10 +15,10 @@ from flatspot.cli.options import judging_options
 @click.option(
     "--format",
     "log_format",
-    type=click.Choice(["auto", "generic"]),
+    type=ExtensibleChoice("importers", ("auto", "generic")),
     default="auto",
     show_default=True,
-    help="auto also takes a run folder of flatspot.",
+    help="auto also takes a run folder of flatspot, and asks the formats of installed packages.",
 )
 @click.option("--prompt-col", metavar="C", help="Column of the prompt.  [default: recognised]")
 @click.option(
@@ -70,23 +70,10 @@ def inspect_command(
     from flatspot.cli.output import say, show
     from flatspot.flow.diagnose import inspect
 
-    if log_format == "generic":
-        refuse_run_folders(paths)
     settings["reward_range"] = settings["reward_range"] or None
     reward = reward_cols[0] if len(reward_cols) == 1 else list(reward_cols) or None
     columns = {"prompt": prompt_col, "reward": reward, "prompt_id": id_col, "completion": completion_col}
     columns |= {ours: name for ours, name in (("turn", turn_col), ("episode", episode_col)) if name is not None}
     settings["reward_weights"] = weights or None
-    diagnosis = inspect(list(paths), columns=columns, reward_list=reward_list, say=say, **settings)
+    diagnosis = inspect(list(paths), columns=columns, reward_list=reward_list, format=log_format, say=say, **settings)
     show(diagnosis, as_json=as_json, fail_above=fail_above)
-
-
-def refuse_run_folders(paths: tuple[str, ...]) -> None:
-    """With `--format generic`, a folder is a folder of logs: one that flatspot wrote is none."""
-    from flatspot.core.errors import ImportFormatError
-    from flatspot.importers.search import is_run_folder
-
-    if ours := [path for path in paths if is_run_folder(Path(path))]:
-        raise ImportFormatError(
-            f"{ours[0]} is a run folder of flatspot, not a log in the generic format: leave --format out to judge it again."
-        )

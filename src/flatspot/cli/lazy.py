@@ -1,15 +1,20 @@
-"""A group of commands that are imported when called, so that `--help` takes no time."""
+"""Commands that are imported when called, and choices that are looked up when listed, so that `--help` takes no time."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flatspot.core.errors import ExtensionError
-from flatspot.core.extensions import extensions, load_extension
+from flatspot.core.extensions import clashes, find_extension, names_of, one_of
+
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str, str]
+else:
+    _TextType = click.ParamType  # older versions of click have no parameters for it
 
 
 class LazyGroup(click.Group):
@@ -26,19 +31,19 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names: ours in the order given, then those of other packages."""
-        added = extensions(self.entry_points) if self.entry_points else {}
-        return [*self.modules, *(name for name in added if name not in self.modules)]
+        return names_of(self.entry_points, self.modules) if self.entry_points else list(self.modules)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command; None where there is none of this name."""
         if cmd_name in self.modules:
-            command = getattr(importlib.import_module(self.modules[cmd_name]), f"{cmd_name.replace('-', '_')}_command")
-        elif self.entry_points and (point := extensions(self.entry_points).get(cmd_name)):
-            command = load_extension(point)
-        else:
+            own: click.Command = getattr(importlib.import_module(self.modules[cmd_name]), f"{cmd_name.replace('-', '_')}_command")
+            return own
+        added = find_extension(self.entry_points, cmd_name) if self.entry_points else None
+        if added is None:
             return None
+        command = added.load()
         if not isinstance(command, click.Command):
-            raise ExtensionError(f"{cmd_name!r} must be a click.Command, got {type(command).__name__}")
+            raise added.error(f"expected a click.Command, got {type(command).__name__}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -46,6 +51,8 @@ class LazyGroup(click.Group):
         added = [(name, self._text(ctx, name)) for name in self.list_commands(ctx) if name not in self.modules]
         with formatter.section("Commands"):
             formatter.write_dl([*self.texts.items(), *added])
+            for sentence in clashes(self.entry_points, self.modules) if self.entry_points else ():
+                formatter.write_text(sentence)
 
     def _text(self, ctx: click.Context, name: str) -> str:
         try:
@@ -53,3 +60,22 @@ class LazyGroup(click.Group):
         except ExtensionError as error:
             return str(error)
         return command.get_short_help_str(200) if command is not None else ""
+
+
+class ExtensibleChoice(_TextType):
+    """A choice of the names of an extension group; those of other packages are looked up where one is given or listed."""
+
+    name = "choice"
+
+    def __init__(self, group: str, built_in: Sequence[str]) -> None:
+        self.group, self.built_in = group, tuple(built_in)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, where it is one."""
+        if value not in self.built_in and find_extension(self.group, value) is None:
+            self.fail(f"{value!r} is not one of {one_of(self.group, self.built_in)}.", param, ctx)
+        return value
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """The names, as `click.Choice` writes them; click before 8.2 gives no context."""
+        return f"[{'|'.join(names_of(self.group, self.built_in))}]"

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
+from flatspot.cli.lazy import ExtensibleChoice
+from flatspot.engines.registry import ENGINES
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -134,7 +137,7 @@ def engine_options(command: F) -> F:
         [
             click.option(
                 "--engine",
-                type=click.Choice(["auto", "hf", "openvino", "scripted"]),
+                type=ExtensibleChoice("engines", ENGINES),
                 default="auto",
                 show_default=True,
                 help="auto: openvino on a CPU where it supports the model, else hf.",

@@ -7,22 +7,18 @@ from typing import Any
 
 import click
 
+from flatspot.cli.lazy import ExtensibleChoice
+
 
 @click.command("plan")
 @click.argument("run", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--labels", metavar="N|P%", help="How many prompts to label, or which share of the run's.  [default: as recommended]")
 @click.option(
     "--strategy",
-    type=click.Choice(["random", "hardest", "cover", "ours"]),
+    type=ExtensibleChoice("strategies", ("random", "hardest", "cover", "ours")),
     help="How they are chosen.  [default: ours]",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the order of equals, and what random chooses.")
-@click.option(
-    "--embeddings",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Your vectors of the prompts: .npy in the run's order, or .parquet with prompt_id and embedding.  [default: character n-grams]",
-)
 @click.option(
     "--group-size", type=click.IntRange(2), metavar="K", help="Completions per prompt in the planned RL run.  [default: the run's]"
 )
@@ -31,9 +27,7 @@ import click
 @click.option("--gen-batch", type=click.IntRange(1), metavar="G", help="Groups that a dynamic sampler draws at a time.  [default: --batch]")
 @click.option("--max-gen-batches", type=click.IntRange(1), default=10, show_default=True, help="How often it may, for one training batch.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def plan_command(
-    run: Path, as_json: bool, labels: str | None, strategy: str | None, seed: int, embeddings: str | None, share: float, **settings: Any
-) -> None:
+def plan_command(run: Path, as_json: bool, labels: str | None, strategy: str | None, seed: int, share: float, **settings: Any) -> None:
     """Plan a warm-up and an RL run from a run folder: which prompts to label, train on, drop, or leave until after the warm-up.
 
     The share of groups that hold two different rewards at each group size, the size to take, the rollouts that fill a batch with such
@@ -59,7 +53,7 @@ def plan_command(
     from flatspot.report.run.next_steps import warmup_command
     from flatspot.rollouts.store import prompt_text
 
-    asked = LabelSettings(labels, strategy or DEFAULT_STRATEGY, seed, embeddings, share)
+    asked = LabelSettings(labels, strategy or DEFAULT_STRATEGY, seed, share)
     found = plan_groups(run, PlanSettings(share=share, **settings))
     planned = plan_labels(run, asked)
     kept = write_plan(run, planned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from flatspot.core.records import Completion, Prompt, Request, Sampling, Score
@@ -44,6 +45,33 @@ class Engine(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """What the rows depend on, for run.json: model, dtype, device, how it was verified. Plain JSON values."""
+        ...
+
+
+class MakeEngine(Protocol):
+    """What an entry point of `flatspot.engines` is: a function that makes an `Engine`, for `--engine NAME`.
+
+    model       what the user gave: a name, a path, or a pair (model, tokenizer)
+    dtype       auto, float32, bfloat16 or float16
+    device      auto, cpu, cuda, cuda:1, …
+    memory_gib  bound of what is taken beside the weights; None where the user set none
+    """
+
+    def __call__(self, model: str | Path | tuple[Any, Any], *, dtype: str, device: str, memory_gib: float | None) -> Engine:
+        """The engine. Raises `EngineError` for what the user can fix."""
+        ...
+
+
+class RewardFunction(Protocol):
+    """What an entry point of `flatspot.rewards` is: a reward function as TRL calls it, for `--reward NAME` or `--reward NAME[key=value]`.
+
+    It is called in a process of its own, under the time limit, with the prompts' further columns by name and the parameters between the
+    brackets as text. One value per completion; None where it does not apply. An attribute `reward_range = (low, high)` of the function
+    says what it can return.
+    """
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Sequence[float | None]:
+        """The rewards."""
         ...
 
 

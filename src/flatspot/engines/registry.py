@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from flatspot.core.errors import EngineError, MissingExtra
+from flatspot.core.extensions import find_extension, one_of
 from flatspot.core.protocols import Engine
 
 ENGINES = ("auto", "hf", "openvino", "scripted")
-_PLANNED = {
-    "vllm": "use --engine hf, which runs on CUDA",
-    "ray": "use --engine hf on one machine",
-    "openai": "use --engine hf or openvino with the policy's own weights",
-}
 
 
 def load_engine(
@@ -33,22 +29,22 @@ def load_engine(
                 hf        transformers, any architecture, CPU or CUDA
                 openvino  openvino-genai on a CPU: llama, qwen2, qwen3
                 scripted  an answer table; `model` is its JSON file
+                another   one that an installed package adds to `flatspot.engines` (`core.protocols.MakeEngine`)
     model       as `load_policy` takes it; an Engine is returned as it is
     dtype       auto, float32, bfloat16 or float16 (openvino: the precision of the arithmetic)
     memory_gib  bound of caches and logits beside the weights
     say         told what takes its time
 
     An openvino engine that fails its check against transformers is replaced by hf, and its `notes` say so. Raises EngineError for
-    an unknown name or a policy that cannot be loaded, MissingExtra for a missing package.
+    an unknown name or a policy that cannot be loaded, MissingExtra for a missing package, ExtensionError naming a package whose
+    engine fails or is none.
     """
     if not isinstance(model, str | Path | tuple):
         if isinstance(model, Engine):
             return model
         raise EngineError(f"a policy is a name, a path, a pair (model, tokenizer) or an engine, got {type(model).__name__}")
-    if name in _PLANNED:
-        raise EngineError(f"the engine {name!r} is not built yet; {_PLANNED[name]}")
     if name not in ENGINES:
-        raise EngineError(f"there is no engine {name!r}; it is one of {', '.join(ENGINES)}")
+        return _added(name, model, dtype, device, memory_gib)
     if name == "scripted":
         return _scripted(model)
     if say is not None and not isinstance(model, tuple):
@@ -56,6 +52,21 @@ def load_engine(
     if name == "openvino" or (name == "auto" and _openvino_serves(model, device, dtype)):
         return _openvino(name, model, dtype, device, memory_gib)
     return _hf(model, dtype, device, memory_gib)
+
+
+def _added(name: str, model: str | Path | tuple[Any, Any], dtype: str, device: str, memory_gib: float | None) -> Engine:
+    """An engine of another package; raises `ExtensionError` where it is none, or cannot be made."""
+    added = find_extension("engines", name)
+    if added is None:
+        raise EngineError(f"there is no engine {name!r}; it is one of {one_of('engines', ENGINES)}")
+    make = added.load()
+    if not callable(make):
+        raise added.error(f"expected a function of a model, got {type(make).__name__}")
+    with added.running():
+        engine: object = make(model, dtype=dtype, device=device, memory_gib=memory_gib)
+    if not isinstance(engine, Engine):
+        raise added.error(f"expected an engine with name, rows_per_call, sample and describe, got {type(engine).__name__}")
+    return engine
 
 
 def _scripted(model: str | Path | tuple[Any, Any]) -> Engine:

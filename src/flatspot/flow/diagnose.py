@@ -144,6 +144,7 @@ def inspect(
     *,
     columns: Mapping[str, str | Sequence[str] | None] | None = None,
     reward_list: str | None = None,
+    format: str = "auto",
     say: Say | None = None,
     **settings: Any,
 ) -> Diagnosis:
@@ -154,6 +155,7 @@ def inspect(
     columns      {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised, several rewards are
                  added up with the weights `reward_weights`
     reward_list  what a list of rewards on a row is: "completions" (one each) or "tokens" (of one completion); None: told by the rows
+    format       "auto"; "generic", whatever an installed package would make of the files; or a format that one adds to `flatspot.importers`
     settings     of `Settings`, those about judging, `reward_weights` and `out`
     """
     from flatspot.importers.generic import LogColumns
@@ -162,7 +164,7 @@ def inspect(
 
     chosen = _settings(settings)
     only = paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
-    if isinstance(only, str | Path) and is_run_folder(folder := Path(only)):  # judge its rows again
+    if format == "auto" and isinstance(only, str | Path) and is_run_folder(folder := Path(only)):  # judge its rows again
         if chosen.out is not None or any((columns or {}).values()):
             raise SettingsError(f"{folder} is a run folder: its rows are judged where they are, so --out and column names do not apply")
         notes = read_notes(folder)
@@ -171,7 +173,7 @@ def inspect(
         shown = notes["shown"] or {"out": str(folder)}
         return judge_run(folder, chosen, declared_range=declared, shown=shown, notes=notes["caveats"], say=say)
     given = LogColumns(columns or {}, chosen.reward_weights, reward_list)
-    path, logs = import_logs(paths, given, chosen.out, say or (lambda _: None))
+    path, logs = import_logs(paths, given, chosen.out, say or (lambda _: None), format)
     notes = read_notes(path)
     shown = {"logs": logs, "columns": notes["columns"], "out": str(path), "grouped_by": notes.get("grouped_by", [])}
     return judge_run(path, chosen, shown=shown, notes=notes["caveats"], say=say)

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.errors import FileError, ImportFormatError
+from flatspot.core.errors import FileError, ImportFormatError, SettingsError
 from flatspot.core.provenance import provenance
+from flatspot.importers.formats import FORMATS, Added, Caveat, find_format
 from flatspot.importers.generic import LogColumns, import_generic
-from flatspot.importers.search import find_logs
+from flatspot.importers.search import files_below, find_logs, is_run_folder
 from flatspot.readers.in_memory import way_on, write_log
 from flatspot.rollouts.asked import digest
-from flatspot.rollouts.store import open_run, write_json
+from flatspot.rollouts.store import RunFolder, open_run, write_json
 from flatspot.runs.table import connect
 
 
-def import_logs(paths: Any, given: LogColumns, out: str | Path | None, say: Callable[[str], None]) -> tuple[Path, list[str]]:
+def import_logs(
+    paths: Any, given: LogColumns, out: str | Path | None, say: Callable[[str], None], format: str = "auto"
+) -> tuple[Path, list[str]]:
     """The run folder of some logs, and what to call them; read unless it is there already.
 
-    paths : files or folders; or rows in memory (`readers.in_memory`), which are written to a file for as long as they are read
+    paths   files or folders; or rows in memory (`readers.in_memory`), which are written to a file for as long as they are read
+    format  a name of `importers.formats`
     """
     if isinstance(paths, str | Path) or (isinstance(paths, Sequence) and paths and all(isinstance(path, str | Path) for path in paths)):
-        path, files = _import_files([paths] if isinstance(paths, str | Path) else paths, given, out, say)
+        named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+        _refuse_run_folders(named, format)
+        added = find_format(format, named, say) if all(path.exists() for path in named) else None  # what is absent is named below
+        path, files = _import_files(named, given, out, say) if added is None else _import_added(added, named, given, out, say)
         return path, [str(file) for file in files]
+    if format not in FORMATS:
+        raise SettingsError(f"--format {format} reads files, and these are rows in memory: give them without a format")
     kind = f"{type(paths).__module__}.{type(paths).__name__}".removeprefix("builtins.")
     with tempfile.TemporaryDirectory(prefix="flatspot-log-") as folder:
         try:
@@ -35,10 +45,25 @@ def import_logs(paths: Any, given: LogColumns, out: str | Path | None, say: Call
             what = "an empty list" if isinstance(paths, list | tuple) and not paths else f"a {kind}"
             raise ImportFormatError(f"expected logs, got {what}: {way_on(paths)}.")
         name, stamp = f"{kind} (in memory)", {"in_memory": written[1]}
-        try:
+        with _called(name, written[0]):
             return _import_files([written[0]], given, out, say, stamp)[0], [name]
-        except ImportFormatError as error:  # the file is gone by then
-            raise ImportFormatError(str(error).replace(str(written[0]), name)) from error.__cause__
+
+
+def _refuse_run_folders(paths: Sequence[Path], format: str) -> None:
+    """With a format, a folder is a folder of logs: one that flatspot wrote is none."""
+    if format != "auto" and (runs := [path for path in paths if is_run_folder(path)]):
+        raise ImportFormatError(
+            f"{runs[0]} is a run folder of flatspot, not a log in the {format} format: leave --format out to judge it again."
+        )
+
+
+@contextmanager
+def _called(name: str, file: Path) -> Iterator[None]:
+    """Errors name what a file was written from: the file itself is gone by then."""
+    try:
+        yield
+    except ImportFormatError as error:
+        raise ImportFormatError(str(error).replace(str(file), name)) from error.__cause__
 
 
 def _import_files(
@@ -48,22 +73,57 @@ def _import_files(
     say: Callable[[str], None],
     rows: Mapping[str, str] | None = None,
 ) -> tuple[Path, list[Path]]:
-    """The run folder of some logs, and their files; read unless it is there already.
-
-    out : the folder; None names one by the logs and what was said of their columns
-    """
+    """The run folder of logs in the generic format, and their files."""
     passed_over: list[str] = []
     files = find_logs(paths, passed_over)
-    names = {ours: name if name is None or isinstance(name, str) else list(name) for ours, name in given.names.items()}
-    stamp = [rows] if rows else [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
-    further = {"reward_weights": given.weights, "reward_list": given.lists}
-    identity = {"logs": stamp, "columns": names} | {name: value for name, value in further.items() if value is not None}
-    path = Path(out) if out is not None else Path("runs") / f"inspect-{digest(identity)}"
-    with open_run(path, kind="inspect", asked=identity, identity=identity, rows_per_part=1, provenance=provenance()) as run:
-        if not run.parts_done() or not all((path / name).exists() for name in ("notes.json", "prompts.parquet")):
+    run = _identity([rows] if rows else _stamps(files), given)
+    path = _folder(out, run)
+    with open_run(path, kind="inspect", asked=run, identity=run, rows_per_part=1, provenance=provenance()) as opened:
+        if not _is_there(opened):
             say(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
-            with connect(path) as db:
-                found = import_generic(db, files, given, path / "rollouts" / "part-000-000000.parquet", path / "prompts.parquet")
-            told = {"caveats": [*passed_over, *found.caveats], "columns": dict(found.columns), "grouped_by": found.grouped_by}
-            write_json(told, path / "notes.json")
+            _write(path, files, given, passed_over)
     return path, files
+
+
+def _import_added(
+    added: Added, paths: Sequence[Path], given: LogColumns, out: str | Path | None, say: Callable[[str], None]
+) -> tuple[Path, list[Path]]:
+    """The run folder of logs that a format of another package reads, and what was named."""
+    name = added.extension.name
+    run = _identity(_stamps(files_below(paths)), given) | {"format": name}
+    path = _folder(out, run)
+    with open_run(path, kind="inspect", asked=run, identity=run, rows_per_part=1, provenance=provenance()) as opened:
+        if not _is_there(opened):
+            say(f"reading {', '.join(map(str, paths[:3]))}{' …' if len(paths) > 3 else ''} as {name} into {path}")
+            with tempfile.TemporaryDirectory(prefix="flatspot-log-") as folder:
+                file, caveats = added.write(paths, Path(folder))
+                with _called(f"the rows of {name}", file):
+                    _write(path, [file], given, caveats)
+    return path, list(paths)
+
+
+def _identity(stamps: Sequence[Mapping[str, Any]], given: LogColumns) -> dict[str, Any]:
+    """What the rows of an import depend on: the files, and what was said of their columns."""
+    names = {ours: name if name is None or isinstance(name, str) else list(name) for ours, name in given.names.items()}
+    further = {"reward_weights": given.weights, "reward_list": given.lists}
+    return {"logs": list(stamps), "columns": names} | {name: value for name, value in further.items() if value is not None}
+
+
+def _stamps(files: Sequence[Path]) -> list[dict[str, Any]]:
+    return [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
+
+
+def _folder(out: str | Path | None, identity: Mapping[str, Any]) -> Path:
+    return Path(out) if out is not None else Path("runs") / f"inspect-{digest(identity)}"
+
+
+def _is_there(run: RunFolder) -> bool:
+    return bool(run.parts_done()) and all((run.path / name).exists() for name in ("notes.json", "prompts.parquet"))
+
+
+def _write(path: Path, files: Sequence[Path], given: LogColumns, caveats: Sequence[Caveat]) -> None:
+    """Read the files into a run folder, with what was to be said before they were read."""
+    with connect(path) as db:
+        found = import_generic(db, files, given, path / "rollouts" / "part-000-000000.parquet", path / "prompts.parquet")
+    told = {"caveats": [*caveats, *found.caveats], "columns": dict(found.columns), "grouped_by": found.grouped_by}
+    write_json(told, path / "notes.json")

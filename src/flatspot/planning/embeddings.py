@@ -1,14 +1,11 @@
-"""Texts as vectors without a model: character n-grams by TF-IDF, hashed into a fixed width; or the user's own, from a file."""
+"""Texts as vectors without a model: character n-grams by TF-IDF, hashed into a fixed width."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
-from flatspot.core.errors import SettingsError
 
 _SIZES = (1, 2, 3)  # characters of an n-gram
 _TERMS = 1 << 18  # n-grams that are told apart when counted
@@ -88,47 +85,3 @@ def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
-
-
-def read_embeddings(file: str | Path, prompt_ids: Sequence[str], rows: NDArray[np.int64]) -> Vectors:
-    """Unit rows of the run's prompts at `rows`, from the user's file.
-
-    .npy      an array [prompts of the run, width], in the run's order
-    .parquet  columns `prompt_id` (or `id`) and `embedding`, a list of numbers; in any order, of these prompts at least
-
-    Raises `SettingsError` naming what is wrong with it.
-    """
-    path = Path(file)
-    if path.suffix not in (".npy", ".parquet"):
-        raise SettingsError(f"--embeddings must be a .npy or .parquet file, got {path.name}")
-    try:
-        found = _from_npy(path, len(prompt_ids)) if path.suffix == ".npy" else None
-        wanted = found[rows] if found is not None else _from_parquet(path, [prompt_ids[i] for i in rows])
-    except (OSError, ValueError, TypeError) as error:  # pyarrow's errors are ValueErrors
-        raise SettingsError(f"--embeddings {path} cannot be read: {str(error).strip().splitlines()[0]}") from None
-    if not np.isfinite(wanted).all():
-        at = int(np.flatnonzero(~np.isfinite(wanted).all(1))[0])
-        raise SettingsError(f"--embeddings {path}: the embedding of prompt {prompt_ids[rows[at]]} holds a value that is not finite")
-    return unit_rows(wanted)
-
-
-def _from_npy(path: Path, n: int) -> NDArray[np.float64]:
-    found = np.load(path, allow_pickle=False)
-    if found.ndim != 2 or len(found) != n or not found.shape[1] or not np.issubdtype(found.dtype, np.number):
-        raise ValueError(f"expected numbers of shape [{n}, width], one row per prompt of the run, got {found.dtype} {list(found.shape)}")
-    return np.asarray(found, np.float64)
-
-
-def _from_parquet(path: Path, wanted: Sequence[str]) -> NDArray[np.float64]:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
-    name = next((name for name in ("prompt_id", "id") if name in table.column_names), None)
-    if name is None or "embedding" not in table.column_names:
-        raise ValueError(f"expected the columns prompt_id and embedding, got {', '.join(table.column_names)}")
-    by_id = dict(zip(table[name].to_pylist(), table["embedding"].to_pylist(), strict=True))
-    if lacking := [prompt_id for prompt_id in wanted if by_id.get(prompt_id) is None]:
-        raise ValueError(f"it has no embedding for {len(lacking)} of the vanishing prompts, {lacking[0]} among them")
-    if len(widths := {len(by_id[prompt_id]) for prompt_id in wanted}) > 1 or 0 in widths:
-        raise ValueError(f"expected embeddings of one width, got widths {', '.join(map(str, sorted(widths)[:5]))}")
-    return np.array([by_id[prompt_id] for prompt_id in wanted], np.float64)

@@ -15,7 +15,7 @@ import numpy as np
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Prompt
 from flatspot.core.schema import PROMPTS
-from flatspot.planning.embeddings import Vectors, embed, ends, read_embeddings, shape, unit_rows
+from flatspot.planning.embeddings import Vectors, embed, ends, shape, unit_rows
 from flatspot.planning.strategies import Failing
 from flatspot.rollouts.tables import read_table
 from flatspot.runs.table import completions_of
@@ -79,7 +79,7 @@ def drawn_order(ids: Sequence[str], seed: int) -> Ints:
     return np.array(sorted(range(len(ids)), key=lambda i: keys[i]), np.int64)
 
 
-def failing_prompts(judged: JudgedRun, seed: int, k: int, embeddings: str | Path | None = None) -> tuple[Failing, Ints]:
+def failing_prompts(judged: JudgedRun, seed: int, k: int) -> tuple[Failing, Ints]:
     """The vanishing prompts, and the row of each in the run, in the order drawn by `seed`.
 
     Of more than `POOL` there are `POOL` drawn at random, which stand for all, and the k hardest beside them.
@@ -93,14 +93,22 @@ def failing_prompts(judged: JudgedRun, seed: int, k: int, embeddings: str | Path
         hardest = np.lexsort((-n, mean, -p.round(6)))[:k]
         kept = np.union1d(np.arange(POOL), hardest)
         rows, demand, p, mean, r_star, n = rows[kept], kept < POOL, p[kept], mean[kept], r_star[kept], n[kept]
-    if embeddings is not None:
-        prompts = read_embeddings(embeddings, ids, rows)
-    else:
-        prompts = embed(
-            [_words(judged.prompts["prompt"][int(i)].as_py(), judged.prompts["is_chat"][int(i)].as_py()) for i in rows], _PROMPT_WIDTH
-        )
-    headroom = np.maximum(r_star - mean, 0.0)
-    return Failing(p, mean, headroom, n.astype(np.int64), prompts, _habits(judged.run, [ids[i] for i in rows]), demand), rows
+    words = [_words(judged.prompts["prompt"][int(i)].as_py(), judged.prompts["is_chat"][int(i)].as_py()) for i in rows]
+    names = [ids[i] for i in rows]
+    return (
+        Failing(
+            p,
+            mean,
+            np.maximum(r_star - mean, 0.0),
+            n.astype(np.int64),
+            embed(words, _PROMPT_WIDTH),
+            _habits(judged.run, names),
+            demand,
+            tuple(names),
+            tuple("\n".join(texts) for texts in words),
+        ),
+        rows,
+    )
 
 
 def _words(text: str, is_chat: bool) -> list[str]:

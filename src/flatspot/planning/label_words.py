@@ -34,7 +34,7 @@ def reason_of(row: Named, strategy: str) -> str:
     """
     mean = "none" if row.mean is None else f"{row.mean:.2f}"
     if row.action == "label":
-        return f"{_CHOSEN[strategy]}; vanishing with probability {row.p_vanishing or 0:.2f}, mean {mean}"
+        return f"{_CHOSEN.get(strategy, f'chosen by {strategy}')}; vanishing with probability {row.p_vanishing or 0:.2f}, mean {mean}"
     if row.verdict == "vanishing":
         near = "" if row.similarity is None else f"; similarity to the nearest label {row.similarity:.2f}"
         return f"vanishing, not chosen{near}. Diagnose again after the warm-up"

@@ -23,7 +23,7 @@ from flatspot.planning.coverage import Coverage, coverage, recommended
 from flatspot.planning.failing import POOL, JudgedRun, drawn_order, failing_prompts, read_judged
 from flatspot.planning.forecast import judged_summary
 from flatspot.planning.label_words import Named, reason_of
-from flatspot.planning.strategies import STRATEGIES
+from flatspot.planning.strategies import find_strategy
 from flatspot.runs.table import read_run
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.smallest_group import SIZES, smallest_group
@@ -43,21 +43,18 @@ class LabelSettings:
     """Which labels to ask for.
 
     labels      a number, or a share of the run's prompts as "5%"; None: as many as is recommended, at most 5%
-    strategy    random, hardest, cover or ours
+    strategy    random, hardest, cover, ours, or one that an installed package adds to `flatspot.strategies`
     seed        draws the order in which ties fall, and the prompts of "random"
-    embeddings  the user's own vectors of the prompts, as a .npy or .parquet file; None: character n-grams
     share       how often a group of a prompt is to be informative, for the completions per prompt
     """
 
     labels: int | str | None = None
     strategy: str = DEFAULT_STRATEGY
     seed: int = 0
-    embeddings: str | Path | None = None
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            raise SettingsError(f"--strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
+        find_strategy(self.strategy)
         if not 0 < self.share < 1:
             raise SettingsError(f"--share must lie in (0, 1), got {self.share}")
         self.budget(100)
@@ -116,14 +113,14 @@ def select_labels(run: str | Path, settings: LabelSettings | None = None) -> lis
 def plan_labels(run: str | Path, settings: LabelSettings | None = None) -> LabelPlan:
     """What to do with each prompt of a judged run folder; writes nothing.
 
-    Raises `RunFolderError` where the folder has not been judged, `SettingsError` where the embeddings do not fit it.
+    Raises `RunFolderError` where the folder has not been judged, `ExtensionError` where a strategy of another package fails.
     """
     settings = settings or LabelSettings()
     judged, said = read_judged(Path(run)), judged_summary(Path(run))
     m = len(judged.ids)
     most, asked = max(1, math.ceil(MAX_SHARE * m)), settings.budget(m)
-    failing, rows = failing_prompts(judged, settings.seed, min(max(most, asked or 0), _MOST), settings.embeddings)
-    order = STRATEGIES[settings.strategy](failing, min(max(most, asked or 0), _MOST))
+    failing, rows = failing_prompts(judged, settings.seed, min(max(most, asked or 0), _MOST))
+    order = find_strategy(settings.strategy)(failing, min(max(most, asked or 0), _MOST))
     covered = coverage(failing, order)
     advised = recommended(covered.share[:most])
     n = min(advised if asked is None else asked, len(order))

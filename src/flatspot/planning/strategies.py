@@ -1,4 +1,4 @@
-"""Which of the failing prompts to label, in which order: four strategies behind one signature, on arrays alone.
+"""Which of the failing prompts to label, in which order: four strategies behind one signature, on arrays, and those of other packages.
 
 A strategy gets the prompts in an order drawn by the seed and the prompts' ids, so ties fall as they do in every other order of the run.
 """
@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from flatspot.core.errors import SettingsError
+from flatspot.core.extensions import Extension, find_extension, one_of
 from flatspot.stats.evidence import Floats, Ints
 
 Features = NDArray[np.float32]
@@ -30,6 +32,8 @@ class Failing:
     prompts      [M, D] unit rows: what the prompts look like
     habits       [M, E] unit rows: what the policy answers to them
     demand       [M] whether the prompt stands for the set when coverage is summed; all, but for a sample of a large set
+    ids          [M] the prompts' ids, for a strategy that has vectors of its own
+    texts        [M] the prompts' texts, of chat messages their contents line by line; of a long one its two ends
     """
 
     p_vanishing: Floats
@@ -39,6 +43,8 @@ class Failing:
     prompts: Features
     habits: Features
     demand: NDArray[np.bool_]
+    ids: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
 
     @property
     def weight(self) -> Floats:
@@ -48,7 +54,12 @@ class Failing:
 
 
 class Strategy(Protocol):
-    """The rows of `k` prompts (or all, where there are fewer), in the order to label them."""
+    """The rows of `k` prompts (or all, where there are fewer), in the order to label them; an entry point of `flatspot.strategies` is one.
+
+    failing  the prompts to choose from, in an order drawn by the seed
+    k        how many; the choice of fewer is to be the beginning of this one
+    gives    [min(k, M)] different whole numbers from 0 to M − 1
+    """
 
     def __call__(self, failing: Failing, k: int) -> Ints:
         """Choose."""
@@ -94,6 +105,30 @@ def pick_ours(failing: Failing, k: int) -> Ints:
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {"random": pick_random, "hardest": pick_hardest, "cover": pick_cover, "ours": pick_ours}
 )
+
+
+def find_strategy(name: str) -> Strategy:
+    """The strategy of a name, a built-in one or one of another package; `SettingsError` where there is none."""
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    added = find_extension("strategies", name)
+    if added is None:
+        raise SettingsError(f"--strategy must be one of {one_of('strategies', STRATEGIES)}, got {name!r}")
+    return lambda failing, k: _checked_choice(added, failing, k)
+
+
+def _checked_choice(added: Extension, failing: Failing, k: int) -> Ints:
+    """What the strategy of another package chose; raises `ExtensionError` where that is no choice of these prompts."""
+    choose, m = added.load(), len(failing.mean)
+    if not callable(choose):
+        raise added.error(f"expected a function of (failing, k), got {type(choose).__name__}")
+    with added.running():
+        rows = np.asarray(choose(failing, k))
+    if rows.ndim != 1 or not (np.issubdtype(rows.dtype, np.integer) or not rows.size):
+        raise added.error(f"expected whole numbers, one per prompt to label, got {rows.dtype} of shape {list(rows.shape)}")
+    if len(rows) != min(k, m) or len(np.unique(rows)) != len(rows) or (m and rows.size and not 0 <= rows.min() <= rows.max() < m):
+        raise added.error(f"expected {min(k, m)} different rows from 0 to {m - 1}, got {rows.tolist()!s:.100}")
+    return rows.astype(np.int64)
 
 
 def similarity(failing: Failing, rows: Ints, columns: Ints) -> NDArray[np.float32]:

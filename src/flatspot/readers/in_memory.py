@@ -75,13 +75,14 @@ def write_log(source: Any, folder: Path) -> tuple[Path, str] | None:
             ) from None
     elif isinstance(source, list | tuple) and source and all(isinstance(row, Mapping) for row in source):
         file = folder / "log.jsonl"
-        file.write_text("".join(_json_line(row, number) for number, row in enumerate(source, 1)), "utf-8")
+        file.write_text("".join(json_line(row, number) for number, row in enumerate(source, 1)), "utf-8")
     else:
         return None
     return file, hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _json_line(row: Mapping[Any, Any], number: int) -> str:
+def json_line(row: Mapping[Any, Any], number: int) -> str:
+    """A row as a line of JSON; raises `FileError`, which says how many-th it is, where JSON has no place for a value of it."""
     try:
         found = plain(dict(row))
         line = json.dumps(found, allow_nan=False) + "\n"

@@ -12,7 +12,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.flow.diagnose import Say
 from flatspot.recipe import work
 from flatspot.recipe.read import Recipe
-from flatspot.recipe.stages import Stage, contents, do_stage, only_one
+from flatspot.recipe.stages import Stage, do_stage, only_one
 from flatspot.recipe.summary import paths_table, summarize
 from flatspot.recipe.work import Bench, train_options
 from flatspot.rollouts.collect import OnProgress
@@ -108,8 +108,6 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
     plan = None
     if recipe.labels is None:
         inputs: dict[str, Any] = {"before": before.key, "plan": asdict(recipe.plan), "answer_col": recipe.answer_col}
-        if recipe.plan.embeddings is not None:
-            inputs["embeddings"] = contents(recipe.plan.embeddings)
         needs = ("plan.parquet", "labels.jsonl")
         plan = do_stage(recipe.out, "plan", inputs, lambda folder: work.plan_in(bench, before.folder, folder), needs=needs, say=bench.say)
     file, rows = work.filled_labels(bench, None if plan is None else plan.folder)

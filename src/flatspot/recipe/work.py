@@ -248,9 +248,8 @@ def check_options(recipe: Recipe) -> None:
         for name in ("output_dir", "resume_from_checkpoint"):
             if name in given:
                 raise SettingsError(f"{section}.{name} is the recipe's own: each stage has its folder under out")
-    for key, file in (("labels", recipe.labels), ("plan.embeddings", recipe.plan.embeddings)):
-        if file is not None and not Path(file).exists():
-            raise SettingsError(f"{key}: there is no file {file}")
+    if recipe.labels is not None and not Path(recipe.labels).exists():
+        raise SettingsError(f"labels: there is no file {recipe.labels}")
     with scratch_folder() as folder:
         try:
             check_settings(recipe.algorithm, _options_file(folder / "train.yaml", train_options(recipe)), folder)

@@ -6,13 +6,13 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from flatspot.core.errors import RewardLoadError
+from flatspot.core.extensions import Extension, clashes, extensions
 from flatspot.rewards.gym import reasoning_gym
 from flatspot.rewards.meteor import meteor
 from flatspot.rewards.metrics import RowReward, exact_match, regex, rouge_l, sacrebleu, sentiment
-from flatspot.rewards.spec import FORMS, Address, parse_spec
+from flatspot.rewards.spec import FORMS
 from flatspot.rewards.spec import Builtin as BuiltinSpec
 
 
@@ -42,35 +42,30 @@ BUILTINS: Mapping[str, Builtin] = {
 }
 
 
-def reward_range(spec: str | Callable[..., Any]) -> tuple[float, float] | None:
-    """The smallest and largest value a reward can give; None where nothing declares it, as for every user function.
+def find_named(spec: BuiltinSpec) -> Builtin | Extension:
+    """The reward that a name stands for: a built-in one, or one that an installed package adds to `flatspot.rewards`.
 
-    >>> reward_range("exact_match"), reward_range("my_rewards.py:accuracy")
-    ((0.0, 1.0), None)
-    """
-    if not isinstance(spec, str):
-        return None
-    parsed = parse_spec(spec)
-    return None if isinstance(parsed, Address) or parsed.name not in BUILTINS else BUILTINS[parsed.name].range
+    Raises `RewardLoadError` with all names and the close ones where there is none.
 
-
-def find_builtin(spec: BuiltinSpec) -> Builtin:
-    """The built-in a spec names; raises `RewardLoadError` with all names and the close ones where there is none.
-
-    >>> find_builtin(parse_spec("exact_mach"))  # doctest: +ELLIPSIS
+    >>> find_named(BuiltinSpec("exact_mach"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     flatspot.core.errors.RewardLoadError: no reward is called 'exact_mach'; did you mean exact_match? The built-in ones are ...
     """
     if spec.name in BUILTINS:
         return BUILTINS[spec.name]
-    close = difflib.get_close_matches(spec.name, BUILTINS, n=2, cutoff=0.5)
+    added = extensions("rewards")
+    if spec.name in added:
+        return added[spec.name]
+    close = difflib.get_close_matches(spec.name, [*BUILTINS, *added], n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
-    raise RewardLoadError(f"no reward is called {spec.name!r}{hint} The built-in ones are {', '.join(BUILTINS)}. {FORMS}")
+    others = [name for name in added if name not in BUILTINS]
+    further = f" Installed packages add {', '.join(others)}." if others else ""
+    further += "".join(f" {sentence}" for sentence in clashes("rewards", BUILTINS))
+    raise RewardLoadError(f"no reward is called {spec.name!r}{hint} The built-in ones are {', '.join(BUILTINS)}.{further} {FORMS}")
 
 
-def build_builtin(spec: BuiltinSpec) -> RowReward:
+def build_builtin(spec: BuiltinSpec, build: Callable[..., RowReward]) -> RowReward:
     """The row function of a built-in spec, its parameters read as the builder's annotations say."""
-    build = find_builtin(spec).build
     accepted = inspect.signature(build, eval_str=True).parameters
     unknown = [key for key in spec.parameters if key not in accepted]
     missing = [key for key, p in accepted.items() if p.default is p.empty and key not in spec.parameters]

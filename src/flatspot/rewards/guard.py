@@ -11,13 +11,13 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import cloudpickle
 
-from flatspot.core.errors import FlatspotError, MissingExtra, RewardLoadError
+from flatspot.core.errors import ExtensionError, FlatspotError, MissingExtra, RewardLoadError
 from flatspot.core.records import Completion, Prompt
 from flatspot.rewards.composition import COMPARES, compare_alone
 from flatspot.rewards.pace import Pace
@@ -26,6 +26,7 @@ from flatspot.rewards.spec import Address, Builtin
 from flatspot.rewards.values import Value, describe_exception, is_broken
 
 GIVE_UP_AFTER = 3
+_KINDS: Mapping[object, type[FlatspotError]] = {"MissingExtra": MissingExtra, "ExtensionError": ExtensionError}
 _LOAD_TIMEOUT_S = 120.0  # importing a deep-learning stack takes 10 s on a slow disk
 _ROW_BY_ROW = 64  # a failed call of at most so many rows is repeated row by row, a larger one in about as many calls as rows in each
 
@@ -51,13 +52,13 @@ class Guard:
         self._may_split = False  # whether smaller calls were seen to give the same values
         self._load: Builtin | Address | bytes = what if isinstance(what, Builtin | Address) else _pickled(what)
         try:
-            self.name, self.sha256 = self._start()
+            self.name, self.sha256, self.range = self._start()
         except RewardLoadError:
             if not isinstance(self._load, bytes):
                 raise
             # a function of a module that only this process can import: send its code instead of its address
             self._load = _pickled(what, by_value=True)
-            self.name, self.sha256 = self._start()
+            self.name, self.sha256, self.range = self._start()
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         """One value per row. Never raises for what the function does."""
@@ -163,7 +164,7 @@ class Guard:
             return [Value(*parts) for parts in reply["values"]]
         return Failed(reply.get("raised") or reply["failed"], lost=False)
 
-    def _start(self) -> tuple[str, str | None]:
+    def _start(self) -> tuple[str, str | None, tuple[float, float] | None]:
         if self._worker is not None:
             self._worker.close()
         worker = Worker()
@@ -173,10 +174,11 @@ class Guard:
             raise RewardLoadError(f"the reward's process ended while it imported the reward: {reply.message}")
         if "ready" not in reply:
             worker.close()
-            kind = MissingExtra if reply.get("kind") == "MissingExtra" else RewardLoadError
+            kind = _KINDS.get(reply.get("kind"), RewardLoadError)
             raise kind(reply.get("failed") or f"the reward cannot be loaded in its process: {reply['raised']}")
         self._worker, self._fresh = worker, True
-        return reply["ready"], reply["sha256"]
+        limits = reply["range"]
+        return reply["ready"], reply["sha256"], None if limits is None else (float(limits[0]), float(limits[1]))
 
 
 def _pieces(start: int, end: int) -> list[tuple[int, int]]:

@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Any
 
 from flatspot.core.errors import RewardLoadError
+from flatspot.core.extensions import Extension
 from flatspot.core.records import LARGEST_REWARD, Completion, Prompt, Score
-from flatspot.rewards.builtin import find_builtin, reward_range
+from flatspot.rewards.builtin import find_named
 from flatspot.rewards.called import Called, Scores, last_notes_of, lasting_notes_of
 from flatspot.rewards.composition import COMPARES, compare_alone
 from flatspot.rewards.guard import Guard
@@ -186,7 +187,9 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
         parsed, text = spec, f"{getattr(spec, '__module__', '?')}:{getattr(spec, '__qualname__', function_name(spec))}"
     else:
         raise RewardLoadError(f"a reward must be text or a function, got {spec!r} (a {type(spec).__name__})")
-    guarded = find_builtin(parsed).guarded if isinstance(parsed, Builtin) else True
+    named = find_named(parsed) if isinstance(parsed, Builtin) else None
+    built_in = named is not None and not isinstance(named, Extension)
+    guarded = True if named is None or isinstance(named, Extension) else named.guarded
     found: Guard | Resolved
     if guarded and isolate:
         found = guard = Guard(parsed, timeout_s)
@@ -198,7 +201,7 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
     is_function = not isinstance(parsed, Builtin | Address)
     name = function_name(parsed) if is_function else found.name  # type: ignore[arg-type]
     sha256 = function_sha256(parsed) if is_function else found.sha256  # type: ignore[arg-type]
-    return Component(_free(name, taken), weight, text, sha256, reward_range(spec), scores, by_row=isinstance(parsed, Builtin))
+    return Component(_free(name, taken), weight, text, sha256, found.range, scores, by_row=built_in)
 
 
 @dataclass(frozen=True, slots=True)

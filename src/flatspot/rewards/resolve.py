@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from types import ModuleType
 from typing import Any
 
 from flatspot.core.errors import FlatspotError, RewardLoadError
-from flatspot.rewards.builtin import build_builtin
+from flatspot.core.extensions import Extension
+from flatspot.rewards.builtin import build_builtin, find_named
 from flatspot.rewards.scorers import Scorer, row_scorer, scorer_for
 from flatspot.rewards.spec import Address, Builtin
 from flatspot.rewards.values import describe_exception
@@ -29,25 +31,58 @@ from flatspot.rewards.values import describe_exception
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A reward ready to score: its name, its scorer, and the SHA-256 of the source it came from."""
+    """A reward ready to score.
+
+    sha256  of the source it came from; None for a built-in one
+    range   the smallest and largest value it says it can give
+    """
 
     name: str
     score: Scorer
     sha256: str | None = None
+    range: tuple[float, float] | None = None
 
 
 def resolve(spec: Builtin | Address | Callable[..., Any]) -> Resolved:
     """The scorer of a parsed spec or of a Python function.
 
-    Raises `RewardLoadError` where the file or module cannot be imported (naming the line at fault) or has no such function.
+    Raises `RewardLoadError` where the file or module cannot be imported (naming the line at fault) or has no such function,
+    `ExtensionError` where what an installed package adds is no reward function.
     """
     if isinstance(spec, Builtin):
-        return Resolved(spec.name, row_scorer(build_builtin(spec)))
+        named = find_named(spec)
+        if isinstance(named, Extension):
+            return _added(spec, named)
+        return Resolved(spec.name, row_scorer(build_builtin(spec, named.build)), range=named.range)
     if not isinstance(spec, Address):
         return Resolved(function_name(spec), scorer_for(spec, "trl", function_name(spec)), function_sha256(spec))
     module = _import_file(Path(spec.place)) if spec.is_file else _import_module(spec.place)
     function = _attribute(module, spec)
     return Resolved(spec.attribute.rpartition(".")[2], scorer_for(function, spec.shape, spec.attribute), _file_sha256(module))
+
+
+def _added(spec: Builtin, added: Extension) -> Resolved:
+    """A reward of another package, with the parameters of the spec as keyword arguments; see `core.protocols.RewardFunction`."""
+    function = added.load()
+    if not callable(function) or inspect.isclass(function):
+        kind = "a class" if inspect.isclass(function) else type(function).__name__
+        raise added.error(f"expected a function f(prompts, completions, **columns), got {kind}")
+    declared = getattr(function, "reward_range", None)
+    if declared is not None and not _is_range(declared):
+        raise added.error(f"its reward_range must be two finite numbers, the smaller first, got {declared!r:.80}")
+    bound = functools.partial(function, **spec.parameters) if spec.parameters else function
+    module = sys.modules.get(getattr(function, "__module__", None) or type(function).__module__)
+    return Resolved(
+        spec.name,
+        scorer_for(bound, "trl", spec.name),
+        None if module is None else _file_sha256(module),
+        None if declared is None else (float(declared[0]), float(declared[1])),
+    )
+
+
+def _is_range(value: object) -> bool:
+    numbers = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(end, int | float) for end in value)
+    return numbers and -math.inf < value[0] < value[1] < math.inf  # type: ignore[index]
 
 
 def function_name(function: Callable[..., Any]) -> str:

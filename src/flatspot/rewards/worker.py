@@ -3,7 +3,7 @@
 It reads length-prefixed pickles from standard input and answers with length-prefixed JSON on standard output; both are moved away
 before any of the user's code runs, so what that code prints goes to standard error and what it reads is empty.
 
-    request  {"load": …, "path": [...]}                     reply  {"ready": name, "sha256": …} or {"failed": message}
+    request  {"load": …, "path": [...]}                     reply  {"ready": name, "sha256": …, "range": …} or {"failed": message}
     request  {"prompts": [...], "completions": [...]}       reply  {"values": [[number, error, …], …]} or {"raised": message}
 """
 
@@ -35,7 +35,7 @@ def main() -> None:
             request = pickle.loads(payload)
             if "load" in request:
                 reward = _load(request)
-                reply = {"ready": reward.name, "sha256": reward.sha256}
+                reply = {"ready": reward.name, "sha256": reward.sha256, "range": reward.range}
             elif reward is None:
                 reply = {"failed": "the first request to a reward's process must load the reward"}
             else:

@@ -14,6 +14,7 @@ from flatspot.readers.parquet_rows import table_rows
 from flatspot.tasks.gym import PREFIX, gym_prompts
 from flatspot.tasks.prompt_file import read_prompts
 from flatspot.tasks.rows import check_limit, prompts_from_rows
+from flatspot.tasks.sources import added_prompts
 
 __all__ = ["gym_prompts", "load_prompts", "read_prompts"]
 
@@ -21,7 +22,7 @@ Source = str | Path | Sequence[str | Mapping[str, Any] | Prompt] | Any  # the la
 
 
 def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "id", limit: int | None = None) -> list[Prompt]:
-    """The prompts of a file, of a named data set (`reasoning-gym:…`), of a table in memory, or of a Python list.
+    """The prompts of a file, of a source by name (`reasoning-gym:…`, or of another package), of a table in memory, or of a Python list.
 
     A table is anything with an Arrow stream (pyarrow, pandas from 2.2, polars) or a `datasets.Dataset`; a list has texts, rows or prompts.
 
@@ -31,10 +32,12 @@ def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "i
     ['2+2=', '3+3=']
     """
     check_limit(limit)
-    if isinstance(source, Path) or (isinstance(source, str) and not source.startswith(PREFIX)):
-        return read_prompts(source, prompt_col=prompt_col, id_col=id_col, limit=limit)
-    if isinstance(source, str):
+    if isinstance(source, str) and source.startswith(PREFIX):
         return with_equal_columns(gym_prompts(source)[:limit])
+    if isinstance(source, str) and (added := added_prompts(source, limit)) is not None:
+        return _prompts_of(added, source, prompt_col, id_col)
+    if isinstance(source, str | Path):
+        return read_prompts(source, prompt_col=prompt_col, id_col=id_col, limit=limit)
     try:
         if (table := arrow_table(source)) is not None:
             source = table_rows(table.slice(0, limit), "the table")
@@ -43,9 +46,14 @@ def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "i
     if not isinstance(source, Sequence):
         kind = f"{type(source).__module__}.{type(source).__name__}".removeprefix("builtins.")
         raise PromptFileError(f"expected a path, {PREFIX}…, a table or a list of prompts, got a {kind}: {way_on(source)}")
-    rows = [(f"item {number}", _as_row(item, number, prompt_col, id_col)) for number, item in enumerate(source, 1)]
-    found = prompts_from_rows(rows[:limit], source="the list of prompts", prompt_col=prompt_col, id_col=id_col)
-    return with_equal_columns([_with_all_columns(prompt, item) for prompt, item in zip(found, source, strict=False)])
+    return _prompts_of(source[:limit], "the list of prompts", prompt_col, id_col)
+
+
+def _prompts_of(items: Sequence[Any], place: str, prompt_col: str, id_col: str) -> list[Prompt]:
+    """The prompts of texts, rows and prompts; `place` is what an error says they are of."""
+    rows = [(f"item {number}", _as_row(item, number, prompt_col, id_col)) for number, item in enumerate(items, 1)]
+    prompts = prompts_from_rows(rows, source=place, prompt_col=prompt_col, id_col=id_col)
+    return with_equal_columns([_with_all_columns(prompt, item) for prompt, item in zip(prompts, items, strict=True)])
 
 
 def _with_all_columns(prompt: Prompt, item: Any) -> Prompt:

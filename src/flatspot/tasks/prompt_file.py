@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flatspot.core.errors import FileError, PromptFileError
+from flatspot.core.extensions import one_of
 from flatspot.core.records import Prompt
 from flatspot.readers.blocks import BLOCK_ROWS, Notice, rows_of
 from flatspot.readers.encodings import as_utf8, open_utf8
 from flatspot.readers.files import CSV, ENDINGS, PACKED, PARQUET, place, stream_blocks
 from flatspot.readers.parquet_rows import parquet_rows
 from flatspot.tasks.rows import Row, check_limit, prompts_from_rows, raise_problems
+from flatspot.tasks.sources import BUILT_IN
 
 
 def read_prompts(path: str | Path, *, prompt_col: str = "prompt", id_col: str = "id", limit: int | None = None) -> list[Prompt]:
@@ -49,7 +51,7 @@ def _checked(file: Path) -> Path:
     if not file.exists():
         raise PromptFileError(
             f"no such file: {file} (looked in {Path.cwd()}). Give a prompt file ({', '.join(ENDINGS)}), - for standard input, "
-            f"or generated prompts such as reasoning-gym:basic_arithmetic"
+            f"or a prompt source such as reasoning-gym:basic_arithmetic (there are {one_of('tasks', BUILT_IN)})"
         )
     if file.suffix.lower() not in ENDINGS:
         packed = "; unpack it first" if file.suffix.lower() in PACKED else ""
