@@ -80,7 +80,7 @@ def test_the_page_runs_as_it_says(tmp_path, site):
         assert done.returncode == 0 and fits(expected, done.stdout), (command, done.stdout, done.stderr)
     assert json.loads((tmp_path / "run/report.json").read_text())["engine"] == {"engine": "coin", "sides": ["heads", "tails"]}
     log = json.loads((tmp_path / "log/report.json").read_text())
-    assert "tally-no-order" in log["caveat_codes"] and log["reward"]["mean"] == 4 / 16
+    assert "tally-no-order" in log["caveat_codes"] and log["reward"]["mean"] == 5 / 16
 
 
 def test_a_reward_takes_parameters_and_says_its_range(tmp_path, site):
