@@ -87,14 +87,14 @@ def test_an_encoder_decoder_policy_is_refused_with_the_reason(folder):
 def test_options_reach_the_trainer_and_flags_win_over_yaml(folder, tmp_path):
     import trl
 
-    from flatspot.training.trl_options import parsed
+    from flatspot.training.trl_options import parse_options
 
     (tmp_path / "some.yaml").write_text("learning_rate: 3.0e-5\nbeta: 0.25\nlora_r: 4\nuse_cpu: true\nbf16: false\n")
     options = ["--beta", "0.5", "--scale_rewards", "batch"]
-    settings, model_settings = parsed(trl.GRPOConfig, options, tmp_path / "some.yaml", tmp_path / "run" / "trainer")
+    settings, model_settings = parse_options(trl.GRPOConfig, options, tmp_path / "some.yaml", tmp_path / "run" / "trainer")
     assert (settings.learning_rate, settings.beta, settings.scale_rewards, model_settings.lora_r) == (3e-5, 0.5, "batch", 4)
     assert settings.output_dir == str(tmp_path / "run" / "trainer")
-    settings, _ = parsed(trl.RLOOConfig, ["--output_dir", str(tmp_path / "mine"), *CPU], None, tmp_path / "run" / "trainer")
+    settings, _ = parse_options(trl.RLOOConfig, ["--output_dir", str(tmp_path / "mine"), *CPU], None, tmp_path / "run" / "trainer")
     assert (type(settings).__name__, settings.output_dir) == ("RLOOConfig", str(tmp_path / "mine"))
 
 
@@ -178,7 +178,7 @@ def test_one_update_has_no_before_and_after_but_a_policy(folder, tmp_path):
     words = ["train", str(folder / "prompts.jsonl"), "--model", str(folder / "policy"), "--reward", f"{folder / 'reward.py'}:even"]
     done = CliRunner().invoke(cli, [*words, "--out", str(tmp_path / "run"), *CPU, *TINY, "--max_steps", "1"])
     assert done.exit_code == 0, done.output
-    assert f"Policy   {tmp_path / 'run' / 'trainer'}\n" in done.stdout and "two updates at least" in done.stdout
+    assert f"Policy   {tmp_path / 'run' / 'trainer'}\n" in done.stdout and "at least two updates" in done.stdout
     assert (tmp_path / "run" / "report.html").exists()
 
 

@@ -1,4 +1,4 @@
-"""Folders that commands fill: a stranger's files are refused and stay, two at once are refused, and one's own are replaced."""
+"""Folders that commands fill: other files are never replaced, two writers at once are refused, and the command's own files are replaced."""
 
 import json
 import subprocess
@@ -27,24 +27,24 @@ def names(folder):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_somebody_else_made_is_refused_by_name_and_stays(tmp_path, name):
+def test_files_from_another_source_are_refused_by_name_and_stay(tmp_path, name):
     (tmp_path / "policy").mkdir() if name == "policy" else (tmp_path / name).write_text("[]")
     before = everything(tmp_path)
     with (
-        pytest.raises(RunFolderError, match=rf"holds {name}, which flatspot warmup did not make and would replace"),
+        pytest.raises(RunFolderError, match=rf"contains {name}, which flatspot warmup did not write and would replace"),
         own_folder(tmp_path, "flatspot warmup", NAMES),
     ):
         pass
     assert everything(tmp_path) == before  # no lock, no mark
 
 
-def test_a_folder_of_ones_own_is_taken_again_and_other_files_in_it_are_no_hindrance(tmp_path):
+def test_the_command_s_own_folder_is_reused_and_may_contain_other_files(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     for _ in range(2):
         with own_folder(tmp_path, "flatspot warmup", NAMES), own_folder(tmp_path, "flatspot warmup", NAMES):
             (tmp_path / "policy").mkdir(exist_ok=True)
     assert json.loads((tmp_path / MARKER).read_text())["made_by"] == "flatspot warmup"
-    with pytest.raises(RunFolderError, match="was filled by flatspot warmup"), own_folder(tmp_path, "flatspot demo", ("judged",)):
+    with pytest.raises(RunFolderError, match="was written by flatspot warmup"), own_folder(tmp_path, "flatspot demo", ("judged",)):
         pass
     (tmp_path / MARKER).write_text("{")
     with pytest.raises(RunFolderError, match="is damaged"), own_folder(tmp_path, "flatspot warmup", NAMES):
@@ -74,14 +74,14 @@ def test_a_folder_that_cannot_be_made_or_is_a_file(tmp_path):
             pass
 
 
-def test_other_processes_of_a_training_hold_nothing(tmp_path, monkeypatch):
+def test_other_processes_of_a_training_lock_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     with own_folder(tmp_path / "out", "flatspot warmup", NAMES):
         pass
     assert not (tmp_path / "out").exists()
 
 
-def test_a_warm_up_of_the_version_without_marks_is_known(tmp_path):
+def test_a_warm_up_of_the_version_without_marks_is_recognized(tmp_path):
     assert not is_older_warmup(tmp_path)
     (tmp_path / "curve.json").write_text(json.dumps([{"step": 0, "labels": 4, "saved": True, "elapsed": 0.1}]))
     (tmp_path / "policy").mkdir()
@@ -89,7 +89,7 @@ def test_a_warm_up_of_the_version_without_marks_is_known(tmp_path):
         pass
     (tmp_path / MARKER).unlink()
     (tmp_path / "curve.json").write_text(json.dumps([{"step": 0, "loss": 1.0}]))  # some other trainer's
-    with pytest.raises(RunFolderError, match=r"holds policy, curve\.json"), own_folder(tmp_path, WARMUP, WARMUP_NAMES, is_older_warmup):
+    with pytest.raises(RunFolderError, match=r"contains policy, curve\.json"), own_folder(tmp_path, WARMUP, WARMUP_NAMES, is_older_warmup):
         pass
 
 
@@ -97,7 +97,7 @@ def test_checkpoints_clear_only_their_own(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for name in ("step-000002", "step-000004", "step-best", "mine", ".step-000006.flatspot-part"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
-    for name in ("policy", "policy.old", "policy.part"):  # names that somebody gives a copy
+    for name in ("policy", "policy.old", "policy.part"):  # names that users give to copies
         (tmp_path / name).mkdir()
         (tmp_path / name / "model").write_text(name)
     checkpoints.clear(after=2)
@@ -138,12 +138,12 @@ def test_stages_of_recipes_clear_what_they_wrote(tmp_path):
     assert names(tmp_path) == ["link", "mine"]
 
 
-def test_watching_checkpoints_leaves_a_curve_of_somebody_else(tmp_path):
+def test_watching_checkpoints_does_not_replace_another_curve(tmp_path):
     pytest.importorskip("transformers")
     from flatspot.training.warmup.watch_checkpoints import _KIND, _NAMES, _is_older
 
     (tmp_path / "curve.json").write_text("[1, 2]")
-    with pytest.raises(RunFolderError, match=r"holds curve.json"), own_folder(tmp_path, _KIND, _NAMES, _is_older):
+    with pytest.raises(RunFolderError, match=r"contains curve.json"), own_folder(tmp_path, _KIND, _NAMES, _is_older):
         pass
     assert (tmp_path / "curve.json").read_text() == "[1, 2]"
 
@@ -161,6 +161,6 @@ def test_the_halves_of_a_training_do_not_replace_a_run_of_that_name(tmp_path):
     split_run(tmp_path / "run")  # as a version without marks left it
     (before / MARKER).unlink()
     (before / "notes.json").write_text("{}")
-    with pytest.raises(RunFolderError, match=r"before holds run.json, prompts.parquet, notes.json, which flatspot train did not make"):
+    with pytest.raises(RunFolderError, match=r"before contains run.json, prompts.parquet, notes.json, which flatspot train did not write"):
         split_run(tmp_path / "run")
     assert (before / "notes.json").read_text() == "{}"

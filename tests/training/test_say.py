@@ -1,4 +1,4 @@
-"""Lines to the person who watches: signed, and each on a line of its own, whatever else is drawn."""
+"""Messages during a training: prefixed, and each on its own line between progress bars."""
 
 import logging
 import subprocess
@@ -20,15 +20,15 @@ with tqdm.tqdm(total=10, file=sys.stderr, mininterval=0) as bar:
 """
 
 
-def test_beside_a_progress_bar_each_line_stands_alone():
+def test_each_line_stands_alone_beside_a_progress_bar():
     pytest.importorskip("tqdm")
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    lines = done.stderr.split("\n")  # a bar goes back to the start of its line, and ends none
+    process = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    lines = process.stderr.split("\n")  # a bar goes back to the start of its line, and ends none
     assert [line for line in lines if "flatspot" in line] == [
         "flatspot: step 5, all-low: out of reach.",
         "flatspot: Read a few completions.",
     ]
-    assert done.stdout == "" and "10/10" in lines[-2]
+    assert process.stdout == "" and "10/10" in lines[-2]
 
 
 def test_where_logging_is_set_up_it_goes_there_and_only_there(capsys, caplog):
@@ -38,13 +38,13 @@ def test_where_logging_is_set_up_it_goes_there_and_only_there(capsys, caplog):
     assert capsys.readouterr().err == ""
 
 
-def test_what_strangers_wrote_cannot_drive_the_terminal(caplog):
+def test_control_characters_have_no_effect_on_the_terminal(caplog):
     with caplog.at_level(logging.WARNING, "flatspot"):
         say("reward \x1b[2J\rfailed\u202e\x85next")
     assert [record.getMessage() for record in caplog.records] == ["flatspot: reward ␛[2J␍failed⟦U+202E⟧⟦U+0085⟧next"]
 
 
-def test_on_a_terminal_the_bar_is_taken_off_and_drawn_again(capsys, monkeypatch):
+def test_on_a_terminal_the_bar_is_cleared_and_redrawn(capsys, monkeypatch):
     tqdm = pytest.importorskip("tqdm")
     monkeypatch.setattr(logging.Logger, "hasHandlers", lambda self: False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -1,4 +1,4 @@
-"""`warmup` and `train` of a model in a folder tell nobody. The recipe of tests/cli/test_no_network.py does both from the command line."""
+"""`warmup` and `train` of a local model send nothing. The recipe of tests/cli/test_no_network.py does both from the command line."""
 
 import json
 import os
@@ -26,7 +26,7 @@ train(prompts, str(out / "warm" / "policy"), "exact_match", out=out / "rl", opti
 """
 
 
-def test_the_hub_is_told_nothing_within_and_what_it_was_told_before_after():
+def test_telemetry_is_disabled_inside_the_block_and_restored_after_it():
     from huggingface_hub import constants
 
     from flatspot.training.telemetry import without_telemetry
@@ -41,7 +41,7 @@ def test_the_hub_is_told_nothing_within_and_what_it_was_told_before_after():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
 def test_our_trainers_send_no_telemetry(tmp_path, monkeypatch, kind):
-    """What TRL's trainer sends as it is made; its own switch is what is looked at, so that this needs no process of its own."""
+    """TRL's trainer sends an event when it is created; this checks its switch, so it needs no separate process."""
     import sys as system
     from pathlib import Path
 
@@ -51,10 +51,10 @@ def test_our_trainers_send_no_telemetry(tmp_path, monkeypatch, kind):
     system.path.insert(0, str(Path(__file__).parent))
     from tiny_warmups import CAUSAL, save_tiny
 
-    told = []
+    disabled = []
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
-    monkeypatch.setattr(base, "send_telemetry", lambda **given: told.append(constants.HF_HUB_DISABLE_TELEMETRY))
+    monkeypatch.setattr(base, "send_telemetry", lambda **event: disabled.append(constants.HF_HUB_DISABLE_TELEMETRY))
     policy = str(save_tiny(tmp_path / "policy"))
     if kind == "sft":
         from flatspot.training.warmup.sft import make_learner
@@ -65,14 +65,14 @@ def test_our_trainers_send_no_telemetry(tmp_path, monkeypatch, kind):
 
         options = [*CAUSAL, "--max_steps", "1", "--num_generations", "4", "--max_completion_length", "2", "--save_strategy", "no"]
         train([{"prompt": "w10", "reference": "w7"}], policy, "exact_match", out=tmp_path / "rl", options=options)
-    assert told == [True]
+    assert disabled == [True]
 
 
 @pytest.mark.slow
 def test_a_warm_up_and_a_training_on_this_machine(no_network, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | {"HOME": str(tmp_path)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", CODE, str(tmp_path)], capture_output=True, text=True, env=environment, timeout=600, check=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-2000:]
     assert json.loads((tmp_path / "rl" / "watch.json").read_text())["batches"] == 1

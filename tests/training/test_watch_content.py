@@ -1,4 +1,4 @@
-"""`watch` of prompts with pictures, of rewards with attributes of their own, and of odd answers."""
+"""`watch` of prompts with pictures, of rewards with attributes of their own, and of unusual values."""
 
 import json
 import math
@@ -30,12 +30,12 @@ def asks(image):
 
 def of_color(prompts, completions, image, **columns):
     """Mixed for red, all 0 for green, all 1 for blue."""
-    seen = [one.getpixel((0, 0)) for one in image]
-    return [float({(255, 0, 0): i % 2, (0, 128, 0): 0, (0, 0, 255): 1}[color]) for i, color in enumerate(seen)]
+    pixels = [one.getpixel((0, 0)) for one in image]
+    return [float({(255, 0, 0): i % 2, (0, 128, 0): 0, (0, 0, 255): 1}[color]) for i, color in enumerate(pixels)]
 
 
-def test_pictures_are_told_apart_by_their_pixels(tmp_path):
-    """Every row decodes its picture anew, as a data set does: 3 prompts, not one of each row; one of three groups mixed, std 0.577."""
+def test_pictures_are_compared_by_their_pixels(tmp_path):
+    """Every row has a new picture object, as in a data set: 3 prompts, not one per row; one of three groups is mixed, std 0.577."""
     watched = flatspot.watch([of_color], out=tmp_path / "run")
     for step in range(4):
         images = [picture(color) for color in COLORS for _ in range(4)]
@@ -54,7 +54,7 @@ def test_pictures_are_told_apart_by_their_pixels(tmp_path):
 
 
 @pytest.mark.parametrize("size", [None, 2])
-def test_pictures_without_content_are_grouped_by_their_place_and_that_is_said(tmp_path, caplog, size):
+def test_pictures_without_content_are_grouped_by_their_position_with_a_caveat(tmp_path, caplog, size):
     class Handle:
         pass
 
@@ -64,21 +64,21 @@ def test_pictures_without_content_are_grouped_by_their_place_and_that_is_said(tm
         prompts = [asks(Handle()) for _ in range(2)] + ["a", "a"] if size is None else [asks(Handle()) for _ in range(4)]
         logged = call(watched, step, prompts=prompts, completions=["x", "y", "x", "y"])[1]
         assert logged["flatspot/informative"] == 1.0
-    assert caplog.text.count("grouped by their place in the batch") == 1
+    assert caplog.text.count("grouped by their position in the batch") == 1
     ids = [row["prompt_id"] for row in rows_of(tmp_path / "run")]
     assert len(set(ids)) == 4 and [ids[i] == ids[i + 1] for i in (0, 2, 4, 6)] == [True] * 4
-    assert any("no content to tell them apart" in text for text in flatspot.inspect(tmp_path / "run").summary["caveats"])
+    assert any("without comparable content" in text for text in flatspot.inspect(tmp_path / "run").summary["caveats"])
 
 
 def test_lists_of_pictures_and_turns_with_tools(tmp_path):
     watched = flatspot.watch([lambda completions, **_: [0.0, 1.0, 1.0, 1.0]], out=tmp_path / "run")
     call(watched, 0, prompts=[[picture(c), picture("red")] for c in ("red", "red", "blue", "blue")])
     tool = [{"role": "assistant", "content": None, "tool_calls": [{"name": name}]} for name in ("add", "add", "sub", "sub")]
-    shown = [{"role": "tool", "content": [{"type": "image", "image": np.zeros((2, 2))}]}, {"role": "assistant", "content": "4"}]
-    call(watched, 1, prompts=[[{"role": "user", "content": "2+2?"}, turn] for turn in tool], completions=[shown] * 4)
+    turns = [{"role": "tool", "content": [{"type": "image", "image": np.zeros((2, 2))}]}, {"role": "assistant", "content": "4"}]
+    call(watched, 1, prompts=[[{"role": "user", "content": "2+2?"}, turn] for turn in tool], completions=[turns] * 4)
     rows = rows_of(tmp_path / "run")
     assert [len({row["prompt_id"] for row in rows[i : i + 4]}) for i in (0, 4)] == [2, 2]
-    assert json.loads(rows[4]["completion"])[1] == shown[1] and "0x" not in rows[4]["completion"]
+    assert json.loads(rows[4]["completion"])[1] == turns[1] and "0x" not in rows[4]["completion"]
 
 
 def test_a_reward_with_an_attribute_of_the_name_errors(tmp_path):
@@ -93,7 +93,7 @@ def test_a_reward_with_an_attribute_of_the_name_errors(tmp_path):
 
 
 def test_numbers_that_are_none_or_nan_in_one_function_only(tmp_path):
-    """What TRL sums: over the functions that gave a number; a row without any has no reward, which is not 0."""
+    """As TRL sums: over the functions that returned a number; a row without any has no reward, which is not 0."""
     one, two = (lambda completions, **_: [None, 1.0, float("nan"), 0.0]), (lambda completions, **_: [2.0, None, None, float("inf")])
     watched = flatspot.watch([one, two], out=tmp_path / "run")
     call(watched)
@@ -116,11 +116,11 @@ def test_an_exception_of_the_users_reaches_the_trainer_as_it_was(tmp_path):
         call(watched)
     assert caught.value is thrown
     assert len(rows_of(tmp_path / "run")) == 4
-    call(watched[1:], 1, last=True)  # whoever caught it goes on
+    call(watched[1:], 1, last=True)  # the caller may continue
 
 
-def test_a_function_that_the_trainer_was_not_given_is_said(tmp_path, caplog):
+def test_a_function_that_the_trainer_does_not_call_is_reported(tmp_path, caplog):
     watched = flatspot.watch([lambda completions, **_: [1.0] * 4, of_color], out=tmp_path / "run")
     for step in range(3):
         call(watched[:1], step)
-    assert caplog.text.count("of_color did not answer for a batch") == 1
+    assert caplog.text.count("of_color was not called for a batch") == 1

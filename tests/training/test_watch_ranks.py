@@ -1,4 +1,4 @@
-"""`watch` in two processes, as two threads here: whatever goes wrong in one, the other neither waits for ever nor records another batch."""
+"""`watch` in two processes, here as threads: if one fails, the other neither waits forever nor records a different batch."""
 
 import sys
 import threading
@@ -32,9 +32,9 @@ class Ranks:
     def gather(self, value):
         self.shared[self.me.rank] = value
         self.barrier.wait(WAITS_S)
-        found = [self.shared[0], self.shared[1]]
+        values = [self.shared[0], self.shared[1]]
         self.barrier.wait(WAITS_S)
-        return found
+        return values
 
     def watch(self, make, out):
         watched = []
@@ -45,19 +45,19 @@ class Ranks:
         return watched
 
     def at_once(self, work):
-        found = [None, None]
+        results = [None, None]
 
         def act(rank):
             self.me.rank = rank
             try:
-                found[rank] = work(rank)
+                results[rank] = work(rank)
             except Exception as error:
-                found[rank] = error
+                results[rank] = error
 
         threads = [threading.Thread(target=act, args=(rank,)) for rank in (0, 1)]
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
-        return found
+        return results
 
 
 @pytest.fixture
@@ -78,27 +78,27 @@ def sometimes(fails):
     return scored
 
 
-def drawn(watched, rank, step):
+def call_batch(watched, rank, step):
     return call(watched[rank], step, prompts=["a", "a"], completions=[f"{rank} {step}", f"{rank} {step} b"])[1]
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_function_that_raises_in_one_process(ranks, tmp_path, first):
-    """It raises there and nowhere else; the other process has its numbers, and whoever goes on after it has the right ones too."""
+    """It raises only there; the other process has its numbers, and later batches are right in both."""
     names = [sometimes({"1 0"}), right]
     watched = ranks.watch(lambda rank: names if first else names[::-1], tmp_path / "run")
-    found = ranks.at_once(lambda rank: drawn(watched, rank, 0))
-    assert isinstance(found[1], KeyError) and found[0]["flatspot/failed"] == (0.5 if first else 0.0)
+    results = ranks.at_once(lambda rank: call_batch(watched, rank, 0))
+    assert isinstance(results[1], KeyError) and results[0]["flatspot/failed"] == (0.5 if first else 0.0)
     for step in (1, 2):
-        found = ranks.at_once(lambda rank, step=step: drawn(watched, rank, step))
-        assert found[0] == pytest.approx(found[1], nan_ok=True) and found[0]["flatspot/informative"] == 1.0
+        results = ranks.at_once(lambda rank, step=step: call_batch(watched, rank, step))
+        assert results[0] == pytest.approx(results[1], nan_ok=True) and results[0]["flatspot/informative"] == 1.0
     [functions[0].flatspot_recorder.release() for functions in watched]
     rows = rows_of(tmp_path / "run")
     assert len(rows) == 12 and sum("KeyError" in (row["error"] or "") for row in rows) == (2 if first else 0)
     assert sorted(row["sample_idx"] for row in rows) == list(range(12))
 
 
-def test_a_folder_is_made_by_the_first_process_after_it_was_looked_at(ranks, tmp_path):
+def test_a_folder_is_created_by_the_first_process_after_a_check(ranks, tmp_path):
     ranks.me.rank = 1
     [late] = flatspot.watch(right, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -110,8 +110,8 @@ def test_a_folder_is_made_by_the_first_process_after_it_was_looked_at(ranks, tmp
         flatspot.watch(right, out=tmp_path / "run")
 
 
-def test_a_second_training_sets_aside_what_every_process_drew(ranks, tmp_path, monkeypatch):
-    """In the same two processes, from update 1: rows that either has not written yet are among what is drawn again."""
+def test_a_second_training_sets_aside_the_rows_of_all_processes(ranks, tmp_path, monkeypatch):
+    """In the same two processes, from update 1: rows that are not written yet are sampled again too."""
     monkeypatch.setattr(going_on, "gather", ranks.gather)
     watched = ranks.watch(lambda rank: [right], tmp_path / "run")
     recorders = [functions[0].flatspot_recorder for functions in watched]
@@ -129,7 +129,7 @@ def test_a_second_training_sets_aside_what_every_process_drew(ranks, tmp_path, m
     assert sorted(row["sample_idx"] for row in rows) == list(range(12))
 
 
-def test_trouble_of_our_own_in_one_process(ranks, tmp_path, monkeypatch, caplog):
+def test_an_internal_error_in_one_process(ranks, tmp_path, monkeypatch, caplog):
     real, bad = recording.read_rows, "1 1"
 
     def read_rows(now, ends):
@@ -139,17 +139,17 @@ def test_trouble_of_our_own_in_one_process(ranks, tmp_path, monkeypatch, caplog)
 
     monkeypatch.setattr(recording, "read_rows", read_rows)
     watched = ranks.watch(lambda rank: [right], tmp_path / "run")
-    found = [ranks.at_once(lambda rank, step=step: drawn(watched, rank, step)) for step in range(3)]
-    assert found[1] == [{}, {}]  # that batch is in nobody's numbers
-    assert all(one == pytest.approx(other, nan_ok=True) and one for one, other in (found[0], found[2]))
+    results = [ranks.at_once(lambda rank, step=step: call_batch(watched, rank, step)) for step in range(3)]
+    assert results[1] == [{}, {}]  # that batch is in no process's numbers
+    assert all(one == pytest.approx(other, nan_ok=True) and one for one, other in (results[0], results[2]))
     assert "MemoryError: no room" in caplog.text
     [functions[0].flatspot_recorder.release() for functions in watched]
     assert len(rows_of(tmp_path / "run")) == 8
 
 
-def test_processes_that_fell_out_of_step_stop_recording_and_say_so(ranks, tmp_path, caplog):
+def test_processes_out_of_step_stop_recording_with_a_message(ranks, tmp_path, caplog):
     watched = ranks.watch(lambda rank: [right], tmp_path / "run")
-    watched[1][0].flatspot_recorder._n_gathers = 1  # as if a batch of the other had been missed
-    found = [ranks.at_once(lambda rank, step=step: drawn(watched, rank, step)) for step in range(2)]
-    assert found == [[{}, {}], [{}, {}]]
+    watched[1][0].flatspot_recorder._n_gathers = 1  # as if it had missed a batch of the other process
+    results = [ranks.at_once(lambda rank, step=step: call_batch(watched, rank, step)) for step in range(2)]
+    assert results == [[{}, {}], [{}, {}]]
     assert "do not call the reward functions equally often" in caplog.text

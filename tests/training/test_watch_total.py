@@ -1,4 +1,4 @@
-"""`watch` beside rewards that it does not see: what the trainer adds up is what is judged, or nothing is."""
+"""`watch` beside unwatched rewards: the trainer's total is judged, or nothing is."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ def halves(completions, **columns):
 
 
 class Adder:
-    """As much of TRL's trainer as a reward call shows: it scores a batch, and keeps what it scored."""
+    """The part of TRL's trainer that a reward call provides: it scores a batch, and logs the scores."""
 
     def __init__(self, functions, *, names=None, weights=None, group=4, log=True):
         self.reward_funcs = list(functions)
@@ -45,7 +45,7 @@ class Adder:
         self._metrics["train" if self.model.training else "eval"][name].append(value)
 
     def draw(self, prompts):
-        """Score one batch; returns what the trainer adds up, by hand."""
+        """Score one batch; returns the trainer's total, computed by hand."""
         state = SimpleNamespace(global_step=self.step, max_steps=self.step + 1)
         completions = [f"{i} {self.step}" for i in range(len(prompts))]
         call = {"prompts": prompts, "completions": completions, "trainer_state": state, "log_metric": self._log_metric}
@@ -59,16 +59,16 @@ class Adder:
         return (values.astype(float) * self.reward_weights[:, None]).sum(0)
 
 
-def adder(tmp_path, *functions, unwatched=(), **given):
+def adder(tmp_path, *functions, unwatched=(), **options):
     watched = flatspot.watch(list(functions), out=tmp_path / "run")
-    return Adder([*unwatched, *watched], **given), recorder_of(watched)
+    return Adder([*unwatched, *watched], **options), recorder_of(watched)
 
 
 PROMPTS = ["a"] * 4 + ["b"] * 4
 
 
 def test_a_reward_that_is_not_watched_counts_in_the_total(tmp_path):
-    """The watched part is flat, the other one is not: every group is mixed, and the rows hold the weighted sum."""
+    """The watched reward is constant, the other one is not: every group is mixed, and the rows have the weighted sum."""
     model, recorder = adder(tmp_path, flat, unwatched=[halves], weights=[0.5, 1.0])
     total = np.concatenate([model.draw(PROMPTS) for _ in range(3)])
     recorder.release()
@@ -82,7 +82,7 @@ def test_a_reward_that_is_not_watched_counts_in_the_total(tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["no log", "another batch", "one name twice"])
-def test_where_the_total_cannot_be_read_nothing_is_said_of_groups(tmp_path, caplog, broken):
+def test_without_a_total_no_group_is_judged(tmp_path, caplog, broken):
     names = ["flat", "flat"] if broken == "one name twice" else None
     model, recorder = adder(tmp_path, flat, unwatched=[halves], names=names, log=broken != "no log")
     for _ in range(20):
@@ -95,13 +95,13 @@ def test_where_the_total_cannot_be_read_nothing_is_said_of_groups(tmp_path, capl
     rows = rows_of(tmp_path / "run")
     assert {row["reward"] for row in rows} == {None} and "total is not known" in rows[0]["error"]
     assert {value for row in rows for value in dict(row["rewards"]).values()} == {0.0, None}
-    assert caplog.text.count("adds up rewards that are not watched") == 1
+    assert caplog.text.count("adds rewards that are not watched") == 1
     assert any("not watched" in text for text in json.loads((tmp_path / "run" / "notes.json").read_text())["caveats"])
 
 
 @pytest.mark.parametrize("who", ["watched", "other"])
-def test_a_batch_that_the_trainer_did_not_score_takes_nothing_of_the_one_before(tmp_path, who):
-    """A reward raises in the second batch; the first one's values of the reward that is not watched must not become the second's."""
+def test_a_batch_that_the_trainer_did_not_score_uses_no_values_of_the_previous_one(tmp_path, who):
+    """A reward raises in the second batch; the unwatched values of the first must not be used for the second."""
     calls = []
 
     def fails_later(completions, **columns):
@@ -125,25 +125,25 @@ def test_a_batch_that_the_trainer_did_not_score_takes_nothing_of_the_one_before(
 
 @pytest.mark.parametrize("wrapped", [1, 2])
 def test_watched_functions_inside_functions_of_the_users(tmp_path, caplog, wrapped):
-    """The trainer does not have them itself; what it adds up is what the user's functions gave, here twice as much."""
+    """The trainer does not have them itself; it sums the values of the user's functions, here twice as much."""
     watched = flatspot.watch([halves, flat], out=tmp_path / "run")
 
-    def doubled(**given):
-        return [2 * value for value in watched[0](**given)]
+    def doubled(**columns):
+        return [2 * value for value in watched[0](**columns)]
 
-    def passed(**given):
-        return watched[1](**given)
+    def passed(**columns):
+        return watched[1](**columns)
 
     model = Adder([doubled, passed if wrapped == 2 else watched[1]])
     totals = [model.draw(PROMPTS) for _ in range(3)]
     recorder_of(watched).release()
     rows = rows_of(tmp_path / "run")
     assert [row["reward"] for row in rows] == np.concatenate(totals).tolist()
-    assert "did not answer" not in caplog.text
+    assert "was not called" not in caplog.text
 
 
 def test_weights_limits_and_group_sizes_need_no_callback(tmp_path):
-    """What the callback would tell is read from the trainer: weights, the size of groups in an evaluation, the limits of the sum."""
+    """The facts that the callback would provide are read from the trainer: weights, group sizes in an evaluation, limits of the sum."""
     model, recorder = adder(tmp_path, halves, flat, weights=[2.0, 1.0])
     model.num_generations_eval = 2
     total = model.draw(PROMPTS)
@@ -165,8 +165,8 @@ def test_a_watched_function_that_the_trainer_does_not_have_is_not_waited_for(tmp
     assert [row["reward"] for row in rows_of(tmp_path / "run")] == [0.0, 1.0] * 4
 
 
-def test_another_trainer_that_adds_up_more_begins_a_window_of_its_own(tmp_path):
-    """One component, then two, on the same watch: the batches of the first cannot be joined to those of the second."""
+def test_another_trainer_with_more_rewards_starts_a_new_window(tmp_path):
+    """One component, then two, on the same watch: their batches cannot be combined."""
     model, recorder = adder(tmp_path, flat)
     model.draw(PROMPTS)
     more = Adder([*model.reward_funcs, halves])
@@ -180,7 +180,7 @@ def test_another_trainer_that_adds_up_more_begins_a_window_of_its_own(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_reward_model_beside_a_watched_function_in_trl(tmp_path, caplog):
-    """The fault as it was found: the watched reward is flat, the model's is not; informative was 0, and `truncation` accused."""
+    """The watched reward is constant, the model's is not; informative used to be 0, with a false alarm `truncation`."""
     torch, trl = pytest.importorskip("torch"), pytest.importorskip("trl")
     import transformers
     from datasets import Dataset

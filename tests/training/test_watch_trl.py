@@ -1,4 +1,4 @@
-"""`watch` and the callback in real TRL runs of a tiny model, against a computation by hand of what the reward functions saw."""
+"""`watch` and the callback in real TRL runs of a tiny model, against a computation by hand from the calls of the reward functions."""
 
 import json
 import math
@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 import flatspot
 from runs import Case, half, train
 
-pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn of each other
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn about each other
 
 
 class Memory:
-    """A reward that remembers what it was asked, batch by batch, beside what `watch` records."""
+    """A reward that stores its own calls, batch by batch, independently of `watch`."""
 
     def __init__(self, answer):
         self.answer, self.batches, self.__name__ = answer, [], answer.__name__
@@ -41,13 +41,13 @@ def few_steps(completions, **columns):
 
 def groups(batches, weights, size=4):
     """[batch][group] rewards, by hand."""
-    found = []
+    rewards = []
     for step in zip(*batches, strict=True):
         prompts = step[0][0]
         total = [sum(w * f[1][i] for w, f in zip(weights, step, strict=True)) for i in range(len(prompts))]
         assert all(len(set(prompts[i : i + size])) == 1 for i in range(0, len(prompts), size))
-        found.append([total[i : i + size] for i in range(0, len(total), size)])
-    return found
+        rewards.append([total[i : i + size] for i in range(0, len(total), size)])
+    return rewards
 
 
 def logged(trainer, name):
@@ -74,8 +74,8 @@ def test_two_weighted_rewards_scaled_by_the_batch(tmp_path):
     assert [row["step"] for row in rows] == [step for _, values, step in one.batches for _ in values]
     assert {row["split"] for row in rows} == {"train"}
     assert flatspot.inspect(tmp_path / "run").summary["n_prompts"] == 32
-    seen = json.loads((tmp_path / "run" / "watch.json").read_text())
-    assert (seen["prompts_seen"], seen["batches"], seen["alarms"]) == (32, 6, [])
+    contents = json.loads((tmp_path / "run" / "watch.json").read_text())
+    assert (contents["prompts_seen"], contents["batches"], contents["alarms"]) == (32, 6, [])
     assert callback.recorder.live.scoring.weights.tolist() == [1.0, 0.0]
 
 
@@ -99,15 +99,17 @@ def test_groups_of_several_batches_between_logs_and_evaluations(tmp_path):
     shares = [sum(max(g) > min(g) for g in batch) / len(batch) for batch in groups([training], [1.0])]
     assert logged(trainer, "flatspot/informative") == pytest.approx([statistics.fmean(shares[:2]), statistics.fmean(shares[2:])])
     of_evaluation = [g for batch in groups([evaluation], [1.0], size=2) for g in batch]
-    found = next(entry for entry in trainer.state.log_history if "eval_reward" in entry)
-    assert found["eval_flatspot/informative"] == pytest.approx(sum(max(g) > min(g) for g in of_evaluation) / len(of_evaluation))
+    entry_of_evaluation = next(entry for entry in trainer.state.log_history if "eval_reward" in entry)
+    assert entry_of_evaluation["eval_flatspot/informative"] == pytest.approx(
+        sum(max(g) > min(g) for g in of_evaluation) / len(of_evaluation)
+    )
     callback.recorder.release()
     rows = pq.read_table(tmp_path / "run" / "rollouts").to_pylist()
     assert sum(row["split"] == "eval" for row in rows) == 16
     assert callback.recorder.live.window().table.n_rows.sum() == 4 * 32  # an evaluation is no part of what alarms look at
 
 
-def test_normalised_one_by_one_a_group_is_informative_where_any_component_moves(tmp_path):
+def test_with_components_normalized_one_by_one_a_group_is_informative_if_any_component_varies(tmp_path):
     one, two = Memory(of_prompt), Memory(few_steps)
     case = Case("", None, (one, two), settings={"multi_objective_aggregation": "normalize_then_sum"})
     trainer, _, _ = train(case, tmp_path / "run", steps=2)
@@ -118,7 +120,7 @@ def test_normalised_one_by_one_a_group_is_informative_where_any_component_moves(
     assert logged(trainer, "flatspot/informative") == pytest.approx(expected)
 
 
-def test_a_fault_is_said_and_can_end_the_training(tmp_path, caplog):
+def test_an_alarm_is_reported_and_can_end_the_training(tmp_path, caplog):
     def nothing(completions, **columns):
         return [0.0] * len(completions)
 
@@ -135,9 +137,9 @@ def test_a_fault_is_said_and_can_end_the_training(tmp_path, caplog):
 
 
 def test_the_prompt_of_prompt_col_is_trained_on():
-    """Item 40's sibling: a further column called `prompt` took the place of the one that --prompt-col names."""
+    """A further column called `prompt` must not replace the one of --prompt-col."""
     from flatspot.core.records import Prompt
     from flatspot.training.rl.train import _dataset
 
-    found = _dataset([Prompt("a", "2+2=", {"prompt": "an old text", "reference": "4"})])
-    assert found.to_list() == [{"prompt": "2+2=", "prompt_original": "an old text", "reference": "4"}]
+    dataset = _dataset([Prompt("a", "2+2=", {"prompt": "an old text", "reference": "4"})])
+    assert dataset.to_list() == [{"prompt": "2+2=", "prompt_original": "an old text", "reference": "4"}]

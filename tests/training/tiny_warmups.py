@@ -1,4 +1,4 @@
-"""A task that a tiny random policy never solves and a few labels teach: answer w7, whatever is asked. For the tests of warm-ups."""
+"""A task that a tiny random policy never solves and learns from a few labels: answer w7 to every prompt. For the tests of warm-ups."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ def call(functions, step=0, *, last=True, prompts=("a", "a", "b", "b"), completi
     """(what each function returned, what was logged)."""
     logged = {}
     state = SimpleNamespace(global_step=step, max_steps=step + 1 if last else 10**6)
-    given = {
+    arguments = {
         "prompts": list(prompts), "completions": completions or [f"{i}{step}" for i in range(len(prompts))],
         "completion_ids": [[1, 2]] * len(prompts), "trainer_state": state, "log_metric": logged.__setitem__, **columns,
     }  # fmt: skip
-    returned = [f(**given) for f in functions]
+    returned = [f(**arguments) for f in functions]
     return returned, logged
 
 

@@ -102,9 +102,9 @@ def _said(warmed: Warmed, run: str, given: Mapping[str, Any], given_options: lis
     """The object of --json."""
     from flatspot.planning.forecast import judged_summary
     from flatspot.report.warmup_text import next_lines
-    from flatspot.training.trl_options import carried
+    from flatspot.training.trl_options import flags_for
 
-    options = carried(given_options, given["config"], ("use_cpu", "bf16", "gradient_checkpointing"))
+    options = flags_for(given_options, given["config"], ("use_cpu", "bf16", "gradient_checkpointing"))
     following = next_lines(
         judged_summary(Path(run)),
         cause=warmed.cause,

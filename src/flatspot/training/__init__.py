@@ -1,1 +1,1 @@
-"""Training runs, watched and started: what changes a policy lives here, and what looks on while it changes."""
+"""Trainings: watching one (`watch`), SFT on a few labels (`warmup`), and RL through TRL (`rl`)."""

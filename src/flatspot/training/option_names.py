@@ -1,11 +1,14 @@
-"""The names of the options that TRL's and transformers' trainers take, for recipes to be checked before anything runs."""
+"""The option names of TRL's and transformers' trainers, so that recipes can be checked before anything runs."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.core.optional import require
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
 
 def option_names(kind: str) -> list[str]:
@@ -17,7 +20,7 @@ def option_names(kind: str) -> list[str]:
     trl = require("trl", extra="train", purpose="flatspot run")
     import transformers
 
-    configs: dict[str, tuple[Any, ...]] = {
+    configs: dict[str, tuple[type[TrainingArguments], ...]] = {
         "sft": (trl.SFTConfig, transformers.Seq2SeqTrainingArguments),
         "grpo": (trl.GRPOConfig,),
         "rloo": (trl.RLOOConfig,),
@@ -26,7 +29,7 @@ def option_names(kind: str) -> list[str]:
 
 
 def start_afresh(seed: int) -> None:
-    """Set every random state that a library may draw from, so that a stage gives the same whatever ran before it in this process."""
+    """Seed every random generator that a library may use, so that a stage's result does not depend on what ran before it in the process."""
     import transformers
 
     transformers.set_seed(seed)

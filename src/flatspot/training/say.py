@@ -1,4 +1,4 @@
-"""Lines for the person who watches a training: signed, each on a line of its own, beside progress bars and log entries."""
+"""Messages to the user during a training: prefixed, each on its own line, between progress bars and log entries."""
 
 from __future__ import annotations
 
@@ -6,34 +6,40 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol, TextIO
 
 from flatspot.core.visible import visible
 
 _LOG = logging.getLogger("flatspot")
 
 
-def say(message: str) -> None:
-    """Say it on the logger `flatspot`, as a warning; where no logging is set up, on standard error.
+class _Bars(Protocol):
+    """The class `tqdm.tqdm`, as far as it is used."""
 
-    What strangers wrote in it (names, errors of rewards) cannot drive the terminal.
-    A progress bar on standard error ends in no new line: it is taken off while the message is written, and drawn again below.
+    def external_write_mode(self, *, file: TextIO) -> contextlib.AbstractContextManager[None]: ...
+
+
+def say(message: str) -> None:
+    """Log a message as a warning of the logger `flatspot`; if logging is not set up, print it on standard error.
+
+    Control characters in it (in names, or in errors of rewards) are made visible, so that they have no effect on the terminal.
+    Progress bars on standard error are cleared while the message is written, and redrawn below it.
     """
-    signed = "\n".join(f"flatspot: {line}" for line in visible(message).splitlines())
-    with contextlib.suppress(OSError, ValueError), _without_bars():  # a closed standard error must not stop a training
+    prefixed = "\n".join(f"flatspot: {line}" for line in visible(message).splitlines())
+    with contextlib.suppress(OSError, ValueError), _without_bars():  # a closed standard error must not end a training
         if _LOG.hasHandlers():
-            _LOG.warning("%s", signed)
+            _LOG.warning("%s", prefixed)
         elif _LOG.isEnabledFor(logging.WARNING):
-            print(signed, file=sys.stderr, flush=True)
+            print(prefixed, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
-    bars: Any = getattr(sys.modules.get("tqdm"), "tqdm", None)  # whoever draws bars has imported it
-    if not getattr(bars, "_instances", None):
+    bars: _Bars | None = getattr(sys.modules.get("tqdm"), "tqdm", None)  # imported by whatever draws bars
+    if bars is None or not getattr(bars, "_instances", None):
         yield
         return
-    if not sys.stderr.isatty():  # a file keeps what was drawn: the message begins a new line there
+    if not sys.stderr.isatty():  # in a file the bars stay, so the message starts on a new line
         print(file=sys.stderr, flush=True)
         yield
         return

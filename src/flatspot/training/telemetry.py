@@ -1,4 +1,4 @@
-"""Trainers without telemetry: TRL's tell the hub of each training, whatever it is of, unless they are told not to."""
+"""Trainers without telemetry: TRL's trainers report every training to the hub unless this is disabled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_telemetry() -> Iterator[None]:
-    """While the block runs, the hub's package posts nothing about what is done with it; what it is asked for it still fetches."""
+    """Disable the telemetry of huggingface_hub until the block ends; downloads still work."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_DISABLE_TELEMETRY

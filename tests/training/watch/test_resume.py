@@ -1,4 +1,4 @@
-"""Going on with a killed RL run: the right checkpoint, no row twice, and none lost."""
+"""Resuming a killed RL run: from the right checkpoint, without duplicate or lost rows."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def checkpoint(folder, name, text):
         (folder / name / "trainer_state.json").write_text(text)
 
 
-def test_the_last_checkpoint_is_the_last_that_is_whole(tmp_path):
+def test_the_last_checkpoint_is_the_last_complete_one(tmp_path):
     assert last_checkpoint(tmp_path / "nowhere") is None
     checkpoint(tmp_path, "checkpoint-9", json.dumps({"global_step": 9}))
     checkpoint(tmp_path, "checkpoint-10", json.dumps({"global_step": 10}))
@@ -35,23 +35,23 @@ def test_the_last_checkpoint_is_the_last_that_is_whole(tmp_path):
     assert checkpoint_to_resume("true", tmp_path) == tmp_path / "checkpoint-10"
     assert checkpoint_to_resume(str(tmp_path / "checkpoint-9"), tmp_path) == tmp_path / "checkpoint-9"
     assert checkpoint_to_resume(None, tmp_path) is checkpoint_to_resume("false", tmp_path) is None
-    with pytest.raises(SettingsError, match=r"expected a checkpoint.*The last one of .* is .*checkpoint-10"):
+    with pytest.raises(SettingsError, match=r"expected a checkpoint.*The last one in .* is .*checkpoint-10"):
         checkpoint_to_resume(tmp_path / "checkpoint-11", tmp_path)
     with pytest.raises(SettingsError, match="holds no checkpoint"):
         checkpoint_to_resume("true", tmp_path / "nowhere")
 
 
-def test_rows_that_are_drawn_again_are_set_aside(tmp_path):
+def test_rows_that_are_sampled_again_are_set_aside(tmp_path):
     (tmp_path / "rollouts").mkdir()
     for number, steps in enumerate(([0, 0, 1], [1, 2, 2], [3, 4])):
         pq.write_table(
             pa.table({"step": pa.array(steps, pa.int64()), "row": steps}), tmp_path / "rollouts" / f"part-000-{number:06d}.parquet"
         )
     assert set_aside(tmp_path, 2) == 4
-    left = [pq.read_table(part)["step"].to_pylist() for part in sorted((tmp_path / "rollouts").iterdir())]
-    assert left == [[0, 0, 1], [1]]
-    kept = [pq.read_table(part)["step"].to_pylist() for part in sorted((tmp_path / "set-aside").iterdir())]
-    assert kept == [[2, 2], [3, 4]]
+    remaining = [pq.read_table(part)["step"].to_pylist() for part in sorted((tmp_path / "rollouts").iterdir())]
+    assert remaining == [[0, 0, 1], [1]]
+    aside = [pq.read_table(part)["step"].to_pylist() for part in sorted((tmp_path / "set-aside").iterdir())]
+    assert aside == [[2, 2], [3, 4]]
     assert set_aside(tmp_path, 2) == 0
     assert set_aside(tmp_path, 1) == 2
     assert sorted(path.name for path in (tmp_path / "set-aside").iterdir()) == [
@@ -76,7 +76,7 @@ def half(completions, **columns):
 
 
 def begin(watched, step):
-    """What transformers tells the callback as a training begins at a step."""
+    """Call the callback as transformers does when a training begins at a step."""
     pytest.importorskip("transformers")
     callback = flatspot.FlatspotCallback(watched)
     state = SimpleNamespace(global_step=step, max_steps=4, is_world_process_zero=True)
@@ -85,8 +85,8 @@ def begin(watched, step):
 
 
 @pytest.mark.parametrize(("at", "left"), [(2, [0, 1]), (0, [])])
-def test_a_training_that_goes_on_counts_each_row_once(tmp_path, caplog, at, left):
-    """4 updates, gone on with from update 2, or started anew: 4 updates are there in the end, not 6 or 8."""
+def test_a_resumed_training_counts_each_row_once(tmp_path, caplog, at, left):
+    """4 updates, resumed from update 2 or started over: 4 updates in the end, not 6 or 8."""
     watched = flatspot.watch(half, out=tmp_path / "run")
     begin(watched, 0)
     for step in range(4):
@@ -102,8 +102,8 @@ def test_a_training_that_goes_on_counts_each_row_once(tmp_path, caplog, at, left
     assert len(rows) == 16 and sorted({row["step"] for row in rows}) == [0, 1, 2, 3]
     assert sorted(row["sample_idx"] for row in rows if row["prompt"] == "a") == list(range(8))
     assert f"{4 * (4 - at)} completions of update {at} and later" in caplog.text
-    kept = pq.read_table(tmp_path / "run" / "set-aside")
-    assert len(kept) == 4 * (4 - at)
+    aside = pq.read_table(tmp_path / "run" / "set-aside")
+    assert len(aside) == 4 * (4 - at)
     summary = flatspot.inspect(tmp_path / "run").summary
     assert summary["generations"]["total"] == 16
     assert any("not counted" in text for text in summary["caveats"])
@@ -127,13 +127,13 @@ def test_a_part_that_cannot_be_read_ends_the_training_before_it_begins(tmp_path)
         begin(again, 0)
 
 
-def test_a_training_that_goes_on_in_the_same_process_counts_each_row_once(tmp_path):
+def test_a_training_resumed_in_the_same_process_counts_each_row_once(tmp_path):
     """`trainer.train(resume_from_checkpoint=…)` after a first `trainer.train()`, on the same watched functions."""
     watched = flatspot.watch(half, out=tmp_path / "run")
-    call(watched, 0, last=False)  # an evaluation before the training, which no training draws again
+    call(watched, 0, last=False)  # an evaluation before the training, which is not repeated
     begin(watched, 0)
     for step in range(4):
-        call(watched, step, last=False)  # some rows wait to be written as the second one begins
+        call(watched, step, last=False)  # some rows are not written when the second training begins
     begin(watched, 2)
     for step in (2, 3):
         call(watched, step, last=step == 3)
@@ -145,7 +145,7 @@ def test_a_training_that_goes_on_in_the_same_process_counts_each_row_once(tmp_pa
     assert len(recorder.live.window().informative) == 4  # of updates 2 and 3, once
 
 
-def test_rows_that_cannot_be_written_end_the_training_before_they_are_drawn_again(tmp_path, monkeypatch):
+def test_rows_that_cannot_be_written_end_the_training_before_they_are_sampled_again(tmp_path, monkeypatch):
     watched = flatspot.watch(half, out=tmp_path / "run")
     begin(watched, 0)
     call(watched, 0, last=False)
@@ -154,7 +154,7 @@ def test_rows_that_cannot_be_written_end_the_training_before_they_are_drawn_agai
         begin(watched, 0)
 
 
-def test_caveats_of_before_stay_and_each_is_there_once(tmp_path):
+def test_earlier_caveats_stay_and_each_is_there_once(tmp_path):
     [watched] = flatspot.watch(half, out=tmp_path / "run")
     watched.flatspot_recorder.caveat("A reward model is not watched.")
     for _ in range(2):
@@ -191,7 +191,7 @@ def test_the_first_window_is_that_of_the_training_not_of_its_continuation(tmp_pa
 
 
 def test_the_halves_of_a_training_keep_its_caveats(tmp_path):
-    """But for the one that is of the training as a whole, in whose place they name their own updates."""
+    """Except the one about the whole training, which is replaced by one with their own updates."""
     [watched] = flatspot.watch(half, out=tmp_path / "run")
     watched.flatspot_recorder.caveat("A reward model is not watched.")
     for step in range(4):

@@ -1,4 +1,4 @@
-"""What `watch` keeps of the calls of a reward function, without a trainer."""
+"""`watch` records the calls of reward functions, without a trainer."""
 
 import asyncio
 import functools
@@ -32,7 +32,7 @@ def short(completions, **columns):
     return [0.5, 0.5, None, float("nan")]
 
 
-def test_values_pass_through_and_rows_are_kept(tmp_path):
+def test_values_pass_through_and_rows_are_recorded(tmp_path):
     watched = flatspot.watch([right, short], out=tmp_path / "run")
     assert [f.__name__ for f in watched] == ["right", "short"]
     (first, second), logged = call(watched, step=3, answer=["x", "x", "y", "y"])
@@ -78,15 +78,15 @@ def test_asynchronous_functions_stay_asynchronous_and_partials_keep_their_name(t
     assert asyncio.iscoroutinefunction(later)
     assert part.__name__ == "right"
     state = SimpleNamespace(global_step=0, max_steps=1)
-    given = {"prompts": ["a", "a", "b", "b"], "completions": ["1", "2", "3", "4"], "trainer_state": state}
-    part(**given)
+    arguments = {"prompts": ["a", "a", "b", "b"], "completions": ["1", "2", "3", "4"], "trainer_state": state}
+    part(**arguments)
     # on a thread of its own: a browser test in the same process leaves its event loop running on this one
     with ThreadPoolExecutor(1) as elsewhere:
-        assert elsewhere.submit(lambda: asyncio.run(later(**given))).result() == [1.0, 0.0, 1.0, 0.0]
+        assert elsewhere.submit(lambda: asyncio.run(later(**arguments))).result() == [1.0, 0.0, 1.0, 0.0]
     assert [row["reward"] for row in rows_of(tmp_path / "run")] == [2.0, 0.0, 1.0, 0.0]
 
 
-def test_a_function_that_raises_still_raises_and_its_rows_say_why(tmp_path):
+def test_a_function_that_raises_still_raises_and_its_rows_have_the_error(tmp_path):
     def fails(completions, **columns):
         raise KeyError("gold")
 
@@ -97,7 +97,7 @@ def test_a_function_that_raises_still_raises_and_its_rows_say_why(tmp_path):
     assert {row["error"] for row in rows if row["reward"] is None} == {"fails: KeyError: 'gold'"}
 
 
-def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch, caplog):
+def test_a_full_disk_is_reported_once_and_ends_nothing(tmp_path, monkeypatch, caplog):
     watched = flatspot.watch([right], out=tmp_path / "run")
     real = recording.write_table
     monkeypatch.setattr(recording, "write_table", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -107,10 +107,10 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch, caplo
     assert caplog.text.count("cannot record this run") == 1
     monkeypatch.setattr(recording, "write_table", real)
     call(watched, 2)
-    assert len(rows_of(tmp_path / "run")) == 12  # what waited is written as soon as it can be
+    assert len(rows_of(tmp_path / "run")) == 12  # waiting rows are written once it is possible
 
 
-def test_chat_prompts_are_kept_as_messages(tmp_path):
+def test_chat_prompts_are_stored_as_messages(tmp_path):
     chat = [{"role": "user", "content": "2+2?"}]
     watched = flatspot.watch([lambda **_: [1.0, 0.0]], out=tmp_path / "run")
     call(watched, prompts=[chat, chat], completions=[[{"role": "assistant", "content": "4"}], [{"role": "assistant", "content": "5"}]])
@@ -119,7 +119,7 @@ def test_chat_prompts_are_kept_as_messages(tmp_path):
     assert pq.read_table(tmp_path / "run" / "prompts.parquet")["is_chat"].to_pylist() == [True]
 
 
-def test_a_training_that_goes_on_adds_to_its_folder(tmp_path):
+def test_a_resumed_training_adds_to_its_folder(tmp_path):
     call(flatspot.watch([right], out=tmp_path / "run"), 0)
     call(flatspot.watch([right], out=tmp_path / "run"), 1)
     rows = rows_of(tmp_path / "run")
@@ -128,7 +128,7 @@ def test_a_training_that_goes_on_adds_to_its_folder(tmp_path):
         flatspot.watch([short], out=tmp_path / "run")
 
 
-def test_what_cannot_be_watched_is_refused(tmp_path):
+def test_anything_but_functions_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="reward model is called by the trainer"):
         flatspot.watch(["some/reward-model"], out=tmp_path / "run")
     with pytest.raises(SettingsError, match="at least one"):
@@ -138,7 +138,7 @@ def test_what_cannot_be_watched_is_refused(tmp_path):
 
 
 def test_groups_that_straddle_processes_are_merged(tmp_path, monkeypatch):
-    """Two ranks as two threads: each scores half of the one group of four, and both must log its whole spread."""
+    """Two ranks as two threads: each scores half of the one group of four, and both must log the std of the whole group."""
     import flatspot.training.watch.recorder as module
     import flatspot.training.watch.wrap as watching
 
@@ -147,9 +147,9 @@ def test_groups_that_straddle_processes_are_merged(tmp_path, monkeypatch):
     def gather(value):
         shared[me.rank] = value
         barrier.wait(10)
-        found = [shared[0], shared[1]]
+        values = [shared[0], shared[1]]
         barrier.wait(10)
-        return found
+        return values
 
     monkeypatch.setattr(module, "gather", gather)
     monkeypatch.setattr(watching, "rank", lambda: me.rank)

@@ -21,7 +21,7 @@ from flatspot.rollouts.parts import parts_of
 from flatspot.tasks import load_prompts
 from flatspot.training.ranks import rank
 from flatspot.training.telemetry import without_telemetry
-from flatspot.training.trl_options import parsed
+from flatspot.training.trl_options import parse_options
 from flatspot.training.watch.calls import columns_of
 from flatspot.training.watch.resume import checkpoint_to_resume, last_checkpoint
 
@@ -69,7 +69,7 @@ def train(
         raise SettingsError(f"the algorithm must be {' or '.join(ALGORITHMS)}, got {algorithm!r}")
     run = Path(out)
     rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
-    settings, model_settings = parsed(_config_class(algorithm), options, config, run / "trainer")
+    settings, model_settings = parse_options(_config_class(algorithm), options, config, run / "trainer")
     resumed = checkpoint_to_resume(settings.resume_from_checkpoint, Path(settings.output_dir))
     settings.resume_from_checkpoint = None if resumed is None else str(resumed)
     if resumed is None and rank() == 0:
@@ -85,7 +85,7 @@ def train(
 def check_settings(algorithm: str, config: Path, output_dir: Path) -> None:
     """Raise `SettingsError` for options that TRL does not take; nothing is trained, and no model is loaded."""
     require("trl", extra="train", purpose="flatspot run")
-    parsed(_config_class(algorithm), (), config, output_dir)
+    parse_options(_config_class(algorithm), (), config, output_dir)
 
 
 def _config_class(algorithm: str) -> Any:

@@ -15,7 +15,7 @@ from flatspot.core.errors import SettingsError, TrainingError
 from flatspot.core.optional import require
 from flatspot.training.folders import own_folder
 from flatspot.training.telemetry import without_telemetry
-from flatspot.training.trl_options import given, parsed
+from flatspot.training.trl_options import option_names_in, parse_options
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup, merge_adapter, move_folder, or_nothing, write_folder
 from flatspot.training.warmup.examples import Reader, examples, reader_of
 
@@ -99,8 +99,8 @@ def make_learner(
         raise SettingsError("there is no labelled prompt to learn from")
     loaded, reader, base = _source(model)
     kind = transformers.Seq2SeqTrainingArguments if reader.encoder_decoder else trl.SFTConfig
-    settings, model_settings = parsed(kind, _with_defaults(options, config), config, out / "trainer")
-    if not (reader.encoder_decoder or settings.packing or "max_length" in given(options, config)):
+    settings, model_settings = parse_options(kind, _with_defaults(options, config), config, out / "trainer")
+    if not (reader.encoder_decoder or settings.packing or "max_length" in option_names_in(options, config)):
         settings.max_length = None  # TRL's own default cuts what is longer than 1024 tokens, and says nothing
     training, held_out = examples(rows, reader), examples(eval_rows, reader)
     if not reader.encoder_decoder and settings.completion_only_loss is False:
@@ -158,7 +158,7 @@ def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
 def _with_defaults(options: Sequence[str], config: str | Path | None) -> list[str]:
     """The options, and what we set where the user did not: no checkpoint with the optimiser's state, no NaN hidden."""
     ours = {"save_strategy": "no", "logging_nan_inf_filter": "false", "report_to": "none"}
-    named = given(options, config)
+    named = option_names_in(options, config)
     return [*options, *(part for name, value in ours.items() if name not in named for part in (f"--{name}", value))]
 
 

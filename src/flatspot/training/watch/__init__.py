@@ -1,1 +1,1 @@
-"""Watching a trainer: its rewards recorded, groups judged live, alarms raised."""
+"""Watching a trainer: rewards are recorded, groups judged live, alarms raised."""

@@ -1,4 +1,4 @@
-"""What a run in progress shows: numbers of each generation batch, of the last batches together, and of each prompt so far."""
+"""Statistics of a run in progress: of each generation batch, of the last batches together, and of each prompt so far."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.groups import GroupTable, group_rows, joined, summarise, weighted_total
 from flatspot.stats.zones import STATES, Zones, epsilon_for_group, range_seen
 
-WINDOW_GROUPS = 256  # groups that alarms look back on, at most
+WINDOW_GROUPS = 256  # groups that alarms are judged on, at most
 _WINDOW_BATCHES = 64
 
 
@@ -24,13 +24,13 @@ _WINDOW_BATCHES = 64
 class Batch:
     """The scored rows of one generation batch, of all processes, in the trainer's order.
 
-    step        the policy update that drew them; None where the trainer does not say
-    prompt      [rows] number of each row's prompt, from 0 as they first came
+    step        the policy update they were sampled for; None if the trainer does not pass it
+    prompt      [rows] number of each row's prompt, from 0 in the order of first appearance
     parts       [C, rows] rewards of each component, NaN = not scored
     completion  [rows] a code of the completion's text
-    truncated   [rows] 1 or 0, NaN where not known
-    errors      how many rows failed for a stated reason: an exception, or a value that is no number
-    is_eval     drawn for an evaluation: shown, but no part of the training
+    truncated   [rows] 1 or 0, NaN if unknown
+    errors      number of rows with an error: an exception, or a value that is not a number
+    is_eval     sampled for an evaluation: logged, but not part of the training
     """
 
     step: int | None
@@ -44,20 +44,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How the trainer makes one reward of several.
+    """How the trainer combines several rewards into one.
 
     weights          [C]
-    clip             limits that the sum is cut to (RLOO's reward_clip_range); None: none
-    each_normalised  each component is divided by its own group std before they are summed
+    clip             limits to which the sum is clipped (RLOO's reward_clip_range); None: no limits
+    each_normalized  each component is divided by its group std before the sum
     """
 
     weights: Floats
     clip: tuple[float, float] | None = None
-    each_normalised: bool = False
+    each_normalized: bool = False
 
     def equals(self, other: Scoring) -> bool:
-        """Whether the same rewards make the same total."""
-        same = (self.clip, self.each_normalised) == (other.clip, other.each_normalised)
+        """Whether both give the same total for the same rewards."""
+        same = (self.clip, self.each_normalized) == (other.clip, other.each_normalized)
         return same and np.array_equal(self.weights, other.weights)
 
 
@@ -66,11 +66,11 @@ class Window:
     """The last batches of training, together.
 
     table        their groups
-    informative  [G] whether a group has advantages other than 0, as the trainer scores it
-    lo, hi       the reward's range: declared, or what was seen of it so far
-    whole        every batch came in groups of the size the trainer says
-    errors       rows that failed for a stated reason
-    clipped      [G] groups whose rewards differ until the trainer cuts them to its limits
+    informative  [G] whether a group has nonzero advantages, as the trainer scores it
+    lo, hi       the reward's range: declared, or observed so far
+    whole        whether every batch consisted of complete groups of the trainer's size
+    errors       number of rows with an error
+    clipped      [G] groups whose rewards are only equal because the trainer clips them
     """
 
     table: GroupTable
@@ -85,25 +85,25 @@ class Window:
 
 
 class Live:
-    """The numbers of a run in progress, kept as batches come in; no files, no trainer."""
+    """The statistics of a run in progress, updated with each batch; independent of files and trainers."""
 
     def __init__(self, names: Sequence[str], declared: tuple[float, float] | None = None) -> None:
         self.names, self.declared = tuple(names), declared
         self.scoring = Scoring(np.ones(len(self.names)))
-        self.reachable = -math.inf  # the best that a reference answer earns
+        self.reachable = -math.inf  # the best reward of a reference answer
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: what came so far is drawn again, or was scored otherwise than what is to come."""
+        """Start over: the earlier batches are sampled again, or were scored differently from those to come."""
         self.states = DiscountedStates()
-        self.seen: tuple[float, float] = (math.inf, -math.inf)
-        self.between = False  # a reward strictly inside the range was seen
+        self.observed: tuple[float, float] = (math.inf, -math.inf)  # smallest and largest reward
+        self.between = False  # whether there was a reward strictly inside the range
         self._batches: deque[tuple[GroupTable, NDArray[np.bool_], NDArray[np.bool_], bool, int]] = deque(maxlen=_WINDOW_BATCHES)
         self._steps = 0
-        self._first: list[NDArray[np.bool_]] = []  # whether the groups of the first batches were mixed, until they make a window
+        self._first: list[NDArray[np.bool_]] = []  # whether the groups of the first batches were mixed, until they fill a window
 
     def score_as(self, names: Sequence[str], scoring: Scoring | None) -> None:
-        """Take what the trainer adds up, before its first batch; None: the sum of all. What was scored otherwise is forgotten."""
+        """Set the components that the trainer sums; None: all of them. Drops earlier batches if they were scored differently."""
         before = (self.names, self.scoring)
         self.names = tuple(names)
         self.scoring = scoring or Scoring(np.ones(len(self.names)))
@@ -112,21 +112,21 @@ class Live:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The reward's range: declared, or what was seen so far, out to what a reference answer earns."""
+        """The reward's range: declared, or observed so far and extended to the best reward of a reference answer."""
         if self.declared:
             return self.declared
-        lo, hi = range_seen(*(self.seen if self.seen[0] <= self.seen[1] else (math.nan, math.nan)))
+        lo, hi = range_seen(*(self.observed if self.observed[0] <= self.observed[1] else (math.nan, math.nan)))
         return lo, max(hi, self.reachable)
 
     def absorb(self, batch: Batch, group_size: int | None) -> dict[str, float]:
-        """Take in a batch and return its metrics by name; the names are the same for every batch."""
+        """Add a batch and return its metrics by name; the names are the same for every batch."""
         total = weighted_total(batch.parts, self.scoring.weights)
         clip = self.scoring.clip
         effective = total if clip is None else np.clip(total, *clip)
         grouping = group_rows(batch.prompt, group_size)
         table = summarise(grouping, effective, batch.parts, batch.completion, batch.truncated)
         informative = table.informative
-        if self.scoring.each_normalised:
+        if self.scoring.each_normalized:
             informative = np.asarray((table.part_std > 0)[self.scoring.weights != 0].any(0))
         clipped = np.zeros(len(informative), bool)
         if clip is not None:
@@ -148,16 +148,16 @@ class Live:
 
     def window(self) -> Window | None:
         """The last batches together; None before the first."""
-        taken: list[tuple[GroupTable, NDArray[np.bool_], NDArray[np.bool_], bool, int]] = []
+        entries: list[tuple[GroupTable, NDArray[np.bool_], NDArray[np.bool_], bool, int]] = []
         groups = 0
         for entry in reversed(self._batches):
             if groups >= WINDOW_GROUPS:
                 break
-            taken.append(entry)
+            entries.append(entry)
             groups += len(entry[1])
-        if not taken:
+        if not entries:
             return None
-        tables, informative, clipped, whole, errors = zip(*taken, strict=True)
+        tables, informative, clipped, whole, errors = zip(*entries, strict=True)
         return Window(
             joined(tables), np.concatenate(informative), *self.range, all(whole), sum(errors), np.concatenate(clipped),
             self.names, self.scoring.weights,
@@ -167,7 +167,7 @@ class Live:
         self._steps += 1
         scored = rewards[np.isfinite(rewards)]
         if len(scored):
-            self.seen = (min(self.seen[0], float(scored.min())), max(self.seen[1], float(scored.max())))
+            self.observed = (min(self.observed[0], float(scored.min())), max(self.observed[1], float(scored.max())))
         lo, hi = self.range
         slack = 1e-6 * (hi - lo)
         self.between |= bool(((np.abs(scored - lo) > slack) & (np.abs(scored - hi) > slack)).any())
@@ -181,7 +181,7 @@ class Live:
         std = table.std[np.isfinite(table.std)]
         flat = table.std <= 0
         p10, p50, p90 = _quantiles(np.sort(std)).tolist()
-        found = {
+        metrics = {
             "reward_std/mean": _mean(std),
             "reward_std/p10": p10,
             "reward_std/p50": p50,
@@ -193,12 +193,12 @@ class Live:
             "distinct": _mean(table.distinct),
             "truncated": _mean(table.truncated),
         }
-        found |= dict(zip(STATES, self.states.shares().tolist(), strict=True))
+        metrics |= dict(zip(STATES, self.states.shares().tolist(), strict=True))
         if len(self.names) > 1:
             for name, part in zip(self.names, table.part_std, strict=True):
-                found[f"{name}/reward_std"] = _mean(part[np.isfinite(part)])
-                found[f"{name}/informative"] = _mean(part > 0)
-        return {f"flatspot/{name}": value for name, value in found.items()}
+                metrics[f"{name}/reward_std"] = _mean(part[np.isfinite(part)])
+                metrics[f"{name}/informative"] = _mean(part > 0)
+        return {f"flatspot/{name}": value for name, value in metrics.items()}
 
 
 def _mean(values: NDArray[np.generic]) -> float:
@@ -206,7 +206,7 @@ def _mean(values: NDArray[np.generic]) -> float:
 
 
 def _quantiles(ascending: Floats) -> Floats:
-    """The 10th, 50th and 90th percentiles, interpolated; numpy's own function takes longer than all else here."""
+    """The 10th, 50th and 90th percentiles, interpolated; numpy's own function would take longer than all other metrics."""
     if len(ascending) == 0:
         return np.full(3, math.nan)
     return np.asarray(np.interp(np.array([0.1, 0.5, 0.9]) * (len(ascending) - 1), np.arange(len(ascending)), ascending))

@@ -1,8 +1,8 @@
-"""Keep what reward functions see: rows of every generation batch into a run folder, their numbers to the trainer's log.
+"""Record the calls of reward functions: the rows of every generation batch in a run folder, its metrics in the trainer's log.
 
-Rows wait in memory and go to disk as whole parts, `rollouts/part-RANK-NUMBER.parquet`, as soon as the time spent on writing is under
-`WRITING_SHARE` of the time passed: a killed run loses the rows of its last seconds where steps are short, and none where they are long.
-Nothing here may stop a training: what fails is said once, and tried again with the next batch.
+Rows are collected in memory and written as complete parts, `rollouts/part-RANK-NUMBER.parquet`, whenever the time spent on writing is
+under `WRITING_SHARE` of the time passed: a killed run loses the rows of its last seconds if steps are short, and none if they are long.
+Nothing here may end a training: a failure is reported once, and the operation is tried again with the next batch.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from flatspot.core.records import Prompt
+from flatspot.core.plain import Json
+from flatspot.core.records import Prompt, PromptText
 from flatspot.rollouts.parts import part_file
 from flatspot.rollouts.store import RunFolder, prompt_table, write_json, write_table
 from flatspot.stats.evidence import Floats
 from flatspot.stats.groups import weighted_total
 from flatspot.training.ranks import gather
 from flatspot.training.say import say
-from flatspot.training.watch.batches import Local, Open, Scored, batch_of, local_rows
-from flatspot.training.watch.calls import Call, Rows, by_position, numbers_of, read_rows, step_of
+from flatspot.training.watch.batches import LocalRows, OpenBatch, ScoredBatch, batch_of, local_rows
+from flatspot.training.watch.calls import Call, Rows, Value, by_position, numbers_of, read_rows, step_of
 from flatspot.training.watch.live import Live
-from flatspot.training.watch.rows import Kept, kept_table
-from flatspot.training.watch.trainer_facts import Total, Trainer, all_watched, log_late, meet, rewards_from_log, trainer_of
+from flatspot.training.watch.rows import ScoredRows, rollout_table
+from flatspot.training.watch.trainer_facts import Total, Trainer, all_watched, log_late, read_trainer, rewards_from_log, trainer_of
 
 WRITING_SHARE = 0.002
 _BATCHES_AT_MOST = 500
-_TOLD_AT_MOST = 3
+_MESSAGES_AT_MOST = 3
 
 
 @dataclass
@@ -41,15 +41,15 @@ class Recorder:
 
     names       of the watched components
     folder      the open run folder, in the first process only
-    prompts     every prompt seen: its number and what is known of it, equal in all processes
-    drawn       completions of each prompt so far
-    references  the reward of a prompt's reference answer, where it is known
-    total       every reward that the trainer adds up; what is watched, before a trainer is known
-    alarms      how many alarms are on
-    caveats     what whoever reads the run folder must know
-    older       the parts that were there when the watch was opened; None once a training has begun
-    waiting     rows that are still to be written
-    spent       seconds that watching has taken, writing included
+    prompts     every prompt so far, with its number; equal in all processes
+    counts      completions of each prompt so far
+    references  the reward of a prompt's reference answer, if it is known
+    total       every reward that the trainer sums; before the trainer is known, the watched ones
+    alarms      number of active alarms
+    caveats     limits of the data that every reader of the run folder must know
+    older       the parts that existed when the watch was opened; None once a training has begun
+    waiting     rows that are not written yet
+    spent       seconds spent on watching, including writing
     """
 
     path: Path
@@ -60,20 +60,20 @@ class Recorder:
     part: int = 0
     trainer: Trainer = field(default_factory=Trainer)
     prompts: dict[str, tuple[int, Prompt]] = field(default_factory=dict)
-    drawn: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     references: Mapping[str, float | None] = field(default_factory=dict)
     total: Total = field(default_factory=lambda: all_watched(()))
     alarms: int = 0
     caveats: list[str] = field(default_factory=list)
     older: frozenset[str] | None = frozenset()
-    waiting: list[Kept] = field(default_factory=list)
+    waiting: list[ScoredRows] = field(default_factory=list)
     batches: int = 0
     spent: float = 0.0
     _written: float = 0.0
     _started: float | None = None
-    _open: Open | None = None
-    _closed: Any = None
-    _late: Scored | None = None
+    _open: OpenBatch | None = None
+    _closed: object = None
+    _late: ScoredBatch | None = None
     _new_prompts: bool = False
     _steps: tuple[int, int] = (0, 1)
     _n_gathers: int = 0
@@ -83,25 +83,25 @@ class Recorder:
     def __post_init__(self) -> None:
         self.total = all_watched(self.names)
 
-    def seen(self, component: int, raw: Sequence[Any], call: Call, said: Sequence[str | None] = ()) -> None:
-        """A reward function answered, with the errors it `said` of rows; never raises."""
+    def record(self, component: int, raw: Sequence[Value], call: Call, row_errors: Sequence[str | None] = ()) -> None:
+        """Record the values that a reward function returned, and its errors of rows if it has any; never raises."""
         began = time.perf_counter()
         self._started = self._started or began
         now = self._batch(call)
         if now is not None:
             try:
                 values, errors = numbers_of(self.names[component], raw)
-                now.errors[component] = [own or mine for own, mine in zip(said, errors, strict=True)] if said else errors
+                now.errors[component] = [own or error for own, error in zip(row_errors, errors, strict=True)] if row_errors else errors
                 now.values[component] = values
             except Exception as error:
                 now.trouble = _short(error)
-            self._answered(now, component)
+            self._close_if_complete(now, component)
         self.spent += time.perf_counter() - began
 
-    def failed(self, component: int, error: BaseException, call: Call) -> None:
-        """A reward function raised, which ends the training: the rows are kept with the error, at once; never raises.
+    def record_failure(self, component: int, error: BaseException, call: Call) -> None:
+        """A reward function raised, which ends the training: write the rows with the error at once; never raises.
 
-        The other processes wait for this one's rows of the batch: they get them, as rows that failed.
+        The other processes wait for this one's rows of the batch, so they receive them as failed rows.
         """
         now = self._batch(call)
         if now is None:
@@ -116,27 +116,27 @@ class Recorder:
         self.flush(force=True)
 
     def settle(self, *, is_scored: bool = True) -> None:
-        """Finish a batch that waited for the trainer to score it, which adds up rewards that are not watched; never raises."""
+        """Finish a batch whose total includes rewards that are not watched, after the trainer has scored it; never raises."""
         late, self._late = self._late, None
         if late is None:
             return
         try:
-            found = rewards_from_log(self.trainer.itself, self.total, late) if is_scored else None
-            if found is None:
+            parts = rewards_from_log(self.trainer.itself, self.total, late) if is_scored else None
+            if parts is None:
                 self.caveat(
-                    f"The trainer adds up rewards that are not watched ({', '.join(self.total.others)}), and what they gave cannot be "
-                    "read from it: these completions have no total, and their groups are not judged. Watch all reward functions; of a "
-                    "reward model, a function that calls it."
+                    f"The trainer adds rewards that are not watched ({', '.join(self.total.others)}), and their values cannot be "
+                    "read from it: these completions have no total, and their groups are not judged. Watch all reward functions; for a "
+                    "reward model, watch a function that calls it."
                 )
                 self._keep(late, late.batch.parts, np.full(late.batch.parts.shape[1], math.nan))
                 return
-            metrics = self._absorb(late, found)
+            metrics = self._absorb(late, parts)
             log_late(self.trainer.itself, metrics, is_eval=late.batch.is_eval)
         except Exception as error:
             self._trouble(error)
 
     def caveat(self, text: str) -> None:
-        """Say something that limits what the run folder shows, once, and keep it there."""
+        """Report a limit of the data in the run folder, once, and store it there."""
         if text not in self.caveats:
             self.caveats.append(text)
             self.note(caveats=self.caveats)
@@ -144,30 +144,30 @@ class Recorder:
                 say(text)
 
     def flush(self, *, force: bool = False) -> None:
-        """Write the waiting rows as one part, if there is time for it or it is asked for; never raises."""
+        """Write the waiting rows as one part, if `force` is set or writing has taken little time so far; never raises."""
         began = time.perf_counter()
         affordable = 0 < self._written <= WRITING_SHARE * (began - (self._started or began)) or self._written == 0 < self.batches - 3
         if not self.waiting or not (force or affordable or len(self.waiting) > _BATCHES_AT_MOST):
             return
         try:
             if self.folder is not None and self._new_prompts:
-                known = [prompt for _, prompt in self.prompts.values()]
-                write_table(prompt_table(known, [self.references.get(p.id) for p in known]), self.path / "prompts.parquet")
+                prompts = [prompt for _, prompt in self.prompts.values()]
+                write_table(prompt_table(prompts, [self.references.get(p.id) for p in prompts]), self.path / "prompts.parquet")
                 self._new_prompts = False
             (file := part_file(self.path, self.rank, self.part)).parent.mkdir(parents=True, exist_ok=True)  # may be another disk
-            write_table(kept_table(self.waiting, self.total.names, self.trainer.policy), file)
+            write_table(rollout_table(self.waiting, self.total.names, self.trainer.policy), file)
             self.waiting, self.part = [], self.part + 1
         except Exception as error:
             self._trouble(error)
             self.waiting = self.waiting[-_BATCHES_AT_MOST:]
         self._written += time.perf_counter() - began
 
-    def note(self, **facts: Any) -> None:
+    def note(self, **facts: object) -> None:
         """Add to notes.json, which `flatspot inspect` reads; never raises."""
         file = self.path / "notes.json"
         self.write(file.name, lambda: (json.loads(file.read_text("utf-8")) if file.exists() else {}) | facts)
 
-    def write(self, name: str, facts: Callable[[], Mapping[str, Any]]) -> None:
+    def write(self, name: str, facts: Callable[[], Mapping[str, object]]) -> None:
         """Write a JSON file of the run folder, in the process that has it open; never raises."""
         try:
             if self.folder is not None:
@@ -176,56 +176,56 @@ class Recorder:
             self._trouble(error)
 
     def release(self) -> None:
-        """Write what waits, and let another writer have the folder."""
+        """Write the remaining rows, and unlock the folder for another writer."""
         self.settle()
         self.flush(force=True)
         if self.folder is not None:
             self.folder.lock.close()
 
-    def _batch(self, call: Call) -> Open | None:
-        """The batch of a call; None where it is over: one of its functions raised, or recording has ended."""
+    def _batch(self, call: Call) -> OpenBatch | None:
+        """The batch of a call; None if it is closed, because one of its functions raised or recording has ended."""
         completions = call.get("completions")
         if self._off or (completions is not None and completions is self._closed):
             return None
         if self._open is None or self._open.call.get("completions") is not completions:
             if self._open is not None:
-                silent = [name for i, name in enumerate(self.names) if i not in self._open.answered]
-                self._trouble(f"{', '.join(silent)} did not answer for a batch: give the trainer every function that watch returned")
+                missing = [name for i, name in enumerate(self.names) if i not in self._open.returned]
+                self._trouble(f"{', '.join(missing)} was not called for a batch: pass every function that watch returned to the trainer")
             self.settle()
-            self._meet(call)
-            self._open = Open(call)
+            self._read_trainer(call)
+            self._open = OpenBatch(call)
         return self._open
 
-    def _meet(self, call: Call) -> None:
-        """Learn from the trainer, when a call first shows it, what it adds up and how."""
+    def _read_trainer(self, call: Call) -> None:
+        """Read from the trainer, at its first call, which rewards it sums and how."""
         trainer = trainer_of(call)
         if trainer is None or trainer is self.trainer.itself:
             return
         try:
-            self.flush(force=True)  # rows of before have other components
-            self.total, scoring = meet(self.trainer, trainer, self, self.names)
+            self.flush(force=True)  # earlier rows have other components
+            self.total, scoring = read_trainer(self.trainer, trainer, self, self.names)
             self.live.score_as(self.total.names, scoring)
         except Exception as error:
             self._trouble(error)
 
-    def _answered(self, now: Open, component: int) -> None:
-        now.answered.add(component)
-        # where the trainer has none of ours itself, they are called by functions of the user's: all of them, it is to be hoped
-        if now.answered >= ({i for i, place in enumerate(self.total.place) if place is not None} or set(range(len(self.names)))):
+    def _close_if_complete(self, now: OpenBatch, component: int) -> None:
+        now.returned.add(component)
+        # if the trainer has none of the watched functions itself, the user's own functions call them, and all are waited for
+        if now.returned >= ({i for i, place in enumerate(self.total.place) if place is not None} or set(range(len(self.names)))):
             self._close(now)
             self.flush(force=self._is_last(now.call))
 
-    def _close(self, now: Open) -> None:
-        """Bring a batch together with what the other processes saw; every process does so once a batch, whatever went wrong in it."""
-        self._open, told = None, now.trouble
-        if None in self.total.place:  # a function that the trainer does not have itself may still answer for this batch
+    def _close(self, now: OpenBatch) -> None:
+        """Combine the rows of all processes; every process does so exactly once per batch, even if its own rows are unusable."""
+        self._open, trouble = None, now.trouble
+        if None in self.total.place:  # a function that the trainer does not call itself may still be called for this batch
             self._closed = now.call.get("completions")
         try:
-            rows, errors, local = self._local(now) if told is None else (None, [], None)
+            rows, errors, local = self._local(now) if trouble is None else (None, [], None)
         except Exception as error:
-            rows, errors, local, told = None, [], None, _short(error)
+            rows, errors, local, trouble = None, [], None, _short(error)
         try:
-            shared = gather((self._n_gathers, told, local))
+            shared = gather((self._n_gathers, trouble, local))
             self._n_gathers += 1
             if len({number for number, _, _ in shared}) > 1:
                 raise RuntimeError("the processes do not call the reward functions equally often")
@@ -234,36 +234,36 @@ class Recorder:
             self._trouble(error)
             return
         try:
-            lost = [text for _, text, _ in shared if text is not None]
-            if lost or rows is None:
-                self._trouble(lost[0])
+            troubles = [text for _, text, _ in shared if text is not None]
+            if troubles or rows is None:
+                self._trouble(troubles[0])
             else:
-                self._bring(now.call, rows, errors, [part for _, _, part in shared])
+                self._combine(now.call, rows, errors, [part for _, _, part in shared if part is not None])
         except Exception as error:
             self._trouble(error)
 
-    def _local(self, now: Open) -> tuple[Rows, list[str | None], Local]:
-        """(this process's rows, their errors, what the others are told of them)."""
+    def _local(self, now: OpenBatch) -> tuple[Rows, list[str | None], LocalRows]:
+        """(this process's rows, their errors, the rows to send to the other processes)."""
         size = self.trainer.group_size[self.trainer.is_eval]
         rows = read_rows(now.call, self.trainer.ends)
         if rows.opaque:
             rows = by_position(rows, size, self.rank * len(rows.ids), f"{step_of(now.call)[0]} {self.batches}")
             self.caveat(
-                f"The prompts hold what has no content to tell them apart by ({', '.join(rows.opaque)}): completions are grouped by their "
-                "place in the batch, and a prompt that comes again counts as another one. Give pictures as PIL images, arrays or bytes."
+                f"The prompts contain objects without comparable content ({', '.join(rows.opaque)}): completions are grouped by their "
+                "position in the batch, and a repeated prompt counts as a new one. Use PIL images, arrays or bytes for pictures."
             )
         errors, local = local_rows(now, rows, self.total.place, len(self.total.names), self.prompts)
         return rows, errors, local
 
-    def _bring(self, call: Call, rows: Rows, errors: list[str | None], shared: Sequence[Any]) -> None:
+    def _combine(self, call: Call, rows: Rows, errors: list[str | None], shared: Sequence[LocalRows]) -> None:
         for part in shared:
-            self._learn(part.new)
+            self._add_prompts(part.new)
         before = 0 if len(shared) == 1 else sum(len(part.ids) for part in shared[: self.rank])
-        mine, everyone = slice(before, before + len(rows.ids)), [name for part in shared for name in part.ids]
+        own, ids = slice(before, before + len(rows.ids)), [name for part in shared for name in part.ids]
         is_eval = self.trainer.is_eval
-        batch = batch_of(shared, [self.prompts[name][0] for name in everyone], step_of(call)[0], is_eval=is_eval)
+        batch = batch_of(shared, [self.prompts[name][0] for name in ids], step_of(call)[0], is_eval=is_eval)
         split = None if self.trainer.is_training is None else ("eval" if is_eval else "train")
-        scored = Scored(call, rows, errors, self._number(everyone)[mine], mine, batch, split)
+        scored = ScoredBatch(call, rows, errors, self._number(ids)[own], own, batch, split)
         self.batches += 1
         if self.total.others:
             self._late = scored
@@ -272,35 +272,35 @@ class Recorder:
         for name, value in self._absorb(scored, batch.parts).items():
             log(name, value)
 
-    def _absorb(self, scored: Scored, parts: Floats) -> dict[str, float]:
-        """Keep the rows of a batch of which every reward is known, and measure it; returns the metrics."""
+    def _absorb(self, scored: ScoredBatch, parts: Floats) -> dict[str, float]:
+        """Keep the rows of a batch whose rewards are all known; returns its metrics."""
         self._keep(scored, parts, weighted_total(parts, self.live.scoring.weights))
         batch = replace(scored.batch, parts=parts)
         return self.live.absorb(batch, self.trainer.group_size[batch.is_eval]) | {"flatspot/alarms": float(self.alarms)}
 
-    def _keep(self, scored: Scored, parts: Floats, total: Floats) -> None:
-        at, rows, errors = scored.mine, scored.rows, scored.errors
+    def _keep(self, scored: ScoredBatch, parts: Floats, total: Floats) -> None:
+        at, rows, errors = scored.own, scored.rows, scored.errors
         if self.total.others:
-            lost = f"{', '.join(self.total.others)}: not watched, so the total is not known"
-            errors = [own or (lost if np.isnan(value) else None) for own, value in zip(errors, total[at], strict=True)]
-        self.waiting.append(Kept(rows, parts[:, at], total[at], errors, scored.sample, scored.batch.step, scored.split))
+            unknown = f"{', '.join(self.total.others)}: not watched, so the total is not known"
+            errors = [own or (unknown if np.isnan(value) else None) for own, value in zip(errors, total[at], strict=True)]
+        self.waiting.append(ScoredRows(rows, parts[:, at], total[at], errors, scored.sample, scored.batch.step, scored.split))
 
-    def _learn(self, new: Mapping[str, tuple[Any, dict[str, Any]]]) -> None:
-        """Number the prompts that come for the first time, in the order that all processes see them."""
+    def _add_prompts(self, new: Mapping[str, tuple[PromptText, dict[str, Json]]]) -> None:
+        """Number new prompts, in an order that is the same in all processes."""
         for name, (text, columns) in new.items():
             if name not in self.prompts:
                 self.prompts[name] = (len(self.prompts), Prompt(name, text, columns))
                 self._new_prompts = True
 
     def _number(self, names: Sequence[str]) -> list[int]:
-        found = []
+        numbers = []
         for name in names:
-            found.append(self.drawn.get(name, 0))
-            self.drawn[name] = found[-1] + 1
-        return found
+            numbers.append(self.counts.get(name, 0))
+            self.counts[name] = numbers[-1] + 1
+        return numbers
 
     def _is_last(self, call: Call) -> bool:
-        """Whether no further batch is to come, so that nothing later would write what waits."""
+        """Whether this is the last batch, so that no later one would write the waiting rows."""
         step, most = step_of(call)
         if step is None or most is None:
             return True
@@ -311,8 +311,8 @@ class Recorder:
 
     def _trouble(self, error: Exception | str) -> None:
         text = error if isinstance(error, str) else _short(error)
-        if text not in self._messages and len(self._messages) < _TOLD_AT_MOST:
-            say(f"cannot record this run, which goes on: {text}")
+        if text not in self._messages and len(self._messages) < _MESSAGES_AT_MOST:
+            say(f"cannot record this run, which continues: {text}")
         self._messages.add(text)
 
 

@@ -1,4 +1,4 @@
-"""Going on with an RL run that was killed: from its last whole checkpoint, the rows that were drawn after it kept, but not counted."""
+"""Resume a killed RL run from its last complete checkpoint: rows sampled after it are set aside, not counted."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ from flatspot.training.ranks import gather
 from flatspot.training.watch.recorder import Recorder
 
 ASIDE = "set-aside"
-_JUDGED_S = 60.0
+_WAIT_S = 60.0
 
 
 def last_checkpoint(trainer: Path) -> tuple[Path, int] | None:
-    """The checkpoint of the most updates in a trainer's folder that was written to its end, and their number; None where there is none.
+    """The latest complete checkpoint in a trainer's folder, and its number of updates; None if there is none.
 
     transformers writes trainer_state.json last.
     """
-    found = []
+    checkpoints = []
     for state in trainer.glob("checkpoint-*/trainer_state.json"):
         try:
-            found.append((int(json.loads(state.read_text("utf-8"))["global_step"]), state.parent))
+            checkpoints.append((int(json.loads(state.read_text("utf-8"))["global_step"]), state.parent))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    if not found:
+    if not checkpoints:
         return None
-    step, folder = max(found)
+    step, folder = max(checkpoints)
     return folder, step
 
 
-def checkpoint_to_resume(named: object, trainer: Path) -> Path | None:
-    """The checkpoint that --resume_from_checkpoint names: a folder, or "true" for the trainer's last whole one; None where it is not given.
+def checkpoint_to_resume(option: object, trainer: Path) -> Path | None:
+    """The checkpoint of --resume_from_checkpoint: a folder, or "true" for the trainer's last complete one; None if the option is not set.
 
-    Raises `SettingsError` where there is no checkpoint there.
+    Raises `SettingsError` if there is no checkpoint.
     """
-    text = str(named or "").strip()
+    text = str(option or "").strip()
     if text.lower() in ("", "none", "false"):
         return None
     if text.lower() == "true":
         saved = last_checkpoint(trainer)
         if saved is None:
-            raise SettingsError(f"--resume_from_checkpoint true: {trainer} holds no checkpoint. Leave the option out to start anew.")
+            raise SettingsError(f"--resume_from_checkpoint true: {trainer} holds no checkpoint. Omit the option to start over.")
         return saved[0]
     if not (Path(text) / "trainer_state.json").is_file():
-        there = last_checkpoint(trainer)
-        instead = f" The last one of {trainer} is {there[0]}." if there else ""
+        last = last_checkpoint(trainer)
+        instead = f" The last one in {trainer} is {last[0]}." if last else ""
         raise SettingsError(f"--resume_from_checkpoint {text}: expected a checkpoint, a folder with trainer_state.json.{instead}")
     return Path(text)
 
 
 def resume_rows(recorder: Recorder, step: int) -> None:
-    """Set aside the rows of a watched run that a training which begins at update `step` draws again; every process must call it.
+    """Set aside the rows of a watched run that a training beginning at update `step` samples again; every process must call it.
 
-    As the first training begins, these are among the rows that were there when the watch was opened: what was drawn since then is of
-    evaluations before it. As a later one begins in the same process, they are among all rows, of whatever process. Raises
-    `RunFolderError` where a part of the run folder cannot be read or written: counting its rows twice would be wrong.
+    For the first training these are among the rows that existed when the watch was opened: rows since then belong to evaluations before
+    it. For a later training in the same process they are among all rows, of all processes. Raises `RunFolderError` if a part of the run
+    folder cannot be read or written, because its rows would be counted twice.
     """
     moved, trouble = 0, None
     if recorder.older is None:
@@ -77,31 +77,31 @@ def resume_rows(recorder: Recorder, step: int) -> None:
         raise RunFolderError(trouble)
     recorder.older = None
     if moved:
-        recorder.drawn = drawn_so_far(recorder.path)
+        recorder.counts = completion_counts(recorder.path)
         recorder.live.forget()
         recorder.caveat(
-            f"{moved} completions of update {step} and later were there from before this training, which begins at update {step}: they are "
-            f"kept in {recorder.path / ASIDE} and not counted."
+            f"{moved} completions of update {step} and later existed before this training, which begins at update {step}: they were "
+            f"moved to {recorder.path / ASIDE} and are not counted."
         )
 
 
 def _all_written(recorder: Recorder) -> str | None:
-    """Write what waits in any process, and wait for all of them; returns why that failed."""
+    """Write the waiting rows of all processes; returns the reason if that failed."""
     recorder.settle()
     recorder.flush(force=True)
     if not any(gather(bool(recorder.waiting))):
         return None
-    return f"completions that an earlier training drew cannot be written to {recorder.path}: make room and begin again."
+    return f"completions of an earlier training cannot be written to {recorder.path}: free some space and start again."
 
 
 def set_aside(run: Path, step: int, parts: Collection[str] | None = None) -> int:
-    """Move the rows of update `step` and later out of a watched run's parts into RUN/set-aside; returns how many.
+    """Move the rows of update `step` and later from a watched run's parts to RUN/set-aside; returns how many.
 
-    parts  the names of the parts to look at; None: all
+    parts  the names of the parts to split; None: all
 
-    Evaluations at `step` itself were made before its checkpoint and stay, unless the training starts anew at 0.
+    Evaluations at `step` itself took place before its checkpoint and stay, unless the training starts over at 0.
     """
-    with lock_folder(run, JUDGING_FILE, wait_s=_JUDGED_S):  # whoever judges the rows now is to see all of them
+    with lock_folder(run, JUDGING_FILE, wait_s=_WAIT_S):  # a process that is judging the rows now must see all of them
         return sum(_split(run, part.file, step) for part in part_files(run) if parts is None or part.file.name in parts)
 
 
@@ -114,26 +114,26 @@ def _split(run: Path, part: Path, step: int) -> int:
     if step > 0 and "split" in rows.column_names:
         stays = pc.and_(pc.fill_null(pc.equal(rows["split"], "eval"), False), pc.fill_null(pc.equal(rows["step"], step), False))
         late = pc.and_(late, pc.invert(stays))
-    again = rows.filter(late)
-    if not again.num_rows:
+    aside = rows.filter(late)
+    if not aside.num_rows:
         return 0
-    write_table(again, _free(run / ASIDE, part.stem))
-    if again.num_rows == rows.num_rows:
+    write_table(aside, _free(run / ASIDE, part.stem))
+    if aside.num_rows == rows.num_rows:
         part.unlink()  # each of its rows is in the other file by now
     else:
         write_table(rows.filter(pc.invert(late)), part)
-    return int(again.num_rows)
+    return int(aside.num_rows)
 
 
-def drawn_so_far(path: Path) -> dict[str, int]:
-    """How many completions of each prompt a run folder holds."""
+def completion_counts(path: Path) -> dict[str, int]:
+    """Number of completions of each prompt in a run folder."""
     import pyarrow.compute as pc
 
-    drawn: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
     for part in part_files(path):
-        counted = pc.value_counts(read_table(part.file, ["prompt_id"])["prompt_id"])
-        drawn.update({str(entry["values"]): int(entry["counts"]) for entry in counted.to_pylist()})
-    return dict(drawn)
+        counts = pc.value_counts(read_table(part.file, ["prompt_id"])["prompt_id"])
+        totals.update({str(entry["values"]): int(entry["counts"]) for entry in counts.to_pylist()})
+    return dict(totals)
 
 
 def _free(folder: Path, stem: str) -> Path:

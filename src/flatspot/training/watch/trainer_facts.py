@@ -1,49 +1,68 @@
-"""What TRL's trainer says of itself: its groups, and every reward that it adds up, watched or not."""
+"""Facts read from TRL's trainer: its group sizes, and every reward that it sums, watched or not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import numpy as np
 
 from flatspot.stats.evidence import Floats
-from flatspot.training.watch.batches import Scored
+from flatspot.training.watch.batches import ScoredBatch
 from flatspot.training.watch.calls import Call, completion_text, read_prompt
 from flatspot.training.watch.live import Scoring
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+
+
+class TrlTrainer(Protocol):
+    """TRL's trainer, as far as it is used; attributes that other versions may lack are read by `getattr`."""
+
+    reward_funcs: list[object]
+
+    def _log_metric(self, name: str, value: float) -> None: ...
+
+
+class _Logs(TypedDict, total=False):
+    """The log of completions of a trainer: one entry per row."""
+
+    prompt: Iterable[object]
+    completion: Iterable[object]
+    rewards: Mapping[str, Iterable[float]]
 
 
 @dataclass
 class Trainer:
-    """What is known of the trainer; all unknown before the callback, or a reward call, shows it.
+    """Facts about the trainer; unknown until the callback or a reward call provides them.
 
     policy       its name
     group_size   completions per prompt, (in training, in evaluation)
-    ends         token ids that end a completion
-    is_training  whether the model is in training mode now, which is how the trainer itself tells evaluations apart
-    itself       TRL's trainer, where a reward call came with its `log_metric`
+    ends         ids of the end tokens
+    is_training  whether the model is in training mode now, which is how the trainer itself recognizes evaluations
+    itself       TRL's trainer, if a reward call had its `log_metric`
     """
 
     policy: str = ""
     group_size: tuple[int | None, int | None] = (None, None)
     ends: frozenset[int] | None = None
     is_training: Callable[[], bool] | None = None
-    itself: Any = None
+    itself: TrlTrainer | None = None
 
     @property
     def is_eval(self) -> bool:
-        """Whether what is drawn now is drawn for an evaluation; False where that is not known."""
+        """Whether completions are sampled for an evaluation now; False if unknown."""
         return self.is_training is not None and not self.is_training()
 
 
 @dataclass(frozen=True)
 class Total:
-    """The rewards that the trainer adds up.
+    """The rewards that the trainer sums.
 
-    names      of all of them, in the trainer's order
-    log_names  the same as the trainer logs them; two functions may share one
-    place      of each watched component: its place among them; None where the trainer was not given it
+    names      in the trainer's order
+    log_names  the names in the trainer's log; two functions may share one
+    place      of each watched component: its index among them; None if the trainer does not have it
     """
 
     names: tuple[str, ...]
@@ -52,38 +71,39 @@ class Total:
 
     @property
     def others(self) -> list[str]:
-        """Names of the rewards that are added up and not watched."""
+        """Names of the rewards that are summed but not watched."""
         return [name for i, name in enumerate(self.names) if i not in self.place]
 
 
 def all_watched(names: Sequence[str]) -> Total:
-    """The sum of exactly what is watched."""
+    """The sum of exactly the watched components."""
     return Total(tuple(names), tuple(names), tuple(range(len(names))))
 
 
-def trainer_of(call: Call) -> Any:
-    """TRL's trainer, of which the `log_metric` that it passes to reward functions is a method; None elsewhere."""
-    found = getattr(call.get("log_metric"), "__self__", None)
-    return found if isinstance(getattr(found, "reward_funcs", None), list) else None
+def trainer_of(call: Call) -> TrlTrainer | None:
+    """TRL's trainer, through the method `log_metric` that it passes to reward functions; None for other callers."""
+    owner = getattr(call.get("log_metric"), "__self__", None)
+    return owner if isinstance(getattr(owner, "reward_funcs", None), list) else None
 
 
-def total_of(trainer: Any, recorder: object, names: Sequence[str]) -> Total:
-    """What a trainer adds up; `names` are those of the components that `recorder` watches."""
+def total_of(trainer: TrlTrainer, recorder: object, names: Sequence[str]) -> Total:
+    """The rewards that a trainer sums; `names` are those of the components that `recorder` watches."""
     place: list[int | None] = [None] * len(names)
-    logged = [str(name) for name in getattr(trainer, "reward_func_names", [])]
-    found: list[str] = []
+    log_names = [str(name) for name in getattr(trainer, "reward_func_names", [])]
+    own: list[str] = []
     for i, function in enumerate(trainer.reward_funcs):
-        own = logged[i] if i < len(logged) else str(getattr(function, "__name__", type(function).__name__))
-        if getattr(function, "flatspot_recorder", None) is recorder:
-            place[function.flatspot_component] = i
-            own = names[function.flatspot_component]
-        found.append(own)
-    distinct = [name if name not in found[:i] else f"{name}-{found[:i].count(name) + 1}" for i, name in enumerate(found)]
-    return Total(tuple(distinct), tuple(logged), tuple(place))
+        name = log_names[i] if i < len(log_names) else str(getattr(function, "__name__", type(function).__name__))
+        component: int | None = getattr(function, "flatspot_component", None)
+        if component is not None and getattr(function, "flatspot_recorder", None) is recorder:
+            place[component] = i
+            name = names[component]
+        own.append(name)
+    distinct = [name if name not in own[:i] else f"{name}-{own[:i].count(name) + 1}" for i, name in enumerate(own)]
+    return Total(tuple(distinct), tuple(log_names), tuple(place))
 
 
-def scoring_of(args: Any, weights: Sequence[float] | None, n: int) -> Scoring | None:
-    """How a trainer makes one reward of `n`; None where it has another number of weights than that."""
+def scoring_of(args: TrainingArguments, weights: Sequence[float] | None, n: int) -> Scoring | None:
+    """How a trainer combines `n` rewards into one; None if it has another number of weights."""
     if weights is not None and len(weights) != n:
         return None
     clip = getattr(args, "reward_clip_range", None)
@@ -94,72 +114,72 @@ def scoring_of(args: Any, weights: Sequence[float] | None, n: int) -> Scoring | 
     )
 
 
-def meet(known: Trainer, trainer: Any, recorder: object, names: Sequence[str]) -> tuple[Total, Scoring | None]:
-    """Take in what a trainer shows of itself; returns what it adds up, and how."""
+def read_trainer(facts: Trainer, trainer: TrlTrainer, recorder: object, names: Sequence[str]) -> tuple[Total, Scoring | None]:
+    """Fill in `facts` from a trainer; returns the rewards that it sums, and how."""
     total = total_of(trainer, recorder, names)
     weights, model = getattr(trainer, "reward_weights", None), getattr(trainer, "model", None)
     scoring = scoring_of(getattr(trainer, "args", None), None if weights is None else [float(w) for w in weights], len(total.names))
-    known.itself, known.group_size = trainer, group_sizes(trainer)
-    known.ends = known.ends or ends_of(model, getattr(trainer, "processing_class", None))
-    known.is_training = known.is_training or (None if model is None else lambda: bool(model.training))
+    facts.itself, facts.group_size = trainer, group_sizes(trainer)
+    facts.ends = facts.ends or ends_of(model, getattr(trainer, "processing_class", None))
+    facts.is_training = facts.is_training or (None if model is None else lambda: bool(model.training))
     return total, scoring
 
 
-def rewards_from_log(trainer: Any, total: Total, scored: Scored) -> Floats | None:
-    """[all rewards, rows of all processes] of a batch, what is not watched taken from the trainer's own log of completions.
+def rewards_from_log(trainer: TrlTrainer | None, total: Total, scored: ScoredBatch) -> Floats | None:
+    """[all rewards, rows of all processes] of a batch, with unwatched rewards from the trainer's own log of completions.
 
-    None where the trainer keeps no such log, or its last rows are not this batch: prompts, completions and what a watched reward gave
-    must be those of the log.
+    None if the trainer has no such log, or its last rows are not this batch: prompts, completions and the values of watched rewards must
+    agree with the log.
     """
     parts = scored.batch.parts
-    logs: Mapping[str, Any] = getattr(trainer, "_logs", {})
-    n, watched, found = parts.shape[1], [i for i in total.place if i is not None], parts.copy()
+    logs: _Logs = getattr(trainer, "_logs", _Logs())
+    n, watched, rewards = parts.shape[1], [i for i in total.place if i is not None], parts.copy()
     if not _is_last(logs, scored, n):
         return None
     for i, name in enumerate(total.log_names):
         values = np.array(list(logs.get("rewards", {}).get(name, ()))[-n:], float)
-        if total.log_names.count(name) > 1:  # the log keeps one list for both
+        if total.log_names.count(name) > 1:  # the log has one list for both
             if i not in watched:
                 return None
         elif len(values) < n:
             return None
         elif i not in watched:
-            found[i] = values
+            rewards[i] = values
         elif not np.array_equal(values[np.isfinite(parts[i])], parts[i][np.isfinite(parts[i])].astype(np.float32)):
             return None
-    return found
+    return rewards
 
 
-def _is_last(logs: Mapping[str, Any], scored: Scored, n: int) -> bool:
-    """Whether the trainer's log ends with the prompts and completions of a batch, of which this process compares its own rows."""
+def _is_last(logs: _Logs, scored: ScoredBatch, n: int) -> bool:
+    """Whether the trainer's log ends with the prompts and completions of a batch; this process compares its own rows."""
     rows = scored.rows
-    completions, prompts = (list(logs.get(name, ()))[-n:][scored.mine] for name in ("completion", "prompt"))
+    completions = list(logs.get("completion", ()))[-n:][scored.own]
+    prompts = list(logs.get("prompt", ()))[-n:][scored.own]
     if [completion_text(completion) for completion in completions] != rows.completion:
         return False
     return bool(rows.opaque) or [read_prompt(prompt)[0] for prompt in prompts] == rows.ids
 
 
-def log_late(trainer: Any, metrics: Mapping[str, float], *, is_eval: bool) -> None:
-    """Add metrics to the trainer's next log entry, after the batch they are of was scored."""
-    kept = getattr(trainer, "_metrics", {}).get("eval" if is_eval else "train")
+def log_late(trainer: TrlTrainer | None, metrics: Mapping[str, float], *, is_eval: bool) -> None:
+    """Add metrics to the trainer's next log entry, after their batch was scored."""
+    pending = getattr(trainer, "_metrics", {}).get("eval" if is_eval else "train")
     for name, value in metrics.items():
-        if kept is not None:
-            kept[name].append(value)
-        else:
+        if pending is not None:
+            pending[name].append(value)
+        elif trainer is not None:
             trainer._log_metric(name, value)
 
 
-def ends_of(model: Any, tokenizer: Any) -> frozenset[int] | None:
-    """The token ids that end a completion, as TRL reads them: the tokenizer's, its padding, and those of the generation config."""
+def ends_of(model: PreTrainedModel | None, tokenizer: PreTrainedTokenizerBase | None) -> frozenset[int] | None:
+    """The ids of the end tokens, as TRL determines them: the tokenizer's end and padding tokens, and those of the generation config."""
     inner = getattr(tokenizer, "tokenizer", tokenizer)
-    found = [getattr(inner, "eos_token_id", None), getattr(inner, "pad_token_id", None)]
+    ids = [getattr(inner, "eos_token_id", None), getattr(inner, "pad_token_id", None)]
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    found += configured if isinstance(configured, list | tuple) else [configured]
-    known = frozenset(int(i) for i in found if i is not None)
-    return known or None
+    ids += configured if isinstance(configured, list | tuple) else [configured]
+    return frozenset(int(i) for i in ids if i is not None) or None
 
 
-def group_sizes(settings: Any) -> tuple[int | None, int | None]:
+def group_sizes(settings: TrlTrainer | TrainingArguments) -> tuple[int | None, int | None]:
     """Completions per prompt, (in training, in evaluation), of a trainer or its arguments."""
     size = getattr(settings, "num_generations", None)
     return size, getattr(settings, "num_generations_eval", None) or size

@@ -1,4 +1,4 @@
-"""`watch`: look on while a trainer's reward functions are called, change nothing, and keep what they see in a run folder."""
+"""`watch`: record the calls of a trainer's reward functions in a run folder, without changing them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from flatspot.core.provenance import provenance
 from flatspot.rollouts.parts import part_files, parts_of
 from flatspot.rollouts.store import RunFolder, open_run
 from flatspot.training.ranks import rank
+from flatspot.training.watch.calls import Value
 from flatspot.training.watch.live import Live
 from flatspot.training.watch.recorder import Recorder
-from flatspot.training.watch.resume import drawn_so_far
+from flatspot.training.watch.resume import completion_counts
 
 RewardFunction = Callable[..., Any]
+"""`f(prompts, completions, **columns) -> list[float | None]`, or the same as a coroutine function."""
 _open: dict[Path, Recorder] = {}
 
 
@@ -29,17 +31,17 @@ def watch(
     out: str | Path,
     reward_range: tuple[float, float] | None = None,
 ) -> list[RewardFunction]:
-    """Reward functions for TRL's GRPOTrainer or RLOOTrainer that return what yours return, and record it.
+    """Reward functions for TRL's GRPOTrainer or RLOOTrainer that return the same values as yours and record them.
 
-    reward_funcs  TRL's callables `f(prompts, completions, **columns) -> list[float | None]`, sync or async; names are kept
-    out           the run folder; a training that goes on writes into the one it had
-    reward_range  (lo, hi) of the weighted sum; None: [0, 1], or what is seen where that is wider
+    reward_funcs  TRL's callables `f(prompts, completions, **columns) -> list[float | None]`, sync or async; names are preserved
+    out           the run folder; a resumed training continues in the same one
+    reward_range  (lo, hi) of the weighted sum; None: [0, 1], or the observed range if it is wider
 
     Each generation batch adds its rows to `out` (`flatspot inspect OUT` judges them) and its metrics, `flatspot/…`, to the trainer's log.
-    Give `FlatspotCallback` to the trainer too: it raises the alarms, sums up at the end, and sets aside the rows that a training draws
-    again when it goes on from a checkpoint. Rewards of the trainer that are not watched count in the total where the trainer logs them.
-    Raises `SettingsError` for what is no function (a reward model, which TRL calls by itself, stays beside the watched ones), and
-    `RunFolderError` where `out` holds the rows of other rewards.
+    Pass `FlatspotCallback` to the trainer too: it raises the alarms, prints a summary at the end, and sets aside the rows that a training
+    samples again when it resumes from a checkpoint. Unwatched rewards of the trainer are included in the total if the trainer logs them.
+    Raises `SettingsError` for anything but a function (pass a reward model to TRL directly, in addition to the watched functions), and
+    `RunFolderError` if `out` contains the rows of other rewards.
 
     >>> def length(completions, **columns):
     ...     return [float(len(text)) for text in completions]
@@ -47,29 +49,29 @@ def watch(
     >>> watched.__name__, watched(prompts=["a", "a"], completions=["bb", "c"], completion_ids=[[1, 1], [1]])
     ('length', [2.0, 1.0])
     """
-    given: list[Any] = list(reward_funcs) if isinstance(reward_funcs, list | tuple) else [reward_funcs]
-    if not given:
-        raise SettingsError("watch got no reward function: give at least one")
-    for function in given:
+    functions: list[RewardFunction] = list(reward_funcs) if isinstance(reward_funcs, Sequence) else [reward_funcs]
+    if not functions:
+        raise SettingsError("watch got no reward function: pass at least one")
+    for function in functions:
         if not callable(function) or hasattr(function, "forward"):
             raise SettingsError(
-                f"watch takes functions, got {function!r:.60} (a {type(function).__name__}). A reward model is called by the trainer "
-                "itself: give it to the trainer beside what watch returns, and it counts in the total; or wrap it in a function that "
-                "scores the completions."
+                f"watch expects functions, got {function!r:.60} (a {type(function).__name__}). A reward model is called by the trainer "
+                "itself: pass it to the trainer in addition to the functions that watch returns, and it is included in the total; or wrap "
+                "it in a function that scores the completions."
             )
-    names = _distinct([_name(function) for function in given])
+    names = _distinct([_name(function) for function in functions])
     path = Path(out)
     if (older := _open.pop(path.resolve(), None)) is not None:
         older.release()
-    recorder = _start(path, names, [_sha256(function) for function in given], reward_range)
+    recorder = _start(path, names, [_sha256(function) for function in functions], reward_range)
     _open[path.resolve()] = recorder
-    return [_watched(function, recorder, i) for i, function in enumerate(given)]
+    return [_watched(function, recorder, i) for i, function in enumerate(functions)]
 
 
 def recorder_of(watched: object = None) -> Recorder | None:
-    """The recorder of watched functions, of a run folder, or the last one opened; None where nothing is watched.
+    """The recorder of watched functions, of a run folder, or the latest one; None if nothing is watched.
 
-    Raises `SettingsError` where what is given was never watched.
+    Raises `SettingsError` if `watched` is not a watch.
     """
     if watched is None:
         return next(reversed(_open.values()), None)
@@ -79,7 +81,7 @@ def recorder_of(watched: object = None) -> Recorder | None:
         some = watched if isinstance(watched, Sequence) else [watched]
         recorder = next((f.flatspot_recorder for f in some if hasattr(f, "flatspot_recorder")), None)
     if not isinstance(recorder, Recorder):
-        raise SettingsError(f"{watched!r:.80} is not watched: give what flatspot.watch returned, or the run folder it got as out")
+        raise SettingsError(f"{watched!r:.80} is not watched: pass the functions that flatspot.watch returned, or its run folder")
     return recorder
 
 
@@ -105,7 +107,7 @@ POOLED = "These rows were drawn while the policy was trained: early and late one
 
 
 def _caveats_of(path: Path) -> list[str]:
-    """What an earlier part of the training noted; what cannot be read, the recorder says as it writes its own."""
+    """The caveats of an earlier part of the training; empty if they cannot be read, which the recorder reports when it writes."""
     try:
         return [str(text) for text in json.loads((path / "notes.json").read_text("utf-8"))["caveats"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -113,49 +115,51 @@ def _caveats_of(path: Path) -> list[str]:
 
 
 def _continue(recorder: Recorder) -> None:
-    """Take up the prompts and counts of a run folder that an earlier part of this training wrote."""
+    """Read the prompts and counts that an earlier part of this training wrote to the run folder."""
     from flatspot.rollouts.rescore import stored_prompts
 
     recorder.prompts = {prompt.id: (i, prompt) for i, prompt in enumerate(stored_prompts(recorder.path))}
-    recorder.drawn = drawn_so_far(recorder.path)
+    recorder.counts = completion_counts(recorder.path)
 
 
 def _watched(function: RewardFunction, recorder: Recorder, component: int) -> RewardFunction:
-    def call_of(args: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(zip(("prompts", "completions"), args, strict=False)) | dict(given)
+    def call_of(args: Sequence[object], columns: Mapping[str, object]) -> dict[str, object]:
+        return dict(zip(("prompts", "completions"), args, strict=False)) | dict(columns)
+
+    def record(values: Sequence[Value], args: Sequence[object], columns: Mapping[str, object]) -> None:
+        recorder.record(component, values, call_of(args, columns), getattr(function, "flatspot_errors", ()))
 
     if _is_async(function):
 
         @functools.wraps(function)
-        async def watched(*args: Any, **given: Any) -> Any:
+        async def watched(*args: object, **columns: object) -> Sequence[Value]:
             try:
-                values = _counted(await function(*args, **given))
+                values = _sized(await function(*args, **columns))
             except Exception as error:
-                recorder.failed(component, error, call_of(args, given))
+                recorder.record_failure(component, error, call_of(args, columns))
                 raise
-            recorder.seen(component, values, call_of(args, given), getattr(function, "flatspot_errors", ()))
+            record(values, args, columns)
             return values
 
     else:
 
         @functools.wraps(function)
-        def watched(*args: Any, **given: Any) -> Any:
+        def watched(*args: object, **columns: object) -> Sequence[Value]:
             try:
-                values = _counted(function(*args, **given))
+                values = _sized(function(*args, **columns))
             except Exception as error:
-                recorder.failed(component, error, call_of(args, given))
+                recorder.record_failure(component, error, call_of(args, columns))
                 raise
-            recorder.seen(component, values, call_of(args, given), getattr(function, "flatspot_errors", ()))
+            record(values, args, columns)
             return values
 
     watched.__name__ = _name(function)
-    watched.flatspot_recorder = recorder  # type: ignore[attr-defined]
-    watched.flatspot_component = component  # type: ignore[attr-defined]
+    vars(watched).update(flatspot_recorder=recorder, flatspot_component=component)
     return watched
 
 
-def _counted(values: Any) -> Any:
-    """What the function returned; an iterator, which could be read only once, as a list."""
+def _sized(values: Sequence[Value]) -> Sequence[Value]:
+    """The values that a function returned; an iterator, which can be read only once, as a list."""
     return values if hasattr(values, "__len__") else list(values)
 
 
@@ -166,14 +170,14 @@ def _is_async(function: RewardFunction) -> bool:
 
 
 def _name(function: RewardFunction) -> str:
-    """The name TRL logs a function under."""
+    """The name under which TRL logs a function."""
     while isinstance(function, functools.partial):
         function = function.func
     return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Names of components: the functions' own, the second of one name with -2 after it."""
+    """Names of components: those of the functions, with -2 appended for the second of the same name."""
     return [name if names[:i].count(name) == 0 else f"{name}-{names[:i].count(name) + 1}" for i, name in enumerate(names)]
 
 
