@@ -56,9 +56,6 @@ def split_run(run: Path) -> tuple[Path, Path]:
 def _is_older(folder: Path) -> bool:
     """Whether a folder without a mark was written by flatspot 0.1, which made no marks."""
     try:
-        return any(
-            str(text).startswith(_CAVEAT)
-            for text in json.loads((folder / "notes.json").read_text("utf-8"))["caveats"]
-        )
+        return any(str(text).startswith(_CAVEAT) for text in json.loads((folder / "notes.json").read_text("utf-8"))["caveats"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
