@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,18 +78,29 @@ def test_meteor_without_synonyms_by_hand() -> None:
     assert value("meteor[wordnet=none]", "", "a b") == 0.0
 
 
-def test_meteor_says_where_to_get_wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RewardLoadError, match=r"cannot read WordNet from .*apt-get install wordnet-base"):
+@pytest.fixture
+def nltk_data(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """NLTK's search path, empty for the time of a test."""
+    data = pytest.importorskip("nltk").data
+    monkeypatch.setattr(data, "path", [])
+    return data.path
+
+
+def test_meteor_says_where_to_get_wordnet(tmp_path: Path, nltk_data: list[str]) -> None:
+    with pytest.raises(RewardLoadError, match=rf"there is none in {tmp_path}.*nltk.downloader -d FOLDER wordnet"):
         load_reward(f"meteor[wordnet={tmp_path}]")
-    nltk = pytest.importorskip("nltk")
-    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
-    with pytest.raises(RewardLoadError, match=r"wordnet=none\] to match words and stems only"):
+    nltk_data.clear()
+    with pytest.raises(RewardLoadError, match=r"none on NLTK's search path.*wordnet=none\] to match words and stems only"):
         load_reward("meteor")
 
 
 def tiny_wordnet(folder: Path) -> Path:
-    """Two synsets in WordNet's own format: {car, auto} and {run, work}."""
+    """Two synsets in the files of NLTK's corpus: {car, auto} and {run, work}."""
     licence = "  1 A licence, set in by two spaces.\n"
+    corpus = folder / "corpora" / "wordnet"
+    corpus.mkdir(parents=True)
+    (corpus / "lexnames").write_text("".join(f"{i:02d}\tnoun.of_{i}\t1\n" for i in range(45)))
+    (corpus / "index.sense").write_text("")
     for part, entry, lemmas in (
         ("noun", "06 n 02 car 0 auto 0 000 | a vehicle", ("car", "auto")),
         ("verb", "35 v 02 run 0 work 1 000 | function", ("run", "work")),
@@ -97,29 +108,29 @@ def tiny_wordnet(folder: Path) -> Path:
         ("adv", "", ()),
     ):
         offset = f"{len(licence):08d}"
-        (folder / f"data.{part}").write_text(licence + (f"{offset} {entry}\n" if entry else ""))
-        (folder / f"index.{part}").write_text(licence + "".join(f"{lemma} {part[0]} 1 0 1 0 {offset}  \n" for lemma in lemmas))
-        (folder / f"{part}.exc").write_text("ran run\n" if part == "verb" else "")
+        (corpus / f"data.{part}").write_text(licence + (f"{offset} {entry}\n" if entry else ""))
+        (corpus / f"index.{part}").write_text(licence + "".join(f"{lemma} {part[0]} 1 0 1 0 {offset}  \n" for lemma in lemmas))
+        (corpus / f"{part}.exc").write_text("ran run\n" if part == "verb" else "")
     return folder
 
 
-def test_meteor_with_synonyms_from_a_folder(tmp_path: Path) -> None:
-    spec = f"meteor[wordnet={tiny_wordnet(tmp_path)}]"
+@pytest.mark.parametrize("packed", [False, True])
+def test_meteor_with_synonyms_from_a_folder(tmp_path: Path, nltk_data: list[str], packed: bool) -> None:
+    folder = tiny_wordnet(tmp_path)
+    if packed:  # as NLTK's downloader leaves it
+        shutil.make_archive(str(folder / "corpora/wordnet"), "zip", folder / "corpora", "wordnet")
+        shutil.rmtree(folder / "corpora/wordnet")
+    spec = f"meteor[wordnet={folder}]"
     # both words match in one chunk; without synonyms one of two does: F = 1/2, one chunk of one word
     assert value(spec, "a cars", "a auto") == pytest.approx(1 - 0.5 / 8)
     assert value("meteor[wordnet=none]", "a cars", "a auto") == pytest.approx(0.5 * (1 - 0.5))
     assert value(spec, "it ran", "it work") == pytest.approx(1 - 0.5 / 8)  # an irregular form
 
 
-@pytest.mark.skipif("FLATSPOT_WORDNET" not in os.environ, reason="FLATSPOT_WORDNET names no folder of WordNet's files")
-def test_the_real_wordnet() -> None:
-    from flatspot.rewards.wordnet import read_wordnet
-
-    wordnet = read_wordnet(Path(os.environ["FLATSPOT_WORDNET"]))
-    assert {"automobile", "auto"} <= {lemma.name() for synset in wordnet.synsets("cars") for lemma in synset.lemmas()}
-    assert "child" in {lemma.name() for synset in wordnet.synsets("children") for lemma in synset.lemmas()}
-    assert "galore" in {lemma.name() for synset in wordnet.synsets("galore") for lemma in synset.lemmas()}
-    assert wordnet.synsets("notawordatall") == []
+def test_a_damaged_wordnet_is_named(tmp_path: Path, nltk_data: list[str]) -> None:
+    (tiny_wordnet(tmp_path) / "corpora/wordnet/lexnames").write_text("1 one 1\n")
+    with pytest.raises(RewardLoadError, match=rf"WordNet in {tmp_path} cannot be read"):
+        load_reward(f"meteor[wordnet={tmp_path}]")
 
 
 def test_sentiment_is_compound_on_the_unit_interval() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,21 @@ from flatspot.core.errors import RewardLoadError
 from flatspot.core.optional import require
 from flatspot.core.records import Prompt
 from flatspot.rewards.metrics import RowReward, references_of
-from flatspot.rewards.wordnet import read_wordnet
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 _HOW_TO_GET_WORDNET = (
-    "meteor needs WordNet for its synonyms and found none. Get it with `python -m nltk.downloader wordnet`; or, on Debian and "
-    "Ubuntu, `apt-get install wordnet-base` and write meteor[wordnet=/usr/share/wordnet]; or write "
-    "meteor[wordnet=none] to match words and stems only, a different metric that must be named as such."
+    "Get it with `python -m nltk.downloader wordnet`; or, where there is no network, take along a folder that "
+    "`python -m nltk.downloader -d FOLDER wordnet` filled elsewhere, and write meteor[wordnet=FOLDER]; or write meteor[wordnet=none] to "
+    "match words and stems only, a different metric that must be named as such."
 )
 
 
 def meteor(*, wordnet: str = "auto") -> RowReward:
     """METEOR, the best over the references, in [0, 1]; Banerjee and Lavie 2005 as in NLTK: alpha 0.9, beta 3, gamma 0.5.
 
-    wordnet  auto: the corpus NLTK finds; a folder with WordNet's data.* and index.* files; none: words and stems only
+    wordnet  auto: the corpus that NLTK finds; a folder of NLTK's data, with corpora/wordnet or corpora/wordnet.zip; none: words and stems
+             only
 
     Words are runs of letters and digits, and single punctuation marks, in lower case. NLTK looks up synonyms of the stems that are
     left over, so a synonym whose stem is no word ("automobil") is missed.
@@ -51,16 +52,22 @@ class _NoSynonyms:
 
 
 def _synonyms(wordnet: str) -> Any:
+    """NLTK's reader of WordNet, in memory after about two seconds; `RewardLoadError` where it finds none, or cannot read it."""
     if wordnet == "none":
         return _NoSynonyms()
+    data = require("nltk.data", extra="metrics", purpose="the reward meteor")
     corpus = require("nltk.corpus", extra="metrics", purpose="the reward meteor")
-    if wordnet == "auto":
-        try:
-            corpus.wordnet.synsets("word")  # the corpus is opened on first use, so ask it something
-        except LookupError:
-            raise RewardLoadError(_HOW_TO_GET_WORDNET) from None
-        return corpus.wordnet
+    folder = None if wordnet == "auto" else str(Path(wordnet).expanduser().resolve())
+    if folder is not None and folder not in data.path:
+        data.path.insert(0, folder)  # NLTK reads from nowhere else
+    where = "on NLTK's search path" if folder is None else f"in {folder}"
     try:
-        return read_wordnet(Path(wordnet).expanduser())
-    except (OSError, ValueError, IndexError) as error:
-        raise RewardLoadError(f"meteor: cannot read WordNet from {wordnet}: {error}. {_HOW_TO_GET_WORDNET}") from None
+        reader = corpus.wordnet if folder is None else corpus.LazyCorpusLoader("wordnet", corpus.WordNetCorpusReader, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there are no other languages
+            reader.synsets("word")  # the corpus is read on first use, so ask it something
+    except LookupError:
+        raise RewardLoadError(f"meteor needs WordNet for its synonyms, and there is none {where}. {_HOW_TO_GET_WORDNET}") from None
+    except (OSError, ValueError, AssertionError) as error:
+        raise RewardLoadError(f"meteor: WordNet {where} cannot be read: {error}. {_HOW_TO_GET_WORDNET}") from None
+    return reader
