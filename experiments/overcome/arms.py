@@ -20,7 +20,7 @@ HEURISTICS: tuple[Mapping[str, float], ...] = (
 )
 LABELS = tuple(round(PROMPTS * share) for share in (0.01, 0.02, 0.05, 0.10))
 FIVE_PERCENT = round(PROMPTS * 0.05)
-STRATEGIES = ("random", "hardest", "cover", "ours")
+STRATEGIES = ("random", "hardest", "cover", "ours")  # as arms are called in results/; "ours" is facility location
 STRATEGY_STEPS = 25
 
 

@@ -39,7 +39,8 @@ def strategy(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
     """SFT of a fixed length on labels that a strategy chose, then RL."""
     from flatspot.planning.labels import LabelSettings, select_labels
 
-    chosen = select_labels(judged(task, work), LabelSettings(labels=arm.labels, strategy=arm.strategy, seed=seed))
+    name = "facility-location" if arm.strategy == "ours" else arm.strategy
+    chosen = select_labels(judged(task, work), LabelSettings(labels=arm.labels, strategy=name, seed=seed))
     return _after_sft(labelled([label.prompt for label in chosen]), task, arm, seed, folder)
 
 

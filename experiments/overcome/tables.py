@@ -55,7 +55,7 @@ def _shown(name: str) -> str:
         return f"RL, {_SHOWN[setting]} {value}"
     if name.startswith("oracle "):
         return f"{name.removeprefix('oracle ')} steps"
-    return name
+    return name.replace("ours ", "facility location ")
 
 
 def targets(summary: Found) -> str:

@@ -113,7 +113,7 @@ def test_what_is_added_is_listed(tmp_path, site):
         ((*diagnose, "coin", "--reward", "show"), "did you mean shows?"),
         ((*diagnose, "coin", "--reward", "other_one"), "Installed packages add shows."),
         (("diagnose", "coin:3", "--model", "heads/tails", "--reward", "shows"), "(there are reasoning-gym, coins)"),
-        (("plan", "run", "--strategy", "best"), "is not one of random, hardest, cover, ours, shortest"),
+        (("plan", "run", "--strategy", "best"), "is not one of random, hardest, cover, facility-location, shortest"),
         (("inspect", "x", "--format", "tallies"), "is not one of auto, generic, tally"),
     ):
         done = flatspot(tmp_path, *words, sites=[site])

@@ -202,5 +202,18 @@ def test_a_strategy_sees_ids_and_texts(add):
     add("strategies", "last", lambda failing, k: [int(name) for name in reversed(failing.ids)][:k])
     assert find_strategy("last")(failing(5), 2).tolist() == [4, 3]
     assert find_strategy("last")(failing(0), 2).tolist() == []
-    with pytest.raises(SettingsError, match="--strategy must be one of random, hardest, cover, ours, last"):
+    with pytest.raises(SettingsError, match="--strategy must be one of random, hardest, cover, facility-location, last"):
         find_strategy("first")
+
+
+def test_the_choices_of_the_command_line_are_the_tables_of_the_code():
+    from flatspot.cli.diagnose import diagnose_command
+    from flatspot.cli.inspect import inspect_command
+    from flatspot.cli.plan import plan_command
+    from flatspot.engines.registry import ENGINES
+    from flatspot.importers.formats import FORMATS
+    from flatspot.planning.strategies import STRATEGIES
+
+    commands = {"engines": (diagnose_command, ENGINES), "importers": (inspect_command, FORMATS), "strategies": (plan_command, STRATEGIES)}
+    for group, (command, table) in commands.items():
+        assert [p.type.built_in for p in command.params if getattr(p.type, "group", None) == group] == [tuple(table)]

@@ -111,7 +111,7 @@ def test_how_many_are_asked_for(run):
     for wrong in (0, -3, "0%", "101%", "many", "nan%", 2.5, ""):
         with pytest.raises(SettingsError, match="--labels must be"):
             LabelSettings(labels=wrong)
-    with pytest.raises(SettingsError, match="--strategy must be one of random, hardest, cover, ours"):
+    with pytest.raises(SettingsError, match="--strategy must be one of random, hardest, cover, facility-location"):
         LabelSettings(strategy="best")
 
 

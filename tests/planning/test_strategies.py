@@ -42,7 +42,7 @@ def covered(found, chosen):
 def test_greedy_is_within_its_guarantee_of_the_best_choice_and_better_in_practice(seed, k):
     found = failing(9, seed)
     best = max(covered(found, chosen) for chosen in itertools.combinations(range(9), k))
-    reached = covered(found, STRATEGIES["ours"](found, k))
+    reached = covered(found, STRATEGIES["facility-location"](found, k))
     assert reached >= (1 - 1 / np.e) * best
     assert reached >= 0.85 * best  # what it gives on such sets
     if k == 1:
@@ -102,7 +102,7 @@ def test_equal_prompts_are_no_trouble(name):
 def test_each_failing_habit_is_covered_before_any_is_covered_twice():
     habits = unit_rows(np.repeat(np.eye(3), [10, 6, 4], axis=0))
     found = failing(20, habits=habits, prompts=np.zeros((20, 3), np.float32), p_vanishing=np.ones(20), headroom=np.ones(20))
-    first = STRATEGIES["ours"](found, 3)
+    first = STRATEGIES["facility-location"](found, 3)
     assert [int(habits[i].argmax()) for i in first] == [0, 1, 2]  # the commonest habit first
 
 

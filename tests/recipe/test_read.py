@@ -50,7 +50,7 @@ def test_every_section_reaches_its_stage():
         ({"promts": "a"}, "there is no promts; did you mean prompts"),
         ({"diagnose": {"max_sample": 3}}, "there is no diagnose.max_sample; did you mean diagnose.max_samples"),
         ({"diagnose": {"out": "a"}}, "there is no diagnose.out"),
-        ({"plan": {"strategie": "ours"}}, "did you mean plan.strategy"),
+        ({"plan": {"strategie": "cover"}}, "did you mean plan.strategy"),
         ({"plan": {"strategy": "best"}}, "plan: --strategy must be one of"),
         ({"warmup": {"rule": {"patient": 2}}}, "did you mean warmup.rule.patience"),
         ({"warmup": {"probe": {"prompt": 2}}}, "did you mean warmup.probe.prompts"),

@@ -15,8 +15,8 @@ from flatspot.cli.lazy import ExtensibleChoice
 @click.option("--labels", metavar="N|P%", help="How many prompts to label, or which share of the run's.  [default: as recommended]")
 @click.option(
     "--strategy",
-    type=ExtensibleChoice("strategies", ("random", "hardest", "cover", "ours")),
-    help="How they are chosen.  [default: ours]",
+    type=ExtensibleChoice("strategies", ("random", "hardest", "cover", "facility-location")),
+    help="How they are chosen.  [default: facility-location]",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the order of equals, and what random chooses.")
 @click.option(

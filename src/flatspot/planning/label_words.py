@@ -8,7 +8,7 @@ _CHOSEN = {
     "random": "drawn at random among the vanishing prompts",
     "hardest": "among the surest to be vanishing, with the lowest mean",
     "cover": "unlike the prompts chosen before it",
-    "ours": "like most of the failing prompts that the labels before it do not reach",
+    "facility-location": "like most of the failing prompts that the labels before it do not reach",
 }
 
 
@@ -29,7 +29,7 @@ class Named:
 def reason_of(row: Named, strategy: str) -> str:
     """The sentence of one prompt.
 
-    >>> reason_of(Named("solved", "drop", 0.0, 1.0, 8, None, None, None), "ours")
+    >>> reason_of(Named("solved", "drop", 0.0, 1.0, 8, None, None, None), "facility-location")
     'solved: mean 1.00 over 8 completions, so its rollouts teach nothing'
     """
     mean = "none" if row.mean is None else f"{row.mean:.2f}"

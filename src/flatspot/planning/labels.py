@@ -32,7 +32,7 @@ from flatspot.stats.zones import Zones
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DEFAULT_STRATEGY = "ours"  # the best mean reward after RL at 5% of the labels, within noise: design/0014
+DEFAULT_STRATEGY = "facility-location"  # the best mean reward after RL at 5% of the labels, within noise: design/0014
 MAX_SHARE = 0.05  # of the run's prompts: no more labels are recommended
 _MOST = POOL // 2  # labels that a strategy orders; the rest come as drawn
 _ACTIONS = {"learnable": "train", "solved": "drop", "vanishing": "defer", "undecided": "defer", "unscored": "mend"}
@@ -43,7 +43,7 @@ class LabelSettings:
     """Which labels to ask for.
 
     labels      a number, or a share of the run's prompts as "5%"; None: as many as is recommended, at most 5%
-    strategy    random, hardest, cover, ours, or one that an installed package adds to `flatspot.strategies`
+    strategy    random, hardest, cover, facility-location, or one that an installed package adds to `flatspot.strategies`
     seed        draws the order in which ties fall, and the prompts of "random"
     share       how often a group of a prompt is to be informative, for the completions per prompt
     """

@@ -93,7 +93,7 @@ def pick_cover(failing: Failing, k: int) -> Ints:
     return chosen
 
 
-def pick_ours(failing: Failing, k: int) -> Ints:
+def pick_facility_location(failing: Failing, k: int) -> Ints:
     """Facility location: greedily the prompt that adds most to the sum over prompts of weight × similarity to the nearest label.
 
     The sum is monotone and submodular, so the greedy choice reaches at least 1 − 1/e of the best k (Nemhauser, Wolsey and Fisher 1978).
@@ -103,7 +103,7 @@ def pick_ours(failing: Failing, k: int) -> Ints:
 
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
-    {"random": pick_random, "hardest": pick_hardest, "cover": pick_cover, "ours": pick_ours}
+    {"random": pick_random, "hardest": pick_hardest, "cover": pick_cover, "facility-location": pick_facility_location}
 )
 
 
