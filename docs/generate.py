@@ -59,7 +59,7 @@ def cli_page() -> str:
         "| exit code | meaning |\n|---|---|\n| 0 | done |\n| 1 | a failure of flatspot itself; the traceback is kept |\n"
         "| 2 | a mistake the user can mend; the message says how |\n"
         "| 3 | more prompts vanish than `--fail-above` allows |\n| 130 | stopped with Ctrl-C; the rows drawn so far are kept |",
-        "Every option of a verb can be set by an environment variable: `FLATSPOT_DIAGNOSE_MAX_SAMPLES=16` is `--max-samples 16`. "
+        "Every option of a verb can be set by an environment variable: `FLATSPOT_DIAGNOSE_MAX_COMPLETIONS=16` is `--max-completions 16`. "
         "An option on the command line wins.",
         _help(cli, top),
     ]

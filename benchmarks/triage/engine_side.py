@@ -23,7 +23,7 @@ from flatspot.core.settings import Settings
 from flatspot.engines.registry import load_engine
 from flatspot.rewards import load_reward
 from flatspot.rollouts.collect import collect, visit_cost
-from flatspot.rollouts.rounds import FixedSamples
+from flatspot.rollouts.rounds import FixedCompletions
 from flatspot.rollouts.store import open_run
 from flatspot.stats.triage.decider import Adaptive
 from flatspot.tasks import load_prompts
@@ -82,12 +82,12 @@ def main():
         prompts, sampling = make(), Sampling(max_new_tokens=new_tokens)
         results = {"fixed": [], "adaptive": []}
         with load_reward(scored_by) as reward:
-            turn(engine, prompts[:4], reward, sampling, FixedSamples(4, 4))
+            turn(engine, prompts[:4], reward, sampling, FixedCompletions(4, 4))
             for _ in range(options.turns):
                 cost = visit_cost(engine, prompts, sampling)
-                settings = Settings(max_samples=samples, target_error=0.05)
+                settings = Settings(max_completions=samples, target_error=0.05)
                 deciders = {
-                    "fixed": FixedSamples(len(prompts), samples),
+                    "fixed": FixedCompletions(len(prompts), samples),
                     "adaptive": Adaptive(settings, 0.0506, (0.0, 1.0), np.full(len(prompts), np.nan), engine.rows_per_call, cost),
                 }
                 for how, decider in deciders.items():

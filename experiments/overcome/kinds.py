@@ -115,7 +115,7 @@ def judged(task: Task, work: Path) -> Path:
     folder = work / task.name / "judged"
     with _once(work / task.name / "judged.lock"), silent():
         if not (folder / "report.json").exists():
-            diagnose(list(prompts_of(task.name)[0]), MODEL, task.reward, out=folder, engine="hf", max_new_tokens=13, max_samples=32)
+            diagnose(list(prompts_of(task.name)[0]), MODEL, task.reward, out=folder, engine="hf", max_new_tokens=13, max_completions=32)
     return folder
 
 

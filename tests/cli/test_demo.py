@@ -38,7 +38,7 @@ def test_results_that_are_there_are_shown_again(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [(("--train", "--samples", "4"), "without --train"), (("--train", "--seed", "1"), "give another --out")]
+    ("words", "says"), [(("--train", "--max-completions", "4"), "without --train"), (("--train", "--seed", "1"), "give another --out")]
 )
 def test_what_does_not_fit_is_refused(folder, words, says):
     refused = demo(*words, cwd=folder)

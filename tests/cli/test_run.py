@@ -14,9 +14,9 @@ def run(*words, **environment):
 
 def test_wrong_recipes_are_the_users_to_mend(tmp_path):
     file = tmp_path / "recipe.yaml"
-    file.write_text("prompts: p.jsonl\nmodel: m\nreward: exact_match\nout: out\ndiagnose: {max_sample: 3}\n")
+    file.write_text("prompts: p.jsonl\nmodel: m\nreward: exact_match\nout: out\ndiagnose: {max_completion: 3}\n")
     done = run(file)
-    assert done.returncode == 2 and "did you mean diagnose.max_samples?" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "did you mean diagnose.max_completions?" in done.stderr and "Traceback" not in done.stderr
     assert run(tmp_path / "none.yaml").returncode == 2
     assert not (tmp_path / "out").exists()
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.thorough
 FLATSPOT = Path(sys.executable).parent / "flatspot"
 SCORED_ONCE = "reward reward: 0 for an empty completion of prompt 1\n"  # what is said before anything is drawn
 REWARD = "def reward(completions, **_):\n    return [float(c == '1') for c in completions]\n"
-DIAGNOSE = "diagnose prompts.jsonl --engine scripted --model answers.json --reward mine.py:reward --max-samples 8 --out run"
+DIAGNOSE = "diagnose prompts.jsonl --engine scripted --model answers.json --reward mine.py:reward --max-completions 8 --out run"
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from flatspot.cli.main import cli, no_file
 from flatspot.core.errors import RunFolderError, SettingsError
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]
-PROBES = ("--probe-prompts", "16", "--probe-samples", "8")
+PROBES = ("--probe-prompts", "16", "--probe-completions", "8")
 
 
 @pytest.fixture(scope="module")
@@ -195,12 +195,14 @@ def test_smollm2_is_warmed_up_and_reinforced_for_a_few_steps(tmp_path):
                                         "isinstance(t, list) else t.startswith('[')) for t in completions]\n")  # fmt: skip
     reward = f"{tmp_path / 'reward.py'}:bracketed"
     rows = [{"prompt": [{"role": "user", "content": f"What colour is {word}? Answer in one word."}]} for word in words]
-    run = flatspot.diagnose(rows, "smollm2-135m-instruct", reward, out=tmp_path / "run", engine="hf", max_new_tokens=6, max_samples=8).run
+    run = flatspot.diagnose(
+        rows, "smollm2-135m-instruct", reward, out=tmp_path / "run", engine="hf", max_new_tokens=6, max_completions=8
+    ).run
     labels = [{"prompt": row["prompt"], "answer": "[colour]"} for row in rows[:4]]
     cpu = ("--use_cpu", "--bf16", "false", "--gradient_checkpointing", "false", "--disable_tqdm", "true")
     constant = ("--lr_scheduler_type", "constant", "--learning_rate", "1e-4")
     warmed = warmup(
-        labels, None, None, run=run, out=tmp_path / "warm", probe=ProbeSettings(prompts=8, max_samples=4, every=2),
+        labels, None, None, run=run, out=tmp_path / "warm", probe=ProbeSettings(prompts=8, max_completions=4, every=2),
         options=(*cpu, *constant, "--max_steps", "6", "--per_device_train_batch_size", "4"),
     )  # fmt: skip
     assert warmed.recovered, warmed

@@ -19,9 +19,9 @@ def test_a_bound_on_memory_that_bounds_nothing_is_refused(gib):
 
 
 def test_more_samples_than_can_be_weighed_are_drawn_only_as_a_fixed_number():
-    with pytest.raises(SettingsError, match="at most 2048 where every next sample is weighed"):
-        Settings(max_samples=2049)
-    assert Settings(max_samples=2049, fixed_samples=True).max_samples == 2049
+    with pytest.raises(SettingsError, match="at most 2048 where every next completion is weighed"):
+        Settings(max_completions=2049)
+    assert Settings(max_completions=2049, fixed_completions=True).max_completions == 2049
 
 
 @pytest.mark.parametrize("limits", [(-1e308, 0), (0, math.inf), (math.nan, 1)])
@@ -33,18 +33,18 @@ def test_a_reward_range_that_no_reward_can_fill_is_refused(limits):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"max_samples": "64"},
-        {"max_samples": 3.5},
+        {"max_completions": "64"},
+        {"max_completions": 3.5},
         {"seed": 1.5},
         {"temperature": "1"},
         {"sure": 1},
-        {"fixed_samples": "no"},
+        {"fixed_completions": "no"},
         {"limit": 0},
         {"limit": -1},
         {"reward_weights": (1.0, math.nan)},
         {"reward_timeout_s": 0.0},
         {"reward_timeout_s": math.nan},
-        {"max_samples": True},
+        {"max_completions": True},
         {"temperature": -1.0},
         {"top_p": math.nan},
         {"reward_range": ("0", "1")},
@@ -66,7 +66,7 @@ def test_settings_that_would_only_fail_later_fail_now(wrong):
 
 
 def test_numbers_of_numpy_are_numbers():
-    assert Settings(max_samples=np.int64(8), temperature=np.float32(0.5), target_error=1 / 16).max_samples == 8
+    assert Settings(max_completions=np.int64(8), temperature=np.float32(0.5), target_error=1 / 16).max_completions == 8
 
 
 def test_checks_hold_without_assertions():

@@ -82,7 +82,7 @@ def test_prompts_that_one_run_did_not_score_are_said_to_count_for_nothing(tmp_pa
     assert "std and mixed groups are over 3 of the 40 prompts: the others have fewer than two scored completions in one" in said
     assert found.summary["sizes"] == {"smallest": 4, "largest": 8} and found.summary["smaller_groups"] == 2
     larger = next(text for text in found.summary["caveats"] if "as large as they can be" in text)
-    assert "On 2 of the 40 prompts" in larger and "--fixed-samples" not in larger  # which is no option for a log
+    assert "On 2 of the 40 prompts" in larger and "--fixed-completions" not in larger  # which is no option for a log
 
 
 def test_one_completion_each_has_no_groups_and_rewards_may_lie_outside(tmp_path, runs):
@@ -169,7 +169,7 @@ def test_nothing_shared_is_refused(tmp_path, runs):
 def settings(tmp_path_factory):
     rows = [{"prompt": f"q{i}", "reference": "a"} for i in range(3)]
     engine = flatspot.ScriptedEngine({row["prompt"]: {"a": 0.5, "b": 0.5} for row in rows})
-    run = flatspot.diagnose(rows, engine, "exact_match", max_samples=2, out=tmp_path_factory.mktemp("settings") / "run")
+    run = flatspot.diagnose(rows, engine, "exact_match", max_completions=2, out=tmp_path_factory.mktemp("settings") / "run")
     return settings_of(run.summary, json.loads((run.run / "run.json").read_text())["identity"])
 
 

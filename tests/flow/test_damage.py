@@ -17,7 +17,7 @@ ROWS = [{"prompt": "half", "reference": "1"}, {"prompt": "never", "reference": "
 
 def draw(folder):
     engine = ScriptedEngine({"half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}})
-    return flatspot.diagnose(ROWS, engine, "exact_match", out=folder, max_samples=8)
+    return flatspot.diagnose(ROWS, engine, "exact_match", out=folder, max_completions=8)
 
 
 def rows_of(run):

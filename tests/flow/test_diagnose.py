@@ -27,7 +27,7 @@ def run(tmp_path, rows=ROWS, answers=ANSWERS, reward="exact_match", **settings):
 
 
 def test_verdicts_and_statistics_of_known_distributions(tmp_path):
-    found = run(tmp_path, max_samples=400, fixed_samples=True)
+    found = run(tmp_path, max_completions=400, fixed_completions=True)
     table = found.verdicts.to_pydict()
     assert table["verdict"] == ["solved", "learnable", "vanishing", "vanishing"]
     assert table["n_samples"] == [400] * 4
@@ -40,7 +40,7 @@ def test_verdicts_and_statistics_of_known_distributions(tmp_path):
 
 
 def test_the_run_folder_is_complete_and_as_declared(tmp_path):
-    found = run(tmp_path, max_samples=8)
+    found = run(tmp_path, max_completions=8)
     names = {p.name for p in found.run.iterdir()}
     assert {"run.json", "rollouts", "prompts.parquet", "verdicts.parquet", "report.html", "report.json"} <= names
     for name, columns in (("rollouts", ROLLOUTS), ("prompts.parquet", PROMPTS), ("verdicts.parquet", VERDICTS)):
@@ -49,7 +49,7 @@ def test_the_run_folder_is_complete_and_as_declared(tmp_path):
 
 
 def test_the_rows_are_the_engines_and_the_rewards(tmp_path):
-    found = run(tmp_path, max_samples=30)
+    found = run(tmp_path, max_completions=30)
     fixed = [row["sample_idx"] for row in pq.read_table(found.run / "rollouts").to_pylist() if row["fixed"]]
     assert sorted(fixed) == sorted([0, 1, 2, 3] * 4)
     for row in pq.read_table(found.run / "rollouts").to_pylist():
@@ -58,20 +58,20 @@ def test_the_rows_are_the_engines_and_the_rewards(tmp_path):
 
 
 def test_a_second_call_draws_nothing_and_says_the_same(tmp_path):
-    first = run(tmp_path, max_samples=8)
+    first = run(tmp_path, max_completions=8)
 
     class Silent(ScriptedEngine):
         def sample(self, *_, **__):
             raise AssertionError("drew again")
 
-    second = flatspot.diagnose(ROWS, Silent(ANSWERS), "exact_match", out=tmp_path / "run", max_samples=8)
+    second = flatspot.diagnose(ROWS, Silent(ANSWERS), "exact_match", out=tmp_path / "run", max_completions=8)
     assert second.verdicts.equals(first.verdicts)
 
 
 def test_more_samples_keep_the_rows_already_drawn(tmp_path):
-    small = pq.read_table(run(tmp_path, max_samples=4, fixed_samples=True).run / "rollouts").to_pylist()
-    grown = pq.read_table(run(tmp_path, max_samples=9, fixed_samples=True).run / "rollouts").to_pylist()
-    at_once = pq.read_table(run(tmp_path / "other", max_samples=9, fixed_samples=True).run / "rollouts").to_pylist()
+    small = pq.read_table(run(tmp_path, max_completions=4, fixed_completions=True).run / "rollouts").to_pylist()
+    grown = pq.read_table(run(tmp_path, max_completions=9, fixed_completions=True).run / "rollouts").to_pylist()
+    at_once = pq.read_table(run(tmp_path / "other", max_completions=9, fixed_completions=True).run / "rollouts").to_pylist()
     key = lambda row: (row["prompt_id"], row["sample_idx"])  # noqa: E731
     assert [r for r in sorted(grown, key=key) if r["sample_idx"] < 4] == sorted(small, key=key)
     assert sorted(grown, key=key) == sorted(at_once, key=key)
@@ -79,22 +79,22 @@ def test_more_samples_keep_the_rows_already_drawn(tmp_path):
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"temperature": 0.5}, {"max_new_tokens": 7}])
 def test_another_setting_does_not_mix(tmp_path, change):
-    run(tmp_path, max_samples=4)
+    run(tmp_path, max_completions=4)
     with pytest.raises(RunFolderError, match=next(iter(change))):
-        run(tmp_path, max_samples=4, **change)
+        run(tmp_path, max_completions=4, **change)
 
 
 def test_another_reward_or_prompt_does_not_mix(tmp_path):
-    run(tmp_path, max_samples=4)
+    run(tmp_path, max_completions=4)
     with pytest.raises(RunFolderError, match="reward"):
-        run(tmp_path, max_samples=4, reward="regex[pattern=1]")
+        run(tmp_path, max_completions=4, reward="regex[pattern=1]")
     with pytest.raises(RunFolderError, match="prompts"):
-        run(tmp_path, max_samples=4, rows=ROWS[:2])
+        run(tmp_path, max_completions=4, rows=ROWS[:2])
 
 
 def test_judging_may_change_over_the_same_rows(tmp_path):
-    run(tmp_path, max_samples=64)
-    assert run(tmp_path, max_samples=64, group_size=64, target_error=0.1).summary["group_size"] == 64
+    run(tmp_path, max_completions=64)
+    assert run(tmp_path, max_completions=64, group_size=64, target_error=0.1).summary["group_size"] == 64
 
 
 KILLED = """
@@ -110,7 +110,7 @@ class Slow(ScriptedEngine):
 answers = {f"p{i}": {"1": (i / 40) ** 3, "0": 1 - (i / 40) ** 3} for i in range(40)}
 rows = [{"prompt": p, "reference": "1"} for p in answers]
 fixed = sys.argv[2] == "fixed"
-flatspot.diagnose(rows, Slow(answers), "exact_match", out=sys.argv[1], max_samples=8 if fixed else 40, fixed_samples=fixed)
+flatspot.diagnose(rows, Slow(answers), "exact_match", out=sys.argv[1], max_completions=8 if fixed else 40, fixed_completions=fixed)
 """
 
 
@@ -209,7 +209,7 @@ def test_sure_draws_on_in_the_same_folder_and_keeps_its_limit(tmp_path):
 
 def test_sure_says_what_it_left_open(tmp_path):
     answers, rows = hard_set(30)
-    found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", sure=True, max_samples=3)
+    found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", sure=True, max_completions=3)
     assert found.summary["counts"]["undecided"] > 15
     assert any("--sure leaves" in caveat for caveat in found.summary["caveats"])
 
@@ -224,19 +224,21 @@ def test_sure_says_where_it_cannot_hold(tmp_path):
         return [len(c) / 10 for c in completions]
 
     answers, rows = hard_set(30)
-    found = flatspot.diagnose(rows, ScriptedEngine(answers), length, out=tmp_path / "run", sure=True, reward_range=(0, 1), max_samples=8)
+    found = flatspot.diagnose(
+        rows, ScriptedEngine(answers), length, out=tmp_path / "run", sure=True, reward_range=(0, 1), max_completions=8
+    )
     assert any("two-valued rewards only" in caveat for caveat in found.summary["caveats"])
 
 
 def test_a_run_may_go_on_with_a_fixed_number_and_back(tmp_path):
     answers, rows = hard_set(30)
-    first = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_samples=16)
-    full = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_samples=16, fixed_samples=True)
+    first = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_completions=16)
+    full = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_completions=16, fixed_completions=True)
     assert full.verdicts["n_samples"].to_pylist() == [16] * 30
     assert full.summary["generations"]["total"] > first.summary["generations"]["total"]
     rows_now = pq.read_table(full.run / "rollouts").to_pylist()
     assert len({(row["prompt_id"], row["sample_idx"]) for row in rows_now}) == len(rows_now) == 480
-    again = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_samples=16)
+    again = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_completions=16)
     assert again.verdicts.equals(full.verdicts)
 
 
@@ -277,7 +279,7 @@ def failing(prompts, completions, **_):
 
 
 def test_a_reward_that_fails_on_a_share_is_to_be_fixed_first(tmp_path):
-    found = run(tmp_path, max_samples=16, reward=failing)
+    found = run(tmp_path, max_completions=16, reward=failing)
     assert found.verdicts["n_samples"].to_pylist()[2] == 4  # failed four times of four: left alone
     assert found.summary["verdict"] == "fix-reward"
     assert found.summary["health"]["errors"][0]["error"]
@@ -291,7 +293,7 @@ def test_several_rewards_are_weighted_and_kept_apart(tmp_path):
     def length(prompts, completions, **_):
         return [float(len(c)) for c in completions]
 
-    found = run(tmp_path, max_samples=8, reward=["exact_match", length], reward_weights=(1.0, 0.1), reward_range=(0.0, 1.1))
+    found = run(tmp_path, max_completions=8, reward=["exact_match", length], reward_weights=(1.0, 0.1), reward_range=(0.0, 1.1))
     rows = pq.read_table(found.run / "rollouts").to_pylist()
     assert all(row["reward"] == pytest.approx(dict(row["rewards"])["exact_match"] + 0.1) for row in rows)
     assert set(found.summary["components"]) == {"exact_match", "length"}
@@ -302,7 +304,7 @@ def test_references_are_scored_and_set_what_is_achievable(tmp_path):
     def half(prompts, completions, **_):
         return [0.5 * (c == "1") for c in completions]
 
-    found = run(tmp_path, max_samples=64, reward=half, reward_range=(0.0, 1.0))
+    found = run(tmp_path, max_completions=64, reward=half, reward_range=(0.0, 1.0))
     assert found.prompts["reference_reward"].to_pylist() == [0.5] * 4
     assert found.verdicts["verdict"].to_pylist()[0] == "solved"
 
@@ -324,7 +326,7 @@ def test_a_reference_that_is_only_the_final_answer_is_not_what_is_achievable(tmp
 
     rows = [{"prompt": f"q{i}", "reference": "1"} for i in range(12)]
     answers = {row["prompt"]: {TAGGED["right"]: p, TAGGED["bare"]: 1 - p} for row in rows}
-    found = run(tmp_path, rows, answers, inside_tags, reward_range=(0.0, 1.5), max_samples=32)
+    found = run(tmp_path, rows, answers, inside_tags, reward_range=(0.0, 1.5), max_completions=32)
     assert set(found.verdicts["verdict"].to_pylist()) == {verdict}
     assert found.summary["verdict"] == on_set
     assert ("low-references" in found.summary["caveat_codes"]) == said
@@ -335,13 +337,13 @@ def test_values_that_are_no_rewards_are_errors(tmp_path, rewards):
     def odd(prompts, completions, **_):
         return [{"nan": float("nan"), "inf": float("inf"), "text": "high"}[rewards[0]]] * len(completions)
 
-    found = run(tmp_path, max_samples=4, reward=odd)
+    found = run(tmp_path, max_completions=4, reward=odd)
     assert found.summary["counts"]["unscored"] == 4
     assert found.summary["verdict"] == "fix-reward"
 
 
 def test_one_prompt_one_sample(tmp_path):
-    found = run(tmp_path, rows=ROWS[:1], max_samples=1)
+    found = run(tmp_path, rows=ROWS[:1], max_completions=1)
     assert found.summary["counts"]["undecided"] == 1
     assert found.verdicts["std"].to_pylist() == [None]
 
@@ -350,13 +352,13 @@ def test_rewards_outside_the_stated_range_are_told(tmp_path):
     def ten(prompts, completions, **_):
         return [10.0 * (c == "1") for c in completions]
 
-    found = run(tmp_path, max_samples=8, reward=ten, reward_range=(0.0, 1.0))
+    found = run(tmp_path, max_completions=8, reward=ten, reward_range=(0.0, 1.0))
     assert any("outside the range" in caveat for caveat in found.summary["caveats"])
 
 
 def test_an_unknown_setting_is_named(tmp_path):
-    with pytest.raises(SettingsError, match="max_sample'"):
-        run(tmp_path, max_sample=4)
+    with pytest.raises(SettingsError, match="max_completion'"):
+        run(tmp_path, max_completion=4)
 
 
 def test_prompts_and_completions_are_public_records():
@@ -369,7 +371,7 @@ def test_prompts_and_completions_are_public_records():
 def test_inspecting_a_runs_own_completions_gives_its_verdicts(tmp_path):
     from flatspot.flow.diagnose import export
 
-    found = run(tmp_path, max_samples=64)
+    found = run(tmp_path, max_completions=64)
     export(found.run, tmp_path / "rows.jsonl", completions=True)
     again = flatspot.inspect(tmp_path / "rows.jsonl", out=tmp_path / "inspected", reward_range=(0.0, 1.0))
     assert again.verdicts["verdict"].to_pylist() == found.verdicts["verdict"].to_pylist()
@@ -379,7 +381,7 @@ def test_inspecting_a_runs_own_completions_gives_its_verdicts(tmp_path):
 def test_a_run_folder_is_judged_again_in_its_own_range(tmp_path):
     """Two pattern rewards sum to at most 2: seen from 0 to 1 alone, the prompt would look solved."""
     answers = {"2+2=": {"4": 1.0}}
-    found = run(tmp_path, rows=[{"prompt": "2+2="}], answers=answers, reward=["regex[pattern=4]", "regex[pattern=z]"], max_samples=64)
+    found = run(tmp_path, rows=[{"prompt": "2+2="}], answers=answers, reward=["regex[pattern=4]", "regex[pattern=z]"], max_completions=64)
     again = flatspot.inspect(found.run)
     assert again.summary["reward"]["range"] == [0.0, 2.0]
     assert again.verdicts["verdict"].to_pylist() == found.verdicts["verdict"].to_pylist() == ["vanishing"]
@@ -392,10 +394,10 @@ def test_new_content_under_the_same_name_is_not_taken_for_the_old(tmp_path):
     file = tmp_path / "answers.json"
     file.write_text(json.dumps({"p": {"1": 1.0}}))
     rows = [{"prompt": "p", "reference": "1"}]
-    flatspot.diagnose(rows, str(file), "exact_match", engine="scripted", out=tmp_path / "run", max_samples=4)
+    flatspot.diagnose(rows, str(file), "exact_match", engine="scripted", out=tmp_path / "run", max_completions=4)
     file.write_text(json.dumps({"p": {"0": 1.0}}))
     with pytest.raises(RunFolderError, match="engine"):
-        flatspot.diagnose(rows, str(file), "exact_match", engine="scripted", out=tmp_path / "run", max_samples=4)
+        flatspot.diagnose(rows, str(file), "exact_match", engine="scripted", out=tmp_path / "run", max_completions=4)
 
 
 def test_a_reward_that_needs_an_absent_column_speaks_before_anything_is_drawn(tmp_path):
@@ -408,4 +410,4 @@ def test_a_reward_that_needs_an_absent_column_speaks_before_anything_is_drawn(tm
 
 
 def test_one_sample_per_prompt_decides_nothing(tmp_path):
-    assert run(tmp_path, max_samples=1).summary["counts"]["undecided"] == 4
+    assert run(tmp_path, max_completions=1).summary["counts"]["undecided"] == 4

@@ -18,7 +18,7 @@ ROWS = [{"prompt": "half", "reference": "1"}]
 
 
 def draw(folder):
-    return flatspot.diagnose(ROWS, ScriptedEngine({"half": {"1": 0.5, "0": 0.5}}), "exact_match", out=folder, max_samples=8)
+    return flatspot.diagnose(ROWS, ScriptedEngine({"half": {"1": 0.5, "0": 0.5}}), "exact_match", out=folder, max_completions=8)
 
 
 @pytest.mark.parametrize(

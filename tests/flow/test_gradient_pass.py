@@ -20,7 +20,14 @@ from flatspot.flow import gradients as gradient_pass
 pytestmark = pytest.mark.thorough
 
 PROMPTS = ["w5 w6 w7", "w8"]
-SETTINGS = {"max_samples": 4, "max_new_tokens": 5, "engine": "hf", "gradients": True, "gradient_samples": 8, "reward_range": (0.0, 1.0)}
+SETTINGS = {
+    "max_completions": 4,
+    "max_new_tokens": 5,
+    "engine": "hf",
+    "gradients": True,
+    "gradient_completions": 8,
+    "reward_range": (0.0, 1.0),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +83,7 @@ def test_a_stopped_pass_goes_on_where_it_was(tmp_path, monkeypatch):
     stopped = table(tmp_path)
     diagnose(tmp_path)
     assert len(measured) == 3  # nothing was left
-    diagnose(tmp_path, gradient_samples=4)  # another question: all anew
+    diagnose(tmp_path, gradient_completions=4)  # another question: all anew
     assert [row["n_samples"] for row in table(tmp_path)] == [4, 4]
     diagnose(tmp_path)  # and the first one again, in one go
     assert len(measured) == 7
@@ -117,14 +124,14 @@ def test_groups_that_do_not_fit_are_refused_before_anything_is_drawn(tmp_path):
         groups = [completions[at : at + 4] for at in range(0, len(completions), 4)]
         return [sorted(group).index(text) / len(group) for group in groups for text in group]
 
-    with pytest.raises(SettingsError, match="--gradient-samples must be a multiple of --group-size 4"):
-        diagnose(tmp_path, reward=ranks, group_size=4, fixed_samples=True, gradient_samples=6)
+    with pytest.raises(SettingsError, match="--gradient-completions must be a multiple of --group-size 4"):
+        diagnose(tmp_path, reward=ranks, group_size=4, fixed_completions=True, gradient_completions=6)
     assert not (tmp_path / "run").exists()
 
 
 def test_two_samples_make_no_halves():
-    with pytest.raises(SettingsError, match="--gradient-samples must be at least 4"):
-        flatspot.Settings(gradients=True, gradient_samples=3)
+    with pytest.raises(SettingsError, match="--gradient-completions must be at least 4"):
+        flatspot.Settings(gradients=True, gradient_completions=3)
 
 
 def test_a_damaged_table_is_named_with_what_mends_it(tmp_path):

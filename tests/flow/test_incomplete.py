@@ -38,7 +38,7 @@ class Small(ScriptedEngine):
 def draw(folder, dies_after=99, reward="exact_match", **settings):
     engine = Small(ANSWERS)
     engine.dies_after = dies_after
-    given = {"max_samples": K, "fixed_samples": True, "seed": 3, "reward_range": (0, 2)} | settings
+    given = {"max_completions": K, "fixed_completions": True, "seed": 3, "reward_range": (0, 2)} | settings
     return flatspot.diagnose(ROWS, engine, reward, out=folder, **given)
 
 
@@ -65,13 +65,13 @@ def test_a_killed_run_says_how_much_is_there(killed, tmp_path):
     assert "4 parts are missing" in summary["caveats"][0]
     assert summary["reward"]["range"] == [0, 2]  # what the command said, though it never came to judging
     (step,) = next_steps(summary)  # nothing else is offered while that is open
-    assert step.command.endswith("--seed 3 --max-samples 4 --fixed-samples --reward-range 0 2")
+    assert step.command.endswith("--seed 3 --max-completions 4 --fixed-completions --reward-range 0 2")
     assert "stopped at 16 of the 48" in render_terminal(summary)
 
 
 def test_nothing_said_of_the_set_rests_on_what_was_not_drawn(killed, tmp_path):
     found = flatspot.inspect(shutil.copytree(killed, tmp_path / "run"))
-    given = {"max_samples": K, "fixed_samples": True, "seed": 3, "reward_range": (0, 2)}
+    given = {"max_completions": K, "fixed_completions": True, "seed": 3, "reward_range": (0, 2)}
     alone = flatspot.diagnose(ROWS[:4], ScriptedEngine(ANSWERS), "exact_match", out=tmp_path / "alone", **given)
     for key in ("verdict", "reward", "forecast", "predicted_error", "to_train"):
         assert found.summary[key] == alone.summary[key]
@@ -94,7 +94,14 @@ def test_the_next_command_as_it_is_shown_goes_on(tmp_path, monkeypatch):
     prompts.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     answers.write_text(json.dumps(ANSWERS))
     monkeypatch.setattr(ScriptedEngine, "rows_per_call", 2 * K)
-    given = {"engine": "scripted", "max_samples": K, "fixed_samples": True, "seed": 3, "reward_range": (0, 2), "out": tmp_path / "run"}
+    given = {
+        "engine": "scripted",
+        "max_completions": K,
+        "fixed_completions": True,
+        "seed": 3,
+        "reward_range": (0, 2),
+        "out": tmp_path / "run",
+    }
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("flatspot.rollouts.store.RunFolder.join_parts", interrupt)
         patch.setattr("flatspot.rollouts.collect.WINDOW", 2)  # after two parts
@@ -121,7 +128,7 @@ def ranks(completions, **_):
 def test_a_run_killed_after_its_last_part_ends_with_the_same_call_and_with_all_it_has_to_say(tmp_path, monkeypatch):
     answers = tmp_path / "answers.json"  # of an engine in memory nobody knows, before it is loaded, whether it drew these rows
     answers.write_text(json.dumps(ANSWERS))
-    given = {"engine": "scripted", "max_samples": K, "fixed_samples": True, "group_size": K}
+    given = {"engine": "scripted", "max_completions": K, "fixed_completions": True, "group_size": K}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("flatspot.rollouts.store.RunFolder.join_parts", interrupt)  # of a round that is all drawn
         flatspot.diagnose(ROWS, answers, ranks, out=tmp_path / "run", **given)

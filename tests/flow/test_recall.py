@@ -35,7 +35,7 @@ class Remembers:
 
 def run(engine, out):
     prompts = [{"prompt": f"q{i}", "reference": "yes"} for i in range(31)]
-    return flatspot.diagnose(prompts, engine, "exact_match", out=out, max_samples=32)
+    return flatspot.diagnose(prompts, engine, "exact_match", out=out, max_completions=32)
 
 
 def test_after_a_kill_it_reads_what_it_had_read_and_ends_as_if_uninterrupted(tmp_path):

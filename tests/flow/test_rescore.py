@@ -13,7 +13,7 @@ from flatspot.rollouts.files import read_json
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "odd": {"2": 0.5, "3": 0.5}}
 ROWS = [{"prompt": name, "reference": "1", "bonus": i} for i, name in enumerate(ANSWERS)]
-EVERY = {"max_samples": 40, "fixed_samples": True}
+EVERY = {"max_completions": 40, "fixed_completions": True}
 
 
 def odd(completions, bonus, **_):
@@ -51,8 +51,8 @@ def test_it_is_the_run_that_the_reward_would_have_drawn(tmp_path):
     assert {name: value for name, value in record.items() if name != "provenance"} == {
         name: value for name, value in other.items() if name != "provenance"
     }
-    drawn(again, odd, max_samples=60)  # which goes on from there
-    assert rows_of(again) == rows_of(drawn(tmp_path / "direct", odd, max_samples=60))
+    drawn(again, odd, max_completions=60)  # which goes on from there
+    assert rows_of(again) == rows_of(drawn(tmp_path / "direct", odd, max_completions=60))
 
 
 def test_it_goes_on_where_it_was_stopped(tmp_path):
@@ -79,7 +79,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path):
 
 
 def test_an_adaptive_runs_numbers_of_samples_are_told(tmp_path):
-    run = drawn(tmp_path / "run", fixed_samples=False, max_samples=64, round_size=4)
+    run = drawn(tmp_path / "run", fixed_completions=False, max_completions=64, round_size=4)
     found = flatspot.rescore(run, odd, out=tmp_path / "new")
     assert any("decided by the rewards of" in caveat for caveat in found.summary["caveats"])
     assert not any("decided by" in c for c in flatspot.rescore(drawn(tmp_path / "all"), odd, out=tmp_path / "b").summary["caveats"])
@@ -109,13 +109,13 @@ def test_a_log_with_completions_is_scored_and_one_without_is_refused(tmp_path):
 
 
 def test_mistakes_are_named(tmp_path):
-    run = drawn(tmp_path / "run", max_samples=4)
+    run = drawn(tmp_path / "run", max_completions=4)
     with pytest.raises(SettingsError, match="is the run itself"):
         flatspot.rescore(run, odd, out=run)
     with pytest.raises(RunFolderError, match="other settings"):
-        flatspot.rescore(run, odd, out=drawn(tmp_path / "other", max_samples=4))
+        flatspot.rescore(run, odd, out=drawn(tmp_path / "other", max_completions=4))
     with pytest.raises(RunFolderError, match="has drawn other samples"):
-        flatspot.rescore(run, odd, out=drawn(tmp_path / "more", odd, max_samples=5))
+        flatspot.rescore(run, odd, out=drawn(tmp_path / "more", odd, max_completions=5))
     with pytest.raises(RunFolderError, match="not a run folder"):
         flatspot.rescore(tmp_path, odd)
     with pytest.raises(RewardLoadError, match="answer, which no prompt column gives"):
@@ -269,7 +269,7 @@ def test_json_that_a_policy_wrote_is_text(tmp_path):
 
             return [[Completion(wrote, 3, False)] * len(request.seeds) for request in requests]
 
-    run = flatspot.diagnose(rows, Writes({}), "regex[pattern=z]", out=tmp_path / "run", max_samples=4).run
+    run = flatspot.diagnose(rows, Writes({}), "regex[pattern=z]", out=tmp_path / "run", max_completions=4).run
     log = tmp_path / "log.jsonl"  # nor is it in a log
     log.write_text("".join(json.dumps({"prompt": CHAT, "completion": wrote, "reward": i % 2}) + "\n" for i in range(4)))
     same = flatspot.inspect(log, out=tmp_path / "log").run

@@ -65,13 +65,13 @@ COMMANDS = {
     "binary": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:accuracy"],
     "worst_case": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:accuracy", "--sure", "--target-error", "0.1"],
     "capped": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:accuracy", "--max-generations", "200", "--round-size", "2"],
-    "graded": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:graded", "--fixed-samples", "--max-samples", "16"],
-    "graded_sequential": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:graded", "--max-samples", "24"],
+    "graded": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:graded", "--fixed-completions", "--max-completions", "16"],
+    "graded_sequential": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:graded", "--max-completions", "24"],
     "two_rewards": [
         "diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:accuracy", "--reward", "rewards.py:style",
         "--reward-weight", "1", "--reward-weight", "0.2", "--group-size", "4", "--temperature", "0.8",
     ],
-    "failing_reward": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:sometimes", "--seed", "3", "--max-samples", "32"],
+    "failing_reward": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:sometimes", "--seed", "3", "--max-completions", "32"],
     "wide_log": ["inspect", "wide.jsonl"],
     "log_over_steps": ["inspect", "steps.csv", "--reward-range", "0", "1"],
 }  # fmt: skip

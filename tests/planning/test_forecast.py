@@ -57,9 +57,8 @@ def test_a_batch_and_the_chance_that_it_stays_short(run):
 
 
 def test_a_set_that_never_varies_has_no_end(tmp_path):
-    run = flatspot.diagnose(
-        [{"prompt": "a", "reference": "1"}] , flatspot.ScriptedEngine({"a": {"0": 1.0}}), "exact_match", out=tmp_path / "run", max_samples=8
-    ).run  # fmt: skip
+    engine = flatspot.ScriptedEngine({"a": {"0": 1.0}})
+    run = flatspot.diagnose([{"prompt": "a", "reference": "1"}], engine, "exact_match", out=tmp_path / "run", max_completions=8).run
     text = plan_text(plan_groups(run, PlanSettings()))
     assert "Caveats" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -86,7 +85,7 @@ def test_a_run_without_a_reward_cannot_be_planned(tmp_path):
     def broken(completions, **_):
         return [None] * len(completions)
 
-    run = flatspot.diagnose(["a"], flatspot.ScriptedEngine({"a": {"x": 1.0}}), broken, out=tmp_path / "run", max_samples=2).run
+    run = flatspot.diagnose(["a"], flatspot.ScriptedEngine({"a": {"x": 1.0}}), broken, out=tmp_path / "run", max_completions=2).run
     with pytest.raises(RunFolderError, match="no completion with a reward"):
         plan_groups(run, PlanSettings())
 

@@ -219,7 +219,7 @@ def test_chat_prompts(tmp_path):
 
 def test_where_nothing_is_known_to_vanish_there_is_nothing_to_label(tmp_path):
     solved = diagnosed(tmp_path / "solved", ROWS[-5:])
-    undecided = diagnosed(tmp_path / "undecided", ROWS[:3], max_samples=1)
+    undecided = diagnosed(tmp_path / "undecided", ROWS[:3], max_completions=1)
     for run, action in ((solved, "drop"), (undecided, "defer")):
         found = plan_labels(run)
         assert found.labels == () and found.summary["n"] == 0 and found.summary["recommended"] == 0

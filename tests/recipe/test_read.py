@@ -6,7 +6,7 @@ import pytest
 
 from flatspot.core.errors import SettingsError
 from flatspot.recipe.read import read_recipe, recipe_of
-from flatspot.recipe.work import check_options, train_options
+from flatspot.recipe.work import Bench, check_options, train_options
 from flatspot.training.trl_options import _read_config
 
 CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
@@ -16,7 +16,7 @@ LEAST = {"prompts": "p.jsonl", "model": "m", "reward": "exact_match", "out": "ru
 def test_the_least_recipe_has_the_defaults_of_each_verb():
     found = recipe_of(LEAST)
     assert found.reward == ("exact_match",) and found.out == Path("runs/a") and found.labels is None and not found.compare
-    assert found.diagnose.max_samples == 64 and found.plan.labels is None and found.rule is not None and found.algorithm == "grpo"
+    assert found.diagnose.max_completions == 64 and found.plan.labels is None and found.rule is not None and found.algorithm == "grpo"
     assert found.warmup == {"seed": 0} and found.train == {"seed": 0}
 
 
@@ -28,7 +28,7 @@ def test_every_section_reaches_its_stage():
             "compare": True,
             "answer_col": "reference",
             "reward": ["exact_match", "a.py:f"],
-            "diagnose": {"max_samples": 8, "reward_range": [0, 2], "group_size": 4, "temperature": 0.7, "reward_weights": [1, 0.5]},
+            "diagnose": {"max_completions": 8, "reward_range": [0, 2], "group_size": 4, "temperature": 0.7, "reward_weights": [1, 0.5]},
             "plan": {"labels": "5%", "strategy": "cover", "seed": 3},
             "warmup": {"learning_rate": 1e-3, "rule": {"patience": 3}, "probe": {"prompts": 12}},
             "train": {"algorithm": "rloo", "max_steps": 9, "temperature": 1.0},
@@ -44,11 +44,27 @@ def test_every_section_reaches_its_stage():
     assert recipe_of(LEAST | {"warmup": {"rule": False}}).rule is None
 
 
+def test_settings_by_old_names_are_read_with_a_note_and_name_the_stages_as_before():
+    lines = []
+    old = LEAST | {"diagnose": {"max_samples": 8, "fixed_samples": True}, "warmup": {"probe": {"max_samples": 4}}}
+    found = recipe_of(old, lines.append)
+    assert found.diagnose.max_completions == 8 and found.diagnose.fixed_completions and found.probe.max_completions == 4
+    assert [line.split(" now")[0] for line in lines] == [
+        "diagnose.max_samples is called diagnose.max_completions",
+        "diagnose.fixed_samples is called diagnose.fixed_completions",
+        "warmup.probe.max_samples is called warmup.probe.max_completions",
+    ]
+    with pytest.raises(SettingsError, match="give only max_completions"):
+        recipe_of(LEAST | {"diagnose": {"max_samples": 8, "max_completions": 8}})
+    settings = Bench(found, lambda _: None).sampling  # stages that are there are found by it
+    assert settings["max_samples"] == 8 and not {"max_completions", "fixed_completions", "gradient_completions"} & set(settings)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"promts": "a"}, "there is no promts; did you mean prompts"),
-        ({"diagnose": {"max_sample": 3}}, "there is no diagnose.max_sample; did you mean diagnose.max_samples"),
+        ({"diagnose": {"max_completion": 3}}, "there is no diagnose.max_completion; did you mean diagnose.max_completions"),
         ({"diagnose": {"out": "a"}}, "there is no diagnose.out"),
         ({"plan": {"strategie": "cover"}}, "did you mean plan.strategy"),
         ({"plan": {"strategy": "best"}}, "plan: --strategy must be one of"),
@@ -56,7 +72,7 @@ def test_every_section_reaches_its_stage():
         ({"warmup": {"probe": {"prompt": 2}}}, "did you mean warmup.probe.prompts"),
         ({"warmup": {"rule": {"patience": 0}}}, "warmup.rule: patience must be at least 1"),
         ({"diagnose": {"temperature": -1}}, "diagnose: temperature must be"),
-        ({"diagnose": {"max_samples": "many"}}, "diagnose.max_samples must be int, got 'many'"),
+        ({"diagnose": {"max_completions": "many"}}, "diagnose.max_completions must be int, got 'many'"),
         ({"diagnose": {"seed": "x"}}, "diagnose.seed must be int"),
         ({"diagnose": {"reward_range": [0, "a"]}}, "diagnose.reward_range must be"),
         ({"plan": {"seed": True}}, "plan.seed must be int, got True"),

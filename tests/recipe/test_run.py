@@ -137,8 +137,8 @@ def test_a_reward_that_fails_ends_it_before_anything_is_trained(write_recipe, tm
 
 def test_prompts_that_probably_vanish_but_are_not_settled_end_it_too(write_recipe, monkeypatch):
     stop_after_the_labels(monkeypatch)
-    few = {"max_new_tokens": 13, "max_samples": 2, "engine": "hf"}
-    with pytest.raises(SettingsError, match=r"no single prompt is settled as vanishing yet.*diagnose\.max_samples"):
+    few = {"max_new_tokens": 13, "max_completions": 2, "engine": "hf"}
+    with pytest.raises(SettingsError, match=r"no single prompt is settled as vanishing yet.*diagnose\.max_completions"):
         run_recipe(read_recipe(write_recipe(diagnose=few)))
 
 

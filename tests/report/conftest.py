@@ -178,7 +178,7 @@ def _summary(rows: list[dict[str, Any]], answers: int) -> dict[str, Any]:
             "reward": "my.py:fn",
             "out": "runs/demo",
             "target_error": 0.03,
-            "max_samples": 64,
+            "max_completions": 64,
         },
         "engine": {"name": "scripted", "dtype": "float32"},
         "provenance": {"flatspot": "0.1.0", "python": "3.12.3", "created": "2026-01-02T03:04:05+00:00", "packages": {"numpy": "2.1.0"}},

@@ -54,8 +54,8 @@ def test_every_verdict_has_a_headline_and_a_first_step_with_a_command(verdict):
 
 def test_undecided_prompts_of_a_foreign_log_are_not_told_to_draw_more():
     undecided = {"verdict": "proceed", "counts": {"undecided": 2}}
-    assert "--max-samples" in next_steps(undecided)[-1].text
-    assert "--max-samples" not in next_steps(undecided | {"source": "inspect"})[-1].text
+    assert "--max-completions" in next_steps(undecided)[-1].text
+    assert "--max-completions" not in next_steps(undecided | {"source": "inspect"})[-1].text
 
 
 def test_the_command_repeats_what_is_known_and_quotes_it():
@@ -86,25 +86,29 @@ def test_numbers_of_a_command_are_those_of_the_run():
 @pytest.mark.parametrize(
     ("resume", "each", "size", "ending"),
     [
-        ([], 4.0, 8, "--max-samples 128"),
-        (["--max-samples", "300", "--max-generations", "900"], 4.0, 8, "--max-samples 600"),
-        (["--max-samples", "60", "--fixed-samples"], 60.0, 6, "--fixed-samples --max-samples 258"),
-        (["--max-samples", "1500"], 900.0, 8, "--max-samples 2048"),
-        (["--max-samples", "2048", "--max-generations", "9000"], 900.0, 8, "--max-samples 2048"),
-        (["--max-samples", "2048", "--round-size", "4"], 900.0, 6, "run --max-samples 4098 --fixed-samples"),
-        (["--max-samples", "2048", "--fixed-samples"], 2048.0, 8, "--fixed-samples --max-samples 8192"),
-        (None, 4000.0, 8, "--max-samples 2048"),
+        ([], 4.0, 8, "--max-completions 128"),
+        (["--max-completions", "300", "--max-generations", "900"], 4.0, 8, "--max-completions 600"),
+        (["--max-completions", "60", "--fixed-completions"], 60.0, 6, "--fixed-completions --max-completions 258"),
+        (["--max-completions", "1500"], 900.0, 8, "--max-completions 2048"),
+        (["--max-completions", "2048", "--max-generations", "9000"], 900.0, 8, "--max-completions 2048"),
+        (["--max-completions", "2048", "--round-size", "4"], 900.0, 6, "run --max-completions 4098 --fixed-completions"),
+        (["--max-completions", "2048", "--fixed-completions"], 2048.0, 8, "--fixed-completions --max-completions 8192"),
+        (None, 4000.0, 8, "--max-completions 2048"),
     ],
 )
 def test_more_is_drawn_than_was_asked_for_and_no_more_than_can_be_weighed(resume, each, size, ending):
     settings = {"prompts": "p", "model": "m", "reward": ["r"], "out": "run"} | ({"resume": resume} if resume is not None else {})
     summary = {"verdict": "draw-more", "settings": settings, "generations": {"per_prompt": each}, "group_size": size}
     (step,) = next_steps(summary)
-    assert step.command.endswith(ending) and step.command.count("--max-samples") == 1
-    assert "--max-generations" not in step.command and f"up to {ending.split()[ending.split().index('--max-samples') + 1]} " in step.text
+    assert step.command.endswith(ending) and step.command.count("--max-completions") == 1
+    assert (
+        "--max-generations" not in step.command and f"up to {ending.split()[ending.split().index('--max-completions') + 1]} " in step.text
+    )
     words = dict(zip(step.command.split(), [*step.command.split()[1:], ""], strict=True))
     Settings(
-        max_samples=int(words["--max-samples"]), fixed_samples="--fixed-samples" in words, round_size=4 if "--round-size" in words else None
+        max_completions=int(words["--max-completions"]),
+        fixed_completions="--fixed-completions" in words,
+        round_size=4 if "--round-size" in words else None,
     )
 
 

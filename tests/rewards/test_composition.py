@@ -46,7 +46,7 @@ def rows(*texts: str, each: int = 1) -> tuple[list[Prompt], list[Completion]]:
 
 @pytest.mark.parametrize("isolate", [True, False])
 def test_a_rank_is_found_out_and_refused_without_groups(isolate: bool) -> None:
-    with load_reward(ranked, isolate=isolate) as reward, pytest.raises(RewardLoadError, match="add --fixed-samples"):
+    with load_reward(ranked, isolate=isolate) as reward, pytest.raises(RewardLoadError, match="add --fixed-completions"):
         reward.score(*rows("x", "xx", "xxx", "xxxx"))
     assert reward.compares
 
@@ -136,10 +136,10 @@ def test_completions_of_groups_without_an_answer_in_time_are_counted(monkeypatch
 
 
 def test_triage_refuses_a_rank_before_anything_is_drawn_and_fixed_samples_measures_it(tmp_path: Path) -> None:
-    with pytest.raises(RewardLoadError, match="--fixed-samples"):
-        flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "triage", max_samples=16)
+    with pytest.raises(RewardLoadError, match="--fixed-completions"):
+        flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "triage", max_completions=16)
     assert not (tmp_path / "triage").exists()
-    fixed: dict[str, Any] = {"max_samples": 16, "fixed_samples": True}
+    fixed: dict[str, Any] = {"max_completions": 16, "fixed_completions": True}
     found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "run", **fixed)
     by_hand = []
     for table in found.verdicts.to_pylist():
@@ -154,9 +154,11 @@ def test_triage_refuses_a_rank_before_anything_is_drawn_and_fixed_samples_measur
     plain = flatspot.rescore(found.run, length, out=tmp_path / "plain")  # whose caveats are not those of the other reward
     assert not any("one group" in caveat for caveat in plain.summary["caveats"])
     with pytest.raises(RunFolderError, match="rewards of whole groups of 8"):
-        flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "run", max_samples=20, fixed_samples=True, group_size=4)
+        flatspot.diagnose(
+            ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "run", max_completions=20, fixed_completions=True, group_size=4
+        )
     with pytest.raises(RewardLoadError, match="--group-size"):
-        flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "odd", max_samples=12, fixed_samples=True)
+        flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "odd", max_completions=12, fixed_completions=True)
 
 
 def completions_of(run: Path, prompt: str) -> list[dict[str, Any]]:
@@ -177,7 +179,7 @@ def ranked_by_fours(completions: list[str]) -> list[float]:
 
 def test_equal_completions_of_two_groups_are_no_noise_under_a_rank(tmp_path: Path) -> None:
     answers = {f"p{i}": {"x": 0.5, "xxx": 0.5} for i in range(2)}
-    fixed: dict[str, Any] = {"fixed_samples": True, "max_samples": 8, "group_size": 4}
+    fixed: dict[str, Any] = {"fixed_completions": True, "max_completions": 8, "group_size": 4}
     plain = flatspot.diagnose(list(answers), ScriptedEngine(answers), length, out=tmp_path / "plain", **fixed)
     ranks = flatspot.rescore(plain.run, in_groups_of_four, out=tmp_path / "ranks", group_size=4)
     assert ranks.summary["caveat_codes"].count("noisy-reward") == 0

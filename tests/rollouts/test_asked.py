@@ -30,7 +30,7 @@ def options(command: str, name: str) -> list[str]:
 def test_a_reward_with_a_comma_comes_back_whole(tmp_path):
     answers = tmp_path / "answers.json"
     answers.write_text(json.dumps(ANSWERS))
-    found = flatspot.diagnose(ROWS, str(answers), [COMMA, "exact_match"], engine="scripted", max_samples=4, out=tmp_path / "run")
+    found = flatspot.diagnose(ROWS, str(answers), [COMMA, "exact_match"], engine="scripted", max_completions=4, out=tmp_path / "run")
     assert found.summary["settings"]["reward"] == [COMMA, "exact_match"]
     for command in (diagnose_command(found.summary), rescore_command(found.summary), train_command(found.summary, "m", "out")):
         assert options(command, "--reward") == [COMMA, "exact_match"]
@@ -42,7 +42,7 @@ def test_names_that_version_0_1_0_joined_are_told_apart():
 
 
 def test_weights_and_the_time_limit_are_given_again(tmp_path):
-    settings = {"reward_weights": (1.0, 0.25), "reward_timeout_s": 60.0, "max_samples": 4}
+    settings = {"reward_weights": (1.0, 0.25), "reward_timeout_s": 60.0, "max_completions": 4}
     found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), [COMMA, "exact_match"], out=tmp_path / "run", **settings)
     for command in (diagnose_command(found.summary), rescore_command(found.summary)):
         assert options(command, "--reward-weight") == ["1", "0.25"] and options(command, "--reward-timeout") == ["60"]
@@ -57,7 +57,7 @@ def test_weights_and_the_time_limit_are_given_again(tmp_path):
 
 
 def test_a_model_is_named_by_a_run_where_an_engine_would_find_it(tmp_path, monkeypatch):
-    found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), "exact_match", out=tmp_path / "run", max_samples=4)
+    found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), "exact_match", out=tmp_path / "run", max_completions=4)
     (tmp_path / "policy").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, is_there in {"~/policy": True, "~/gone": False, "gone.gguf": False, "owner/name": True, "some/where/else": False}.items():
@@ -70,7 +70,9 @@ def test_a_model_is_named_by_a_run_where_an_engine_would_find_it(tmp_path, monke
 
 
 def test_a_function_of_this_process_is_asked_for(tmp_path):
-    found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), lambda completions, **_: [1.0] * len(completions), out=tmp_path, max_samples=4)
+    found = flatspot.diagnose(
+        ROWS, ScriptedEngine(ANSWERS), lambda completions, **_: [1.0] * len(completions), out=tmp_path, max_completions=4
+    )
     assert options(rescore_command(found.summary), "--reward") == ["REWARD"]
     with pytest.raises(SettingsError, match="does not name a reward that can be loaded again"):
         named_by_run(found.run, "m", None)

@@ -21,7 +21,9 @@ TABLE = pa.table({"reward": [0.0, 1.0] * 500, "text": [f"flatspot_sha256\x18@{'0
 
 def draw(folder):
     engine = ScriptedEngine({"half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}})
-    return flatspot.diagnose([{"prompt": p, "reference": "1"} for p in ("half", "never")], engine, "exact_match", out=folder, max_samples=8)
+    return flatspot.diagnose(
+        [{"prompt": p, "reference": "1"} for p in ("half", "never")], engine, "exact_match", out=folder, max_completions=8
+    )
 
 
 def flipped(data, bit):

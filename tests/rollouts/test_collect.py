@@ -30,7 +30,9 @@ def test_completions_of_the_running_part_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr("flatspot.rollouts.collect._TELL_EVERY_S", 0.0)
     seen = []
     prompts = [{"prompt": f"{i} + 2 =", "reference": "4"} for i in range(4)]
-    flatspot.diagnose(prompts, Slow(), "exact_match", max_samples=4, fixed_samples=True, out=tmp_path / "run", on_progress=seen.append)
+    flatspot.diagnose(
+        prompts, Slow(), "exact_match", max_completions=4, fixed_completions=True, out=tmp_path / "run", on_progress=seen.append
+    )
     done = [progress.rows_done for progress in seen]
     assert done == sorted(done)
     assert set(done) == set(range(17))  # each of 16 completions once, those drawn again not twice

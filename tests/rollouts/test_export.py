@@ -19,7 +19,12 @@ from flatspot.tasks import read_prompts
 def run(tmp_path):
     rows = [{"prompt": "2+2=", "reference": "4", "weight": float("nan"), "nested": {"x": [float("inf"), "\ud800"]}, "half": "a\udfff"}]
     return flatspot.diagnose(
-        rows, ScriptedEngine({"2+2=": {"4": 0.5, "\ud800": 0.5}}), "exact_match", max_samples=8, fixed_samples=True, out=tmp_path / "run"
+        rows,
+        ScriptedEngine({"2+2=": {"4": 0.5, "\ud800": 0.5}}),
+        "exact_match",
+        max_completions=8,
+        fixed_completions=True,
+        out=tmp_path / "run",
     ).run
 
 
@@ -47,7 +52,7 @@ def test_parquet_columns_of_several_types_become_text(tmp_path):
     values = ["a", ["b", 2], {"c": 1}, 10**30, None]
     rows = [{"prompt": f"p{i}", "odd": value, "plain": i} for i, value in enumerate(values)] + [{"prompt": "p", "late": "x"}]
     engine = ScriptedEngine({row["prompt"]: {"1": 1.0} for row in rows})
-    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
     flow.export(run, tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     assert [text and json.loads(text) for text in table["odd"].to_pylist()] == [*values, None]
@@ -92,7 +97,7 @@ def test_parquet_of_verl_is_what_it_was(tmp_path):
     source = pa.Table.from_pylist(VERL)
     pq.write_table(source, tmp_path / "verl.parquet")
     engine = ScriptedEngine({row["prompt"][1]["content"]: {"1": 1.0} for row in VERL})
-    run = flatspot.diagnose(tmp_path / "verl.parquet", engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(tmp_path / "verl.parquet", engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
     notes = []
     flow.export(run, tmp_path / "out.parquet", say=notes.append)
     table = pq.read_table(tmp_path / "out.parquet").select(source.column_names)
@@ -114,7 +119,7 @@ def test_datasets_reads_the_parquet_of_verl(tmp_path):
 def test_objects_with_different_keys_are_objects_and_this_is_said(tmp_path):
     rows = [{"prompt": f"p{i}", "info": {"a": 1} if i else {"b": [2]}, "none": {}, "odd": [1, "x"]} for i in range(3)]
     engine = ScriptedEngine({row["prompt"]: {"1": 1.0} for row in rows})
-    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
     notes = []
     flow.export(run, tmp_path / "out.parquet", say=notes.append)
     table = pq.read_table(tmp_path / "out.parquet")
@@ -126,7 +131,7 @@ def test_objects_with_different_keys_are_objects_and_this_is_said(tmp_path):
 def test_one_parquet_column_does_not_hold_texts_and_chats(tmp_path):
     rows = [{"prompt": "p"}, {"prompt": [{"role": "user", "content": "q"}]}]
     engine = ScriptedEngine({"p": {"1": 1.0}, "q": {"1": 1.0}})
-    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
     with pytest.raises(SettingsError, match=r"End it in \.jsonl"):
         flow.export(run, tmp_path / "out.parquet")
     notes = []
@@ -141,7 +146,7 @@ def test_what_was_judged_is_what_is_exported(tmp_path):
         for i in range(4)
     ]
     engine = ScriptedEngine({row["question"]: {row["reference"]: 1.0} for row in rows})
-    run = flatspot.diagnose(rows, engine, "exact_match", prompt_col="question", id_col="key", max_samples=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "exact_match", prompt_col="question", id_col="key", max_completions=2, out=tmp_path / "run").run
     for ending in ("jsonl", "parquet", "csv"):
         notes, file = [], tmp_path / f"out.{ending}"
         assert flow.export(run, file, say=notes.append) == 4
@@ -166,7 +171,7 @@ def own_columns(prompt):
 def test_an_export_that_is_judged_again_gives_the_reward_the_same_columns(tmp_path):
     rows = [{"prompt": row["prompt"], "id": f"k{i}", "info": row["extra_info"], "reference": ["a", "b"]} for i, row in enumerate(VERL)]
     engine = ScriptedEngine({row["prompt"][1]["content"]: {"1": 1.0} for row in rows})
-    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_samples=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
     for ending in ("jsonl", "parquet"):
         flow.export(run, tmp_path / f"out.{ending}")
         again = read_prompts(tmp_path / f"out.{ending}")
@@ -178,7 +183,7 @@ def test_completions_come_with_the_answer_of_their_prompt(tmp_path):
         {"prompt": "2+2=", "reference": "4", "solution": "2+2=4", "policy": "a clash", "level": 3, "reward_model": {"ground_truth": "4"}}
     ]
     engine = ScriptedEngine({"2+2=": {"4": 1.0}})
-    run = flatspot.diagnose(rows, engine, "exact_match", max_samples=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "exact_match", max_completions=2, out=tmp_path / "run").run
     for ending in ("jsonl", "parquet"):
         flow.export(run, tmp_path / f"out.{ending}", completions=True)
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -87,7 +87,7 @@ sys.modules["fcntl"] = None
 import flatspot, flatspot.flow.diagnose, flatspot.recipe.stages
 from flatspot.engines.scripted import ScriptedEngine
 rows, engine = [{"prompt": "a", "reference": "1"}], ScriptedEngine({"a": {"1": 1.0}})
-found = flatspot.diagnose(rows, engine, "exact_match", out=sys.argv[1], max_samples=2)
+found = flatspot.diagnose(rows, engine, "exact_match", out=sys.argv[1], max_completions=2)
 print(found.summary["generations"]["total"])
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], capture_output=True, text=True)

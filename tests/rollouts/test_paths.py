@@ -77,7 +77,12 @@ def test_drawing_into_an_odd_name_goes_on_there(tmp_path, monkeypatch):
     def draw(samples):
         engine = ScriptedEngine({"a": {"1": 0.5, "0": 0.5}})
         return flatspot.diagnose(
-            [{"prompt": "a", "reference": "1"}], engine, "exact_match", out="reward=1/run[1]", max_samples=samples, fixed_samples=True
+            [{"prompt": "a", "reference": "1"}],
+            engine,
+            "exact_match",
+            out="reward=1/run[1]",
+            max_completions=samples,
+            fixed_completions=True,
         )
 
     assert draw(2).summary["generations"]["total"] == 2

@@ -12,7 +12,7 @@ from flatspot.core.records import Rollout
 from flatspot.core.schema import ROLLOUTS, SCHEMA_VERSION, arrow_schema
 from flatspot.rollouts.files import read_json
 from flatspot.rollouts.notes import keep_notes, read_notes
-from flatspot.rollouts.rounds import FixedSamples, Round
+from flatspot.rollouts.rounds import FixedCompletions, Round
 from flatspot.rollouts.store import open_run, rollout_table, write_json, write_table
 
 
@@ -118,7 +118,7 @@ def test_a_part_holds_at_least_one_prompt():
 
 
 def test_a_fixed_number_tops_up_whoever_lacks_some():
-    decider = FixedSamples(4, 6)
+    decider = FixedCompletions(4, 6)
     assert [x.tolist() if hasattr(x, "tolist") else x for x in decider.next_round()] == [[0, 1, 2, 3], 6, True]
     decider.absorb(np.arange(4), np.zeros((4, 2)))
     decider.absorb(np.array([1, 3]), np.zeros((2, 1)))

@@ -57,7 +57,7 @@ from flatspot.cli.main import main
 from flatspot.engines.scripted import ScriptedEngine
 
 engine = ScriptedEngine({"a": {"1": 0.5, "0": 0.5}})
-flatspot.diagnose([{"prompt": "a", "reference": "1"}], engine, "exact_match", out=sys.argv[1], max_samples=2)
+flatspot.diagnose([{"prompt": "a", "reference": "1"}], engine, "exact_match", out=sys.argv[1], max_completions=2)
 sys.argv[:] = ["flatspot", "inspect", sys.argv[1], "--json"]
 main()
 """

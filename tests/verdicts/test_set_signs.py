@@ -83,7 +83,7 @@ def test_random_rewards_are_noticed_from_the_completions_alone(tmp_path):
     def noise(completions, **columns):
         return [rng.random() for _ in completions]
 
-    settings = {"max_samples": 8, "fixed_samples": True}
+    settings = {"max_completions": 8, "fixed_completions": True}
     drawn = flatspot.diagnose(prompts, answers, "exact_match", out=tmp_path / "fine", **settings)
     assert "noisy-reward" not in drawn.summary["caveat_codes"]
     for found in (
@@ -161,7 +161,7 @@ def test_too_few_completions_are_no_reason_to_warm_up():
     assert found == "draw-more"
     assert summary["fractions"]["vanishing"]["lo"] < 0.2 < summary["fractions"]["vanishing"]["hi"]
     steps = next_steps(summary | {"source": "diagnose", "settings": {"out": "runs/x"}})
-    assert "--out runs/x --max-samples 64" in steps[0].command
+    assert "--out runs/x --max-completions 64" in steps[0].command
     assert "too few completions" in next_steps(summary | {"source": "inspect"})[0].text
 
 

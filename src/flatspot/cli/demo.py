@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-# at most 32 samples leave 3% error out of reach for some prompts near a threshold; the demo says 5% and means it
-_SETTINGS: dict[str, Any] = {"max_samples": 32, "max_new_tokens": 32, "target_error": 0.05, "group_size": 8}
+from flatspot.cli.renamed import renamed_option
+
+# at most 32 completions leave 3% error out of reach for some prompts near a threshold; the demo says 5% and means it
+_SETTINGS: dict[str, Any] = {"max_completions": 32, "max_new_tokens": 32, "target_error": 0.05, "group_size": 8}
 
 
 @click.command("demo")
@@ -17,15 +19,20 @@ _SETTINGS: dict[str, Any] = {"max_samples": 32, "max_new_tokens": 32, "target_er
     type=click.Path(file_okay=False, path_type=Path),
     help="Run folder.  [default: flatspot-demo; with --train, flatspot-demo-train]",
 )
-@click.option(
-    "--samples", type=click.IntRange(2), default=_SETTINGS["max_samples"], show_default=True, help="Completions per prompt, at most."
+@renamed_option(
+    "--max-completions",
+    before="--samples",
+    type=click.IntRange(2),
+    default=_SETTINGS["max_completions"],
+    show_default=True,
+    help="Completions per prompt, at most.",
 )
 @click.option("--engine", type=click.Choice(["auto", "hf", "openvino"]), default="auto", show_default=True, help="What draws them.")
 @click.option("--train", is_flag=True, help="See RL stall on a tiny model, and succeed after a warm-up.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the trainings of --train.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report.")
 @click.pass_context
-def demo_command(ctx: click.Context, out: Path | None, samples: int, engine: str, train: bool, seed: int, as_json: bool) -> None:
+def demo_command(ctx: click.Context, out: Path | None, max_completions: int, engine: str, train: bool, seed: int, as_json: bool) -> None:
     """Diagnose SmolLM2-135M-Instruct on reasoning-gym prompts from trivial to impossible.
 
     Takes about two minutes on two cores the first time; a second call shows the same run at once.
@@ -43,9 +50,8 @@ def demo_command(ctx: click.Context, out: Path | None, samples: int, engine: str
     from flatspot.tasks.demo import demo_prompts
 
     prompts = demo_prompts()
-    say(
-        f"{DEFAULT_POLICY} on {len(prompts)} prompts of {len({p.columns['task'] for p in prompts})} tasks, up to {samples} completions each"
-    )
+    tasks = len({p.columns["task"] for p in prompts})
+    say(f"{DEFAULT_POLICY} on {len(prompts)} prompts of {tasks} tasks, up to {max_completions} completions each")
     with progress_bar() as on_progress:
         diagnosis = diagnose(
             prompts,
@@ -53,7 +59,7 @@ def demo_command(ctx: click.Context, out: Path | None, samples: int, engine: str
             "exact_match",
             on_progress=on_progress,
             say=say,
-            **(_SETTINGS | {"max_samples": samples, "out": out or Path("flatspot-demo"), "engine": engine}),
+            **(_SETTINGS | {"max_completions": max_completions, "out": out or Path("flatspot-demo"), "engine": engine}),
         )
     show(diagnosis, as_json=as_json, fail_above=None)
 
@@ -67,9 +73,9 @@ def _train(ctx: click.Context, out: Path, seed: int, as_json: bool) -> None:
     from flatspot.recipe.overcome import overcome
     from flatspot.report.overcome_text import told
 
-    given = [name for name in ("samples", "engine") if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
-    if given:
-        raise SettingsError(f"--{given[0]} is for the demo without --train")
+    for name in ("max_completions", "engine"):
+        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise SettingsError(f"--{name.replace('_', '-')} is for the demo without --train")
     with progress_bar() as on_progress:
         results = overcome(out, seed=seed, say=say, on_progress=on_progress)
     click.echo(json.dumps(results, indent=2) if as_json else told(results, out))

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from flatspot.cli.options import engine_options, judging_options, reward_options, sampling_options
+from flatspot.cli.renamed import renamed_option
 
 
 @click.command("diagnose")
@@ -19,7 +20,14 @@ from flatspot.cli.options import engine_options, judging_options, reward_options
 @click.option(
     "--gradients", is_flag=True, help="Also measure gradient norms, on fresh completions: slower, and needs the policy's weights."
 )
-@click.option("--gradient-samples", type=click.IntRange(4), default=16, show_default=True, help="Completions per prompt for --gradients.")
+@renamed_option(
+    "--gradient-completions",
+    before="--gradient-samples",
+    type=click.IntRange(4),
+    default=16,
+    show_default=True,
+    help="Completions per prompt for --gradients.",
+)
 @click.option("--prompt-col", default="prompt", show_default=True, help="Column of the prompt.")
 @click.option("--id-col", default="id", show_default=True, help="Column of the prompt's id, where there is one.")
 @click.option("--limit", type=click.IntRange(1), help="Take only the first prompts of the file.")

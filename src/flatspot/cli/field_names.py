@@ -9,7 +9,7 @@ _OURS = {
         "n k num-generations num-generations-per-prompt rollout.n actor-rollout-ref.rollout.n samples-per-prompt n-samples-per-prompt "
         "num-samples-per-prompt num-return-sequences rollouts-per-prompt rollouts-per-example group-n"
     ),
-    "--max-samples": "max-completions num-samples n-samples samples max-rollouts",
+    "--max-completions": "max-samples num-samples n-samples samples max-rollouts",
     "--max-new-tokens": (
         "max-completion-length max-response-length response-length generate-max-len max-tokens max-length max-gen-len "
         "data.max-response-length completion-length"

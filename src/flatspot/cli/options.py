@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from flatspot.cli.lazy import ExtensibleChoice
+from flatspot.cli.renamed import renamed_option
 from flatspot.engines.registry import ENGINES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,8 +102,20 @@ def sampling_options(command: F) -> F:
     """How completions are drawn."""
     for option in reversed(
         [
-            click.option("--max-samples", type=click.IntRange(1), default=64, show_default=True, help="Completions per prompt, at most."),
-            click.option("--fixed-samples", is_flag=True, help="Draw --max-samples of every prompt, whatever the rewards are."),
+            renamed_option(
+                "--max-completions",
+                before="--max-samples",
+                type=click.IntRange(1),
+                default=64,
+                show_default=True,
+                help="Completions per prompt, at most.",
+            ),
+            renamed_option(
+                "--fixed-completions",
+                before="--fixed-samples",
+                is_flag=True,
+                help="Draw --max-completions of every prompt, whatever the rewards are.",
+            ),
             click.option(
                 "--max-generations", type=click.IntRange(1), metavar="N", help="Completions in all.  [default: as many as it takes]"
             ),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from flatspot.cli.renamed import renamed_option
+
 if TYPE_CHECKING:
     from flatspot.training.warmup.probe import ProbeSettings
     from flatspot.training.warmup.stop_rule import StopRule
@@ -22,7 +24,14 @@ def probe_options(command: F) -> F:
             click.option(
                 "--probe-prompts", type=click.IntRange(1), default=64, show_default=True, help="Prompts that are probed, at most."
             ),
-            click.option("--probe-samples", type=click.IntRange(1), default=16, show_default=True, help="Completions of each, at most."),
+            renamed_option(
+                "--probe-completions",
+                before="--probe-samples",
+                type=click.IntRange(1),
+                default=16,
+                show_default=True,
+                help="Completions of each, at most.",
+            ),
             click.option(
                 "--group-size",
                 type=click.IntRange(2),
@@ -49,7 +58,7 @@ def probe_settings(given: Mapping[str, Any]) -> ProbeSettings:
 
     return ProbeSettings(
         prompts=given["probe_prompts"],
-        max_samples=given["probe_samples"],
+        max_completions=given["probe_completions"],
         every=given["every"],
         group_size=given["group_size"],
         seed=given["seed"],

@@ -37,7 +37,7 @@ def run_command(recipe: str, as_json: bool) -> None:
             "flatspot run is one process. To train on several, run the stages by themselves: flatspot diagnose, plan and warmup, then "
             "accelerate launch -m flatspot.cli train"
         )
-    chosen = read_recipe(recipe)
+    chosen = read_recipe(recipe, say=say)
     with progress_bar() as on_progress, contextlib.redirect_stdout(sys.stderr):  # the trainers' own lines
         found = run_recipe(chosen, say=say, on_progress=on_progress)
     if as_json:

@@ -12,18 +12,18 @@ from pathlib import Path
 from flatspot.core.errors import SettingsError
 from flatspot.core.records import LARGEST_REWARD, Sampling
 
-MOST_WEIGHED = 2048  # samples of a prompt that triage can look ahead to: 3.5 GB
+MOST_WEIGHED = 2048  # completions of a prompt that triage can look ahead to: 3.5 GB
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything `diagnose` can be told; the defaults are TRL's where TRL has one.
 
-    samples and sampling
-        max_samples      completions per prompt, at most
-        fixed_samples    draw as many of every prompt, whatever the rewards are
-        max_generations  completions in all; None: as many as the verdicts take
-        round_size       completions per prompt and round; None: enough to keep the engine busy
+    completions and sampling
+        max_completions    per prompt, at most
+        fixed_completions  draw as many of every prompt, whatever the rewards are
+        max_generations    completions in all; None: as many as the verdicts take
+        round_size         completions per prompt and round; None: enough to keep the engine busy
         temperature, top_p, top_k, max_new_tokens    see `Sampling`
         seed             two runs with one seed draw the same completions
     engine
@@ -37,15 +37,15 @@ class Settings:
     judging
         group_size, target_error, sure    see `JudgeSettings`
     gradients
-        gradients         also measure gradient norms: hf or openvino, and a backward pass per completion
-        gradient_samples  completions per prompt for that, drawn beside the run's; at least 4
+        gradients             also measure gradient norms: hf or openvino, and a backward pass per completion
+        gradient_completions  per prompt, for that, drawn beside the run's; at least 4
     prompts
         prompt_col, id_col, limit   the columns of the prompt file, and how many of its rows to take
     out                  the run folder; None names one under runs/ by what it holds
     """
 
-    max_samples: int = 64
-    fixed_samples: bool = False
+    max_completions: int = 64
+    fixed_completions: bool = False
     max_generations: int | None = None
     round_size: int | None = None
     temperature: float = 1.0
@@ -64,7 +64,7 @@ class Settings:
     target_error: float = 0.03
     sure: bool = False
     gradients: bool = False
-    gradient_samples: int = 16
+    gradient_completions: int = 16
     prompt_col: str = "prompt"
     id_col: str = "id"
     limit: int | None = None
@@ -72,17 +72,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
-        if self.max_samples < 1:
-            raise SettingsError(f"--max-samples must be at least 1, got {self.max_samples}")
-        if self.max_samples > MOST_WEIGHED and not self.fixed_samples:
+        if self.max_completions < 1:
+            raise SettingsError(f"--max-completions must be at least 1, got {self.max_completions}")
+        if self.max_completions > MOST_WEIGHED and not self.fixed_completions:
             raise SettingsError(
-                f"--max-samples must be at most {MOST_WEIGHED} where every next sample is weighed, for the memory grows with its square; "
-                f"got {self.max_samples}. Add --fixed-samples to draw that many of every prompt"
+                f"--max-completions must be at most {MOST_WEIGHED} where every next completion is weighed, for the memory grows with "
+                f"its square; got {self.max_completions}. Add --fixed-completions to draw that many of every prompt"
             )
         if self.round_size is not None and self.round_size < 1:
             raise SettingsError(f"--round-size must be at least 1, got {self.round_size}")
-        if self.fixed_samples and (self.max_generations is not None or self.round_size is not None):
-            raise SettingsError("--fixed-samples draws --max-samples of every prompt: --max-generations and --round-size do not apply")
+        if self.fixed_completions and (self.max_generations is not None or self.round_size is not None):
+            raise SettingsError(
+                "--fixed-completions draws --max-completions of every prompt: --max-generations and --round-size do not apply"
+            )
         if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
             raise SettingsError(f"--memory-gib must be a finite number above 0, got {self.memory_gib:g}")
         if self.reward_range is not None and not all(abs(limit) <= LARGEST_REWARD for limit in self.reward_range):
@@ -94,8 +96,8 @@ class Settings:
             raise SettingsError(f"--reward-timeout must be a finite number of seconds above 0, got {self.reward_timeout_s:g}")
         if self.limit is not None and self.limit < 1:
             raise SettingsError(f"--limit must be at least 1, got {self.limit}")
-        if self.gradient_samples < 4:
-            raise SettingsError(f"--gradient-samples must be at least 4, two for each half; got {self.gradient_samples}")
+        if self.gradient_completions < 4:
+            raise SettingsError(f"--gradient-completions must be at least 4, two for each half; got {self.gradient_completions}")
         _ = self.sampling  # computed to be checked: a wrong setting speaks now, not after the run
 
     @property
@@ -104,9 +106,19 @@ class Settings:
         return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens)
 
 
-_WHOLE = ("max_samples", "top_k", "max_new_tokens", "seed", "group_size", "gradient_samples", "max_generations", "round_size", "limit")
+_WHOLE = (
+    "max_completions",
+    "top_k",
+    "max_new_tokens",
+    "seed",
+    "group_size",
+    "gradient_completions",
+    "max_generations",
+    "round_size",
+    "limit",
+)
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
-_FLAGS = ("fixed_samples", "sure", "gradients")
+_FLAGS = ("fixed_completions", "sure", "gradients")
 _TEXT = ("engine", "dtype", "device", "prompt_col", "id_col")
 
 

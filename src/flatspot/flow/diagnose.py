@@ -15,6 +15,7 @@ import numpy as np
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.provenance import provenance
+from flatspot.core.renamed import keywords
 from flatspot.core.settings import Settings
 from flatspot.flow.draw import draw_run, drop_references
 from flatspot.flow.gradients import check_groups, check_weights, measure_gradients, read_gradients
@@ -24,7 +25,7 @@ from flatspot.rollouts.collect import OnProgress
 from flatspot.rollouts.completeness import check_none_lost, check_rows
 from flatspot.rollouts.locks import judging
 from flatspot.rollouts.notes import keep_notes, other_caveats, read_notes, reward_facts
-from flatspot.rollouts.rounds import Decider, FixedSamples
+from flatspot.rollouts.rounds import Decider, FixedCompletions
 from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_table, read_record, write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.runs.table import completions_of, read_run
@@ -110,7 +111,7 @@ def diagnose(
         raise SettingsError(
             f"--max-generations must be at least one for each of the {len(asked_prompts)} prompts, got {chosen.max_generations}"
         )
-    groups = chosen.group_size if chosen.fixed_samples and chosen.max_samples % chosen.group_size == 0 else None
+    groups = chosen.group_size if chosen.fixed_completions and chosen.max_completions % chosen.group_size == 0 else None
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s, group_size=groups) as loaded:
         asked = what_is_asked(asked_prompts, policy, loaded, chosen)
         run = Path(chosen.out) if chosen.out is not None else Path("runs") / digest(asked)
@@ -121,7 +122,7 @@ def diagnose(
         shown = {"prompts": name_of(prompts), "model": name_of(policy)} | reward_shown(reward, chosen) | {"out": str(run)} | read_as(chosen)
         shown |= {"resume": resume_words(chosen)}
         facts = {"shown": shown, "declared_range": declared}
-        if not (known and is_complete(run, asked, chosen.max_samples, decider)):
+        if not (known and is_complete(run, asked, chosen.max_completions, decider)):
             check_reward(loaded, asked_prompts, say or (lambda _: None))
             check_groups(loaded, chosen)
             draw_run(run, asked, asked_prompts, policy, loaded, chosen, decider, facts, say or (lambda _: None), on_progress)
@@ -133,8 +134,8 @@ def diagnose(
 def _decider(run: Path, settings: Settings, declared: tuple[float, float] | None, record: RunRecord) -> Decider:
     """Who decides what is drawn: a fixed number of samples, or triage."""
     r_star = np.asarray(read_table(run / "prompts.parquet", ["reference_reward"])["reference_reward"].to_numpy(), float)
-    if settings.fixed_samples:
-        return FixedSamples(len(r_star), settings.max_samples)
+    if settings.fixed_completions:
+        return FixedCompletions(len(r_star), settings.max_completions)
     epsilon = judge_settings(settings, declared or (0.0, 1.0)).zones.epsilon
     return Adaptive(settings, epsilon, declared, r_star, record.rows_per_part, record.visit_cost)
 
@@ -267,6 +268,7 @@ def export(run: str | Path, path: str | Path, *, verdicts: Sequence[str] = (), c
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:
+    given = keywords(given, stacklevel=4)
     known = {f.name for f in fields(Settings)}
     if unknown := sorted(set(given) - known):
         raise SettingsError(f"unknown setting {unknown[0]!r}; there are: {', '.join(sorted(known))}")

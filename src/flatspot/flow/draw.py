@@ -45,7 +45,7 @@ def draw_run(
     engine = _loaded(policy, settings, say)
     said = len(getattr(engine, "notes", ()))
     identity = {name: asked[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
-    complete = partial(is_complete, path, asked, settings.max_samples, decider)
+    complete = partial(is_complete, path, asked, settings.max_completions, decider)
     if path.exists() and not os.access(path, os.W_OK) and complete() and read_record(path).identity == as_json(identity):
         return  # it can be shown, though not written
     with open_run(
@@ -53,7 +53,7 @@ def draw_run(
         kind="diagnose",
         asked=asked,
         identity=identity,
-        samples=settings.max_samples,
+        samples=settings.max_completions,
         rows_per_part=engine.rows_per_call,
         visit_cost=visit_cost(engine, prompts, settings.sampling),
         provenance=provenance(),

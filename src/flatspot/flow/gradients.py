@@ -44,10 +44,10 @@ def check_weights(policy: Any, settings: Settings) -> None:
 def check_groups(reward: LoadedReward, settings: Settings) -> None:
     """Raise SettingsError if gradients are asked of a reward that compares whole groups, with a number of completions that holds none."""
     size = reward.group_size
-    if settings.gradients and reward.compares and (size is None or settings.gradient_samples % size):
+    if settings.gradients and reward.compares and (size is None or settings.gradient_completions % size):
         raise SettingsError(
-            f"--gradient-samples must be a multiple of --group-size {settings.group_size}, for the reward compares the completions of a "
-            f"group; got {settings.gradient_samples}"
+            f"--gradient-completions must be a multiple of --group-size {settings.group_size}, for the reward compares the completions of "
+            f"a group; got {settings.gradient_completions}"
         )
 
 
@@ -62,7 +62,7 @@ def measure_gradients(
 
     if not settings.gradients:
         return
-    asked = as_json({"samples": settings.gradient_samples, "seed": settings.seed, "format": _FORMAT, "range": settings.reward_range})
+    asked = as_json({"samples": settings.gradient_completions, "seed": settings.seed, "format": _FORMAT, "range": settings.reward_range})
     rows = _kept(run / "gradients.parquet", asked)
     measured = {row["prompt_id"] for row in rows}
     left = [p for p in prompts if p.id not in measured]
@@ -88,7 +88,7 @@ def read_gradients(run: Path) -> pa.Table | None:
 def _row(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sampling: Sampling, settings: Settings) -> Row:
     started = time.perf_counter()
     row: Row = dict.fromkeys(c.name for c in GRADIENTS)
-    row |= {"prompt_id": prompt.id, "n_samples": settings.gradient_samples}
+    row |= {"prompt_id": prompt.id, "n_samples": settings.gradient_completions}
     try:
         row |= _measured(prompt, weights, mode, reward, sampling, settings)
     except (SettingsError, EngineError, FloatingPointError) as error:
@@ -106,7 +106,7 @@ def _measured(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sam
     ids = encode(weights, prompt.text)
     check_fits(weights, prompt.text, ids, sampling)
     # seeds of their own: these completions share nothing with the run's
-    seeds = [row_seed(settings.seed, f"gradients\x1f{prompt.id}", i) for i in range(settings.gradient_samples)]
+    seeds = [row_seed(settings.seed, f"gradients\x1f{prompt.id}", i) for i in range(settings.gradient_completions)]
     drawn = draw_batch(weights, [ids], seeds, sampling, mode, copies=[len(seeds)])
     scores = reward.score([prompt] * len(drawn), [to_completion(weights, tokens, sampling.max_new_tokens) for tokens in drawn])
     rewards = np.array([np.nan if s.reward is None else s.reward for s in scores], np.float64)

@@ -109,7 +109,7 @@ class _Demo:
         from flatspot.tasks.letters import MAX_NEW_TOKENS
 
         first = folder == "as-it-is"
-        more: dict[str, Any] = {"max_samples": 32} if first else {"max_samples": self.size.samples, "fixed_samples": True}
+        more: dict[str, Any] = {"max_completions": 32} if first else {"max_completions": self.size.samples, "fixed_completions": True}
         if first:
             self.say(f"Diagnosing: {len(self.prompts)} prompts such as {self.prompts[0].text!r}, answer {self.prompts[0].references[0]!r}")
         run = self.out / "judged" / folder

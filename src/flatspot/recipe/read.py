@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.renamed import RENAMED, old_names, with_new_names
 from flatspot.core.settings import Settings
 from flatspot.planning.labels import LabelSettings
 from flatspot.training.rl.train import ALGORITHMS
@@ -55,8 +56,10 @@ class Recipe:
     algorithm: str = "grpo"
 
 
-def read_recipe(file: str | Path) -> Recipe:
+def read_recipe(file: str | Path, *, say: Callable[[str], None] = lambda _: None) -> Recipe:
     """Read and check a recipe file; paths in it are relative to the current folder, as on the command line.
+
+    say  is given a line for each setting by an old name
 
     Raises `SettingsError` naming the first key that is unknown, with the nearest one there is, missing, or of the wrong kind.
     """
@@ -69,12 +72,12 @@ def read_recipe(file: str | Path) -> Recipe:
     if not isinstance(found, dict):
         raise SettingsError(f"the recipe {file} must hold keys with values, as model: Qwen/Qwen3-0.6B; got a {type(found).__name__}")
     try:
-        return recipe_of(found)
+        return recipe_of(found, say)
     except SettingsError as error:
         raise SettingsError(f"the recipe {file}: {error}") from None
 
 
-def recipe_of(found: Mapping[str, Any]) -> Recipe:
+def recipe_of(found: Mapping[str, Any], say: Callable[[str], None] = lambda _: None) -> Recipe:
     """A recipe from what its YAML holds."""
     check_names("", found, _KNOWN)
     for name in _NEEDED:
@@ -105,11 +108,14 @@ def recipe_of(found: Mapping[str, Any]) -> Recipe:
         seed=seed,
         compare=compare,
         diagnose=_made(
-            Settings, "diagnose", {"seed": seed} | _section(found, "diagnose"), without=("out", "gradients", "gradient_samples")
+            Settings,
+            "diagnose",
+            {"seed": seed} | _renamed("diagnose", _section(found, "diagnose"), say),
+            without=("out", "gradients", "gradient_completions"),
         ),
         plan=_made(LabelSettings, "plan", {"seed": seed} | _section(found, "plan")),
         rule=None if rule in (None, False) else _made(StopRule, "warmup.rule", rule),
-        probe=_made(ProbeSettings, "warmup.probe", {"seed": seed} | _mapping("warmup.probe", probe)),
+        probe=_made(ProbeSettings, "warmup.probe", {"seed": seed} | _renamed("warmup.probe", _mapping("warmup.probe", probe), say)),
         warmup={"seed": seed} | warmup,
         train={"seed": seed} | train,
         algorithm=algorithm,
@@ -119,10 +125,10 @@ def recipe_of(found: Mapping[str, Any]) -> Recipe:
 def check_names(section: str, given: Iterable[Any], known: Iterable[str]) -> None:
     """Raise `SettingsError` for the first name that is not known, with the nearest one that is.
 
-    >>> check_names("diagnose", ["max_sample"], ["max_samples", "seed"])
+    >>> check_names("diagnose", ["max_completion"], ["max_completions", "seed"])
     Traceback (most recent call last):
         ...
-    flatspot.core.errors.SettingsError: there is no diagnose.max_sample; did you mean diagnose.max_samples?
+    flatspot.core.errors.SettingsError: there is no diagnose.max_completion; did you mean diagnose.max_completions?
     """
     known = list(known)
     before = f"{section}." if section else ""
@@ -143,6 +149,12 @@ def _mapping(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise SettingsError(f"{name} must hold settings by name, got {value!r}")
     return {str(key): part for key, part in value.items()}
+
+
+def _renamed(section: str, settings: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    for old in old_names(settings):
+        say(f"{section}.{old} is called {section}.{RENAMED[old]} now; the old name goes in the next release")
+    return with_new_names(settings)
 
 
 def _made(kind: type[Any], section: str, given: Any, without: tuple[str, ...] = ()) -> Any:

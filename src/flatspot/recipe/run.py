@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.renamed import with_old_names
 from flatspot.flow.diagnose import Say
 from flatspot.recipe import work
 from flatspot.recipe.read import Recipe
@@ -117,13 +118,14 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
         if before.result["verdict"] in ("warm-up", "draw-more"):
             raise SettingsError(
                 f"{before.result['reason']} But no single prompt is settled as vanishing yet, so none can be chosen for a label. Raise "
-                "diagnose.max_samples, and run again."
+                "diagnose.max_completions, and run again."
             )
         bench.say("no prompt is settled as vanishing, so there is nothing to label: RL starts from the model as it is")
         return plan, None
     rule = None if recipe.rule is None else asdict(recipe.rule)
     learnt = {"model": bench.model_digest, "before": before.key, "labels": work.answers_digest(rows)}
-    inputs = bench.shared | learnt | {"options": dict(recipe.warmup), "rule": rule, "probe": asdict(recipe.probe), "seed": recipe.seed}
+    probe = with_old_names(asdict(recipe.probe))
+    inputs = bench.shared | learnt | {"options": dict(recipe.warmup), "rule": rule, "probe": probe, "seed": recipe.seed}
     do = lambda folder: work.warm_up_in(bench, before.folder, file, rows, folder)  # noqa: E731
     return plan, do_stage(recipe.out, "warmup", inputs, do, needs=("policy",), say=bench.say)
 

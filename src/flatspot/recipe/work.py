@@ -13,6 +13,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.leftovers import scratch_folder
 from flatspot.core.plain import plain
 from flatspot.core.records import Prompt
+from flatspot.core.renamed import with_old_names
 from flatspot.flow.diagnose import Say, diagnose, inspect
 from flatspot.planning.label_files import ANSWER, is_answered, label_rows, read_label_rows, write_label_rows
 from flatspot.planning.labels import plan_labels
@@ -74,9 +75,8 @@ class Bench:
     @property
     def sampling(self) -> dict[str, Any]:
         """The settings of diagnosing, as inputs of a stage: but for the folder, and what only bounds time and memory."""
-        return {
-            name: value for name, value in asdict(self.recipe.diagnose).items() if name not in ("out", "memory_gib", "reward_timeout_s")
-        }
+        settings = asdict(self.recipe.diagnose)
+        return with_old_names({name: value for name, value in settings.items() if name not in ("out", "memory_gib", "reward_timeout_s")})
 
 
 def diagnose_in(bench: Bench, model: str, folder: Path) -> dict[str, Any]:

@@ -87,8 +87,8 @@ class Called:
         if not starts or any(len({p.id for p in prompts[at : at + size]}) > 1 or at + size > len(prompts) for at in starts):
             raise RewardLoadError(
                 f"the reward {self.name} gives a completion another value when other completions are in the same call, as a rank within a "
-                f"group does. It is right only with the groups of the RL run: add --fixed-samples, with a --max-samples that is a multiple "
-                f"of --group-size"
+                "group does. It is right only with the groups of the RL run: add --fixed-completions, with a --max-completions that is a "
+                "multiple of --group-size"
             )
         values: list[Value] = []
         lost, late = 0, False

@@ -89,11 +89,22 @@ def read_as(settings: Settings) -> dict[str, Any]:
 def resume_words(settings: Settings) -> list[str]:
     """The options that a command needs to go on with a run, beside those that `flatspot diagnose` shows anyway.
 
-    >>> resume_words(Settings(seed=3, fixed_samples=True, max_samples=8))
-    ['--seed', '3', '--max-samples', '8', '--fixed-samples']
+    >>> resume_words(Settings(seed=3, fixed_completions=True, max_completions=8))
+    ['--seed', '3', '--max-completions', '8', '--fixed-completions']
     """
     usual, words = Settings(), []
-    names = ("seed", "max_samples", "fixed_samples", "max_generations", "round_size", "engine", "dtype", "device", "target_error", "sure")
+    names = (
+        "seed",
+        "max_completions",
+        "fixed_completions",
+        "max_generations",
+        "round_size",
+        "engine",
+        "dtype",
+        "device",
+        "target_error",
+        "sure",
+    )
     for name in names:
         value = getattr(settings, name)
         if value != getattr(usual, name) and (name, value) != ("engine", "scripted"):

@@ -104,7 +104,7 @@ def keep_groups(run: Path, size: int | None, *, compares: bool) -> None:
     if old is not None and old != size and parts_of(run):
         raise RunFolderError(
             f"{run} holds rewards of whole groups of {old}, which would not mix with others: give another --out, or --group-size {old}; "
-            f"in flatspot diagnose with --fixed-samples, and a --max-samples that is a multiple of it"
+            f"in flatspot diagnose with --fixed-completions, and a --max-completions that is a multiple of it"
         )
     if compares or (old is not None and old != size):  # the latter of a start that kept no rows
         keep_notes(run, whole_groups=size if compares else None)

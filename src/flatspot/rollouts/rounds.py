@@ -63,10 +63,10 @@ class Decider(Protocol):
         ...
 
 
-class FixedSamples:
+class FixedCompletions:
     """Draw every prompt the same number of times, whatever its rewards.
 
-    >>> decider = FixedSamples(3, 8)
+    >>> decider = FixedCompletions(3, 8)
     >>> decider.absorb(np.array([0, 1, 2]), np.zeros((3, 4)))
     >>> decider.next_round()
     (array([0, 1, 2]), 4, True)

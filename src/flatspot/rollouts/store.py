@@ -200,7 +200,7 @@ def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, 
     drawn = most_samples(path)
     if samples is not None and samples < drawn:
         raise RunFolderError(
-            f"{path} already plans {drawn} samples of a prompt; --max-samples {samples} is fewer. Give another --out, or {drawn}."
+            f"{path} already plans {drawn} samples of a prompt; --max-completions {samples} is fewer. Give another --out, or {drawn}."
         )
     return record
 

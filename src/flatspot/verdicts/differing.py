@@ -114,7 +114,7 @@ def pairs_caveats(summary: Mapping[str, Any]) -> list[str]:
         found.append(
             f"On {summary['smaller_groups']} of the {pairs['n']} prompts a run has fewer than {summary['group_size']} scored completions: "
             "groups there are taken as large as they can be."
-            + (" Diagnose both with --fixed-samples to have more of each." if drawn else "")
+            + (" Diagnose both with --fixed-completions to have more of each." if drawn else "")
         )
     return found
 

@@ -33,7 +33,7 @@ def scripted(chances):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     rows = [{"prompt": name, "reference": "1"} for name in CHANCES]
-    return flatspot.diagnose(rows, scripted(CHANCES), "exact_match", out=tmp_path_factory.mktemp("probe") / "run", max_samples=32).run
+    return flatspot.diagnose(rows, scripted(CHANCES), "exact_match", out=tmp_path_factory.mktemp("probe") / "run", max_completions=32).run
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_prompts_are_chosen_by_verdict_and_never_those_with_labels(run):
 
 
 def test_shares_are_those_of_the_whole_run(run, reward):
-    probed = probed_prompts(run, ProbeSettings(prompts=40, max_samples=64, target_error=0.02))
+    probed = probed_prompts(run, ProbeSettings(prompts=40, max_completions=64, target_error=0.02))
     before = shares_of(draw(scripted(CHANCES), reward, probed), probed)
     for name, truth in (("vanishing", 0.6), ("learnable", 0.3), ("solved", 0.1), ("recovered", 0.4)):
         share = before[name]
@@ -168,7 +168,7 @@ def test_a_model_in_pieces_is_refused_with_what_to_do():
 
 
 def test_numbers_of_the_settings_are_checked(run):
-    for name, wrong in (("prompts", 0), ("max_samples", 0), ("every", 0), ("held_back", 1.0)):
+    for name, wrong in (("prompts", 0), ("max_completions", 0), ("every", 0), ("held_back", 1.0)):
         with pytest.raises(SettingsError, match=name):
             ProbeSettings(**{name: wrong})
     assert dataclasses.replace(ProbeSettings(), every=3).every == 3

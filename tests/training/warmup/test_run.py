@@ -23,7 +23,7 @@ from flatspot.training.warmup.sft import sft  # noqa: E402
 from flatspot.training.warmup.stop_rule import StopRule  # noqa: E402
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn of each other
-LOOK = ProbeSettings(prompts=16, max_samples=8, every=2)
+LOOK = ProbeSettings(prompts=16, max_completions=8, every=2)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from flatspot.training.warmup.stop_rule import StopRule  # noqa: E402
 from flatspot.training.warmup.watch_checkpoints import checkpoints_in, watch_checkpoints  # noqa: E402
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]
-LOOK = ProbeSettings(prompts=16, max_samples=8)
+LOOK = ProbeSettings(prompts=16, max_completions=8)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,8 @@ def test_what_is_in_the_curve_is_not_probed_again(place, tmp_path):
     second = watch(place, tmp_path / "sft", on_probe=lambda row, _: seen.append(row["step"]))
     assert seen == [0, 4, 8, 12]
     assert second.curve[:3] == first.curve
-    with pytest.raises(SettingsError, match=r"holds probes of other settings:\n  probe.max_samples: 8 there, 16 now"):
-        watch(place, tmp_path / "sft", probe=ProbeSettings(prompts=16, max_samples=16))
+    with pytest.raises(SettingsError, match=r"holds probes of other settings:\n  probe.max_completions: 8 there, 16 now"):
+        watch(place, tmp_path / "sft", probe=ProbeSettings(prompts=16, max_completions=16))
 
 
 def test_as_they_appear_it_ends_when_the_rule_says_so(place, tmp_path, monkeypatch):
@@ -104,7 +104,7 @@ def test_what_is_no_checkpoint(place, tmp_path):
 
 def test_another_reward_or_model_is_refused_and_the_same_folder_by_another_path_is_not(place, tmp_path, monkeypatch):
     (tmp_path / "sft").mkdir()
-    few = {"probe": ProbeSettings(prompts=4, max_samples=2), "once": True, "out": tmp_path / "out"}
+    few = {"probe": ProbeSettings(prompts=4, max_completions=2), "once": True, "out": tmp_path / "out"}
     monkeypatch.chdir(place)
     first = watch_checkpoints(tmp_path / "sft", "llama", "exact_match", run="run", **few)
     again = watch_checkpoints(tmp_path / "sft", str(place / "llama"), "exact_match", run=place / "run", **few)

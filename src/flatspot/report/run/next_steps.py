@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flatspot.core.records import Sampling
+from flatspot.core.renamed import option_words
 from flatspot.core.reward_names import rewards_named
 from flatspot.core.settings import MOST_WEIGHED, Settings
 from flatspot.core.shares import exact
@@ -39,7 +40,7 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
     # a few undecided ones change nothing that was said above
     if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") not in _LOGS and verdict not in ("draw-more", "fix-sampling"):
         many = noun(n["undecided"], "prompt is", "prompts are")
-        steps += (Step(f"{many} undecided: raise --max-samples; the run goes on."),)
+        steps += (Step(f"{many} undecided: raise --max-completions; the run goes on."),)
     return steps
 
 
@@ -52,13 +53,18 @@ def _unfinished(summary: Mapping[str, Any]) -> tuple[Step, ...]:
 
 def _resume_words(summary: Mapping[str, Any], but: Sequence[str] = ()) -> list[str]:
     """The command that goes on with this run, less these options and their values."""
-    found = section(summary, "settings").get("resume")
-    options = [str(word) for word in found] if isinstance(found, list) else []
+    options = _resume_options(summary) or []
     for name in but:
         if name in options:
             at = options.index(name)
             options = options[:at] + options[at + 2 :]
     return [*shlex.split(diagnose_command(summary, out=run_folder(summary))), *options]
+
+
+def _resume_options(summary: Mapping[str, Any]) -> list[str] | None:
+    """The options that the run was asked with, by their names of today; None where nothing tells them."""
+    options = section(summary, "settings").get("resume")
+    return option_words(map(str, options)) if isinstance(options, list) else None
 
 
 def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
@@ -142,20 +148,20 @@ def _draw_more(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, 
     if summary.get("source") in _LOGS:
         text = f"The log holds too few completions per prompt ({each:.1f}): inspect more of it, or draw more of these prompts."
         return (Step(text, diagnose_command(summary)),)
-    more, every = _more_samples(summary, each)
-    left_out = ("--max-samples", "--max-generations", *(("--round-size",) if every else ()))
-    words = [*_resume_words(summary, left_out), "--max-samples", str(more), *(("--fixed-samples",) if every else ())]
+    more, every = _more_completions(summary, each)
+    left_out = ("--max-completions", "--max-generations", *(("--round-size",) if every else ()))
+    words = [*_resume_words(summary, left_out), "--max-completions", str(more), *(("--fixed-completions",) if every else ())]
     return (Step(f"Draw up to {more} completions of a prompt, {each:.1f} so far; the run goes on.", shlex.join(words)),)
 
 
-def _more_samples(summary: Mapping[str, Any], each: float) -> tuple[int, bool]:
-    """How many completions of a prompt to ask for, at least twice as many as before; whether that takes --fixed-samples from now on."""
-    more, found = 2 ** math.ceil(math.log2(max(4 * each, 64))), section(summary, "settings").get("resume")
-    if not isinstance(found, list):  # nothing says how many were asked for
+def _more_completions(summary: Mapping[str, Any], each: float) -> tuple[int, bool]:
+    """How many completions of a prompt to ask for, at least twice as many as before; whether that takes --fixed-completions from now on."""
+    more, options = 2 ** math.ceil(math.log2(max(4 * each, 64))), _resume_options(summary)
+    if options is None:
         return min(more, MOST_WEIGHED), False
-    before = int(found[found.index("--max-samples") + 1]) if "--max-samples" in found else Settings().max_samples
-    more, fixed = max(more, 2 * before), "--fixed-samples" in found
-    if not fixed and more > MOST_WEIGHED and (before < MOST_WEIGHED or "--max-generations" in found):
+    before = int(options[options.index("--max-completions") + 1]) if "--max-completions" in options else Settings().max_completions
+    more, fixed = max(more, 2 * before), "--fixed-completions" in options
+    if not fixed and more > MOST_WEIGHED and (before < MOST_WEIGHED or "--max-generations" in options):
         return MOST_WEIGHED, False
     if not fixed and more <= MOST_WEIGHED:
         return more, False

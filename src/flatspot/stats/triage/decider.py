@@ -38,7 +38,7 @@ class Adaptive:
             epsilon=epsilon,
             target_error=settings.target_error,
             sure=settings.sure,
-            max_samples=settings.max_samples,
+            max_samples=settings.max_completions,
             round_size=settings.round_size or 1,
             reward_range=reward_range,
             r_star=r_star,

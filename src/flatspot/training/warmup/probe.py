@@ -36,7 +36,7 @@ class ProbeSettings:
     """How closely to look.
 
     prompts         prompts that are probed, at most: three in four of those that vanish, the rest of those that do not
-    max_samples     completions of each, at most
+    max_completions of each, at most
     target_error    of triage: the smaller, the more completions of prompts in doubt
     every           steps between probes; None: a twentieth of the trainer's
     held_back       share of the labels kept out of training, for their loss; none of fewer than 10 labels
@@ -46,7 +46,7 @@ class ProbeSettings:
     """
 
     prompts: int = 64
-    max_samples: int = 16
+    max_completions: int = 16
     target_error: float = 0.1
     every: int | None = None
     held_back: float = 0.1
@@ -56,7 +56,7 @@ class ProbeSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("prompts", "max_samples", "every"):
+        for name in ("prompts", "max_completions", "every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} of a probe must be at least 1, got {value}")
@@ -152,7 +152,7 @@ def draw(engine: Engine, reward: Reward, probed: Probed) -> Drawn:
         n_prompts=len(probed.prompts),
         epsilon=probed.epsilon,
         target_error=probed.settings.target_error,
-        max_samples=probed.settings.max_samples,
+        max_samples=probed.settings.max_completions,
         reward_range=probed.reward_range,
         r_star=probed.r_star,
         references=True,
@@ -260,7 +260,7 @@ def labels_solved(engine: Any, reward: Reward, probed: Probed, prompts: Sequence
         prompts=tuple(few),
         stratum=np.zeros(len(few), np.int64),
         r_star=np.asarray(r_star[: len(few)], float),
-        settings=replace(probed.settings, max_samples=_SURE, target_error=0.05),
+        settings=replace(probed.settings, max_completions=_SURE, target_error=0.05),
     )
     done = draw(engine, reward, own)
     solved = done.found.states[:, 2]

@@ -14,6 +14,7 @@ from typing import Any
 from flatspot.core.errors import EngineError, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.plain import plain
+from flatspot.core.renamed import with_new_names
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.rollouts.asked import digest, name_of, policy_stamp, reward_asked
 from flatspot.rollouts.settings_diff import differences
@@ -171,6 +172,8 @@ def _same_as_before(out: Path, asked: Mapping[str, Any], settings: ProbeSettings
             before = json.loads(file.read_text("utf-8"))
             if not isinstance(before, dict):
                 raise TypeError(f"it holds a {type(before).__name__}")
+            if isinstance(before.get("probe"), dict):
+                before["probe"] = with_new_names(before["probe"])
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise RunFolderError(f"{file} is damaged ({error}). Give another --out, or move the folder away to start anew") from error
         if changed := differences(before, now):
