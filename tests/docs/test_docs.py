@@ -289,10 +289,11 @@ def test_every_page_is_on_the_map():
 
 
 def parameters_of(command: click.Command) -> list[click.Parameter]:
-    """Of a command, and of the commands in it."""
+    """Of a command, and of the commands in it; an old name is not shown."""
     context = click.Context(command)
     inside = [command.get_command(context, name) for name in command.list_commands(context)] if isinstance(command, click.Group) else []
-    return [*command.params, *(parameter for part in inside for parameter in parameters_of(part))]
+    shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
+    return [*shown, *(parameter for part in inside for parameter in parameters_of(part))]
 
 
 def test_every_verb_and_option_is_on_the_reference_page():
