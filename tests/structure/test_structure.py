@@ -96,6 +96,46 @@ def test_there_are_no_rooms_for_leftovers():
     assert not [p for p in MODULES if p.stem in {"utils", "helpers", "common", "misc"}]
 
 
+NAMESPACES = ("theory", "training", "rewards", "engines", "tasks")
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_the_namespaces_of_a_base_install_can_be_looked_through(name):
+    """dir, hasattr, inspect.getmembers and import * of each, with every optional package hidden."""
+    code = f"""
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "gguf", "openvino_genai", "nltk",
+                                  "reasoning_gym", "sacrebleu", "rouge_score", "vaderSentiment"):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+import importlib, inspect
+module = importlib.import_module("flatspot.{name}")
+offered = getattr(module, "__all__", [])
+space = {{}}
+exec("from flatspot.{name} import *", space)
+assert set(offered) <= set(space) and set(offered) <= set(dir(module)), (offered, dir(module))
+assert set(offered) <= set(dict(inspect.getmembers(module)))
+assert all(hasattr(module, name) for name in offered) and not hasattr(module, "nothing_of_the_kind")
+"""
+    loaded_by(code)
+
+
+def test_a_name_whose_package_is_missing_is_no_attribute(monkeypatch):
+    from flatspot.core import on_first_use as module
+    from flatspot.core.errors import MissingExtra, MissingName
+
+    def missing(name):
+        raise MissingExtra("x needs the package 'y': pip install 'flatspot[z]'")
+
+    monkeypatch.setattr(module.importlib, "import_module", missing)
+    find, names = module.on_first_use("flatspot.engines", {"HfEngine": "hf"})
+    with pytest.raises(MissingName, match="pip install") as told:
+        find("HfEngine")
+    assert isinstance(told.value, AttributeError) and names() == ["HfEngine"]
+
+
 def test_asserts_only_narrow_types():
     """What a user gives is checked by `raise`, which `python -O` keeps; an assert tells mypy that something cannot be None."""
 

@@ -26,4 +26,4 @@ _HOME = {
     "load_policy": "policy",
 }
 
-__getattr__ = on_first_use(__name__, _HOME)
+__getattr__, __dir__ = on_first_use(__name__, _HOME)

@@ -23,4 +23,4 @@ _HOME = {
     "reference_rewards": "references",
 }
 
-__getattr__ = on_first_use(__name__, _HOME)
+__getattr__, __dir__ = on_first_use(__name__, _HOME)

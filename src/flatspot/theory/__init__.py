@@ -10,8 +10,9 @@ gradients   the same quantities estimated on real models (the only module here t
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flatspot.core.on_first_use import on_first_use
 
 if TYPE_CHECKING:
     from flatspot.theory.bounds import collision_bound as collision_bound
@@ -54,13 +55,4 @@ _HOME = {
     "theorem_1_kl": "bounds",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"flatspot.theory has no public name {name!r}; it offers: {', '.join(__all__)}")
-    return getattr(importlib.import_module(f"flatspot.theory.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = on_first_use(__name__, _HOME)
