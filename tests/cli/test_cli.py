@@ -156,3 +156,30 @@ def test_every_verb_has_a_help_page(folder):
     for verb in ("demo", "diagnose", "inspect", "export"):
         assert verb in top
         assert flatspot(verb, "--help").returncode == 0
+
+
+def test_notes_of_an_engine_are_logged_for_a_notebook_and_printed_once_by_a_verb(tmp_path):
+    """An engine that has something to say, through `flatspot.diagnose` with nothing set up, and through the command line."""
+    script = """
+import sys
+import flatspot
+from flatspot.engines import registry
+from flatspot.engines.scripted import ScriptedEngine
+
+def noted(model):
+    engine = ScriptedEngine({"a": {"1": 1.0}})
+    engine.notes = ["it runs on one leg"]
+    return engine
+
+registry._scripted = noted
+if sys.argv[1] == "python":
+    flatspot.diagnose([{"prompt": "a", "reference": "1"}], "answers.json", "exact_match", engine="scripted", max_samples=2, out="p")
+else:
+    from flatspot.cli.main import main
+    open("prompts.jsonl", "w").write('{"prompt": "a", "reference": "1"}')
+    sys.argv = "flatspot diagnose prompts.jsonl --engine scripted --model answers.json --reward exact_match --out c".split()
+    main()
+"""
+    for way in ("python", "cli"):
+        done = subprocess.run([sys.executable, "-c", script, way], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0 and done.stderr.count("it runs on one leg") == 1, (way, done.stderr)

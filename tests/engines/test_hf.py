@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 
 import pytest
@@ -172,7 +173,7 @@ def test_tokens_are_reported_as_they_come(tiny):
     assert sum(reports) == sum(c.n_tokens + (not c.truncated) for c in rows)
 
 
-def test_running_out_of_memory_halves_the_batch(tiny, monkeypatch):
+def test_running_out_of_memory_halves_the_batch(tiny, monkeypatch, caplog):
     policy = tiny("llama")
     requests = [Request(SHORT, tuple(range(10))), Request(LONG, tuple(range(10, 20)))]
     expected = HfEngine(policy).sample(requests, Sampling(max_new_tokens=6))
@@ -189,6 +190,7 @@ def test_running_out_of_memory_halves_the_batch(tiny, monkeypatch):
     assert engine.sample(requests, Sampling(max_new_tokens=6)) == expected
     assert batches[:3] == [20, 10, 5]
     assert engine.notes[-1] == "out of memory with 10 rows in progress; continuing with 5"
+    assert caplog.record_tuples[-1] == ("flatspot.engines", logging.WARNING, engine.notes[-1])
 
     monkeypatch.setattr(sequences, "decode", lambda *a, **k: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(EngineError, match="single row"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 import torch
@@ -164,13 +165,14 @@ def test_auto_takes_openvino_where_it_can_and_hf_where_it_cannot(tiny):
 
 
 @pytest.mark.parametrize("name", ["auto", "openvino"])
-def test_an_engine_that_fails_its_check_is_replaced_with_the_reason(tiny, monkeypatch, name):
+def test_an_engine_that_fails_its_check_is_replaced_with_the_reason(tiny, monkeypatch, caplog, name):
     wrong = Check(probes=6, tokens=96, wrong_tokens=40, mean_gap=0.35, max_gap=5.0, tolerance=0.03)
     monkeypatch.setattr(openvino, "check_pipeline", lambda *_: wrong)
     engine = load_engine(name, (tiny("llama").model, tiny("llama").tokenizer))
     assert engine.name == "hf"
     assert "the openvino engine was left for hf: it does not sample this policy" in engine.notes[-1]
     assert "40 of 96 greedy tokens are wrong" in engine.notes[-1]
+    assert ("flatspot.engines", logging.WARNING, engine.notes[-1]) in caplog.record_tuples
 
 
 def test_names_that_are_no_engine_say_what_to_use(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import sys
 
 import click
@@ -73,6 +74,9 @@ def main() -> None:
     """Run the command line; the user's mistakes exit with 2 and a message, ours with 1 and a traceback."""
     prepare_streams()
     sys.excepthook = print_traceback
+    notes = logging.getLogger("flatspot.engines")  # the verbs print them, and once is enough
+    notes.propagate = False
+    notes.addHandler(logging.NullHandler())
     try:
         code = cli.main(standalone_mode=False) or 0
         sys.stdout.flush()

@@ -12,6 +12,7 @@ from flatspot.core.protocols import OnTokens
 from flatspot.core.records import Completion, Request, Sampling
 from flatspot.engines.decode import Mode
 from flatspot.engines.memory import Footprint, budget_bytes, footprint
+from flatspot.engines.notes import log_notes
 from flatspot.engines.onednn import OneDnnLinears
 from flatspot.engines.policy import Policy
 from flatspot.engines.prompts import check_fits, encode, to_completion
@@ -126,6 +127,7 @@ class HfEngine:
             ) from error
         self._rows_in_flight = max(1, rows // 2)
         self.notes.append(f"out of memory with {rows} rows in progress; continuing with {self._rows_in_flight}")
+        log_notes(self.notes[-1:])
         if self.policy.device.startswith("cuda"):
             import torch
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from flatspot.core.errors import EngineError, MissingExtra
 from flatspot.core.extensions import find_extension, one_of
 from flatspot.core.protocols import Engine
+from flatspot.engines.notes import log_notes
 
 ENGINES = ("auto", "hf", "openvino", "scripted")
 
@@ -35,20 +36,28 @@ def load_engine(
     memory_gib  bound of caches and logits beside the weights
     say         told what takes its time
 
-    An openvino engine that fails its check against transformers is replaced by hf, and its `notes` say so. Raises EngineError for
-    an unknown name or a policy that cannot be loaded, MissingExtra for a missing package, ExtensionError naming a package whose
-    engine fails or is none.
+    An openvino engine that fails its check against transformers is replaced by hf, and its `notes` say so. Notes are also logged, as
+    warnings of `flatspot.engines`.
+
+    Raises EngineError for an unknown name or a policy that cannot be loaded, MissingExtra for a missing package, ExtensionError naming a
+    package whose engine fails or is none.
     """
     if not isinstance(model, str | Path | tuple):
         if isinstance(model, Engine):
             return model
         raise EngineError(f"a policy is a name, a path, a pair (model, tokenizer) or an engine, got {type(model).__name__}")
+    if name in ENGINES and name != "scripted" and say is not None and not isinstance(model, tuple):
+        say(f"loading {model}, and checking how it is sampled")
+    engine = _make(name, model, dtype, device, memory_gib)
+    log_notes(getattr(engine, "notes", ()))
+    return engine
+
+
+def _make(name: str, model: str | Path | tuple[Any, Any], dtype: str, device: str, memory_gib: float | None) -> Engine:
     if name not in ENGINES:
         return _added(name, model, dtype, device, memory_gib)
     if name == "scripted":
         return _scripted(model)
-    if say is not None and not isinstance(model, tuple):
-        say(f"loading {model}, and checking how it is sampled")
     if name == "openvino" or (name == "auto" and _openvino_serves(model, device, dtype)):
         return _openvino(name, model, dtype, device, memory_gib)
     return _hf(model, dtype, device, memory_gib)

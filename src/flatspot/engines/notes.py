@@ -1,0 +1,19 @@
+"""Notes of engines as log records, so that a notebook shows what the command line prints."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from flatspot.core.visible import visible
+
+_LOG = logging.getLogger("flatspot.engines")
+
+
+def log_notes(notes: Iterable[str]) -> None:
+    """Log notes as warnings of the logger `flatspot.engines`: another engine than the one named, a slower mode, a smaller batch.
+
+    No handler is set up: without one, Python prints warnings on standard error.
+    """
+    for note in notes:
+        _LOG.warning("%s", visible(note))
