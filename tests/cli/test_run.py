@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def run(*words, **environment):
     import os
@@ -13,6 +15,7 @@ def run(*words, **environment):
 
 
 def test_wrong_recipes_are_the_users_to_mend(tmp_path):
+    pytest.importorskip("yaml")
     file = tmp_path / "recipe.yaml"
     file.write_text("prompts: p.jsonl\nmodel: m\nreward: exact_match\nout: out\ndiagnose: {max_completion: 3}\n")
     done = run(file)
@@ -26,3 +29,11 @@ def test_several_processes_are_refused(tmp_path):
     file.write_text("prompts: p.jsonl\nmodel: m\nreward: exact_match\nout: out\n")
     done = run(file, WORLD_SIZE="2")
     assert done.returncode == 2 and "flatspot run is one process" in done.stderr and "accelerate launch" in done.stderr
+
+
+def test_without_yaml_the_extra_is_named(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("model: m\n")
+    hidden = "import sys; sys.modules['yaml'] = None; sys.argv = ['flatspot', 'run', 'recipe.yaml']"
+    code = f"{hidden}; from flatspot.cli.main import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "pip install 'flatspot[train]'" in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -1,7 +1,6 @@
 """Prompts and logs that are in memory already, against the same rows from a file."""
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +9,8 @@ import flatspot
 from flatspot.core.errors import ImportFormatError, PromptFileError
 from flatspot.readers.in_memory import arrow_table, way_on, write_log
 from flatspot.tasks import load_prompts
+
+pd = pytest.importorskip("pandas")
 
 ROWS = [{"prompt": f"q{i}", "reference": str(i), "level": i} for i in range(4)]
 

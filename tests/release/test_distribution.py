@@ -90,7 +90,8 @@ def test_the_demo_runs_from_the_wheel(environment, tmp_path):
 def test_the_oldest_versions_are_the_lower_bounds():
     lines = [line for line in (ROOT / "constraints-oldest.txt").read_text().splitlines() if not line.startswith("#")]
     oldest = dict(line.split("==") for line in lines)
-    bounds = dict(line.split(",")[0].split(">=") for line in PROJECT["dependencies"])
+    extras = PROJECT["optional-dependencies"]
+    bounds = dict(line.split(",")[0].split(">=") for line in [*PROJECT["dependencies"], *extras["metrics"], *extras["tasks"]])
     parts = lambda version: [int(part) for part in version.split(".")]  # noqa: E731
     assert oldest.keys() == bounds.keys()
     for name, bound in bounds.items():

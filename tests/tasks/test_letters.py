@@ -66,6 +66,7 @@ def test_the_model_is_small_and_says_what_trainers_need():
 def test_the_model_has_the_habits_the_tasks_rely_on():
     from flatspot.engines.registry import load_engine
 
+    pytest.importorskip("torch")
     engine = load_engine("hf", str(letters_model()), device="cpu")
 
     def share(prompts, right):

@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.optional import require
 from flatspot.core.renamed import RENAMED, old_names, with_new_names
 from flatspot.core.settings import Settings
 from flatspot.planning.labels import LabelSettings
@@ -63,7 +64,7 @@ def read_recipe(file: str | Path, *, say: Callable[[str], None] = lambda _: None
 
     Raises `SettingsError` naming the first key that is unknown, with the nearest one there is, missing, or of the wrong kind.
     """
-    import yaml
+    yaml = require("yaml", extra="train", purpose=f"reading the recipe {file}")
 
     try:
         found = yaml.safe_load(Path(file).read_text("utf-8"))

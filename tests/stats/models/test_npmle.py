@@ -44,6 +44,7 @@ def test_em_as_long_as_it_is_run_elsewhere_leaves_more_than_a_limit_may():
     assert height(table, size, likeliest(table, size)) > height(table, size, by_em(table, size, 300)) + 1.921
 
 
+@pytest.mark.filterwarnings("ignore:Values in x were outside bounds:RuntimeWarning")  # of scipy 1.13
 def test_against_a_general_optimiser():
     """SLSQP over the simplex, on every tenth point of the grid."""
     ones = np.arange(5)
