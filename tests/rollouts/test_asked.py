@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 import flatspot
+from flatspot.cli.main import cli
 from flatspot.core.errors import SettingsError
+from flatspot.core.records import Completion, Prompt
 from flatspot.core.reward_names import rewards_named
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.report.run.next_steps import diagnose_command, rescore_command, train_command, warmup_command
+from flatspot.rewards import load_reward
 from flatspot.rollouts.asked import repeated_prompts
 from flatspot.training.named import named_by_run
 
@@ -88,3 +93,23 @@ def test_prompts_with_the_same_text_are_counted(tmp_path):
     assert caveat(["a", "b", "a", "a", "c"])[0].startswith("2 of the 5 prompts repeat the text of an earlier one; each counts separately")
     assert caveat(["a", "b", "a"])[0].startswith("1 of the 3 prompts repeats")
     assert caveat(["a", "b"]) == caveat(["", "", ""]) == caveat([]) == []
+
+
+def test_a_reward_with_a_comma_goes_through_the_commands(tmp_path, monkeypatch):
+    """diagnose by an environment variable with spaces too, what plan says to run next, and what warmup reads of the run."""
+    bare = r"regex[pattern=yes, (\d)]"
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": name, "reference": "1"} for name in ("a", *"bcdefgh")]
+    Path("prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("answers.json").write_text(json.dumps({row["prompt"]: {"no": 1.0} for row in rows} | ANSWERS))
+    words = ["diagnose", "prompts.jsonl", "--engine", "scripted", "--model", "answers.json", "--out", "run"]
+    done = CliRunner().invoke(cli, words, env={"FLATSPOT_DIAGNOSE_REWARDS": f"{bare} exact_match"}, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path("run/report.json").read_text())["settings"]["reward"] == [bare, "exact_match"]
+    planned = CliRunner().invoke(cli, ["plan", "run"], catch_exceptions=False)
+    assert planned.exit_code == 0 and "flatspot warmup run" in planned.output
+    model, reward, weights = named_by_run(Path("run"), None, None)
+    assert (model, weights) == ("answers.json", None)
+    with load_reward(reward) as loaded:
+        assert loaded.names == ("regex", "exact_match")
+        assert [score.reward for score in loaded.score([Prompt("a", "a", {"reference": "1"})], [Completion("yes, 1", 2, False)])] == [1.0]

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flatspot.cli.lazy import ExtensibleChoice
+from flatspot.cli.option_types import ExtensibleChoice
 from flatspot.cli.options import judging_options
 
 

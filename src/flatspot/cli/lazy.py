@@ -1,20 +1,15 @@
-"""Commands that are imported when called, and choices that are looked up when listed, so that `--help` takes no time."""
+"""A group of commands that are imported when called, so that `--help` takes no time."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from flatspot.core.errors import ExtensionError
-from flatspot.core.extensions import clashes, find_extension, names_of, one_of
-
-if TYPE_CHECKING:
-    _TextType = click.ParamType[str, str]
-else:
-    _TextType = click.ParamType  # older versions of click have no parameters for it
+from flatspot.core.extensions import clashes, find_extension, names_of
 
 
 class LazyGroup(click.Group):
@@ -60,22 +55,3 @@ class LazyGroup(click.Group):
         except ExtensionError as error:
             return str(error)
         return command.get_short_help_str(200) if command is not None else ""
-
-
-class ExtensibleChoice(_TextType):
-    """A choice of the names of an extension group; those of other packages are looked up where one is given or listed."""
-
-    name = "choice"
-
-    def __init__(self, group: str, built_in: Sequence[str]) -> None:
-        self.group, self.built_in = group, tuple(built_in)
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name, where it is one."""
-        if value not in self.built_in and find_extension(self.group, value) is None:
-            self.fail(f"{value!r} is not one of {one_of(self.group, self.built_in)}.", param, ctx)
-        return value
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """The names, as `click.Choice` writes them; click before 8.2 gives no context."""
-        return f"[{'|'.join(names_of(self.group, self.built_in))}]"

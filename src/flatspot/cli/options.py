@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from flatspot.cli.lazy import ExtensibleChoice
+from flatspot.cli.option_types import ExtensibleChoice, RewardText
 from flatspot.cli.renamed import renamed_option
 from flatspot.engines.registry import ENGINES
 
@@ -26,6 +26,7 @@ reward_option = click.option(
     "rewards",
     required=True,
     multiple=True,
+    type=RewardText(),
     metavar="R",
     help="file.py:function, module:function, or a built-in name; repeat for several.",
 )
@@ -33,6 +34,7 @@ own_reward_option = click.option(
     "--reward",
     "rewards",
     multiple=True,
+    type=RewardText(),
     metavar="R",
     help="file.py:function, module:function, or a built-in name; repeat for several.  [default: the run's]",
 )

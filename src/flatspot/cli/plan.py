@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flatspot.cli.lazy import ExtensibleChoice
+from flatspot.cli.option_types import ExtensibleChoice
 
 
 @click.command("plan")

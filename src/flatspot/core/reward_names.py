@@ -12,18 +12,22 @@ def rewards_named(shown: Mapping[str, Any]) -> list[str]:
     >>> rewards_named({"reward": ["a.py:f"]}), rewards_named({"reward": r'regex[pattern="yes, (\\d)"], a.py:f'}), rewards_named({})
     (['a.py:f'], ['regex[pattern="yes, (\\\\d)"]', 'a.py:f'], [])
     """
-    found = shown.get("reward")
-    if isinstance(found, list | tuple):
-        return [str(name) for name in found]
-    return _split(found) if isinstance(found, str) and found else []
+    names = shown.get("reward")
+    if isinstance(names, list | tuple):
+        return [str(name) for name in names]
+    return split_rewards(names, ", ") if isinstance(names, str) and names else []
 
 
-def _split(joined: str) -> list[str]:
-    """Names at the commas that stand outside of brackets."""
+def split_rewards(text: str, separator: str) -> list[str]:
+    """The rewards of a text, at the separators that stand outside of brackets: what is inside them is of one reward.
+
+    >>> split_rewards(r"a.py:f regex[pattern=the answer] exact_match", " ")
+    ['a.py:f', 'regex[pattern=the answer]', 'exact_match']
+    """
     names, depth, start = [], 0, 0
-    for i, letter in enumerate(joined):
+    for i, letter in enumerate(text):
         depth += {"[": 1, "]": -1}.get(letter, 0)
-        if depth <= 0 and joined.startswith(", ", i):
-            names.append(joined[start:i])
-            start = i + 2
-    return [*names, joined[start:]]
+        if depth <= 0 and i >= start and text.startswith(separator, i):
+            names.append(text[start:i])
+            start = i + len(separator)
+    return [name for name in (*names, text[start:]) if name.strip()]
