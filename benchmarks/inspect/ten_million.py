@@ -1,6 +1,6 @@
 """`flatspot inspect` on ten million rollouts of 625,000 prompts in one Parquet file: seconds and peak memory.
 
-python benchmarks/inspect/ten_million.py [--kind two-valued|continuous] [--shuffled]
+python benchmarks/inspect/ten_million.py [--kind binary|continuous] [--shuffled]
 
 The peer, in the same run: pandas' own groupby on the same file (std and count per prompt, nothing judged), where pandas is installed.
 """
@@ -64,7 +64,7 @@ sys.exit(done.returncode)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", choices=["two-valued", "continuous"], default="two-valued")
+    parser.add_argument("--kind", choices=["binary", "continuous"], default="binary")
     parser.add_argument("--shuffled", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -11,7 +11,7 @@ from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from populations import TWO_VALUED
+from populations import BINARY
 from rivals import on_grid
 
 from flatspot.stats.models.binary import state_table
@@ -34,7 +34,7 @@ def reachable(rule):
 
 
 def main():
-    weights = on_grid(TWO_VALUED["hard"](400_000, np.random.default_rng(7)))
+    weights = on_grid(BINARY["hard"](400_000, np.random.default_rng(7)))
     view = outlook(weights, state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0], 64)
     rules = stopping_rules(view, PRICES)
     rule = rules[cheapest_price([rules], np.zeros((1, 3), int), np.ones(1, int), 0.02)]

@@ -16,10 +16,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from populations import OTHER, TWO_VALUED
+from populations import BINARY, OTHER
 from rivals import dynamic, families, flat, on_grid, sprt, tuned, wrong_share
 
-from flatspot.stats.batches import refit_shares
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
 
@@ -44,11 +43,11 @@ def index_of(verdict):
     return np.array([STATES.index(v) if v in STATES else -1 for v in verdict])
 
 
-def two_valued(name, m, seeds):
+def binary(name, m, seeds):
     """One population at every target: a row per target, and the forecast's errors."""
-    ps = [TWO_VALUED[name](m, np.random.default_rng(1000 + s)) for s in range(seeds)]
+    ps = [BINARY[name](m, np.random.default_rng(1000 + s)) for s in range(seeds)]
     tables = [(np.random.default_rng(s).random((m, CAP)) < p[:, None]).astype(float) for s, p in enumerate(ps)]
-    oracle = dynamic(on_grid(TWO_VALUED[name](400_000, np.random.default_rng(7))), ZONES, CAP)
+    oracle = dynamic(on_grid(BINARY[name](400_000, np.random.default_rng(7))), ZONES, CAP)
     hindsight = {rule: tuned(settings, tables, ps, ZONES) for rule, settings in families(ZONES, CAP).items()}
     return [row_of(name, target, ps, tables, oracle, hindsight) for target in TARGETS]
 
@@ -84,35 +83,35 @@ def _forecast(ps, found):
     distance = []
     for p, t in zip(ps, found, strict=True):
         truth = np.array([(1 - p**k - (1 - p) ** k).mean() for k in SIZES])
-        distance.append(np.abs(refit_shares(t.evidence, t.zones, SIZES, refits=1)[0] - truth))
+        distance.append(np.abs(t.fitted.mixed_shares(SIZES, 1)[0] - truth))
     return (100 * np.mean(distance, 0)).round(2).tolist()
 
 
 def coverage(name, m, sets):
     """Share of sets whose 90% forecast limits hold the population's share of mixed groups, per group size."""
-    many = TWO_VALUED[name](1_000_000, np.random.default_rng(7))
+    many = BINARY[name](1_000_000, np.random.default_rng(7))
     truth = np.array([(1 - many**k - (1 - many) ** k).mean() for k in SIZES])
     inside = []
     for seed in range(sets):
         rng = np.random.default_rng(5000 + seed)
-        p = TWO_VALUED[name](m, rng)
+        p = BINARY[name](m, rng)
         t = triage(lambda i, k, p=p, rng=rng: (rng.random((len(i), k)) < p[i, None]).astype(float), m)
-        lo, hi = np.quantile(refit_shares(t.evidence, t.zones, SIZES, refits=150)[1], [0.05, 0.95], axis=0)
+        lo, hi = np.quantile(t.fitted.mixed_shares(SIZES, 150)[1], [0.05, 0.95], axis=0)
         inside.append((lo <= truth) & (truth <= hi))
     return {"population": name, "n_prompts": m, "sets": sets, "inside": np.mean(inside, 0).round(3).tolist()}
 
 
-def sure(name, m, seeds):
-    """With `sure`: a row per target, with the share of sets whose realised error is above it."""
+def worst_case(name, m, seeds):
+    """With `worst_case`: a row per target, with the share of sets whose realised error is above it."""
     rows = []
     for target in TARGETS:
         found = []
         for seed in range(seeds):
-            p = TWO_VALUED[name](m, np.random.default_rng(1000 + seed))
+            p = BINARY[name](m, np.random.default_rng(1000 + seed))
             table = (np.random.default_rng(seed).random((m, CAP)) < p[:, None]).astype(float)
-            t = triage(served(table), m, target_error=target, sure=True)
+            t = triage(served(table), m, target_error=target, worst_case=True)
             error = wrong_share(ZONES, p, index_of(t.verdict))
-            found.append((error, t.error_limit, t.n_samples.mean(), (t.verdict == "undecided").mean(), error > target))
+            found.append((error, t.worst_case_error, t.n_samples.mean(), (t.verdict == "undecided").mean(), error > target))
         error, limit, generations, undecided, above = map(float, np.nanmean(found, 0))
         entry = {"error": error, "limit": limit, "generations": generations, "undecided": undecided, "above": above}
         rows.append({"population": name, "n_prompts": m, "target": target} | entry)
@@ -120,7 +119,7 @@ def sure(name, m, seeds):
 
 
 def other(name, m, seeds, targets):
-    """Rewards that are not two-valued: realised and predicted error, generations, and what the model says of itself."""
+    """Graded rewards: realised and predicted error, generations, and what the model says of itself."""
     rows = []
     for target in targets:
         found = []
@@ -129,9 +128,9 @@ def other(name, m, seeds, targets):
             rewards = OTHER[name](m, rng)
             t = triage(rewards.draw, m, target_error=target, reward_range=(rewards.low, rewards.high))
             zones = Zones(0.05, rewards.low, rewards.high)
-            wrong = zones.wrong(rewards.mean, rewards.std, np.full(m, zones.hi))
+            loss = zones.loss(rewards.mean, rewards.std, np.full(m, zones.hi))
             given = index_of(t.verdict)
-            error = wrong[np.flatnonzero(given >= 0), given[given >= 0]].mean()
+            error = loss[np.flatnonzero(given >= 0), given[given >= 0]].mean()
             found.append((error, t.predicted_error, t.n_samples.mean(), (given < 0).mean()))
         error, predicted, generations, undecided = map(float, np.mean(found, 0))
         entry = {"error": error, "predicted": predicted, "generations": generations, "undecided": undecided}
@@ -144,7 +143,7 @@ def small(name, m, sets):
     found = []
     for seed in range(sets):
         rng = np.random.default_rng(seed)
-        p = TWO_VALUED[name](m, rng)
+        p = BINARY[name](m, rng)
         t = triage(lambda i, k, p=p, rng=rng: (rng.random((len(i), k)) < p[i, None]).astype(float), m)
         v = index_of(t.verdict)
         found.append((wrong_share(ZONES, p, v), t.n_samples.mean(), (v < 0).mean()))
@@ -160,13 +159,13 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one seed, three populations, nothing written")
     options = parser.parse_args()
     quick = options.quick
-    names = list(TWO_VALUED)[: 3 if quick else None]
+    names = list(BINARY)[: 3 if quick else None]
     seeds = 1 if quick else 20
     sections = {
-        "two_valued": lambda: [row for name in names for row in two_valued(name, 1000, seeds)],
-        "small": lambda: [small(name, m, 10 if quick else 60) for name in list(TWO_VALUED)[:3] for m in (10, 50, 100)],
+        "binary": lambda: [row for name in names for row in binary(name, 1000, seeds)],
+        "small": lambda: [small(name, m, 10 if quick else 60) for name in list(BINARY)[:3] for m in (10, 50, 100)],
         "coverage": lambda: [coverage(name, 300, 5 if quick else 40) for name in names],
-        "sure": lambda: [row for name in names for row in sure(name, 1000, seeds)],
+        "worst_case": lambda: [row for name in names for row in worst_case(name, 1000, seeds)],
         "other": lambda: [row for name in OTHER for row in other(name, 500, 1 if quick else 10, (0.05, 0.02))],
     }
     results = json.loads((HERE / "results.json").read_text()) if options.only is not None else {"seconds": {}}

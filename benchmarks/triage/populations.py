@@ -1,4 +1,4 @@
-"""Populations of prompts whose truth is known: success probabilities for two-valued rewards, samplers with (mean, std) for the others."""
+"""Populations of prompts whose truth is known: success probabilities for binary rewards, samplers with (mean, std) for the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _point(p):
     return lambda m: np.full(m, p)
 
 
-TWO_VALUED = {
+BINARY = {
     "hard": lambda m, r: _mixture(r, m, (0.4, _point(0.0)), (0.1, _point(1.0)), (0.5, lambda n: r.beta(0.6, 1.2, n))),
     "easy": lambda m, r: _mixture(r, m, (0.1, _point(0.0)), (0.45, _point(0.995)), (0.45, r.random)),
     "no atoms": lambda m, r: r.beta(0.25, 1, m),

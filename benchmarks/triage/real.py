@@ -21,7 +21,6 @@ from compare import CAP, ZONES, row_of
 from rivals import dynamic, families, on_grid, tuned
 from tables import equal_cost, equal_error
 
-from flatspot.stats.batches import refit_shares
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
 
@@ -42,7 +41,7 @@ def read(path):
     return out
 
 
-def replay(rewards, target, seed, low, high, sure):
+def replay(rewards, target, seed, low, high, worst_case):
     rng = np.random.default_rng(seed)
     shuffled = rng.permuted(rewards, axis=1)
     used = np.zeros(len(rewards), int)
@@ -52,7 +51,9 @@ def replay(rewards, target, seed, low, high, sure):
         used[indices] += k
         return rows
 
-    return triage(draw, len(rewards), target_error=target, reward_range=(low, high), max_samples=min(64, rewards.shape[1]), sure=sure)
+    return triage(
+        draw, len(rewards), target_error=target, reward_range=(low, high), max_samples=min(64, rewards.shape[1]), worst_case=worst_case
+    )
 
 
 def mixed_share(rewards, k):
@@ -80,23 +81,23 @@ def main():
     rewards = read(path)
     low, high = min(0.0, np.nanmin(rewards)), max(1.0, np.nanmax(rewards))
     zones = Zones(0.05, low, high)
-    wrong = zones.wrong(np.nanmean(rewards, 1), np.nanstd(rewards, 1), np.full(len(rewards), high))
+    loss = zones.loss(np.nanmean(rewards, 1), np.nanstd(rewards, 1), np.full(len(rewards), high))
     distinct = len(np.unique(rewards[np.isfinite(rewards)]))
     lines = [f"{len(rewards)} prompts, {rewards.shape[1]} samples each, {distinct} distinct rewards.", ""]
-    head = ["target", "sure", "realised error", "predicted", "its limit", "generations per prompt", "undecided"]
+    head = ["target", "worst case", "realised error", "predicted", "its limit", "generations per prompt", "undecided"]
     lines.append("| " + " | ".join([*head, "forecast off by, points, K = 4 / 8 / 16 / 32"]) + " |")
     lines.append("| --- " * (len(head) + 1) + "|")
-    for target, sure in itertools.product((0.05, 0.03, 0.02, 0.01), (False, True)):
+    for target, worst_case in itertools.product((0.05, 0.03, 0.02, 0.01), (False, True)):
         found, off = [], []
         for seed in range(SETS):
-            t = replay(rewards, target, seed, low, high, sure)
+            t = replay(rewards, target, seed, low, high, worst_case)
             given = np.array([STATES.index(v) if v in STATES else -1 for v in t.verdict])
-            error = wrong[np.flatnonzero(given >= 0), given[given >= 0]].mean()
-            found.append((error, t.predicted_error, t.error_limit, t.n_samples.mean(), (given < 0).mean()))
-            off.append(np.abs(refit_shares(t.evidence, t.zones, SIZES, refits=1)[0] - [mixed_share(rewards, k) for k in SIZES]))
+            error = loss[np.flatnonzero(given >= 0), given[given >= 0]].mean()
+            found.append((error, t.predicted_error, t.worst_case_error, t.n_samples.mean(), (given < 0).mean()))
+            off.append(np.abs(t.fitted.mixed_shares(SIZES, 1)[0] - [mixed_share(rewards, k) for k in SIZES]))
         error, predicted, limit, generations, undecided = np.mean(found, 0)
         points = " / ".join(f"{100 * x:.1f}" for x in np.mean(off, 0))
-        shown = [f"{target:.0%}", "yes" if sure else "", f"{error:.1%}", f"{predicted:.1%}", f"{limit:.1%}", f"{generations:.1f}"]
+        shown = [f"{target:.0%}", "yes" if worst_case else "", f"{error:.1%}", f"{predicted:.1%}", f"{limit:.1%}", f"{generations:.1f}"]
         lines.append("| " + " | ".join([*shown, f"{undecided:.1%}", points]) + " |")
     lines += against_rivals(rewards) if distinct == 2 else []
     print("\n".join(lines))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flatspot.stats.models.binary import GRID, flat_prior, state_table
+from flatspot.stats.models.binary import state_table
+from flatspot.stats.models.npmle import GRID, flat_prior
 from flatspot.stats.triage.stopping import PRICES, outlook, stopping_rules
 
 VANISHING, LEARNABLE, SOLVED = range(3)
@@ -12,7 +13,7 @@ VANISHING, LEARNABLE, SOLVED = range(3)
 
 def wrong_share(zones, p, verdict):
     """Share of verdicts that are wrong beyond indifference; -1 marks no verdict and is left out."""
-    table = zones.wrong(p, np.sqrt(p * (1 - p)), np.ones(len(p)))
+    table = zones.loss(p, np.sqrt(p * (1 - p)), np.ones(len(p)))
     given = verdict >= 0
     return float(table[np.flatnonzero(given), verdict[given]].mean()) if given.any() else float("nan")
 

@@ -12,8 +12,8 @@ EB-DP is `flatspot.triage`: no label, no knowledge of the population. The *oracl
 1,000 prompts, 20 sets each, cap 64. A cell is generations per prompt (realised error, %). **Bold**: the cheapest that meets the target
 within a point, when it is not EB-DP. "–": no setting reaches the error.
 """
-SURE = """The same sets, drawn with `sure`. *limit*: the 97.5% upper limit of the error; what is held to the target lies above it, at twice
-the drop of the log likelihood. *above*: the share of sets whose realised error was above the target.
+WORST_CASE = """The same sets, drawn with `worst_case`. *limit*: the 97.5% upper limit of the error; what is held to the target lies above
+it, at twice the drop of the log likelihood. *above*: the share of sets whose realised error was above the target.
 """
 
 
@@ -21,13 +21,13 @@ def render(results, limits, engine=None, real=None):
     """Markdown; `engine` and `real` are what engine_side.py and real.py wrote."""
     parts = [
         HEAD.format(seconds=", ".join(f"{name} {s}" for name, s in results["seconds"].items())),
-        "## Two-valued, at equal error\n",
-        equal_error(results["two_valued"]),
+        "## Binary, at equal error\n",
+        equal_error(results["binary"]),
     ]
-    parts += ["\n## Two-valued, at equal generations\n", "Realised error, %, of each rule's best setting that costs no more than EB-DP.\n"]
-    parts += [equal_cost(results["two_valued"]), "\n## Against the targets\n", _targets(results["two_valued"], limits)]
+    parts += ["\n## Binary, at equal generations\n", "Realised error, %, of each rule's best setting that costs no more than EB-DP.\n"]
+    parts += [equal_cost(results["binary"]), "\n## Against the targets\n", _targets(results["binary"], limits)]
     columns = ("population", "target", "error", "limit", "above", "generations", "undecided")
-    parts += ["\n## With `sure`\n", SURE, _plain(results["sure"], columns)]
+    parts += ["\n## With `worst_case`\n", WORST_CASE, _plain(results["worst_case"], columns)]
     parts += ["\n## Few prompts, target 3%\n", _plain(results["small"], ("population", "n_prompts", "error", "generations", "undecided"))]
     parts += ["\n## Forecast of mixed groups\n", _forecast(results)]
     columns = ("population", "target", "model", "error", "predicted", "generations", "undecided", "caveat")
@@ -103,7 +103,7 @@ def _targets(rows, limits):
 
 def _forecast(results):
     inside = {row["population"]: row["inside"] for row in results["coverage"]}
-    at = [row for row in results["two_valued"] if row["target"] == 0.03]
+    at = [row for row in results["binary"] if row["target"] == 0.03]
     out = [[r["population"], *r["forecast error"], *(f"{100 * x:.0f}" for x in inside.get(r["population"], []))] for r in at]
     head = [
         "population",

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from flatspot.stats.evidence import evidence_of_counts
-from flatspot.stats.intervals import clopper_pearson, two_valued_std_interval
-from flatspot.stats.posterior import posterior
+from flatspot.stats.intervals import binary_std_interval, clopper_pearson
+from flatspot.stats.models.fitted import fit
 from flatspot.stats.zones import epsilon_for_group, reach_at
 from flatspot.verdicts.judge import judge_prompts
 from flatspot.verdicts.settings import JudgeSettings
@@ -37,7 +37,7 @@ def test_the_table_of_zeros_in_a_row():
     p = [float(cell) for cell in row(VERDICTS, "p may be as high as")]
     std = [float(cell) for cell in row(VERDICTS, "std may be as high as")]
     assert p == pytest.approx([float(clopper_pearson(0, n)[1]) for n in zeros], abs=0.0051)
-    assert std == pytest.approx([float(two_valued_std_interval(0, n)[1]) for n in zeros], abs=0.0051)
+    assert std == pytest.approx([float(binary_std_interval(0, n)[1]) for n in zeros], abs=0.0051)
 
 
 def judged_first(hits, n):
@@ -46,7 +46,7 @@ def judged_first(hits, n):
     settings = JudgeSettings()
     prompt, reward, count = np.tile(np.arange(m), 2), np.repeat([0.0, 1.0], m), np.r_[n - hits, hits]
     evidence = evidence_of_counts(prompt[count > 0], reward[count > 0], count[count > 0], m)
-    verdicts = judge_prompts(evidence, posterior(evidence, np.ones(m), settings.zones, 8), settings, np.ones(m))
+    verdicts = judge_prompts(fit(evidence, np.ones(m), settings.zones), settings)
     return str(verdicts.verdict[0]), float(verdicts.error_probability[0])
 
 

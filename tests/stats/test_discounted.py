@@ -9,10 +9,10 @@ from flatspot.stats.zones import Zones
 ZONES = Zones(0.05)
 
 
-def feed(states, step, prompts, hits, k=8, *, two_valued=True):
+def feed(states, step, prompts, hits, k=8, *, binary=True):
     p = np.array(hits) / k
     std = np.sqrt(p * (1 - p) * k / (k - 1))
-    states.absorb(step, np.array(prompts), np.full(len(p), k), p, std, two_valued=two_valued, zones=ZONES)
+    states.absorb(step, np.array(prompts), np.full(len(p), k), p, std, binary=binary, zones=ZONES)
 
 
 def test_old_rewards_count_by_half_lives():
@@ -45,16 +45,16 @@ def test_a_prompt_that_is_learned_moves_from_vanishing_over_learnable_to_solved(
     assert states.half_life <= 10
 
 
-def test_rewards_of_many_values_are_judged_by_reach():
+def test_graded_rewards_are_judged_by_mean_and_std():
     states = DiscountedStates()
     for step in range(3):
         mean, std = np.array([0.2, 0.2, 0.97]), np.array([0.01, 0.3, 0.01])
-        states.absorb(step, np.arange(3), np.full(3, 8), mean, std, two_valued=False, zones=ZONES)
+        states.absorb(step, np.arange(3), np.full(3, 8), mean, std, binary=False, zones=ZONES)
     assert states.state.tolist() == [0, 1, 2]
 
 
 def test_nothing_scored_changes_nothing():
     states = DiscountedStates()
-    states.absorb(0, np.array([0]), np.array([0]), np.array([np.nan]), np.array([np.nan]), two_valued=True, zones=ZONES)
+    states.absorb(0, np.array([0]), np.array([0]), np.array([np.nan]), np.array([np.nan]), binary=True, zones=ZONES)
     assert len(states.state) == 0
     assert states.shares().tolist() == [0, 0, 0]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flatspot.stats.evidence import evidence_of_counts, evidence_of_rows, merge_equal, reward_std
+from flatspot.stats.evidence import distinct, evidence_of_counts, evidence_of_rows, merge_equal, reward_std
 
 rewards = st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0.0, 0.1, 0.5, 1.0, -2.0, float("nan")])), max_size=60)
 
@@ -76,3 +76,23 @@ def test_a_dense_continuous_reward_is_not_merged_into_one_value():
     found = evidence_of_rows(np.repeat(np.arange(20_000), 16), rewards.ravel(), 20_000)
     np.testing.assert_allclose(found.mean, rewards.mean(-1), rtol=2e-6)
     np.testing.assert_allclose(found.std, rewards.std(-1, ddof=1), rtol=0.01)
+
+
+@pytest.mark.parametrize("m", [0, 1, 7, 2000])
+def test_the_distinct_rows_are_those_that_numpy_finds(m):
+    rng = np.random.default_rng(m)
+    columns = rng.integers(0, 9, m), rng.choice([0.25, -1.0, 3.0], m), rng.integers(-2, 2, m), np.full(m, 5)
+    rows, place, size = np.unique(np.stack(columns, -1), axis=0, return_inverse=True, return_counts=True)
+    kinds, at, counts = distinct(*columns)
+    np.testing.assert_array_equal(np.stack(kinds, -1), rows)
+    np.testing.assert_array_equal(at, place.reshape(-1))
+    np.testing.assert_array_equal(counts, size)
+    assert [column.dtype for column in kinds] == [column.dtype for column in columns]
+
+
+def test_a_kind_for_every_prompt():
+    many = np.random.default_rng(0).permutation(100_000) / 7
+    (first, same), at, counts = distinct(many, many[::-1])
+    np.testing.assert_array_equal(first[at], many)
+    np.testing.assert_array_equal(same[at], many[::-1])
+    assert (counts == 1).all()

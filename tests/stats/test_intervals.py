@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flatspot.stats.intervals import clopper_pearson, equal_rewards_std_upper, two_valued_std_interval, variance_interval
+from flatspot.stats.intervals import (
+    binary_std_interval,
+    clopper_pearson,
+    equal_rewards_std_upper,
+    stratum_weights,
+    variance_interval,
+    weighted_share,
+)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (0, 10), (3, 10), (10, 10), (7, 64)])
@@ -14,14 +21,14 @@ def test_clopper_pearson_is_scipys(hits, n):
 
 def test_no_draws_say_nothing():
     assert [float(x) for x in clopper_pearson(0, 0)] == [0.0, 1.0]
-    assert [float(x) for x in two_valued_std_interval(0, 0)] == [0.0, 0.5]
+    assert [float(x) for x in binary_std_interval(0, 0)] == [0.0, 0.5]
 
 
 @pytest.mark.parametrize("n", [4, 8, 10, 16, 32, 64, 300])
 def test_the_std_interval_covers_by_enumeration(n):
     """P(std in the interval | p) summed over every outcome, at many p: the coverage is exact, not simulated."""
     hits = np.arange(n + 1)
-    lo, hi = two_valued_std_interval(hits, np.full(n + 1, n))
+    lo, hi = binary_std_interval(hits, np.full(n + 1, n))
     p = np.linspace(0, 1, 2001)
     std = np.sqrt(p * (1 - p))
     inside = (lo[None] <= std[:, None] + 1e-12) & (std[:, None] <= hi[None] + 1e-12)
@@ -31,7 +38,7 @@ def test_the_std_interval_covers_by_enumeration(n):
 
 @pytest.mark.parametrize("n", [1, 2, 8, 64, 5000])
 def test_equal_rewards_never_give_a_point(n):
-    lo, hi = two_valued_std_interval(0, n)
+    lo, hi = binary_std_interval(0, n)
     assert hi > lo >= 0
     assert equal_rewards_std_upper(np.array(0.3), np.array(n), 0.0, 1.0) > 0
 
@@ -52,3 +59,24 @@ def test_variance_interval_covers_normal_samples():
     variance = rng.normal(size=(20_000, 8)).var(-1, ddof=1)
     lo, hi = variance_interval(variance, np.full(20_000, 7.0))
     assert ((lo <= 1) & (hi >= 1)).mean() == pytest.approx(0.95, abs=0.006)
+
+
+def test_shares_stand_for_the_run_whose_strata_were_probed_unevenly():
+    stratum, of_run = np.repeat([0, 1, 2], [30, 8, 2]), np.array([0.2, 0.5, 0.3])
+    weights = stratum_weights(stratum, of_run)
+    assert [weights[stratum == s].sum() for s in range(3)] == pytest.approx(of_run)
+    share = weighted_share(np.r_[np.zeros(30), np.ones(10)], stratum, of_run)
+    assert share.mean == pytest.approx(0.8)
+    only = stratum_weights(np.zeros(4, np.int64), of_run)
+    assert only.tolist() == [0.25] * 4  # strata that nobody probed are left out
+
+
+def test_limits_hold_the_share_of_the_whole_run():
+    rng = np.random.default_rng(2)
+    inside = 0
+    for _ in range(300):
+        truth = rng.uniform(0.05, 0.95, 2)
+        p = np.r_[(rng.random(30) < truth[0]), (rng.random(10) < truth[1])].astype(float)
+        share = weighted_share(p, np.repeat([0, 1], [30, 10]), np.array([0.6, 0.4]))
+        inside += share.lo <= 0.6 * truth[0] + 0.4 * truth[1] <= share.hi
+    assert inside / 300 > 0.92

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flatspot.core.errors import SettingsError
-from flatspot.stats.zones import Zones, epsilon_for_group, reach_at
+from flatspot.stats.zones import Zones, chance_of_best, epsilon_for_group, reach_at
 
 
 @pytest.mark.parametrize("group_size", [3, 8, 16, 64])
@@ -34,7 +34,7 @@ def test_on_zero_one_rewards_the_states_are_thresholds_on_p():
     assert (states[away, 0] == (p < epsilon)[away]).all()
     assert (states[away, 2] == (p > 1 - epsilon)[away]).all()
     assert (states.sum(-1) == 1).all()
-    wrong = zones.wrong(p, np.sqrt(p * (1 - p)), np.ones_like(p))
+    wrong = zones.loss(p, np.sqrt(p * (1 - p)), np.ones_like(p))
     away &= np.min(np.abs(p[:, None] - np.array([2 * epsilon, epsilon / 2, 1 - epsilon / 2, 1 - 2 * epsilon])), -1) > 1e-6
     assert (wrong[away, 0] == (p >= 2 * epsilon)[away]).all()
     assert (wrong[away, 1] == ((p <= epsilon / 2) | (p >= 1 - epsilon / 2))[away]).all()
@@ -63,3 +63,16 @@ def test_reach_is_the_zero_one_reach():
 def test_an_empty_range_is_refused():
     with pytest.raises(SettingsError, match="LO < HI"):
         Zones(0.05, 1.0, 1.0)
+
+
+def test_the_chance_of_the_best_is_p_on_zero_one_rewards_and_never_less_than_the_truth():
+    p = np.linspace(0, 1, 21)
+    assert chance_of_best(p, np.sqrt(p * (1 - p)), np.ones(21)) == pytest.approx(p)
+    rng = np.random.default_rng(0)
+    for _ in range(200):  # any reward on five values: Cantelli holds
+        values, weights = np.sort(rng.random(5)), rng.dirichlet(np.ones(5))
+        mean = weights @ values
+        std = np.sqrt(weights @ values**2 - mean**2)
+        for r_star in values:
+            truth = weights[values >= r_star].sum()
+            assert chance_of_best(np.array(mean), np.array(std), np.array(r_star)) >= truth - 1e-12 or r_star <= mean

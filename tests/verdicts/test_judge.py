@@ -3,7 +3,7 @@ import pytest
 
 from flatspot.core.errors import SettingsError
 from flatspot.stats.evidence import evidence_of_rows
-from flatspot.stats.posterior import posterior
+from flatspot.stats.models.fitted import fit
 from flatspot.verdicts.explain import explain_prompts, explain_set
 from flatspot.verdicts.judge import judge_prompts, judge_set
 from flatspot.verdicts.settings import JudgeSettings
@@ -16,10 +16,10 @@ def judged(rewards, settings=None, reference=None, failed=0):
     evidence = evidence_of_rows(np.repeat(np.arange(m), n), rewards.ravel(), m)
     reference = np.full(m, np.nan) if reference is None else np.asarray(reference, float)
     r_star = np.where(np.isfinite(reference), reference, settings.reward_hi)
-    found = posterior(evidence, r_star, settings.zones, settings.group_size)
-    prompts = judge_prompts(evidence, found, settings, r_star)
+    model = fit(evidence, r_star, settings.zones)
+    prompts = judge_prompts(model, settings)
     n_rows = np.full(m, n + failed)
-    return prompts, judge_set(prompts, found, evidence, n_rows, settings, reference), evidence
+    return prompts, judge_set(prompts, model, evidence, n_rows, settings, reference), evidence
 
 
 def rows(hits, n=64):

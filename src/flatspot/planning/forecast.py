@@ -10,12 +10,12 @@ from typing import Any
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.runs.table import read_run
-from flatspot.stats.batches import fill_batch, forecast_of, recommend_group_size
-from flatspot.stats.evidence import Evidence
+from flatspot.stats.forecast import SIZES, fill_batch, forecast_of, recommend_group_size
+from flatspot.stats.models.fitted import FittedModel, fit
 from flatspot.stats.zones import Zones
 
 _JUDGED = ("epsilon", "reward", "group_size", "generations", "reward_model", "fractions", "caveats")
-_SIZES = (2, 4, 8, 16, 32, 64)
+_SHOWN = (2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ def plan_groups(run: str | Path, settings: PlanSettings) -> dict[str, Any]:
         )
     size = settings.group_size or int(judged["group_size"])
     generations = judged["generations"]
+    model = fit(evidence, zones.achievable(table.reference_reward, evidence.high), zones, sorted({*SIZES, size}))
     tokens = generations["tokens"] / generations["total"] if generations.get("tokens") else None
     return {
         "schema_version": SCHEMA_VERSION,
@@ -66,11 +67,11 @@ def plan_groups(run: str | Path, settings: PlanSettings) -> dict[str, Any]:
         "n_prompts": evidence.n_prompts,
         "completions_per_prompt": generations["per_prompt"],
         "tokens_per_completion": tokens,
-        "reward_model": judged["reward_model"],
+        "reward_model": model.family,
         "group_size": size,
-        "forecast": _forecast(evidence, zones, tuple(sorted({*_SIZES, size}))),
-        "recommended": _recommended(evidence, zones, settings.share, tokens),
-        "batch": _batch(evidence, zones, size, settings, tokens),
+        "forecast": _forecast(model, tuple(sorted({*_SHOWN, size}))),
+        "recommended": _recommended(model, settings.share, tokens),
+        "batch": _batch(model, size, settings, tokens),
         "caveats": judged["caveats"],
     }
 
@@ -90,23 +91,23 @@ def judged_summary(run: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def _forecast(evidence: Evidence, zones: Zones, sizes: tuple[int, ...]) -> dict[str, dict[str, float | None]]:
-    found = forecast_of(evidence, zones, sizes).informative
+def _forecast(model: FittedModel, sizes: tuple[int, ...]) -> dict[str, dict[str, float | None]]:
+    found = forecast_of(model, sizes).informative
     return {
         str(k): _interval(row, "informative") | {"rollouts_per_informative": k / row[0] if row[0] > 0 else None}
         for k, row in zip(sizes, found, strict=True)
     }
 
 
-def _recommended(evidence: Evidence, zones: Zones, share: float, tokens: float | None) -> dict[str, Any]:
-    found = recommend_group_size(evidence, zones, share)
+def _recommended(model: FittedModel, share: float, tokens: float | None) -> dict[str, Any]:
+    found = recommend_group_size(model, share)
     cost = {"completions": found.completions, "tokens": None if tokens is None else round(found.completions * tokens)}
     return {"share": share, "reached": found.reached, "group_size": found.group_size} | _interval(found.informative, "informative") | cost
 
 
-def _batch(evidence: Evidence, zones: Zones, size: int, settings: PlanSettings, tokens: float | None) -> dict[str, Any]:
+def _batch(model: FittedModel, size: int, settings: PlanSettings, tokens: float | None) -> dict[str, Any]:
     gen_batch = settings.gen_batch or settings.batch
-    found = fill_batch(evidence, zones, size, settings.batch, groups_per_batch=gen_batch, max_batches=settings.max_gen_batches)
+    found = fill_batch(model, size, settings.batch, groups_per_batch=gen_batch, max_batches=settings.max_gen_batches)
     return {
         "informative_groups": settings.batch,
         "groups": _interval(found.groups, "mean"),

@@ -26,7 +26,8 @@ from flatspot.planning.label_words import Named, reason_of
 from flatspot.planning.strategies import find_strategy
 from flatspot.runs.table import read_run
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.smallest_group import SIZES, smallest_group
+from flatspot.stats.forecast import SIZES, smallest_group
+from flatspot.stats.models.fitted import fit
 from flatspot.stats.zones import Zones
 
 if TYPE_CHECKING:
@@ -229,7 +230,9 @@ def _plan_table(
 
 
 def _samples(run: Path, said: Mapping[str, Any], share: float) -> Ints:
-    return smallest_group(read_run(run).evidence, Zones(said["epsilon"], *said["reward"]["range"]), share)
+    table, zones = read_run(run), Zones(said["epsilon"], *said["reward"]["range"])
+    r_star = zones.achievable(table.reference_reward, table.evidence.high)
+    return smallest_group(fit(table.evidence, r_star, zones, SIZES), share)
 
 
 def _sizes(table: pa.Table) -> dict[str, int]:

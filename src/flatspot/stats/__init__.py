@@ -1,7 +1,8 @@
 """Arrays of rewards in, numbers out: no files, no models, no prompts' text.
 
-`evidence` holds what the samples say of each prompt; `posterior` routes it to the model that fits its kind of reward (`two_valued`,
-`many_valued`) and returns, per prompt, how probable each state is and how wrong each verdict would be; `decide` says which verdicts are
-given, `triage` whom to draw again; `intervals` are the limits that never collapse; `forecast` is what a group of another size would see.
-`table` is the labelled layer: it reads evidence out of Parquet with DuckDB.
+`evidence` reduces the completions to counts and moments of each prompt. `models.fit` fits the model of the whole set, binary or graded
+behind one protocol: the probability of each state of each prompt, how wrong each verdict would be, what groups of K completions would show,
+and the limits of all that. `decide` gives verdicts by it, `forecast` plans a training by it, and `triage` is the loop that samples until
+the verdicts are good enough. `zones` has the thresholds, `intervals` the limits that never collapse. Beside this line stand `groups` and
+`discounted` (a training that is watched), `paired` (two runs), `gradients` and `signs`.
 """

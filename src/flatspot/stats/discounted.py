@@ -1,7 +1,7 @@
-"""What each prompt is under a policy that changes: rewards of past updates count for less, and the data say how much less.
+"""The state of each prompt under a policy that changes: rewards of past updates count for less, and the data tell how much less.
 
 A prompt's rewards enter as s ← λ^Δ s + Σ r, n ← λ^Δ n + K, Δ updates after its last visit. λ = 2^(−1/h); the half-life h is the one of
-`HALF_LIVES` that foretold the mean of the next group with the least squared error so far.
+`HALF_LIVES` that predicted the mean of the next group with the least squared error so far.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from typing import Final
 import numpy as np
 
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.models.binary import fit_pairs, flat_prior, likelihood, state_table
+from flatspot.stats.models.binary import state_table
+from flatspot.stats.models.npmle import fit_pairs, flat_prior, likelihood, weigh
 from flatspot.stats.zones import STATES, Zones
 
 HALF_LIVES: Final = (3.0, 10.0, 30.0, 100.0, 300.0, np.inf)
 UNDECIDED: Final = -1
-_SURE = 0.8  # a prompt changes its state only on this probability, so that one unlucky group moves nothing
-_FEWEST = 4  # discounted samples that a reward of many values takes before its mean and std are believed
-_FITTED = 512  # prompts that g is fitted to, at most
+_LEAST_CHANCE = 0.8  # a prompt changes its state only on this probability, so that one unlucky group moves nothing
+_FEWEST = 4  # discounted completions that a graded reward takes before its mean and std are believed
+_MOST_FITTED = 512  # prompts that g is fitted to
 
 
 class DiscountedStates:
-    """The state of every prompt seen in training, kept as groups come in. Prompts are numbered 0, 1, … as they first come."""
+    """The state of every prompt of a training, kept as groups come in. Prompts are numbered 0, 1, … as they first come."""
 
     def __init__(self) -> None:
         self.state: Ints = np.zeros(0, np.int64)
@@ -36,30 +37,33 @@ class DiscountedStates:
 
     @property
     def half_life(self) -> float:
-        """The half-life, in updates, that has foretold best."""
+        """The half-life, in updates, with the least error of prediction."""
         return HALF_LIVES[int(np.argmin(self.error))]
 
-    def absorb(self, step: int, prompt: Ints, n: Ints, mean: Floats, std: Floats, *, two_valued: bool, zones: Zones) -> None:
+    def absorb(self, step: int, prompt: Ints, n: Ints, mean: Floats, std: Floats, *, binary: bool, zones: Zones) -> None:
         """Take in the groups of one batch, and judge their prompts anew.
 
         n, mean, std  [G] scored rewards of each group; those with none are left out
-        two_valued    every reward of the run so far is an end of the range of `zones`
+        binary        every reward of the run so far is an end of the range of `zones`
         """
-        known = n > 0
-        prompt, n, mean, std = prompt[known], n[known], mean[known], np.where(n[known] > 1, std[known], 0.0)
+        scored = n > 0
+        prompt, n, mean, std = prompt[scored], n[scored], mean[scored], np.where(n[scored] > 1, std[scored], 0.0)
         if len(prompt) == 0:
             return
         self._grow(int(prompt.max()) + 1)
-        seen, place = np.unique(prompt, return_inverse=True)
-        age = np.maximum(step - self.last[seen], 0)
-        past = self.moments[:, :, seen] * np.exp2(-age[None] / np.array(HALF_LIVES)[:, None])
+        visited, place = np.unique(prompt, return_inverse=True)
+        age = np.maximum(step - self.last[visited], 0)
+        past = self.moments[:, :, visited] * np.exp2(-age[None] / np.array(HALF_LIVES)[:, None])
         self._score(past, place.reshape(-1), n, mean)
         squares = std**2 * (n - 1) + n * mean**2
-        new = np.stack([np.bincount(place.reshape(-1), values, len(seen)) for values in (n, n * mean, squares)])
-        self.moments[:, :, seen] = past + new[:, None]
-        self.last[seen] = step
+        new = np.stack([np.bincount(place.reshape(-1), values, len(visited)) for values in (n, n * mean, squares)])
+        self.moments[:, :, visited] = past + new[:, None]
+        self.last[visited] = step
         self._batches += 1
-        self._move(seen, *self._judged(seen, two_valued, zones))
+        if binary and self._batches >= self._next_fit:  # refitted ever more rarely: the more rewards, the less a batch changes
+            self._next_fit = self._batches + min(50, self._batches)
+            self._fit(zones)
+        self._move(visited, *(self._binary(visited, zones) if binary else self._graded(visited, zones)))
 
     def shares(self) -> Floats:
         """[3] share of the prompts in each state; what is undecided is in none."""
@@ -79,38 +83,42 @@ class DiscountedStates:
     def _score(self, past: Floats, place: Ints, n: Ints, mean: Floats) -> None:
         count, total = past[0][:, place], past[1][:, place]
         pooled = float((n * mean).sum() / n.sum())
-        foretold = (total + pooled) / (count + 1)
-        visited = count[-1] > 0
-        self.error += np.where(visited, n * (mean - foretold) ** 2, 0.0).sum(-1)
+        prediction = (total + pooled) / (count + 1)
+        self.error += np.where(count[-1] > 0, n * (mean - prediction) ** 2, 0.0).sum(-1)
 
-    def _judged(self, seen: Ints, two_valued: bool, zones: Zones) -> tuple[Floats, float]:
-        """[m, 3] probability of each state, and the probability a prompt's state must have to be believed."""
-        moments = self.moments[:, int(np.argmin(self.error))]
-        n, total, squares = moments[:, seen]
-        if not two_valued:
-            mean = total / n
-            std = np.sqrt(np.maximum(squares / n - mean**2, 0.0) * n / np.maximum(n - 1, 1e-12))
-            flat = std <= 1e-6 * np.abs(mean)  # what rounding leaves of equal rewards
-            states = zones.states(mean, np.where(flat, 0.0, std), np.full(len(seen), zones.hi))
-            return np.where((n >= _FEWEST)[:, None], states, 0.0), 0.5
-        if self._batches >= self._next_fit:  # refitted ever more rarely: the more is known, the less a batch changes
-            self._next_fit = self._batches + min(50, self._batches)
-            some = np.flatnonzero(moments[0] > 0)
-            some = some[:: -(-len(some) // _FITTED)]
-            known = np.stack([moments[0][some], _hits(moments[0][some], moments[1][some], zones)], -1)
-            pairs, size = np.unique(np.round(2 * known) / 2, axis=0, return_counts=True)
-            self.prior = fit_pairs(pairs[:, 0], pairs[:, 1], size)  # type: ignore[arg-type]  # halves, not only whole numbers
-        weights: Floats = self.prior * likelihood(n, _hits(n, total, zones))  # type: ignore[operator, arg-type]  # discounted counts
-        weights /= weights.sum(-1, keepdims=True)
-        return weights @ _state_of_p(zones), _SURE
+    @property
+    def _best(self) -> Floats:
+        """[3, M] the moments at the best half-life."""
+        return self.moments[:, int(np.argmin(self.error))]
 
-    def _move(self, seen: Ints, states: Floats, sure: float) -> None:
-        best = states.argmax(-1)
-        found = np.where(states.max(-1) >= sure, best, self.state[seen])
-        for old, new in zip(self.state[seen].tolist(), found.tolist(), strict=True):
+    def _graded(self, prompts: Ints, zones: Zones) -> tuple[Floats, float]:
+        """[m, 3] one-hot state of these prompts by their discounted mean and std, and the least chance to be believed."""
+        n, total, squares = self._best[:, prompts]
+        mean = total / n
+        std = np.sqrt(np.maximum(squares / n - mean**2, 0.0) * n / np.maximum(n - 1, 1e-12))
+        flat = std <= 1e-6 * np.abs(mean)  # what rounding leaves of equal rewards
+        states = zones.states(mean, np.where(flat, 0.0, std), np.full(len(prompts), zones.hi))
+        return np.where((n >= _FEWEST)[:, None], states, 0.0), 0.5
+
+    def _binary(self, prompts: Ints, zones: Zones) -> tuple[Floats, float]:
+        """[m, 3] probability of each state of these prompts, and the least one to be believed."""
+        n, total, _ = self._best[:, prompts]
+        return weigh(self.prior, likelihood(n, _hits(n, total, zones))) @ _state_of_p(zones), _LEAST_CHANCE
+
+    def _fit(self, zones: Zones) -> None:
+        n, total, _ = self._best
+        some = np.flatnonzero(n > 0)
+        some = some[:: -(-len(some) // _MOST_FITTED)]
+        counts = np.stack([n[some], _hits(n[some], total[some], zones)], -1)
+        pairs, size = np.unique(np.round(2 * counts) / 2, axis=0, return_counts=True)  # halves, not only whole numbers
+        self.prior = fit_pairs(pairs[:, 0], pairs[:, 1], size)
+
+    def _move(self, prompts: Ints, states: Floats, least: float) -> None:
+        now = np.where(states.max(-1) >= least, states.argmax(-1), self.state[prompts])
+        for old, new in zip(self.state[prompts].tolist(), now.tolist(), strict=True):
             if old != new and old != UNDECIDED:
                 self.moves[old, new] = self.moves.get((old, new), 0) + 1
-        self.state[seen] = found
+        self.state[prompts] = now
 
 
 def _hits(n: Floats, total: Floats, zones: Zones) -> Floats:

@@ -1,79 +1,148 @@
-"""What groups of another size would see: the expected share of mixed, hence informative, groups, and how sure it is."""
+"""What an RL run on these prompts would see: mixed groups, the group size to plan for, and whether its batches fill.
+
+Under g the chance that a group of K completions is mixed is f(K) = E[1 - p^K - (1 - p)^K]; a sampler that draws G groups a generation batch
+and wants B mixed ones has X ~ Bin(L G, f) of them after L batches, and stalls with P(X < B). f itself is known only as well as the counts
+tell it, so every probability is averaged over its profile likelihood. Filling a batch takes B / f groups on average (negative binomial),
+hence K B / f completions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import bdtr
 
-from flatspot.stats.evidence import Floats
-from flatspot.stats.models.binary import Mixture, mixed_at
-from flatspot.stats.models.profile import profile
+from flatspot.core.errors import SettingsError
+from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.intervals import with_limits
+from flatspot.stats.models.fitted import FittedModel
 
-GROUP_SIZES = (4, 8, 16, 32)
-REFITS = 400
+GROUP_SIZES = (4, 8, 16, 32)  # that a summary has a forecast of
+SIZES = (2, 4, 8, 16, 32, 64, 128)  # that a plan chooses from
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The expected share of groups that are not all equal, for a prompt drawn from the set: mean, lo, hi (90%) at each size."""
+    """The expected share of mixed groups, for a prompt drawn from the set: mean, lo, hi (90%) at each size."""
 
     group_sizes: tuple[int, ...]
     informative: Floats
 
-    @classmethod
-    def unknown(cls) -> Forecast:
-        """Nothing was scored: anything is possible."""
-        return cls(GROUP_SIZES, np.tile([np.nan, 0.0, 1.0], (len(GROUP_SIZES), 1)))
 
-    @classmethod
-    def of_shares(cls, sizes: tuple[int, ...], central: Floats, shares: Floats) -> Forecast:
-        """From the expected shares [S] and those under refits [refits, S]."""
-        return cls(sizes, with_limits(central, shares, level=0.9))
+@dataclass(frozen=True)
+class GroupPlan:
+    """A group size, the share of mixed groups it gives (mean and 90% limits), and what one pass over the prompts costs.
 
-
-def mixture_shares(mixture: Mixture, sizes: tuple[int, ...], draws: int = REFITS) -> tuple[Floats, Floats]:
-    """E[1 - p^K - (1 - p)^K] at each size under the likeliest g [S], and what it may be, at even odds, [draws, S]."""
-    found = profile(mixture.n, mixture.hits, mixture.size, np.stack([mixed_at(k) for k in sizes]))
-    return found.central, found.draws(ndtri((np.arange(draws) + 0.5) / draws))
-
-
-def prompt_shares(mixed: Floats, refits: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Mean over prompts of each one's own probability [M, S], and the same under prompts reweighted by the Bayesian bootstrap.
-
-    Half a pseudo-prompt, at the two extremes, is kept in, so that equal values give no point.
+    tokens is NaN where the tokens of a completion are not known; `reached` is False where no size up to 128 gives the share asked for.
     """
-    mixed = np.clip(mixed, 0.0, 1.0)
-    shares = np.empty((refits, mixed.shape[1]))
-    for i, column in enumerate(mixed.T):
-        kinds, size = np.unique(column.round(3), return_counts=True)
-        kinds, size = np.r_[0.0, kinds, 1.0], np.r_[0.25, size, 0.25]
-        weights = rng.standard_gamma(size, (refits, len(kinds)))
-        shares[:, i] = weights @ kinds / weights.sum(-1)
-    return mixed.mean(0), shares
+
+    group_size: int
+    informative: tuple[float, float, float]
+    completions: int
+    tokens: float
+    reached: bool
 
 
-def share_limits(central: Floats, shares: Floats, n_prompts: int, rng: np.random.Generator, *, level: float = 0.95) -> Floats:
-    """[S, 3] (mean, lo, hi) of the shares of S states among prompts like these.
+@dataclass(frozen=True)
+class BatchPlan:
+    """What filling one training batch with mixed groups takes.
 
-    central [S]; shares [draws, S], what this set's shares may be. Each draw is spread by the Dirichlet posterior of having seen it in
-    `n_prompts` prompts (a third of a pseudo-prompt per state), so a certain share of a small set is still no point.
+    groups, rollouts  expected number, mean and 90% limits; infinite where no group may be mixed
+    stall             probability that the sampler's batches run out first; NaN without a limit
     """
-    spread = rng.standard_gamma(shares * n_prompts + 1 / 3)
-    return with_limits(central, spread / spread.sum(-1, keepdims=True), level=level)
+
+    groups: tuple[float, float, float]
+    rollouts: tuple[float, float, float]
+    stall: float
 
 
-def fractions_of(states: Floats, rng: np.random.Generator, *, draws: int = 200) -> Floats:
-    """[3, 3] share of prompts like these in each state, from each prompt's own probabilities [M, 3]."""
-    kinds, size = np.unique(states.round(3), axis=0, return_counts=True)
-    kinds = np.maximum(kinds, 0) / np.maximum(kinds, 0).sum(-1, keepdims=True)
-    shares = np.stack([rng.multinomial(size, kinds).sum(0) for _ in range(draws)]) / len(states)
-    return share_limits(states.mean(0), shares, len(states), rng)
+def forecast_of(model: FittedModel, sizes: Sequence[int]) -> Forecast:
+    """Expected share of mixed groups at each size, groups of prompts *like* these drawn at random.
+
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> from flatspot.stats.models.fitted import fit
+    >>> from flatspot.stats.zones import Zones
+    >>> evidence = evidence_of_rows(np.repeat(np.arange(200), 4), np.tile([0.0, 1.0, 0.0, 1.0], 200), 200)
+    >>> bool(forecast_of(fit(evidence, np.ones(200), Zones(0.05)), (8,)).informative[0, 0] > 0.95)
+    True
+    """
+    _check_sizes(sizes)
+    return Forecast(tuple(sizes), with_limits(*model.mixed_shares(sizes), level=0.9))
 
 
-def with_limits(central: Floats, shares: Floats, *, level: float) -> Floats:
-    """[S, 3] (central, lo, hi): quantiles of shares [draws, S], never past the central value [S]."""
-    lo, hi = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    central = np.atleast_1d(central)
-    return np.stack([central, np.minimum(lo, central), np.maximum(hi, central)], -1)
+def recommend_group_size(model: FittedModel, share: float, *, tokens_per_completion: float = np.nan) -> GroupPlan:
+    """The smallest of `SIZES` whose expected share of mixed groups is at least `share`, and what one pass costs.
+
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> from flatspot.stats.models.fitted import fit
+    >>> from flatspot.stats.zones import Zones
+    >>> evidence = evidence_of_rows(np.repeat(np.arange(200), 4), np.tile([0.0, 1.0, 0.0, 1.0], 200), 200)
+    >>> recommend_group_size(fit(evidence, np.ones(200), Zones(0.05)), 0.8, tokens_per_completion=100).group_size
+    4
+    """
+    if not 0 < share < 1:
+        raise SettingsError(f"share must lie in (0, 1), got {share}")
+    shares = forecast_of(model, SIZES).informative
+    good = np.flatnonzero(shares[:, 0] >= share)
+    at = int(good[0]) if len(good) else len(SIZES) - 1
+    size, completions = SIZES[at], SIZES[at] * len(model.n)
+    mean, lo, hi = map(float, shares[at])
+    return GroupPlan(size, (mean, lo, hi), completions, completions * tokens_per_completion, len(good) > 0)
+
+
+def fill_batch(model: FittedModel, group_size: int, informative: int, *, groups_per_batch: int = 0, max_batches: int = 0) -> BatchPlan:
+    """What it takes to fill a training batch with `informative` mixed groups of `group_size`.
+
+    groups_per_batch, max_batches : a dynamic sampler's generation batch and its limit on them; 0: no limit, no chance of a stall
+
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> from flatspot.stats.models.fitted import fit
+    >>> from flatspot.stats.zones import Zones
+    >>> evidence = evidence_of_rows(np.repeat(np.arange(200), 4), np.r_[np.tile([0.0, 1.0, 0.0, 1.0], 100), np.zeros(400)], 200)
+    >>> plan = fill_batch(fit(evidence, np.ones(200), Zones(0.05)), 8, 64, groups_per_batch=64, max_batches=3)
+    >>> 100 < plan.groups[0] < 160, 0 <= plan.stall < 0.05
+    (True, True)
+    """
+    _check_sizes((group_size,))
+    if informative < 1:
+        raise SettingsError(f"a batch has at least one mixed group, got {informative}")
+    central, shares = model.mixed_shares((group_size,))
+    with np.errstate(divide="ignore"):
+        fewest, mean, most = informative / np.r_[np.quantile(shares[:, 0], 0.95), central[0], np.quantile(shares[:, 0], 0.05)]
+    groups = (float(mean), float(fewest), float(most))
+    stall = float("nan")
+    if groups_per_batch > 0 and max_batches > 0:
+        stall = float(_short(informative, groups_per_batch * max_batches, shares[:, 0]).mean())
+    return BatchPlan(groups, _times(group_size, groups), stall)
+
+
+def smallest_group(model: FittedModel, share: float) -> Ints:
+    """[M] the smallest of `SIZES` at which a group of the prompt is mixed with probability `share`; 0 where none is, or nothing is scored.
+
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> from flatspot.stats.models.fitted import fit
+    >>> from flatspot.stats.zones import Zones
+    >>> rewards = np.r_[np.tile([0.0, 1.0], 32), np.zeros(64)]
+    >>> smallest_group(fit(evidence_of_rows(np.repeat([0, 1], 64), rewards, 2), np.ones(2), Zones(0.05)), 0.5).tolist()
+    [4, 128]
+    """
+    enough = np.stack([model.mixed(k) for k in SIZES], -1) >= share
+    return np.where(enough.any(1), np.array(SIZES)[enough.argmax(1)], 0)
+
+
+def _check_sizes(sizes: Sequence[int]) -> None:
+    if min(sizes) < 2:
+        raise SettingsError(f"a group has at least 2 completions, got {min(sizes)}")
+
+
+def _short(informative: int, groups: int, share: Floats) -> Floats:
+    """P(Bin(groups, share) < informative)."""
+    if informative > groups:
+        return np.ones_like(share)
+    return np.asarray(bdtr(informative - 1, groups, np.clip(share, 0.0, 1.0)))
+
+
+def _times(factor: float, values: tuple[float, float, float]) -> tuple[float, float, float]:
+    return values[0] * factor, values[1] * factor, values[2] * factor

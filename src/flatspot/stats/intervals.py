@@ -1,11 +1,20 @@
-"""Limits that never collapse to a point: K equal rewards prove less than they seem to."""
+"""Limits that never collapse to a point: K equal rewards prove less than they seem to, and so do prompts that are all alike.
+
+First those of one prompt's probability, std and variance; then those of shares over a set of prompts.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import betaincinv, chdtri
 
 from flatspot.stats.evidence import Floats, Ints
+
+REFITS = 400  # how many times a set is reweighted, or its profile likelihood read off, for the limits of a share
+_DRAWS = 200
+_STRATIFIED_DRAWS = 2000
 
 
 def clopper_pearson(hits: Ints | int, n: Ints | int, *, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -25,13 +34,13 @@ def clopper_pearson(hits: Ints | int, n: Ints | int, *, level: float = 0.95) -> 
     return np.where(n > 0, lo, 0.0), np.where(n > 0, hi, 1.0)
 
 
-def two_valued_std_interval(hits: Ints | int, n: Ints | int, *, level: float = 0.95) -> tuple[Floats, Floats]:
+def binary_std_interval(hits: Ints | int, n: Ints | int, *, level: float = 0.95) -> tuple[Floats, Floats]:
     """Limits of sqrt(p (1 - p)) for a 0/1 reward after `hits` ones in `n` draws: Clopper-Pearson, mapped.
 
     The map peaks at p = 1/2, so the upper limit is taken at the point of [p_lo, p_hi] nearest 1/2, the lower at the farthest.
     Coverage is at least 0.956 at n = 4, 8, 10, 16, 32, 64, 300 (enumerated in the tests).
 
-    >>> [round(float(two_valued_std_interval(0, n)[1]), 2) for n in (10, 300)]
+    >>> [round(float(binary_std_interval(0, n)[1]), 2) for n in (10, 300)]
     [0.46, 0.11]
     """
     lo, hi = clopper_pearson(hits, n, level=level)
@@ -64,3 +73,87 @@ def variance_interval(variance: Floats, dof: Floats, *, level: float = 0.95) -> 
     """
     alpha = 1 - level
     return np.asarray(dof * variance / chdtri(dof, alpha / 2)), np.asarray(dof * variance / chdtri(dof, 1 - alpha / 2))
+
+
+def with_limits(central: Floats, shares: Floats, *, level: float) -> Floats:
+    """[S, 3] (central, lo, hi): quantiles of shares [draws, S], never past the central value [S]."""
+    lo, hi = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    central = np.atleast_1d(central)
+    return np.stack([central, np.minimum(lo, central), np.maximum(hi, central)], -1)
+
+
+def mean_shares(chance: Floats, refits: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Means [S] of each prompt's own probabilities [M, S], and means [refits, S] with prompts reweighted by the Bayesian bootstrap.
+
+    Half a pseudo-prompt, at the two extremes, is kept in, so that equal values give no point.
+    """
+    chance = np.clip(chance, 0.0, 1.0)
+    shares = np.empty((refits, chance.shape[1]))
+    for i, column in enumerate(chance.T):
+        kinds, size = np.unique(column.round(3), return_counts=True)
+        kinds, size = np.r_[0.0, kinds, 1.0], np.r_[0.25, size, 0.25]
+        weights = rng.standard_gamma(size, (refits, len(kinds)))
+        shares[:, i] = weights @ kinds / weights.sum(-1)
+    return chance.mean(0), shares
+
+
+def share_limits(central: Floats, shares: Floats, n_prompts: int, rng: np.random.Generator, *, level: float = 0.95) -> Floats:
+    """[S, 3] (mean, lo, hi) of the shares of S states among prompts like these.
+
+    central [S]; shares [draws, S], what this set's shares may be. Each draw is spread by the Dirichlet posterior of having observed it in
+    `n_prompts` prompts (a third of a pseudo-prompt per state), so a certain share of a small set is still no point.
+    """
+    spread = rng.standard_gamma(shares * n_prompts + 1 / 3)
+    return with_limits(central, spread / spread.sum(-1, keepdims=True), level=level)
+
+
+def state_shares(states: Floats, rng: np.random.Generator) -> Floats:
+    """[3, 3] share of prompts like these in each state, from each prompt's own probabilities [M, 3]."""
+    kinds, size = np.unique(states.round(3), axis=0, return_counts=True)
+    kinds = np.maximum(kinds, 0) / np.maximum(kinds, 0).sum(-1, keepdims=True)
+    shares = np.stack([rng.multinomial(size, kinds).sum(0) for _ in range(_DRAWS)]) / len(states)
+    return share_limits(states.mean(0), shares, len(states), rng)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of prompts: mean, and 95% limits."""
+
+    mean: float
+    lo: float
+    hi: float
+
+
+def weighted_share(p: Floats, stratum: Ints, of_run: Floats, *, seed: int = 0) -> Share:
+    """Share of a run's prompts in a state, from a sample of them by strata.
+
+    p        [M] each sampled prompt's probability of the state
+    stratum  [M] 0 … S − 1
+    of_run   [S] share of the run's prompts in each stratum; strata without a sampled prompt are left out
+
+    The limits take each stratum's n prompts for a sample of more: Dirichlet, with a third of a pseudo-prompt for the state and for the
+    rest, so that a certain share of a few prompts is no point.
+
+    >>> share = weighted_share(np.array([0.0, 0.0, 1.0]), np.array([0, 0, 1]), np.array([0.9, 0.1]))
+    >>> round(share.mean, 3), share.lo < 0.1, 0.15 < share.hi
+    (0.1, True, True)
+    """
+    rng = np.random.default_rng(seed)
+    weights = stratum_weights(stratum, of_run)
+    draws = np.zeros(_STRATIFIED_DRAWS)
+    for s in np.unique(stratum):
+        own = stratum == s
+        inside = float(np.clip(p[own], 0, 1).sum())
+        total = rng.beta(inside + 1 / 3, own.sum() - inside + 2 / 3, _STRATIFIED_DRAWS)
+        draws += weights[own].sum() * total
+    mean = float(weights @ p)
+    lo, hi = np.quantile(draws, [0.025, 0.975])
+    return Share(mean, min(float(lo), mean), max(float(hi), mean))
+
+
+def stratum_weights(stratum: Ints, of_run: Floats) -> Floats:
+    """[M] what each sampled prompt stands for: its stratum's share of the run over its sampled prompts; they sum to 1."""
+    counts = np.bincount(stratum, minlength=len(of_run))
+    each = np.divide(of_run, counts, out=np.zeros(len(of_run)), where=counts > 0)
+    weights = each[stratum]
+    return np.asarray(weights / weights.sum()) if weights.sum() > 0 else np.full(len(stratum), 1 / max(len(stratum), 1))

@@ -67,8 +67,8 @@ class Zones:
         close, long = self._close(mean, r_star, self.epsilon), self._long(mean, std, r_star, self.epsilon)
         return np.stack([~close & long, ~close & ~long, close], axis=-1).astype(float)
 
-    def wrong(self, mean: Floats, std: Floats, r_star: Floats) -> Floats:
-        """[..., 3] whether calling it vanishing, learnable, solved would be wrong, beyond indifference."""
+    def loss(self, mean: Floats, std: Floats, r_star: Floats) -> Floats:
+        """[..., 3] 1 where the verdict vanishing, learnable, solved would be wrong beyond indifference, else 0."""
         too_close = self._close(mean, r_star, self.epsilon / 2)
         vanishing_wrong = ~self._long(mean, std, r_star, 2 * self.epsilon) | too_close
         learnable_wrong = self._long(mean, std, r_star, self.epsilon / 2) | too_close
@@ -102,6 +102,19 @@ def reach_at(epsilon: float) -> float:
     4.359
     """
     return float(np.sqrt((1 - epsilon) / epsilon))
+
+
+def chance_of_best(mean: Floats, std: Floats, r_star: Floats) -> Floats:
+    """Chance that one completion earns r*, at most, by mean and std alone: std² / (std² + (r* − mean)²), 1 from r* on (Cantelli).
+
+    On 0/1 rewards with r* = 1 it is p itself, the share of ones; for other rewards it is the p of a 0/1 reward with the same gap.
+
+    >>> chance_of_best(np.array([0.2, 0.5, 0.0]), np.array([0.4, 0.1, 0.0]), np.array(1.0)).round(3).tolist()
+    [0.2, 0.038, 0.0]
+    """
+    short = np.maximum(r_star - mean, 0.0)
+    total = std**2 + short**2
+    return np.asarray(np.where(short > 0, std**2 / np.where(total > 0, total, 1.0), 1.0))
 
 
 def epsilon_for_group(group_size: int, mixed: float = 0.34) -> float:

@@ -149,9 +149,9 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
     Few samples allow some such error in most sets, well-behaved ones included: twice the target is nothing unusual. Of fewer than 30
     prompts another caveat says that all is uncertain.
     """
-    limit, scored = verdicts.error_limit, int((verdicts.verdict != "unscored").sum())
-    if settings.sure:
-        return _what_sure_did(verdicts)
+    limit, scored = verdicts.worst_case_error, int((verdicts.verdict != "unscored").sum())
+    if settings.worst_case:
+        return _what_worst_case_did(verdicts)
     if scored < FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
         return []
     text = (
@@ -161,10 +161,10 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
     return [Caveat("worst-case-error", text)]
 
 
-def _what_sure_did(verdicts: PromptVerdicts) -> list[Caveat]:
+def _what_worst_case_did(verdicts: PromptVerdicts) -> list[Caveat]:
     given, open_ = int(np.isin(verdicts.verdict, STATES).sum()), int((verdicts.verdict == "undecided").sum())
-    if given and not np.isfinite(verdicts.error_limit):
-        text = "--sure asks for a limit on the error, which is known for two-valued rewards only: it changed nothing here."
+    if given and not np.isfinite(verdicts.worst_case_error):
+        text = "--sure asks for a limit on the error, which is known for binary rewards only: it changed nothing here."
         return [Caveat("sure-without-limit", text)]
     if open_ > given:
         text = (

@@ -8,11 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from flatspot.stats.decide import give_verdicts
 from flatspot.stats.evidence import Evidence, Floats, Ints
+from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.models.identified_set import too_few
-from flatspot.stats.models.worst_case import error_limit, given_verdicts
-from flatspot.stats.posterior import Posterior
-from flatspot.stats.zones import STATES
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
@@ -23,30 +22,26 @@ SetVerdict = Literal["proceed", "warm-up", "fix-reward", "fix-data", "fix-sampli
 
 @dataclass(frozen=True)
 class PromptVerdicts:
-    """One verdict per prompt: its name, the probability that it is wrong, and its state's nearest guess where it is undecided.
+    """One verdict per prompt: its name, the probability that it is wrong, and the state it leans to where it is undecided.
 
-    error_limit  the largest mean error of those given that the rewards allow (`stats.doubt`); NaN where it is not known
+    worst_case_error  the largest mean error of the verdicts that the rewards allow; NaN where it is not known
     """
 
     verdict: NDArray[np.str_]
     error_probability: Floats
     leaning: NDArray[np.str_]
-    error_limit: float
+    worst_case_error: float
 
 
-def judge_prompts(evidence: Evidence, posterior: Posterior, settings: JudgeSettings, r_star: Floats) -> PromptVerdicts:
+def judge_prompts(model: FittedModel, settings: JudgeSettings) -> PromptVerdicts:
     """The least wrong verdict of each prompt; the surest over the set are given while they err at most `target_error` on average.
 
     The rule is that of triage (`stats.decide`): a Bayes false discovery rate over the whole set. What is not given is undecided. With
-    `sure`, not the mean error but its limit is held to `target_error` (`stats.doubt`).
+    `worst_case`, not the mean error but the worst-case error is held to `target_error`.
     """
-    scored = evidence.n > 0
-    found = given_verdicts(evidence, r_star, settings.zones, posterior.wrong, settings.target_error, sure=settings.sure)
-    leaning = np.array(STATES)[found.best]
-    verdict = np.where(~scored, "unscored", np.where(found.decided, leaning, "undecided"))
-    return PromptVerdicts(
-        verdict, np.where(scored, found.error, np.nan), np.where(scored, leaning, ""), error_limit(evidence, r_star, settings.zones, found)
-    )
+    decisions = give_verdicts(model, settings.target_error, worst_case=settings.worst_case)
+    worst = model.worst_case_error(decisions.state)
+    return PromptVerdicts(decisions.verdict, decisions.error_probability, decisions.leaning, worst)
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ class SetJudgement:
 
 def judge_set(
     verdicts: PromptVerdicts,
-    posterior: Posterior,
+    model: FittedModel,
     evidence: Evidence,
     n_rows: Ints,
     settings: JudgeSettings,
@@ -95,7 +90,7 @@ def judge_set(
     broken = _cannot_be_judged(evidence, n_rows, settings, reference_rewards, signs)
     if broken is not None:
         return broken
-    (vanishing, v_lo, v_hi), _, (solved, s_lo, s_hi) = posterior.fractions.tolist()
+    (vanishing, v_lo, v_hi), _, (solved, s_lo, s_hi) = model.shares.tolist()
     undecided = int((verdicts.verdict == "undecided").sum())
     few = too_few(evidence.n[evidence.n > 0])
     if few or 2 * undecided > int((evidence.n > 0).sum()):

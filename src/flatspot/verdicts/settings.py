@@ -16,7 +16,7 @@ class JudgeSettings:
     reward_lo, reward_hi   the range a reward can take
     group_size             completions per prompt in the planned RL run; TRL's default is 8
     target_error           the share of wrong verdicts accepted among the decided ones
-    sure                   hold the limit of that share to it, over every distribution the rewards allow, not its mean
+    worst_case             hold that share to it under every distribution that the rewards allow, not on average
     warm_up_above          share of vanishing prompts above which RL should not start cold
     solved_above           share of solved prompts above which the data has too little left to teach
     failed_above           share of rows without a reward above which the reward is to be fixed first
@@ -26,7 +26,7 @@ class JudgeSettings:
     reward_hi: float = 1.0
     group_size: int = 8
     target_error: float = 0.03
-    sure: bool = False
+    worst_case: bool = False
     warm_up_above: float = 0.2
     solved_above: float = 0.8
     failed_above: float = 0.05

@@ -11,8 +11,9 @@ import numpy as np
 from flatspot.core.schema import SCHEMA_VERSION, VERDICTS, arrow_schema
 from flatspot.runs.table import RunTable
 from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.forecast import GROUP_SIZES
 from flatspot.stats.intervals import clopper_pearson
-from flatspot.stats.posterior import Posterior, posterior
+from flatspot.stats.models.fitted import FittedModel, fit
 from flatspot.stats.zones import STATES
 from flatspot.verdicts.caveats import as_caveat, close_call, doubtful_error, low_references, set_caveats, sign_caveats
 from flatspot.verdicts.explain import explain_prompts, explain_set
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judged:
-    """A run, judged: the table of prompts, and the summary without what only the caller knows (settings, engine, provenance)."""
+    """A run, judged: the table of prompts, the summary without what only the caller has (settings, engine, provenance), and the model."""
 
     verdicts: pa.Table
     summary: dict[str, Any]
+    model: FittedModel
 
 
 def judge(
@@ -48,10 +50,10 @@ def judge(
     """
     evidence = run.evidence
     r_star = settings.zones.achievable(run.reference_reward, evidence.high)
-    found = posterior(evidence, r_star, settings.zones, settings.group_size)
-    prompts = judge_prompts(evidence, found, settings, r_star)
+    model = fit(evidence, r_star, settings.zones, (*GROUP_SIZES, settings.group_size))
+    prompts = judge_prompts(model, settings)
     signs = reward_signs(run, weights)
-    judgement = judge_set(prompts, found, evidence, run.n_rows, settings, run.reference_reward, signs)
+    judgement = judge_set(prompts, model, evidence, run.n_rows, settings, run.reference_reward, signs)
     reason, rule = explain_set(judgement, signs)
     known = [
         *sign_caveats(signs),
@@ -60,8 +62,8 @@ def judge(
             evidence,
             settings,
             range_source=range_source,
-            model=found.model,
-            misfit=found.misfit,
+            model=model.family,
+            misfit=model.misfit,
             identical_share=_identical_share(run),
             truncated_share=_mean(run.truncated_share, run.n_rows),
         ),
@@ -76,28 +78,28 @@ def judge(
         "rule": rule,
         "n_prompts": evidence.n_prompts,
         "counts": {name: int((prompts.verdict == name).sum()) for name in VERDICT_NAMES},
-        "fractions": _fractions(prompts, found),
+        "fractions": _fractions(prompts, model),
         "reward": _reward(evidence, settings),
         "components": {name: {"mean": _mean(mean), "std_mean": _mean(std)} for name, (mean, std) in run.components.items()},
         "generations": _generations(run),
         "predicted_error": _predicted_error(prompts),
-        "predicted_error_limit": prompts.error_limit if np.isfinite(prompts.error_limit) else None,
+        "predicted_error_limit": prompts.worst_case_error if np.isfinite(prompts.worst_case_error) else None,
         "epsilon": settings.zones.epsilon,
         "group_size": settings.group_size,
         "reach_threshold": settings.zones.reach,
-        "reward_model": found.model,
-        "forecast": _forecast(found),
-        "to_train": _to_train(prompts, found),
+        "reward_model": model.family,
+        "forecast": _forecast(model),
+        "to_train": _to_train(prompts, model, settings.group_size),
         "health": _health(run, signs),
         "caveats": [caveat.text for caveat in known],
         "caveat_codes": list(dict.fromkeys(caveat.code for caveat in known if caveat.code)),
     }
-    return Judged(_verdict_table(run, r_star, found, prompts), summary)
+    return Judged(_verdict_table(run, r_star, model, prompts, settings.group_size), summary, model)
 
 
-def _fractions(prompts: PromptVerdicts, found: Posterior) -> dict[str, dict[str, float]]:
+def _fractions(prompts: PromptVerdicts, model: FittedModel) -> dict[str, dict[str, float]]:
     """States: the share of the set that is in each, under the model. Undecided and unscored: the share so labelled."""
-    states = dict(zip(STATES, found.fractions, strict=True))
+    states = dict(zip(STATES, model.shares, strict=True))
     labels = {}
     for name in ("undecided", "unscored"):
         hits, n = int((prompts.verdict == name).sum()), len(prompts.verdict)
@@ -107,8 +109,8 @@ def _fractions(prompts: PromptVerdicts, found: Posterior) -> dict[str, dict[str,
     return {name: dict(zip(("mean", "lo", "hi"), map(float, both[name]), strict=True)) for name in VERDICT_NAMES}
 
 
-def _forecast(found: Posterior) -> dict[str, dict[str, float]]:
-    rows = zip(found.forecast.group_sizes, found.forecast.informative.tolist(), strict=True)
+def _forecast(model: FittedModel) -> dict[str, dict[str, float]]:
+    rows = zip(GROUP_SIZES, model.forecast(GROUP_SIZES).tolist(), strict=True)
     return {str(k): dict(zip(("informative", "lo", "hi"), row, strict=True)) for k, row in rows}
 
 
@@ -138,10 +140,10 @@ def _predicted_error(prompts: PromptVerdicts) -> float | None:
     return float(prompts.error_probability[decided].mean()) if decided.any() else None
 
 
-def _to_train(prompts: PromptVerdicts, found: Posterior) -> dict[str, Any]:
+def _to_train(prompts: PromptVerdicts, model: FittedModel, group_size: int) -> dict[str, Any]:
     """The learnable and undecided prompts: how many, and the share of their groups of the planned size expected to be mixed."""
     kept = np.isin(prompts.verdict, ("learnable", "undecided"))
-    return {"n_prompts": int(kept.sum()), "informative": _mean(found.mixed[kept])}
+    return {"n_prompts": int(kept.sum()), "informative": _mean(model.mixed(group_size)[kept])}
 
 
 def _health(run: RunTable, signs: RewardSigns) -> dict[str, Any]:
@@ -162,7 +164,7 @@ def _identical_share(run: RunTable) -> float | None:
     return float((run.distinct_share[known] * run.n_rows[known] < 1.5).mean()) if known.any() else None
 
 
-def _verdict_table(run: RunTable, r_star: Floats, found: Posterior, prompts: PromptVerdicts) -> pa.Table:
+def _verdict_table(run: RunTable, r_star: Floats, model: FittedModel, prompts: PromptVerdicts, group_size: int) -> pa.Table:
     import pyarrow as pa
 
     evidence = run.evidence
@@ -174,19 +176,19 @@ def _verdict_table(run: RunTable, r_star: Floats, found: Posterior, prompts: Pro
         "prompt_id": run.prompt_id,
         "verdict": prompts.verdict,
         "error_probability": prompts.error_probability,
-        **{f"p_{state}": found.states[:, i] for i, state in enumerate(STATES)},
+        **{f"p_{state}": model.states[:, i] for i, state in enumerate(STATES)},
         "n_samples": run.n_rows,
         "n_scored": evidence.n,
         "mean": evidence.mean,
         "std": evidence.std,
-        "std_lo": found.std_lo,
-        "std_hi": found.std_hi,
+        "std_lo": model.std_limits[:, 0],
+        "std_hi": model.std_limits[:, 1],
         "reward_min": evidence.low,
         "reward_max": evidence.high,
         "r_star": r_star,
         "reach": reach,
         "relative_std": relative,
-        "p_mixed": found.mixed,
+        "p_mixed": model.mixed(group_size),
         "distinct_share": run.distinct_share,
         "truncated_share": run.truncated_share,
         "mean_tokens": run.mean_tokens,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flatspot.core.schema import VERDICTS, arrow_schema
 from flatspot.runs.table import RunTable
 from flatspot.stats.intervals import clopper_pearson
+from flatspot.stats.models.fitted import spread
 from flatspot.verdicts.caveats import Caveat
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import Judged, judge
@@ -74,7 +75,7 @@ def _with_undrawn(judged: Judged, run: RunTable, drawn: NDArray[np.bool_]) -> Ju
         lo, hi = clopper_pearson(summary["counts"][name], n)
         labels[name] = {"mean": summary["counts"][name] / n, "lo": float(lo), "hi": float(hi)}
     summary["fractions"] = summary["fractions"] | labels
-    return Judged(_place_rows(judged.verdicts, run, drawn), summary)
+    return Judged(_place_rows(judged.verdicts, run, drawn), summary, spread(judged.model, drawn))
 
 
 def _place_rows(verdicts: pa.Table, run: RunTable, drawn: NDArray[np.bool_]) -> pa.Table:

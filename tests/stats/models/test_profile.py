@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from flatspot.stats.models.binary import GRID, likelihood, mixed_at
+from flatspot.stats.models.binary import mixed_at
+from flatspot.stats.models.npmle import GRID, likelihood
 from flatspot.stats.models.profile import _WIDEN, profile
 
 pytestmark = pytest.mark.thorough
@@ -32,7 +33,7 @@ def largest(n, hits, size, f, drop):
 
 def test_a_share_seen_in_no_prompt_has_the_limit_of_a_binomial():
     n, hits, size = np.array([40]), np.array([0]), np.array([200])
-    upper = profile(n, hits, size, UPPER).draws(np.array([1.645]))[0, 0]
+    upper = profile(n, hits, size, UPPER)[0].draws(np.array([1.645]))[0]
     drop = (_WIDEN * 1.645) ** 2 / 2
     central = 0.5 / 201  # half of the pseudo-prompt lies above 1/2
     assert upper == pytest.approx(1 - (1 - central) * np.exp(-drop / 200), rel=0.01)  # ((1 - v) / (1 - central))^200 = exp(-drop)
@@ -40,7 +41,7 @@ def test_a_share_seen_in_no_prompt_has_the_limit_of_a_binomial():
 
 def test_prompts_that_are_plainly_of_two_kinds_have_the_limits_of_a_binomial_share():
     n, hits, size = np.array([60, 60]), np.array([0, 60]), np.array([70, 30])
-    lo, hi = profile(n, hits, size, UPPER).draws(np.array([-1.645, 1.645]))[:, 0]
+    lo, hi = profile(n, hits, size, UPPER)[0].draws(np.array([-1.645, 1.645]))
     drop = (_WIDEN * 1.645) ** 2 / 2
 
     def beyond(v):
@@ -56,14 +57,14 @@ def test_the_limit_is_that_of_a_general_solver(seed):
     p = rng.beta(0.5, 1.5, 120)
     n, hits, size = np.full(5, 4), np.arange(5), np.bincount(rng.binomial(4, p), minlength=5)
     f = mixed_at(16)
-    upper = profile(n, hits, size, f[None]).draws(np.array([1.645]))[0, 0]
+    upper = profile(n, hits, size, f[None])[0].draws(np.array([1.645]))[0]
     exact = largest(n, hits, size, f, (_WIDEN * 1.645) ** 2 / 2)
     assert exact - 0.01 <= upper <= exact + 0.01
 
 
 def test_one_sample_a_prompt_leaves_open_whether_any_group_is_mixed():
     n, hits, size = np.array([1, 1]), np.array([0, 1]), np.array([500, 500])
-    lo, hi = profile(n, hits, size, mixed_at(8)[None]).draws(np.array([-1.645, 1.645]))[:, 0]
+    lo, hi = profile(n, hits, size, mixed_at(8)[None])[0].draws(np.array([-1.645, 1.645]))
     assert lo < 0.05
     assert hi > 0.95
 
@@ -76,19 +77,19 @@ def test_the_limits_hold_as_often_as_they_say():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         size = np.bincount(rng.binomial(4, rng.beta(1, 30, 100)), minlength=5)
-        lo, hi = profile(np.full(5, 4), np.arange(5), size, f[None]).draws(np.array([-1.645, 1.645]))[:, 0]
+        lo, hi = profile(np.full(5, 4), np.arange(5), size, f[None])[0].draws(np.array([-1.645, 1.645]))
         held.append(lo <= truth <= hi)
     assert stats.binom.cdf(sum(held), 40, 0.9) > 0.001
 
 
 def test_all_prompts_alike_leave_no_point():
-    found = profile(np.array([4]), np.array([4]), np.array([3]), mixed_at(8)[None]).draws(np.array([0.0, 1.645]))
-    assert found[1, 0] - found[0, 0] > 0.2
+    middle, upper = profile(np.array([4]), np.array([4]), np.array([3]), mixed_at(8)[None])[0].draws(np.array([0.0, 1.645]))
+    assert upper - middle > 0.2
 
 
 def test_two_prompts_tell_next_to_nothing_of_others():
     n, hits, size = np.array([60, 60]), np.array([0, 60]), np.array([1, 1])
-    lo, hi = profile(n, hits, size, UPPER).draws(np.array([-1.645, 1.645]))[:, 0]
+    lo, hi = profile(n, hits, size, UPPER)[0].draws(np.array([-1.645, 1.645]))
     drop = (_WIDEN * 1.645) ** 2 / 2  # 4 v (1 - v) = exp(-drop)
     assert lo == pytest.approx(0.5 - 0.5 * np.sqrt(1 - np.exp(-drop)), abs=0.05)
     assert hi == pytest.approx(0.5 + 0.5 * np.sqrt(1 - np.exp(-drop)), abs=0.05)

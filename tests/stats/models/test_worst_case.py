@@ -1,16 +1,16 @@
-"""How large the error may be under any distribution the counts allow, and what `sure` makes of it."""
+"""How large the error may be under any distribution the counts allow, and what `worst_case` makes of it."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from flatspot.stats.decide import decide
+from flatspot.stats.decide import decide, far_above, give_verdicts, may_exceed
 from flatspot.stats.evidence import evidence_of_rows
-from flatspot.stats.models import worst_case as doubt
-from flatspot.stats.models.binary import GRID
-from flatspot.stats.models.worst_case import error_limit, given_verdicts, in_doubt, too_doubtful
-from flatspot.stats.posterior import wrong_of
+from flatspot.stats.models import binary
+from flatspot.stats.models.fitted import fit
+from flatspot.stats.models.npmle import GRID
+from flatspot.stats.models.worst_case import DROP
 from flatspot.stats.triage.draws import Draws
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.triage.result import evidence_of_draws
@@ -42,9 +42,9 @@ def counted(ones, n):
 def test_no_pair_of_points_that_the_counts_allow_errs_more_than_the_limit():
     """Brute force: of all two-point distributions of p whose likelihood is within the drop, the one under which the verdicts err most."""
     n, ones = 6, np.random.default_rng(0).binomial(6, np.repeat([0.03, 0.3], 40))
-    e, r_star = counted(ones, n), np.ones(80)
-    found = decide(wrong_of(e, r_star, ZONES), e.n, 0.2)
-    limit = error_limit(e, r_star, ZONES, found)
+    model = fit(counted(ones, n), np.ones(80), ZONES)
+    found = decide(model.loss, model.n, 0.2)
+    limit = model.worst_case_error(found.state)
     points = GRID[::4]
     like = points ** ones[:, None] * (1 - points) ** (n - ones[:, None])  # [prompt, point]
     wrong = np.stack([points >= 0.1 - 1e-9, (points <= 0.025) | (points >= 0.975), points <= 0.9])[found.best]  # [prompt, point]
@@ -63,7 +63,7 @@ def test_no_pair_of_points_that_the_counts_allow_errs_more_than_the_limit():
 
 @pytest.mark.parametrize("target", [0.05, pytest.param(0.02, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["two clumps", "at the limit", "even", "half at nothing"])
-def test_sure_holds_the_error_where_the_fit_is_wrong_and_where_it_is_right(name, target):
+def test_the_option_holds_the_error_where_the_fit_is_wrong_and_where_it_is_right(name, target):
     """The limit is one of 97.5%: of four sets one may miss (chance of two: 0.4%)."""
     missed = 0
     for seed in range(4):
@@ -74,42 +74,41 @@ def test_sure_holds_the_error_where_the_fit_is_wrong_and_where_it_is_right(name,
             "even": rng.random(300),
             "half at nothing": rng.choice([0.0, 0.5], 300),
         }[name]
-        found = triage(drawn(p, seed), 300, target_error=target, sure=True)
-        assert not found.error_limit > target
+        found = triage(drawn(p, seed), 300, target_error=target, worst_case=True)
+        assert not found.worst_case_error > target
         missed += bool(wrong_share(p, found.verdict) > target)
     assert missed <= 1
 
 
-def test_without_sure_two_clumps_err_twice_as_often_as_stated():
-    """What `sure` is for: should this fail one day, the option has lost its reason."""
+def test_without_the_option_two_clumps_err_twice_as_often_as_stated():
+    """What `worst_case` is for: should this fail one day, the option has lost its reason."""
     p = np.random.default_rng(0).choice([0.02, 0.3], 1000)
-    plain, sure = triage(drawn(p, 1), 1000, target_error=0.05), triage(drawn(p, 1), 1000, target_error=0.05, sure=True)
+    plain, strict = triage(drawn(p, 1), 1000, target_error=0.05), triage(drawn(p, 1), 1000, target_error=0.05, worst_case=True)
     assert wrong_share(p, plain.verdict) > 0.08
-    assert wrong_share(p, sure.verdict) < 0.05
-    assert sure.n_samples.mean() > plain.n_samples.mean()
+    assert wrong_share(p, strict.verdict) < 0.05
+    assert strict.n_samples.mean() > plain.n_samples.mean()
 
 
 def test_at_the_cap_what_stays_in_doubt_is_undecided():
     p = np.random.default_rng(3).choice([0.02, 0.12], 400)
-    plain, sure = (triage(drawn(p, 3), 400, target_error=0.02, max_samples=16, sure=s) for s in (False, True))
-    assert (sure.verdict == "undecided").sum() > (plain.verdict == "undecided").sum()
-    assert not sure.error_limit > 0.02
+    plain, strict = (triage(drawn(p, 3), 400, target_error=0.02, max_samples=16, worst_case=w) for w in (False, True))
+    assert (strict.verdict == "undecided").sum() > (plain.verdict == "undecided").sum()
+    assert not strict.worst_case_error > 0.02
 
 
-def test_sure_gives_no_verdict_that_plain_does_not():
+def test_the_option_gives_no_verdict_that_plain_does_not():
     rng = np.random.default_rng(0)
-    e, r_star = counted(rng.binomial(8, rng.choice([0.02, 0.3, 0.6], 200)), 8), np.ones(200)
-    wrong = wrong_of(e, r_star, ZONES)
-    plain, sure = (given_verdicts(e, r_star, ZONES, wrong, 0.05, sure=s) for s in (False, True))
-    assert not (sure.decided & ~plain.decided).any()
-    np.testing.assert_array_equal(sure.best, plain.best)
+    model = fit(counted(rng.binomial(8, rng.choice([0.02, 0.3, 0.6], 200)), 8), np.ones(200), ZONES)
+    plain, strict = (give_verdicts(model, 0.05, worst_case=w) for w in (False, True))
+    assert not (strict.decided & ~plain.decided).any()
+    np.testing.assert_array_equal(strict.best, plain.best)
 
 
 @pytest.mark.parametrize("rewards", [np.zeros((3, 1)), np.zeros((1, 64)), np.full((2, 4), np.nan), np.ones((40, 2))], ids=str)
 def test_degenerate_sets_end(rewards):
     """One sample, one prompt, nothing scored, all equal: verdicts or none, and never an error above the target."""
-    found = triage(lambda i, k: np.resize(rewards[i], (len(i), k)), len(rewards), sure=True)
-    assert not found.error_limit > 0.03
+    found = triage(lambda i, k: np.resize(rewards[i], (len(i), k)), len(rewards), worst_case=True)
+    assert not found.worst_case_error > 0.03
     assert set(found.verdict) <= {*STATES, "undecided", "unscored"}
 
 
@@ -118,47 +117,49 @@ def test_the_limit_stays_above_the_error_in_very_large_sets():
     p = np.repeat([0.0, 0.02, 0.12, 1.0], 250_000)
     ones, n = np.random.default_rng(0).binomial(16, p), np.full(1_000_000, 16)
     e = evidence_of_draws(Draws(n, n, 16 - ones, (0.0, 1.0), 0.0, 1.0), ZONES)
-    found = decide(wrong_of(e, np.ones(len(p)), ZONES), n, 0.1)
-    wrong = ZONES.wrong(p, np.sqrt(p * (1 - p)), np.ones(len(p)))[np.arange(len(p)), found.best][found.decided].mean()
+    model = fit(e, np.ones(len(p)), ZONES)
+    found = decide(model.loss, n, 0.1)
+    wrong = ZONES.loss(p, np.sqrt(p * (1 - p)), np.ones(len(p)))[np.arange(len(p)), found.best][found.decided].mean()
     assert wrong > 0.1
-    assert wrong < error_limit(e, np.ones(len(p)), ZONES, found) < 0.3
+    assert wrong < model.worst_case_error(found.state) < 0.3
 
 
 def test_a_kind_for_every_prompt_has_a_limit_too(monkeypatch):
     """Prompts with a best reward of their own each, more than are looked at: a part of them widens the limit and never drops it."""
-    monkeypatch.setattr(doubt, "_MOST_KINDS", 2000)
+    monkeypatch.setattr(binary, "_MOST_KINDS", 2000)
     rng, m = np.random.default_rng(0), 3000
     e = counted(rng.binomial(4, rng.choice([0.02, 0.3], m)), 4)
     one, own = np.ones(m), 1 - 1e-9 * np.arange(m)
-    limits = [error_limit(e, r_star, ZONES, decide(wrong_of(e, r_star, ZONES), e.n, 0.2)) for r_star in (one, own)]
+    models = [fit(e, r_star, ZONES) for r_star in (one, own)]
+    limits = [model.worst_case_error(decide(model.loss, model.n, 0.2).state) for model in models]
     assert limits[1] == pytest.approx(limits[0], abs=0.03)
 
 
-@pytest.mark.parametrize("sure", [True, False])
-def test_doubt_is_what_the_limit_says_though_the_search_for_it_ends_early(sure):
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_may_exceed_the_target_is_what_the_limit_says_though_the_search_for_it_ends_early(strict):
     rng = np.random.default_rng(4)
-    e, r_star = counted(rng.binomial(6, rng.choice([0.02, 0.3, 1.0], 120)), 6), np.ones(120)
-    given, found = decide(wrong_of(e, r_star, ZONES), e.n, 0.1), []
-    limit = error_limit(e, r_star, ZONES, given, 2 * doubt._DROP if sure else doubt._DROP)
-    for target in (0.5 * given.predicted_error, 0.3 * limit, 0.9 * limit, limit - 1e-9, limit, 1.1 * limit):
-        found.append(in_doubt(e, r_star, ZONES, given, target, sure=sure))
-        assert found[-1] == (limit > target if sure else too_doubtful(limit, target))
+    model = fit(counted(rng.binomial(6, rng.choice([0.02, 0.3, 1.0], 120)), 6), np.ones(120), ZONES)
+    decisions, found = decide(model.loss, model.n, 0.1), []
+    limit = model.worst_case_error(decisions.state, 2 * DROP if strict else DROP)
+    for target in (0.5 * decisions.predicted_error, 0.3 * limit, 0.9 * limit, limit - 1e-9, limit, 1.1 * limit):
+        found.append(may_exceed(model, decisions, target, worst_case=strict))
+        assert found[-1] == (limit > target if strict else far_above(limit, target))
     assert set(found) == {True, False}
 
 
 def test_a_tiny_target_still_gives_what_it_can():
-    found = triage(drawn(np.repeat([0.0, 0.5], 200), 0), 400, target_error=1e-5, sure=True)
+    found = triage(drawn(np.repeat([0.0, 0.5], 200), 0), 400, target_error=1e-5, worst_case=True)
     assert (found.verdict[200:] == "learnable").sum() > 150
 
 
-def test_sure_changes_nothing_for_rewards_of_many_values():
+def test_the_option_changes_nothing_for_graded_rewards():
     def draw(seed):
         rng = np.random.default_rng(seed)
         return lambda i, k: rng.choice([0.0, 0.5, 1.0], (len(i), k))
 
-    plain, sure = (triage(draw(0), 60, sure=s) for s in (False, True))
-    np.testing.assert_array_equal(plain.verdict, sure.verdict)
-    assert np.isnan(sure.error_limit)
+    plain, strict = (triage(draw(0), 60, worst_case=w) for w in (False, True))
+    np.testing.assert_array_equal(plain.verdict, strict.verdict)
+    assert np.isnan(strict.worst_case_error)
 
 
 def test_triage_draws_on_where_prompts_crowd_around_the_limit():
@@ -175,11 +176,9 @@ def test_a_set_in_no_doubt_ends_as_it_did():
     p = np.repeat([0.0, 0.5, 1.0], 100)
     found = triage(drawn(p, 0), 300)
     assert found.n_samples.mean() < 7
-    assert found.error_limit < 0.105
+    assert found.worst_case_error < 0.105
 
 
-@pytest.mark.parametrize(
-    ("limit", "target", "doubtful"), [(0.18, 0.05, True), (0.17, 0.05, False), (0.05, 0.01, False), (np.nan, 0.05, False)]
-)
-def test_what_counts_as_too_doubtful(limit, target, doubtful):
-    assert too_doubtful(limit, target) is doubtful
+@pytest.mark.parametrize(("limit", "target", "far"), [(0.18, 0.05, True), (0.17, 0.05, False), (0.05, 0.01, False), (np.nan, 0.05, False)])
+def test_what_counts_as_far_above(limit, target, far):
+    assert far_above(limit, target) is far

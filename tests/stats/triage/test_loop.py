@@ -43,7 +43,7 @@ UNIT = Zones(0.05)
 
 
 def wrong(t, mean, std, zones=UNIT):
-    table = zones.wrong(mean, std, np.full(len(mean), zones.hi))
+    table = zones.loss(mean, std, np.full(len(mean), zones.hi))
     return np.array([table[x, INDEX[v]] for x, v in enumerate(t.verdict) if v in INDEX])
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import scipy.special
 
-from flatspot.stats.models.binary import GRID, state_table
+from flatspot.stats.models.binary import state_table
+from flatspot.stats.models.npmle import GRID
 from flatspot.stats.triage.stopping import PRICES, cheapest_price, outlook, stopping_rules
 from flatspot.stats.zones import Zones
 

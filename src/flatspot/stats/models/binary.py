@@ -1,114 +1,30 @@
-"""Two-valued rewards: the success probabilities of all prompts, fitted together.
-
-Model: s_x | p_x ~ Bin(n_x, p_x), p_x ~ g, with g any distribution on a grid of p: {0, 161 points even in logit over [-8, 8], 1}.
-g is the smoothed nonparametric maximum-likelihood estimate, by EM over the distinct (n, s) pairs. Every prompt is judged under the g
-fitted to the others plus itself; in sets of under 200 prompts, under the g fitted to the others alone, so that a single prompt does
-not vouch for itself.
-"""
+"""Binary rewards: prompts whose rewards are the two ends of the range, judged under the mixture fitted to all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit, xlog1py, xlogy
+from scipy.special import ndtri
 
-from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.kinds import distinct
-from flatspot.stats.zones import Zones
+from flatspot.stats.evidence import Evidence, Floats, Ints, distinct
+from flatspot.stats.intervals import REFITS, binary_std_interval, equal_rewards_std_upper, share_limits, with_limits
+from flatspot.stats.models.identified_set import mean_bounds, too_few
+from flatspot.stats.models.npmle import GRID, Mixture, fit_mixture, likelihood, weigh
+from flatspot.stats.models.profile import Profile, profile
+from flatspot.stats.models.worst_case import DROP, Enough, largest_error
+from flatspot.stats.zones import Zones, chance_of_best
 
-GRID: Floats = np.r_[0.0, expit(np.linspace(-8.0, 8.0, 161)), 1.0]
-# Smoothing: 2% of the set spread evenly over the grid, and one pseudo-prompt spread evenly over p, which is what a set of one has.
-_EVEN_SHARE = 0.02
-_ITERATIONS = 300
-_LEAVE_ONE_OUT_BELOW = 200
-
-
-def _flat_base() -> Floats:
-    edges = np.r_[0.0, (GRID[1:] + GRID[:-1]) / 2, 1.0]
-    return np.diff(edges)
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """The fitted distribution of success probabilities over a set of prompts.
-
-    weights  [163] mass of g on `GRID`
-    n, hits  [C] the distinct (draws, ones) pairs seen
-    size     [C] how many prompts have each
-    judging  [C, 163] the g each pair is judged under (leave-one-out in small sets)
-    """
-
-    weights: Floats
-    n: Ints
-    hits: Ints
-    size: Ints
-    judging: Floats
-
-    def posterior(self, pair: Ints) -> Floats:
-        """[.., 163] distribution of p for prompts with these (n, hits) pairs."""
-        return weighed(self.judging[pair], likelihood(self.n[pair], self.hits[pair]))
-
-    def resampled(self, draws: int, rng: np.random.Generator) -> Floats:
-        """[draws, 163] refits of g with prompts reweighted by the Bayesian bootstrap: how sure the fit is.
-
-        The pseudo-prompt is drawn too, its p and its weight, so that even a set of equal prompts leaves doubt.
-        """
-        reweighted = rng.standard_gamma(self.size, (draws, len(self.size)))
-        reweighted *= self.size.sum() / np.maximum(reweighted.sum(-1, keepdims=True), 1e-300)
-        pseudo = rng.multinomial(1, _flat_base(), draws) * rng.standard_gamma(1, (draws, 1))
-        # so is the amount of smoothing, from none to several times the usual: samples say little of p near 0 and 1, smoothing much
-        pseudo = pseudo + (rng.standard_gamma(1, (draws, 1)) - 1) * _EVEN_SHARE * self.size.sum() / len(GRID)
-        return _fit(likelihood(self.n, self.hits), reweighted, pseudo, start=self.weights, iterations=150)
-
-
-def likelihood(n: Ints, hits: Ints) -> Floats:
-    """[C, 163] probability of the pattern of `hits` ones in `n` draws at each grid point, scaled to a row maximum of 1."""
-    log = xlogy(hits[:, None], GRID) + xlog1py((n - hits)[:, None], -GRID)
-    return np.asarray(np.exp(log - log.max(-1, keepdims=True)))
-
-
-def weighed(g: Floats, table: Floats) -> Floats:
-    """[C, 163] distribution of p under g [163] or [C, 163], for prompts with these likelihoods [C, 163]."""
-    joint = g * table
-    return np.asarray(joint / joint.sum(-1, keepdims=True))
-
-
-def fit_mixture(n: Ints, hits: Ints) -> tuple[Mixture, Ints]:
-    """Fit g to every prompt with n > 0; returns the mixture and each prompt's index into its (n, hits) pairs.
-
-    >>> mixture, pair = fit_mixture(np.array([16] * 60), np.array([0] * 40 + [16] * 20))
-    >>> float(mixture.weights[GRID < 0.05].sum().round(2)), float(mixture.weights[GRID > 0.95].sum().round(2))
-    (0.65, 0.33)
-    """
-    (kind_n, kind_hits), pair, size = distinct(n, hits)
-    table = likelihood(kind_n, kind_hits)
-    weights = _fit(table, size[None].astype(float))[0]
-    if size.sum() < _LEAVE_ONE_OUT_BELOW:
-        judging = _fit(table, size[None].astype(float) - np.eye(len(size)))
-    else:
-        judging = np.broadcast_to(weights, table.shape)
-    return Mixture(weights, kind_n, kind_hits, size, judging), pair
-
-
-def flat_prior() -> Floats:
-    """[163] p spread evenly: what g is before any prompt."""
-    return _flat_base()
-
-
-def fit_pairs(n: Ints, hits: Ints, size: Ints) -> Floats:
-    """[163] g fitted to `size[i]` prompts with `hits[i]` ones in `n[i]` draws, nothing left out.
-
-    >>> g = fit_pairs(np.array([16, 16]), np.array([0, 16]), np.array([40, 20]))
-    >>> float(g[GRID < 0.05].sum().round(2)), float(g[GRID > 0.95].sum().round(2))
-    (0.65, 0.33)
-    """
-    return np.asarray(_fit(likelihood(n, hits), size[None].astype(float))[0])
+_ROWS_AT_ONCE = 4096
+_MOST_KINDS = 20_000
+_DRAWS = 200
 
 
 def are_ends(support: Sequence[float] | Floats, zones: Zones) -> bool:
-    """Whether the rewards seen are the ends of the range, both or one of them.
+    """Whether these rewards are the ends of the range, both or one of them.
 
     >>> are_ends([0.0, 1.0], Zones(0.05)), are_ends([0.0, 0.5], Zones(0.05))
     (True, False)
@@ -118,7 +34,7 @@ def are_ends(support: Sequence[float] | Floats, zones: Zones) -> bool:
 
 
 def two_ends(support: Sequence[float] | Floats, zones: Zones) -> tuple[float, float]:
-    """The low and the high reward: both seen, or the one seen and the end of the range it could yet reach; the range if none was."""
+    """The low and the high reward: of one reward, with the end of the range it has not reached; of none, the range."""
     if len(support) == 2:
         return float(min(support)), float(max(support))
     if len(support) == 0:
@@ -127,27 +43,197 @@ def two_ends(support: Sequence[float] | Floats, zones: Zones) -> tuple[float, fl
     return (zones.lo, only) if only >= zones.hi > zones.lo else (only, zones.hi)
 
 
-def _fit(
-    table: Floats, size: Floats, pseudo: Floats | None = None, *, start: Floats | None = None, iterations: int = _ITERATIONS
-) -> Floats:
-    """EM for many weightings at once: table [C, k], size [B, C], pseudo-prompts [B, k] -> g [B, k]."""
-    total = size.sum(-1, keepdims=True)
-    prior = _EVEN_SHARE * total / len(GRID) + (_flat_base() if pseudo is None else pseudo)
-    g = np.broadcast_to(1 / len(GRID) if start is None else start, (len(size), len(GRID))).copy()
-    for _ in range(iterations):
-        expected = (size / np.maximum(g @ table.T, 1e-300)) @ table
-        g *= expected
-        g += prior
-        g /= g.sum(-1, keepdims=True)
-    return g
+def is_binary(evidence: Evidence, zones: Zones) -> bool:
+    """Whether the rewards are the ends of the range: a reward yet to come, above or between them, would be a third value."""
+    return evidence.support is not None and are_ends(evidence.support, zones)
 
 
 def state_table(zones: Zones, low: float, high: float, r_star: Floats) -> tuple[Floats, Floats]:
-    """States and wrong verdicts at each grid point, for rewards `low` and `high` and each achievable reward: two [R, 163, 3] arrays."""
+    """States and losses at each grid point, for rewards `low` and `high` and each achievable reward: two [R, 163, 3] arrays."""
     mean, std = low + GRID * (high - low), np.sqrt(GRID * (1 - GRID)) * (high - low)
-    return zones.states(mean, std, r_star[:, None]), zones.wrong(mean, std, r_star[:, None])
+    return zones.states(mean, std, r_star[:, None]), zones.loss(mean, std, r_star[:, None])
 
 
 def mixed_at(group_size: int) -> Floats:
-    """[163] probability that a group of this size holds both rewards: 1 - p^K - (1 - p)^K."""
+    """[163] probability that a group of this size is mixed: 1 - p^K - (1 - p)^K."""
     return np.asarray(1 - GRID**group_size - (1 - GRID) ** group_size)
+
+
+@dataclass(frozen=True, eq=False)
+class BinaryModel:
+    """M prompts of binary rewards, each with a completion or more, and the mixture fitted to them: see `FittedModel`.
+
+    hits       [M] how many rewards of each prompt are the high one
+    low, high  the two rewards
+    pair       [M] the (n, hits) pair of `mixture` that each prompt is
+    """
+
+    evidence: Evidence = field(repr=False)
+    r_star: Floats = field(repr=False)
+    zones: Zones
+    hits: Ints = field(repr=False)
+    low: float
+    high: float
+    mixture: Mixture = field(repr=False)
+    pair: Ints = field(repr=False)
+
+    family: ClassVar[str] = "binary"
+    misfit: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def fit(cls, evidence: Evidence, r_star: Floats, zones: Zones) -> BinaryModel:
+        """By EM over the distinct pairs of counts."""
+        if evidence.support is None or evidence.counts is None:
+            raise ValueError("binary rewards have a support of one or two values, got more")
+        low, high = two_ends(evidence.support, zones)
+        hits = evidence.counts[:, -1] if evidence.support[-1] == high else np.zeros(evidence.n_prompts, np.int64)
+        mixture, pair = fit_mixture(evidence.n, hits)
+        return cls(evidence, r_star, zones, hits, low, high, mixture, pair)
+
+    @property
+    def n(self) -> Ints:
+        """[M] completions with a reward."""
+        return self.evidence.n
+
+    @property
+    def states(self) -> Floats:
+        """[M, 3] probability of each state."""
+        return self._judged[0][self._kinds[1]]
+
+    @property
+    def loss(self) -> Floats:
+        """[M, 3] probability that each verdict would be wrong beyond indifference."""
+        return self._judged[1][self._kinds[1]]
+
+    @cached_property
+    def std_limits(self) -> Floats:
+        """[M, 2] Clopper-Pearson, mapped; of equal rewards, also what any other reward of the range would add."""
+        lo, hi = binary_std_interval(self.hits, self.n)
+        lo, hi = lo * (self.high - self.low), hi * (self.high - self.low)
+        flat_hi = equal_rewards_std_upper(np.where(self.hits == 0, self.low, self.high), self.n, self.zones.lo, self.zones.hi)
+        hi = np.where((self.hits == 0) | (self.hits == self.n), np.maximum(hi, flat_hi), hi)
+        return np.stack([np.fmin(lo, self.evidence.std), np.fmax(hi, self.evidence.std)], -1)
+
+    def mixed(self, group_size: int) -> Floats:
+        """[M] probability that a group is mixed."""
+        return np.asarray(self._by_pair @ mixed_at(group_size))[self.pair]
+
+    def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
+        """[M] posterior mean and variance of pass@K."""
+        mean, std = self.low + GRID * (self.high - self.low), np.sqrt(GRID * (1 - GRID)) * (self.high - self.low)
+        at = 1 - (1 - chance_of_best(mean, std, self.r_star[:, None])) ** group_size
+        weights = self._by_pair[self.pair]
+        first, second = (weights * at).sum(-1), (weights * at**2).sum(-1)
+        return first, np.maximum(second - first**2, 0.0)
+
+    def best_of(self, group_size: int) -> Floats:
+        """[M] gain of the best of K: (1 − (1 − p)^K − p) of the distance between the two rewards."""
+        return np.asarray(self._by_pair @ (1 - (1 - GRID) ** group_size - GRID))[self.pair] * (self.high - self.low)
+
+    @cached_property
+    def shares(self) -> Floats:
+        """[3, 3] share of prompts like these in each state: the fit's uncertainty, each prompt's own, and that of having only M of them."""
+        pair, r_star = self._kinds[0]
+        size = self._kinds[2]
+        refits = self.mixture.resample(REFITS, np.random.default_rng(0))[:_DRAWS]
+        rng, shares = np.random.default_rng(0), np.empty((_DRAWS, 3))
+        once = list(self._blocks()) if len(pair) <= _ROWS_AT_ONCE else None  # one block is kept, for all the refits
+        states = np.empty((len(pair), 3))
+        for i, weights in enumerate(refits):
+            for block, table, state, _ in once or self._blocks():
+                states[block] = np.einsum("rk,rks->rs", weigh(weights, table), state)
+            positive = np.maximum(states, 0)
+            shares[i] = rng.multinomial(size, positive / positive.sum(-1, keepdims=True)).sum(0) / size.sum()
+        limits = share_limits(size @ self._judged[0] / size.sum(), shares, int(size.sum()), rng)
+        if not too_few(self.n):
+            return limits
+        in_state = np.einsum("r,rks->sk", size / size.sum(), state_table(self.zones, self.low, self.high, r_star)[0])
+        return self._widened(limits, in_state, level=0.95)
+
+    def forecast(self, sizes: Sequence[int]) -> Floats:
+        """[S, 3] expected share of mixed groups: mean and 90% limits."""
+        limits = with_limits(*self._profiled(sizes, REFITS), level=0.9)
+        return self._widened(limits, np.stack([mixed_at(k) for k in sizes]), level=0.9) if too_few(self.n) else limits
+
+    def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
+        """[S] and [draws, S] expected share of mixed groups, and what it may be; of few completions, either end of what they allow."""
+        central, shares = self._profiled(sizes, draws)
+        if too_few(self.n):
+            lo, hi = self._bounds(np.stack([mixed_at(k) for k in sizes]), 0.9).T
+            coin = np.random.default_rng(0).random((draws, 1)) < 0.5
+            shares = np.where(coin, np.minimum(lo, shares.min(0)), np.maximum(hi, shares.max(0)))
+        return central, shares
+
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
+        """Upper limit (97.5%, one-sided) of the mean error of these verdicts; of more than 20,000 kinds of prompt, so many are used."""
+        has = verdict >= 0
+        if not has.any():
+            return float("nan")
+        mean = float(self.loss[np.arange(len(verdict)), verdict][has].mean())
+        if enough is not None and enough(mean):
+            return mean
+        columns, _, size = distinct(self.n, self.hits, self.r_star, verdict)
+        if len(size) > _MOST_KINDS:
+            every = np.linspace(0, len(size) - 1, _MOST_KINDS).astype(np.int64)
+            columns, size = tuple(column[every] for column in columns), size[every]
+        n, hits, r_star, state = columns
+        losses = state_table(self.zones, self.low, self.high, r_star)[1]
+        loss = np.where(state[:, None] >= 0, losses[np.arange(len(state)), :, state], 0.0)
+        n_verdicts = max(float(size[state >= 0].sum()), 1.0)
+        return max(mean, largest_error(likelihood(n, hits), loss, size.astype(float), n_verdicts, drop, enough or _never))
+
+    @cached_property
+    def _kinds(self) -> tuple[tuple[Ints, Floats], Ints, Ints]:
+        """Prompts with equal (n, hits, r*) have equal answers: (pair and r* of each kind, kind of each prompt, prompts of each kind)."""
+        (pair, r_star), kind, size = distinct(self.pair, self.r_star)
+        return (pair, r_star), kind, size
+
+    @cached_property
+    def _judged(self) -> tuple[Floats, Floats]:
+        """States and losses [R, 3] of each kind."""
+        pair = self._kinds[0][0]
+        states, loss = np.empty((len(pair), 3)), np.empty((len(pair), 3))
+        for block, table, state, losses in self._blocks():
+            weights = weigh(self.mixture.judging[pair[block]], table)
+            states[block] = np.einsum("rk,rks->rs", weights, state)
+            loss[block] = np.einsum("rk,rks->rs", weights, losses)
+        return states, loss
+
+    @cached_property
+    def _by_pair(self) -> Floats:
+        """[C, 163] distribution of p of each pair."""
+        return self.mixture.posterior(np.arange(len(self.mixture.n)))
+
+    def _blocks(self) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
+        """What g is weighed with: the likelihoods, states and losses of each kind, block by block to bound memory."""
+        pair, r_star = self._kinds[0]
+        for start in range(0, len(pair), _ROWS_AT_ONCE):
+            block = slice(start, start + _ROWS_AT_ONCE)
+            table = likelihood(self.mixture.n[pair[block]], self.mixture.hits[pair[block]])
+            yield (block, table, *state_table(self.zones, self.low, self.high, r_star[block]))
+
+    def _profiled(self, sizes: Sequence[int], draws: int) -> tuple[Floats, Floats]:
+        """E[1 - p^K - (1 - p)^K] at each size under the NPMLE [S], and what it may be, at even odds, [draws, S]."""
+        if lacking := [k for k in dict.fromkeys(sizes) if k not in self._paths]:
+            profiles = profile(self.mixture.n, self.mixture.hits, self.mixture.size, np.stack([mixed_at(k) for k in lacking]))
+            self._paths.update(zip(lacking, profiles, strict=True))
+        paths = [self._paths[k] for k in sizes]
+        z = ndtri((np.arange(draws) + 0.5) / draws)
+        return np.array([path.central for path in paths]), np.stack([path.draws(z) for path in paths], -1)
+
+    @cached_property
+    def _paths(self) -> dict[int, Profile]:
+        """The profile likelihood of each group size that was asked for."""
+        return {}
+
+    def _bounds(self, functions: Floats, level: float) -> Floats:
+        return mean_bounds(self.mixture.n, self.mixture.hits, self.mixture.size, functions, level=level)
+
+    def _widened(self, limits: Floats, functions: Floats, *, level: float) -> Floats:
+        """Limits [F, 3] (mean, lo, hi) of the mean of functions [F, 163] of p, taken out to all that the counts do not rule out."""
+        bounds = self._bounds(functions, level)
+        return np.stack([limits[:, 0], np.minimum(limits[:, 1], bounds[:, 0]), np.maximum(limits[:, 2], bounds[:, 1])], -1)
+
+
+def _never(_: float) -> bool:
+    return False

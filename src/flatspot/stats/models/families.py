@@ -1,4 +1,4 @@
-"""Rewards that are not two-valued, also where a set mixes families: one model per prompt, checked against what was drawn.
+"""Graded rewards, also where a set mixes families: one model per prompt, checked against its completions.
 
 A set's values are split into *atoms*, values that come again and again over the set, each prompt's *own* value, where it repeats one that
 is no atom, and the *rest*, which is continuous. Every prompt then has counts over these categories, weights w with a prior fitted to
@@ -6,8 +6,9 @@ the set (`dictionary`), and a mean m and variance v of its rest, so that
 
     mu = sum_c w_c a_c + w_rest m,      sigma^2 = sum_c w_c (a_c - mu)^2 + w_rest (v + (m - mu)^2).
 
-All on atoms is few-valued, all rest continuous, both zero-inflated; a prompt may be of any kind beside prompts of the others. v has a
-moderated variance (`variance`) and m is normal given v. Whether that holds is checked: each rest value must be uniform
+All on atoms is few-valued, all rest continuous, both zero-inflated; a prompt may be of any kind beside prompts of the others. v is a
+moderated variance (each prompt's own, shrunk towards a prior fitted to the set by limma's moments): with s^2 of d = n - 1 degrees of
+freedom, sigma^2 ~ (d0 s0^2 + d s^2) / chi2(d0 + d). m is normal given v. Whether that holds is checked: each rest value must be uniform
 under what its prompt's other ones predict. Where it is not, the rest is cut into bins, which no shape can contradict, and a
 caveat says so.
 """
@@ -17,11 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import digamma, polygamma, stdtr
 
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
 from flatspot.stats.models.dictionary import Dictionary, fit_dictionary
-from flatspot.stats.models.variance import variance_prior
 from flatspot.stats.zones import Zones
 
 _MOST_ATOMS = 32
@@ -33,6 +33,7 @@ _MOST_CHECKED = 20_000
 # zero-inflated rewards stayed below, two clumps and skewed rewards above, in simulation.
 _MISFIT = 0.05
 _MISFIT_BY_CHANCE = 0.9
+_MAX_PRIOR_DOF = 1000.0
 
 
 @dataclass(frozen=True)
@@ -191,13 +192,50 @@ def _binned(tally: Tally, m: int, values: Floats, span: float, fit: tuple[float,
     return Parts(all_values[order], within[order], counts, none, none, none, fit, span, binned=True)
 
 
+def variance_prior(variance: Floats, dof: Floats) -> tuple[float, float]:
+    """(d0, s0^2) of the scaled inverse chi-square prior on the variance, from the moments of the log sample variances.
+
+    With fewer than three positive variances there is nothing to pool: (0, 0).
+    """
+    use = (variance > 0) & (dof > 0)
+    if use.sum() < 3:
+        return 0.0, 0.0
+    half = dof[use] / 2
+    logs = np.log(variance[use]) - digamma(half) + np.log(half)
+    excess = logs.var(ddof=1) - polygamma(1, half).mean()
+    d0 = 2 * _inverse_trigamma(float(excess)) if excess > 0 else _MAX_PRIOR_DOF
+    d0 = min(d0, _MAX_PRIOR_DOF)
+    return d0, float(np.exp(logs.mean() + digamma(d0 / 2) - np.log(d0 / 2)))
+
+
+def _inverse_trigamma(y: float) -> float:
+    x = 0.5 + 1 / y
+    for _ in range(50):
+        step = float(polygamma(1, x) * (1 - polygamma(1, x) / y) / polygamma(2, x))
+        x += step
+        if abs(step) < 1e-10 * x:
+            break
+    return x
+
+
 @dataclass(frozen=True)
 class Moments:
-    """Posterior draws of R prompts: mean and std of the reward [R, draws], and the weights of what can tie [R, draws, at most A + 1]."""
+    """Posterior draws of R prompts.
+
+    mean, std   [R, draws] of the reward
+    ties        [R, draws, at most A + 1] weights of the values that two completions can have in common
+    weights     [R, draws, A + 2] of all categories
+    own         [R, draws] the prompt's own value
+    rest_mean, rest_variance  [R, draws] of the rest
+    """
 
     mean: Floats
     std: Floats
     ties: Floats
+    weights: Floats
+    own: Floats
+    rest_mean: Floats
+    rest_variance: Floats
 
 
 def moments(parts: Parts, rows: Ints, prior: Dictionary, draws: int, rng: np.random.Generator) -> Moments:
@@ -212,7 +250,8 @@ def moments(parts: Parts, rows: Ints, prior: Dictionary, draws: int, rng: np.ran
     mean = weights[..., :-2] @ at + weights[..., -2] * own + weights[..., -1] * rest_mean
     square = weights[..., :-2] @ (at**2 + parts.within) + weights[..., -2] * own**2 + weights[..., -1] * (rest_mean**2 + rest_variance)
     can_tie = used[used < weights.shape[-1] - 1]
-    return Moments(mean, np.sqrt(np.maximum(square - mean**2, 0.0)), weights[..., can_tie])
+    std = np.sqrt(np.maximum(square - mean**2, 0.0))
+    return Moments(mean, std, weights[..., can_tie], weights, own, rest_mean, rest_variance)
 
 
 def _rest(parts: Parts, rows: Ints, draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:

@@ -1,71 +1,213 @@
-"""Judge rewards of any kind from posterior draws of each prompt's mean and std."""
+"""Graded rewards, those with more than two values: prompts judged from posterior draws of each one's mean and std."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+from scipy.special import ndtr
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.models.families import Parts, moments, prior_of, split
-from flatspot.stats.zones import Zones
+from flatspot.stats.intervals import REFITS, equal_rewards_std_upper, mean_shares, state_shares, with_limits
+from flatspot.stats.models.dictionary import Dictionary
+from flatspot.stats.models.families import Moments, Parts, moments, prior_of, split
+from flatspot.stats.models.worst_case import DROP, Enough
+from flatspot.stats.zones import Zones, chance_of_best
 
 _DRAWS = 400
 _FEWEST_DRAWS = 64
 _DRAWS_IN_ALL = 40_000_000
 _CELLS_IN_ALL = 300_000_000
 _CELLS_AT_ONCE = 4_000_000
+_GRID, _STEP = 128, 1e-9
 
 
-@dataclass(frozen=True)
-class Spread:
-    """What the model says of each prompt. The first axis of every array is the prompt.
+@dataclass(frozen=True, eq=False)
+class GradedModel:
+    """M prompts of graded rewards, each with a completion or more: see `FittedModel`.
 
-    states          [M, 3] probability of vanishing, learnable, solved
-    wrong           [M, 3] probability that each verdict is wrong, beyond indifference
-    std_lo, std_hi  [M] 95% limits of the std under the policy
-    all_equal       [M, K] probability that a group of each size is all equal
-    parts           the categories its samples fell into
+    parts    the categories that the rewards fell into
+    prior    of their weights, fitted to the set
+    rows     [R] prompts that differ: all that is known of a prompt may be its counts, and then those with equal ones share an answer
+    row_of   [M] which of these each prompt is
+    sizes    group sizes whose mixed groups are counted along with everything else; others take another pass
     """
 
-    states: Floats
-    wrong: Floats
-    std_lo: Floats
-    std_hi: Floats
-    all_equal: Floats
-    parts: Parts
+    evidence: Evidence = field(repr=False)
+    r_star: Floats = field(repr=False)
+    zones: Zones
+    parts: Parts = field(repr=False)
+    prior: Dictionary = field(repr=False)
+    rows: Ints = field(repr=False)
+    row_of: Ints = field(repr=False)
+    sizes: tuple[int, ...] = ()
+
+    @classmethod
+    def fit(cls, evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] = ()) -> GradedModel:
+        """Sort the rewards into categories, and fit the prior of their weights."""
+        parts = split(evidence, zones)
+        if parts.counts[:, -1].any():
+            rows = row_of = np.arange(evidence.n_prompts)
+        else:
+            _, rows, row_of = np.unique(np.c_[parts.counts, r_star], axis=0, return_index=True, return_inverse=True)
+        return cls(evidence, r_star, zones, parts, prior_of(parts), rows, row_of.reshape(-1), tuple(sizes))
+
+    @property
+    def family(self) -> str:
+        """few-valued, continuous, zero-inflated, mixed, or binned where no model fits."""
+        return self.parts.family
+
+    @property
+    def n(self) -> Ints:
+        """[M] completions with a reward."""
+        return self.evidence.n
+
+    @property
+    def states(self) -> Floats:
+        """[M, 3] probability of each state."""
+        return self._judged[0][self.row_of]
+
+    @property
+    def loss(self) -> Floats:
+        """[M, 3] probability that each verdict would be wrong beyond indifference."""
+        return self._judged[1][self.row_of]
+
+    @property
+    def std_limits(self) -> Floats:
+        """[M, 2] 95% limits of the std; of equal rewards, what any other reward of the range would add."""
+        lo, hi = self._judged[2][self.row_of].T
+        flat, std = self.evidence.n_mode == self.n, self.evidence.std
+        upper = equal_rewards_std_upper(self.evidence.mode, self.n, self.zones.lo, self.zones.hi)
+        return np.stack([np.where(flat, 0.0, np.fmin(lo, std)), np.where(flat, upper, np.fmax(hi, std))], -1)
+
+    def mixed(self, group_size: int) -> Floats:
+        """[M] probability that a group is mixed."""
+        _ = self._judged  # which counts the groups of `sizes`
+        if group_size not in self._all_equal:
+            self._all_equal[group_size] = np.concatenate([_equal(draws, group_size) for _, draws in self._draws()])
+        return 1 - self._all_equal[group_size][self.row_of]
+
+    def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
+        """[M] posterior mean and variance of pass@K."""
+        mean, variance = np.empty(len(self.rows)), np.empty(len(self.rows))
+        for at, draws in self._draws():
+            chance = 1 - (1 - chance_of_best(draws.mean, draws.std, self.r_star[self.rows[at], None])) ** group_size
+            mean[at], variance[at] = chance.mean(-1), chance.var(-1)
+        return mean[self.row_of], variance[self.row_of]
+
+    def best_of(self, group_size: int) -> Floats:
+        """[M] gain of the best of K: the integral of F − F^K over the range, F being the distribution of a reward; from 64 of the draws."""
+        gain = np.empty(len(self.rows))
+        for at, draws in self._draws():
+            gain[at] = [self._gain(draws, row, group_size) for row in range(len(draws.mean))]
+        return gain[self.row_of]
+
+    @property
+    def shares(self) -> Floats:
+        """[3, 3] share of prompts like these in each state: mean, and 95% limits."""
+        limits = self._state_shares(np.random.default_rng(0))
+        if self._one_each:
+            limits[:, 1:] = (0.0, 1.0)
+        return limits
+
+    def forecast(self, sizes: Sequence[int]) -> Floats:
+        """[S, 3] expected share of mixed groups: mean and 90% limits."""
+        rng = np.random.default_rng(0)
+        self._state_shares(rng)  # whose draws come first in this stream
+        limits = with_limits(*mean_shares(self._mixed(sizes), REFITS, rng), level=0.9)
+        if self._one_each:
+            limits[:, 1:] = (0.0, 1.0)
+        return limits
+
+    def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
+        """[S] and [draws, S] expected share of mixed groups, and what it may be."""
+        rng = np.random.default_rng(0)
+        central, shares = mean_shares(self._mixed(sizes), draws, rng)
+        return central, rng.random((draws, len(sizes))) if self._one_each else shares
+
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
+        """NaN: no limit is known for graded rewards."""
+        return float("nan")
+
+    @property
+    def misfit(self) -> tuple[str, ...]:
+        """Where the model and the rewards disagree, in sentences."""
+        distance, checked = self.parts.fit
+        if self.parts.binned:
+            return (
+                "the continuous part of the rewards is not near normal within a prompt (probabilities off by up to "
+                f"{distance:.2f} over {checked} prompts): it was cut into bins, so values that no prompt has shown yet are missed, and "
+                "stated errors may be too low",
+            )
+        rest = int((self.parts.counts[:, -1] > 0).sum())
+        if rest and checked < 10:
+            return (
+                f"{rest} prompts have rewards with many values and only {checked} could be checked against the model, which takes 10 "
+                "prompts: stated errors rest on normality",
+            )
+        return ()
+
+    @property
+    def _one_each(self) -> bool:
+        """Whether the typical prompt has one reward, which shows no spread at all."""
+        return bool(np.median(self.n) < 2)
+
+    def _state_shares(self, rng: np.random.Generator) -> Floats:
+        return state_shares(self.states, rng)
+
+    def _mixed(self, sizes: Sequence[int]) -> Floats:
+        return np.stack([self.mixed(k) for k in sizes], -1)
+
+    @cached_property
+    def _all_equal(self) -> dict[int, Floats]:
+        """[R] probability that a group is all equal, by group size."""
+        return {}
+
+    @cached_property
+    def _judged(self) -> tuple[Floats, Floats, Floats]:
+        """States [R, 3], losses [R, 3] and limits of the std [R, 2]."""
+        states, loss, limits = np.empty((len(self.rows), 3)), np.empty((len(self.rows), 3)), np.empty((len(self.rows), 2))
+        equal = np.empty((len(self.sizes), len(self.rows)))
+        for at, draws in self._draws():
+            r_star = self.r_star[self.rows[at], None]
+            states[at] = self.zones.states(draws.mean, draws.std, r_star).mean(1)
+            loss[at] = share_of_draws(self.zones.loss(draws.mean, draws.std, r_star))
+            limits[at] = np.quantile(draws.std, [0.025, 0.975], axis=1).T
+            for i, k in enumerate(self.sizes):
+                equal[i, at] = _equal(draws, k)
+        self._all_equal.update(zip(self.sizes, equal, strict=True))
+        return states, loss, limits
+
+    def _draws(self) -> Iterator[tuple[slice, Moments]]:
+        """Posterior draws, block by block to bound memory: the same ones whenever they are asked for."""
+        width, m = self.parts.counts.shape[1], len(self.rows)
+        draws = int(np.clip(min(_DRAWS_IN_ALL, _CELLS_IN_ALL / width) / m, _FEWEST_DRAWS, _DRAWS))
+        rng, step = np.random.default_rng(0), max(1, _CELLS_AT_ONCE // (draws * width))
+        for start in range(0, m, step):
+            at = slice(start, start + step)
+            yield at, moments(self.parts, self.rows[at], self.prior, draws, rng)
+
+    def _gain(self, draws: Moments, row: int, group_size: int) -> float:
+        lo, hi, few = self.zones.lo, self.zones.hi, slice(0, _FEWEST_DRAWS)
+        values, weights, rest_mean = self.parts.values, draws.weights[row, few], draws.rest_mean[row, few, None]
+        x = np.unique(np.clip(np.r_[np.linspace(lo, hi, _GRID + 1), values, values - _STEP * (hi - lo)], lo, hi))
+        up_to = weights[:, :-2] @ _cdf(x, values[:, None], self.parts.within[:, None])
+        up_to += weights[:, -2:-1] * _cdf(x, draws.own[row, few, None], np.zeros(1))
+        up_to += weights[:, -1:] * _cdf(x, rest_mean, draws.rest_variance[row, few, None])
+        return float(np.trapezoid(up_to - up_to**group_size, x, axis=1).mean())
 
 
-def many_valued(evidence: Evidence, r_star: Floats, zones: Zones, group_sizes: tuple[int, ...]) -> Spread:
-    """Judge prompts with at least one sample each; r_star [M]."""
-    parts = split(evidence, zones)
-    m = evidence.n_prompts
-    if parts.counts[:, -1].any():
-        rows = inverse = np.arange(m)
-    else:  # all that is known of a prompt is its counts, so prompts with equal ones share an answer and their order does not matter
-        _, rows, inverse = np.unique(np.c_[parts.counts, r_star], axis=0, return_index=True, return_inverse=True)
-        inverse = inverse.reshape(-1)
-    states, wrong, limits, equal = _judged(parts, rows, r_star[rows], zones, group_sizes)
-    return Spread(states[inverse], wrong[inverse], limits[inverse, 0], limits[inverse, 1], equal[inverse], parts)
+def _cdf(x: Floats, mean: Floats, variance: Floats) -> Floats:
+    """Probability of a normal reward up to each x; of variance 0, a step."""
+    scale = np.sqrt(variance)
+    return np.where(scale > 0, ndtr((x - mean) / np.where(scale > 0, scale, 1.0)), x >= mean)
 
 
-def _judged(parts: Parts, rows: Ints, r_star: Floats, zones: Zones, group_sizes: tuple[int, ...]) -> tuple[Floats, Floats, Floats, Floats]:
-    prior = prior_of(parts)
-    width = parts.counts.shape[1]
-    draws = int(np.clip(min(_DRAWS_IN_ALL, _CELLS_IN_ALL / width) / len(rows), _FEWEST_DRAWS, _DRAWS))
-    states, wrong, limits = np.empty((len(rows), 3)), np.empty((len(rows), 3)), np.empty((len(rows), 2))
-    equal = np.empty((len(rows), len(group_sizes)))
-    rng = np.random.default_rng(0)
-    for at in _blocks(len(rows), draws * width):
-        found = moments(parts, rows[at], prior, draws, rng)
-        target = r_star[at, None]
-        states[at] = zones.states(found.mean, found.std, target).mean(1)
-        wrong[at] = share_of_draws(zones.wrong(found.mean, found.std, target))
-        limits[at] = np.quantile(found.std, [0.025, 0.975], axis=1).T
-        for i, k in enumerate(group_sizes):
-            equal[at, i] = power(found.ties, k).sum(-1).mean(-1)
-    return states, wrong, limits, equal
+def _equal(draws: Moments, group_size: int) -> Floats:
+    """[R] probability that a group is all equal."""
+    return np.asarray(power(draws.ties, group_size).sum(-1).mean(-1))
 
 
 def power(base: Floats, k: int) -> Floats:
@@ -74,42 +216,15 @@ def power(base: Floats, k: int) -> Floats:
     >>> power(np.array([0.5, 2.0]), 5).tolist()
     [0.03125, 32.0]
     """
-    found, square = None, base
-    while True:
-        if k % 2:
-            found = square if found is None else found * square
-        k //= 2
-        if not k:
-            assert found is not None
-            return found
+    square, product = base, base if k % 2 else None
+    while k := k // 2:
         square = square * square
+        if k % 2:
+            product = square if product is None else product * square
+    return square if product is None else product
 
 
 def share_of_draws(indicators: Floats) -> Floats:
     """[M, S] share of posterior draws [M, draws, S] that hold, half a draw short of certain: S draws cannot show less than about 1 / S."""
     draws = indicators.shape[1]
     return np.asarray((indicators.sum(1) + 0.5) / (draws + 1))
-
-
-def _blocks(total: int, cells: int) -> Iterator[slice]:
-    step = max(1, _CELLS_AT_ONCE // cells)
-    for start in range(0, total, step):
-        yield slice(start, start + step)
-
-
-def misfits(parts: Parts) -> tuple[str, ...]:
-    """Where the model and the rewards disagree."""
-    distance, checked = parts.fit
-    if parts.binned:
-        return (
-            "the continuous part of the rewards is not near normal within a prompt (probabilities off by up to "
-            f"{distance:.2f} over {checked} prompts): it was cut into bins, so values that no prompt has shown yet are missed, and stated "
-            "errors may be too low",
-        )
-    rest = int((parts.counts[:, -1] > 0).sum())
-    if rest and checked < 10:
-        return (
-            f"{rest} prompts have rewards with many values and only {checked} could be checked against the model, which takes 10 prompts: "
-            "stated errors rest on normality",
-        )
-    return ()

@@ -19,7 +19,7 @@ from scipy.special import bdtr, gammaln, xlog1py, xlogy
 
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.intervals import clopper_pearson
-from flatspot.stats.models.binary import GRID
+from flatspot.stats.models.npmle import GRID
 
 # with four samples or more the limits of the fit's own refits held in simulation, with fewer they are too narrow
 ENOUGH_SAMPLES = 4

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.models.binary import GRID, likelihood
+from flatspot.stats.models.npmle import GRID, likelihood
 
 # nominal 90% limits held in 82-98% of 40 sets of 300 prompts (ten populations, K = 4 to 32) without this factor on the normal
 # quantile, in 85-98% with it: benchmarks/triage/README.md
@@ -32,42 +32,42 @@ _LEAST = 1e-300
 
 @dataclass(frozen=True)
 class Profile:
-    """Means of F functions of p, and how credible others are.
+    """The mean of a function of p, and how credible other means are.
 
-    central  [F] under the likeliest g
-    value    [F, T] ascending
-    z        [F, T] the signed root of twice the drop at each value: about a standard normal deviate
+    central  under the NPMLE
+    value    [T] ascending
+    z        [T] the signed root of twice the drop at each value: about a standard normal deviate
     """
 
-    central: Floats
+    central: float
     value: Floats
     z: Floats
 
     def draws(self, z: Floats) -> Floats:
-        """[draws, F] what the means may be, at these standard normal deviates [draws]; the same deviate for all functions."""
-        return np.stack([np.interp(_WIDEN * z, own, value) for own, value in zip(self.z, self.value, strict=True)], -1)
+        """[draws] what the mean may be, at these standard normal deviates [draws]."""
+        return np.asarray(np.interp(_WIDEN * z, self.z, self.value))
 
 
-def profile(n: Ints, hits: Ints, size: Ints, functions: Floats) -> Profile:
-    """The profile likelihood of the mean of each function [F, 163] of p on `GRID`, for prompts like those seen.
+def profile(n: Ints, hits: Ints, size: Ints, functions: Floats) -> list[Profile]:
+    """[F] the profile likelihood of the mean of each function [F, 163] of p on `GRID`, for prompts like these.
 
-    n, hits, size  [C] the distinct (samples, ones) pairs, and how many prompts have each
+    n, hits, size  [C] the distinct (completions, ones) pairs, and how many prompts have each
 
-    >>> found = profile(np.array([8]), np.array([0]), np.array([100]), np.greater(GRID, 0.5)[None] * 1.0)
-    >>> found.central.round(3).tolist(), found.draws(np.array([1.645])).round(3).tolist()  # the upper: nearly 0.005 + 1.52 / 100
-    ([0.005], [[0.02]])
+    >>> upper = profile(np.array([8]), np.array([0]), np.array([100]), np.greater(GRID, 0.5)[None] * 1.0)[0]
+    >>> round(upper.central, 3), upper.draws(np.array([1.645])).round(3).tolist()  # the limit: nearly 0.005 + 1.52 / 100
+    (0.005, [0.02])
     """
     table, prompts = likelihood(n, hits), size.astype(float)
     f = functions[:, None, :]
     tilts = np.tile(np.r_[-_TILTS[::-1], 0.0, _TILTS], (len(functions), 1))
-    g = _fit(table, prompts, size.sum() * tilts[..., None] * f)
+    g = _tilt(table, prompts, size.sum() * tilts[..., None] * f)
     for _ in range(_REFINED):
         more = _around_the_limits(tilts, _roots(table, prompts, tilts, g))
         order = np.argsort(np.c_[tilts, more], axis=1, kind="stable")
-        g = np.concatenate([g, _fit(table, prompts, size.sum() * more[..., None] * f)], axis=1)
+        g = np.concatenate([g, _tilt(table, prompts, size.sum() * more[..., None] * f)], axis=1)
         tilts, g = np.take_along_axis(np.c_[tilts, more], order, 1), np.take_along_axis(g, order[..., None], 1)
     value = np.maximum.accumulate((g * f).sum(-1), axis=1)
-    return Profile(value[tilts == 0], value, _roots(table, prompts, tilts, g))
+    return list(map(Profile, value[tilts == 0].tolist(), value, _roots(table, prompts, tilts, g)))
 
 
 def _roots(table: Floats, size: Floats, tilts: Floats, g: Floats) -> Floats:
@@ -79,30 +79,30 @@ def _roots(table: Floats, size: Floats, tilts: Floats, g: Floats) -> Floats:
 
 def _around_the_limits(tilts: Floats, z: Floats) -> Floats:
     """[F, 2 * _BETWEEN] further tilts, evenly between the two that a limit lies between; where none does, at the end of the path."""
-    found = []
+    between = []
     for own, roots in zip(tilts, z, strict=True):
         after = (min(max(int(np.searchsorted(roots, side)), 1), len(own) - 1) for side in (-_LIMIT, _LIMIT))
-        found.append(np.concatenate([np.linspace(own[i - 1], own[i], _BETWEEN + 2)[1:-1] for i in after]))
-    return np.stack(found)
+        between.append(np.concatenate([np.linspace(own[i - 1], own[i], _BETWEEN + 2)[1:-1] for i in after]))
+    return np.stack(between)
 
 
-def _fit(table: Floats, size: Floats, reward: Floats) -> Floats:
-    """[…, 163] the g that maximise log L(g) + g·reward, for rewards […, 163] of mass at each point of the grid."""
-    g = np.full(reward.shape, 1 / len(GRID))
-    top = reward.max(-1, keepdims=True)
-    at_top = reward >= top - 1e-12
+def _tilt(table: Floats, size: Floats, bonus: Floats) -> Floats:
+    """[…, 163] the g that maximise log L(g) + g·bonus, for bonuses […, 163] of mass at each point of the grid."""
+    g = np.full(bonus.shape, 1 / len(GRID))
+    top = bonus.max(-1, keepdims=True)
+    at_top = bonus >= top - 1e-12
     gap, share, summed = np.empty_like(g), np.empty_like(g), np.add.reduce
     for _ in range(_ITERATIONS):
         r = (size / np.maximum(g @ table.T, _LEAST)) @ table
         r *= g
         r += _EVEN_PROMPTS / len(GRID)
-        # sum r / (u - reward) falls from 1 or more here to 1 at the root, convex: Newton's steps rise to it and never pass it
+        # sum r / (u - bonus) falls from 1 or more here to 1 at the root, convex: Newton's steps rise to it and never pass it
         u = top + (r * at_top).sum(-1, keepdims=True)
         for _ in range(_ROOT_STEPS):
-            np.subtract(u, reward, out=gap)
+            np.subtract(u, bonus, out=gap)
             np.divide(r, gap, out=share)
             over = summed(share, -1, keepdims=True) - 1
             u = u + over / summed(np.divide(share, gap, out=gap), -1, keepdims=True)
-        np.divide(r, np.subtract(u, reward, out=gap), out=g)
+        np.divide(r, np.subtract(u, bonus, out=gap), out=g)
         g /= g.sum(-1, keepdims=True)
     return g

@@ -37,7 +37,7 @@ class Adaptive:
             n_prompts=len(r_star),
             epsilon=epsilon,
             target_error=settings.target_error,
-            sure=settings.sure,
+            worst_case=settings.sure,
             max_samples=settings.max_completions,
             round_size=settings.round_size or 1,
             reward_range=reward_range,

@@ -4,24 +4,24 @@
 `next_round(state)` says whom to draw and how often, `absorb(state, round, rewards)` takes the rewards in, until `next_round` is None;
 `finish(state)` is the answer. Each step depends on the plan and the rewards alone, so a run that was killed and replayed from its stored
 rewards takes the same decisions. The error that is stated is the Bayes one under the fitted distribution: `stopping` has the rule,
-`families` the rewards that are not two-valued.
+`models` the rewards that are not binary.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from flatspot.stats.decide import decide
+from flatspot.stats.decide import decide, give_verdicts, may_exceed
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.binary import are_ends, state_table, two_ends
-from flatspot.stats.models.worst_case import given_verdicts, in_doubt
-from flatspot.stats.posterior import wrong_of
+from flatspot.stats.models.fitted import FittedModel, fit
 from flatspot.stats.triage.draws import Draw, Draws, ask, checked
 from flatspot.stats.triage.plan import Plan
-from flatspot.stats.triage.result import Triage, conclude, evidence_of_draws
+from flatspot.stats.triage.result import Triage, evidence_of_draws
 from flatspot.stats.triage.stopping import Flags, Priced, StoppingRule, kinds_of, priced_rules
 
 PILOT_SAMPLES = 4
@@ -51,6 +51,13 @@ class State:
     rules: tuple[StoppingRule, ...] = ()
     fitted_at: int = 0
     aim: float | None = None
+
+    @cached_property
+    def model(self) -> FittedModel:
+        """Fitted to everything sampled."""
+        zones = self.plan.zones(self.draws)
+        evidence = evidence_of_draws(self.draws, zones)
+        return fit(evidence, self.plan.achievable(zones, evidence.high), zones)
 
 
 def start(plan: Plan) -> State:
@@ -83,7 +90,7 @@ def next_round(state: State) -> Round | None:
 def _round_size(state: State, indices: Ints) -> int:
     fewest = int(state.draws.drawn[indices].min())
     # one at a time is best where there is a rule; but what stays in doubt takes long to find after each round
-    few = (fewest // 8 if state.plan.sure else 1) if _ruled(state) else fewest // 4
+    few = (fewest // 8 if state.plan.worst_case else 1) if _ruled(state) else fewest // 4
     least = max(state.plan.round_size, few)
     full = min(state.plan.round_rows // len(indices), max(PILOT_SAMPLES, fewest // 2))
     return max(least, full, _per_visit(state.plan, max(fewest, PILOT_SAMPLES)))
@@ -126,11 +133,7 @@ def _open(state: State) -> Flags:
 
 def _undecided(state: State) -> Flags:
     """[M] prompts that would not be given a verdict now: of rewards without a rule, and where small sets judge more strictly than it."""
-    plan, draws = state.plan, state.draws
-    zones = plan.zones(draws)
-    evidence = evidence_of_draws(draws, zones)
-    r_star = plan.achievable(zones, evidence.high)
-    return ~given_verdicts(evidence, r_star, zones, wrong_of(evidence, r_star, zones), plan.target_error, sure=plan.sure).decided
+    return ~give_verdicts(state.model, state.plan.target_error, worst_case=state.plan.worst_case).decided
 
 
 def absorb(state: State, asked: Round, rewards: Any) -> State:
@@ -153,10 +156,10 @@ def _refitted(state: State) -> State:
     aim = plan.target_error if state.aim is None else state.aim
     priced = _priced(plan, draws)
     state = replace(state, rules=priced.meeting(aim), fitted_at=draws.total)
-    if plan.n_prompts < _FEW_PROMPTS and not plan.sure:
+    if plan.n_prompts < _FEW_PROMPTS and not plan.worst_case:
         return state
     more = may_go_on(state)
-    if not more.any() or (_open(state) & more).any() or aim <= plan.target_error / _MOST_STRICT or not _in_doubt(plan, draws):
+    if not more.any() or (_open(state) & more).any() or aim <= plan.target_error / _MOST_STRICT or not _may_exceed(state):
         return state
     while aim > plan.target_error / _MOST_STRICT and not (_open(state) & more).any():
         aim *= _STRICTER
@@ -164,13 +167,10 @@ def _refitted(state: State) -> State:
     return state
 
 
-def _in_doubt(plan: Plan, draws: Draws) -> bool:
-    """Whether the error of the verdicts as they stand may be far above the target: see `stats.doubt`."""
-    zones = plan.zones(draws)
-    evidence = evidence_of_draws(draws, zones)
-    r_star = plan.achievable(zones, evidence.high)
-    given = decide(wrong_of(evidence, r_star, zones), draws.scored, plan.target_error)
-    return in_doubt(evidence, r_star, zones, given, plan.target_error, sure=plan.sure)
+def _may_exceed(state: State) -> bool:
+    """Whether the error of the verdicts as they stand may be far above the target: see `stats.decide`."""
+    plan, model = state.plan, state.model
+    return may_exceed(model, decide(model.loss, model.n, plan.target_error), plan.target_error, worst_case=plan.worst_case)
 
 
 def _priced(plan: Plan, draws: Draws) -> Priced:
@@ -179,15 +179,15 @@ def _priced(plan: Plan, draws: Draws) -> Priced:
     low, high = two_ends(draws.values, zones)
     r_star, kind = kinds_of(plan.achievable(zones))
     seen = np.stack([kind, np.minimum(draws.scored, plan.max_samples), draws.hits(high)], -1)
-    _, wrong = state_table(zones, low, high, r_star)
-    return priced_rules(seen, wrong, max_samples=plan.max_samples, most_draws=plan.left(draws))
+    _, losses = state_table(zones, low, high, r_star)
+    return priced_rules(seen, losses, max_samples=plan.max_samples, most_draws=plan.left(draws))
 
 
 def finish(state: State) -> Triage:
     """The verdicts on everything drawn so far; good at any time, also before `next_round` is None."""
     plan, draws = state.plan, state.draws
-    zones = plan.zones(draws)
-    return conclude(draws, zones, plan.target_error, r_star=plan.achievable(zones), sure=plan.sure)
+    decisions = give_verdicts(state.model, plan.target_error, worst_case=plan.worst_case)
+    return Triage(draws, plan.zones(draws), state.model, decisions)
 
 
 def triage(
@@ -202,7 +202,7 @@ def triage(
     reward_range: tuple[float, float] | None = None,
     r_star: Floats | None = None,
     max_total: int | None = None,
-    sure: bool = False,
+    worst_case: bool = False,
     kept: Draws | None = None,
 ) -> Triage:
     """Label prompts 0 .. n_prompts - 1 at a mean error of `target_error`, with as few samples as that takes.
@@ -220,7 +220,7 @@ def triage(
     >>> round(float(t.n_samples.mean()), 1), round(t.predicted_error, 2)
     (5.6, 0.03)
     """
-    plan = Plan(n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, r_star, max_total, sure=sure)
+    plan = Plan(n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, r_star, max_total, worst_case=worst_case)
     state = start(plan)
     while (asked := next_round(state)) is not None:
         rewards = ask(draw, state.draws, asked.indices, asked.k, reward_range, kept)

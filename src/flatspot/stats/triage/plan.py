@@ -34,7 +34,7 @@ class Plan:
     visit_cost     what drawing from a prompt costs beside the samples, in samples: with long prompts and short answers, reading the prompt
                    again in each round is the larger part, and a prompt is drawn about sqrt(2 visit_cost E) times a round, E the expected
                    number of further samples
-    sure           hold the error to the target under every distribution that the rewards allow (`stats.doubt`); two-valued rewards only
+    worst_case     hold the error to the target under every distribution that the rewards allow; binary rewards only
     """
 
     n_prompts: int
@@ -49,7 +49,7 @@ class Plan:
     pilot_prompts: int = _PILOT_PROMPTS
     round_rows: int = 0
     visit_cost: float = 0.0
-    sure: bool = False
+    worst_case: bool = False
     references: bool = False
 
     def __post_init__(self) -> None:

@@ -1,113 +1,104 @@
-"""What a triage found: the verdicts, what they cost, how sure they are, and what an RL run on these prompts would see."""
+"""What triage answers: the verdicts, what they cost, how likely they are wrong, and what an RL run on these prompts would see."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.stats.batches import forecast_of
 from flatspot.stats.decide import Decisions
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
-from flatspot.stats.forecast import Forecast
+from flatspot.stats.forecast import GROUP_SIZES, Forecast, forecast_of
 from flatspot.stats.models.binary import are_ends, two_ends
-from flatspot.stats.models.worst_case import error_limit, given_verdicts
-from flatspot.stats.posterior import Posterior, posterior
+from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.triage.draws import Draws
 from flatspot.stats.zones import STATES, Zones
 
-_GROUP_SIZE = 8
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Triage:
     """The answer, one entry per prompt where not said otherwise.
 
-    verdict            [M] "learnable", "vanishing", "solved", "undecided" or "unscored"
-    n_samples          [M] samples drawn
-    error_probability  [M] probability that the verdict (or, if undecided, the one it leans to) is wrong; NaN where unscored
-    leaning            [M] the least wrong state; "" where unscored
-    predicted_error    mean error probability of the verdicts given; NaN where none is
-    fractions          {state: (mean, lo, hi)} share of prompts like these in each state, 95%
-    model              the kind of reward the verdicts rest on
-    caveats            where the model does not fit, and what that does to the verdicts
-    draws              everything drawn, in order; `.rewards` is the [M, draws] table
-    evidence, zones    the same, reduced, and the thresholds it was judged by; r_star [M] what is achievable, given the decisions taken
+    draws      everything sampled, in order; `.rewards` is the [M, completions] table
+    zones      the thresholds it was judged by
+    fitted     the model fitted to all of it
+    decisions  which verdicts are given
     """
 
-    verdict: NDArray[np.str_]
-    n_samples: Ints
-    error_probability: Floats
-    leaning: NDArray[np.str_]
-    predicted_error: float
-    fractions: dict[str, tuple[float, float, float]]
-    model: str
-    caveats: tuple[str, ...]
-    draws: Draws = field(repr=False)
-    evidence: Evidence = field(repr=False)
+    draws: Draws
     zones: Zones
-    r_star: Floats = field(repr=False)
-    given: Decisions = field(repr=False)
-    posterior: Posterior = field(repr=False)
+    fitted: FittedModel
+    decisions: Decisions
+
+    @property
+    def verdict(self) -> NDArray[np.str_]:
+        """[M] "learnable", "vanishing", "solved", "undecided" or "unscored"."""
+        return self.decisions.verdict
+
+    @property
+    def leaning(self) -> NDArray[np.str_]:
+        """[M] the least wrong state; "" where unscored."""
+        return self.decisions.leaning
+
+    @property
+    def error_probability(self) -> Floats:
+        """[M] probability that the verdict (or, if undecided, the one it leans to) is wrong; NaN where unscored."""
+        return self.decisions.error_probability
+
+    @property
+    def predicted_error(self) -> float:
+        """Mean error probability of the verdicts given; NaN where none is."""
+        return self.decisions.predicted_error
+
+    @cached_property
+    def worst_case_error(self) -> float:
+        """The largest that `predicted_error` may be under a distribution that the completions allow as well; NaN where it is not known."""
+        return self.fitted.worst_case_error(self.decisions.state)
+
+    @property
+    def n_samples(self) -> Ints:
+        """[M] completions."""
+        return self.draws.drawn
 
     @property
     def rewards(self) -> Floats:
-        """[M, most samples of any prompt] every reward in the order drawn, NaN where there is none."""
+        """[M, most completions of any prompt] every reward in the order sampled, NaN where there is none."""
         return self.draws.rewards
 
     @cached_property
-    def error_limit(self) -> float:
-        """The largest that predicted_error may be under a distribution that the samples allow as well; NaN where it is not known."""
-        return error_limit(self.evidence, self.r_star, self.zones, self.given)
+    def fractions(self) -> dict[str, tuple[float, float, float]]:
+        """{state: (mean, lo, hi)} share of prompts like these in each state, 95%."""
+        return {state: (float(f[0]), float(f[1]), float(f[2])) for state, f in zip(STATES, self.fitted.shares, strict=True)}
 
-    def forecast(self, group_size: int | tuple[int, ...] = (4, 8, 16, 32)) -> Forecast:
+    @property
+    def model(self) -> str:
+        """The kind of reward that the verdicts rest on: `FittedModel.family`."""
+        return self.fitted.family
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Where the model does not fit, and what that does to the verdicts."""
+        return (*one_value_caveat(self.draws, self.zones), *self.fitted.misfit)
+
+    def forecast(self, group_size: int | tuple[int, ...] = GROUP_SIZES) -> Forecast:
         """Expected share of groups of this size (or these) that are not all equal, with a 90% interval."""
-        sizes = (group_size,) if isinstance(group_size, int) else group_size
-        return forecast_of(self.evidence, self.zones, sizes)
+        return forecast_of(self.fitted, (group_size,) if isinstance(group_size, int) else group_size)
 
-
-def conclude(
-    draws: Draws,
-    zones: Zones,
-    target: float,
-    *,
-    r_star: Floats | None = None,
-    sure: bool = False,
-) -> Triage:
-    """Judge everything drawn by the rule of `decide`; `sure` gives as many as leave even the limit of their error at most the target."""
-    evidence = evidence_of_draws(draws, zones)
-    r_star = np.full(draws.n_prompts, zones.hi) if r_star is None else r_star
-    found = posterior(evidence, r_star, zones, _GROUP_SIZE)
-    scored = draws.scored > 0
-    given = given_verdicts(evidence, r_star, zones, found.wrong, target, sure=sure)
-    leaning = np.array(STATES)[given.best]
-    return Triage(
-        verdict=np.where(~scored, "unscored", np.where(given.decided, leaning, "undecided")),
-        n_samples=draws.drawn,
-        error_probability=np.where(scored, given.error, np.nan),
-        leaning=np.where(scored, leaning, ""),
-        predicted_error=given.predicted_error,
-        r_star=r_star,
-        given=given,
-        fractions={s: (float(f[0]), float(f[1]), float(f[2])) for s, f in zip(STATES, found.fractions, strict=True)},
-        model=found.model,
-        caveats=(*one_value_caveat(draws, zones), *found.misfit),
-        draws=draws,
-        evidence=evidence,
-        zones=zones,
-        posterior=found,
-    )
+    def __repr__(self) -> str:
+        names, counts = np.unique(self.verdict, return_counts=True)
+        shown = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+        return f"<Triage of {self.draws.n_prompts} prompts: {shown}>"
 
 
 def evidence_of_draws(draws: Draws, zones: Zones) -> Evidence:
-    """What was drawn, reduced; of two values that are the ends of the range from counts alone, so that a million prompts are quick."""
+    """What was drawn, reduced; of binary rewards from counts alone, so that a million prompts are quick."""
     return evidence_of_pairs(draws, zones) if draws.two_valued and are_ends(draws.values, zones) else draws.evidence()
 
 
 def evidence_of_pairs(draws: Draws, zones: Zones) -> Evidence:
-    """The evidence of two-valued draws, from counts alone: no row is looked at, so a million prompts are quick."""
+    """The evidence of binary draws, from counts alone: no row is looked at, so a million prompts are quick."""
     if not draws.values:
         return draws.evidence()
     low, high = two_ends(draws.values, zones)

@@ -1,4 +1,4 @@
-"""When to stop drawing: optimal stopping of two-valued rewards by dynamic programming over (draws, ones).
+"""When to stop drawing: optimal stopping of binary rewards by dynamic programming over (draws, ones).
 
 Under a distribution g of success probabilities on `GRID`, a prompt with s ones in n draws has the posterior
 pi(k) ~ g_k p_k^s (1 - p_k)^(n - s) and the minimal risk R(n, s) = min_d sum_k pi(k) L(p_k, d). With a price c per draw and at most N draws
@@ -19,9 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.kinds import distinct
-from flatspot.stats.models.binary import GRID, fit_pairs, flat_prior
+from flatspot.stats.evidence import Floats, Ints, distinct
+from flatspot.stats.models.npmle import GRID, fit_pairs, flat_prior
 
 Flags = NDArray[np.bool_]
 
@@ -159,14 +158,14 @@ def kinds_of(r_star: Floats) -> tuple[Floats, Ints]:
     return found, kind.reshape(-1)
 
 
-def priced_rules(prompts: Ints, wrong: Floats, *, max_samples: int, most_draws: float) -> Priced:
+def priced_rules(prompts: Ints, losses: Floats, *, max_samples: int, most_draws: float) -> Priced:
     """The rules for each kind of prompt under g fitted to the prompts, at every price.
 
-    prompts  [M, 3] kind, samples and ones of each;  wrong  [R, 163, 3] as `state_table` gives it
+    prompts  [M, 3] kind, samples and ones of each;  losses  [R, 163, 3] as `state_table` gives them
     """
     columns, _, size = distinct(*prompts.T)
     triples = np.stack(columns, -1)
     seen = triples[:, 1] > 0
     weights = flat_prior() if not seen.any() else fit_pairs(triples[seen, 1], triples[seen, 2], size[seen])
-    rules = tuple(stopping_rules(outlook(weights, loss, max_samples), PRICES) for loss in wrong)
+    rules = tuple(stopping_rules(outlook(weights, loss, max_samples), PRICES) for loss in losses)
     return Priced(rules, triples, size, most_draws)

@@ -19,7 +19,8 @@ from flatspot.planning.failing import drawn_order, read_judged
 from flatspot.planning.forecast import judged_summary
 from flatspot.rollouts.tables import read_table
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.readiness import Readiness, readiness, stratum_weights, weighted_share
+from flatspot.stats.intervals import stratum_weights, weighted_share
+from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.triage.loop import absorb, next_round, start
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import evidence_of_draws
@@ -135,13 +136,14 @@ def _sampling(said: Mapping[str, Any], settings: ProbeSettings) -> Sampling:
 class Drawn:
     """What was drawn of some prompts, and what it says.
 
-    n_samples [M] completions; evidence and found as in `readiness`
+    n_samples [M] completions
+    model     fitted to their rewards
     some      a few (prompt, completion) pairs; error: the reward's first
     """
 
     n_samples: Ints
     evidence: Evidence
-    found: Readiness
+    model: FittedModel
     some: tuple[tuple[Prompt, Completion], ...]
     error: str | None
 
@@ -176,19 +178,17 @@ def draw(engine: Engine, reward: Reward, probed: Probed) -> Drawn:
             some = [(p, several[0]) for p, several in zip(prompts, found, strict=True)][:_ENTROPY_ROWS]
         drawn[asked.indices] += asked.k
         state = absorb(state, asked, values)
-    zones = plan.zones(state.draws)
-    evidence = evidence_of_draws(state.draws, zones)
-    said = readiness(evidence, plan.achievable(zones, evidence.high), zones, probed.group_size)
-    return Drawn(state.draws.drawn, evidence, said, tuple(some), error)
+    evidence = evidence_of_draws(state.draws, plan.zones(state.draws))
+    return Drawn(state.draws.drawn, evidence, state.model, tuple(some), error)
 
 
 def shares_of(drawn: Drawn, probed: Probed) -> dict[str, Any]:
     """The numbers of a probe that rewards alone give, as curve.json has them; no key but `generations` where nothing was scored."""
     generations = int(drawn.n_samples.sum())
-    known = np.isfinite(drawn.found.mean)
+    known = drawn.model.n > 0
     if not known.any():
         return {"generations": generations, "scored": 0.0, "error": drawn.error}
-    states, stratum = drawn.found.states[known], probed.stratum[known]
+    states, stratum = drawn.model.states[known], probed.stratum[known]
     of_run = np.where(np.bincount(stratum, minlength=3) > 0, probed.of_run, 0.0)
     weights = stratum_weights(stratum, of_run)
     numbers: dict[str, Any] = {"generations": generations, "scored": float(known.mean())}
@@ -197,8 +197,9 @@ def shares_of(drawn: Drawn, probed: Probed) -> dict[str, Any]:
     usable = states[:, 1] + states[:, 2]
     numbers["recovered"] = asdict(weighted_share(usable, stratum, of_run))
     # the standard error is for these very prompts, so that two probes of them can be compared
-    sd = float(np.sqrt((weights**2 * drawn.found.variance[known]).sum()))
-    numbers["ready"] = asdict(weighted_share(drawn.found.mean[known], stratum, of_run)) | {"sd": sd}
+    mean, variance = (values[known] for values in drawn.model.pass_at(probed.group_size))
+    sd = float(np.sqrt((weights**2 * variance).sum()))
+    numbers["ready"] = asdict(weighted_share(mean, stratum, of_run)) | {"sd": sd}
     was = stratum == STRATA.index("learnable")
     numbers["kept"] = asdict(weighted_share(usable[was], stratum[was], np.array([0.0, 1.0, 0.0]))) if was.any() else None
     numbers["reward"] = float(weights @ drawn.evidence.mean[known])
@@ -263,5 +264,5 @@ def labels_solved(engine: Any, reward: Reward, probed: Probed, prompts: Sequence
         settings=replace(probed.settings, max_completions=_SURE, target_error=0.05),
     )
     done = draw(engine, reward, own)
-    solved = done.found.states[:, 2]
+    solved = done.model.states[:, 2]
     return (float(np.nanmean(solved)) if np.isfinite(solved).any() else None), int(done.n_samples.sum())

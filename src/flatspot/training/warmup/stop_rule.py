@@ -1,7 +1,7 @@
 """When a warm-up has done its work, from the numbers of its probes alone: `choose`.
 
-A prompt is *ready* for RL where a group of the planned size holds something to learn from (`stats.readiness`): one success or more. Against
-the share that is ready stands a price per step, for a longer warm-up costs time, and narrows what RL can still explore.
+A prompt is *ready* for RL where a group of the planned size holds something to learn from (pass@K, `FittedModel.pass_at`): one success or
+more. Against the share that is ready stands a price per step, for a longer warm-up costs time, and narrows what RL can still explore.
 design/0012 has what else was tried, and what was measured.
 """
 

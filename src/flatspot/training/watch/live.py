@@ -173,7 +173,7 @@ class Live:
         self.between |= bool(((np.abs(scored - lo) > slack) & (np.abs(scored - hi) > slack)).any())
         zones = _zones(group_size, lo, hi)
         at = step if step is not None else self._steps
-        self.states.absorb(at, table.prompt, table.n, table.mean, table.std, two_valued=not self.between, zones=zones)
+        self.states.absorb(at, table.prompt, table.n, table.mean, table.std, binary=not self.between, zones=zones)
 
     def _metrics(self, table: GroupTable, informative: NDArray[np.bool_]) -> dict[str, float]:
         lo, hi = self.range

@@ -1,4 +1,4 @@
-"""Pieces of the models of rewards that are not two-valued, against other computations."""
+"""Pieces of the models of graded rewards, against other computations."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flatspot.stats.models.dictionary import log_marginals
-from flatspot.stats.models.variance import variance_prior
+from flatspot.stats.models.families import variance_prior
 
 
 def test_the_dirichlet_multinomial_sums_to_one_over_every_sequence():

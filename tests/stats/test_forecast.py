@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from flatspot.core.errors import SettingsError
-from flatspot.stats.batches import _short, fill_batch, forecast_of, recommend_group_size, refit_shares
+from flatspot.stats.forecast import _short, fill_batch, forecast_of, recommend_group_size
+from flatspot.stats.models.fitted import fit
 from flatspot.stats.triage.draws import Draws
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import Zones
@@ -14,11 +15,7 @@ pytestmark = pytest.mark.thorough
 
 SIZES = (4, 8, 16, 32)
 UNIT = Zones(0.05)
-NOTHING = Draws.none(3).evidence()
-
-
-def reduced(found):
-    return found.evidence, found.zones
+NOTHING = fit(Draws.none(3).evidence(), np.ones(3), UNIT)
 
 
 def drawn(p, seed, m):
@@ -52,7 +49,7 @@ def test_running_out_of_batches_is_a_binomial_tail():
 
 def test_filling_a_batch_takes_as_long_as_in_simulation():
     p = np.random.default_rng(0).beta(0.4, 1, 2000)
-    plan = fill_batch(*reduced(drawn(p, 0, 2000)), 8, 64)
+    plan = fill_batch(drawn(p, 0, 2000).fitted, 8, 64)
     rng, groups = np.random.default_rng(1), []
     for _ in range(300):
         share = p[rng.integers(0, 2000, 1000)]
@@ -64,12 +61,12 @@ def test_filling_a_batch_takes_as_long_as_in_simulation():
 
 
 def test_the_recommended_size_is_the_smallest_that_reaches_the_share():
-    found = reduced(drawn(np.random.default_rng(0).beta(0.4, 1, 500), 0, 500))
-    plan = recommend_group_size(*found, 0.5, tokens_per_completion=200)
+    model = drawn(np.random.default_rng(0).beta(0.4, 1, 500), 0, 500).fitted
+    plan = recommend_group_size(model, 0.5, tokens_per_completion=200)
     assert plan.reached
-    assert plan.informative[0] >= 0.5 > forecast_of(*found, (plan.group_size // 2,)).informative[0, 0]
+    assert plan.informative[0] >= 0.5 > forecast_of(model, (plan.group_size // 2,)).informative[0, 0]
     assert plan.tokens == 200 * plan.completions == 200 * 500 * plan.group_size
-    assert not recommend_group_size(*found, 0.999).reached
+    assert not recommend_group_size(model, 0.999).reached
 
 
 def test_flat_prompts_are_never_sure_to_stay_flat():
@@ -79,12 +76,13 @@ def test_flat_prompts_are_never_sure_to_stay_flat():
 
 
 def test_nothing_drawn_is_unknown():
-    central, _ = refit_shares(NOTHING, UNIT, SIZES)
+    central, _ = NOTHING.mixed_shares(SIZES)
     assert np.isnan(central).all()
 
 
 @pytest.mark.parametrize(
-    "call", [lambda e: forecast_of(e, UNIT, (1,)), lambda e: recommend_group_size(e, UNIT, 1.0), lambda e: fill_batch(e, UNIT, 8, 0)]
+    "call",
+    [lambda m: forecast_of(m, (1,)), lambda m: recommend_group_size(m, 1.0), lambda m: fill_batch(m, 8, 0), lambda m: fill_batch(m, 1, 4)],
 )
 def test_bad_questions(call):
     with pytest.raises(SettingsError):

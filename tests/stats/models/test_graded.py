@@ -1,4 +1,4 @@
-"""Triage of rewards that are not two-valued: calibrated per family and on a mixture, and frank where no model fits."""
+"""Graded rewards: triage calibrated per family and on a mixture, and frank where no model fits."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def zero_inflated(rng):
 
 
 def halves(rng):
-    """Two-valued prompts beside continuous ones."""
+    """Binary prompts beside continuous ones."""
     p, (smooth, mean, std) = np.where(rng.random(M) < 0.5, 0.0, rng.random(M)), beta(rng)
     first = np.arange(M) < M // 2
 
@@ -58,7 +58,7 @@ def test_the_stated_error_is_met(family):
     for seed in range(3):
         draw, mean, std = family(np.random.default_rng(seed))
         t = triage(draw, M, target_error=target, reward_range=(0, 1))
-        table = zones.wrong(mean, std, np.ones(M))
+        table = zones.loss(mean, std, np.ones(M))
         errors += [table[x, STATES.index(v)] for x, v in enumerate(t.verdict) if v in STATES]
         assert t.predicted_error <= target + 1e-9
         assert t.n_samples.mean() < 12

@@ -1,0 +1,211 @@
+"""One fitted model of a set of prompts, whatever its rewards are: `fit` chooses binary or graded, and nothing else needs to know which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatspot.stats.evidence import Evidence, Floats, Ints
+from flatspot.stats.intervals import REFITS
+from flatspot.stats.models.binary import BinaryModel, is_binary
+from flatspot.stats.models.graded import GradedModel
+from flatspot.stats.models.worst_case import DROP, Enough
+from flatspot.stats.zones import Zones
+
+
+class FittedModel(Protocol):
+    """What the completions of M prompts and the model fitted to them tell of each prompt and of the set; K is a group size.
+
+    Everything but the fit itself is computed when it is first asked for. Prompts without a reward have NaN in every array, and count for
+    nothing in what is told of the set.
+    """
+
+    @property
+    def family(self) -> str:
+        """binary; few-valued, continuous, zero-inflated, mixed or binned (no model fits) of graded rewards; none where none is scored."""
+
+    @property
+    def misfit(self) -> tuple[str, ...]:
+        """Where the model and the rewards disagree, in sentences."""
+
+    @property
+    def n(self) -> Ints:
+        """[M] completions with a reward."""
+
+    @property
+    def states(self) -> Floats:
+        """[M, 3] probability of vanishing, learnable, solved."""
+
+    @property
+    def loss(self) -> Floats:
+        """[M, 3] probability that the verdict vanishing, learnable, solved would be wrong beyond indifference."""
+
+    @property
+    def std_limits(self) -> Floats:
+        """[M, 2] 95% limits of the std under the policy, and never past the std of the completions; they never meet."""
+
+    @property
+    def shares(self) -> Floats:
+        """[3, 3] share of prompts like these in each state: mean, and 95% limits."""
+
+    def mixed(self, group_size: int) -> Floats:
+        """[M] probability that a group of K is mixed."""
+
+    def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
+        """[M] posterior mean and variance of pass@K, 1 − (1 − c)^K with c the `chance_of_best`: that a group holds one to learn from."""
+
+    def best_of(self, group_size: int) -> Floats:
+        """[M] gain of the best of K: expected maximum of K rewards less the mean."""
+
+    def forecast(self, sizes: Sequence[int]) -> Floats:
+        """[S, 3] expected share of mixed groups at each size, for a prompt drawn from prompts like these: mean, and 90% limits."""
+
+    def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
+        """The same as a mean [S] and draws of what it may be [draws, S]."""
+
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
+        """The largest mean error that these verdicts may have under any distribution that the counts allow; NaN where it is not known.
+
+        verdict  [M] index into STATES; −1 for a prompt without one
+        drop     how far below its top the log likelihood may lie
+        enough   whether so large an error answers the question: the search ends there, at a value no larger than the limit
+        """
+
+
+def fit(evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] = ()) -> FittedModel:
+    """Fit the model of a set of prompts.
+
+    r_star  [M] the achievable reward of each prompt
+    sizes   group sizes that will be asked for: of graded rewards their mixed groups are then counted in the same pass as all the rest
+
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> rewards = np.r_[np.tile([0.0, 1.0], 32), np.zeros(64), np.ones(64)]
+    >>> model = fit(evidence_of_rows(np.repeat([0, 1, 2], 64), rewards, 4), np.ones(4), Zones(0.05))
+    >>> model.family, model.states.round(1).tolist()[:2], model.pass_at(8)[0].round(2).tolist()
+    ('binary', [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], [0.99, 0.08, 1.0, nan])
+    """
+    scored = evidence.n > 0
+    if not scored.any():
+        return _Unscored(evidence.n_prompts)
+    part, r_star = evidence.subset(scored), r_star[scored]
+    model: FittedModel = BinaryModel.fit(part, r_star, zones) if is_binary(part, zones) else GradedModel.fit(part, r_star, zones, sizes)
+    return spread(model, scored)
+
+
+def spread(model: FittedModel, rows: NDArray[np.bool_]) -> FittedModel:
+    """The model of a larger set, of which the prompts that `rows` [M] marks are fitted and the others have no reward."""
+    return model if rows.all() else _Spread(model, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """A model whose prompts are `rows` [M] of a larger set."""
+
+    part: FittedModel
+    rows: NDArray[np.bool_]
+
+    @property
+    def family(self) -> str:
+        return self.part.family
+
+    @property
+    def misfit(self) -> tuple[str, ...]:
+        return self.part.misfit
+
+    @property
+    def n(self) -> Ints:
+        n = np.zeros(len(self.rows), np.int64)
+        n[self.rows] = self.part.n
+        return n
+
+    @property
+    def states(self) -> Floats:
+        return self._full(self.part.states)
+
+    @property
+    def loss(self) -> Floats:
+        return self._full(self.part.loss)
+
+    @property
+    def std_limits(self) -> Floats:
+        return self._full(self.part.std_limits)
+
+    @property
+    def shares(self) -> Floats:
+        return self.part.shares
+
+    def mixed(self, group_size: int) -> Floats:
+        return self._full(self.part.mixed(group_size))
+
+    def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
+        mean, variance = self.part.pass_at(group_size)
+        return self._full(mean), self._full(variance)
+
+    def best_of(self, group_size: int) -> Floats:
+        return self._full(self.part.best_of(group_size))
+
+    def forecast(self, sizes: Sequence[int]) -> Floats:
+        return self.part.forecast(sizes)
+
+    def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
+        return self.part.mixed_shares(sizes, draws)
+
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
+        return self.part.worst_case_error(verdict[self.rows], drop, enough)
+
+    def _full(self, values: Floats) -> Floats:
+        full = np.full((len(self.rows), *values.shape[1:]), np.nan)
+        full[self.rows] = values
+        return full
+
+
+@dataclass(frozen=True)
+class _Unscored:
+    """No prompt has a reward: anything is possible."""
+
+    n_prompts: int
+
+    family: ClassVar[str] = "none"
+    misfit: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def n(self) -> Ints:
+        return np.zeros(self.n_prompts, np.int64)
+
+    @property
+    def states(self) -> Floats:
+        return np.full((self.n_prompts, 3), np.nan)
+
+    @property
+    def loss(self) -> Floats:
+        return np.full((self.n_prompts, 3), np.nan)
+
+    @property
+    def std_limits(self) -> Floats:
+        return np.full((self.n_prompts, 2), np.nan)
+
+    @property
+    def shares(self) -> Floats:
+        return np.tile([np.nan, 0.0, 1.0], (3, 1))
+
+    def mixed(self, group_size: int) -> Floats:
+        return np.full(self.n_prompts, np.nan)
+
+    def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
+        return self.mixed(group_size), self.mixed(group_size)
+
+    def best_of(self, group_size: int) -> Floats:
+        return self.mixed(group_size)
+
+    def forecast(self, sizes: Sequence[int]) -> Floats:
+        return np.tile([np.nan, 0.0, 1.0], (len(sizes), 1))
+
+    def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
+        return np.full(len(sizes), np.nan), np.random.default_rng(0).random((draws, len(sizes)))
+
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
+        return float("nan")
