@@ -183,3 +183,18 @@ else:
     for way in ("python", "cli"):
         done = subprocess.run([sys.executable, "-c", script, way], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0 and done.stderr.count("it runs on one leg") == 1, (way, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("demo", "--seed", 1), "--seed is for the demo with --train"),
+        ((*DIAGNOSE, *SCRIPTED, "--gradient-completions", 8), "--gradient-completions is for --gradients"),
+        (("warmup", "run", "--labels", "l.jsonl", "--out", "w", "--no-stop", "--patience", 3), "--patience is for probes"),
+        (("inspect", "run", "--reward-weight", 2), "--reward-weight and --reward-list do not apply"),
+        (("inspect", "run", "--reward-list", "tokens"), "--reward-weight and --reward-list do not apply"),
+    ],
+)
+def test_options_that_nothing_would_read_are_refused(with_run, words, says):
+    done = flatspot(*words, cwd=with_run)
+    assert done.returncode == 2 and says in " ".join(done.stderr.split()), done.stderr

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from flatspot.cli.options import refuse_unread
 from flatspot.cli.renamed import renamed_option
 
 # at most 32 completions leave 3% error out of reach for some prompts near a threshold; the demo says 5% and means it
@@ -43,6 +44,7 @@ def demo_command(ctx: click.Context, out: Path | None, max_completions: int, eng
     if train:
         _train(ctx, out or Path("flatspot-demo-train"), seed, as_json)
         return
+    refuse_unread(["seed"], "is for the demo with --train: add it")
     from flatspot.cli.output import say, show
     from flatspot.cli.progress import progress_bar
     from flatspot.engines.policy import DEFAULT_POLICY

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flatspot.cli.options import engine_options, judging_options, reward_options, sampling_options
+from flatspot.cli.options import engine_options, judging_options, refuse_unread, reward_options, sampling_options
 from flatspot.cli.renamed import renamed_option
 
 
@@ -54,6 +54,8 @@ def diagnose_command(
     from flatspot.cli.progress import progress_bar
     from flatspot.flow.diagnose import diagnose
 
+    if not settings["gradients"]:
+        refuse_unread(["gradient_completions"], "is for --gradients: add it")
     settings["reward_range"] = settings["reward_range"] or None
     with progress_bar() as on_progress:
         diagnosis = diagnose(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -19,6 +19,16 @@ def _a_number(ctx: click.Context, option: click.Parameter, value: float | None) 
     if value is not None and math.isnan(value):  # which lies outside no range
         raise click.BadParameter("nan is no number", ctx, option)
     return value
+
+
+def refuse_unread(names: Sequence[str], why: str) -> None:
+    """Raise `SettingsError` where one of these options was given on the command line though nothing would read it."""
+    from flatspot.core.errors import SettingsError
+
+    ctx = click.get_current_context()
+    for name in names:
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise SettingsError(f"--{name.replace('_', '-')} {why}")
 
 
 reward_option = click.option(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flatspot.training.warmup.stop_rule import StopRule
 
 F = TypeVar("F", bound=Callable[..., Any])
+PROBE_OPTIONS = ("every", "probe_prompts", "probe_completions", "group_size", "patience", "budget_worth")
 
 
 def probe_options(command: F) -> F:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flatspot.cli.options import own_reward_option, own_reward_weight_option, reward_timeout_option
-from flatspot.cli.probe_options import probe_options
+from flatspot.cli.options import own_reward_option, own_reward_weight_option, refuse_unread, reward_timeout_option
+from flatspot.cli.probe_options import PROBE_OPTIONS, probe_options
 
 if TYPE_CHECKING:
     from flatspot.training.warmup.run import Warmed
@@ -57,6 +57,8 @@ def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
 
     if run.startswith("--"):
         raise SettingsError(f"RUN comes first, then the options; the first thing given was {run}")
+    if given["no_stop"]:
+        refuse_unread(PROBE_OPTIONS, "is for probes, and --no-stop makes none: leave out one of them")
     try:
         warmed = _warm(run, given, ctx.args)
     except KeyboardInterrupt:

@@ -166,8 +166,11 @@ def inspect(
     chosen = _settings(settings)
     only = paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
     if format == "auto" and isinstance(only, str | Path) and is_run_folder(folder := Path(only)):  # judge its rows again
-        if chosen.out is not None or any((columns or {}).values()):
-            raise SettingsError(f"{folder} is a run folder: its rows are judged where they are, so --out and column names do not apply")
+        if chosen.out is not None or any((columns or {}).values()) or chosen.reward_weights is not None or reward_list is not None:
+            raise SettingsError(
+                f"{folder} is a run folder: its rows are judged where they are, as they are, so --out, column names, --reward-weight and "
+                "--reward-list do not apply. Other weights: flatspot rescore"
+            )
         notes = read_notes(folder)
         limits = notes.get("declared_range")
         declared = (float(limits[0]), float(limits[1])) if limits else None
