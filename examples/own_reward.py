@@ -28,7 +28,7 @@ def policy() -> flatspot.ScriptedEngine:
 
 
 def main() -> None:
-    diagnosis = flatspot.diagnose(PROMPTS, policy(), correct, max_samples=64, out="products")
+    diagnosis = flatspot.diagnose(PROMPTS, policy(), correct, out="products")
     print(diagnosis.summary["verdict"], diagnosis.summary["counts"])
     for size, row in diagnosis.summary["forecast"].items():
         print(f"groups of {size}: {row['informative']:.0%} carry a signal [{row['lo']:.0%} to {row['hi']:.0%}]")

@@ -25,8 +25,11 @@ pytestmark = pytest.mark.thorough
 
 HOSTILE = "<script>window.hit=1</script>\u202e\x1b[31m"
 CLIPPED = """[...document.querySelectorAll('[data-chart]')].flatMap(figure => {
-  const {left, right} = figure.getBoundingClientRect();
-  const out = text => {const r = text.getBoundingClientRect(); return r.width && (r.left < left - 1 || r.right > right + 1)};
+  const {left, right, top, bottom} = figure.getBoundingClientRect();
+  const out = text => {
+    const r = text.getBoundingClientRect();
+    return r.width && (r.left < left - 1 || r.right > right + 1 || r.top < top - 1 || r.bottom > bottom + 1);
+  };
   return [...figure.querySelectorAll('text')].filter(out).map(text => text.textContent);
 })"""
 STAGES = ("before", "warmed", "after", "after-alone")

@@ -239,12 +239,12 @@ def labeled(scale: Scale, count: int, *, percent: bool = False) -> list[tuple[fl
     return list(zip(values, [f"{100 * value:.0f}%" for value in values] if percent else tick_labels(values), strict=True))
 
 
-def chart(body: Iterable[str], *, title: str, height: int, left: int, top: int = 36, right: int = 18, bottom: int = 56) -> str:
+def chart(body: Iterable[str], *, title: str, height: int, left: int, top: int = 30, right: int = 18, bottom: int = 56) -> str:
     """The whole picture: what it shows in words, for those who hear it, and what was drawn. The margins hold the axes.
 
     The box of the <svg> element is the plot itself, so that a percentage of its width is one of the axis.
     """
-    style = f"margin:{top}px {right}px {bottom}px {left}px;width:calc(100% - {left + right}px)"
+    style = f"padding:{top}px {right}px {bottom}px {left}px;width:calc(100% - {left + right}px)"
     return f'<svg class="plot" role="img" height="{height}" style="{style}"><title>{escape(title)}</title>{"".join(body)}</svg>'
 
 
