@@ -19,10 +19,11 @@ import pyarrow as pa
 
 from flatspot.core.records import Prompt
 from flatspot.core.schema import ROLLOUTS, arrow_schema
+from flatspot.rollouts.completeness import replay_stored
 from flatspot.rollouts.files import write_table
 from flatspot.rollouts.parts import part_file, part_files
 from flatspot.rollouts.rounds import FixedCompletions, Round
-from flatspot.rollouts.store import is_complete, open_run, prompt_table
+from flatspot.rollouts.store import open_run, prompt_table
 from flatspot.runs.table import read_run
 
 
@@ -63,7 +64,8 @@ def main() -> None:
             build(path, given.parts, per_part)
 
         def opened() -> None:
-            assert is_complete(path, {}, per_part, lambda _: FixedCompletions(given.parts, per_part))
+            replay = replay_stored(path, {}, per_part, lambda _: FixedCompletions(given.parts, per_part))
+            assert replay is not None and replay.whole == 1
 
         def measure(what: str) -> None:
             size = sum(part.file.stat().st_size for part in part_files(path)) / 1e6

@@ -23,6 +23,7 @@ from flatspot.core.settings import Settings
 from flatspot.engines.registry import load_engine
 from flatspot.rewards import load_reward
 from flatspot.rollouts.collect import collect, visit_cost
+from flatspot.rollouts.completeness import replay_run
 from flatspot.rollouts.rounds import FixedCompletions
 from flatspot.rollouts.store import open_run
 from flatspot.stats.triage.decider import Adaptive
@@ -62,10 +63,11 @@ def turn(engine, prompts, reward, sampling, decider):
         with open_run(
             Path(folder) / "run", kind="diagnose", asked={}, identity={}, rows_per_part=engine.rows_per_call, provenance={}
         ) as run:
-            collect(run, prompts, engine, reward, sampling, decider, seed=0, policy="p", on_progress=count)
+            replay = replay_run(run.path, run.record, decider)
+            collect(run, prompts, engine, reward, sampling, replay, seed=0, policy="p", on_progress=count)
             rounds = len(list((run.path / "rounds").iterdir()))
         seconds = time.perf_counter() - began
-    return {"tokens": tokens, "seconds": seconds, "rows": int(decider.most_rows()), "rounds": rounds}
+    return {"tokens": tokens, "seconds": seconds, "rows": int(decider.most_completions()), "rounds": rounds}
 
 
 def main():

@@ -12,7 +12,7 @@ from flatspot.core.records import Rollout
 from flatspot.core.schema import ROLLOUTS, SCHEMA_VERSION, arrow_schema
 from flatspot.rollouts.files import read_json
 from flatspot.rollouts.notes import keep_notes, read_notes
-from flatspot.rollouts.rounds import FixedCompletions, Round
+from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import open_run, rollout_table, write_json, write_table
 
 
@@ -63,7 +63,7 @@ def test_before_the_first_row_settings_may_change(tmp_path):
         run.write_round(0, Round(np.array([1, 4]), np.array([0, 0]), 3, False))
     with start(tmp_path, sampling={"top_p": 0.9}) as run:
         assert run.record.identity["sampling"] == {"top_p": 0.9}
-        assert run.round(0) is None
+        assert run.rounds() == []
 
 
 def test_what_a_start_without_rows_had_to_say_is_not_said_of_another(tmp_path):
@@ -84,15 +84,15 @@ def fails(_):
     raise PermissionError
 
 
-def test_rounds_come_back_and_fewer_samples_are_refused(tmp_path):
+def test_rounds_come_back_and_fewer_completions_are_refused(tmp_path):
     asked = Round(np.array([1, 4]), np.array([4, 6]), 3, False)
     with start(tmp_path) as run:
-        assert run.round(0) is None
+        assert run.rounds() == []
         run.write_round(0, asked)
-        found = run.round(0)
+        [found] = run.rounds()
     np.testing.assert_array_equal(found.prompts, asked.prompts)
     np.testing.assert_array_equal(found.first, asked.first)
-    assert (found.samples, found.fixed, found.rows) == (3, False, 6)
+    assert (found.n_completions, found.fixed, found.total) == (3, False, 6)
     with pytest.raises(RunFolderError, match="already plans 9"):
         start(tmp_path, samples=8)
     start(tmp_path, samples=9).lock.close()
@@ -111,23 +111,6 @@ def test_the_rewards_of_a_round_are_those_of_its_parts_in_order(tmp_path):
         (tmp_path / "rollouts" / "part-000-000001.parquet").write_bytes(b"half")
         with pytest.raises(RunFolderError, match=r"part-000-000001\.parquet cannot be read"):
             run.rewards(0, asked)
-
-
-def test_a_part_holds_at_least_one_prompt():
-    assert Round(np.arange(3), np.zeros(3, int), 64, True).parts(8) == [slice(0, 1), slice(1, 2), slice(2, 3)]
-
-
-def test_a_fixed_number_tops_up_whoever_lacks_some():
-    decider = FixedCompletions(4, 6)
-    assert [x.tolist() if hasattr(x, "tolist") else x for x in decider.next_round()] == [[0, 1, 2, 3], 6, True]
-    decider.absorb(np.arange(4), np.zeros((4, 2)))
-    decider.absorb(np.array([1, 3]), np.zeros((2, 1)))
-    assert [x.tolist() if hasattr(x, "tolist") else x for x in decider.next_round()] == [[0, 2], 4, False]
-    decider.absorb(np.array([0, 2]), np.zeros((2, 4)))
-    assert decider.next_round()[1] == 3
-    decider.absorb(np.array([1, 3]), np.zeros((2, 3)))
-    assert decider.next_round() is None
-    assert decider.most_rows() == 24
 
 
 def test_two_writers_are_refused(tmp_path):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flatspot.rollouts.collect import OnProgress, Progress
+from flatspot.rollouts.progress import OnProgress, Progress
 
 _LINE_EVERY_S = 10.0
 

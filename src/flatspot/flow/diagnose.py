@@ -21,12 +21,12 @@ from flatspot.flow.draw import draw_run, drop_references
 from flatspot.flow.gradients import check_groups, check_weights, measure_gradients, read_gradients
 from flatspot.flow.judge import judge_folder, judge_settings
 from flatspot.rollouts.asked import digest, name_of, read_as, resume_words, reward_asked, reward_shown, what_is_asked
-from flatspot.rollouts.collect import OnProgress
-from flatspot.rollouts.completeness import check_none_lost, check_rows
+from flatspot.rollouts.completeness import check_none_lost, check_rows, is_complete, replay_stored
 from flatspot.rollouts.locks import judging
 from flatspot.rollouts.notes import keep_notes, other_caveats, read_notes, reward_facts
+from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rounds import Decider, FixedCompletions
-from flatspot.rollouts.store import RunRecord, is_complete, open_run, prompt_table, read_record, write_table
+from flatspot.rollouts.store import RunRecord, open_run, prompt_table, read_record, write_table
 from flatspot.rollouts.tables import read_table
 from flatspot.runs.table import completions_of, read_run
 from flatspot.stats.triage.decider import Adaptive
@@ -122,10 +122,11 @@ def diagnose(
         shown = {"prompts": name_of(prompts), "model": name_of(policy)} | reward_shown(reward, chosen) | {"out": str(run)} | read_as(chosen)
         shown |= {"resume": resume_words(chosen)}
         facts = {"shown": shown, "declared_range": declared}
-        if not (known and is_complete(run, asked, chosen.max_completions, decider)):
+        replay = replay_stored(run, asked, chosen.max_completions, decider)
+        if not (known and is_complete(run, replay)):
             check_reward(loaded, asked_prompts, say or (lambda _: None))
             check_groups(loaded, chosen)
-            draw_run(run, asked, asked_prompts, policy, loaded, chosen, decider, facts, say or (lambda _: None), on_progress)
+            draw_run(run, asked, asked_prompts, policy, loaded, chosen, decider, replay, facts, say or (lambda _: None), on_progress)
         measure_gradients(run, asked_prompts, policy, loaded, chosen, say or (lambda _: None))
         keep_notes(run, **facts)
         return judge_run(run, chosen, declared_range=declared, shown=shown, notes=read_notes(run)["caveats"], say=say)

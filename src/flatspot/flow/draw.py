@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,12 @@ from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
 from flatspot.rollouts.asked import name_of
-from flatspot.rollouts.collect import OnProgress, collect, visit_cost
+from flatspot.rollouts.collect import collect, visit_cost
+from flatspot.rollouts.completeness import Replay, is_complete, replay_run
 from flatspot.rollouts.notes import keep_notes, read_notes, reward_facts
+from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rounds import Decider
-from flatspot.rollouts.store import RunRecord, as_json, is_complete, open_run, prompt_table, read_record, write_table
+from flatspot.rollouts.store import RunRecord, as_json, open_run, prompt_table, read_record, write_table
 
 if TYPE_CHECKING:
     from flatspot.rewards import LoadedReward
@@ -30,12 +31,14 @@ def draw_run(
     reward: LoadedReward,
     settings: Settings,
     decider: Callable[[RunRecord], Decider],
+    replay: Replay | None,
     facts: Mapping[str, Any],
     say: Callable[[str], None],
     on_progress: OnProgress | None,
 ) -> None:
     """Load the policy and draw what the run folder lacks.
 
+    replay of what the folder held when it was looked at; None: there is none, or one that this call may not resume
     facts  how the run is shown and read, for notes.json: there from the start, so that a killed run can tell how it goes on
 
     What is found out about the reward is kept before the rows that tell it; that the run ended, once nothing is left to do.
@@ -45,8 +48,7 @@ def draw_run(
     engine = _loaded(policy, settings, say)
     said = len(getattr(engine, "notes", ()))
     identity = {name: asked[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
-    complete = partial(is_complete, path, asked, settings.max_completions, decider)
-    if path.exists() and not os.access(path, os.W_OK) and complete() and read_record(path).identity == as_json(identity):
+    if path.exists() and not os.access(path, os.W_OK) and is_complete(path, replay) and read_record(path).identity == as_json(identity):
         return  # it can be shown, though not written
     with open_run(
         path,
@@ -63,13 +65,15 @@ def draw_run(
         if not (path / "prompts.parquet").exists():
             write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
         keep_notes(path, **facts, rounds=read_notes(path)["rounds"] or 0)
+        if replay is None or replay.record != run.record:
+            replay = replay_run(path, run.record, decider(run.record))
         collect(
             run,
             prompts,
             engine,
             reward,
             settings.sampling,
-            decider(run.record),
+            replay,
             seed=settings.seed,
             policy=name_of(policy),
             on_scored=found.keep,

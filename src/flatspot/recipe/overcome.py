@@ -20,7 +20,7 @@ from flatspot.core.errors import RunFolderError
 from flatspot.core.optional import require
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
-from flatspot.rollouts.collect import OnProgress
+from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.store import write_json
 
 Say = Callable[[str], None]

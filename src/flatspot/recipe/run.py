@@ -16,7 +16,7 @@ from flatspot.recipe.read import Recipe
 from flatspot.recipe.stages import Stage, do_stage, only_one
 from flatspot.recipe.summary import paths_table, summarize
 from flatspot.recipe.work import Bench, train_options
-from flatspot.rollouts.collect import OnProgress
+from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.store import write_table
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from flatspot.recipe.read import Recipe, check_names
 from flatspot.recipe.stages import contents
 from flatspot.rewards import load_reward
 from flatspot.rollouts.asked import digest, reward_asked
-from flatspot.rollouts.collect import OnProgress
+from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.store import prompt_text, write_table, write_whole
 from flatspot.tasks import load_prompts
 from flatspot.training.warmup.checkpoints import WARMUP_NAMES

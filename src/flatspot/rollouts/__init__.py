@@ -1,15 +1,17 @@
 """Rollouts: completions of prompts with their rewards, how they are drawn and how they are stored.
 
-Drawing, in rounds:
+Drawn, in rounds:
 
-    rounds        one round (which prompts, how many completions of each) and the one loop that draws round after round
+    rounds        one round (which prompts, how many completions of each), and the one loop that draws round after round
+    completions   what a round draws: completions by an engine, scored by a reward
     collect       rounds drawn into a run folder, part by part; a killed run resumes
+    progress      how far that has come
 
-A run folder, which only these modules write:
+Kept in a run folder, which only these modules write:
 
     store         run.json, prompts and parts; opening and resuming one
     parts         which rounds and parts are on disk, and their rewards
-    completeness  how much of what was planned is there
+    completeness  how much of what was planned is there; the stored rounds replayed, to resume from
     compaction    small files of parts joined into larger ones
     asked, notes  what the caller asked for; what drawing or importing left to say
     settings_diff what differs between the settings of two runs

@@ -1,16 +1,18 @@
-"""How much of what a run planned to draw is there: a run that was killed says so wherever it is shown."""
+"""How much of what a run planned to draw is on disk, and what its decider makes of it: a run that was killed is resumed from there."""
 
 from __future__ import annotations
 
-import itertools
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flatspot.core.errors import RunFolderError
 from flatspot.rollouts.notes import has_ended, read_notes
-from flatspot.rollouts.parts import part_files, parts_of, read_round
-from flatspot.rollouts.store import RunRecord
+from flatspot.rollouts.parts import most_completions, part_files, parts_of, read_rewards, read_rounds
+from flatspot.rollouts.rounds import Decider, Round
+from flatspot.rollouts.store import RunRecord, as_json, read_record
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,67 @@ def read_completeness(run: Path, record: RunRecord) -> Completeness | None:
     """What a run folder planned, and what is there of it; None for one that plans nothing: a log, a watched training."""
     if record.kind != "diagnose":
         return None
-    done, planned, missing, lacking, rounds = parts_of(run), 0, 0, 0, 0
-    for rounds in itertools.count():
-        asked = read_round(run, rounds)
-        if asked is None:
-            break
-        planned += asked.rows
-        for i, part in enumerate(asked.parts(record.rows_per_part)):
-            if (rounds, i) not in done:
-                missing += 1
-                lacking += len(asked.prompts[part]) * asked.samples
-    if rounds == 0:
+    rounds, done, missing, lacking = read_rounds(run), parts_of(run), 0, 0
+    if not rounds:
         return None  # somebody removed what was planned
-    return Completeness(planned, planned - lacking, missing, has_ended(read_notes(run), rounds) and not missing)
+    for number, this in enumerate(rounds):
+        for i, part in enumerate(this.parts(record.rows_per_part)):
+            if (number, i) not in done:
+                missing += 1
+                lacking += len(this.prompts[part]) * this.n_completions
+    planned = sum(this.total for this in rounds)
+    return Completeness(planned, planned - lacking, missing, has_ended(read_notes(run), len(rounds)) and not missing)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The rounds of a run folder, absorbed by who decides on the next one.
+
+    record   of the folder
+    rounds   all that were decided on
+    whole    how many of them, from the first on, have all their parts on disk
+    decider  has absorbed these, and no others
+    """
+
+    record: RunRecord
+    rounds: tuple[Round, ...]
+    whole: int
+    decider: Decider
+
+
+def replay_run(path: Path, record: RunRecord, decider: Decider) -> Replay:
+    """Let a fresh decider absorb the rounds on disk, up to the first of which a part is missing."""
+    return _replay(path, record, read_rounds(path), decider)
+
+
+def _replay(path: Path, record: RunRecord, rounds: Sequence[Round], decider: Decider) -> Replay:
+    done, whole = parts_of(path), 0
+    for number, this in enumerate(rounds):
+        if not {(number, i) for i in range(len(this.parts(record.rows_per_part)))} <= done:
+            break
+        decider.absorb(this, read_rewards(path, number, this))
+        whole += 1
+    return Replay(record, tuple(rounds), whole, decider)
+
+
+def replay_stored(path: Path, asked: Mapping[str, Any], max_completions: int, decider: Callable[[RunRecord], Decider]) -> Replay | None:
+    """`Replay` of a run folder that a call may resume; None where there is none of the same request, or it plans more of a prompt.
+
+    decider(record) is a fresh one for this folder
+    """
+    if not ((path / "run.json").exists() and (path / "prompts.parquet").exists()):
+        return None
+    record = read_record(path)
+    if record.asked != as_json(asked) or most_completions(rounds := read_rounds(path)) > max_completions:
+        return None
+    return _replay(path, record, rounds, decider(record))
+
+
+def is_complete(path: Path, replay: Replay | None) -> bool:
+    """Whether a run folder holds every completion that this call would draw, and all there is to report of them."""
+    if replay is None or replay.whole < len(replay.rounds) or replay.decider.next_round() is not None:
+        return False
+    return has_ended(read_notes(path), replay.whole)
 
 
 def check_rows(run: Path, record: RunRecord) -> None:

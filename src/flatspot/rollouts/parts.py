@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,36 +24,37 @@ def round_file(path: Path, round_idx: int) -> Path:
     return path / "rounds" / f"round-{round_idx:03d}.parquet"
 
 
-def read_round(path: Path, round_idx: int) -> Round | None:
-    """What a round of a run folder draws; None where it has not been decided on."""
-    file = round_file(path, round_idx)
-    if not file.exists():
-        return None
-    found = _columns(file, [c.name for c in ROUNDS])
-    return Round(found["prompt"].astype(np.int64), found["first"].astype(np.int64), int(found["samples"][0]), bool(found["fixed"][0]))
+def read_rounds(path: Path) -> list[Round]:
+    """The rounds of a run folder that were decided on, in order."""
+    files = itertools.takewhile(Path.exists, (round_file(path, i) for i in itertools.count()))
+    return [_read_round(file) for file in files]
 
 
-def read_rewards(path: Path, round_idx: int, asked: Round) -> Floats:
+def _read_round(file: Path) -> Round:
+    columns = _columns(file, [c.name for c in ROUNDS])
+    prompts, first = (columns[name].astype(np.int64) for name in ("prompt", "first"))
+    return Round(prompts, first, int(columns["samples"][0]), bool(columns["fixed"][0]))
+
+
+def read_rewards(path: Path, round_idx: int, this: Round) -> Floats:
     """[m, k] rewards of a round whose parts are all on disk, NaN where there is none."""
     parts = [_columns(part.file, ["reward"])["reward"] for part in part_files(path) if part.round_idx == round_idx]
-    found = np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
-    if len(found) != asked.rows:
+    rewards = np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+    if len(rewards) != this.total:
         raise RunFolderError(
-            f"{path / 'rollouts'} holds {len(found)} rows of round {round_idx}, which has {asked.rows}: a file there was changed or "
+            f"{path / 'rollouts'} holds {len(rewards)} rows of round {round_idx}, which has {this.total}: a file there was changed or "
             f"replaced. Delete the files part-{round_idx:03d}-*.parquet and run the same flatspot diagnose again, which draws them again."
         )
-    return found.reshape(len(asked.prompts), asked.samples)
+    return rewards.reshape(len(this.prompts), this.n_completions)
 
 
-def most_samples(path: Path) -> int:
-    """How many samples of a prompt a run folder plans, at most."""
-    most = 0
-    for round_idx in itertools.count():
-        asked = read_round(path, round_idx)
-        if asked is None:
-            return most
-        most = max(most, int(asked.first.max(initial=0)) + asked.samples)
-    raise AssertionError
+def most_completions(rounds: Iterable[Round]) -> int:
+    """How many completions of a prompt these rounds draw, at most.
+
+    >>> most_completions([Round(np.array([0, 1]), np.array([0, 0]), 4, True), Round(np.array([1]), np.array([4]), 2, False)])
+    6
+    """
+    return max((int(this.first.max(initial=0)) + this.n_completions for this in rounds), default=0)
 
 
 def _columns(file: Path, names: Sequence[str]) -> dict[str, Any]:

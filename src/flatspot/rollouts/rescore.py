@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,10 @@ from flatspot.core.errors import RunFolderError
 from flatspot.core.protocols import Reward
 from flatspot.core.records import Completion, Message, Prompt, with_equal_columns
 from flatspot.core.schema import PROMPTS, ROLLOUTS, arrow_schema
-from flatspot.rollouts.collect import OnProgress, Progress
 from flatspot.rollouts.files import parquet_writer
 from flatspot.rollouts.locks import judging
-from flatspot.rollouts.parts import part_files, parts_of, read_round
+from flatspot.rollouts.parts import part_files, parts_of, read_rounds
+from flatspot.rollouts.progress import OnProgress, Progress
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import RunFolder, storable
 from flatspot.rollouts.tables import read_batches, read_table
@@ -42,15 +42,8 @@ def whole_groups(source: Path, kind: str, size: int) -> int | None:
     """The group size, where every prompt of a run has whole groups of it, drawn one after another; None for logs, and for triage."""
     if kind != "diagnose":
         return None
-    rounds = list(_rounds(source))
-    return size if rounds and all(drawn.fixed and drawn.samples % size == 0 for drawn in rounds) else None
-
-
-def _rounds(source: Path) -> Iterator[Round]:
-    number = 0
-    while (drawn := read_round(source, number)) is not None:
-        yield drawn
-        number += 1
+    rounds = read_rounds(source)
+    return size if rounds and all(drawn.fixed and drawn.n_completions % size == 0 for drawn in rounds) else None
 
 
 def score_again(
@@ -97,18 +90,17 @@ def _left(source: Path, run: RunFolder, wanted: Set[tuple[int, int]]) -> list[Pa
 
 
 def _copy_rounds(source: Path, run: RunFolder) -> list[Round]:
-    rounds = list(_rounds(source))
+    rounds, ours = read_rounds(source), run.rounds()
     for number, theirs in enumerate(rounds):
-        ours = run.round(number)
-        if ours is None:
+        if number >= len(ours):
             run.write_round(number, theirs)
-        elif not _equal(ours, theirs):
+        elif not _equal(ours[number], theirs):
             raise RunFolderError(f"{run.path} has drawn other samples than {source}, which would not mix. Give another --out.")
     return rounds
 
 
 def _equal(a: Round, b: Round) -> bool:
-    return np.array_equal(a.prompts, b.prompts) and np.array_equal(a.first, b.first) and a.samples == b.samples
+    return np.array_equal(a.prompts, b.prompts) and np.array_equal(a.first, b.first) and a.n_completions == b.n_completions
 
 
 def _score_part(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,9 @@ from flatspot.rollouts.files import write_json as write_json
 from flatspot.rollouts.files import write_table as write_table
 from flatspot.rollouts.files import write_whole as write_whole
 from flatspot.rollouts.locks import Lock, lock_folder
-from flatspot.rollouts.notes import has_ended, read_notes
 from flatspot.rollouts.ownership import refuse_addresses, refuse_strangers, remove_leftovers
-from flatspot.rollouts.parts import most_samples, part_file, parts_of, read_rewards, read_round, round_file
-from flatspot.rollouts.rounds import Decider, Floats, Round
+from flatspot.rollouts.parts import most_completions, part_file, parts_of, read_rewards, read_rounds, round_file
+from flatspot.rollouts.rounds import Floats, Round
 from flatspot.rollouts.settings_diff import differences
 
 if TYPE_CHECKING:
@@ -79,20 +78,20 @@ class RunFolder:
         """(round, part) of every part that is on disk."""
         return parts_of(self.path)
 
-    def round(self, round_idx: int) -> Round | None:
-        """A round that was decided on; None where it has not been."""
-        return read_round(self.path, round_idx)
+    def rounds(self) -> list[Round]:
+        """The rounds that were decided on."""
+        return read_rounds(self.path)
 
     def n_rounds(self) -> int:
         """How many rounds were decided on."""
         return next(i for i in itertools.count() if not round_file(self.path, i).exists())
 
-    def write_round(self, round_idx: int, asked: Round) -> None:
+    def write_round(self, round_idx: int, this: Round) -> None:
         """Write down what a round draws, before it does."""
         import pyarrow as pa
 
-        m, file = len(asked.prompts), round_file(self.path, round_idx)
-        columns = {"prompt": asked.prompts, "first": asked.first, "samples": np.full(m, asked.samples), "fixed": np.full(m, asked.fixed)}
+        m, file = len(this.prompts), round_file(self.path, round_idx)
+        columns = {"prompt": this.prompts, "first": this.first, "samples": np.full(m, this.n_completions), "fixed": np.full(m, this.fixed)}
         file.parent.mkdir(exist_ok=True)
         write_table(pa.table(columns, schema=arrow_schema(ROUNDS)), file)
 
@@ -100,9 +99,9 @@ class RunFolder:
         """Write one part whole, or nothing."""
         write_table(rollout_table(rows), part_file(self.path, round_idx, part_idx))
 
-    def rewards(self, round_idx: int, asked: Round) -> Floats:
+    def rewards(self, round_idx: int, this: Round) -> Floats:
         """[m, k] rewards of a round that is on disk."""
-        return read_rewards(self.path, round_idx, asked)
+        return read_rewards(self.path, round_idx, this)
 
     def join_parts(self, round_idx: int, *, closed: bool) -> None:
         """Put small parts of a round into larger files."""
@@ -197,32 +196,12 @@ def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, 
             f"{path} holds rows drawn under other settings, which would not mix:\n  " + "\n  ".join(changed) + "\n"
             f"Give another --out, or the same settings as before.{again}"
         )
-    drawn = most_samples(path)
+    drawn = most_completions(read_rounds(path))
     if samples is not None and samples < drawn:
         raise RunFolderError(
             f"{path} already plans {drawn} samples of a prompt; --max-completions {samples} is fewer. Give another --out, or {drawn}."
         )
     return record
-
-
-def is_complete(path: Path, asked: Mapping[str, Any], samples: int, decider: Callable[[RunRecord], Decider]) -> bool:
-    """Whether a run folder already holds every row that this call would draw, and all there is to say of them.
-
-    decider(record) is asked what these rows are.
-    """
-    if not ((path / "run.json").exists() and (path / "prompts.parquet").exists()):
-        return False
-    record = read_record(path)
-    done, decide = parts_of(path), decider(record)
-    if record.asked != as_json(asked) or most_samples(path) > samples:
-        return False
-    round_idx = 0
-    while (drawn := read_round(path, round_idx)) is not None:
-        if not {(round_idx, part) for part in range(len(drawn.parts(record.rows_per_part)))} <= done:
-            return False
-        decide.absorb(drawn.prompts, read_rewards(path, round_idx, drawn))
-        round_idx += 1
-    return decide.next_round() is None and has_ended(read_notes(path), round_idx)
 
 
 def as_json(value: Mapping[str, Any]) -> dict[str, Any]:

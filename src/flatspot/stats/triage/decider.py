@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from flatspot.core.settings import Settings
-from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.triage.loop import Round, absorb, next_round, start
+from flatspot.rollouts.rounds import Round
+from flatspot.stats.evidence import Floats
+from flatspot.stats.triage import loop
+from flatspot.stats.triage.loop import next_round, start
 from flatspot.stats.triage.plan import Plan
 
 # a round of this share of what the engine takes at once loses little speed, and needs fewer samples than a full one
@@ -51,17 +53,17 @@ class Adaptive:
         self.state = start(plan)
         self._next = next_round(self.state)
 
-    def next_round(self) -> tuple[Ints, int, bool] | None:
+    def next_round(self) -> Round | None:
         """The prompts that are not settled; at first all."""
-        found = self._next
-        return None if found is None else (found.indices, found.k, self.state.draws.total == 0)
+        found, draws = self._next, self.state.draws
+        return None if found is None else Round(found.indices, draws.drawn[found.indices], found.k, draws.total == 0)
 
-    def absorb(self, prompts: Ints, rewards: Floats) -> None:
+    def absorb(self, drawn: Round, rewards: Floats) -> None:
         """Fit, and find the rule anew where it is due."""
-        self.state = absorb(self.state, Round(prompts, rewards.shape[1]), rewards)
+        self.state = loop.absorb(self.state, loop.Round(drawn.prompts, drawn.n_completions), rewards)
         self._next = next_round(self.state)
 
-    def most_rows(self) -> int:
+    def most_completions(self) -> int:
         """As if every prompt that is not settled took all it may."""
         plan, draws = self.state.plan, self.state.draws
         if draws.total == 0:

@@ -1,4 +1,4 @@
-"""What collecting tells of its progress: completions that are whole count before their part is on disk."""
+"""What drawing tells of its progress: completions that are whole count before their part is on disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Slow:
 
 
 def test_completions_of_the_running_part_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("flatspot.rollouts.collect._TELL_EVERY_S", 0.0)
+    monkeypatch.setattr("flatspot.rollouts.progress._EVERY_S", 0.0)
     seen = []
     prompts = [{"prompt": f"{i} + 2 =", "reference": "4"} for i in range(4)]
     flatspot.diagnose(

@@ -1,0 +1,55 @@
+"""Completions of prompts, drawn by an engine and scored by a reward: the one place where both are asked, for runs and for probes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flatspot.core.protocols import Engine, OnTokens, Reward
+from flatspot.core.records import Completion, Prompt, Request, Sampling, Score
+from flatspot.core.seeds import row_seed
+from flatspot.rollouts.rounds import Round
+
+Block = Sequence[tuple[Prompt, range]]
+"""Prompts, and which of their completions by index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The completion of a prompt with this index, and what the reward gives it."""
+
+    prompt: Prompt
+    index: int
+    completion: Completion
+    score: Score
+
+
+def block_of(prompts: Sequence[Prompt], this: Round, part: slice = slice(None)) -> Block:
+    """What a round, or this part of it, draws of a run's prompts."""
+    return [(prompts[i], range(first, first + this.n_completions)) for i, first in zip(this.prompts[part], this.first[part], strict=True)]
+
+
+def draw_completions(
+    block: Block, engine: Engine, reward: Reward, sampling: Sampling, *, seed: int, on_tokens: OnTokens | None = None
+) -> list[Scored]:
+    """Draw and score a block, in one call of the engine and one of the reward; prompt after prompt, completions by index.
+
+    Each completion has a seed of its own, by its prompt's id and its index, so that the same one is drawn whatever else is in the block.
+
+    >>> from flatspot.engines.scripted import ScriptedEngine
+    >>> from flatspot.rewards import load_reward
+    >>> block = [(Prompt("a", "2+2=", {"reference": "4"}), range(2))]
+    >>> with load_reward("exact_match") as reward:
+    ...     rows = draw_completions(block, ScriptedEngine({"2+2=": {"4": 1.0}}), reward, Sampling(), seed=0)
+    >>> [(row.index, row.completion.text, row.score.reward) for row in rows]
+    [(0, '4', 1.0), (1, '4', 1.0)]
+    """
+    requests = [Request(prompt.text, tuple(row_seed(seed, prompt.id, i) for i in indices)) for prompt, indices in block]
+    completions = engine.sample(requests, sampling, on_tokens)
+    rows = [
+        (prompt, i, completion)
+        for (prompt, indices), several in zip(block, completions, strict=True)
+        for i, completion in zip(indices, several, strict=True)
+    ]
+    scores = reward.score([prompt for prompt, _, _ in rows], [completion for _, _, completion in rows])
+    return [Scored(*row, score) for row, score in zip(rows, scores, strict=True)]

@@ -1,0 +1,100 @@
+"""How far drawing has come, told about twice a second to whoever wants to see it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flatspot.rollouts.rounds import Decider, Round
+
+_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far drawing has come: completions and prompts done of those planned, tokens and seconds of this start alone.
+
+    rows_done  with the completions of the running part that are whole, though their rows are not on disk yet
+    rows_now   those of this start; 0 before its first part is done
+    at_most    whether rows_total is only a limit: the rewards decide, and it shrinks as prompts are settled
+    """
+
+    rows_done: int
+    rows_total: int
+    prompts_done: int
+    prompts_total: int
+    tokens: int
+    seconds: float
+    rows_now: int
+    at_most: bool = False
+
+    @property
+    def tokens_per_second(self) -> float:
+        """The rate of this start."""
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """From the rate of this start; None before its first part is done."""
+        return self.seconds / self.rows_now * (self.rows_total - self.rows_done) if self.rows_now else None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Meter:
+    """Counts what is done and calls `on_progress`; called with a number of new tokens, it is the `OnTokens` of an engine."""
+
+    def __init__(self, decider: Decider, n_prompts: int, on_progress: OnProgress | None) -> None:
+        self.decider = decider
+        self.on_progress = on_progress
+        self.started = time.monotonic()
+        self.last = 0.0
+        self.tokens = self.rows_now = self.rows_done = self.prompts_done = self.rows_total = 0
+        self.rows_whole = self.rows_of_part = 0  # of the running part
+        self.prompts_total = n_prompts
+
+    def round_begins(self, this: Round) -> None:
+        """Prompts that a round leaves out are settled so far; a round of a fixed number settles its own as it goes."""
+        self.prompts_done = self.prompts_total - len(this.prompts)
+        self.rows_total = max(self.decider.most_completions(), self.rows_done + this.total)
+
+    def part_begins(self, rows: int) -> None:
+        """So many completions are drawn next."""
+        self.rows_whole, self.rows_of_part = 0, rows
+
+    def __call__(self, n: int) -> None:
+        """So many new tokens."""
+        self.tokens += n
+        if time.monotonic() - self.last >= _EVERY_S:
+            self._tell()
+
+    def completed(self, n: int) -> None:
+        """So many completions of the part are whole; those of a batch that is drawn again are counted again, up to the part's number."""
+        self.rows_whole = min(self.rows_of_part, self.rows_whole + n)
+
+    def part_done(self, prompts: int, rows: int, *, new: bool) -> None:
+        """A part is on disk: drawn now, or by an earlier start."""
+        self.rows_whole = self.rows_of_part = 0
+        self.rows_done += rows
+        self.rows_now += rows if new else 0
+        self.prompts_done += 0 if self.decider.adaptive else prompts
+        if new:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.last = time.monotonic()
+        if self.on_progress is not None:
+            self.on_progress(
+                Progress(
+                    self.rows_done + self.rows_whole,
+                    self.rows_total,
+                    self.prompts_done,
+                    self.prompts_total,
+                    self.tokens,
+                    self.last - self.started,
+                    self.rows_now + self.rows_whole if self.rows_now else 0,
+                    self.decider.adaptive,
+                )
+            )
