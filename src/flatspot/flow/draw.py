@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from flatspot.core.records import Prompt
 from flatspot.core.settings import Settings
 from flatspot.rollouts.asked import name_of
 from flatspot.rollouts.collect import collect, visit_cost
-from flatspot.rollouts.completeness import Replay, is_complete, replay_run
+from flatspot.rollouts.completeness import Replay, is_complete, replay_opened
 from flatspot.rollouts.notes import keep_notes, read_notes, reward_facts
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rounds import Decider
@@ -65,20 +66,9 @@ def draw_run(
         if not (path / "prompts.parquet").exists():
             write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
         keep_notes(path, **facts, rounds=read_notes(path)["rounds"] or 0)
-        if replay is None or replay.record != run.record:
-            replay = replay_run(path, run.record, decider(run.record))
-        collect(
-            run,
-            prompts,
-            engine,
-            reward,
-            settings.sampling,
-            replay,
-            seed=settings.seed,
-            policy=name_of(policy),
-            on_scored=found.keep,
-            on_progress=on_progress,
-        )
+        replay = replay_opened(path, run.record, decider, replay)
+        sample = partial(collect, run, prompts, engine, reward, settings.sampling, replay, seed=settings.seed, policy=name_of(policy))
+        sample(on_scored=found.keep, on_progress=on_progress)
         notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
         for note in notes[said:]:
             say(note)

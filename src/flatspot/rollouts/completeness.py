@@ -90,6 +90,14 @@ def replay_stored(path: Path, asked: Mapping[str, Any], max_completions: int, de
     return _replay(path, record, rounds, decider(record))
 
 
+def replay_opened(path: Path, record: RunRecord, decider: Callable[[RunRecord], Decider], before: Replay | None) -> Replay:
+    """`Replay` of a run folder that was opened: the one made before, where it is of this very folder, else a new one."""
+    names = ("identity", "rows_per_part", "visit_cost", "provenance")
+    if before is not None and all(getattr(before.record, name) == getattr(record, name) for name in names):
+        return before
+    return replay_run(path, record, decider(record))
+
+
 def is_complete(path: Path, replay: Replay | None) -> bool:
     """Whether a run folder holds every completion that this call would draw, and all there is to report of them."""
     if replay is None or replay.whole < len(replay.rounds) or replay.decider.next_round() is not None:
