@@ -111,10 +111,10 @@ flatspot.cli.main.main()
 def test_ctrl_c_while_duckdb_reads_is_no_failure_of_ours():
     script = """
 import sys
-import flatspot.cli.main, flatspot.flow.diagnose
+import flatspot.cli.main, flatspot.flow.inspect
 def stopped(*_, **__):
     raise RuntimeError("Query interrupted")  # what duckdb raises then
-flatspot.flow.diagnose.inspect = stopped
+flatspot.flow.inspect.inspect = stopped
 sys.argv = ["flatspot", "inspect", "log.csv"]
 flatspot.cli.main.main()
 """

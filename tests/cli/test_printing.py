@@ -13,6 +13,7 @@ from flatspot.cli.output import show
 from flatspot.cli.printing import readable
 from flatspot.report import blocks
 from flatspot.report.run.terminal import render_terminal
+from flatspot.runs.summary import Summary
 
 EVIL = "x\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202e"
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -83,6 +84,6 @@ def test_no_other_colour_does(code):
 @pytest.mark.parametrize("written", [True, False])
 def test_a_folders_name_has_no_colours(written, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    show(SimpleNamespace(summary={"verdict": "proceed"}, run=Path("a\x1b[31mb"), written=written), as_json=False, fail_above=None)
+    show(SimpleNamespace(summary=Summary(verdict="proceed"), folder=Path("a\x1b[31mb"), written=written), as_json=False, fail_above=None)
     printed = capsys.readouterr().out
     assert "a␛[31mb" in printed and "\x1b[1;32mPROCEED" in printed

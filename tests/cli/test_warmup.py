@@ -197,7 +197,7 @@ def test_smollm2_is_warmed_up_and_reinforced_for_a_few_steps(tmp_path):
     rows = [{"prompt": [{"role": "user", "content": f"What colour is {word}? Answer in one word."}]} for word in words]
     run = flatspot.diagnose(
         rows, "smollm2-135m-instruct", reward, out=tmp_path / "run", engine="hf", max_new_tokens=6, max_completions=8
-    ).run
+    ).folder
     labels = [{"prompt": row["prompt"], "answer": "[colour]"} for row in rows[:4]]
     cpu = ("--use_cpu", "--bf16", "false", "--gradient_checkpointing", "false", "--disable_tqdm", "true")
     constant = ("--lr_scheduler_type", "constant", "--learning_rate", "1e-4")

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def whole(request, tmp_path_factory):
-    return request.module.draw(tmp_path_factory.mktemp("whole") / "run").run
+    return request.module.draw(tmp_path_factory.mktemp("whole") / "run").folder
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from scipy import stats
 
 import flatspot
 from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.core.request import Request
 from flatspot.report.compare_text import compare_text
+from flatspot.runs.summary import Progress, Summary
 from flatspot.verdicts.differing import differing, run_caveats, settings_caveats, settings_of
 
 
@@ -115,8 +117,8 @@ def test_limits_of_the_std_hold_the_largest_change_there_can_be(tmp_path):
     ],
 )
 def test_what_a_run_says_of_itself_is_carried_over(summary, text):
-    assert [caveat for caveat in run_caveats("B", summary) if text in caveat]
-    assert run_caveats("B", {"drawn": {"ended": True}, "caveat_codes": ["few-prompts"]}) == []
+    assert [caveat for caveat in run_caveats("B", Summary.from_json(summary)) if text in caveat]
+    assert run_caveats("B", Summary(drawn=Progress(8, 8, ended=True), caveat_codes=("few-prompts",))) == []
 
 
 def test_the_other_way_round_the_changes_are_the_opposite(runs):
@@ -133,7 +135,7 @@ def test_fewer_completions_are_no_smaller_std(tmp_path):
     few = {name: values[32:36] for name, values in many.items()}
     naive = [np.mean([np.std(values, ddof=1) for values in side.values()]) for side in (few, many)]
     assert naive[1] - naive[0] > 0.07
-    found = flatspot.compare(run_of(tmp_path / "few", few).run, run_of(tmp_path / "many", many).run).summary
+    found = flatspot.compare(run_of(tmp_path / "few", few).folder, run_of(tmp_path / "many", many).folder).summary
     assert found["std"]["lo"] < 0 < found["std"]["hi"] and abs(found["std"]["change"]) < 0.04
     assert found["mixed"]["lo"] < 0 < found["mixed"]["hi"]
     assert found["smaller_groups"] == 200 and any("fewer than 8 scored completions" in text for text in found["caveats"])
@@ -156,9 +158,9 @@ def test_ids_that_name_other_texts_are_no_pair(tmp_path):
 def test_nothing_shared_is_refused(tmp_path, runs):
     other = run_of(tmp_path / "other", {f"p{i}": bits(2) for i in range(3)}, texts={f"p{i}": f"unlike {i}" for i in range(3)})
     with pytest.raises(RunFolderError, match=r"share no prompt .*3 ids are in both .*--pair-by id"):
-        flatspot.compare(runs[0].run, other.run)
+        flatspot.compare(runs[0].folder, other.folder)
     with pytest.raises(SettingsError, match="given twice"):
-        flatspot.compare(runs[0], runs[0].run)
+        flatspot.compare(runs[0], runs[0].folder)
     with pytest.raises(SettingsError, match="--pair-by must be one of"):
         flatspot.compare(*runs, pair_by="hash")
     with pytest.raises(RunFolderError, match="not been judged"):
@@ -170,7 +172,7 @@ def settings(tmp_path_factory):
     rows = [{"prompt": f"q{i}", "reference": "a"} for i in range(3)]
     engine = flatspot.ScriptedEngine({row["prompt"]: {"a": 0.5, "b": 0.5} for row in rows})
     run = flatspot.diagnose(rows, engine, "exact_match", max_completions=2, out=tmp_path_factory.mktemp("settings") / "run")
-    return settings_of(run.summary, json.loads((run.run / "run.json").read_text())["identity"])
+    return settings_of(run.summary, json.loads((run.folder / "run.json").read_text())["identity"])
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_another_model_is_what_is_compared(settings):
     assert [name for name, value in settings.items() if value is None] == ["dtype"]  # which the scripted policy has not
     assert settings_caveats(settings, settings | {"model": {"policy": "another"}}) == []
     assert settings_caveats(settings, settings | {"model": {"policy": "another"}, "seed": 5}) == []
-    watched = settings_of({"source": "watch", "settings": {"reward": ["f (in memory)"]}}, {"functions": ["f"]})
+    watched = settings_of(Summary(source="watch", settings=Request(rewards=("f (in memory)",))), {"functions": ["f"]})
     assert settings_caveats(watched, watched) == []  # before and after of one training: nothing says that the rows are the same
 
 
@@ -214,7 +216,7 @@ def test_the_terminal_and_the_command(runs):
     assert "10 prompts, paired 10 by id; 1 in A alone, 2 in B alone" in text and "In B alone: new, newer" in text
     assert "mean reward                0.33     0.50   +0.17 [−0.20 to +0.50]" in text
     done = subprocess.run(
-        [sys.executable, "-m", "flatspot.cli", "compare", str(runs[0].run), str(runs[1].run), "--json"],
+        [sys.executable, "-m", "flatspot.cli", "compare", str(runs[0].folder), str(runs[1].folder), "--json"],
         capture_output=True,
         text=True,
         check=True,

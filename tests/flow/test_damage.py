@@ -10,7 +10,6 @@ import pytest
 import flatspot
 from flatspot.core.errors import EngineError, ImportFormatError, RewardLoadError, RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.flow import diagnose as flow
 
 ROWS = [{"prompt": "half", "reference": "1"}, {"prompt": "never", "reference": "1"}]
 
@@ -50,7 +49,7 @@ def test_a_damaged_record(run, damage):
             verb(run)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"caveats": null}', '{"shown": []}', '{"declared_range": "x"}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"caveats": null}', '{"rounds": []}', '{"whole_groups": "x"}'])
 def test_damaged_notes(run, text):
     (run / "notes.json").write_text(text)
     with pytest.raises(RunFolderError, match=r"notes.json is damaged .*Delete it"):
@@ -72,7 +71,10 @@ def test_a_damaged_table_is_named_and_drawn_again(run, whole, name, content):
     if content is not None:
         with pytest.raises(RunFolderError, match=r"Delete that file"):
             draw(run)
-        for verb in (lambda: flow.export(run, run.parent / "x.jsonl"), lambda: flow.export(run, run.parent / "x.csv", completions=True)):
+        for verb in (
+            lambda: flatspot.export(run, run.parent / "x.jsonl"),
+            lambda: flatspot.export(run, run.parent / "x.csv", completions=True),
+        ):
             try:
                 verb()
             except RunFolderError as error:
@@ -85,9 +87,9 @@ def test_a_damaged_table_is_named_and_drawn_again(run, whole, name, content):
 def test_damaged_verdicts_are_judged_again(run):
     (run / "verdicts.parquet").write_bytes(b"PAR1")
     with pytest.raises(RunFolderError, match=r"Run flatspot inspect .*writes it anew"):
-        flow.export(run, run.parent / "x.jsonl")
+        flatspot.export(run, run.parent / "x.jsonl")
     flatspot.inspect(run)
-    assert flow.export(run, run.parent / "x.jsonl") == 2
+    assert flatspot.export(run, run.parent / "x.jsonl") == 2
 
 
 def test_a_folder_without_its_rows_is_drawn_again(run, whole):
@@ -98,7 +100,7 @@ def test_a_folder_without_its_rows_is_drawn_again(run, whole):
 
 def test_a_log_whose_prompts_were_deleted_is_read_again(tmp_path):
     (tmp_path / "log.csv").write_text("prompt,reward\na,1\nb,0\n")
-    run = flatspot.inspect(tmp_path / "log.csv", out=tmp_path / "run").run
+    run = flatspot.inspect(tmp_path / "log.csv", out=tmp_path / "run").folder
     (run / "prompts.parquet").unlink()
     assert flatspot.inspect(tmp_path / "log.csv", out=run).summary["n_prompts"] == 2
 

@@ -41,18 +41,18 @@ def test_verdicts_and_statistics_of_known_distributions(tmp_path):
 
 def test_the_run_folder_is_complete_and_as_declared(tmp_path):
     found = run(tmp_path, max_completions=8)
-    names = {p.name for p in found.run.iterdir()}
+    names = {p.name for p in found.folder.iterdir()}
     assert {"run.json", "rollouts", "prompts.parquet", "verdicts.parquet", "report.html", "report.json"} <= names
     for name, columns in (("rollouts", ROLLOUTS), ("prompts.parquet", PROMPTS), ("verdicts.parquet", VERDICTS)):
-        assert pq.read_table(found.run / name).schema.names == [c.name for c in columns]
-    assert json.loads((found.run / "report.json").read_text())["n_prompts"] == 4
+        assert pq.read_table(found.folder / name).schema.names == [c.name for c in columns]
+    assert json.loads((found.folder / "report.json").read_text())["n_prompts"] == 4
 
 
 def test_the_rows_are_the_engines_and_the_rewards(tmp_path):
     found = run(tmp_path, max_completions=30)
-    fixed = [row["sample_idx"] for row in pq.read_table(found.run / "rollouts").to_pylist() if row["fixed"]]
+    fixed = [row["sample_idx"] for row in pq.read_table(found.folder / "rollouts").to_pylist() if row["fixed"]]
     assert sorted(fixed) == sorted([0, 1, 2, 3] * 4)
-    for row in pq.read_table(found.run / "rollouts").to_pylist():
+    for row in pq.read_table(found.folder / "rollouts").to_pylist():
         assert row["reward"] == float(row["completion"] == "1")
         assert row["completion"] in ANSWERS[row["prompt"]]
 
@@ -69,9 +69,9 @@ def test_a_second_call_draws_nothing_and_says_the_same(tmp_path):
 
 
 def test_more_samples_keep_the_rows_already_drawn(tmp_path):
-    small = pq.read_table(run(tmp_path, max_completions=4, fixed_completions=True).run / "rollouts").to_pylist()
-    grown = pq.read_table(run(tmp_path, max_completions=9, fixed_completions=True).run / "rollouts").to_pylist()
-    at_once = pq.read_table(run(tmp_path / "other", max_completions=9, fixed_completions=True).run / "rollouts").to_pylist()
+    small = pq.read_table(run(tmp_path, max_completions=4, fixed_completions=True).folder / "rollouts").to_pylist()
+    grown = pq.read_table(run(tmp_path, max_completions=9, fixed_completions=True).folder / "rollouts").to_pylist()
+    at_once = pq.read_table(run(tmp_path / "other", max_completions=9, fixed_completions=True).folder / "rollouts").to_pylist()
     key = lambda row: (row["prompt_id"], row["sample_idx"])  # noqa: E731
     assert [r for r in sorted(grown, key=key) if r["sample_idx"] < 4] == sorted(small, key=key)
     assert sorted(grown, key=key) == sorted(at_once, key=key)
@@ -151,7 +151,7 @@ def test_triage_on_the_same_rewards_gives_the_same_verdicts(tmp_path):
     """What `diagnose` drew, served to `flatspot.triage`: the same samples asked for, the same verdicts, the same errors."""
     answers, rows = hard_set()
     found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", round_size=2)
-    drawn = pq.read_table(found.run / "rollouts").to_pylist()
+    drawn = pq.read_table(found.folder / "rollouts").to_pylist()
     table = np.full((len(rows), 64), np.nan)
     place = {row["prompt"]: i for i, row in enumerate(rows)}
     for row in drawn:
@@ -204,7 +204,7 @@ def test_sure_draws_on_in_the_same_folder_and_keeps_its_limit(tmp_path):
     plain, sure = (flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", sure=s) for s in (False, True))
     assert plain.summary["generations"]["total"] < sure.summary["generations"]["total"]
     assert sure.summary["predicted_error_limit"] <= 0.03 < plain.summary["predicted_error_limit"]
-    assert sure.summary["settings"]["sure"]
+    assert sure.request.worst_case is None and sure.summary.settings.worst_case
 
 
 def test_sure_says_what_it_left_open(tmp_path):
@@ -236,7 +236,7 @@ def test_a_run_may_go_on_with_a_fixed_number_and_back(tmp_path):
     full = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_completions=16, fixed_completions=True)
     assert full.verdicts["n_samples"].to_pylist() == [16] * 30
     assert full.summary["generations"]["total"] > first.summary["generations"]["total"]
-    rows_now = pq.read_table(full.run / "rollouts").to_pylist()
+    rows_now = pq.read_table(full.folder / "rollouts").to_pylist()
     assert len({(row["prompt_id"], row["sample_idx"]) for row in rows_now}) == len(rows_now) == 480
     again = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_completions=16)
     assert again.verdicts.equals(full.verdicts)
@@ -283,7 +283,7 @@ def test_a_reward_that_fails_on_a_share_is_to_be_fixed_first(tmp_path):
     assert found.verdicts["n_samples"].to_pylist()[2] == 4  # failed four times of four: left alone
     assert found.summary["verdict"] == "fix-reward"
     assert found.summary["health"]["errors"][0]["error"]
-    rows = pq.read_table(found.run / "rollouts").to_pylist()
+    rows = pq.read_table(found.folder / "rollouts").to_pylist()
     assert all(row["reward"] is None and row["error"] for row in rows if row["completion"] == "0")
     assert all(row["reward"] == 1.0 and row["error"] is None for row in rows if row["completion"] == "1")
     assert "unscored" in found.verdicts["verdict"].to_pylist()
@@ -294,7 +294,7 @@ def test_several_rewards_are_weighted_and_kept_apart(tmp_path):
         return [float(len(c)) for c in completions]
 
     found = run(tmp_path, max_completions=8, reward=["exact_match", length], reward_weights=(1.0, 0.1), reward_range=(0.0, 1.1))
-    rows = pq.read_table(found.run / "rollouts").to_pylist()
+    rows = pq.read_table(found.folder / "rollouts").to_pylist()
     assert all(row["reward"] == pytest.approx(dict(row["rewards"])["exact_match"] + 0.1) for row in rows)
     assert set(found.summary["components"]) == {"exact_match", "length"}
     assert found.summary["components"]["length"]["std_mean"] == 0
@@ -369,10 +369,10 @@ def test_prompts_and_completions_are_public_records():
 
 
 def test_inspecting_a_runs_own_completions_gives_its_verdicts(tmp_path):
-    from flatspot.flow.diagnose import export
+    from flatspot.flow.export import export
 
     found = run(tmp_path, max_completions=64)
-    export(found.run, tmp_path / "rows.jsonl", completions=True)
+    export(found.folder, tmp_path / "rows.jsonl", completions=True)
     again = flatspot.inspect(tmp_path / "rows.jsonl", out=tmp_path / "inspected", reward_range=(0.0, 1.0))
     assert again.verdicts["verdict"].to_pylist() == found.verdicts["verdict"].to_pylist()
     assert again.verdicts["std"].to_pylist() == found.verdicts["std"].to_pylist()
@@ -382,12 +382,12 @@ def test_a_run_folder_is_judged_again_in_its_own_range(tmp_path):
     """Two pattern rewards sum to at most 2: seen from 0 to 1 alone, the prompt would look solved."""
     answers = {"2+2=": {"4": 1.0}}
     found = run(tmp_path, rows=[{"prompt": "2+2="}], answers=answers, reward=["regex[pattern=4]", "regex[pattern=z]"], max_completions=64)
-    again = flatspot.inspect(found.run)
+    again = flatspot.inspect(found.folder)
     assert again.summary["reward"]["range"] == [0.0, 2.0]
     assert again.verdicts["verdict"].to_pylist() == found.verdicts["verdict"].to_pylist() == ["vanishing"]
     assert again.summary["settings"]["reward"] == found.summary["settings"]["reward"]
     with pytest.raises(SettingsError, match="is a run folder"):
-        flatspot.inspect(found.run, out=tmp_path / "elsewhere")
+        flatspot.inspect(found.folder, out=tmp_path / "elsewhere")
 
 
 def test_new_content_under_the_same_name_is_not_taken_for_the_old(tmp_path):

@@ -10,7 +10,6 @@ import pytest
 import flatspot
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.flow import diagnose as flow
 
 pytestmark = pytest.mark.thorough
 
@@ -57,12 +56,12 @@ def test_a_small_disk_and_a_read_only_one(tmp_path, small_disk):
     with pytest.raises(RunFolderError, match=r"cannot write .*part-000-000000\.parquet: No space left on device"):
         flatspot.inspect(log, out=small_disk / "run")
     assert not list((small_disk / "run" / "rollouts").iterdir())
-    run = draw(tmp_path / "run").run
+    run = draw(tmp_path / "run").folder
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     for verb in (
         lambda: draw(small_disk / "other"),
         lambda: draw(small_disk / "run"),
-        lambda: flow.export(run, small_disk / "x.jsonl"),
+        lambda: flatspot.export(run, small_disk / "x.jsonl"),
         lambda: flatspot.rescore(run, "exact_match", out=small_disk / "y"),
         lambda: draw(tmp_path / "run").report(small_disk / "report.html"),
     ):

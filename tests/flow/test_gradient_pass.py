@@ -135,7 +135,7 @@ def test_two_samples_make_no_halves():
 
 
 def test_a_damaged_table_is_named_with_what_mends_it(tmp_path):
-    run = diagnose(tmp_path).run
+    run = diagnose(tmp_path).folder
     for damage in (b"", b"no parquet"):
         (run / "gradients.parquet").write_bytes(damage)
         with pytest.raises(RunFolderError, match=r"gradients\.parquet cannot be read .* Delete that file"):

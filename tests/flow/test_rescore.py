@@ -21,7 +21,7 @@ def odd(completions, bonus, **_):
 
 
 def drawn(folder, reward="exact_match", **settings):
-    return flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), reward, out=folder, **(EVERY | settings)).run
+    return flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), reward, out=folder, **(EVERY | settings)).folder
 
 
 def rows_of(run):
@@ -35,28 +35,28 @@ def test_every_row_has_the_new_reward_and_is_else_as_it_was(tmp_path):
     found = flatspot.rescore(run, odd, out=tmp_path / "new")
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
     bonus = {row["prompt"]: row["bonus"] for row in ROWS}
-    for old, new in zip(rows_of(run), rows_of(found.run), strict=True):
+    for old, new in zip(rows_of(run), rows_of(found.folder), strict=True):
         expected = float(int(old["completion"]) % 2 + bonus[old["prompt"]])
         assert new == old | {"reward": expected, "rewards": [("odd", expected)]}
-    assert pq.read_table(found.run / "prompts.parquet")["reference_reward"].to_pylist() == [1.0, 2.0, 3.0, 4.0]
+    assert pq.read_table(found.folder / "prompts.parquet")["reference_reward"].to_pylist() == [1.0, 2.0, 3.0, 4.0]
     assert found.summary["settings"]["rescored"] == str(run)
     assert found.summary["sampling"] == json.loads((run / "report.json").read_text())["sampling"]
 
 
 def test_it_is_the_run_that_the_reward_would_have_drawn(tmp_path):
-    again = flatspot.rescore(drawn(tmp_path / "run"), odd, out=tmp_path / "new").run
+    again = flatspot.rescore(drawn(tmp_path / "run"), odd, out=tmp_path / "new").folder
     direct = drawn(tmp_path / "direct", odd)
     assert rows_of(again) == rows_of(direct)
     record, other = (read_json(run / "run.json") for run in (again, direct))
-    assert {name: value for name, value in record.items() if name != "provenance"} == {
-        name: value for name, value in other.items() if name != "provenance"
+    assert {name: value for name, value in record.items() if name not in ("provenance", "request")} == {
+        name: value for name, value in other.items() if name not in ("provenance", "request")
     }
     drawn(again, odd, max_completions=60)  # which goes on from there
     assert rows_of(again) == rows_of(drawn(tmp_path / "direct", odd, max_completions=60))
 
 
 def test_it_goes_on_where_it_was_stopped(tmp_path):
-    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
+    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).folder
     assert len(list((run / "rollouts").iterdir())) == 4
     calls, patience = [], [4]
 
@@ -75,7 +75,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path):
         patience[0] = 99
         found = flatspot.rescore(run, dies, out=tmp_path / "new")
     assert calls == [1, 8, 40, 40, 40]  # two to check the reward, then the parts that were missing
-    assert [row["reward"] for row in rows_of(found.run)] == [0.5] * 160
+    assert [row["reward"] for row in rows_of(found.folder)] == [0.5] * 160
 
 
 def test_an_adaptive_runs_numbers_of_samples_are_told(tmp_path):
@@ -89,11 +89,11 @@ def test_a_log_with_completions_is_scored_and_one_without_is_refused(tmp_path):
     log = tmp_path / "log.jsonl"
     written = [("a", 0, "11"), ("a", 0, "12"), ("b", 1, "13"), ("b", 1, None)]
     log.write_text("".join(json.dumps({"prompt": p, "reward": r, "completion": c}) + "\n" for p, r, c in written))
-    run = flatspot.inspect(log, out=tmp_path / "run").run
+    run = flatspot.inspect(log, out=tmp_path / "run").folder
     found = flatspot.rescore(run, "regex[pattern=[123]3]", out=tmp_path / "new")
     rows = [
         (row["completion"], row["reward"], row["error"])
-        for part in (found.run / "rollouts").iterdir()
+        for part in (found.folder / "rollouts").iterdir()
         for row in pq.read_table(part).to_pylist()
     ]
     assert rows == [
@@ -105,7 +105,7 @@ def test_a_log_with_completions_is_scored_and_one_without_is_refused(tmp_path):
     log = tmp_path / "log.csv"
     log.write_text("prompt,reward\na,0\n")
     with pytest.raises(RunFolderError, match="holds no completions"):
-        flatspot.rescore(flatspot.inspect(log, out=tmp_path / "bare").run, "regex[pattern=1]", out=tmp_path / "no")
+        flatspot.rescore(flatspot.inspect(log, out=tmp_path / "bare").folder, "regex[pattern=1]", out=tmp_path / "no")
 
 
 def test_mistakes_are_named(tmp_path):
@@ -136,7 +136,7 @@ class Unguarded:
     """A reward in this process, so that Ctrl-C reaches it."""
 
     def __init__(self, function, timeout_s):
-        self.function, self.name, self.sha256 = function, "dies", None
+        self.function, self.name, self.sha256, self.range = function, "dies", None, None
 
     def score(self, prompts, completions):
         from flatspot.rewards.values import as_values
@@ -152,9 +152,9 @@ def ranks(completions, **_):
 
 
 def test_groups_of_two_sizes_are_not_mixed_and_the_notes_are_there_before_the_end(tmp_path, monkeypatch):
-    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
+    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).folder
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("flatspot.rollouts.notes.RewardFacts.end", interrupt)  # once all is scored
+        patch.setattr("flatspot.rollouts.notes.RewardNotes.end", interrupt)  # once all is scored
         flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=8)
     assert read_json(tmp_path / "new" / "notes.json")["whole_groups"] == 8
     (tmp_path / "new" / "rollouts" / "part-000-000003.parquet").unlink()
@@ -163,7 +163,7 @@ def test_groups_of_two_sizes_are_not_mixed_and_the_notes_are_there_before_the_en
     assert not (tmp_path / "new" / "rollouts" / "part-000-000003.parquet").exists()
     found = flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=8)
     whole = flatspot.rescore(run, ranks, out=tmp_path / "whole", group_size=8)
-    assert rows_of(found.run) == rows_of(whole.run) and found.summary["caveats"] == whole.summary["caveats"]
+    assert rows_of(found.folder) == rows_of(whole.folder) and found.summary["caveats"] == whole.summary["caveats"]
     with pytest.raises(RunFolderError, match="rewards of whole groups of 8"):
         flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=4)
 
@@ -177,12 +177,12 @@ def test_a_group_larger_than_a_call_is_one_call(tmp_path, monkeypatch):
     run = drawn(tmp_path / "run")
     found = flatspot.rescore(run, ranks, out=tmp_path / "new", group_size=20)
     for at in range(0, 160, 20):
-        rows = rows_of(found.run)[at : at + 20]
+        rows = rows_of(found.folder)[at : at + 20]
         assert [row["reward"] for row in rows] == ranks([row["completion"] for row in rows])
 
 
 def test_parts_that_are_joined_while_others_are_scored_are_not_lost(tmp_path, monkeypatch):
-    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
+    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).folder
     monkeypatch.setattr(compaction, "_FEWEST", 2)
     read, calls = rescore.read_batches, []
 
@@ -201,7 +201,7 @@ def test_parts_that_are_joined_while_others_are_scored_are_not_lost(tmp_path, mo
 
 
 def test_the_folder_is_not_listed_for_every_part(tmp_path, monkeypatch):
-    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).run
+    run = flatspot.diagnose(ROWS, Small(ANSWERS), "exact_match", out=tmp_path / "run", **EVERY).folder
     listed, left = [], rescore._left
     monkeypatch.setattr(rescore, "_left", lambda *given: listed.append(1) or left(*given))
     flatspot.rescore(run, odd, out=tmp_path / "new")
@@ -232,10 +232,10 @@ def test_a_reward_of_messages_gets_the_messages_of_a_log(tmp_path):
     log = tmp_path / "log.jsonl"
     rows = [{"prompt": CHAT, "completion": [{"role": "assistant", "content": f"c{i}"}], "reward": 1} for i in range(4)]
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run = flatspot.inspect(log, out=tmp_path / "run", reward_range=(0, 1)).run
+    run = flatspot.inspect(log, out=tmp_path / "run", reward_range=(0, 1)).folder
     found = flatspot.rescore(run, starts, out=tmp_path / "new", reward_range=(0, 1))
-    assert [row["reward"] for row in rows_of(found.run)] == [1.0] * 4
-    assert [row["completion"] for row in rows_of(found.run)] == [row["completion"] for row in rows_of(run)]
+    assert [row["reward"] for row in rows_of(found.folder)] == [1.0] * 4
+    assert [row["completion"] for row in rows_of(found.folder)] == [row["completion"] for row in rows_of(run)]
 
 
 def test_tool_calls_are_several_messages_and_a_reward_of_text_gets_the_answer():
@@ -269,11 +269,11 @@ def test_json_that_a_policy_wrote_is_text(tmp_path):
 
             return [[Completion(wrote, 3, False)] * len(request.seeds) for request in requests]
 
-    run = flatspot.diagnose(rows, Writes({}), "regex[pattern=z]", out=tmp_path / "run", max_completions=4).run
+    run = flatspot.diagnose(rows, Writes({}), "regex[pattern=z]", out=tmp_path / "run", max_completions=4).folder
     log = tmp_path / "log.jsonl"  # nor is it in a log
     log.write_text("".join(json.dumps({"prompt": CHAT, "completion": wrote, "reward": i % 2}) + "\n" for i in range(4)))
-    same = flatspot.inspect(log, out=tmp_path / "log").run
+    same = flatspot.inspect(log, out=tmp_path / "log").folder
     again = flatspot.rescore(same, lambda completions: [float(c[0]["content"] == wrote) for c in completions], out=tmp_path / "newer")
-    assert {row["reward"] for row in rows_of(again.run)} == {1.0}
+    assert {row["reward"] for row in rows_of(again.folder)} == {1.0}
     found = flatspot.rescore(run, lambda completions: [float(c[0]["content"] == wrote) for c in completions], out=tmp_path / "new")
-    assert {row["reward"] for row in rows_of(found.run)} == {1.0}
+    assert {row["reward"] for row in rows_of(found.folder)} == {1.0}

@@ -26,7 +26,7 @@ def mixed(k):
 def run(tmp_path_factory):
     answers = {f"q{i}": {"1": p, "0": 1 - p} for i, p in enumerate(P)}
     rows = [{"prompt": name, "reference": "1"} for name in answers]
-    return flatspot.diagnose(rows, flatspot.ScriptedEngine(answers), "exact_match", out=tmp_path_factory.mktemp("plan") / "run").run
+    return flatspot.diagnose(rows, flatspot.ScriptedEngine(answers), "exact_match", out=tmp_path_factory.mktemp("plan") / "run").folder
 
 
 def test_the_forecast_is_near_the_true_share_of_mixed_groups(run):
@@ -58,7 +58,7 @@ def test_a_batch_and_the_chance_that_it_stays_short(run):
 
 def test_a_set_that_never_varies_has_no_end(tmp_path):
     engine = flatspot.ScriptedEngine({"a": {"0": 1.0}})
-    run = flatspot.diagnose([{"prompt": "a", "reference": "1"}], engine, "exact_match", out=tmp_path / "run", max_completions=8).run
+    run = flatspot.diagnose([{"prompt": "a", "reference": "1"}], engine, "exact_match", out=tmp_path / "run", max_completions=8).folder
     text = plan_text(plan_groups(run, PlanSettings()))
     assert "Caveats" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -85,7 +85,7 @@ def test_a_run_without_a_reward_cannot_be_planned(tmp_path):
     def broken(completions, **_):
         return [None] * len(completions)
 
-    run = flatspot.diagnose(["a"], flatspot.ScriptedEngine({"a": {"x": 1.0}}), broken, out=tmp_path / "run", max_completions=2).run
+    run = flatspot.diagnose(["a"], flatspot.ScriptedEngine({"a": {"x": 1.0}}), broken, out=tmp_path / "run", max_completions=2).folder
     with pytest.raises(RunFolderError, match="no completion with a reward"):
         plan_groups(run, PlanSettings())
 

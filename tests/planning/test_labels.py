@@ -32,7 +32,7 @@ ROWS = [{"prompt": text, "id": f"p{i}", "reference": "right", "level": i % 4} fo
 
 
 def diagnosed(out, rows=ROWS, **settings):
-    return flatspot.diagnose(rows, flatspot.ScriptedEngine(ANSWERS), "exact_match", out=out, **settings).run
+    return flatspot.diagnose(rows, flatspot.ScriptedEngine(ANSWERS), "exact_match", out=out, **settings).folder
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_labels_hold_the_prompt_that_was_judged(tmp_path):
     """Item 40: the file has other columns `prompt` and `id` beside those that --prompt-col and --id-col name."""
     rows = [{"question": row["prompt"], "key": row["id"], "prompt": "an old text", "id": i, "level": 1} for i, row in enumerate(ROWS)]
     engine = flatspot.ScriptedEngine(ANSWERS)
-    run = flatspot.diagnose(rows, engine, "regex[pattern=right]", prompt_col="question", id_col="key", out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "regex[pattern=right]", prompt_col="question", id_col="key", out=tmp_path / "run").folder
     write(run, labels=3)
     by_id = {row["id"]: row for row in ROWS}
     for row in read_label_rows(run / "labels.jsonl"):
@@ -233,7 +233,7 @@ def test_unscored_prompts_are_told_apart(tmp_path):
     (tmp_path / "log.jsonl").write_text(
         "".join(json.dumps({"prompt": f"q{i}", "reward": None if i < 3 else 0.0}) + "\n" for i in range(20) for _ in range(30))
     )
-    run = flatspot.inspect(tmp_path / "log.jsonl", out=tmp_path / "run", reward_range=(0, 1)).run
+    run = flatspot.inspect(tmp_path / "log.jsonl", out=tmp_path / "run", reward_range=(0, 1)).folder
     found = plan_labels(run)
     assert found.summary["actions"]["mend"] == 3 and found.summary["actions"]["label"] >= 1
     assert {row["reason"] for row in found.table.to_pylist() if row["action"] == "mend"} == {"no completion has a reward: mend the reward"}
@@ -246,7 +246,7 @@ def test_folders_that_are_not_judged_or_not_whole(tmp_path, run):
     shutil.copytree(run, broken)
     verdicts = pq.read_table(broken / "verdicts.parquet")
     pq.write_table(verdicts.slice(1), broken / "verdicts.parquet")
-    with pytest.raises(RunFolderError, match="different prompts"):
+    with pytest.raises(RunFolderError, match="1 of the 110 prompts have no verdict"):
         plan_labels(broken)
 
 

@@ -16,7 +16,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.schema import PATHS
 from flatspot.recipe import run as run_module
 from flatspot.recipe.read import read_recipe
-from flatspot.recipe.run import run_recipe, steps_at_equal_generations
+from flatspot.recipe.run import run, steps_at_equal_generations
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # TRL, transformers and torch warn of each other
 
@@ -26,7 +26,7 @@ NAMES = ["before", "plan", "warmup", "warmed", "train", "after"]
 def test_a_recipe_runs_to_its_report_and_again_from_what_is_there(write_recipe, tmp_path, monkeypatch):
     file = write_recipe()
     said = []
-    found = run_recipe(read_recipe(file), say=said.append)
+    found = run(read_recipe(file), say=said.append)
     assert [stage.name for stage in found.stages] == NAMES and not any(stage.reused for stage in found.stages)
     out = tmp_path / "out"
     assert {"report.html", "report.json", "paths.parquet"} <= {path.name for path in out.iterdir()}
@@ -34,11 +34,11 @@ def test_a_recipe_runs_to_its_report_and_again_from_what_is_there(write_recipe, 
     paths = pq.read_table(out / "paths.parquet")
     assert paths.schema.names == [c.name for c in PATHS] and paths.num_rows == 3 * 24
     check_numbers(found)
-    again = run_recipe(read_recipe(file))
+    again = run(read_recipe(file))
     assert all(stage.reused for stage in again.stages)
     assert without_times(again.summary) == without_times(found.summary)
     longer = write_recipe(train=read_recipe(file).train | {"max_steps": 2})
-    changed = run_recipe(read_recipe(longer))
+    changed = run(read_recipe(longer))
     assert [stage.reused for stage in changed.stages] == [True] * 4 + [False] * 2
     assert changed.summary["cost"][4]["steps"] == 2 and (found.stages[4].folder / "stage.json").exists()
 
@@ -89,33 +89,33 @@ def test_it_waits_for_answers_and_goes_on(write_recipe, tmp_path, monkeypatch):
     file = write_recipe(answer_col=None)
     listed = r"4 of the 4 labels in .*plan-\w+/labels\.jsonl have no answer yet:(\n  \S+){3}\n  … and 1 more\n.* the same command again"
     with pytest.raises(SettingsError, match=listed):
-        run_recipe(read_recipe(file))
+        run(read_recipe(file))
     [labels] = (tmp_path / "out").glob("plan-*/labels.jsonl")
     rows = [json.loads(line) for line in labels.read_text().splitlines()]
     rows[0]["answer"] = rows[0]["reference"]
     labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(SettingsError, match="3 of the 4 labels"):
-        run_recipe(read_recipe(file))
+        run(read_recipe(file))
     labels.write_text(json.dumps(rows[0]) + "\n")  # the others are left out
     with pytest.raises(going_on, match=r"\["):
-        run_recipe(read_recipe(file))
+        run(read_recipe(file))
     more = write_recipe(answer_col=None, plan={"labels": 6})
     with pytest.raises(SettingsError, match="5 of the 6 labels"):  # the answer that was written is taken over
-        run_recipe(read_recipe(more))
+        run(read_recipe(more))
 
 
 def test_an_answer_is_not_taken_over_to_another_prompt_of_the_same_id(write_recipe, tmp_path, monkeypatch):
     stop_after_the_labels(monkeypatch)
     file = write_recipe(answer_col=None)
     with pytest.raises(SettingsError, match="4 of the 4 labels"):
-        run_recipe(read_recipe(file))
+        run(read_recipe(file))
     [labels] = (tmp_path / "out").glob("plan-*/labels.jsonl")
     rows = [json.loads(line) | {"answer": "[of the old prompt]"} for line in labels.read_text().split("\n") if line]
     labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(prompts.read_text().replace(":", ":z").replace('":z', '":'))  # the texts change, and their ids do not
     with pytest.raises(SettingsError, match="4 of the 4 labels"):
-        run_recipe(read_recipe(file))
+        run(read_recipe(file))
 
 
 def test_labels_of_a_file_or_a_column(write_recipe, tmp_path, monkeypatch):
@@ -123,23 +123,23 @@ def test_labels_of_a_file_or_a_column(write_recipe, tmp_path, monkeypatch):
     row = json.loads((write_recipe().parent / "prompts.jsonl").read_text().splitlines()[0])
     (tmp_path / "mine.jsonl").write_text(json.dumps({"prompt": row["prompt"], "answer": "[x]"}) + "\n")
     with pytest.raises(going_on, match=r"\['\[x\]'\]"):
-        run_recipe(read_recipe(write_recipe(answer_col=None, labels=str(tmp_path / "mine.jsonl"))))
+        run(read_recipe(write_recipe(answer_col=None, labels=str(tmp_path / "mine.jsonl"))))
     with pytest.raises(SettingsError, match=r"answer_col: .*prompts\.jsonl has no column 'nothing'; its columns are command, reference"):
-        run_recipe(read_recipe(write_recipe(answer_col="nothing")))
+        run(read_recipe(write_recipe(answer_col="nothing")))
 
 
 def test_a_reward_that_fails_ends_it_before_anything_is_trained(write_recipe, tmp_path, monkeypatch):
     stop_after_the_labels(monkeypatch)
     (tmp_path / "broken.py").write_text("def reward(completions, **columns):\n    raise ValueError('no such column')\n")
     with pytest.raises(SettingsError, match=r"Nothing was trained\. See .*before-\w+/report\.html"):
-        run_recipe(read_recipe(write_recipe(reward=f"{tmp_path / 'broken.py'}:reward")))
+        run(read_recipe(write_recipe(reward=f"{tmp_path / 'broken.py'}:reward")))
 
 
 def test_prompts_that_probably_vanish_but_are_not_settled_end_it_too(write_recipe, monkeypatch):
     stop_after_the_labels(monkeypatch)
     few = {"max_new_tokens": 13, "max_completions": 2, "engine": "hf"}
     with pytest.raises(SettingsError, match=r"no single prompt is settled as vanishing yet.*diagnose\.max_completions"):
-        run_recipe(read_recipe(write_recipe(diagnose=few)))
+        run(read_recipe(write_recipe(diagnose=few)))
 
 
 def test_equal_generations():

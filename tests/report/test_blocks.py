@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from flatspot.core.request import resume_options
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.core.settings import Settings
 from flatspot.report import blocks
 from flatspot.report.run.next_steps import completions_command, diagnose_command, export_command, next_steps, train_command
-from flatspot.rollouts.asked import resume_words
 
 FULL = {
     "verdict": "proceed",
@@ -80,7 +80,7 @@ def test_numbers_of_a_command_are_those_of_the_run():
     given = {words[i]: words[i + 1] for i in range(3, len(words), 2)}
     assert given["--max-new-tokens"] == "1048576" and float(given["--temperature"]) == 0.70000001
     assert float(given["--reward-weight"]) == 1 / 3 and float(given["--reward-timeout"]) == 1234567.5
-    assert resume_words(Settings(reward_range=(0, 1 / 3))) == ["--reward-range", "0", repr(1 / 3)]
+    assert resume_options(Settings(reward_range=(0, 1 / 3))) == ("--reward-range", "0", repr(1 / 3))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_the_commands_do_what_they_say(name, make_report, tmp_path):
 
 
 def test_the_schema_is_the_one_the_report_was_written_for():
-    assert SCHEMA_VERSION == 1
+    assert SCHEMA_VERSION == 2
 
 
 def test_what_vanishes_leads_to_a_plan_and_a_warm_up():

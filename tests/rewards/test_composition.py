@@ -143,15 +143,15 @@ def test_triage_refuses_a_rank_before_anything_is_drawn_and_fixed_samples_measur
     found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), ranked, out=tmp_path / "run", **fixed)
     by_hand = []
     for table in found.verdicts.to_pylist():
-        texts = [row["completion"] for row in completions_of(found.run, table["prompt_id"])]
+        texts = [row["completion"] for row in completions_of(found.folder, table["prompt_id"])]
         values = [value for at in range(0, 16, 8) for value in ranked(texts[at : at + 8])]
         by_hand.append(statistics.stdev(values))
         assert table["std"] == pytest.approx(by_hand[-1])
     assert found.summary["reward"]["std"]["mean"] == pytest.approx(statistics.fmean(by_hand))
     assert any("one group of 8 at a time" in caveat for caveat in found.summary["caveats"])
-    assert whole_groups(found.run, "diagnose", 8) == 8
-    assert whole_groups(found.run, "diagnose", 5) is None and whole_groups(found.run, "inspect", 8) is None
-    plain = flatspot.rescore(found.run, length, out=tmp_path / "plain")  # whose caveats are not those of the other reward
+    assert whole_groups(found.folder, "diagnose", 8) == 8
+    assert whole_groups(found.folder, "diagnose", 5) is None and whole_groups(found.folder, "inspect", 8) is None
+    plain = flatspot.rescore(found.folder, length, out=tmp_path / "plain")  # whose caveats are not those of the other reward
     assert not any("one group" in caveat for caveat in plain.summary["caveats"])
     with pytest.raises(RunFolderError, match="rewards of whole groups of 8"):
         flatspot.diagnose(
@@ -181,8 +181,8 @@ def test_equal_completions_of_two_groups_are_no_noise_under_a_rank(tmp_path: Pat
     answers = {f"p{i}": {"x": 0.5, "xxx": 0.5} for i in range(2)}
     fixed: dict[str, Any] = {"fixed_completions": True, "max_completions": 8, "group_size": 4}
     plain = flatspot.diagnose(list(answers), ScriptedEngine(answers), length, out=tmp_path / "plain", **fixed)
-    ranks = flatspot.rescore(plain.run, in_groups_of_four, out=tmp_path / "ranks", group_size=4)
+    ranks = flatspot.rescore(plain.folder, in_groups_of_four, out=tmp_path / "ranks", group_size=4)
     assert ranks.summary["caveat_codes"].count("noisy-reward") == 0
-    assert read_notes(ranks.run)["whole_groups"] == 4
-    again = flatspot.rescore(ranks.run, length, out=tmp_path / "again")  # what was found out of one reward holds for that alone
-    assert read_notes(again.run)["whole_groups"] is None
+    assert read_notes(ranks.folder).whole_groups == 4
+    again = flatspot.rescore(ranks.folder, length, out=tmp_path / "again")  # what was found out of one reward holds for that alone
+    assert read_notes(again.folder).whole_groups is None

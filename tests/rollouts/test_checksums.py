@@ -10,7 +10,6 @@ import pytest
 import flatspot
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.flow import diagnose as flow
 from flatspot.rollouts.checksums import is_sound
 from flatspot.rollouts.files import read_json, write_json, write_query, write_table
 from flatspot.rollouts.tables import read_table
@@ -64,10 +63,10 @@ def test_a_table_without_a_checksum_is_read_and_an_empty_file_is_left_to_the_rea
 
 @pytest.mark.parametrize("name", ["rollouts/part-000-000000.parquet", "prompts.parquet", "rounds/round-000.parquet"])
 def test_a_flipped_bit_of_a_run_is_named_and_drawn_again_bit_for_bit(tmp_path, name):
-    run = draw(tmp_path / "run").run
+    run = draw(tmp_path / "run").folder
     good = (run / name).read_bytes()
     verbs = [lambda: draw(run)] + ([] if "rounds" in name else [lambda: flatspot.inspect(run), lambda: read_run(run)])
-    verbs += [lambda: flow.export(run, tmp_path / "x.csv", completions=True)] if "part" in name else []
+    verbs += [lambda: flatspot.export(run, tmp_path / "x.csv", completions=True)] if "part" in name else []
     for bit in range(1, len(good) * 8, 3 * len(good)):
         (run / name).write_bytes(flipped(good, bit))
         for verb in verbs:

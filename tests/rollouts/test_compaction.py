@@ -10,6 +10,7 @@ import pytest
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Rollout
+from flatspot.core.request import Request
 from flatspot.rollouts import compaction
 from flatspot.rollouts.locks import JUDGING_FILE, lock_folder
 from flatspot.rollouts.parts import parts_of
@@ -24,7 +25,7 @@ REWARDS = np.arange(PARTS * K, dtype=float).reshape(PARTS, K)
 
 
 def start(path):
-    return open_run(path, kind="diagnose", asked={}, identity={"seed": 0}, rows_per_part=K, provenance={})
+    return open_run(path, kind="diagnose", request=Request(), identity={"seed": 0}, rows_per_part=K)
 
 
 def write(run, parts=range(PARTS)):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flatspot.core.records import Prompt
-from flatspot.rollouts.asked import digest
+from flatspot.rollouts.identity import digest
 
 
 def of(value):
@@ -37,7 +37,7 @@ def test_digests_of_what_json_holds_are_those_of_the_first_version():
 
 def test_an_object_without_content_is_equal_to_none_of_another_process():
     asked = "digest({'check': object()}), digest({'check': object()}), digest({'x': {'b', 'a'}})"
-    code = f"from flatspot.rollouts.asked import digest; print({asked})"
+    code = f"from flatspot.rollouts.identity import digest; print({asked})"
     told = [
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONHASHSEED": seed}

@@ -8,12 +8,13 @@ import pytest
 
 from flatspot.core import leftovers
 from flatspot.core.errors import RunFolderError
+from flatspot.core.request import Request
 from flatspot.rollouts.files import write_json
 from flatspot.rollouts.store import open_run
 
 
 def start(path):
-    return open_run(path, kind="diagnose", asked={}, identity={"seed": 0}, rows_per_part=8, provenance={})
+    return open_run(path, kind="diagnose", request=Request(), identity={"seed": 0}, rows_per_part=8)
 
 
 def state(folder):

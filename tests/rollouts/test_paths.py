@@ -11,7 +11,6 @@ import pytest
 import flatspot
 from flatspot.core.errors import RunFolderError
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.flow import diagnose as flow
 from flatspot.recipe.stages import only_one
 from flatspot.rollouts.tables import parquet_source, read_table
 from flatspot.runs.by_step import reward_by_step
@@ -45,7 +44,7 @@ def log(folder, reward):
 def runs(tmp_path_factory):
     """A run folder of rewards 0.25, and one of rewards 1 that its name would find if it were a pattern."""
     folder = tmp_path_factory.mktemp("runs")
-    return [flatspot.inspect(log(folder / str(reward), reward), out=folder / f"run-{reward}").run for reward in (0.25, 1)]
+    return [flatspot.inspect(log(folder / str(reward), reward), out=folder / f"run-{reward}").folder for reward in (0.25, 1)]
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -60,7 +59,7 @@ def test_a_run_is_judged_by_its_own_rows(runs, tmp_path, monkeypatch, name):
     assert (found.evidence.mean.tolist(), found.n_rows.tolist(), found.errors) == ([0.25, 0.25], [2, 1], [])
     assert completions_of(run, found.prompt_id.tolist())["reward"].to_pylist() == [0.25] * 3
     assert reward_by_step(run, (0, 1)).mean.tolist() == [0.25, 0.25]
-    assert flow.export(run, tmp_path / "x.csv", completions=True) == 3
+    assert flatspot.export(run, tmp_path / "x.csv", completions=True) == 3
 
 
 @pytest.mark.parametrize("name", ["run[1]", "prompt_id=7", "s3:foo"])
@@ -88,7 +87,7 @@ def test_drawing_into_an_odd_name_goes_on_there(tmp_path, monkeypatch):
     assert draw(2).summary["generations"]["total"] == 2
     grown = draw(6)
     assert grown.summary["generations"]["total"] == 6
-    rows = [row for part in (grown.run / "rollouts").iterdir() for row in read_table(part).to_pylist()]
+    rows = [row for part in (grown.folder / "rollouts").iterdir() for row in read_table(part).to_pylist()]
     assert grown.summary["reward"]["mean"] == sum(row["reward"] for row in rows) / 6
 
 
@@ -118,7 +117,7 @@ def test_every_character_that_a_pattern_could_have(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="such names are not possible there")
 @pytest.mark.parametrize("name", ["a[1]\\b", os.fsdecode(b"caf\xe9")])
 def test_what_duckdb_cannot_be_given_is_said(tmp_path, name):
-    run = flatspot.inspect(log(tmp_path / "mine", 0.25), out=tmp_path / "run").run
+    run = flatspot.inspect(log(tmp_path / "mine", 0.25), out=tmp_path / "run").folder
     run.rename(tmp_path / name)
     with pytest.raises(RunFolderError, match="Rename the folder"):
         read_run(tmp_path / name)

@@ -9,15 +9,16 @@ import pytest
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.records import Rollout
+from flatspot.core.request import Request
 from flatspot.core.schema import ROLLOUTS, SCHEMA_VERSION, arrow_schema
 from flatspot.rollouts.files import read_json
-from flatspot.rollouts.notes import keep_notes, read_notes
+from flatspot.rollouts.notes import Notes, read_notes, write_notes
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import open_run, rollout_table, write_json, write_table
 
 
 def start(path, samples=4, **identity):
-    return open_run(path, kind="diagnose", asked={}, identity={"seed": 0, **identity}, samples=samples, rows_per_part=8, provenance={})
+    return open_run(path, kind="diagnose", request=Request(), identity={"seed": 0, **identity}, samples=samples, rows_per_part=8)
 
 
 def row(**changes):
@@ -68,7 +69,7 @@ def test_before_the_first_row_settings_may_change(tmp_path):
 
 def test_what_a_start_without_rows_had_to_say_is_not_said_of_another(tmp_path):
     with start(tmp_path / "run"):
-        keep_notes(tmp_path / "run", whole_groups=4, caveats=["of the old reward"], shown={"reward": ["old"]}, rounds=0)
+        write_notes(tmp_path / "run", Notes(caveats=("of the old reward",), rounds=0, whole_groups=4))
     with start(tmp_path / "run", reward={"names": ["new"]}):
         assert read_notes(tmp_path / "run") == read_notes(tmp_path / "nothing")
 
@@ -202,7 +203,7 @@ def test_write_table_replaces_whole(tmp_path):
 )
 def test_other_rewards_alone_lead_to_rescoring(tmp_path, changed, offered):
     before = {"reward": {"weights": [1.0]}, "seed": 0}
-    common = {"kind": "diagnose", "asked": {}, "rows_per_part": 2, "provenance": {}}
+    common = {"kind": "diagnose", "request": Request(), "rows_per_part": 2}
     with open_run(tmp_path / "run", identity=before, **common) as run:
         run.write_part(0, 0, [])
     with (

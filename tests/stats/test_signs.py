@@ -31,7 +31,7 @@ def some_rows(seed):
 def test_repeats_are_those_counted_by_hand(tmp_path):
     rows = list(some_rows(0))
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "log.parquet")
-    run = flatspot.inspect(tmp_path / "log.parquet", out=tmp_path / "run").run
+    run = flatspot.inspect(tmp_path / "log.parquet", out=tmp_path / "run").folder
     texts = defaultdict(list)
     for row in rows:
         if row["reward"] is not None and row["completion"]:
@@ -59,7 +59,7 @@ def test_the_share_of_noise_is_that_of_its_variance(tmp_path):
     reward = right + 0.25 * rng.standard_normal(4000)
     columns = {"prompt_id": (np.arange(4000) // 100).astype(str), "completion": np.where(right, "yes", "no"), "reward": reward}
     pq.write_table(pa.table(columns), tmp_path / "log.parquet")
-    table = read_run(flatspot.inspect(tmp_path / "log.parquet", out=tmp_path / "run").run)
+    table = read_run(flatspot.inspect(tmp_path / "log.parquet", out=tmp_path / "run").folder)
     found = table.signs.noise_share(table.evidence.std)
     assert table.signs.repeats.sum() == 4000 - 80
     assert found == pytest.approx(0.2, rel=0.08)

@@ -42,6 +42,14 @@ def test_inspect_needs_no_deep_learning_stack(tmp_path):
     assert not {"torch", "transformers", "ray", "vllm", "scipy.stats", "scipy.optimize"} & loaded_by(code)
 
 
+def test_every_verb_is_a_function():
+    from flatspot.cli.main import _VERBS
+
+    for verb in _VERBS:
+        function = getattr(flatspot, verb.replace("-", "_"))
+        assert callable(function) and function.__doc__ and function.__module__.startswith("flatspot.")
+
+
 def test_every_public_name_resolves():
     for name in flatspot.__all__:
         assert getattr(flatspot, name) is not None

@@ -39,4 +39,4 @@ def judged(place: Path, policy, prompts=PROMPTS, reward="exact_match") -> Path:
     """A judged run folder of the task."""
     import flatspot
 
-    return flatspot.diagnose(prompts, policy, reward, out=place, engine="hf", max_new_tokens=3, max_completions=16).run
+    return flatspot.diagnose(prompts, policy, reward, out=place, engine="hf", max_new_tokens=3, max_completions=16).folder

@@ -1,6 +1,7 @@
 import pyarrow as pa
 import pytest
 
+from flatspot.core.json_tree import tree_to_json
 from flatspot.core.schema import GRADIENTS, arrow_schema
 from flatspot.verdicts.gradients import summarize_gradients
 
@@ -21,7 +22,9 @@ def row(std, norm_sq, **changes):
 
 
 def test_norms_correlations_and_bounds():
-    found = summarize_gradients(table(row(0.1, 0.01), row(0.2, 0.04), row(0.4, 0.16), row(0.0, -0.01), {"prompt_id": "q", "error": "no"}))
+    found = tree_to_json(
+        summarize_gradients(table(row(0.1, 0.01), row(0.2, 0.04), row(0.4, 0.16), row(0.0, -0.01), {"prompt_id": "q", "error": "no"}))
+    )
     assert (found["n_prompts"], found["n_failed"], found["samples"]) == (4, 1, 8)
     assert found["norm"] == pytest.approx({"p50": 0.15, "max": 0.4, "n_above_zero": 3})
     assert found["std_and_norm"] == pytest.approx({"rank_correlation": 1.0, "n_positive": 3, "log_correlation": 1.0, "log_slope": 1.0})
@@ -30,7 +33,7 @@ def test_norms_correlations_and_bounds():
 
 @pytest.mark.parametrize("rows", [[], [{"prompt_id": "q", "error": "no"}]])
 def test_nothing_measured_is_null_and_not_zero(rows):
-    found = summarize_gradients(table(*rows))
+    found = tree_to_json(summarize_gradients(table(*rows)))
     assert (found["n_prompts"], found["n_failed"]) == (0, len(rows))
     assert found["norm"] == {"p50": None, "max": None, "n_above_zero": 0}
     assert set(found["bound_over_norm"].values()) == {None}

@@ -12,6 +12,7 @@ from flatspot.cli.output import stopped_by
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.report.blocks import headline
 from flatspot.report.run.next_steps import next_steps
+from flatspot.runs.summary import Summary
 from flatspot.runs.table import RunTable
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.signs import Signs
@@ -36,7 +37,7 @@ def run_of(rewards, *, parts=None, signs=None, truncated=np.nan):
 
 
 def verdict_of(*args, settings=None, weights=None, **kwargs):
-    summary = judge(run_of(*args, **kwargs), settings or JudgeSettings(), weights=weights).summary
+    summary = judge(run_of(*args, **kwargs), settings or JudgeSettings(), weights=weights).summary.to_json()
     return summary["verdict"], summary
 
 
@@ -173,7 +174,7 @@ def test_too_few_completions_are_no_reason_to_proceed_where_most_may_be_solved()
     solved = summary["fractions"]["solved"]
     assert solved["lo"] <= 0.8 < solved["hi"] and summary["counts"]["undecided"] < 100
     assert found == "draw-more" and summary["rule"].startswith("solved prompts")
-    assert stopped_by(summary, 0.5)
+    assert stopped_by(Summary.from_json(summary), 0.5)
 
 
 def test_undecided_prompts_whose_share_may_lie_on_either_side():
@@ -195,11 +196,13 @@ def test_odd_sets_never_get_a_calm_headline(rewards):
 
 def test_a_gate_stops_where_nothing_can_be_told():
     for rewards in (np.full((3, 4), np.nan), np.zeros((40, 2)), np.full((40, 8), 0.5)):
-        assert stopped_by(verdict_of(rewards)[1], 0.99)
+        assert stopped_by(Summary.from_json(verdict_of(rewards)[1]), 0.99)
     fine = verdict_of(coins(40, 16, 0.5))[1]
-    assert not stopped_by(fine, 0.2)
-    assert "stopped before its end" in stopped_by(fine | {"drawn": {"completions": 640, "planned": 9000, "ended": False}}, 0.2)
-    assert not stopped_by(fine | {"drawn": {"completions": 640, "planned": 640, "ended": True}}, 0.2)
+    assert not stopped_by(Summary.from_json(fine), 0.2)
+    assert "stopped before its end" in stopped_by(
+        Summary.from_json(fine | {"drawn": {"completions": 640, "planned": 9000, "ended": False}}), 0.2
+    )
+    assert not stopped_by(Summary.from_json(fine | {"drawn": {"completions": 640, "planned": 640, "ended": True}}), 0.2)
 
 
 def test_codes_and_notes():

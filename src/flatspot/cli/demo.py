@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from flatspot.cli.options import refuse_unread
 from flatspot.cli.renamed import renamed_option
-
-# at most 32 completions leave 3% error out of reach for some prompts near a threshold; the demo says 5% and means it
-_SETTINGS: dict[str, Any] = {"max_completions": 32, "max_new_tokens": 32, "target_error": 0.05, "group_size": 8}
 
 
 @click.command("demo")
@@ -24,7 +20,7 @@ _SETTINGS: dict[str, Any] = {"max_completions": 32, "max_new_tokens": 32, "targe
     "--max-completions",
     before="--samples",
     type=click.IntRange(2),
-    default=_SETTINGS["max_completions"],
+    default=32,
     show_default=True,
     help="Completions per prompt, at most.",
 )
@@ -47,23 +43,11 @@ def demo_command(ctx: click.Context, out: Path | None, max_completions: int, eng
     refuse_unread(["seed"], "is for the demo with --train: add it")
     from flatspot.cli.output import say, show
     from flatspot.cli.progress import progress_bar
-    from flatspot.engines.policy import DEFAULT_POLICY
-    from flatspot.flow.diagnose import diagnose
-    from flatspot.tasks.demo import demo_prompts
+    from flatspot.flow.demo import demo
 
-    prompts = demo_prompts()
-    tasks = len({p.columns["task"] for p in prompts})
-    say(f"{DEFAULT_POLICY} on {len(prompts)} prompts of {tasks} tasks, up to {max_completions} completions each")
     with progress_bar() as on_progress:
-        diagnosis = diagnose(
-            prompts,
-            DEFAULT_POLICY,
-            "exact_match",
-            on_progress=on_progress,
-            say=say,
-            **(_SETTINGS | {"max_completions": max_completions, "out": out or Path("flatspot-demo"), "engine": engine}),
-        )
-    show(diagnosis, as_json=as_json, fail_above=None)
+        run = demo(out=out or Path("flatspot-demo"), max_completions=max_completions, engine=engine, say=say, on_progress=on_progress)
+    show(run, as_json=as_json, fail_above=None)
 
 
 def _train(ctx: click.Context, out: Path, seed: int, as_json: bool) -> None:

@@ -37,7 +37,7 @@ def export_command(run: Path, verdicts: tuple[str, ...], completions: bool, path
     flatspot export runs/1a2b3c4d --verdict learnable --verdict undecided --to train.jsonl
     """
     from flatspot.cli.output import say
-    from flatspot.flow.diagnose import export
+    from flatspot.flow.export import export
 
     n = export(run, path, verdicts=verdicts, completions=completions, say=say)
     say(f"{n} {'completion' if completions else 'prompt'}{'' if n == 1 else 's'} → {path}")

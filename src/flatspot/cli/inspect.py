@@ -68,7 +68,7 @@ def inspect_command(
     flatspot inspect logs/*.jsonl --prompt-col input --reward-col score
     """
     from flatspot.cli.output import say, show
-    from flatspot.flow.diagnose import inspect
+    from flatspot.flow.inspect import inspect
 
     settings["reward_range"] = settings["reward_range"] or None
     reward = reward_cols[0] if len(reward_cols) == 1 else list(reward_cols) or None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,48 +13,50 @@ from flatspot.cli.printing import echo, readable
 from flatspot.cli.streams import silence
 
 if TYPE_CHECKING:
-    from flatspot.flow.diagnose import Diagnosis
+    from flatspot.runs.run import Run
+    from flatspot.runs.summary import Summary
 
 _NOT_WRITTEN = "Nothing was written: {} is read-only."
 
 
-def show(diagnosis: Diagnosis, *, as_json: bool, fail_above: float | None) -> None:
+def show(run: Run, *, as_json: bool, fail_above: float | None) -> None:
     """Print the JSON object, or the terminal report and where the HTML one is; exit with 3 above the limit."""
     from flatspot.report.json import to_json
     from flatspot.report.run.terminal import render_terminal
 
     if as_json:
-        text = to_json(diagnosis.summary)
+        text = to_json(run.summary.to_json())
     else:
         width, encoding = shutil.get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
-        text = render_terminal(diagnosis.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
-        place = f"Report   {diagnosis.run / 'report.html'}" if diagnosis.written else _NOT_WRITTEN.format(diagnosis.run)
+        text = render_terminal(run.summary.to_json(), width=width, color=sys.stdout.isatty(), encoding=encoding)
+        place = f"Report   {run.folder / 'report.html'}" if run.written else _NOT_WRITTEN.format(run.folder)
         text += f"\n{readable(place)}"  # a folder's name has no colours
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a folder's name may hold what the terminal cannot show
     _echo(text, color=True)
-    if as_json and not diagnosis.written:
-        say(_NOT_WRITTEN.format(diagnosis.run))
-    if fail_above is not None and (why := stopped_by(diagnosis.summary, fail_above)):
+    if as_json and not run.written:
+        say(_NOT_WRITTEN.format(run.folder))
+    if fail_above is not None and (why := stopped_by(run.summary, fail_above)):
         click.echo(why, err=True)
         click.get_current_context().exit(3)
 
 
-def stopped_by(summary: Mapping[str, Any], fail_above: float) -> str:
+def stopped_by(summary: Summary, fail_above: float) -> str:
     """Why `--fail-above` stops what comes next: too many prompts vanish, or nothing says that they do not; "" where it does not.
 
-    >>> fine = {"verdict": "proceed", "fractions": {"vanishing": {"mean": 0.1}}, "counts": {"vanishing": 3, "undecided": 0}}
-    >>> stopped_by(fine, 0.25), stopped_by(fine | {"verdict": "fix-reward"}, 0.25)[:41]
+    >>> from flatspot.runs.summary import Counts, Fractions, Share, Summary
+    >>> shares = {"fractions": Fractions(vanishing=Share(0.1)), "counts": Counts(vanishing=3)}
+    >>> stopped_by(Summary(verdict="proceed", **shares), 0.25), stopped_by(Summary(verdict="fix-reward", **shares), 0.25)[:41]
     ('', 'the verdict is fix-reward: whether at mos')
     """
-    share = summary["fractions"]["vanishing"]["mean"]
-    suspects = summary["counts"]["vanishing"] + summary["counts"]["undecided"]  # without any the share, never quite 0, means none
+    share = summary.fractions.vanishing.mean
+    suspects = summary.counts.vanishing + summary.counts.undecided  # without any the share, never quite 0, means none
     if share is not None and share > fail_above and suspects:
         places = next((n for n in (1, 2, 3, 4) if f"{share:.{n}%}" != f"{fail_above:.{n}%}"), 6)  # until they can be told apart
         return f"{share:.{places}%} of the prompts vanish, more than the {fail_above:.{places}%} of --fail-above"
-    if (summary.get("drawn") or {}).get("ended") is False:
+    if summary.drawn is not None and not summary.drawn.ended:
         return f"the run was stopped before its end: whether at most the {fail_above:.1%} of --fail-above vanish cannot be told yet"
-    if summary["verdict"] in ("fix-reward", "fix-sampling", "draw-more"):
-        return f"the verdict is {summary['verdict']}: whether at most the {fail_above:.1%} of --fail-above vanish cannot be told yet"
+    if summary.verdict in ("fix-reward", "fix-sampling", "draw-more"):
+        return f"the verdict is {summary.verdict}: whether at most the {fail_above:.1%} of --fail-above vanish cannot be told yet"
     return ""
 
 

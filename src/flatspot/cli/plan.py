@@ -41,29 +41,26 @@ def plan_command(run: Path, as_json: bool, labels: str | None, strategy: str | N
     """
     import json
     import shutil
+    from dataclasses import replace
 
     from flatspot.cli.printing import echo
     from flatspot.core.plain import plain
-    from flatspot.planning.forecast import PlanSettings, judged_summary, plan_groups
-    from flatspot.planning.label_files import write_plan
-    from flatspot.planning.labels import DEFAULT_STRATEGY, LabelSettings, plan_labels
+    from flatspot.flow.plan import plan
+    from flatspot.planning.labels import DEFAULT_STRATEGY
     from flatspot.report.labels_text import labels_text
     from flatspot.report.plan_text import plan_text
     from flatspot.report.prompt_line import asked_last
     from flatspot.report.run.next_steps import warmup_command
     from flatspot.rollouts.store import prompt_text
 
-    asked = LabelSettings(labels, strategy or DEFAULT_STRATEGY, seed, share)
-    found = plan_groups(run, PlanSettings(share=share, **settings))
-    planned = plan_labels(run, asked)
-    kept = write_plan(run, planned)
-    if kept:
-        click.echo(f"{kept} answers of the labels.jsonl that was there are kept", err=True)
+    planned = plan(run, labels=labels, strategy=strategy or DEFAULT_STRATEGY, seed=seed, share=share, **settings)
+    if planned.answers:
+        click.echo(f"{planned.answers} answers of the labels.jsonl that was there are kept", err=True)
     if as_json:
-        click.echo(json.dumps(plain(found | {"labels": planned.summary}), indent=2, allow_nan=False))
+        click.echo(json.dumps(plain(planned.summary), indent=2, allow_nan=False))
         return
-    width = shutil.get_terminal_size().columns
+    width, summary = shutil.get_terminal_size().columns, planned.run.summary
     texts = {x.prompt.id: asked_last(prompt_text(x.prompt.text)) if x.prompt.is_chat else str(x.prompt.text) for x in planned.labels}
-    files, judged = (str(run / "plan.parquet"), str(run / "labels.jsonl")), judged_summary(run)
-    then = warmup_command(judged | {"settings": judged.get("settings", {}) | {"out": str(run)}})  # wherever the folder is by now
-    echo(plan_text(found, width=width) + "\n\n" + labels_text(planned.summary, texts, files, then, width=width))
+    files = (str(run / "plan.parquet"), str(planned.labels_file))
+    then = warmup_command(replace(summary, settings=replace(summary.settings, out=str(run))).to_json())  # wherever the folder is by now
+    echo(plan_text(planned.summary, width=width) + "\n\n" + labels_text(planned.summary["labels"], texts, files, then, width=width))

@@ -33,7 +33,7 @@ def rescore_command(
     """
     from flatspot.cli.output import say, show
     from flatspot.cli.progress import progress_bar
-    from flatspot.flow.diagnose import rescore
+    from flatspot.flow.rescore import rescore
 
     settings["reward_range"] = settings["reward_range"] or None
     with progress_bar() as on_progress:

@@ -29,7 +29,7 @@ def run_command(recipe: str, as_json: bool) -> None:
     from flatspot.core.errors import SettingsError
     from flatspot.core.plain import plain
     from flatspot.recipe.read import read_recipe
-    from flatspot.recipe.run import run_recipe
+    from flatspot.recipe.run import run
     from flatspot.report.recipe.terminal import recipe_text
 
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
@@ -39,7 +39,7 @@ def run_command(recipe: str, as_json: bool) -> None:
         )
     chosen = read_recipe(recipe, say=say)
     with progress_bar() as on_progress, contextlib.redirect_stdout(sys.stderr):  # the trainers' own lines
-        found = run_recipe(chosen, say=say, on_progress=on_progress)
+        found = run(chosen, say=say, on_progress=on_progress)
     if as_json:
         click.echo(json.dumps(plain(found.summary), indent=2, allow_nan=False))
         return

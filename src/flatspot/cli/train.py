@@ -79,7 +79,7 @@ def _show(done: Trained) -> None:
     from flatspot.cli.output import say
     from flatspot.cli.printing import echo
     from flatspot.core.errors import RunFolderError
-    from flatspot.flow.diagnose import inspect
+    from flatspot.flow.inspect import inspect
     from flatspot.report.before_after import before_after
     from flatspot.training.watch.before_after import split_run
 
@@ -90,8 +90,10 @@ def _show(done: Trained) -> None:
         echo(f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}\nNote     {error}")
         return
     before, after = (inspect(folder) for folder in halves)
-    echo(before_after(before.summary, after.summary, done.alarms))
-    echo(f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}, {before.run / 'report.html'}, {after.run / 'report.html'}")
+    echo(before_after(before.summary.to_json(), after.summary.to_json(), done.alarms))
+    echo(
+        f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}, {before.folder / 'report.html'}, {after.folder / 'report.html'}"
+    )
     sys.stdout.flush()
-    if after.summary["verdict"] != "proceed":
-        say(f"After the training: {after.summary['reason']}")
+    if after.summary.verdict != "proceed":
+        say(f"After the training: {after.summary.reason}")

@@ -102,13 +102,13 @@ def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> Warmed:
 
 def _said(warmed: Warmed, run: str, given: Mapping[str, Any], given_options: list[str]) -> dict[str, Any]:
     """The object of --json."""
-    from flatspot.planning.forecast import judged_summary
     from flatspot.report.warmup_text import next_lines
+    from flatspot.runs.run import Run
     from flatspot.training.trl_options import flags_for
 
     options = flags_for(given_options, given["config"], ("use_cpu", "bf16", "gradient_checkpointing"))
     following = next_lines(
-        judged_summary(Path(run)),
+        Run(Path(run)).summary.to_json(),
         cause=warmed.cause,
         recovered=warmed.recovered,
         probed=bool(warmed.curve),

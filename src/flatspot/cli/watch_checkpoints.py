@@ -43,11 +43,12 @@ def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
     from flatspot.cli.probe_options import probe_settings, stop_rule
     from flatspot.core.plain import plain
     from flatspot.report.warmup_text import curve_line, watched_text
+    from flatspot.runs.run import Run
     from flatspot.training.named import named_by_run
     from flatspot.training.warmup.watch_checkpoints import watch_checkpoints
 
     rewards, weights = list(given["rewards"]) or None, given["weights"] or None
-    model, reward, weights = named_by_run(Path(given["run"]), given["model"], rewards, weights)
+    model, reward, weights = named_by_run(Run(Path(given["run"])), given["model"], rewards, weights)
     watched = watch_checkpoints(
         folder,
         model,

@@ -8,8 +8,8 @@ from types import ModuleType
 from flatspot.core.errors import MissingExtra
 
 
-def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import `module`, or raise `MissingExtra` naming the pip command that brings it.
+def require(module: str, *, extra: str | None, purpose: str) -> ModuleType:
+    """Import `module`, or raise `MissingExtra` naming the pip command that brings it; without an extra, the package by its own name.
 
     >>> require("json", extra="hf", purpose="read settings").__name__
     'json'
@@ -19,4 +19,6 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise  # the package is there and one of its own imports is not: that message is the better one
-        raise MissingExtra(f"{purpose} needs the package {module.split('.')[0]!r}: pip install 'flatspot[{extra}]'") from error
+        package = module.split(".")[0]
+        what = f"'flatspot[{extra}]'" if extra else package
+        raise MissingExtra(f"{purpose} needs the package {package!r}: pip install {what}") from error

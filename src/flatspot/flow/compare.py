@@ -7,18 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.records import prompt_id
 from flatspot.core.schema import SCHEMA_VERSION
-from flatspot.planning.failing import JudgedRun, read_judged
-from flatspot.planning.forecast import judged_summary
-from flatspot.rollouts.parts import part_files
-from flatspot.rollouts.store import read_record
-from flatspot.rollouts.tables import read_batches
+from flatspot.runs.run import Run, as_run
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.paired import Rewards, compared_sizes, largest_std, mean_change, mixed_share, own_changes, std_of_first
 from flatspot.verdicts.differing import differing, pairs_caveats, run_caveats, settings_caveats, settings_of
@@ -28,16 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PAIR_BY = ("auto", "id", "text")
-_ROWS = 65536
 _SHOWN = 10  # prompts listed of each kind; the table has all
-
-
-class Judged(Protocol):
-    """A judged run, as `diagnose` and `inspect` return one."""
-
-    @property
-    def run(self) -> Path:
-        """Its folder."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +49,7 @@ class Comparison:
 class _Side:
     """One run: its verdicts and prompts, its summary, its scored rewards and what it was asked."""
 
-    judged: JudgedRun
-    summary: Mapping[str, Any]
+    run: Run
     settings: Mapping[str, Any]
     texts: Sequence[str]
 
@@ -78,7 +64,7 @@ class _Pairs:
     other_text: int
 
 
-def compare(a: str | Path | Judged, b: str | Path | Judged, *, pair_by: str = "auto") -> Comparison:
+def compare(a: str | Path | Run, b: str | Path | Run, *, pair_by: str = "auto") -> Comparison:
     """Compare two judged run folders, prompt by prompt; `a` comes before `b`.
 
     pair_by  auto: by id where the text is the same too (or a log has no texts), then by text; id: by id, whatever the texts; text: by text
@@ -87,25 +73,26 @@ def compare(a: str | Path | Judged, b: str | Path | Judged, *, pair_by: str = "a
     """
     if pair_by not in PAIR_BY:
         raise SettingsError(f"--pair-by must be one of {', '.join(PAIR_BY)}, got {pair_by!r}")
-    paths = [Path(run if isinstance(run, str | Path) else run.run) for run in (a, b)]
+    runs = [as_run(run) for run in (a, b)]
+    paths = [run.folder for run in runs]
     if paths[0].resolve() == paths[1].resolve():
         raise SettingsError(f"{paths[0]} was given twice: give the two runs to compare")
-    first, second = (_side(path) for path in paths)
+    first, second = (_side(run) for run in runs)
     pairs = _pair(first, second, pair_by)
     if len(pairs.a) == 0:
         raise RunFolderError(_nothing_shared(paths, pairs, pair_by))
-    lo, hi = (of(side.summary["reward"]["range"][i] for side in (first, second)) for i, of in ((0, min), (1, max)))
-    rewards = [_rewards(path, side.judged.ids, rows) for path, side, rows in zip(paths, (first, second), (pairs.a, pairs.b), strict=True)]
+    lo, hi = (of(side.run.summary.reward.range[i] for side in (first, second)) for i, of in ((0, min), (1, max)))
+    rewards = [_rewards(side.run, rows) for side, rows in zip((first, second), (pairs.a, pairs.b), strict=True)]
     table = _table(first, second, pairs, rewards, lo, hi)
     summary = _summary(first, second, pairs, rewards, table, pair_by, lo, hi)
-    own = [*run_caveats("A", first.summary), *run_caveats("B", second.summary)]
+    own = [*run_caveats("A", first.run.summary), *run_caveats("B", second.run.summary)]
     return Comparison(summary | {"caveats": [*settings_caveats(first.settings, second.settings), *own, *pairs_caveats(summary)]}, table)
 
 
-def _side(path: Path) -> _Side:
-    judged, summary = read_judged(path), judged_summary(path)
-    texts = [_text(text, chat) for text, chat in zip(*(judged.prompts[name].to_pylist() for name in ("prompt", "is_chat")), strict=True)]
-    return _Side(judged, summary, settings_of(summary, read_record(path).identity), texts)
+def _side(run: Run) -> _Side:
+    _ = run.verdicts  # read to be checked
+    texts = [_text(text, chat) for text, chat in zip(*(run.prompts[name].to_pylist() for name in ("prompt", "is_chat")), strict=True)]
+    return _Side(run, settings_of(run.summary, run.record.identity), texts)
 
 
 def _text(text: str, is_chat: bool) -> str:
@@ -114,8 +101,8 @@ def _text(text: str, is_chat: bool) -> str:
 
 
 def _pair(a: _Side, b: _Side, by: str) -> _Pairs:
-    of_b = {name: row for row, name in enumerate(b.judged.ids)}
-    same_id = [(row, of_b[name]) for row, name in enumerate(a.judged.ids) if name in of_b]
+    of_b = {name: row for row, name in enumerate(b.run.ids)}
+    same_id = [(row, of_b[name]) for row, name in enumerate(a.run.ids) if name in of_b]
     other = [(i, j) for i, j in same_id if a.texts[i] and b.texts[j] and a.texts[i] != b.texts[j]]
     unlike = set(other)
     found = [] if by == "text" else [pair for pair in same_id if by == "id" or pair not in unlike]
@@ -140,21 +127,20 @@ def _nothing_shared(paths: Sequence[Path], pairs: _Pairs, by: str) -> str:
     return f"{paths[0]} and {paths[1]} share no prompt ({how}), so there is nothing to compare.{way} Diagnose both on the same prompts."
 
 
-def _rewards(path: Path, ids: Sequence[str], rows: Ints) -> Rewards:
+def _rewards(run: Run, rows: Ints) -> Rewards:
     """The scored rewards of these rows' prompts, numbered as they are paired, in the order drawn."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    paired = pa.array([ids[row] for row in rows], pa.string())
+    paired = pa.array([run.ids[row] for row in rows], pa.string())
     prompt: list[Ints] = []
     reward: list[Floats] = []
-    for part in part_files(path):
-        for batch in read_batches(part.file, _ROWS, ["prompt_id", "reward"]):
-            at = pc.fill_null(pc.index_in(batch["prompt_id"].cast(pa.string()), value_set=paired), -1).to_numpy().astype(np.int64)
-            values = np.asarray(batch["reward"].to_numpy(), np.float64)
-            known = (at >= 0) & np.isfinite(values)
-            prompt.append(at[known])
-            reward.append(values[known])
+    for batch in run.batches(["prompt_id", "reward"]):
+        at = pc.fill_null(pc.index_in(batch["prompt_id"].cast(pa.string()), value_set=paired), -1).to_numpy().astype(np.int64)
+        values = np.asarray(batch["reward"].to_numpy(), np.float64)
+        scored = (at >= 0) & np.isfinite(values)
+        prompt.append(at[scored])
+        reward.append(values[scored])
     joined, values = np.concatenate([np.zeros(0, np.int64), *prompt]), np.concatenate([np.zeros(0), *reward])
     order = np.argsort(joined, kind="stable")
     return Rewards(joined[order], values[order])
@@ -165,14 +151,14 @@ def _table(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], lo: fl
 
     change, low, high = own_changes(rewards[0], rewards[1], len(pairs.a), lo, hi)
     columns: dict[str, Any] = {
-        "prompt_id": [a.judged.ids[row] for row in pairs.a],
-        "prompt_id_b": [b.judged.ids[row] for row in pairs.b],
-        "prompt": a.judged.prompts["prompt"].take(pairs.a),
-        "is_chat": a.judged.prompts["is_chat"].take(pairs.a),
+        "prompt_id": [a.run.ids[row] for row in pairs.a],
+        "prompt_id_b": [b.run.ids[row] for row in pairs.b],
+        "prompt": a.run.prompts["prompt"].take(pairs.a),
+        "is_chat": a.run.prompts["is_chat"].take(pairs.a),
     }
     for name, side, rows, scored in (("a", a, pairs.a, rewards[0]), ("b", b, pairs.b, rewards[1])):
-        columns[f"verdict_{name}"] = side.judged.verdicts["verdict"].take(rows)
-        columns[f"mean_{name}"] = side.judged.verdicts["mean"].take(rows)
+        columns[f"verdict_{name}"] = side.run.verdicts["verdict"].take(rows)
+        columns[f"mean_{name}"] = side.run.verdicts["mean"].take(rows)
         columns[f"n_scored_{name}"] = np.bincount(scored.prompt, minlength=len(rows))
     limits = {"change": change, "change_lo": low, "change_hi": high}
     return pa.table(columns | {name: pa.array(values, from_pandas=True) for name, values in limits.items()})
@@ -181,7 +167,7 @@ def _table(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], lo: fl
 def _summary(
     a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], table: pa.Table, by: str, lo: float, hi: float
 ) -> dict[str, Any]:
-    n, size = len(pairs.a), int(b.summary["group_size"])
+    n, size = len(pairs.a), b.run.summary.group_size
     k = compared_sizes(rewards[0], rewards[1], n)
     groups = np.minimum(k, size)
     sizes = groups[groups >= 2]  # of fewer there is neither a std nor a group
@@ -223,25 +209,25 @@ def _summary(
 
 
 def _of_run(side: _Side) -> dict[str, Any]:
-    named = side.summary.get("settings") or {}
+    summary = side.run.summary
     return {
-        "run": str(side.judged.run),
-        "verdict": side.summary.get("verdict"),
+        "run": str(side.run.folder),
+        "verdict": summary.verdict,
         "n_prompts": len(side.texts),
         "source": side.settings["source"],
-        "model": named.get("model"),
-        "reward": named.get("reward"),
+        "model": summary.settings.model,
+        "reward": list(summary.settings.rewards) or None,
         "reward_range": side.settings["reward range"],
-        "completions_per_prompt": side.summary["generations"]["per_prompt"],
-        "fractions": side.summary["fractions"],
+        "completions_per_prompt": summary.generations.per_prompt,
+        "fractions": summary["fractions"],
     }
 
 
 def _by_error(a: _Side, b: _Side, pairs: _Pairs) -> float:
     """How many pairs hold a wrong verdict on either side, as the runs expect it: so many may differ though nothing changed."""
-    wrong = [np.nan_to_num(side.judged.numbers("error_probability")[rows]) for side, rows in ((a, pairs.a), (b, pairs.b))]
+    wrong = [np.nan_to_num(side.run.numbers("error_probability")[rows]) for side, rows in ((a, pairs.a), (b, pairs.b))]
     decided = [
-        np.isin(np.array(side.judged.verdicts["verdict"].to_pylist())[rows], ("learnable", "vanishing", "solved"))
+        np.isin(np.array(side.run.verdicts["verdict"].to_pylist())[rows], ("learnable", "vanishing", "solved"))
         for side, rows in ((a, pairs.a), (b, pairs.b))
     ]
     return float((1 - (1 - wrong[0]) * (1 - wrong[1]))[decided[0] & decided[1]].sum())
@@ -261,4 +247,4 @@ def _numbers(table: pa.Table, name: str) -> Floats:
 
 def _alone(side: _Side, paired: Ints) -> list[str]:
     left = np.setdiff1d(np.arange(len(side.texts)), paired)[:_SHOWN]
-    return [side.judged.ids[row] for row in left]
+    return [side.run.ids[row] for row in left]

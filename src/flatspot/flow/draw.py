@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.protocols import Engine
-from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
+from flatspot.core.request import Request, name_of
 from flatspot.core.settings import Settings
-from flatspot.rollouts.asked import name_of
 from flatspot.rollouts.collect import collect, visit_cost
 from flatspot.rollouts.completeness import Replay, is_complete, replay_opened
-from flatspot.rollouts.notes import keep_notes, read_notes, reward_facts
+from flatspot.rollouts.notes import read_notes, reward_notes, write_notes
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rounds import Decider
 from flatspot.rollouts.store import RunRecord, as_json, open_run, prompt_table, read_record, write_table
@@ -26,55 +25,55 @@ if TYPE_CHECKING:
 
 def draw_run(
     path: Path,
-    asked: Mapping[str, Any],
+    key: Mapping[str, Any],
+    request: Request,
     prompts: Sequence[Prompt],
     policy: Any,
     reward: LoadedReward,
     settings: Settings,
     decider: Callable[[RunRecord], Decider],
     replay: Replay | None,
-    facts: Mapping[str, Any],
     say: Callable[[str], None],
     on_progress: OnProgress | None,
 ) -> None:
-    """Load the policy and draw what the run folder lacks.
+    """Load the policy and sample what the run folder lacks.
 
-    replay of what the folder held when it was looked at; None: there is none, or one that this call may not resume
-    facts  how the run is shown and read, for notes.json: there from the start, so that a killed run can tell how it goes on
+    key     of the run: `rollouts.identity.run_key`
+    replay  of what the folder held when it was looked at; None: there is none, or one that this call may not resume
 
-    What is found out about the reward is kept before the rows that tell it; that the run ended, once nothing is left to do.
+    What is found out about the reward is written before the rows that show it; that the run ended, once nothing is left to do.
     """
     from flatspot.rewards import reference_rewards
 
     engine = _loaded(policy, settings, say)
-    said = len(getattr(engine, "notes", ()))
-    identity = {name: asked[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
+    reported = len(getattr(engine, "notes", ()))
+    identity = {name: key[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
     if path.exists() and not os.access(path, os.W_OK) and is_complete(path, replay) and read_record(path).identity == as_json(identity):
         return  # it can be shown, though not written
     with open_run(
         path,
         kind="diagnose",
-        asked=asked,
+        request=request,
         identity=identity,
+        before_loading={name: key[name] for name in ("model", "engine")},
         samples=settings.max_completions,
         rows_per_part=engine.rows_per_call,
         visit_cost=visit_cost(engine, prompts, settings.sampling),
-        provenance=provenance(),
     ) as run:
-        found = reward_facts(path, reward)
-        found.keep()
+        notes = reward_notes(path, reward)
+        notes.write()
         if not (path / "prompts.parquet").exists():
             write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
-        keep_notes(path, **facts, rounds=read_notes(path)["rounds"] or 0)
+        write_notes(path, read_notes(path))
         replay = replay_opened(path, run.record, decider, replay)
         sample = partial(collect, run, prompts, engine, reward, settings.sampling, replay, seed=settings.seed, policy=name_of(policy))
-        sample(on_scored=found.keep, on_progress=on_progress)
-        notes = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
-        for note in notes[said:]:
+        sample(on_scored=notes.write, on_progress=on_progress)
+        of_engine = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
+        for note in of_engine[reported:]:
             say(note)
-        found.keep()
+        notes.write()
         drop_references(path, prompts)
-        found.end(notes, rounds=run.n_rounds())
+        notes.end(of_engine, run.n_rounds())
 
 
 def _loaded(policy: Any, settings: Settings, say: Callable[[str], None]) -> Engine:
@@ -88,5 +87,5 @@ def _loaded(policy: Any, settings: Settings, say: Callable[[str], None]) -> Engi
 
 def drop_references(path: Path, prompts: Sequence[Prompt]) -> None:
     """Take the rewards of references back where the reward was found to compare the completions of a group: no reference is one."""
-    if read_notes(path)["whole_groups"] is not None:
+    if read_notes(path).whole_groups is not None:
         write_table(prompt_table(prompts, [None] * len(prompts)), path / "prompts.parquet")

@@ -24,8 +24,6 @@ from flatspot.rollouts.tables import read_table
 from flatspot.stats.evidence import reward_std
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from flatspot.rewards import LoadedReward
     from flatspot.theory.gradients import GradientEstimate
 
@@ -52,7 +50,7 @@ def check_groups(reward: LoadedReward, settings: Settings) -> None:
 
 
 def measure_gradients(
-    run: Path, prompts: Sequence[Prompt], policy: Any, reward: LoadedReward, settings: Settings, say: Callable[[str], None]
+    folder: Path, prompts: Sequence[Prompt], policy: Any, reward: LoadedReward, settings: Settings, say: Callable[[str], None]
 ) -> None:
     """Measure the prompts that gradients.parquet lacks, where gradients are asked for; loads nothing where none is left.
 
@@ -63,7 +61,7 @@ def measure_gradients(
     if not settings.gradients:
         return
     asked = as_json({"samples": settings.gradient_completions, "seed": settings.seed, "format": _FORMAT, "range": settings.reward_range})
-    rows = _kept(run / "gradients.parquet", asked)
+    rows = _kept(folder / "gradients.parquet", asked)
     measured = {row["prompt_id"] for row in rows}
     left = [p for p in prompts if p.id not in measured]
     if not left:
@@ -74,15 +72,9 @@ def measure_gradients(
     start = time.perf_counter()
     for done, prompt in enumerate(left):
         rows.append(_row(prompt, weights, mode, reward, sampling, settings))
-        _write(rows, asked, run / "gradients.parquet")
+        _write(rows, asked, folder / "gradients.parquet")
         spent = time.perf_counter() - start
         say(f"gradients: {len(rows)} of {len(prompts)} prompts, about {spent / (done + 1) * (len(left) - done - 1):.0f} s left")
-
-
-def read_gradients(run: Path) -> pa.Table | None:
-    """gradients.parquet of a run folder; None where none was measured."""
-    path = run / "gradients.parquet"
-    return read_table(path, [column.name for column in GRADIENTS]) if path.exists() else None
 
 
 def _row(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sampling: Sampling, settings: Settings) -> Row:

@@ -1,56 +1,79 @@
-"""The rows of a run folder, judged: what `stats` and `verdicts` say of them, and what the folder says of itself."""
+"""Judge the rows of a run folder: read once, fitted once, written once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.core.provenance import provenance
+from flatspot.core.request import Request
 from flatspot.core.settings import Settings
-from flatspot.flow.gradients import read_gradients
-from flatspot.rollouts.asked import repeated_prompts, weights_of
-from flatspot.rollouts.completeness import read_completeness
-from flatspot.rollouts.notes import read_notes
-from flatspot.rollouts.store import RunRecord
-from flatspot.runs.table import RunTable
+from flatspot.rollouts.completeness import check_none_lost, check_rows
+from flatspot.rollouts.identity import component_weights
+from flatspot.rollouts.locks import judging
+from flatspot.rollouts.store import write_request, write_table
+from flatspot.runs.run import Run
 from flatspot.verdicts.gradients import summarize_gradients
 from flatspot.verdicts.ranges import reward_range
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import Judged
 from flatspot.verdicts.undrawn import judge_drawn
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def judge_folder(
-    run: Path,
-    record: RunRecord,
-    table: RunTable,
-    settings: Settings,
-    declared_range: tuple[float, float] | None,
-    shown: Mapping[str, Any],
-    notes: Sequence[Any],
-) -> Judged:
-    """The verdicts and the summary of a run folder's rows, with what only the folder knows; nothing is written."""
-    limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, declared_range)
-    planned = read_completeness(run, record)
-    if read_notes(run)["whole_groups"] is not None:  # the reward compares within a group: equal completions of two groups differ
+
+def judge_run(folder: Path, settings: Settings, request: Request | None = None, *, say: Callable[[str], None] | None = None) -> Run:
+    """Judge the rows of a run folder; writes verdicts.parquet, report.json and report.html into it, where it can be written.
+
+    request  what was asked, written into run.json; None: the rows are judged again, and the request stays as it is
+
+    Raises `RunFolderError` where its rows are gone, or fewer than were judged before.
+    """
+    from flatspot.report.json import write_json as write_report
+
+    with judging(folder, say) as writable:
+        run = Run(folder, writable)
+        if request is not None and writable:
+            write_request(folder, run.record, request)
+        check_rows(folder, run.record)
+        check_none_lost(folder, run.record, int(run.table.n_rows.sum()))
+        judged = judge_rows(run, settings, request or run.request)
+        run = run.judged_as(judged.verdicts, judged.summary, judged.model)
+        if writable:
+            write_table(judged.verdicts, folder / "verdicts.parquet")
+            write_report(judged.summary.to_json(), folder / "report.json")
+            run.report()
+    return run
+
+
+def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
+    """The verdicts and the summary of a run's rows; nothing is written."""
+    table, identity = run.table, run.record.identity
+    limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, request.reward_range)
+    if run.notes.whole_groups is not None:  # the reward compares within a group: equal completions of two groups differ
         table = replace(table, signs=table.signs.without_repeats())
-    said = [*notes, *outside, *repeated_prompts(run)]
-    weights = weights_of(record.identity.get("reward"))
-    judged = judge_drawn(table, planned, judge_settings(settings, limits), range_source=source, notes=said, weights=weights)
-    judged.summary["source"] = record.kind
-    judged.summary["sampling"] = record.identity.get("sampling", {})
-    judged.summary["engine"] = record.identity.get("engine", {})
-    judged.summary["settings"] = dict(shown) | {
-        "target_error": settings.target_error,
-        "sure": settings.sure,
-        "seed": record.identity.get("seed"),
-    }
-    if (gradients := read_gradients(run)) is not None:
-        judged.summary["gradients"] = summarize_gradients(gradients)
-    judged.summary["provenance"] = dict(record.provenance) | {"judged": provenance()["created"]}
-    return judged
+    judged = judge_drawn(
+        table,
+        run.completeness,
+        judge_settings(settings, limits),
+        range_source=source,
+        notes=[*run.notes.caveats, *outside, *repeated_prompts(run.prompts)],
+        weights=component_weights(identity.get("reward")),
+    )
+    request = replace(request, target_error=settings.target_error, worst_case=settings.sure, seed=identity.get("seed"))
+    summary = replace(
+        judged.summary,
+        source=run.record.kind,
+        sampling=identity.get("sampling", {}),
+        engine=identity.get("engine", {}),
+        settings=replace(request, out=request.out or str(run.folder)),
+        gradients=None if run.gradients is None else summarize_gradients(run.gradients),
+        provenance=dict(run.record.provenance) | {"judged": provenance()["created"]},
+    )
+    return Judged(judged.verdicts, summary, judged.model)
 
 
 def judge_settings(settings: Settings, reward_range: tuple[float, float]) -> JudgeSettings:
@@ -58,3 +81,19 @@ def judge_settings(settings: Settings, reward_range: tuple[float, float]) -> Jud
     judging = JudgeSettings(*reward_range, settings.group_size, settings.target_error, settings.sure)
     _ = judging.zones  # computed to be checked
     return judging
+
+
+def repeated_prompts(prompts: pa.Table) -> Sequence[str]:
+    """A caveat where prompts have the same text: each is judged, and counts, as one of its own. Empty where none have.
+
+    prompts  with the column `prompt`
+    """
+    import pyarrow.compute as pc
+
+    texts = prompts["prompt"]
+    texts = texts.filter(pc.not_equal(texts, ""))  # of a log that holds ids alone
+    repeated = len(texts) - pc.count_distinct(texts).as_py()
+    if not repeated:
+        return []
+    verb = "repeats" if repeated == 1 else "repeat"
+    return [f"{repeated} of the {len(texts)} prompts {verb} the text of an earlier one; each counts separately in every share."]

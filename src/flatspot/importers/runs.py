@@ -5,24 +5,25 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import FileError, ImportFormatError, SettingsError
-from flatspot.core.provenance import provenance
+from flatspot.core.request import Request
 from flatspot.importers.formats import FORMATS, Added, Caveat, find_format
 from flatspot.importers.generic import LogColumns, import_generic
 from flatspot.importers.search import files_below, find_logs, is_run_folder
 from flatspot.readers.in_memory import way_on, write_log
-from flatspot.rollouts.asked import digest
-from flatspot.rollouts.store import RunFolder, open_run, write_json
+from flatspot.rollouts.identity import digest
+from flatspot.rollouts.notes import Notes, write_notes
+from flatspot.rollouts.parts import parts_of
+from flatspot.rollouts.store import RunFolder, open_run, read_record, write_request
 from flatspot.runs.table import connect
 
 
-def import_logs(
-    paths: Any, given: LogColumns, out: str | Path | None, say: Callable[[str], None], format: str = "auto"
-) -> tuple[Path, list[str]]:
-    """The run folder of some logs, and what to call them; read unless it is there already.
+def import_logs(paths: Any, given: LogColumns, out: str | Path | None, say: Callable[[str], None], format: str = "auto") -> Path:
+    """The run folder of some logs; read unless it is there already.
 
     paths   files or folders; or rows in memory (`readers.in_memory`), which are written to a file for as long as they are read
     format  a name of `importers.formats`
@@ -31,8 +32,7 @@ def import_logs(
         named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         _refuse_run_folders(named, format)
         added = find_format(format, named, say) if all(path.exists() for path in named) else None  # what is absent is named below
-        path, files = _import_files(named, given, out, say) if added is None else _import_added(added, named, given, out, say)
-        return path, [str(file) for file in files]
+        return _import_files(named, given, out, say) if added is None else _import_added(added, named, given, out, say)
     if format not in FORMATS:
         raise SettingsError(f"--format {format} reads files, and these are rows in memory: give them without a format")
     kind = f"{type(paths).__module__}.{type(paths).__name__}".removeprefix("builtins.")
@@ -46,7 +46,7 @@ def import_logs(
             raise ImportFormatError(f"expected logs, got {what}: {way_on(paths)}.")
         name, stamp = f"{kind} (in memory)", {"in_memory": written[1]}
         with _called(name, written[0]):
-            return _import_files([written[0]], given, out, say, stamp)[0], [name]
+            return _import_files([written[0]], given, out, say, stamp, name)
 
 
 def _refuse_run_folders(paths: Sequence[Path], format: str) -> None:
@@ -72,34 +72,36 @@ def _import_files(
     out: str | Path | None,
     say: Callable[[str], None],
     rows: Mapping[str, str] | None = None,
-) -> tuple[Path, list[Path]]:
-    """The run folder of logs in the generic format, and their files."""
+    name: str | None = None,
+) -> Path:
+    """The run folder of logs in the generic format.
+
+    rows, name  of rows in memory: what they depend on, and what they are called
+    """
     passed_over: list[str] = []
     files = find_logs(paths, passed_over)
-    run = _identity([rows] if rows else _stamps(files), given)
-    path = _folder(out, run)
-    with open_run(path, kind="inspect", asked=run, identity=run, rows_per_part=1, provenance=provenance()) as opened:
-        if not _is_there(opened):
+    identity = _identity([rows] if rows else _stamps(files), given)
+    path = _folder(out, identity)
+    with open_run(path, kind="inspect", request=_request(path, [name] if name else files), identity=identity) as run:
+        if not _is_imported(path):
             say(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
-            _write(path, files, given, passed_over)
-    return path, files
+            _write(run, files, given, passed_over)
+    return path
 
 
-def _import_added(
-    added: Added, paths: Sequence[Path], given: LogColumns, out: str | Path | None, say: Callable[[str], None]
-) -> tuple[Path, list[Path]]:
-    """The run folder of logs that a format of another package reads, and what was named."""
+def _import_added(added: Added, paths: Sequence[Path], given: LogColumns, out: str | Path | None, say: Callable[[str], None]) -> Path:
+    """The run folder of logs that a format of another package reads."""
     name = added.extension.name
-    run = _identity(_stamps(files_below(paths)), given) | {"format": name}
-    path = _folder(out, run)
-    with open_run(path, kind="inspect", asked=run, identity=run, rows_per_part=1, provenance=provenance()) as opened:
-        if not _is_there(opened):
+    identity = _identity(_stamps(files_below(paths)), given) | {"format": name}
+    path = _folder(out, identity)
+    with open_run(path, kind="inspect", request=_request(path, paths), identity=identity) as run:
+        if not _is_imported(path):
             say(f"reading {', '.join(map(str, paths[:3]))}{' …' if len(paths) > 3 else ''} as {name} into {path}")
             with tempfile.TemporaryDirectory(prefix="flatspot-log-") as folder:
                 file, caveats = added.write(paths, Path(folder))
                 with _called(f"the rows of {name}", file):
-                    _write(path, [file], given, caveats)
-    return path, list(paths)
+                    _write(run, [file], given, caveats)
+    return path
 
 
 def _identity(stamps: Sequence[Mapping[str, Any]], given: LogColumns) -> dict[str, Any]:
@@ -117,13 +119,24 @@ def _folder(out: str | Path | None, identity: Mapping[str, Any]) -> Path:
     return Path(out) if out is not None else Path("runs") / f"inspect-{digest(identity)}"
 
 
-def _is_there(run: RunFolder) -> bool:
-    return bool(run.parts_done()) and all((run.path / name).exists() for name in ("notes.json", "prompts.parquet"))
+def _is_imported(path: Path) -> bool:
+    return bool(parts_of(path)) and all((path / name).exists() for name in ("run.json", "notes.json", "prompts.parquet"))
 
 
-def _write(path: Path, files: Sequence[Path], given: LogColumns, caveats: Sequence[Caveat]) -> None:
-    """Read the files into a run folder, with what was to be said before they were read."""
-    with connect(path) as db:
-        found = import_generic(db, files, given, path / "rollouts" / "part-000-000000.parquet", path / "prompts.parquet")
-    told = {"caveats": [*caveats, *found.caveats], "columns": dict(found.columns), "grouped_by": found.grouped_by}
-    write_json(told, path / "notes.json")
+def _request(path: Path, names: Sequence[str | Path]) -> Request:
+    """What is asked of these logs; of ones that were read before, with what their columns were found to mean."""
+    request = Request(logs=tuple(map(str, names)), out=str(path))
+    if not _is_imported(path):
+        return request
+    before = read_record(path).request
+    return replace(request, columns=before.columns, grouped_by=before.grouped_by)
+
+
+def _write(run: RunFolder, files: Sequence[Path], given: LogColumns, caveats: Sequence[Caveat]) -> None:
+    """Read the files into a run folder, with the caveats there were before they were read."""
+    rollouts, prompts = run.path / "rollouts" / "part-000-000000.parquet", run.path / "prompts.parquet"
+    with connect(run.path) as db:
+        read = import_generic(db, files, given, rollouts, prompts)
+    columns = {ours: names if isinstance(names, str) else tuple(names) for ours, names in read.columns.items()}
+    write_request(run.path, run.record, replace(run.record.request, columns=columns, grouped_by=tuple(read.grouped_by)))
+    write_notes(run.path, Notes(caveats=(*caveats, *read.caveats)))

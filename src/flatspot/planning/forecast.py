@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.schema import SCHEMA_VERSION
-from flatspot.runs.table import read_run
-from flatspot.stats.forecast import SIZES, fill_batch, forecast_of, recommend_group_size
-from flatspot.stats.models.fitted import FittedModel, fit
-from flatspot.stats.zones import Zones
+from flatspot.runs.run import Run, as_run
+from flatspot.stats.forecast import fill_batch, forecast_of, recommend_group_size
+from flatspot.stats.models.fitted import FittedModel
 
-_JUDGED = ("epsilon", "reward", "group_size", "generations", "reward_model", "fractions", "caveats")
 _SHOWN = (2, 4, 8, 16, 32, 64)
 
 
@@ -44,51 +41,33 @@ class PlanSettings:
             raise SettingsError(f"--share must lie in (0, 1), got {self.share}")
 
 
-def plan_groups(run: str | Path, settings: PlanSettings) -> dict[str, Any]:
+def plan_groups(run: str | Path | Run, settings: PlanSettings) -> dict[str, Any]:
     """The object that `flatspot plan --json` prints, of a judged run folder.
 
     Every share is of groups of prompts like those of the run, drawn at random, with 90% limits. Raises `RunFolderError` where the folder
     has not been judged or has no scored row.
     """
-    judged = judged_summary(Path(run))
-    table = read_run(Path(run))
-    evidence, zones = table.evidence, Zones(judged["epsilon"], *judged["reward"]["range"])
+    run = as_run(run)
+    judged, evidence = run.summary, run.evidence
     if not (evidence.n > 0).any():
         raise RunFolderError(
-            f"{run} has no completion with a reward, so there is nothing to plan by. Mend the reward, then diagnose again."
+            f"{run.folder} has no completion with a reward, so there is nothing to plan by. Fix the reward, then diagnose again."
         )
-    size = settings.group_size or int(judged["group_size"])
-    generations = judged["generations"]
-    model = fit(evidence, zones.achievable(table.reference_reward, evidence.high), zones, sorted({*SIZES, size}))
-    tokens = generations["tokens"] / generations["total"] if generations.get("tokens") else None
+    size, sampled, model = settings.group_size or judged.group_size, judged.generations, run.model
+    tokens = sampled.tokens / sampled.total if sampled.tokens else None
     return {
         "schema_version": SCHEMA_VERSION,
-        "run": str(run),
+        "run": str(run.folder),
         "n_prompts": evidence.n_prompts,
-        "completions_per_prompt": generations["per_prompt"],
+        "completions_per_prompt": sampled.per_prompt,
         "tokens_per_completion": tokens,
         "reward_model": model.family,
         "group_size": size,
         "forecast": _forecast(model, tuple(sorted({*_SHOWN, size}))),
         "recommended": _recommended(model, settings.share, tokens),
         "batch": _batch(model, size, settings, tokens),
-        "caveats": judged["caveats"],
+        "caveats": list(judged.caveats),
     }
-
-
-def judged_summary(run: Path) -> dict[str, Any]:
-    """report.json of a judged run folder; raises `RunFolderError` where it is not there, or lacks what a plan needs."""
-    try:
-        found = json.loads((run / "report.json").read_text("utf-8"))
-        if lacking := [name for name in _JUDGED if name not in found]:
-            raise ValueError(f"it has no {lacking[0]!r}")
-    except FileNotFoundError:
-        raise RunFolderError(
-            f"{run} has no report.json: it is no run folder, or its run has not been judged yet. Run flatspot diagnose … --out {run}"
-        ) from None
-    except (OSError, ValueError, TypeError) as error:
-        raise RunFolderError(f"{run / 'report.json'} is damaged ({error}). Judge the run again: flatspot inspect {run}") from error
-    return dict(found)
 
 
 def _forecast(model: FittedModel, sizes: tuple[int, ...]) -> dict[str, dict[str, float | None]]:

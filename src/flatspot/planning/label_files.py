@@ -13,13 +13,13 @@ from flatspot.planning.labels import Label, LabelPlan
 from flatspot.readers.blocks import Notice, rows_of
 from flatspot.readers.encodings import open_utf8
 from flatspot.readers.json_rows import json_lines_blocks
-from flatspot.rollouts.export import exported_rows
 from flatspot.rollouts.store import write_table, write_whole
+from flatspot.runs.export import exported_rows
 
 ANSWER = "answer"
 
 
-def write_plan(run: Path, planned: LabelPlan) -> int:
+def write_plan(folder: Path, planned: LabelPlan) -> int:
     """Write labels.jsonl and plan.parquet into a run folder, each whole or not at all; returns how many answers were kept.
 
     labels.jsonl   a row per label: id and prompt as they were judged, the prompt's own columns (one that is called id or prompt as well as
@@ -28,8 +28,8 @@ def write_plan(run: Path, planned: LabelPlan) -> int:
     An answer that a labels.jsonl already holds stays: with its prompt where that is asked for again, else at the end. A prompt whose own
     columns have an `answer` is there with it. Raises `RunFolderError` where the labels.jsonl that is there cannot be read.
     """
-    kept = write_label_rows(run / "labels.jsonl", label_rows(planned.labels))
-    write_table(planned.table, run / "plan.parquet")
+    kept = write_label_rows(folder / "labels.jsonl", label_rows(planned.labels))
+    write_table(planned.table, folder / "plan.parquet")
     return kept
 
 

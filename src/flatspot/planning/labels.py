@@ -20,15 +20,12 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.records import Prompt
 from flatspot.core.schema import PLAN, arrow_schema
 from flatspot.planning.coverage import Coverage, coverage, recommended
-from flatspot.planning.failing import POOL, JudgedRun, drawn_order, failing_prompts, read_judged
-from flatspot.planning.forecast import judged_summary
+from flatspot.planning.failing import POOL, drawn_order, failing_prompts
 from flatspot.planning.label_words import Named, reason_of
 from flatspot.planning.strategies import find_strategy
-from flatspot.runs.table import read_run
+from flatspot.runs.run import Run, as_run
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.forecast import SIZES, smallest_group
-from flatspot.stats.models.fitted import fit
-from flatspot.stats.zones import Zones
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,32 +103,32 @@ class LabelPlan:
     summary: Mapping[str, Any]
 
 
-def select_labels(run: str | Path, settings: LabelSettings | None = None) -> list[Label]:
+def select_labels(run: str | Path | Run, settings: LabelSettings | None = None) -> list[Label]:
     """The prompts of a judged run folder to label, in order; empty where none is vanishing."""
     return list(plan_labels(run, settings).labels)
 
 
-def plan_labels(run: str | Path, settings: LabelSettings | None = None) -> LabelPlan:
+def plan_labels(run: str | Path | Run, settings: LabelSettings | None = None) -> LabelPlan:
     """What to do with each prompt of a judged run folder; writes nothing.
 
     Raises `RunFolderError` where the folder has not been judged, `ExtensionError` where a strategy of another package fails.
     """
     settings = settings or LabelSettings()
-    judged, said = read_judged(Path(run)), judged_summary(Path(run))
-    m = len(judged.ids)
+    run = as_run(run)
+    m = len(run.ids)
     most, asked = max(1, math.ceil(MAX_SHARE * m)), settings.budget(m)
-    failing, rows = failing_prompts(judged, settings.seed, min(max(most, asked or 0), _MOST))
+    failing, rows = failing_prompts(run, settings.seed, min(max(most, asked or 0), _MOST))
     order = find_strategy(settings.strategy)(failing, min(max(most, asked or 0), _MOST))
     covered = coverage(failing, order)
     advised = recommended(covered.share[:most])
     n = min(advised if asked is None else asked, len(order))
     covered = covered if n == len(order) else coverage(failing, order[:n])
-    extra = _as_drawn(judged, rows[order[:n]], (asked or 0) - n, settings.seed)
+    extra = _as_drawn(run, rows[order[:n]], (asked or 0) - n, settings.seed)
     chosen = np.concatenate([rows[order[:n]], extra])
-    ceiling = _ceiling(judged, said)
+    ceiling = _ceiling(run)
     gains = np.concatenate([np.diff(covered.share, prepend=0.0) * ceiling["mean"], np.zeros(len(extra))])
-    table = _plan_table(judged, said, settings, chosen, gains, covered, rows)
-    labels = _labels(judged, table, chosen)
+    table = _plan_table(run, settings, chosen, gains, covered, rows)
+    labels = _labels(run, table, chosen)
     share = float(covered.share[-1]) if n else 0.0
     summary = {
         "strategy": settings.strategy,
@@ -139,10 +136,10 @@ def plan_labels(run: str | Path, settings: LabelSettings | None = None) -> Label
         "asked": asked,
         "asked_share": str(settings.labels).strip() if str(settings.labels).strip().endswith("%") else None,
         "n_prompts": m,
-        "limit": (said.get("settings") or {}).get("limit"),
+        "limit": run.request.limit,
         "n": len(chosen),
         "answers": _answers(labels),
-        "vanishing": int(sum(name == "vanishing" for name in judged.verdicts["verdict"].to_pylist())),
+        "vanishing": int(sum(name == "vanishing" for name in run.verdicts["verdict"].to_pylist())),
         "compared": len(rows),
         "recommended": advised,
         "most": most,
@@ -163,39 +160,37 @@ def _answers(labels: Sequence[Label]) -> dict[str, Any] | None:
     return {"column": found[0], "n": found[1]} if found else None
 
 
-def _labels(judged: JudgedRun, table: pa.Table, chosen: Ints) -> tuple[Label, ...]:
+def _labels(run: Run, table: pa.Table, chosen: Ints) -> tuple[Label, ...]:
     gain, reason = table["gain"].to_pylist(), table["reason"].to_pylist()
-    return tuple(Label(judged.prompt(int(row)), order, gain[row], reason[row]) for order, row in enumerate(chosen, 1))
+    return tuple(Label(run.prompt(int(row)), order, gain[row], reason[row]) for order, row in enumerate(chosen, 1))
 
 
-def _as_drawn(judged: JudgedRun, chosen: Ints, n: int, seed: int) -> Ints:
+def _as_drawn(run: Run, chosen: Ints, n: int, seed: int) -> Ints:
     """More vanishing prompts than a strategy orders: as the seed draws them."""
     if n <= 0:
         return np.zeros(0, np.int64)
-    vanishing = np.flatnonzero(np.array(judged.verdicts["verdict"].to_pylist()) == "vanishing")
+    vanishing = np.flatnonzero(np.array(run.verdicts["verdict"].to_pylist()) == "vanishing")
     left = vanishing[~np.isin(vanishing, chosen)]
-    return np.asarray(left[drawn_order([judged.ids[i] for i in left], seed)][:n], np.int64)
+    return np.asarray(left[drawn_order([run.ids[i] for i in left], seed)][:n], np.int64)
 
 
-def _ceiling(judged: JudgedRun, said: Mapping[str, Any]) -> dict[str, float]:
+def _ceiling(run: Run) -> dict[str, float]:
     """Mean reward that the set would gain if every vanishing prompt came to earn what is achievable; with 95% limits.
 
     The share that vanishes, with its limits under the fitted model, times the mean of r* − mean over what vanishes.
     """
-    p, headroom = judged.numbers("p_vanishing"), judged.numbers("r_star") - judged.numbers("mean")
+    p, headroom = run.numbers("p_vanishing"), run.numbers("r_star") - run.numbers("mean")
     known = np.isfinite(p) & np.isfinite(headroom)
     mass = p[known].sum()
     mean = float(p[known] @ np.maximum(headroom[known], 0.0) / mass) if mass > 0 else 0.0
-    share = said["fractions"]["vanishing"]
-    return {name: mean * float(share[name]) if share[name] is not None else 0.0 for name in ("mean", "lo", "hi")}
+    share = run.summary.fractions.vanishing
+    return {name: mean * (getattr(share, name) or 0.0) for name in ("mean", "lo", "hi")}
 
 
-def _plan_table(
-    judged: JudgedRun, said: Mapping[str, Any], settings: LabelSettings, chosen: Ints, gains: Floats, covered: Coverage, rows: Ints
-) -> pa.Table:
+def _plan_table(run: Run, settings: LabelSettings, chosen: Ints, gains: Floats, covered: Coverage, rows: Ints) -> pa.Table:
     import pyarrow as pa
 
-    ids, verdicts = judged.ids, judged.verdicts["verdict"].to_pylist()
+    ids, verdicts = run.ids, run.verdicts["verdict"].to_pylist()
     m = len(ids)
     place = {int(row): order for order, row in enumerate(chosen, 1)}
     actions = ["label" if i in place else _ACTIONS.get(name, "defer") for i, name in enumerate(verdicts)]
@@ -204,7 +199,7 @@ def _plan_table(
     for at, row in enumerate(rows):
         if covered.nearest[at] >= 0:
             nearest[row], similar[row] = ids[int(chosen[covered.nearest[at]])], float(covered.similar[at])
-    samples = _samples(judged.run, said, settings.share)
+    samples = smallest_group(run.model, settings.share)
     reached = np.cumsum(gains)
     columns: dict[str, Any] = {
         "prompt_id": ids,
@@ -217,8 +212,8 @@ def _plan_table(
         "similarity": similar,
         "samples": [int(samples[i]) if samples[i] and verdicts[i] in ("learnable", "undecided") else None for i in range(m)],
     }
-    means, n_samples = judged.verdicts["mean"].to_pylist(), judged.verdicts["n_samples"].to_pylist()
-    p = judged.verdicts["p_vanishing"].to_pylist()
+    means, n_samples = run.verdicts["mean"].to_pylist(), run.verdicts["n_samples"].to_pylist()
+    p = run.verdicts["p_vanishing"].to_pylist()
     columns["reason"] = [
         reason_of(
             Named(verdicts[i], actions[i], p[i], means[i], n_samples[i], columns["samples"][i], similar[i], columns["gain"][i]),
@@ -227,12 +222,6 @@ def _plan_table(
         for i in range(m)
     ]
     return pa.table(columns, schema=arrow_schema(PLAN))
-
-
-def _samples(run: Path, said: Mapping[str, Any], share: float) -> Ints:
-    table, zones = read_run(run), Zones(said["epsilon"], *said["reward"]["range"])
-    r_star = zones.achievable(table.reference_reward, table.evidence.high)
-    return smallest_group(fit(table.evidence, r_star, zones, SIZES), share)
 
 
 def _sizes(table: pa.Table) -> dict[str, int]:

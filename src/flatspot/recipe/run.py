@@ -12,7 +12,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.renamed import with_old_names
 from flatspot.flow.diagnose import Say
 from flatspot.recipe import work
-from flatspot.recipe.read import Recipe
+from flatspot.recipe.read import Recipe, read_recipe, recipe_of
 from flatspot.recipe.stages import Stage, do_stage, only_one
 from flatspot.recipe.summary import paths_table, summarize
 from flatspot.recipe.work import Bench, train_options
@@ -55,12 +55,15 @@ class RecipeRun:
         return recipe_text(self.summary)
 
 
-def run_recipe(recipe: Recipe, *, say: Say | None = None, on_progress: OnProgress | None = None) -> RecipeRun:
-    """Run a recipe to its end, or to where answers are to be written; what was done before with the same inputs is taken as it is.
+def run(recipe: Recipe | str | Path | Mapping[str, Any], *, say: Say | None = None, on_progress: OnProgress | None = None) -> RecipeRun:
+    """Run a recipe, the YAML file of one, or its keys: to its end, or to where answers are to be written.
+
+    What was done before with the same inputs is taken as it is.
 
     Raises `SettingsError` where labels wait for their answers, and `FlatspotError` for whatever else the user can mend; the same call
     then goes on.
     """
+    recipe = recipe if isinstance(recipe, Recipe) else recipe_of(recipe) if isinstance(recipe, Mapping) else read_recipe(recipe)
     bench = Bench(recipe, say or (lambda _: None), on_progress)
     work.check_options(recipe)
     work.check_answers(bench)

@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import plain
-from flatspot.rollouts.asked import digest
+from flatspot.rollouts.identity import digest
 from flatspot.rollouts.locks import lock_folder
 from flatspot.rollouts.ownership import refuse_addresses
 from flatspot.rollouts.store import write_json
+from flatspot.runs.run import Run
 
 Work = Callable[[Path], Mapping[str, Any]]
 FORMAT = 2  # of what stages leave behind: raised when an older stage could no longer be read
@@ -44,6 +46,11 @@ class Stage:
     result: Mapping[str, Any] = field(repr=False)
     seconds: float
     reused: bool
+
+    @cached_property
+    def run(self) -> Run:
+        """Its folder as a run, of a stage that diagnosed or trained."""
+        return Run(self.folder)
 
 
 def do_stage(

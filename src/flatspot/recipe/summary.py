@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +12,8 @@ from flatspot.core.schema import PATHS, SCHEMA_VERSION, arrow_schema
 from flatspot.recipe.read import Recipe
 from flatspot.recipe.stages import Stage
 from flatspot.report.recipe.blocks import STAGES
-from flatspot.rollouts.tables import read_table
 from flatspot.runs.by_step import mean_limits, reward_by_step
+from flatspot.runs.run import Run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,9 +25,9 @@ _STATES = ("learnable", "vanishing", "solved", "undecided", "unscored")
 def summarize(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, Any]:
     """The summary of the stages of a recipe, all of them done."""
     by_name = {stage.name: stage for stage in stages}
-    reports = {name: _report(by_name[name].folder) for name in DIAGNOSED if name in by_name}
-    first = reports["before"]
-    lo, hi = first["reward"]["range"]
+    runs = {name: Run(by_name[name].folder) for name in DIAGNOSED if name in by_name}
+    first = runs["before"].summary
+    lo, hi = first.reward.range
     warmup = by_name.get("warmup")
     probes = int(warmup.result["generations"]) if warmup else 0
     curves = {"train": _curve(by_name["train"], (lo, hi), probes)}
@@ -38,21 +36,21 @@ def summarize(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "source": "run",
-        "n_prompts": first["n_prompts"],
+        "n_prompts": first.n_prompts,
         "reward_range": [lo, hi],
-        "epsilon": first["epsilon"],
-        "reach_threshold": first["reach_threshold"],
-        "fewest_completions": _fewest([by_name[name].folder for name in reports]),
-        "policies": {name: _policy(found, by_name[name]) for name, found in reports.items()},
-        "moves": {name: _moves(by_name["before"], by_name[name]) for name in reports if name != "before"},
-        "gain": _gain(by_name, (lo, hi)),
+        "epsilon": first.epsilon,
+        "reach_threshold": first.reach_threshold,
+        "fewest_completions": _fewest(runs.values()),
+        "policies": {name: _policy(run) for name, run in runs.items()},
+        "moves": {name: _moves(runs["before"], run) for name, run in runs.items() if name != "before"},
+        "gain": _gain(runs, (lo, hi)),
         "plan": dict(by_name["plan"].result["labels"]) if "plan" in by_name else None,
         "warmup": None if warmup is None else {name: warmup.result[name] for name in _WARMUP},
         "rewards": curves,
         "cost": _cost(stages),
         "training_cost": _training_cost(by_name),
         "alarms": {name: by_name[name].result["alarms"] for name in ("train", "train-alone") if name in by_name},
-        "caveats": _caveats(recipe, by_name, reports),
+        "caveats": _caveats(recipe, by_name, runs),
         "settings": {"prompts": recipe.prompts, "model": recipe.model, "reward": list(recipe.reward), "out": str(recipe.out)}
         | {"algorithm": recipe.algorithm, "seed": recipe.seed},
         "stages": [{"stage": s.name, "folder": str(s.folder), "seconds": s.seconds, "reused": s.reused} for s in stages],
@@ -63,52 +61,42 @@ def summarize(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, Any]:
 _WARMUP = ("chosen_step", "steps", "labels", "learnt", "generations", "why", "cause", "recovered", "curve", "notes")
 
 
-def _report(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "report.json").read_text("utf-8")))
-
-
-def _policy(found: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
-    lo, hi = found["reward"]["range"]
-    mean, low, high = mean_limits(_numbers(stage.folder, "mean"), (lo, hi))
+def _policy(run: Run) -> dict[str, Any]:
+    summary = run.summary
+    mean, low, high = mean_limits(run.numbers("mean"), summary.reward.range)
     return {
-        "folder": str(stage.folder),
-        "verdict": found["verdict"],
-        "fractions": found["fractions"],
-        "counts": found["counts"],
-        "reward": {"mean": mean, "lo": low, "hi": high, "std": found["reward"]["std"].get("mean")},
-        "generations": found["generations"]["total"],
+        "folder": str(run.folder),
+        "verdict": summary.verdict,
+        "fractions": summary["fractions"],
+        "counts": summary["counts"],
+        "reward": {"mean": mean, "lo": low, "hi": high, "std": summary.reward.std.mean},
+        "generations": summary.generations.total,
     }
 
 
-def _numbers(folder: Path, name: str) -> Any:
-    return np.asarray(read_table(folder / "verdicts.parquet", [name])[name].to_numpy(), float)
-
-
-def _fewest(folders: Sequence[Path]) -> int | None:
+def _fewest(runs: Iterable[Run]) -> int | None:
     """The fewest scored completions of a prompt that has a std: how far above its bound a std can lie."""
-    counts = np.concatenate([_numbers(folder, "n_scored") for folder in folders])
+    counts = np.concatenate([run.numbers("n_scored") for run in runs])
     return int(counts[counts >= 2].min()) if (counts >= 2).any() else None
 
 
-def _moves(before: Stage, after: Stage) -> dict[str, dict[str, int]]:
+def _moves(before: Run, after: Run) -> dict[str, dict[str, int]]:
     """How many prompts went from each verdict to each other."""
-    pairs = zip(
-        *(read_table(stage.folder / "verdicts.parquet", ["verdict"])["verdict"].to_pylist() for stage in (before, after)), strict=True
-    )
+    pairs = zip(*(run.verdicts["verdict"].to_pylist() for run in (before, after)), strict=True)
     found = {name: dict.fromkeys(_STATES, 0) for name in _STATES}
     for was, now in pairs:
         found[was][now] += 1
     return found
 
 
-def _gain(by_name: Mapping[str, Stage], reward_range: tuple[float, float]) -> dict[str, Any]:
+def _gain(runs: Mapping[str, Run], reward_range: tuple[float, float]) -> dict[str, Any]:
     """Mean reward after the recipe less that before it, after the warm-up, and after RL alone; 95% limits over the prompts, paired."""
     span = reward_range[1] - reward_range[0]
-    after = _numbers(by_name["after"].folder, "mean")
+    after = runs["after"].numbers("mean")
     found: dict[str, Any] = {}
     for name, other in (("over_before", "before"), ("over_warmed", "warmed"), ("over_alone", "after-alone")):
-        if other in by_name:
-            mean, lo, hi = mean_limits(after - _numbers(by_name[other].folder, "mean"), (-span, span))
+        if other in runs:
+            mean, lo, hi = mean_limits(after - runs[other].numbers("mean"), (-span, span))
             found[name] = {"mean": mean, "lo": lo, "hi": hi}
         else:
             found[name] = None
@@ -117,7 +105,7 @@ def _gain(by_name: Mapping[str, Stage], reward_range: tuple[float, float]) -> di
 
 def _curve(stage: Stage, reward_range: tuple[float, float], drawn_before: int) -> list[dict[str, float]]:
     """The rewards of the rollouts, by what was drawn until then, the warm-up's probes included."""
-    found = reward_by_step(stage.folder, reward_range)
+    found = reward_by_step(stage.run, reward_range)
     columns = (found.step, found.generations + drawn_before, found.mean, found.lo, found.hi)
     names = ("step", "generations", "reward", "lo", "hi")
     return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in columns), strict=True)]
@@ -153,7 +141,7 @@ def _training_cost(by_name: Mapping[str, Stage]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _caveats(recipe: Recipe, by_name: Mapping[str, Stage], reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _caveats(recipe: Recipe, by_name: Mapping[str, Stage], runs: Mapping[str, Run]) -> list[str]:
     found = []
     if recipe.compare and "train-alone" not in by_name:
         found.append("There was nothing to warm up, so RL alone is what was run, and there is nothing to compare.")
@@ -166,7 +154,7 @@ def _caveats(recipe: Recipe, by_name: Mapping[str, Stage], reports: Mapping[str,
         )
     if "warmup" in by_name and not by_name["warmup"].result["recovered"] and by_name["warmup"].result["curve"]:
         found.append("The warm-up brought no more prompts within the reach of RL than there were, beyond noise.")
-    for name in [name for name in reports if reports[name]["reward"]["range"] != reports["before"]["reward"]["range"]]:
+    for name in [name for name, run in runs.items() if run.summary.reward.range != runs["before"].summary.reward.range]:
         found.append(
             f"The rewards {STAGES[name]} were judged in another range than those before: give the range, in diagnose.reward_range."
         )
@@ -185,7 +173,7 @@ def paths_table(stages: Sequence[Stage]) -> pa.Table:
     parts = []
     for stage in stages:
         if stage.name in DIAGNOSED:
-            table = read_table(stage.folder / "verdicts.parquet", names).select(names)
+            table = stage.run.verdicts.select(names)
             parts.append(table.append_column("stage", pa.array([stage.name] * table.num_rows, pa.string())))
     schema = arrow_schema(PATHS)
     return pa.concat_tables([part.select(schema.names) for part in parts]).cast(schema)

@@ -14,13 +14,14 @@ from flatspot.core.leftovers import scratch_folder
 from flatspot.core.plain import plain
 from flatspot.core.records import Prompt
 from flatspot.core.renamed import with_old_names
-from flatspot.flow.diagnose import Say, diagnose, inspect
+from flatspot.flow.diagnose import Say, diagnose
+from flatspot.flow.inspect import inspect
 from flatspot.planning.label_files import ANSWER, is_answered, label_rows, read_label_rows, write_label_rows
 from flatspot.planning.labels import plan_labels
 from flatspot.recipe.read import Recipe, check_names
 from flatspot.recipe.stages import contents
 from flatspot.rewards import load_reward
-from flatspot.rollouts.asked import digest, reward_asked
+from flatspot.rollouts.identity import digest, reward_identity
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.store import prompt_text, write_table, write_whole
 from flatspot.tasks import load_prompts
@@ -60,7 +61,7 @@ class Bench:
         """Of the rewards' names, weights and source."""
         settings = self.recipe.diagnose
         with load_reward(list(self.recipe.reward), weights=settings.reward_weights, timeout_s=settings.reward_timeout_s) as reward:
-            return digest(reward_asked(reward), 64)
+            return digest(reward_identity(reward), 64)
 
     @cached_property
     def model_digest(self) -> str:
@@ -83,10 +84,9 @@ def diagnose_in(bench: Bench, model: str, folder: Path) -> dict[str, Any]:
     """Diagnose a policy; a run folder that is there is gone on with."""
     recipe = bench.recipe
     settings = asdict(recipe.diagnose) | {"out": folder, "limit": None, "prompt_col": "prompt", "id_col": "id"}
-    found = diagnose(bench.prompts, model, list(recipe.reward), on_progress=bench.on_progress, say=bench.say, **settings)
-    generations = found.summary["generations"]
-    said = {"verdict": found.summary["verdict"], "reason": found.summary["reason"]}
-    return said | {"generations": generations["total"], "tokens": generations["tokens"]}
+    run = diagnose(bench.prompts, model, list(recipe.reward), on_progress=bench.on_progress, say=bench.say, **settings)
+    sampled = run.summary.generations
+    return {"verdict": run.summary.verdict, "reason": run.summary.reason, "generations": sampled.total, "tokens": sampled.tokens}
 
 
 def plan_in(bench: Bench, run: Path, folder: Path) -> dict[str, Any]:
@@ -212,12 +212,12 @@ def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path)
         config=_options_file(folder.with_suffix(".yaml"), options),
         reward_timeout_s=recipe.diagnose.reward_timeout_s,
     )
-    found = inspect(done.run)
+    sampled = inspect(done.run).summary.generations
     return {
         "checkpoint": str(done.checkpoint.relative_to(folder)) if done.checkpoint.is_relative_to(folder) else str(done.checkpoint),
         "steps": done.steps,
-        "generations": found.summary["generations"]["total"],
-        "tokens": found.summary["generations"]["tokens"],
+        "generations": sampled.total,
+        "tokens": sampled.tokens,
         "alarms": [dict(alarm) for alarm in done.alarms],
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import RunFolderError
-from flatspot.rollouts.notes import has_ended, read_notes
+from flatspot.rollouts.notes import read_notes
 from flatspot.rollouts.parts import most_completions, part_files, parts_of, read_rewards, read_rounds
 from flatspot.rollouts.rounds import Decider, Round
 from flatspot.rollouts.store import RunRecord, as_json, read_record
@@ -30,11 +30,11 @@ class Completeness:
     ended: bool
 
 
-def read_completeness(run: Path, record: RunRecord) -> Completeness | None:
+def read_completeness(folder: Path, record: RunRecord) -> Completeness | None:
     """What a run folder planned, and what is there of it; None for one that plans nothing: a log, a watched training."""
     if record.kind != "diagnose":
         return None
-    rounds, done, missing, lacking = read_rounds(run), parts_of(run), 0, 0
+    rounds, done, missing, lacking = read_rounds(folder), parts_of(folder), 0, 0
     if not rounds:
         return None  # somebody removed what was planned
     for number, this in enumerate(rounds):
@@ -43,7 +43,7 @@ def read_completeness(run: Path, record: RunRecord) -> Completeness | None:
                 missing += 1
                 lacking += len(this.prompts[part]) * this.n_completions
     planned = sum(this.total for this in rounds)
-    return Completeness(planned, planned - lacking, missing, has_ended(read_notes(run), len(rounds)) and not missing)
+    return Completeness(planned, planned - lacking, missing, read_notes(folder).rounds == len(rounds) and not missing)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _replay(path: Path, record: RunRecord, rounds: Sequence[Round], decider: Dec
     return Replay(record, tuple(rounds), whole, decider)
 
 
-def replay_stored(path: Path, asked: Mapping[str, Any], max_completions: int, decider: Callable[[RunRecord], Decider]) -> Replay | None:
+def replay_stored(path: Path, key: Mapping[str, Any], max_completions: int, decider: Callable[[RunRecord], Decider]) -> Replay | None:
     """`Replay` of a run folder that a call may resume; None where there is none of the same request, or it plans more of a prompt.
 
     decider(record) is a fresh one for this folder
@@ -85,7 +85,7 @@ def replay_stored(path: Path, asked: Mapping[str, Any], max_completions: int, de
     if not ((path / "run.json").exists() and (path / "prompts.parquet").exists()):
         return None
     record = read_record(path)
-    if record.asked != as_json(asked) or most_completions(rounds := read_rounds(path)) > max_completions:
+    if record.key != as_json(key) or most_completions(rounds := read_rounds(path)) > max_completions:
         return None
     return _replay(path, record, rounds, decider(record))
 
@@ -102,29 +102,29 @@ def is_complete(path: Path, replay: Replay | None) -> bool:
     """Whether a run folder holds every completion that this call would draw, and all there is to report of them."""
     if replay is None or replay.whole < len(replay.rounds) or replay.decider.next_round() is not None:
         return False
-    return has_ended(read_notes(path), replay.whole)
+    return read_notes(path).rounds == replay.whole
 
 
-def check_rows(run: Path, record: RunRecord) -> None:
+def check_rows(folder: Path, record: RunRecord) -> None:
     """Raise `RunFolderError` where a run has no rows, or none any more: its verdicts, made of some, stay as they are."""
     again = "Run the same flatspot inspect as before, which reads the log again."
     if record.kind == "diagnose":
-        again = f"Run the same flatspot diagnose as before, with --out {run}, which draws them (or flatspot rescore, if that made it)."
+        again = f"Run the same flatspot diagnose as before, with --out {folder}, which draws them (or flatspot rescore, if that made it)."
     if record.kind == "watch":
         again = "They come with the first updates of the training."
-    if not part_files(run):
-        raise RunFolderError(f"{run} holds no rows{' any more' if (run / 'verdicts.parquet').exists() else ' yet'}. {again}")
+    if not part_files(folder):
+        raise RunFolderError(f"{folder} holds no rows{' any more' if (folder / 'verdicts.parquet').exists() else ' yet'}. {again}")
 
 
-def check_none_lost(run: Path, record: RunRecord, rows: int) -> None:
+def check_none_lost(folder: Path, record: RunRecord, rows: int) -> None:
     """Raise `RunFolderError` where a run was judged on more rows than it has now; those of a training may become fewer as it goes on."""
     try:
-        before = int(json.loads((run / "report.json").read_text("utf-8"))["generations"]["total"])
+        before = int(json.loads((folder / "report.json").read_text("utf-8"))["generations"]["total"])
     except (OSError, ValueError, KeyError, TypeError):
         return
     if rows < before and record.kind != "watch":
         raise RunFolderError(
-            f"{run} was judged on {before:,} completions, of which {before - rows:,} are gone from {run / 'rollouts'}. Its verdicts were "
-            f"left as they are. Run the same flatspot {record.kind} as before, which brings them back, or delete {run / 'report.json'} "
-            "to judge what is left."
+            f"{folder} was judged on {before:,} completions, of which {before - rows:,} are gone from {folder / 'rollouts'}. Its verdicts "
+            f"were left as they are. Run the same flatspot {record.kind} as before, which brings them back, or delete "
+            f"{folder / 'report.json'} to judge what is left."
         )

@@ -1,11 +1,11 @@
-"""notes.json of a run folder: what drawing or importing left to say, and whether it ended."""
+"""notes.json of a run folder: what sampling or importing its rows left to report, and how many rounds there were when it ended."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,97 +14,109 @@ from flatspot.core.protocols import Reward
 from flatspot.rollouts.files import read_json, write_json
 from flatspot.rollouts.parts import parts_of
 
-
-def read_notes(run: Path) -> dict[str, Any]:
-    """What drawing or importing left to say; a run killed before its end may have said nothing yet.
-
-    A caveat is a sentence, or a pair of a code (`verdicts.caveats.CODES`) and a sentence.
-
-    rounds          how many rounds the run had when it last ended; None where an older flatspot wrote it
-    reward_caveats  those of the caveats that are the reward's, and would not hold for another
-    whole_groups    the size of the groups that the reward was called with, where it compares the completions of a group
-    """
-    file = run / "notes.json"
-    try:
-        found = read_json(file) if file.exists() else {}
-        usual: dict[str, Any] = {"caveats": [], "reward_caveats": [], "columns": {}, "shown": {}}
-        found = usual | {"declared_range": None, "rounds": None, "whole_groups": None} | found
-        kinds = {
-            "caveats": list,
-            "reward_caveats": list,
-            "columns": dict,
-            "shown": dict,
-            "declared_range": list | None,
-            "rounds": int | None,
-            "whole_groups": int | None,
-        }
-        if wrong := [name for name, kind in kinds.items() if not isinstance(found[name], kind)]:
-            raise ValueError(f"{wrong[0]} is {found[wrong[0]]!r}")
-    except (OSError, ValueError, TypeError) as error:
-        raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
-    return found
-
-
-def keep_notes(run: Path, **facts: Any) -> None:
-    """Add to notes.json. A run that cannot be written keeps the notes that it has: it may be shown all the same."""
-    old = read_notes(run)
-    new = json.loads(json.dumps(old | facts))
-    if new != old and (os.access(run, os.W_OK) or not (run / "notes.json").exists()):
-        write_json(new, run / "notes.json")
-
-
-def has_ended(notes: Mapping[str, Any], rounds: int) -> bool:
-    """Whether a run with so many rounds was brought to its end, with all there is to say of it; an older flatspot did not say."""
-    return bool(notes["rounds"] == rounds if notes["rounds"] is not None else notes["shown"])
+Caveat = str | tuple[str, str]
+"""A sentence, or a code (`verdicts.caveats.CODES`) and a sentence."""
 
 
 @dataclass(frozen=True)
-class RewardFacts:
-    """What is found out about a reward while it scores the rows of a run folder, kept before the rows are: a killed run has it too.
+class Notes:
+    """notes.json.
+
+    caveats         what limits the rows
+    reward_caveats  those of them that are the reward's, and would not hold for another
+    rounds          how many rounds the run had when it last ended; None: it never did
+    whole_groups    the size of the groups that the reward was called with, where it compares the completions of a group
+    """
+
+    caveats: tuple[Caveat, ...] = ()
+    reward_caveats: tuple[Caveat, ...] = ()
+    rounds: int | None = None
+    whole_groups: int | None = None
+
+    @property
+    def other_caveats(self) -> list[Caveat]:
+        """The caveats that are not the reward's."""
+        return [caveat for caveat in self.caveats if caveat not in self.reward_caveats]
+
+
+def read_notes(folder: Path) -> Notes:
+    """The notes of a run folder; a run killed before its end may have none yet. Raises `RunFolderError` where the file is damaged."""
+    file = folder / "notes.json"
+    try:
+        found = read_json(file) if file.exists() else {}
+        caveats, of_reward = (_caveats(found, name) for name in ("caveats", "reward_caveats"))
+        rounds, groups = (_count(found, name) for name in ("rounds", "whole_groups"))
+        if rounds is None and found.get("shown") and (folder / "rounds").is_dir():
+            rounds = sum(1 for _ in (folder / "rounds").glob("round-*.parquet"))  # 0.1.0 wrote what it showed at the end alone
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
+    return Notes(caveats, of_reward, rounds, groups)
+
+
+def _caveats(found: dict[str, Any], name: str) -> tuple[Caveat, ...]:
+    items = found.get(name, [])
+    if not isinstance(items, list):
+        raise ValueError(f"{name} is {items!r}")
+    return tuple((str(item[0]), str(item[1])) if isinstance(item, list) and len(item) == 2 else str(item) for item in items)
+
+
+def _count(found: dict[str, Any], name: str) -> int | None:
+    value = found.get(name)
+    if value is not None and not isinstance(value, int):
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
+def write_notes(folder: Path, notes: Notes) -> None:
+    """Write notes.json where it differs. A run that cannot be written keeps the notes that it has: it may be shown all the same."""
+    if not (folder / "notes.json").exists() or (notes != read_notes(folder) and os.access(folder, os.W_OK)):
+        write_json(json.loads(json.dumps(asdict(notes))), folder / "notes.json")
+
+
+@dataclass(frozen=True)
+class RewardNotes:
+    """What is found out about a reward while it scores the rows of a run folder, written before the rows are: a killed run has it too.
 
     earlier  the caveats of earlier starts, which saw other rows
     """
 
-    run: Path
+    folder: Path
     reward: Reward
-    earlier: Sequence[str]
+    earlier: Sequence[Caveat]
 
-    def keep(self) -> None:
-        """Keep what was found out so far. Raises `RunFolderError` where the run holds rewards of groups of another size."""
-        keep_groups(self.run, getattr(self.reward, "group_size", None), compares=getattr(self.reward, "compares", False))
+    def write(self) -> None:
+        """Write what was found out so far. Raises `RunFolderError` where the run holds rewards of groups of another size."""
+        write_group_size(self.folder, getattr(self.reward, "group_size", None), compares=getattr(self.reward, "compares", False))
         if so_far := getattr(self.reward, "lasting_notes", []):
-            keep_notes(self.run, **self._caveats(so_far, other_caveats(read_notes(self.run))))
+            notes = read_notes(self.folder)
+            self._write(notes, so_far, notes.other_caveats)
 
-    def end(self, caveats: Sequence[Any], **facts: Any) -> None:
-        """Keep what the reward leaves to say at the end, after other caveats of the run, and further facts."""
-        self.keep()
-        keep_notes(self.run, **self._caveats(getattr(self.reward, "notes", []), caveats), **facts)
+    def end(self, caveats: Sequence[Caveat], rounds: int | None) -> None:
+        """Write what the reward leaves to report at the end, after other caveats of the run."""
+        self.write()
+        self._write(replace(read_notes(self.folder), rounds=rounds), getattr(self.reward, "notes", []), caveats)
 
-    def _caveats(self, of_reward: Sequence[str], others: Sequence[Any]) -> dict[str, Any]:
-        every = list(dict.fromkeys([*self.earlier, *of_reward]))
-        return {"caveats": [*others, *every], "reward_caveats": every}
-
-
-def reward_facts(run: Path, reward: Reward) -> RewardFacts:
-    """`RewardFacts` of a start."""
-    return RewardFacts(run, reward, tuple(read_notes(run)["reward_caveats"]))
+    def _write(self, notes: Notes, of_reward: Sequence[Caveat], others: Sequence[Caveat]) -> None:
+        every = tuple(dict.fromkeys([*self.earlier, *of_reward]))
+        write_notes(self.folder, replace(notes, caveats=(*others, *every), reward_caveats=every))
 
 
-def other_caveats(notes: Mapping[str, Any]) -> list[Any]:
-    """The caveats that are not the reward's."""
-    return [caveat for caveat in notes["caveats"] if caveat not in notes["reward_caveats"]]
+def reward_notes(folder: Path, reward: Reward) -> RewardNotes:
+    """`RewardNotes` of a start."""
+    return RewardNotes(folder, reward, read_notes(folder).reward_caveats)
 
 
-def keep_groups(run: Path, size: int | None, *, compares: bool) -> None:
-    """Keep the size of the groups that a reward was called with that compares the completions of a group.
+def write_group_size(folder: Path, size: int | None, *, compares: bool) -> None:
+    """Write down the size of the groups that a reward was called with that compares the completions of a group.
 
     Raises `RunFolderError` where the run holds rewards of groups of another size.
     """
-    old = read_notes(run)["whole_groups"]
-    if old is not None and old != size and parts_of(run):
+    notes = read_notes(folder)
+    if notes.whole_groups is not None and notes.whole_groups != size and parts_of(folder):
         raise RunFolderError(
-            f"{run} holds rewards of whole groups of {old}, which would not mix with others: give another --out, or --group-size {old}; "
-            f"in flatspot diagnose with --fixed-completions, and a --max-completions that is a multiple of it"
+            f"{folder} holds rewards of whole groups of {notes.whole_groups}, which would not mix with others: give another --out, or "
+            f"--group-size {notes.whole_groups}; in flatspot diagnose with --fixed-completions, and a --max-completions that is a multiple "
+            "of it"
         )
-    if compares or (old is not None and old != size):  # the latter of a start that kept no rows
-        keep_notes(run, whole_groups=size if compares else None)
+    if compares or (notes.whole_groups is not None and notes.whole_groups != size):  # the latter of a start that kept no rows
+        write_notes(folder, replace(notes, whole_groups=size if compares else None))

@@ -1,11 +1,11 @@
-"""A run folder: what was asked (run.json), the prompts, and the rows drawn so far, in parts that are whole or absent.
+"""A run folder: the request (run.json), the prompts, and the rows sampled so far, in parts that are whole or absent.
 
-    run.json            identity (everything a row depends on), provenance
+    run.json            the request, the identity (everything a row depends on), provenance
     prompts.parquet     the prompts, in order
     rounds/             one Parquet file per round: which samples of which prompts; there before any of them is drawn
     rollouts/           one Parquet file per part of a round, or for several that were joined; each appears by one rename, after its bytes
                         are on disk
-    notes.json          how the run was asked for, what it had to say, and how many rounds it had when it ended
+    notes.json          what sampling left to report, and how many rounds there were when it ended
 
 A killed run leaves whole parts and at most one temporary file, which the next start removes.
 """
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ import numpy as np
 
 from flatspot.core.content import content_text
 from flatspot.core.errors import RunFolderError
+from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt, PromptText, Rollout
+from flatspot.core.request import Request
 from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
 from flatspot.rollouts.compaction import join_parts
 from flatspot.rollouts.files import read_json
@@ -31,6 +34,7 @@ from flatspot.rollouts.files import write_json as write_json
 from flatspot.rollouts.files import write_table as write_table
 from flatspot.rollouts.files import write_whole as write_whole
 from flatspot.rollouts.locks import Lock, lock_folder
+from flatspot.rollouts.migration import from_version_1
 from flatspot.rollouts.ownership import refuse_addresses, refuse_strangers, remove_leftovers
 from flatspot.rollouts.parts import most_completions, part_file, parts_of, read_rewards, read_rounds, round_file
 from flatspot.rollouts.rounds import Floats, Round
@@ -45,19 +49,26 @@ class RunRecord:
     """run.json.
 
     kind              "diagnose", "inspect" or "watch"
-    asked             what the caller asked for, before anything was loaded: an equal call of a complete run need load nothing
+    request           what the last caller asked for
     identity          what the rows depend on; rows drawn under another identity are never mixed in
-    rows_per_part     how many completions make one part of a round; fixed at the start, so that a continued run draws the same batches
+    before_loading    the policy and the engine as they are named before they are loaded; empty for logs and watched trainings
+    rows_per_part     how many completions make one part of a round; fixed at the start, so that a resumed run draws the same batches
     visit_cost        what reading a prompt costs the engine, in completions: rounds are decided by it
     provenance        versions, machine, time
     """
 
     kind: str
-    asked: Mapping[str, Any]
+    request: Request
     identity: Mapping[str, Any]
+    before_loading: Mapping[str, Any]
     rows_per_part: int
     visit_cost: float
     provenance: Mapping[str, Any]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What decides the rows, as far as it is known before anything is loaded: an equal call of a complete run need load nothing."""
+        return {name: value for name, value in self.identity.items() if name != "engine"} | dict(self.before_loading)
 
 
 @dataclass(frozen=True)
@@ -112,14 +123,14 @@ def open_run(
     path: Path,
     *,
     kind: str,
-    asked: Mapping[str, Any],
+    request: Request,
     identity: Mapping[str, Any],
-    rows_per_part: int,
+    before_loading: Mapping[str, Any] | None = None,
+    rows_per_part: int = 1,
     visit_cost: float = 0.0,
     samples: int | None = None,
-    provenance: Mapping[str, Any],
 ) -> RunFolder:
-    """Start a run folder, or continue the one that is there if it was drawn under the same identity.
+    """Start a run folder, or resume the one that is there if it was drawn under the same identity; its request is then this one.
 
     The rows already drawn are kept; a folder without any may be asked otherwise than before. Raises `RunFolderError` where another process
     is writing to it, where the identity differs (naming each setting that does), where it holds more than `samples` samples of a prompt,
@@ -135,7 +146,7 @@ def open_run(
     except OSError as error:
         raise RunFolderError(f"cannot make the run folder {path}: {error.strerror or error}. Give another --out.") from error
     lock = lock_folder(path)
-    asked, identity = as_json(asked), as_json(identity)
+    identity, before_loading = as_json(identity), as_json(before_loading or {})
     try:
         old = read_record(path) if (path / "run.json").exists() else None
         judged = (path / "verdicts.parquet").exists()  # where its rows are gone, no other run's take the place of these
@@ -143,10 +154,11 @@ def open_run(
             # of a run that failed before its first row
             for file in (path / "prompts.parquet", path / "notes.json", *path.glob("rounds/round-[0-9]*.parquet")):
                 file.unlink(missing_ok=True)
-            record = RunRecord(kind, asked, identity, rows_per_part, visit_cost, dict(provenance))
-            write_json(asdict(record) | {"schema_version": SCHEMA_VERSION}, path / "run.json")
+            record = RunRecord(kind, request, identity, before_loading, rows_per_part, visit_cost, provenance())
+            write_record(path, record)
         else:
-            record = _continued(old, path, kind, identity, samples)
+            _check_same(old, path, kind, identity, samples)
+            record = write_request(path, old, request)
         remove_leftovers(path)
     except BaseException:
         lock.close()
@@ -154,23 +166,40 @@ def open_run(
     return RunFolder(path, record, lock)
 
 
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write run.json, whole or not at all."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    write_json(values | {"request": record.request.to_json(), "schema_version": SCHEMA_VERSION}, path / "run.json")
+
+
+def write_request(path: Path, record: RunRecord, request: Request) -> RunRecord:
+    """The record with another request; written where it differs and the folder can be written."""
+    new = replace(record, request=request)
+    if request.to_json() != record.request.to_json() and os.access(path, os.W_OK):
+        write_record(path, new)
+    return new
+
+
 def read_record(path: Path) -> RunRecord:
-    """run.json of a run folder."""
+    """run.json of a run folder, of this schema version or of the one before."""
     try:
         found = read_json(path / "run.json")
-        if not (isinstance(found, dict) and all(isinstance(found[name], dict) for name in ("asked", "identity", "provenance"))):
+        if not (isinstance(found, dict) and all(isinstance(found[name], dict) for name in ("identity", "provenance"))):
             raise ValueError("an object was expected")
         if int(found["rows_per_part"]) < 1:
             raise ValueError("rows_per_part must be 1 or more")
-        if found["schema_version"] != SCHEMA_VERSION:
+        if found["schema_version"] not in (SCHEMA_VERSION, SCHEMA_VERSION - 1):
             raise RunFolderError(
-                f"{path / 'run.json'} has schema version {found['schema_version']}; this flatspot reads {SCHEMA_VERSION}. "
-                "Use the flatspot that wrote it (its version is under provenance), or start anew with another --out."
+                f"{path / 'run.json'} has schema version {found['schema_version']}; this flatspot reads {SCHEMA_VERSION - 1} and "
+                f"{SCHEMA_VERSION}. Use the flatspot that wrote it (its version is under provenance), or start anew with another --out."
             )
+        if found["schema_version"] < SCHEMA_VERSION:
+            found = from_version_1(path, found)
         return RunRecord(
             found["kind"],
-            found["asked"],
+            Request.from_json(found["request"]),
             found["identity"],
+            found["before_loading"],
             int(found["rows_per_part"]),
             float(found["visit_cost"]),
             found["provenance"],
@@ -186,7 +215,7 @@ def _all_of(changed: Sequence[str], what: str) -> bool:
     return all(line.startswith(what) for line in changed)
 
 
-def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], samples: int | None) -> RunRecord:
+def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], samples: int | None) -> None:
     if record.kind != kind:
         raise RunFolderError(f"{path} is a run of flatspot {record.kind}, not of flatspot {kind}. Give another --out.")
     if changed := differences(record.identity, identity):
@@ -201,7 +230,6 @@ def _continued(record: RunRecord, path: Path, kind: str, identity: Mapping[str, 
         raise RunFolderError(
             f"{path} already plans {drawn} samples of a prompt; --max-completions {samples} is fewer. Give another --out, or {drawn}."
         )
-    return record
 
 
 def as_json(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from scipy.special import stdtrit
 
 from flatspot.core.errors import RunFolderError
 from flatspot.rollouts.tables import parquet_source
+from flatspot.runs.run import Run, as_run
 from flatspot.runs.table import connect, rollout_files
 from flatspot.stats.evidence import Floats, Ints
 
@@ -28,16 +29,17 @@ class RewardCurve:
     hi: Floats
 
 
-def reward_by_step(run: Path, reward_range: tuple[float, float], *, points: int = POINTS) -> RewardCurve:
+def reward_by_step(run: str | Path | Run, reward_range: tuple[float, float], *, points: int = POINTS) -> RewardCurve:
     """The rewards of a watched training, evaluations left out.
 
     At most `points` points, of equally many updates, and of `GROUPS` groups at least where that leaves two.
     """
     import duckdb
 
-    files = rollout_files(run)
+    run = as_run(run)
+    files = rollout_files(run.folder)
     if not files:
-        raise RunFolderError(f"{run} holds no rows of a training.")
+        raise RunFolderError(f"{run.folder} holds no rows of a training.")
     try:
         with connect() as db:
             found = db.execute(
@@ -45,7 +47,7 @@ def reward_by_step(run: Path, reward_range: tuple[float, float], *, points: int 
                     WHERE step IS NOT NULL AND split IS DISTINCT FROM 'eval' GROUP BY step, prompt_id ORDER BY step, prompt_id"""
             ).fetchnumpy()
     except duckdb.Error as error:
-        raise RunFolderError(f"{run}: its rows cannot be read ({str(error).splitlines()[0]}).") from error
+        raise RunFolderError(f"{run.folder}: its rows cannot be read ({str(error).splitlines()[0]}).") from error
     return curve_of(found["step"].astype(np.int64), np.ma.filled(found["mean"].astype(float), np.nan), found["n"], reward_range, points)
 
 

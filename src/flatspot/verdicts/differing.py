@@ -6,27 +6,28 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from flatspot.runs.summary import Summary
 from flatspot.verdicts.caveats import FEW_PROMPTS
 
 _JUDGED = {"group_size": "group size", "target_error": "target error", "sure": "--sure"}
 
 
-def settings_of(summary: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(summary: Summary, identity: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run a comparison turns on, by name; None where the run does not say."""
-    named, engine = summary.get("settings") or {}, dict(identity.get("engine") or {})
+    request, engine = summary.settings, dict(identity.get("engine") or {})
     policy = {key: engine.pop(key) for key in ("policy", "fingerprint", "revision", "sha256") if key in engine}
     return {
-        "source": summary.get("source"),
-        "model": policy or named.get("model"),
-        "reward": identity.get("reward") or named.get("reward"),  # of a watched training its names alone are known
-        "reward range": (summary.get("reward") or {}).get("range"),
+        "source": summary.source,
+        "model": policy or request.model,
+        "reward": identity.get("reward") or list(request.rewards) or None,  # of a watched training its names alone are known
+        "reward range": list(summary.reward.range),
         "sampling": identity.get("sampling"),
         "seed": identity.get("seed"),
         "engine": engine.get("engine"),
         "dtype": engine.get("dtype"),
-        "group size": summary.get("group_size"),
-        "target error": named.get("target_error"),
-        "--sure": named.get("sure"),
+        "group size": summary.group_size,
+        "target error": request.target_error,
+        "--sure": request.worst_case,
     }
 
 
@@ -71,12 +72,12 @@ def settings_caveats(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def run_caveats(name: str, summary: Mapping[str, Any]) -> list[str]:
+def run_caveats(name: str, summary: Summary) -> list[str]:
     """What a run's own summary says against its figures and touches the comparison; `name` is A or B."""
-    drawn, codes, found = summary.get("drawn") or {}, summary.get("caveat_codes") or [], []
-    if drawn.get("ended") is False:
+    drawn, codes, found = summary.drawn, summary.caveat_codes, []
+    if drawn is not None and not drawn.ended:
         found.append(
-            f"{name} was stopped at {drawn['completions']:,} of the {drawn['planned']:,} completions it planned so far, so its figures are "
+            f"{name} was stopped at {drawn.completions:,} of the {drawn.planned:,} completions it planned so far, so its figures are "
             "provisional. The same flatspot diagnose goes on."
         )
     if "noisy-reward" in codes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flatspot.runs.summary import BoundOverNorm, Gradients, Norms, StdAndNorm
 from flatspot.stats.gradients import std_against_norm, tightness
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 BOUNDS = ("score", "collision", "lipschitz", "median", "theorem_1")
 
 
-def summarize_gradients(table: pa.Table) -> dict[str, Any]:
+def summarize_gradients(table: pa.Table) -> Gradients:
     """Norms over the prompts, how they go with the std, and how tight the bounds are; a number that cannot be had is None.
 
     table  columns of `core.schema.GRADIENTS`
@@ -24,23 +25,19 @@ def summarize_gradients(table: pa.Table) -> dict[str, Any]:
     norm = column["grad_norm"]
     known = norm[np.isfinite(norm)]
     found = std_against_norm(column["std"], column["grad_norm_sq"])
-    return {
-        "n_prompts": table.num_rows - failed,
-        "n_failed": failed,
-        "samples": int(np.nanmax(column["n_samples"], initial=0)),
-        "norm": {
-            "p50": float(np.median(known)) if len(known) else None,
-            "max": float(known.max()) if len(known) else None,
-            "n_above_zero": int((column["grad_norm_lo"] > 0).sum()),
-        },
-        "std_and_norm": {
-            "rank_correlation": _finite(found.rank_correlation),
-            "n_positive": found.n_positive,
-            "log_correlation": _finite(found.correlation),
-            "log_slope": _finite(found.slope),
-        },
-        "bound_over_norm": {name: _finite(x) for name, x in tightness(norm, {b: column[f"bound_{b}"] for b in BOUNDS}).items()},
-    }
+    bounds = tightness(norm, {name: column[f"bound_{name}"] for name in BOUNDS})
+    return Gradients(
+        n_prompts=table.num_rows - failed,
+        n_failed=failed,
+        samples=int(np.nanmax(column["n_samples"], initial=0)),
+        norm=Norms(
+            float(np.median(known)) if len(known) else None,
+            float(known.max()) if len(known) else None,
+            int((column["grad_norm_lo"] > 0).sum()),
+        ),
+        std_and_norm=StdAndNorm(_finite(found.rank_correlation), found.n_positive, _finite(found.correlation), _finite(found.slope)),
+        bound_over_norm=BoundOverNorm(**{name: _finite(ratio) for name, ratio in bounds.items()}),
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -1,14 +1,28 @@
-"""The judged run as two things others read: a row per prompt (`core.schema.VERDICTS`) and the one object `--json` prints."""
+"""Judge a run: a row per prompt (`core.schema.VERDICTS`) and the summary (`runs.summary`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatspot.core.schema import SCHEMA_VERSION, VERDICTS, arrow_schema
+from flatspot.core.schema import VERDICTS, arrow_schema
+from flatspot.runs.summary import (
+    Completions,
+    Component,
+    Counts,
+    ErrorCount,
+    Fractions,
+    Health,
+    Mixed,
+    RewardStds,
+    RewardSummary,
+    Share,
+    Summary,
+    ToTrain,
+)
 from flatspot.runs.table import RunTable
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.forecast import GROUP_SIZES
@@ -28,10 +42,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judged:
-    """A run, judged: the table of prompts, the summary without what only the caller has (settings, engine, provenance), and the model."""
+    """A judged run: the table of prompts, the summary without what only the caller has (request, engine, provenance), and the model."""
 
     verdicts: pa.Table
-    summary: dict[str, Any]
+    summary: Summary
     model: FittedModel
 
 
@@ -71,68 +85,68 @@ def judge(
         *doubtful_error(prompts, settings),
         *close_call(judgement),
     ]
-    summary = {
-        "schema_version": SCHEMA_VERSION,
-        "verdict": judgement.verdict,
-        "reason": reason,
-        "rule": rule,
-        "n_prompts": evidence.n_prompts,
-        "counts": {name: int((prompts.verdict == name).sum()) for name in VERDICT_NAMES},
-        "fractions": _fractions(prompts, model),
-        "reward": _reward(evidence, settings),
-        "components": {name: {"mean": _mean(mean), "std_mean": _mean(std)} for name, (mean, std) in run.components.items()},
-        "generations": _generations(run),
-        "predicted_error": _predicted_error(prompts),
-        "predicted_error_limit": prompts.worst_case_error if np.isfinite(prompts.worst_case_error) else None,
-        "epsilon": settings.zones.epsilon,
-        "group_size": settings.group_size,
-        "reach_threshold": settings.zones.reach,
-        "reward_model": model.family,
-        "forecast": _forecast(model),
-        "to_train": _to_train(prompts, model, settings.group_size),
-        "health": _health(run, signs),
-        "caveats": [caveat.text for caveat in known],
-        "caveat_codes": list(dict.fromkeys(caveat.code for caveat in known if caveat.code)),
-    }
+    summary = Summary(
+        verdict=judgement.verdict,
+        reason=reason,
+        rule=rule,
+        n_prompts=evidence.n_prompts,
+        counts=Counts(**{name: int((prompts.verdict == name).sum()) for name in VERDICT_NAMES}),
+        fractions=_fractions(prompts, model),
+        reward=_reward(evidence, settings),
+        components={name: Component(_mean(mean), _mean(std)) for name, (mean, std) in run.components.items()},
+        generations=_completions(run),
+        predicted_error=_predicted_error(prompts),
+        predicted_error_limit=_finite(prompts.worst_case_error),
+        epsilon=settings.zones.epsilon,
+        group_size=settings.group_size,
+        reach_threshold=settings.zones.reach,
+        reward_model=model.family,
+        forecast=_forecast(model),
+        to_train=_to_train(prompts, model, settings.group_size),
+        health=_health(run, signs),
+        caveats=tuple(caveat.text for caveat in known),
+        caveat_codes=tuple(dict.fromkeys(caveat.code for caveat in known if caveat.code)),
+    )
     return Judged(_verdict_table(run, r_star, model, prompts, settings.group_size), summary, model)
 
 
-def _fractions(prompts: PromptVerdicts, model: FittedModel) -> dict[str, dict[str, float]]:
+def _fractions(prompts: PromptVerdicts, model: FittedModel) -> Fractions:
     """States: the share of the set that is in each, under the model. Undecided and unscored: the share so labelled."""
-    states = dict(zip(STATES, model.shares, strict=True))
-    labels = {}
-    for name in ("undecided", "unscored"):
-        hits, n = int((prompts.verdict == name).sum()), len(prompts.verdict)
-        lo, hi = clopper_pearson(hits, n)
-        labels[name] = np.array([hits / n if n else np.nan, float(lo), float(hi)])
-    both = states | labels
-    return {name: dict(zip(("mean", "lo", "hi"), map(float, both[name]), strict=True)) for name in VERDICT_NAMES}
+    states = {name: share_of(row) for name, row in zip(STATES, model.shares, strict=True)}
+    n = len(prompts.verdict)
+    return Fractions(**states, **{name: labelled_share(int((prompts.verdict == name).sum()), n) for name in ("undecided", "unscored")})
 
 
-def _forecast(model: FittedModel) -> dict[str, dict[str, float]]:
+def labelled_share(hits: int, n: int) -> Share:
+    """The share of n prompts that got a label, with its 95% limits."""
+    lo, hi = clopper_pearson(hits, n)
+    return share_of([hits / n if n else np.nan, float(lo), float(hi)])
+
+
+def share_of(row: Iterable[float]) -> Share:
+    """(mean, lo, hi) as a share."""
+    return Share(*map(_finite, row))
+
+
+def _forecast(model: FittedModel) -> dict[str, Mixed]:
     rows = zip(GROUP_SIZES, model.forecast(GROUP_SIZES).tolist(), strict=True)
-    return {str(k): dict(zip(("informative", "lo", "hi"), row, strict=True)) for k, row in rows}
+    return {str(k): Mixed(*map(_finite, row)) for k, row in rows}
 
 
-def _reward(evidence: Evidence, settings: JudgeSettings) -> dict[str, Any]:
+def _reward(evidence: Evidence, settings: JudgeSettings) -> RewardSummary:
     std = evidence.std[np.isfinite(evidence.std)]
-    percentiles = dict(zip(("p10", "p50", "p90"), np.percentile(std, [10, 50, 90]).tolist(), strict=True)) if len(std) else {}
-    below = {f"share_below_{limit}": float((std < limit).mean()) for limit in (0.01, 0.02, 0.05)} if len(std) else {}
-    return {
-        "range": [settings.reward_lo, settings.reward_hi],
-        "mean": _mean(evidence.mean),
-        "std": percentiles | {"mean": _mean(evidence.std)} | below,
-    }
+    stds = RewardStds()
+    if len(std):
+        p10, p50, p90 = np.percentile(std, [10, 50, 90]).tolist()
+        below_1, below_2, below_5 = (float((std < limit).mean()) for limit in (0.01, 0.02, 0.05))
+        stds = RewardStds(p10, p50, p90, _mean(evidence.std), below_1, below_2, below_5)
+    return RewardSummary((settings.reward_lo, settings.reward_hi), _mean(evidence.mean), stds)
 
 
-def _generations(run: RunTable) -> dict[str, Any]:
+def _completions(run: RunTable) -> Completions:
     total = int(run.n_rows.sum())
     tokens = np.nansum(run.mean_tokens * run.n_rows) if np.isfinite(run.mean_tokens).any() else np.nan
-    return {
-        "total": total,
-        "per_prompt": total / len(run.n_rows) if len(run.n_rows) else 0.0,
-        "tokens": int(tokens) if np.isfinite(tokens) else None,
-    }
+    return Completions(total, total / len(run.n_rows) if len(run.n_rows) else 0.0, int(tokens) if np.isfinite(tokens) else None)
 
 
 def _predicted_error(prompts: PromptVerdicts) -> float | None:
@@ -140,22 +154,26 @@ def _predicted_error(prompts: PromptVerdicts) -> float | None:
     return float(prompts.error_probability[decided].mean()) if decided.any() else None
 
 
-def _to_train(prompts: PromptVerdicts, model: FittedModel, group_size: int) -> dict[str, Any]:
+def _to_train(prompts: PromptVerdicts, model: FittedModel, group_size: int) -> ToTrain:
     """The learnable and undecided prompts: how many, and the share of their groups of the planned size expected to be mixed."""
-    kept = np.isin(prompts.verdict, ("learnable", "undecided"))
-    return {"n_prompts": int(kept.sum()), "informative": _mean(model.mixed(group_size)[kept])}
+    trained = np.isin(prompts.verdict, ("learnable", "undecided"))
+    return ToTrain(int(trained.sum()), _mean(model.mixed(group_size)[trained]))
 
 
-def _health(run: RunTable, signs: RewardSigns) -> dict[str, Any]:
+def _health(run: RunTable, signs: RewardSigns) -> Health:
     total, scored = int(run.n_rows.sum()), int(run.evidence.n.sum())
-    return {
-        "distinct_share": _mean(run.distinct_share),
-        "truncated_share": _mean(run.truncated_share, run.n_rows),
-        "error_share": 1 - scored / total if total else None,
-        "errors": [{"error": message, "count": n} for message, n in run.errors],
-        "noise_share": signs.noise_share if np.isfinite(signs.noise_share) else None,
-        "flat_reward": signs.flat_part or signs.hidden_part or None,
-    }
+    return Health(
+        distinct_share=_mean(run.distinct_share),
+        truncated_share=_mean(run.truncated_share, run.n_rows),
+        error_share=1 - scored / total if total else None,
+        noise_share=_finite(signs.noise_share),
+        flat_reward=signs.flat_part or signs.hidden_part or None,
+        errors=tuple(ErrorCount(message, n) for message, n in run.errors),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _identical_share(run: RunTable) -> float | None:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.schema import VERDICTS, arrow_schema
+from flatspot.runs.summary import Progress
 from flatspot.runs.table import RunTable
-from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.models.fitted import spread
 from flatspot.verdicts.caveats import Caveat
 from flatspot.verdicts.settings import JudgeSettings
-from flatspot.verdicts.summary import Judged, judge
+from flatspot.verdicts.summary import Judged, judge, labelled_share
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,11 +31,12 @@ def judge_drawn(run: RunTable, planned: Completeness | None, settings: JudgeSett
     judged = judge(run if drawn.all() else _of(run, drawn), settings, notes=[*_unfinished(run, planned), *notes], **given)
     if not drawn.all():
         judged = _with_undrawn(judged, run, drawn)
-    if planned is not None:
-        judged.summary["drawn"] = {"completions": planned.drawn, "planned": planned.completions, "ended": planned.ended}
-        if not planned.ended:
-            judged.summary["reason"] = f"{_how_much(run, planned)}, so this is provisional. {judged.summary['reason']}"
-    return judged
+    if planned is None:
+        return judged
+    summary = replace(judged.summary, drawn=Progress(planned.drawn, planned.completions, planned.ended))
+    if not planned.ended:
+        summary = replace(summary, reason=f"{_how_much(run, planned)}, so this is provisional. {summary.reason}")
+    return Judged(judged.verdicts, summary, judged.model)
 
 
 def _how_much(run: RunTable, planned: Completeness) -> str:
@@ -67,14 +68,12 @@ def _of(run: RunTable, rows: NDArray[np.bool_]) -> RunTable:
 
 def _with_undrawn(judged: Judged, run: RunTable, drawn: NDArray[np.bool_]) -> Judged:
     """The verdicts and counts of all prompts, those that were not drawn among them as undecided."""
-    summary, n, missing = dict(judged.summary), len(drawn), int((~drawn).sum())
-    summary["n_prompts"] = n
-    summary["counts"] = summary["counts"] | {"undecided": summary["counts"]["undecided"] + missing}
-    labels = {}
-    for name in ("undecided", "unscored"):
-        lo, hi = clopper_pearson(summary["counts"][name], n)
-        labels[name] = {"mean": summary["counts"][name] / n, "lo": float(lo), "hi": float(hi)}
-    summary["fractions"] = summary["fractions"] | labels
+    n, missing = len(drawn), int((~drawn).sum())
+    counts = replace(judged.summary.counts, undecided=judged.summary.counts.undecided + missing)
+    fractions = replace(
+        judged.summary.fractions, undecided=labelled_share(counts.undecided, n), unscored=labelled_share(counts.unscored, n)
+    )
+    summary = replace(judged.summary, n_prompts=n, counts=counts, fractions=fractions)
     return Judged(_place_rows(judged.verdicts, run, drawn), summary, spread(judged.model, drawn))
 
 

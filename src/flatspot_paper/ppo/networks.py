@@ -19,7 +19,7 @@ from flatspot.engines.decode import Mode
 from flatspot.engines.policy import Policy, load_policy
 from flatspot.engines.sequences import Ids, Places, log_prob_and_entropy, token_logits, token_states
 from flatspot.engines.verify import choose_mode
-from flatspot.rollouts.asked import digest
+from flatspot.rollouts.identity import digest
 from flatspot_paper.ppo.checkpoint import load_checkpoint, save_checkpoint
 from flatspot_paper.ppo.settings import PPOSettings
 

@@ -33,7 +33,9 @@ def scripted(chances):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     rows = [{"prompt": name, "reference": "1"} for name in CHANCES]
-    return flatspot.diagnose(rows, scripted(CHANCES), "exact_match", out=tmp_path_factory.mktemp("probe") / "run", max_completions=32).run
+    return flatspot.diagnose(
+        rows, scripted(CHANCES), "exact_match", out=tmp_path_factory.mktemp("probe") / "run", max_completions=32
+    ).folder
 
 
 @pytest.fixture(scope="module")

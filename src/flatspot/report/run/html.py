@@ -19,12 +19,23 @@ from flatspot.report.marks import Marks, place_marks
 from flatspot.report.run import next_steps as steps
 from flatspot.report.run.gradients import gradient_chart, gradient_facts, gradient_marks
 from flatspot.report.run.payload import Payload, build_payload, pack
+from flatspot.report.run.shown import shown_prompts, with_completions
 from flatspot.report.theme import DARK, LIGHT, css_variables
 
 if TYPE_CHECKING:
     import jinja2
 
+    from flatspot.runs.run import Run
+
 _STATIC_ROWS = 25  # what a reader without JavaScript sees of the table
+
+
+def write_report(run: Run, path: str | os.PathLike[str]) -> None:
+    """Write the report of a judged run, whole or not at all; of a large one, with some of its prompts and completions."""
+    shown = shown_prompts(len(run.verdicts))
+    verdicts = run.verdicts.take(shown)
+    completions = run.completions(with_completions(verdicts))
+    write_html(ReportData(run.summary.to_json(), verdicts, run.prompts.take(shown), completions, run.gradients), path)
 
 
 def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:

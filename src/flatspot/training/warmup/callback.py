@@ -19,6 +19,7 @@ from flatspot.core.plain import plain
 from flatspot.core.records import Prompt
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.rollouts.store import prompt_text, write_json, write_whole
+from flatspot.runs.run import Run
 from flatspot.training.folders import own_folder
 from flatspot.training.ranks import gather
 from flatspot.training.say import say
@@ -49,7 +50,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
 
     def __init__(
         self,
-        run: str | Path,
+        run: str | Path | Run,
         reward: Any,
         *,
         out: str | Path,

@@ -12,9 +12,9 @@ from flatspot.core.answers import answer_column
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Prompt, answer_text
 from flatspot.engines.prompts import excerpt
-from flatspot.planning.failing import read_judged
 from flatspot.planning.label_files import is_answered
 from flatspot.rollouts.store import prompt_text
+from flatspot.runs.run import Run, as_run
 from flatspot.tasks import load_prompts
 
 _SHOWN = 5
@@ -31,7 +31,7 @@ class Labels:
 
 
 def read_labels(
-    labels: Any, run: str | Path, *, answer_col: str = "answer", prompt_col: str = "prompt", allow_foreign: bool = False
+    labels: Any, run: str | Path | Run, *, answer_col: str = "answer", prompt_col: str = "prompt", allow_foreign: bool = False
 ) -> Labels:
     """Labels with an answer, each once, all of prompts of the run.
 
@@ -55,11 +55,12 @@ def read_labels(
         likely = answer_column(row.columns for row in rows)
         way = f", or learn the {likely[1]} of the column {likely[0]!r}: --answer-col {likely[0]}" if likely else ""
         raise PromptFileError(f"{where}: none of the {len(rows)} rows has an answer: write them into the column {answer_col!r}{way}")
+    run = as_run(run)
     foreign, known = _known(answered, run)
     if foreign and not allow_foreign:
         more = [f"… and {len(foreign) - _SHOWN} more"] if len(foreign) > _SHOWN else []
         lines = [f"  {excerpt(row.text)}" for row in foreign[:_SHOWN]]
-        head = f"{where}: {len(foreign)} of {len(answered)} labels are of prompts that {run} does not have"
+        head = f"{where}: {len(foreign)} of {len(answered)} labels are of prompts that {run.folder} does not have"
         raise PromptFileError(
             "\n".join([f"{head}:", *lines, *more, "Give the run they were planned from, or --allow-foreign to learn them too"])
         )
@@ -88,11 +89,10 @@ def _drawn(text: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}\x1fheld-back\x1f{text}".encode("utf-8", "backslashreplace")).digest()
 
 
-def _known(rows: Sequence[Prompt], run: str | Path) -> tuple[list[Prompt], dict[str, Prompt]]:
+def _known(rows: Sequence[Prompt], run: Run) -> tuple[list[Prompt], dict[str, Prompt]]:
     """(labels of prompts that are not in the run, the run's own prompts by text)."""
-    judged = read_judged(Path(run))
-    place = {text: i for i, text in enumerate(judged.prompts["prompt"].to_pylist())}
-    known = {text: judged.prompt(place[text]) for text in (prompt_text(row.text) for row in rows) if text in place}
+    place = {text: i for i, text in enumerate(run.prompts["prompt"].to_pylist())}
+    known = {text: run.prompt(place[text]) for text in (prompt_text(row.text) for row in rows) if text in place}
     return [row for row in rows if prompt_text(row.text) not in place], known
 
 

@@ -15,9 +15,8 @@ from flatspot.core.errors import EngineError, SettingsError
 from flatspot.core.protocols import Engine, Reward
 from flatspot.core.records import Completion, Prompt, Request, Sampling
 from flatspot.core.seeds import row_seed
-from flatspot.planning.failing import drawn_order, read_judged
-from flatspot.planning.forecast import judged_summary
-from flatspot.rollouts.tables import read_table
+from flatspot.planning.failing import drawn_order
+from flatspot.runs.run import Run, as_run
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.intervals import stratum_weights, weighted_share
 from flatspot.stats.models.fitted import FittedModel
@@ -85,35 +84,32 @@ class Probed:
     settings: ProbeSettings
 
 
-def probed_prompts(run: str | Path, settings: ProbeSettings, *, without: Sequence[str] = ()) -> Probed:
+def probed_prompts(run: str | Path | Run, settings: ProbeSettings, *, without: Sequence[str] = ()) -> Probed:
     """Choose them from a judged run; `without` names texts of prompts, those with labels, which would look better than the rest.
 
     Raises RunFolderError where the run is not judged, SettingsError where nothing is left to probe.
     """
-    judged, said = read_judged(Path(run)), judged_summary(Path(run))
-    state = _states(judged.run)
-    every_text = judged.prompts["prompt"].to_pylist()
+    run = as_run(run)
+    state = _states(run)
+    every_text = run.prompts["prompt"].to_pylist()
     taken = set(without)
     open_ = np.array([state[i] >= 0 and every_text[i] not in taken for i in range(len(state))], bool)
     if not open_.any():
-        raise SettingsError(f"{run}: every prompt has a label or no reward, so none is left to see whether the others recover")
-    chosen = _stratified(judged.ids, state, open_, settings)
-    prompts = tuple(judged.prompt(int(i)) for i in chosen)
+        raise SettingsError(f"{run.folder}: every prompt has a label or no reward, so none is left to see whether the others recover")
+    chosen = _stratified(run.ids, state, open_, settings)
+    prompts = tuple(run.prompt(int(i)) for i in chosen)
     counts = np.array([(state == s).sum() for s in range(3)], float)
     of_run = counts / counts.sum()
-    r_star = np.asarray(judged.prompts["reference_reward"].to_numpy(), float)[chosen]
-    sampling = _sampling(said.get("sampling") or {}, settings)
-    lo, hi = said["reward"]["range"]
-    size = settings.group_size or int(said.get("group_size") or 8)
-    return Probed(prompts, state[chosen], of_run, r_star, float(said["epsilon"]), (float(lo), float(hi)), size, sampling, settings)
+    r_star = np.asarray(run.prompts["reference_reward"].to_numpy(), float)[chosen]
+    sampling = _sampling(run.summary.sampling, settings)
+    size = settings.group_size or run.summary.group_size
+    return Probed(prompts, state[chosen], of_run, r_star, run.summary.epsilon, run.summary.reward.range, size, sampling, settings)
 
 
-def _states(run: Path) -> Ints:
+def _states(run: Run) -> Ints:
     """[M] the likeliest state of each prompt, −1 where it is unscored."""
-    names = [f"p_{name}" for name in STRATA]
-    table = read_table(run / "verdicts.parquet", ["verdict", *names])
-    p = np.stack([np.asarray(table[name].to_numpy(), float) for name in names], -1)
-    known = np.isfinite(p).all(-1)
+    p = np.stack([run.numbers(f"p_{name}") for name in STRATA], -1)
+    known = np.asarray(np.isfinite(p).all(-1))
     return np.where(known, np.where(known[:, None], p, 0.0).argmax(-1), -1)
 
 

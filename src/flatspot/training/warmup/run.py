@@ -11,8 +11,8 @@ from typing import Any
 from flatspot.core.errors import PromptFileError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Prompt
-from flatspot.planning.forecast import judged_summary
 from flatspot.rewards import LoadedReward, load_reward
+from flatspot.runs.run import Run, as_run
 from flatspot.training.folders import own_folder
 from flatspot.training.named import named_by_run
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup
@@ -53,7 +53,7 @@ def warmup(
     model: Any = None,
     reward: Any = None,
     *,
-    run: str | Path,
+    run: str | Path | Run,
     out: str | Path,
     answer_col: str = "answer",
     rule: StopRule | None = StopRule(),  # noqa: B008 - frozen
@@ -81,9 +81,10 @@ def warmup(
     """
     require("trl", extra="train", purpose="flatspot warmup")
     begun, out = time.monotonic(), Path(out)
-    if out.resolve() == Path(run).resolve():
+    run = as_run(run)
+    if out.resolve() == run.folder.resolve():
         raise SettingsError(f"{out} is the judged run itself, and stays as it is: give another --out")
-    model, reward, weights = named_by_run(Path(run), model, reward, reward_weights)
+    model, reward, weights = named_by_run(run, model, reward, reward_weights)
     found = read_labels(labels, run, answer_col=answer_col, allow_foreign=allow_foreign)
     settings = replace(probe, seed=seed)
     with own_folder(out, WARMUP, WARMUP_NAMES, is_older_warmup):
@@ -94,8 +95,8 @@ def warmup(
         found = hold_back(found, probe.held_back, seed)
         loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, weights=weights, timeout_s=reward_timeout_s)
         try:
-            found = _with_rewards(found, loaded, Path(run))
-            return _warm(found, model, loaded, Path(run), out, rule, settings, options, config, on_probe, begun)
+            found = _with_rewards(found, loaded, run)
+            return _warm(found, model, loaded, run, out, rule, settings, options, config, on_probe, begun)
         finally:
             if loaded is not reward:
                 loaded.close()
@@ -105,7 +106,7 @@ def _warm(
     labels: Labels,
     model: Any,
     reward: LoadedReward,
-    run: Path,
+    run: Run,
     out: Path,
     rule: StopRule,
     probe: ProbeSettings,
@@ -145,7 +146,7 @@ def _warm(
     )
 
 
-def _with_rewards(labels: Labels, reward: LoadedReward, run: Path) -> Labels:
+def _with_rewards(labels: Labels, reward: LoadedReward, run: Run) -> Labels:
     """Refuse answers that the reward thinks nothing of: learning them cannot make prompts recover."""
     rows = [*labels.learnt, *labels.held_back]
     scores = reward.score(
@@ -153,7 +154,7 @@ def _with_rewards(labels: Labels, reward: LoadedReward, run: Path) -> Labels:
         [Completion(row["completion"], 0, False) for row in rows],
     )
     values = [score.reward for score in scores if score.reward is not None]
-    lo, hi = judged_summary(run)["reward"]["range"]
+    lo, hi = run.summary.reward.range
     low = sum(value <= lo + 0.05 * (hi - lo) for value in values)
     if values and low == len(values):
         raise PromptFileError(

@@ -15,10 +15,12 @@ from flatspot.core.errors import EngineError, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.plain import plain
 from flatspot.core.renamed import with_new_names
+from flatspot.core.request import name_of
 from flatspot.rewards import LoadedReward, load_reward
-from flatspot.rollouts.asked import digest, name_of, policy_stamp, reward_asked
+from flatspot.rollouts.identity import digest, policy_stamp, reward_identity
 from flatspot.rollouts.settings_diff import differences
 from flatspot.rollouts.store import as_json, prompt_text, write_json
+from flatspot.runs.run import Run, as_run
 from flatspot.training.folders import own_folder
 from flatspot.training.warmup.callback import read_curve, write_curve
 from flatspot.training.warmup.labels import read_labels
@@ -48,7 +50,7 @@ def watch_checkpoints(
     model: Any,
     reward: Any,
     *,
-    run: str | Path,
+    run: str | Path | Run,
     out: str | Path | None = None,
     labels: Any = None,
     answer_col: str = "answer",
@@ -79,7 +81,12 @@ def watch_checkpoints(
     texts = [] if labels is None else [prompt_text(r["prompt"]) for r in read_labels(labels, run, answer_col=answer_col).learnt]
     probed = probed_prompts(run, settings, without=texts)
     with own_folder(out, _KIND, _NAMES, _is_older), _loaded(reward, reward_timeout_s, reward_weights) as scores:
-        _same_as_before(out, {"run": _named(run), "model": _model_asked(model), "reward": reward_asked(scores)}, settings, probed)
+        _same_as_before(
+            out,
+            {"run": _named(as_run(run).folder), "model": _model_asked(model), "reward": reward_identity(scores)},
+            settings,
+            probed,
+        )
         curve = read_curve(out)
         for step, source in _as_they_come(place, model, curve, once):
             row = {"step": step} | _probed(source, scores, probed, dtype, device)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import SettingsError
-from flatspot.core.provenance import provenance
+from flatspot.core.request import IN_MEMORY, Request
 from flatspot.rollouts.parts import part_files, parts_of
 from flatspot.rollouts.store import RunFolder, open_run
 from flatspot.training.ranks import rank
@@ -90,15 +90,15 @@ def _start(path: Path, names: Sequence[str], hashes: Sequence[str | None], rewar
     folder: RunFolder | None = None
     identity = {"reward": {"names": list(names), "sha256": list(hashes)}}
     if number == 0:
-        folder = open_run(path, kind="watch", asked=identity, identity=identity, rows_per_part=1, provenance=provenance())
+        request = Request(rewards=tuple(f"{name}{IN_MEMORY}" for name in names), reward_range=reward_range, out=str(path))
+        folder = open_run(path, kind="watch", request=request, identity=identity)
     recorder = Recorder(path, tuple(names), Live(names, reward_range), folder, number)
     recorder.part = max((part for owner, part in parts_of(path) if owner == number), default=-1) + 1
     if (path / "prompts.parquet").exists():
         _continue(recorder)
     recorder.older = frozenset(part.file.name for part in part_files(path))
     recorder.caveats = list(dict.fromkeys([POOLED, *_caveats_of(path)]))
-    shown = {"reward": [f"{name} (in memory)" for name in names], "out": str(path)}
-    recorder.note(caveats=recorder.caveats, shown=shown, declared_range=reward_range)
+    recorder.note(caveats=recorder.caveats)
     return recorder
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -17,9 +17,10 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.records import Completion, Prompt
 from flatspot.core.reward_names import rewards_named
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.flow.judge import repeated_prompts
 from flatspot.report.run.next_steps import diagnose_command, rescore_command, train_command, warmup_command
 from flatspot.rewards import load_reward
-from flatspot.rollouts.asked import repeated_prompts
+from flatspot.rollouts.store import write_request
 from flatspot.training.named import named_by_run
 
 COMMA = r'regex[pattern="yes, (\d)"]'
@@ -37,9 +38,13 @@ def test_a_reward_with_a_comma_comes_back_whole(tmp_path):
     answers.write_text(json.dumps(ANSWERS))
     found = flatspot.diagnose(ROWS, str(answers), [COMMA, "exact_match"], engine="scripted", max_completions=4, out=tmp_path / "run")
     assert found.summary["settings"]["reward"] == [COMMA, "exact_match"]
-    for command in (diagnose_command(found.summary), rescore_command(found.summary), train_command(found.summary, "m", "out")):
+    for command in (
+        diagnose_command(found.summary.to_json()),
+        rescore_command(found.summary.to_json()),
+        train_command(found.summary.to_json(), "m", "out"),
+    ):
         assert options(command, "--reward") == [COMMA, "exact_match"]
-    assert named_by_run(found.run, None, None) == (str(answers), [COMMA, "exact_match"], None)
+    assert named_by_run(found, None, None) == (str(answers), [COMMA, "exact_match"], None)
 
 
 def test_names_that_version_0_1_0_joined_are_told_apart():
@@ -49,16 +54,22 @@ def test_names_that_version_0_1_0_joined_are_told_apart():
 def test_weights_and_the_time_limit_are_given_again(tmp_path):
     settings = {"reward_weights": (1.0, 0.25), "reward_timeout_s": 60.0, "max_completions": 4}
     found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), [COMMA, "exact_match"], out=tmp_path / "run", **settings)
-    for command in (diagnose_command(found.summary), rescore_command(found.summary)):
+    for command in (diagnose_command(found.summary.to_json()), rescore_command(found.summary.to_json())):
         assert options(command, "--reward-weight") == ["1", "0.25"] and options(command, "--reward-timeout") == ["60"]
-    assert "--reward_weights 1 0.25" in train_command(found.summary, "m", "out")
-    assert options(warmup_command(found.summary), "--reward-timeout") == ["60"]
-    assert named_by_run(found.run, "m", None) == ("m", [COMMA, "exact_match"], [1.0, 0.25])
-    assert named_by_run(found.run, "m", ["x", "y"], [1, 0.5]) == ("m", ["x", "y"], [1, 0.5])
+    assert "--reward_weights 1 0.25" in train_command(found.summary.to_json(), "m", "out")
+    assert options(warmup_command(found.summary.to_json()), "--reward-timeout") == ["60"]
+    assert named_by_run(found, "m", None) == ("m", [COMMA, "exact_match"], (1.0, 0.25))
+    assert named_by_run(found, "m", ["x", "y"], [1, 0.5]) == ("m", ["x", "y"], [1, 0.5])
     with pytest.raises(SettingsError, match=r"have the weights 1 0\.25: give --reward-weight"):
-        named_by_run(found.run, "m", ["x", "y"])
-    again = flatspot.rescore(found.run, COMMA, out=tmp_path / "again")  # which has neither
+        named_by_run(found, "m", ["x", "y"])
+    again = flatspot.rescore(found.folder, COMMA, out=tmp_path / "again")  # which has neither
     assert "reward_weights" not in again.summary["settings"] and "reward_timeout_s" not in again.summary["settings"]
+
+
+def renamed(run, model):
+    """The run as if it had been asked for with another model."""
+    write_request(run.folder, run.record, replace(run.request, model=model))
+    return flatspot.open(run.folder)
 
 
 def test_a_model_is_named_by_a_run_where_an_engine_would_find_it(tmp_path, monkeypatch):
@@ -66,29 +77,28 @@ def test_a_model_is_named_by_a_run_where_an_engine_would_find_it(tmp_path, monke
     (tmp_path / "policy").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, is_there in {"~/policy": True, "~/gone": False, "gone.gguf": False, "owner/name": True, "some/where/else": False}.items():
-        monkeypatch.setattr("flatspot.training.named.judged_summary", lambda run, name=name: {"settings": {"model": name}})
+        run = renamed(found, name)
         if is_there:
-            assert named_by_run(found.run, None, ["x"])[0] == name
+            assert named_by_run(run, None, ["x"])[0] == name
         else:
             with pytest.raises(SettingsError, match="does not name a model that can be loaded again"):
-                named_by_run(found.run, None, ["x"])
+                named_by_run(run, None, ["x"])
 
 
 def test_a_function_of_this_process_is_asked_for(tmp_path):
     found = flatspot.diagnose(
         ROWS, ScriptedEngine(ANSWERS), lambda completions, **_: [1.0] * len(completions), out=tmp_path, max_completions=4
     )
-    assert options(rescore_command(found.summary), "--reward") == ["REWARD"]
+    assert options(rescore_command(found.summary.to_json()), "--reward") == ["REWARD"]
     with pytest.raises(SettingsError, match="does not name a reward that can be loaded again"):
-        named_by_run(found.run, "m", None)
+        named_by_run(found, "m", None)
 
 
-def test_prompts_with_the_same_text_are_counted(tmp_path):
+def test_prompts_with_the_same_text_are_counted():
     """The caveat of a run folder with such prompts; files give them ids that end in -2, -3, …"""
 
     def caveat(texts):
-        pq.write_table(pa.table({"prompt": pa.array(texts, pa.string())}), tmp_path / "prompts.parquet")
-        return repeated_prompts(tmp_path)
+        return repeated_prompts(pa.table({"prompt": pa.array(texts, pa.string())}))
 
     assert caveat(["a", "b", "a", "a", "c"])[0].startswith("2 of the 5 prompts repeat the text of an earlier one; each counts separately")
     assert caveat(["a", "b", "a"])[0].startswith("1 of the 3 prompts repeats")

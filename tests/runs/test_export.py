@@ -10,7 +10,6 @@ import pytest
 import flatspot
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.flow import diagnose as flow
 from flatspot.rollouts.store import write_table
 from flatspot.tasks import read_prompts
 
@@ -25,13 +24,13 @@ def run(tmp_path):
         max_completions=8,
         fixed_completions=True,
         out=tmp_path / "run",
-    ).run
+    ).folder
 
 
 @pytest.mark.parametrize("completions", [False, True])
 def test_jsonl_is_strict_json(run, completions):
     path = run.parent / "out.jsonl"
-    n = flow.export(run, path, completions=completions)
+    n = flatspot.export(run, path, completions=completions)
     rows = [json.loads(line, parse_constant=pytest.fail) for line in path.read_text("utf-8").splitlines()]
     assert len(rows) == n == (8 if completions else 1)
     if not completions:
@@ -40,8 +39,8 @@ def test_jsonl_is_strict_json(run, completions):
 
 
 def test_csv_and_parquet_hold_what_utf_8_can(run):
-    flow.export(run, run.parent / "out.csv")
-    flow.export(run, run.parent / "out.parquet")
+    flatspot.export(run, run.parent / "out.csv")
+    flatspot.export(run, run.parent / "out.parquet")
     for table in (pyarrow.csv.read_csv(run.parent / "out.csv"), pq.read_table(run.parent / "out.parquet")):
         row = table.to_pylist()[0]
         assert row["half"] == "a\\udfff"
@@ -52,8 +51,8 @@ def test_parquet_columns_of_several_types_become_text(tmp_path):
     values = ["a", ["b", 2], {"c": 1}, 10**30, None]
     rows = [{"prompt": f"p{i}", "odd": value, "plain": i} for i, value in enumerate(values)] + [{"prompt": "p", "late": "x"}]
     engine = ScriptedEngine({row["prompt"]: {"1": 1.0} for row in rows})
-    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
-    flow.export(run, tmp_path / "out.parquet")
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").folder
+    flatspot.export(run, tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     assert [text and json.loads(text) for text in table["odd"].to_pylist()] == [*values, None]
     assert table["plain"].to_pylist() == [0, 1, 2, 3, 4, None]
@@ -63,7 +62,7 @@ def test_parquet_columns_of_several_types_become_text(tmp_path):
 def test_nothing_is_made_in_a_folder_that_is_no_run(tmp_path):
     (tmp_path / "mine").mkdir()
     with pytest.raises(RunFolderError, match="is no run folder"):
-        flow.export(tmp_path / "mine", tmp_path / "out.jsonl")
+        flatspot.export(tmp_path / "mine", tmp_path / "out.jsonl")
     assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 
 
@@ -74,10 +73,10 @@ def test_prompts_that_were_not_judged_are_said(run, given):
     verdicts = pq.read_table(run / "verdicts.parquet")
     write_table(verdicts.slice(0, 0), run / "verdicts.parquet")
     with pytest.raises(RunFolderError, match=r"1 of the 1 prompts have no verdict\. Run flatspot inspect"):
-        flow.export(run, run.parent / "out.jsonl", **given)
+        flatspot.export(run, run.parent / "out.jsonl", **given)
     assert not (run.parent / "out.jsonl").exists()
     flatspot.inspect(run)
-    assert flow.export(run, run.parent / "out.jsonl") == 1
+    assert flatspot.export(run, run.parent / "out.jsonl") == 1
 
 
 VERL = [
@@ -97,13 +96,13 @@ def test_parquet_of_verl_is_what_it_was(tmp_path):
     source = pa.Table.from_pylist(VERL)
     pq.write_table(source, tmp_path / "verl.parquet")
     engine = ScriptedEngine({row["prompt"][1]["content"]: {"1": 1.0} for row in VERL})
-    run = flatspot.diagnose(tmp_path / "verl.parquet", engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(tmp_path / "verl.parquet", engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").folder
     notes = []
-    flow.export(run, tmp_path / "out.parquet", say=notes.append)
+    flatspot.export(run, tmp_path / "out.parquet", say=notes.append)
     table = pq.read_table(tmp_path / "out.parquet").select(source.column_names)
     assert table.schema.types == source.schema.types
     assert table.to_pylist() == VERL and notes == []
-    flow.export(run, tmp_path / "out.jsonl")
+    flatspot.export(run, tmp_path / "out.jsonl")
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [{name: row[name] for name in VERL[0]} for row in written] == VERL
 
@@ -119,9 +118,9 @@ def test_datasets_reads_the_parquet_of_verl(tmp_path):
 def test_objects_with_different_keys_are_objects_and_this_is_said(tmp_path):
     rows = [{"prompt": f"p{i}", "info": {"a": 1} if i else {"b": [2]}, "none": {}, "odd": [1, "x"]} for i in range(3)]
     engine = ScriptedEngine({row["prompt"]: {"1": 1.0} for row in rows})
-    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").folder
     notes = []
-    flow.export(run, tmp_path / "out.parquet", say=notes.append)
+    flatspot.export(run, tmp_path / "out.parquet", say=notes.append)
     table = pq.read_table(tmp_path / "out.parquet")
     assert table["info"].to_pylist() == [{"b": [2], "a": None}, {"b": None, "a": 1}, {"b": None, "a": 1}]
     assert table["none"].to_pylist() == ["{}"] * 3 and table["odd"].to_pylist() == ['[1, "x"]'] * 3
@@ -131,11 +130,11 @@ def test_objects_with_different_keys_are_objects_and_this_is_said(tmp_path):
 def test_one_parquet_column_does_not_hold_texts_and_chats(tmp_path):
     rows = [{"prompt": "p"}, {"prompt": [{"role": "user", "content": "q"}]}]
     engine = ScriptedEngine({"p": {"1": 1.0}, "q": {"1": 1.0}})
-    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").folder
     with pytest.raises(SettingsError, match=r"End it in \.jsonl"):
-        flow.export(run, tmp_path / "out.parquet")
+        flatspot.export(run, tmp_path / "out.parquet")
     notes = []
-    flow.export(run, tmp_path / "out.csv", say=notes.append)
+    flatspot.export(run, tmp_path / "out.csv", say=notes.append)
     assert "CSV holds chat prompts as JSON text" in notes[0]
 
 
@@ -146,10 +145,12 @@ def test_what_was_judged_is_what_is_exported(tmp_path):
         for i in range(4)
     ]
     engine = ScriptedEngine({row["question"]: {row["reference"]: 1.0} for row in rows})
-    run = flatspot.diagnose(rows, engine, "exact_match", prompt_col="question", id_col="key", max_completions=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(
+        rows, engine, "exact_match", prompt_col="question", id_col="key", max_completions=2, out=tmp_path / "run"
+    ).folder
     for ending in ("jsonl", "parquet", "csv"):
         notes, file = [], tmp_path / f"out.{ending}"
-        assert flow.export(run, file, say=notes.append) == 4
+        assert flatspot.export(run, file, say=notes.append) == 4
         assert notes == [
             f"the column {n!r} of the file is written as {n + '_original'!r}: {n!r} is what was judged" for n in ("id", "prompt")
         ]
@@ -171,9 +172,9 @@ def own_columns(prompt):
 def test_an_export_that_is_judged_again_gives_the_reward_the_same_columns(tmp_path):
     rows = [{"prompt": row["prompt"], "id": f"k{i}", "info": row["extra_info"], "reference": ["a", "b"]} for i, row in enumerate(VERL)]
     engine = ScriptedEngine({row["prompt"][1]["content"]: {"1": 1.0} for row in rows})
-    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "regex[pattern=1]", max_completions=2, out=tmp_path / "run").folder
     for ending in ("jsonl", "parquet"):
-        flow.export(run, tmp_path / f"out.{ending}")
+        flatspot.export(run, tmp_path / f"out.{ending}")
         again = read_prompts(tmp_path / f"out.{ending}")
         assert [{"prompt": prompt.text, "id": prompt.id} | own_columns(prompt) for prompt in again] == rows
 
@@ -183,9 +184,9 @@ def test_completions_come_with_the_answer_of_their_prompt(tmp_path):
         {"prompt": "2+2=", "reference": "4", "solution": "2+2=4", "policy": "a clash", "level": 3, "reward_model": {"ground_truth": "4"}}
     ]
     engine = ScriptedEngine({"2+2=": {"4": 1.0}})
-    run = flatspot.diagnose(rows, engine, "exact_match", max_completions=2, out=tmp_path / "run").run
+    run = flatspot.diagnose(rows, engine, "exact_match", max_completions=2, out=tmp_path / "run").folder
     for ending in ("jsonl", "parquet"):
-        flow.export(run, tmp_path / f"out.{ending}", completions=True)
+        flatspot.export(run, tmp_path / f"out.{ending}", completions=True)
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     for found in (written, pq.read_table(tmp_path / "out.parquet").to_pylist()):
         assert len(found) == 2

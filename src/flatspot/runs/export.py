@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.answers import answers_in, names_beside
-from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.core.errors import SettingsError
 from flatspot.core.plain import plain
-from flatspot.core.schema import PROMPTS, ROLLOUTS
+from flatspot.core.schema import ROLLOUTS
 from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.store import storable, write_table, write_whole
-from flatspot.rollouts.tables import read_batches, read_table
+from flatspot.rollouts.tables import read_batches
+from flatspot.runs.run import Run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,29 +34,23 @@ def _silent(_: str) -> None:
     """For a caller who asks for no notes."""
 
 
-def export_prompts(run: Path, path: Path, verdicts: Sequence[str], say: Say = _silent) -> int:
+def export_prompts(run: Run, path: Path, verdicts: Sequence[str], say: Say = _silent) -> int:
     """Write the prompts with one of `verdicts` (none: all), the file's own columns first; returns how many.
 
     `id` and `prompt` are what was judged. A further column of the file with one of these names is kept as NAME_original; `say` hears of it.
     """
-    prompts = _table(run, "prompts.parquet", [column.name for column in PROMPTS])
-    found = _table(run, "verdicts.parquet", ["prompt_id", *_VERDICT_COLUMNS])
-    _check_judged(run, prompts["prompt_id"].to_pylist(), found["prompt_id"].to_pylist())
-    return _write(_prompt_rows(prompts, found, set(verdicts), say), path, say)
+    return _write(_prompt_rows(run.prompts, run.verdicts, set(verdicts), say), path, say)
 
 
-def export_completions(run: Path, path: Path, verdicts: Sequence[str], say: Say = _silent) -> int:
+def export_completions(run: Run, path: Path, verdicts: Sequence[str], say: Say = _silent) -> int:
     """Write every completion of the prompts with one of `verdicts` (none: all), with its reward and the prompt's answers; returns how many.
 
     The prompt's columns that hold its right answer go along (`core.answers`); one with the name of a column of ours as NAME_original.
     """
-    found = _table(run, "verdicts.parquet", ["prompt_id", "verdict"])
-    names = dict(zip(found["prompt_id"].to_pylist(), found["verdict"].to_pylist(), strict=True))
-    prompts = _table(run, "prompts.parquet", ["prompt_id", "columns"])
-    _check_judged(run, prompts["prompt_id"].to_pylist(), names)
+    names = dict(zip(run.ids, run.verdicts["verdict"].to_pylist(), strict=True))
     answers = {
         row["prompt_id"]: answers_in(json.loads(row["columns"]))
-        for row in prompts.to_pylist()
+        for row in run.prompts.select(["prompt_id", "columns"]).to_pylist()
         if not verdicts or names.get(row["prompt_id"]) in verdicts
     }
     rows = _completion_rows(run, answers, say)
@@ -76,10 +71,10 @@ def _beside(names: Iterable[str], ours: Collection[str], say: Say) -> Mapping[st
     return found
 
 
-def _completion_rows(run: Path, answers: Mapping[str, Mapping[str, Any]], say: Say) -> Iterator[dict[str, Any]]:
+def _completion_rows(run: Run, answers: Mapping[str, Mapping[str, Any]], say: Say) -> Iterator[dict[str, Any]]:
     beside = _beside((name for columns in answers.values() for name in columns), [column.name for column in ROLLOUTS], say)
     renamed = {name: {beside[key]: value for key, value in columns.items()} for name, columns in answers.items()}
-    for part in part_files(run):
+    for part in part_files(run.folder):
         for batch in read_batches(part.file, _ROWS):
             for row in batch.to_pylist():
                 yield row | {"rewards": dict(row["rewards"] or ())} | renamed.get(row["prompt_id"], {})
@@ -94,26 +89,6 @@ def _prompt_rows(prompts: pa.Table, found: pa.Table, verdicts: set[str], say: Sa
         verdict = judged[row["id"]]
         # an export that was read again brings those of the run before
         yield row | {f"flatspot_{name}": verdict[name] for name in _VERDICT_COLUMNS}
-
-
-def _check_judged(run: Path, prompts: Sequence[str], judged: Collection[str]) -> None:
-    if lacking := len(set(prompts).difference(judged)):
-        raise RunFolderError(
-            f"{run}: {lacking} of the {len(prompts)} prompts have no verdict. Run flatspot inspect {run}, which judges all."
-        )
-
-
-def check_is_there(run: Path, name: str) -> None:
-    """Raise `RunFolderError` where a folder lacks a file of a judged run."""
-    if not (run / name).exists():
-        raise RunFolderError(
-            f"{run} has no {name}: it is no run folder, or its run has not been judged yet. Run flatspot diagnose … --out {run}"
-        )
-
-
-def _table(run: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
-    check_is_there(run, name)
-    return read_table(run / name, columns)
 
 
 def _write(rows: Iterator[dict[str, Any]], path: Path, say: Say) -> int:

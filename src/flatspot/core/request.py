@@ -1,0 +1,160 @@
+"""What a caller asked for, in one record: stored in run.json, shown as `settings` of the summary, and enough to ask for it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.plain import plain
+from flatspot.core.renamed import option_words
+from flatspot.core.reward_names import rewards_named
+from flatspot.core.settings import Settings
+from flatspot.core.shares import exact
+
+IN_MEMORY = " (in memory)"  # ends the name of what was passed as an object, which no command can name again
+_RESUME = (
+    "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "dtype", "device", "target_error", "sure",
+)  # fmt: skip
+_SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit")
+_JUDGING = ("target_error", "worst_case", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a caller asked for. None, or empty: it was not asked, or left as it usually is.
+
+    prompts, model    their names; those of objects end in "(in memory)"
+    rewards           a name per reward
+    reward_weights    one per reward
+    reward_timeout_s  of a reward call
+    reward_range      (lo, hi) as stated, else the reward's own
+    logs              files of another trainer's logs
+    columns           the log's column (or columns) by what they mean to us
+    grouped_by        the log's columns whose values name a prompt
+    prompt_col, id_col, limit    of the prompt file
+    rescored          the run folder whose completions were scored again
+    resume            further options of the command that resumes the run; None where there is no such command
+    out               the run folder
+    target_error, worst_case, seed    of judging and sampling
+
+    >>> Request(prompts="p.jsonl", model="m", rewards=("exact_match",), seed=0).to_json()
+    {'prompts': 'p.jsonl', 'model': 'm', 'reward': ['exact_match'], 'seed': 0}
+    """
+
+    prompts: str | None = None
+    model: str | None = None
+    rewards: tuple[str, ...] = ()
+    reward_weights: tuple[float, ...] | None = None
+    reward_timeout_s: float | None = None
+    reward_range: tuple[float, float] | None = None
+    logs: tuple[str, ...] = ()
+    columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    grouped_by: tuple[str, ...] = ()
+    prompt_col: str | None = None
+    id_col: str | None = None
+    limit: int | None = None
+    rescored: str | None = None
+    resume: tuple[str, ...] | None = None
+    out: str | None = None
+    target_error: float | None = None
+    worst_case: bool | None = None
+    seed: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object in run.json and in the summary: what is None or empty is left out."""
+        values = {"reward" if f.name == "rewards" else f.name: getattr(self, f.name) for f in fields(self)}
+        empty: tuple[object, ...] = (None, (), {})
+        return {name: plain(value) for name, value in values.items() if value not in empty or (name == "resume" and value is not None)}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Request:
+        """Read `to_json`; of version 1, too, which joined rewards by commas. Raises ValueError or TypeError for a value of another kind."""
+        resume, weights, limits = (_list(found, name) for name in ("resume", "reward_weights", "reward_range"))
+        columns, worst_case = found.get("columns") or {}, found.get("worst_case", found.get("sure"))
+        limit, seed = found.get("limit"), found.get("seed")
+        if not isinstance(columns, Mapping):
+            raise ValueError(f"columns is {columns!r:.80}")
+        return cls(
+            prompts=_text(found, "prompts"),
+            model=_text(found, "model"),
+            prompt_col=_text(found, "prompt_col"),
+            id_col=_text(found, "id_col"),
+            rescored=_text(found, "rescored"),
+            out=_text(found, "out"),
+            logs=tuple(map(str, _list(found, "logs") or ())),
+            grouped_by=tuple(map(str, _list(found, "grouped_by") or ())),
+            rewards=tuple(rewards_named(found)),
+            reward_weights=None if weights is None else tuple(map(float, weights)),
+            reward_timeout_s=_number(found.get("reward_timeout_s")),
+            reward_range=None if limits is None else (float(limits[0]), float(limits[1])),
+            columns=columns,
+            limit=None if limit is None else int(limit),
+            resume=None if resume is None else tuple(option_words(map(str, resume))),
+            target_error=_number(found.get("target_error")),
+            worst_case=None if worst_case is None else bool(worst_case),
+            seed=None if seed is None else int(seed),
+        )
+
+
+def _text(found: Mapping[str, Any], name: str) -> str | None:
+    value = found.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r:.80}")
+    return value
+
+
+def _list(found: Mapping[str, Any], name: str) -> Sequence[Any] | None:
+    value = found.get(name)
+    if value is not None and not isinstance(value, list | tuple):
+        raise ValueError(f"{name} is {value!r:.80}")
+    return value
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def name_of(thing: object) -> str:
+    """The name of a prompt source, policy or reward in run.json and the report.
+
+    >>> name_of("prompts.jsonl"), name_of(abs), name_of([{"prompt": "2+2="}])
+    ('prompts.jsonl', 'abs (in memory)', 'list (in memory)')
+    """
+    if isinstance(thing, str | Path):
+        return str(thing)
+    return f"{getattr(thing, '__qualname__', None) or getattr(thing, 'name', None) or type(thing).__name__}{IN_MEMORY}"
+
+
+def reward_names(reward: object) -> tuple[str, ...]:
+    """The names of one reward, or of several.
+
+    >>> reward_names(["exact_match", r"regex[pattern=yes, (\\d)]"])
+    ('exact_match', 'regex[pattern=yes, (\\\\d)]')
+    """
+    if isinstance(reward, list | tuple) and all(isinstance(item, str) or callable(item) for item in reward):
+        return tuple(name_of(item) for item in reward)
+    return (name_of(reward),)
+
+
+def settings_shown(settings: Settings) -> dict[str, Any]:
+    """The fields of a request that repeat settings, where these were not left as they are."""
+    usual = Settings()
+    return {name: getattr(settings, name) for name in _SHOWN_WHERE_SET if getattr(settings, name) != getattr(usual, name)}
+
+
+def resume_options(settings: Settings) -> tuple[str, ...]:
+    """The options that the command which resumes a run needs, beside those that `flatspot diagnose` shows anyway.
+
+    >>> resume_options(Settings(seed=3, fixed_completions=True, max_completions=8))
+    ('--seed', '3', '--max-completions', '8', '--fixed-completions')
+    """
+    usual, options = Settings(), list[str]()
+    for name in _RESUME:
+        value = getattr(settings, name)
+        if value != getattr(usual, name) and (name, value) != ("engine", "scripted"):
+            options += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    if settings.reward_range is not None:
+        options += ["--reward-range", *map(exact, settings.reward_range)]
+    return tuple(options)

@@ -1,0 +1,28 @@
+"""`flatspot export` on one page: the prompts of a judged run, or its completions, as a file another tool reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flatspot.rollouts.locks import judging
+from flatspot.runs.export import export_completions, export_prompts
+from flatspot.runs.run import Run, as_run
+
+
+def export(
+    run: str | Path | Run,
+    path: str | Path,
+    *,
+    verdicts: Sequence[str] = (),
+    completions: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> int:
+    """Write the prompts of a judged run (or their completions) to JSONL, CSV or Parquet, by the file's ending; returns how many rows.
+
+    verdicts  only prompts with one of these; empty: all
+    """
+    run = as_run(run)
+    run.check_is_there()  # no lock is made in another folder
+    with judging(run.folder):
+        return (export_completions if completions else export_prompts)(run, Path(path), verdicts, say or (lambda _: None))

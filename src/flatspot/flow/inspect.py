@@ -1,0 +1,50 @@
+"""`flatspot inspect` on one page: logs of another trainer, or a run folder → rollouts → verdicts → report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import SettingsError
+from flatspot.flow.judge import judge_run
+from flatspot.flow.settings import checked_settings
+from flatspot.importers.generic import LogColumns
+from flatspot.importers.runs import import_logs
+from flatspot.importers.search import is_run_folder
+from flatspot.runs.run import Run
+
+Say = Callable[[str], None]
+
+
+def inspect(
+    paths: Any,
+    *,
+    columns: Mapping[str, str | Sequence[str] | None] | None = None,
+    reward_list: str | None = None,
+    format: str = "auto",
+    say: Say | None = None,
+    **settings: Any,
+) -> Run:
+    """Judge the rollouts of another trainer's logs: CSV, TSV, JSONL, JSON or Parquet, long, wide or in columns.
+
+    paths        log files or folders of them; rows in memory: a table with an Arrow stream (pyarrow, pandas, polars), a
+                 `datasets.Dataset`, a list of dicts; or one run folder of flatspot's, to judge its rows again
+    columns      {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised, several rewards are
+                 added up with the weights `reward_weights`
+    reward_list  what a list of rewards on a row is: "completions" (one each) or "tokens" (of one completion); None: told by the rows
+    format       "auto"; "generic", whatever an installed package would make of the files; or a format that one adds to `flatspot.importers`
+    settings     of `Settings`, those about judging, `reward_weights` and `out`
+    """
+    chosen, only = checked_settings(settings), paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
+    if isinstance(only, Run):
+        only = only.folder
+    if format == "auto" and isinstance(only, str | Path) and is_run_folder(folder := Path(only)):  # judge its rows again
+        if chosen.out is not None or any((columns or {}).values()) or chosen.reward_weights is not None or reward_list is not None:
+            raise SettingsError(
+                f"{folder} is a run folder: its rows are judged where they are, as they are, so --out, column names, --reward-weight and "
+                "--reward-list do not apply. Other weights: flatspot rescore"
+            )
+        return judge_run(folder, chosen, say=say)
+    names = LogColumns(columns or {}, chosen.reward_weights, reward_list)
+    return judge_run(import_logs(paths, names, chosen.out, say or (lambda _: None), format), chosen, say=say)

@@ -1,0 +1,79 @@
+"""`flatspot rescore` on one page: the completions of a run + another reward → rollouts → verdicts → report; nothing is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flatspot.core.errors import SettingsError
+from flatspot.core.request import reward_names, settings_shown
+from flatspot.flow.draw import drop_references
+from flatspot.flow.judge import judge_run
+from flatspot.flow.settings import checked_settings
+from flatspot.rollouts.identity import digest, reward_identity
+from flatspot.rollouts.notes import reward_notes
+from flatspot.rollouts.progress import OnProgress
+from flatspot.rollouts.rescore import score_again, stored_prompts, whole_groups
+from flatspot.rollouts.store import open_run, prompt_table, write_table
+from flatspot.runs.run import Run, as_run
+from flatspot.verdicts.ranges import usable_range
+
+
+def rescore(
+    run: str | Path | Run,
+    reward: Any,
+    *,
+    on_progress: OnProgress | None = None,
+    say: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Run:
+    """Score the completions of a run with another reward, into a folder of its own, and judge them; nothing is sampled.
+
+    settings  of `Settings`: those of the reward, those about judging, and `out`
+
+    `diagnose` with the same settings, the new reward and this folder resumes from there. Raises `FlatspotError` as `diagnose` does.
+    """
+    from flatspot.rewards import check_reward, load_reward, reference_rewards
+
+    source, chosen, say = as_run(run), checked_settings(settings), say or (lambda _: None)
+    old, prompts = source.record, stored_prompts(source.folder)
+    groups = whole_groups(source.folder, old.kind, chosen.group_size)
+    with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s, group_size=groups) as loaded:
+        check_reward(loaded, prompts, say)
+        identity = {**old.identity, "reward": reward_identity(loaded)}
+        folder = Path(chosen.out) if chosen.out is not None else Path("runs") / digest({**old.key, "reward": identity["reward"]})
+        if folder.resolve() == source.folder.resolve():
+            raise SettingsError(f"{source.folder} is the run itself, and its rows stay as they are: give another --out")
+        say(f"scoring the completions of {source.folder} again, into {folder}")
+        of_reward = {name: value for name, value in settings_shown(chosen).items() if name.startswith("reward")}
+        request = replace(
+            old.request,
+            **{"reward_weights": None, "reward_timeout_s": None} | of_reward,
+            rewards=reward_names(reward),
+            reward_range=chosen.reward_range or usable_range(loaded.range),
+            out=str(folder),
+            rescored=str(source.folder),
+        )
+        with open_run(
+            folder,
+            kind=old.kind,
+            request=request,
+            identity=identity,
+            before_loading=old.before_loading,
+            rows_per_part=old.rows_per_part,
+            visit_cost=old.visit_cost,
+        ) as new:
+            if not (folder / "prompts.parquet").exists():
+                write_table(prompt_table(prompts, reference_rewards(loaded, prompts)), folder / "prompts.parquet")
+            notes = reward_notes(folder, loaded)
+            notes.write()
+            rounds = score_again(source.folder, new, prompts, loaded, on_scored=notes.write, on_progress=on_progress)
+        caveats = source.notes.other_caveats
+        if not all(part.fixed for part in rounds):
+            text = f"How many completions each prompt has was decided by the rewards of {source.folder}, not by these."
+            caveats.append(("rescored-by-other-reward", text))
+        drop_references(folder, prompts)
+        notes.end(caveats, source.notes.rounds)
+    return judge_run(folder, chosen, request, say=say)

@@ -1,0 +1,264 @@
+"""`Run`: one run folder as an object, read when it is asked for and then remembered. Writers are in `rollouts.store`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flatspot.core.errors import RunFolderError
+from flatspot.core.optional import require
+from flatspot.core.records import Prompt
+from flatspot.core.request import Request
+from flatspot.core.schema import GRADIENTS, PROMPTS, VERDICTS
+from flatspot.rollouts.completeness import Completeness, read_completeness
+from flatspot.rollouts.notes import Notes, read_notes
+from flatspot.rollouts.store import RunRecord, read_record
+from flatspot.rollouts.tables import read_batches, read_table
+from flatspot.runs.summary import Summary
+from flatspot.runs.table import RunTable, completions_of, read_run, rollout_files
+from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.forecast import SIZES
+from flatspot.stats.models.fitted import FittedModel, fit
+from flatspot.stats.zones import Zones
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow as pa
+
+_ROWS = 65536
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
+    """A run folder: what was asked, its prompts and completions, and how they are judged.
+
+    folder   where it is
+    written  whether the last judging was written into the folder: not where it is read-only
+
+    Each property is read once, on first use. After the folder was judged again, open it again.
+
+    >>> from flatspot import ScriptedEngine, diagnose
+    >>> answers = ScriptedEngine({"2+2=": {"4": 0.5, "5": 0.5}, "17*23=": {"400": 1.0}})
+    >>> rows = [{"prompt": "2+2=", "reference": "4"}, {"prompt": "17*23=", "reference": "391"}]
+    >>> run = diagnose(rows, answers, "exact_match", out=getfixture("tmp_path") / "run")
+    >>> run.summary.counts.vanishing, run.request.rewards, run.prompt(1).text
+    (1, ('exact_match',), '17*23=')
+    """
+
+    folder: Path
+    written: bool = field(default=True)
+    judged: tuple[pa.Table, Summary, FittedModel] | None = field(default=None)
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """run.json."""
+        return read_record(self.folder)
+
+    @property
+    def request(self) -> Request:
+        """What was asked: the prompts, the model, the rewards (a name each), the options."""
+        return self.record.request
+
+    @cached_property
+    def notes(self) -> Notes:
+        """What sampling or importing left to report."""
+        return read_notes(self.folder)
+
+    @cached_property
+    def completeness(self) -> Completeness | None:
+        """How many completions were planned, and how many are there; None for logs and watched trainings."""
+        return read_completeness(self.folder, self.record)
+
+    @cached_property
+    def prompts(self) -> pa.Table:
+        """One row per prompt, in order: `core.schema.PROMPTS`."""
+        self.check_is_there()
+        return read_table(self.folder / "prompts.parquet", [column.name for column in PROMPTS])
+
+    @property
+    def rollouts(self) -> pa.Table:
+        """Every completion with its reward, in the order sampled: `core.schema.ROLLOUTS`. Of a large run, read `completions` of some."""
+        import pyarrow as pa
+
+        return pa.concat_tables([read_table(file) for file in rollout_files(self.folder)], promote_options="default")
+
+    @cached_property
+    def table(self) -> RunTable:
+        """The rows, reduced to statistics of each prompt."""
+        return read_run(self.folder)
+
+    @property
+    def evidence(self) -> Evidence:
+        """The scored rewards of each prompt."""
+        return self.table.evidence
+
+    @cached_property
+    def model(self) -> FittedModel:
+        """The model fitted to the evidence; `summary` has the thresholds."""
+        if self.judged is not None:
+            return self.judged[2]
+        summary, evidence = self.summary, self.evidence
+        zones = Zones(summary.epsilon, *summary.reward.range)
+        sizes = sorted({*SIZES, summary.group_size})
+        return fit(evidence, zones.achievable(self.table.reference_reward, evidence.high), zones, sizes)
+
+    @cached_property
+    def verdicts(self) -> pa.Table:
+        """One row per prompt, in order: `core.schema.VERDICTS`. Raises `RunFolderError` where the run has not been judged."""
+        if self.judged is not None:
+            return self.judged[0]
+        file = self.folder / "verdicts.parquet"
+        if not file.exists():
+            raise self._not_judged(file.name)
+        verdicts = read_table(file, [column.name for column in VERDICTS])
+        ids = self.prompts["prompt_id"].combine_chunks()
+        if not ids.equals(verdicts["prompt_id"].combine_chunks()):
+            lacking = len(set(ids.to_pylist()) - set(verdicts["prompt_id"].to_pylist()))
+            why = f"{lacking} of the {len(ids)} prompts have no verdict" if lacking else "verdicts.parquet is of different prompts"
+            raise RunFolderError(f"{self.folder}: {why}. Run flatspot inspect {self.folder}, which judges all.")
+        return verdicts
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The object that `--json` prints. Raises `RunFolderError` where the run has not been judged."""
+        if self.judged is not None:
+            return self.judged[1]
+        file = self.folder / "report.json"
+        try:
+            found = json.loads(file.read_text("utf-8"))
+            if lacking := [name for name in ("epsilon", "reward", "group_size", "generations", "fractions") if name not in found]:
+                raise ValueError(f"it has no {lacking[0]!r}")
+            return Summary.from_json(found)
+        except FileNotFoundError:
+            raise self._not_judged(file.name) from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunFolderError(f"{file} is damaged ({error}). Judge the run again: flatspot inspect {self.folder}") from error
+
+    def check_is_there(self) -> None:
+        """Raise `RunFolderError` where the folder has no prompts."""
+        if not (self.folder / "prompts.parquet").exists():
+            raise self._not_judged("prompts.parquet")
+
+    def _not_judged(self, name: str) -> RunFolderError:
+        return RunFolderError(
+            f"{self.folder} has no {name}: it is no run folder, or its run has not been judged yet. "
+            f"Run flatspot diagnose … --out {self.folder}"
+        )
+
+    @cached_property
+    def gradients(self) -> pa.Table | None:
+        """One row per prompt whose gradient was measured: `core.schema.GRADIENTS`; None where none was."""
+        file = self.folder / "gradients.parquet"
+        return read_table(file, [column.name for column in GRADIENTS]) if file.exists() else None
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """[M] ids of the prompts, in order."""
+        return [str(name) for name in self.prompts["prompt_id"].to_pylist()]
+
+    def numbers(self, name: str) -> Floats:
+        """[M] a numeric column of the verdicts, NaN for null."""
+        return np.asarray(self.verdicts[name].to_numpy(), np.float64)
+
+    def prompt(self, row: int) -> Prompt:
+        """The prompt of a row, with its columns as JSON stored them."""
+        stored = self.prompts.slice(row, 1).to_pylist()[0]
+        text = json.loads(stored["prompt"]) if stored["is_chat"] else stored["prompt"]
+        return Prompt(stored["prompt_id"], text, json.loads(stored["columns"]))
+
+    def completions(self, prompt_ids: Sequence[str] | None = None, *, per_prompt: int = 64) -> pa.Table:
+        """The completions of some prompts (None: of all), at most so many of each, in the order sampled."""
+        return completions_of(self.folder, self.ids if prompt_ids is None else prompt_ids, per_prompt=per_prompt)
+
+    def batches(self, columns: Sequence[str]) -> Any:
+        """Some columns of the rollouts, as tables of many rows at a time: for runs that do not fit in memory."""
+        for file in rollout_files(self.folder):
+            yield from read_batches(file, _ROWS, columns)
+
+    def to_arrow(self) -> pa.Table:
+        """One row per prompt: its text and its verdict with all numbers."""
+        return self.verdicts.add_column(1, "prompt", self.prompts["prompt"])
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """`to_arrow` as a pandas DataFrame. Raises `MissingExtra` where pandas is not installed."""
+        require("pandas", extra=None, purpose="Run.to_pandas")
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> polars.DataFrame:
+        """`to_arrow` as a polars DataFrame. Raises `MissingExtra` where polars is not installed."""
+        frame: polars.DataFrame = require("polars", extra=None, purpose="Run.to_polars").from_arrow(self.to_arrow())
+        return frame
+
+    def judged_as(self, verdicts: pa.Table, summary: Summary, model: FittedModel) -> Run:
+        """This run with these verdicts; what was read of it stays read."""
+        run = replace(self, judged=(verdicts, summary, model))
+        own = {f.name for f in fields(self)} | {"verdicts", "summary", "model"}
+        run.__dict__.update({name: value for name, value in self.__dict__.items() if name not in own})
+        return run
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write the report as one HTML file; by default report.html in the run folder. Returns where."""
+        target = Path(path) if path is not None else self.folder / "report.html"
+        _above("flatspot.report.run.html", "write_report")(self, target)
+        return target
+
+    def plan(self, **options: Any) -> Any:
+        """`flatspot.plan` of this run."""
+        return _above("flatspot", "plan")(self, **options)
+
+    def export(self, path: str | Path, **options: Any) -> int:
+        """`flatspot.export` of this run: write its prompts (or completions) to a file; returns how many rows."""
+        rows: int = _above("flatspot", "export")(self, path, **options)
+        return rows
+
+    def rescore(self, reward: object, **options: Any) -> Run:
+        """`flatspot.rescore` of this run: its completions under another reward, in a folder of their own."""
+        run: Run = _above("flatspot", "rescore")(self, reward, **options)
+        return run
+
+    def __repr__(self) -> str:
+        try:
+            counts = ", ".join(f"{n} {name}" for name, n in self.summary.counts.items() if n)
+            return f"<Run {self.folder}: {self.summary.verdict}, {counts or 'no prompts'}>"
+        except RunFolderError:
+            return f"<Run {self.folder}: not judged>"
+
+    def __str__(self) -> str:
+        text: str = _above("flatspot.report.run.terminal", "render_terminal")(self.summary.to_json())
+        return text
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        html: str = _above("flatspot.report.run.notebook", "notebook_html")(self)
+        return html
+
+
+def _above(module: str, name: str) -> Callable[..., Any]:
+    """A function of the layers above this one, which go on from a run: found by name when it is called, so that imports run one way."""
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def as_run(run: str | Path | Run) -> Run:
+    """A run folder, or its path, as a `Run`."""
+    return run if isinstance(run, Run) else Run(Path(run))
+
+
+def open(folder: str | Path) -> Run:
+    """A run folder as a `Run`. Raises `RunFolderError` where it is none.
+
+    >>> open("a")
+    Traceback (most recent call last):
+    flatspot.core.errors.RunFolderError: a is not a run folder (it has no run.json). Start one: flatspot diagnose ... --out a
+    """
+    run = Run(Path(folder))
+    _ = run.record  # read to be checked
+    return run

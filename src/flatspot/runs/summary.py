@@ -1,0 +1,276 @@
+"""What a judged run comes to: the object that `--json` prints, report.json holds and `Run.summary` is.
+
+Each field says what it means, once: docs/reference/json.md is generated from here. A number that is not known is None, and null in JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any
+
+from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
+from flatspot.core.request import Request
+from flatspot.core.schema import SCHEMA_VERSION
+
+Number = float | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Prompts by verdict."""
+
+    learnable: int = 0
+    vanishing: int = 0
+    solved: int = 0
+    undecided: int = 0
+    unscored: int = 0
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """(verdict, prompts), in this order."""
+        return ((f.name, getattr(self, f.name)) for f in fields(self))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of the prompts, with its 95% limits."""
+
+    mean: Annotated[Number, "the estimate"] = None
+    lo: Annotated[Number, "lower 95% limit"] = None
+    hi: Annotated[Number, "upper 95% limit"] = None
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """The share of prompts like these in each state."""
+
+    learnable: Share = Share()
+    vanishing: Share = Share()
+    solved: Share = Share()
+    undecided: Share = Share()
+    unscored: Share = Share()
+
+
+@dataclass(frozen=True)
+class RewardStds:
+    """Of the within-prompt stds (ddof 1) of the prompts with two scored completions or more."""
+
+    p10: Annotated[Number, "10th percentile over prompts"] = None
+    p50: Annotated[Number, "median"] = None
+    p90: Annotated[Number, "90th percentile"] = None
+    mean: Annotated[Number, "mean"] = None
+    below_1: Annotated[Number, "share of prompts with a measured std under 0.01", Key("share_below_0.01")] = None
+    below_2: Annotated[Number, "under 0.02", Key("share_below_0.02")] = None
+    below_5: Annotated[Number, "under 0.05", Key("share_below_0.05")] = None
+
+
+@dataclass(frozen=True)
+class RewardSummary:
+    """The weighted total over the set."""
+
+    range: Annotated[tuple[float, float], "`[lo, hi]`: stated, the reward's own, or guessed, in which case a caveat says so"] = (0.0, 1.0)
+    mean: Annotated[Number, "mean over prompts of their mean rewards"] = None
+    std: Annotated[RewardStds, "of the within-prompt stds (ddof 1) of the prompts with two scored completions or more"] = RewardStds()
+
+
+@dataclass(frozen=True)
+class Component:
+    """One of several rewards, by its own value, before weights."""
+
+    mean: Annotated[Number, "mean over prompts"] = None
+    std_mean: Annotated[Number, "mean of the within-prompt stds"] = None
+
+
+@dataclass(frozen=True)
+class Completions:
+    """How much was sampled."""
+
+    total: Annotated[int, "in all"] = 0
+    per_prompt: Annotated[float, "per prompt, on average; below `--max-completions` where prompts were settled earlier"] = 0.0
+    tokens: Annotated[int | None, "tokens in them; `null` where a log does not say"] = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of the planned completions a run has."""
+
+    completions: Annotated[int, "completions on disk"]
+    planned: Annotated[int, "completions of the rounds that were decided on so far"]
+    ended: Annotated[
+        bool,
+        "whether the run came to its end. If not, prompts without a completion are undecided, and set-level numbers rest on the others",
+    ]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The expected share of groups with two different rewards, with its 90% limits."""
+
+    informative: Number = None
+    lo: Number = None
+    hi: Number = None
+
+
+@dataclass(frozen=True)
+class ToTrain:
+    """The prompts that are learnable or undecided; of a run that was stopped, those of them that have completions."""
+
+    n_prompts: Annotated[int, "how many"] = 0
+    informative: Annotated[
+        Number,
+        "the share of their groups of `group_size` that is expected to hold two different rewards; `null` where there is none of them. "
+        "`forecast` is of all prompts",
+    ] = None
+
+
+@dataclass(frozen=True)
+class ErrorCount:
+    """Why completions have no reward."""
+
+    error: Annotated[str, "the message"]
+    count: Annotated[int, "how many rows have it"]
+
+
+@dataclass(frozen=True)
+class Health:
+    """Signs that something is wrong before the reward."""
+
+    distinct_share: Annotated[Number, "distinct completions of a prompt among all of its completions, mean over prompts"] = None
+    truncated_share: Annotated[Number, "completions cut by the token limit"] = None
+    error_share: Annotated[Number, "completions without a reward"] = None
+    noise_share: Annotated[
+        Number,
+        "the share of the reward's variance within prompts that equal completions have among themselves; `null` where none came twice on a "
+        "prompt whose rewards vary, and where the reward compares the completions of a group",
+    ] = None
+    flat_reward: Annotated[
+        str | None, "the one of several rewards that `shaping-only` is about, by its name in `components`; `null` where there is none"
+    ] = None
+    errors: Annotated[tuple[ErrorCount, ...], "the most frequent reasons, at most 20"] = ()
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Of the gradient of a prompt's expected reward."""
+
+    p50: Annotated[Number, "median over prompts"] = None
+    max: Annotated[Number, "the largest"] = None
+    n_above_zero: Annotated[int, "prompts whose lower 95% limit is above 0"] = 0
+
+
+@dataclass(frozen=True)
+class StdAndNorm:
+    """How std and norm go together, the std being that of the completions sampled for the gradient."""
+
+    rank_correlation: Annotated[Number, "Spearman's, over all prompts measured"] = None
+    n_positive: Annotated[int, "prompts with a std and an estimated squared norm above 0, which the two below are over"] = 0
+    log_correlation: Annotated[Number, "of log std and log norm"] = None
+    log_slope: Annotated[Number, "of log norm on log std"] = None
+
+
+@dataclass(frozen=True)
+class BoundOverNorm:
+    """How many times the norm a bound is, median over the prompts with a norm above 0."""
+
+    score: Annotated[Number, "the score bound"] = None
+    collision: Annotated[Number, "the collision bound, with the measured γ"] = None
+    lipschitz: Annotated[Number, "the Lipschitz bound, likewise"] = None
+    median: Annotated[Number, "the median bound, likewise"] = None
+    theorem_1: Annotated[Number, "Theorem 1, likewise"] = None
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Over the rows of [gradients.parquet](tables.md#gradientsparquet)."""
+
+    n_prompts: Annotated[int, "prompts measured"] = 0
+    n_failed: Annotated[int, "prompts that could not be; the table has the reason"] = 0
+    samples: Annotated[int, "completions sampled for each"] = 0
+    norm: Annotated[Norms, "of the gradient of a prompt's expected reward"] = Norms()
+    std_and_norm: Annotated[StdAndNorm, "how the two go together, the std being that of the completions sampled for the gradient"] = (
+        StdAndNorm()
+    )
+    bound_over_norm: Annotated[BoundOverNorm, "how many times the norm a bound is, median over the prompts with a norm above 0"] = (
+        BoundOverNorm()
+    )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A judged run in one object. `summary["counts"]` is the JSON value of a field; `to_json()` all of them."""
+
+    schema_version: Annotated[int, "version of this object and of the tables"] = SCHEMA_VERSION
+    source: Annotated[str, "`diagnose`, `inspect` or `watch`"] = ""
+    verdict: Annotated[str | None, "on the set: `proceed`, `warm-up`, `fix-reward`, `fix-data`, `fix-sampling` or `draw-more`"] = None
+    reason: Annotated[str, "why, in a sentence"] = ""
+    rule: Annotated[str, "the rule that fired, with its numbers"] = ""
+    n_prompts: Annotated[int, "prompts in the set"] = 0
+    counts: Annotated[Counts, "prompts by verdict; the five add up to `n_prompts`"] = Counts()
+    fractions: Annotated[Fractions, "the share of prompts like these in each state"] = Fractions()
+    predicted_error: Annotated[Number, "expected share of wrong verdicts among the decided; `null` where none is decided"] = None
+    predicted_error_limit: Annotated[
+        Number, "upper limit of that share over all sets of prompts that the rewards allow; `null` for graded rewards"
+    ] = None
+    caveats: Annotated[tuple[str, ...], "sentences: what to know before trusting the numbers"] = ()
+    caveat_codes: Annotated[tuple[str, ...], "their [codes](#codes-of-caveats), each once; a sentence about a log's own rows has none"] = ()
+    reward: Annotated[RewardSummary, "of the weighted total"] = RewardSummary()
+    reward_model: Annotated[
+        str,
+        "how rewards were modelled: `binary` (the ends of the range), `few-valued`, `continuous`, `zero-inflated`, `mixed`, `binned` (no "
+        "model fitted) or `none`",
+    ] = "none"
+    components: Annotated[
+        Mapping[str, Component],
+        'by reward function: `{"mean": …, "std_mean": …}` of its own value; empty where there is one function',
+    ] = field(default_factory=dict)
+    epsilon: Annotated[float, "success probability under which a 0/1 prompt counts as vanishing; from the group size"] = 0.05
+    group_size: Annotated[int, "completions per prompt in the planned run"] = 8
+    reach_threshold: Annotated[float, "the same limit for other rewards: √((1 − ε)/ε) stds below what is achievable"] = 0.0
+    forecast: Annotated[
+        Mapping[str, Mixed],
+        'by group size, for 4, 8, 16 and 32: `{"informative": …, "lo": …, "hi": …}`, the expected share of groups with two different '
+        "rewards and its 90% limits",
+    ] = field(default_factory=dict)
+    to_train: Annotated[
+        ToTrain, "the prompts that are learnable or undecided; of a run that was stopped, those of them that have completions"
+    ] = ToTrain()
+    generations: Annotated[Completions, "completions"] = Completions()
+    drawn: Annotated[
+        Progress | None, "how much of what a run planned is there; absent for logs and watched trainings, which plan nothing"
+    ] = None
+    health: Annotated[Health, "signs that something is wrong before the reward"] = Health()
+    gradients: Annotated[Gradients | None, "over the rows of [gradients.parquet](tables.md#gradientsparquet)"] = None
+    sampling: Annotated[Mapping[str, Any], "temperature, top_p, top_k, max_new_tokens; empty for a log"] = field(default_factory=dict)
+    engine: Annotated[
+        Mapping[str, Any],
+        "engine, policy, its fingerprint, dtype, device, package versions, the check at load; empty for a log",
+    ] = field(default_factory=dict)
+    settings: Annotated[
+        Request,
+        "the request: `prompts`, `model`, `reward` (a list, one text per reward) or `logs`, `columns` (log column by meaning; a list where "
+        "several were added up or joined), `grouped_by` (the log's columns whose values name a prompt), `out`, `target_error`, "
+        "`worst_case`, `seed`; `reward_range` as stated or the reward's own; `prompt_col`, `id_col`, `limit`, `reward_weights`, "
+        "`reward_timeout_s` where they were not left as they are; `resume`, the further options that a command needs to resume the run; "
+        "and `rescored`, the run whose completions were scored again. What was not asked is absent",
+    ] = field(default_factory=Request)
+    provenance: Annotated[
+        Mapping[str, Any],
+        "of the run: versions of flatspot, Python, the operating system and packages; when it was started (`created`) and judged "
+        "(`judged`), UTC",
+    ] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--json` prints, in JSON's own types."""
+        found = fields_to_json(self)
+        return {name: value for name, value in found.items() if value is not None or name not in ("drawn", "gradients")}
+
+    def __getitem__(self, name: str) -> Any:
+        """The JSON value of a field, as in the object that `--json` prints."""
+        return self.to_json()[name]
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Summary:
+        """Read `to_json`, of this version or the one before. Raises KeyError, TypeError or ValueError for another object."""
+        renamed = {"two-valued": "binary"}.get(str(found.get("reward_model")), found.get("reward_model"))
+        summary: Summary = fields_from_json(cls, {**found, "reward_model": renamed})
+        return summary

@@ -1,0 +1,84 @@
+"""Run folders that flatspot 0.1.0 wrote (schema version 1, in version_1/) are read, judged and resumed."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import flatspot
+from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.rollouts.files import read_json
+
+REWARDS = ["exact_match", "regex[pattern=a, or b|a]"]
+ASKED = {"engine": "scripted", "reward_weights": (1.0, 0.5), "seed": 3, "out": "run"}
+STAMP = 1796022282446394505  # of answers.json, when the run was drawn
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch):
+    shutil.copytree(Path(__file__).parent / "version_1", tmp_path, dirs_exist_ok=True)
+    os.utime(tmp_path / "answers.json", ns=(STAMP, STAMP))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def numbers(report):
+    """What must not change: all but names of settings, versions and times."""
+    left_out = ("schema_version", "settings", "provenance", "reward_model", "caveats", "caveat_codes")
+    return dict(flat({name: value for name, value in report.items() if name not in left_out}))
+
+
+def flat(value, place=""):
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from flat(item, f"{place}/{key}")
+    else:
+        yield place, value
+
+
+def test_what_was_asked_is_read_from_where_it_was(old):
+    request = flatspot.open("run").request
+    assert (request.prompts, request.model, request.rewards) == ("prompts.jsonl", "answers.json", tuple(REWARDS))
+    assert (request.reward_weights, request.reward_range, request.out) == ((1.0, 0.5), (0.0, 1.5), "run")
+    assert request.resume == ("--seed", "3", "--max-completions", "12")
+    log = flatspot.open("log")
+    assert log.request.columns == {"prompt_id": "id", "prompt": "question", "reward": "score"} and log.request.grouped_by == ("id",)
+    assert log.notes.caveats[0].startswith("Rows are grouped by `id`")
+
+
+@pytest.mark.parametrize("name", ["run", "log"])
+def test_it_is_judged_to_the_same_numbers(old, name):
+    before = json.loads((old / name / "report.json").read_text())
+    summary = flatspot.inspect(old / name).summary.to_json()
+    assert numbers(summary) == pytest.approx(numbers(before), nan_ok=True)
+    assert summary["caveats"] == before["caveats"]
+
+
+def test_the_same_call_draws_nothing_and_leaves_a_folder_of_this_version(old, monkeypatch):
+    rows = flatspot.open("run").rollouts
+    monkeypatch.setattr("flatspot.engines.registry.load_engine", lambda *_, **__: pytest.fail("a complete run loads no engine"))
+    run = flatspot.diagnose("prompts.jsonl", "answers.json", REWARDS, max_completions=12, **ASKED)
+    assert run.rollouts.equals(rows)
+    stored = read_json(old / "run" / "run.json")
+    assert stored["schema_version"] == SCHEMA_VERSION and stored["request"]["reward"] == REWARDS and "asked" not in stored
+    assert run.completeness is not None and run.completeness.ended
+
+
+def test_more_completions_resume_it_as_if_it_were_of_this_version(old):
+    resumed = flatspot.diagnose("prompts.jsonl", "answers.json", REWARDS, max_completions=16, **ASKED)
+    whole = flatspot.diagnose("prompts.jsonl", "answers.json", REWARDS, max_completions=16, **ASKED | {"out": "whole"})
+    first = resumed.rollouts.slice(0, 24)
+    assert first.select(["prompt_id", "completion", "reward"]).equals(
+        whole.rollouts.slice(0, 24).select(["prompt_id", "completion", "reward"])
+    )
+    assert resumed.summary.generations.total >= flatspot.open("whole").summary.generations.total
+
+
+def test_a_version_that_is_not_read_is_refused(old):
+    record = json.loads((old / "run" / "run.json").read_text())
+    del record["sha256"]
+    (old / "run" / "run.json").write_text(json.dumps(record | {"schema_version": SCHEMA_VERSION + 1}))
+    with pytest.raises(flatspot.FlatspotError, match=rf"has schema version {SCHEMA_VERSION + 1}; this flatspot reads"):
+        flatspot.open("run")
