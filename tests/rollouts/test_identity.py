@@ -118,7 +118,7 @@ def test_a_reward_with_a_comma_goes_through_the_commands(tmp_path, monkeypatch):
     assert json.loads(Path("run/report.json").read_text())["settings"]["reward"] == [bare, "exact_match"]
     planned = CliRunner().invoke(cli, ["plan", "run"], catch_exceptions=False)
     assert planned.exit_code == 0 and "flatspot warmup run" in planned.output
-    model, reward, weights = named_by_run(Path("run"), None, None)
+    model, reward, weights = named_by_run(flatspot.open("run"), None, None)
     assert (model, weights) == ("answers.json", None)
     with load_reward(reward) as loaded:
         assert loaded.names == ("regex", "exact_match")
