@@ -14,7 +14,7 @@ from flatspot.report.formats import percent
 from flatspot.report.marks import DENSE, MAX_MARKS, place_marks
 
 sys.path.insert(0, str(Path(__file__).parent))
-from drawn import Ruler, all_of, area_of, at, parse, words
+from ruler import Ruler, all_of, area_of, at, parse, words
 
 
 def marks_of(data):

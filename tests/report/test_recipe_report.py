@@ -19,7 +19,7 @@ from flatspot.report.recipe.paths import MOST, Path, paths_between
 from flatspot.report.recipe.terminal import recipe_text
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from drawn import Ruler, all_of, at, words
+from ruler import Ruler, all_of, at, words
 
 pytestmark = pytest.mark.thorough
 

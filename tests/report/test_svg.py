@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flatspot.report.svg import SHAPES, Plane, Scale, band, chart, dot, labeled, outline, sprite, stretched, symbol, text, tick_labels
+from flatspot.report.svg import SHAPES, Plane, Scale, axis_labels, band, chart, dot, outline, sprite, stretch, symbol, text, tick_labels
 
 sys.path.insert(0, str(Path(__file__).parent))
-from drawn import all_of, as_number, parse, words
+from ruler import all_of, as_number, parse, words
 
 HOSTILE = "</title><script>window.hit=1</script>\"'&"
 ends = st.tuples(st.floats(-1e6, 1e6), st.floats(1e-4, 1e6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
@@ -38,7 +38,7 @@ def test_ticks_are_round_even_inside_and_about_as_many_as_asked_for(limits, coun
 @given(ends, st.integers(2, 8))
 def test_labels_tell_ticks_apart_and_name_their_values(limits, count):
     scale = Scale(*limits)
-    pairs = labeled(scale, count)
+    pairs = axis_labels(scale, count)
     values, labels = zip(*pairs, strict=True)
     assert len(set(labels)) == len(labels)
     step = (values[-1] - values[0]) / (len(values) - 1) if len(values) > 1 else abs(values[0]) or 1.0
@@ -85,7 +85,7 @@ def test_every_shape_is_defined():
 
 def test_a_band_goes_there_above_and_back_below_and_leaves_out_what_has_no_limits():
     plane = Plane(Scale(0, 4), Scale(0, 10), 100)
-    drawn = stretched(plane, [band(plane, [(0, 1, 3), (1, None, 9), (2, 2, None), (4, 5, 10)], "band")])
+    drawn = stretch(plane, [band(plane, [(0, 1, 3), (1, None, 9), (2, 2, None), (4, 5, 10)], "band")])
     [path] = all_of(drawn, "path")
     assert path.get("d") == "M0 70L100 0L100 50L0 90z"
     assert outline([], "trend") == ""

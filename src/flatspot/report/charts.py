@@ -27,7 +27,7 @@ def scatter(marks: Marks, summary: blocks.Summary, *, completions: int | None = 
     # a little room on each side: marks at the ends of the range are the usual case, and must not be cut
     x = Scale(min([lo, *means]) - 0.04 * (hi - lo), max([hi, *means]) + 0.04 * (hi - lo))
     plane = Plane(x, Scale(-0.04 * top, top), 380)
-    across, upwards = svg.labeled(plane.x, 6), svg.labeled(plane.y, 5)
+    across, upwards = svg.axis_labels(plane.x, 6), svg.axis_labels(plane.y, 5)
     n = sum(mark.count for mark in marks.values)
     title = (
         f"Scatter plot of {noun(n, 'prompt')}: mean reward across, reward standard deviation upwards, verdict by color and shape. "
@@ -50,11 +50,11 @@ def _points(plane: Plane, marks: Marks) -> list[str]:
     smallest, most = (9.0, 150.0) if dense else (60.0, 1400.0)
     largest = max((mark.count for mark in marks.values), default=1)
     limits = (smallest, min(most, smallest * (1 + math.sqrt(largest))))
-    drawn = [
+    symbols = [
         svg.symbol(plane.place((mark.mean, mark.std)), mark_size(mark.count, largest, limits), mark.verdict, mark_tip(mark), i)
         for i, mark in enumerate(marks.values)
     ]
-    return [f'<g class="{"dense" if dense else "marks"}">', *drawn, "</g>"]
+    return [f'<g class="{"dense" if dense else "marks"}">', *symbols, "</g>"]
 
 
 def mark_size(n: int, largest: int, limits: tuple[float, float]) -> float:
@@ -87,7 +87,7 @@ def corner(plane: Plane, summary: blocks.Summary, lo: float, hi: float) -> list[
     if reach is None:
         return []
     edge = [(lo, 0.0), (lo, (hi - lo) / reach), (hi, 0.0)]
-    return [svg.stretched(plane, [svg.outline([plane.place(point) for point in edge], "corner", close=True)], clip=True)]
+    return [svg.stretch(plane, [svg.outline([plane.place(point) for point in edge], "corner", close=True)], clip=True)]
 
 
 def corner_label(plane: Plane, summary: blocks.Summary, lo: float, hi: float) -> list[str]:
@@ -105,7 +105,7 @@ def envelope(plane: Plane, lo: float, hi: float, stretch: float) -> list[str]:
     steps = [(1 - math.cos(math.pi * k / 60)) / 2 for k in range(61)]  # dense at the ends, where the arc is steep
     arc = [plane.place((lo + t * span, stretch * span * math.sqrt(t * (1 - t)))) for t in steps]
     at = plane.place((lo + span / 2, stretch * span / 2))
-    return [svg.stretched(plane, [svg.outline(arc, "envelope")]), svg.text((at[0], at[1] - 16), "largest possible std")]
+    return [svg.stretch(plane, [svg.outline(arc, "envelope")]), svg.text((at[0], at[1] - 16), "largest possible std")]
 
 
 def composition(summary: blocks.Summary) -> str:
@@ -138,12 +138,12 @@ def forecast(summary: blocks.Summary) -> str | None:
     if not rows:
         return None
     plane = Plane(Scale(-0.35, len(rows) - 0.65), Scale(0, 1), 230)  # group sizes stand at equal distances
-    upwards = svg.labeled(plane.y, 5, percent=True)
+    upwards = svg.axis_labels(plane.y, 5, percent=True)
     middles = [plane.place((i, row.informative)) for i, row in enumerate(rows)]
     body = [
         svg.y_axis(plane, "groups with a signal", upwards),
         svg.x_axis(plane, "completions per prompt (group size)", [(i, str(row.group_size)) for i, row in enumerate(rows)]),
-        svg.stretched(plane, [svg.band(plane, ((i, row.lo, row.hi) for i, row in enumerate(rows)), "band"), svg.outline(middles, "trend")]),
+        svg.stretch(plane, [svg.band(plane, ((i, row.lo, row.hi) for i, row in enumerate(rows)), "band"), svg.outline(middles, "trend")]),
         *(svg.dot(at, 7.5 if row.planned else 5, "dot") for at, row in zip(middles, rows, strict=True)),
         *(svg.text((at[0], at[1] - 13), percent(row.informative), "value") for at, row in zip(middles, rows, strict=True)),
     ]

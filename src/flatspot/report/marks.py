@@ -46,11 +46,11 @@ def place_marks(verdicts: Sequence[str], means: Sequence[object], stds: Sequence
     A mark stands where the first of its prompts is: equal prompts stay exactly where they are, and no pattern of the grid shows.
     """
     points = [(number(mean), number(std)) for mean, std in zip(means, stds, strict=True)]
-    drawn = [(mean, std) for mean, std in points if mean is not None and std is not None]
-    if not drawn:
+    complete = [(mean, std) for mean, std in points if mean is not None and std is not None]
+    if not complete:
         return Marks([], [-1] * len(points), _CELLS[0])
-    left, wide = _span([mean for mean, _ in drawn])
-    bottom, high = _span([std for _, std in drawn])
+    left, wide = _span([mean for mean, _ in complete])
+    bottom, high = _span([std for _, std in complete])
     order = {verdict.name: i for i, verdict in enumerate(VERDICTS)}
     for cells in _CELLS:
         places: dict[tuple[int, int, int], list[int]] = {}

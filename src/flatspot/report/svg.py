@@ -179,7 +179,7 @@ def diameter(area: float) -> float:
     return 2 * math.sqrt(area / math.pi)
 
 
-def stretched(plane: Plane, paths: Iterable[str], *, clip: bool = False) -> str:
+def stretch(plane: Plane, paths: Iterable[str], *, clip: bool = False) -> str:
     """Paths whose coordinates are percent and pixels, as `outline` gives them. Lines keep their width when the plot is stretched."""
     overflow = "" if clip else ' overflow="visible"'
     box = f'width="100%" height="{plane.height}" viewBox="0 0 100 {plane.height}" preserveAspectRatio="none"'
@@ -187,13 +187,13 @@ def stretched(plane: Plane, paths: Iterable[str], *, clip: bool = False) -> str:
 
 
 def outline(points: Sequence[Point], style: str, *, close: bool = False, tip: str = "") -> str:
-    """A line through the points, or the area that they enclose; only inside `stretched`."""
+    """A line through the points, or the area that they enclose; only inside `stretch`."""
     d = "L".join(f"{short(x)} {short(y)}" for x, y in points)
     return f'<path class="{style}" d="M{d}{"z" if close else ""}">{_tip(tip)}</path>' if points else ""
 
 
 def band(plane: Plane, rows: Iterable[tuple[float, float | None, float | None]], style: str) -> str:
-    """The area between a lower and an upper limit along x; rows without both are left out. Only inside `stretched`."""
+    """The area between a lower and an upper limit along x; rows without both are left out. Only inside `stretch`."""
     limits = [(x, low, high) for x, low, high in rows if low is not None and high is not None]
     upper = [plane.place((x, high)) for x, _, high in limits]
     lower = [plane.place((x, low)) for x, low, _ in reversed(limits)]
@@ -227,10 +227,10 @@ def left_margin(labels: Sequence[tuple[float, str]]) -> int:
     return 9 + math.ceil(_LETTER * max((len(words) + words.count("%") / 2 for _, words in labels), default=0))
 
 
-def labeled(scale: Scale, count: int, *, percent: bool = False) -> list[tuple[float, str]]:
+def axis_labels(scale: Scale, count: int, *, percent: bool = False) -> list[tuple[float, str]]:
     """The ticks of an axis with their labels.
 
-    >>> labeled(Scale(0.002, 3, log=True), 6), labeled(Scale(0, 1), 2, percent=True)
+    >>> axis_labels(Scale(0.002, 3, log=True), 6), axis_labels(Scale(0, 1), 2, percent=True)
     ([(0.01, '0.01'), (0.1, '0.1'), (1.0, '1')], [(0.0, '0%'), (0.5, '50%'), (1.0, '100%')])
     """
     values = scale.ticks(count)

@@ -10,7 +10,7 @@ from flatspot.report.run.gradients import gradient_chart, gradient_facts, gradie
 from flatspot.report.run.html import render_html
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from drawn import Ruler, all_of, at
+from ruler import Ruler, all_of, at
 
 
 @pytest.fixture

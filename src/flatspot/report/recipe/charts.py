@@ -33,7 +33,7 @@ def moves(paths: Sequence[Path], summary: blocks.Summary, top: float, where: str
     stretch = math.sqrt(fewest / (fewest - 1)) if fewest and fewest > 1 else 1.0
     top = max(top, stretch * span / 2) * 1.16
     plane = Plane(Scale(lo - 0.04 * span, hi + 0.04 * span), Scale(-0.04 * top, top), 250)
-    upwards = svg.labeled(plane.y, 5)
+    upwards = svg.axis_labels(plane.y, 5)
     arrivals: dict[tuple[Point, str], int] = {}
     for path in paths:
         arrivals[path.end, path.now] = arrivals.get((path.end, path.now), 0) + path.count
@@ -42,11 +42,11 @@ def moves(paths: Sequence[Path], summary: blocks.Summary, top: float, where: str
     limits = (40.0, max(60.0, min(900.0, 40 * largest**0.5)))
     body = [
         svg.y_axis(plane, STD, upwards),
-        svg.x_axis(plane, MEAN, svg.labeled(plane.x, 5)),
+        svg.x_axis(plane, MEAN, svg.axis_labels(plane.x, 5)),
         *corner(plane, summary, lo, hi),
         *envelope(plane, lo, hi, stretch),
         f'<g fill-opacity="{0.35 if len(paths) > 60 else 0.5}">',
-        svg.stretched(plane, (_trail(plane, path) for path in paths)),
+        svg.stretch(plane, (_trail(plane, path) for path in paths)),
         '</g><g class="marks">',
         *(svg.symbol(plane.place((m.mean, m.std)), mark_size(m.count, largest, limits), m.verdict, mark_tip(m)) for m in marks),
         "</g>",
@@ -79,8 +79,8 @@ class _Probe:
     hi: float | None = None
 
 
-def warm_up(curve: Sequence[Mapping[str, Any]], chosen: int) -> str | None:
-    """The share of prompts ready for RL, or recovered, by step, with the chosen checkpoint; None without probes."""
+def warm_up(curve: Sequence[Mapping[str, Any]], checkpoint: int) -> str | None:
+    """The share of prompts ready for RL, or recovered, by step, with the step of the checkpoint that was taken; None without probes."""
     probes = []
     for row in curve:
         share = row.get("ready") or row.get("recovered")
@@ -89,43 +89,48 @@ def warm_up(curve: Sequence[Mapping[str, Any]], chosen: int) -> str | None:
     if not probes:
         return None
     title = "Line chart of the share of prompts ready for RL by step of the warm-up, with its 95% limits and the step that was taken."
-    return _by_step(probes, chosen, "prompts ready for RL", title, (0.0, 1.0), percents=True)
+    return _by_step(probes, checkpoint, "prompts ready for RL", title, (0.0, 1.0), percents=True)
 
 
-def warm_up_reward(curve: Sequence[Mapping[str, Any]], chosen: int, summary: blocks.Summary) -> str | None:
+def warm_up_reward(curve: Sequence[Mapping[str, Any]], checkpoint: int, summary: blocks.Summary) -> str | None:
     """Mean reward of the probed prompts by step; None where it was not measured."""
     probes = [_Probe(row["step"], reward) for row in curve if (reward := number(row.get("reward"))) is not None]
     if not probes:
         return None
     title = "Line chart of the mean reward by step of the warm-up."
-    return _by_step(probes, chosen, "mean reward", title, _range(summary))
+    return _by_step(probes, checkpoint, "mean reward", title, _range(summary))
 
 
 def _by_step(
-    probes: Sequence[_Probe], chosen: int, name: str, title: str, limits: tuple[float, float], *, percents: bool = False
+    probes: Sequence[_Probe], checkpoint: int, name: str, title: str, limits: tuple[float, float], *, percents: bool = False
 ) -> str:  # fmt: skip
     last = max(max(probe.step for probe in probes), 1)
     plane = Plane(Scale(0, last), Scale(*limits), 200)
-    upwards = svg.labeled(plane.y, 5, percent=percents)
+    upwards = svg.axis_labels(plane.y, 5, percent=percents)
     steps = [(step, f"{step:,.0f}") for step in plane.x.ticks(min(6, last)) if step == int(step)]
     places = [plane.place((probe.step, probe.value)) for probe in probes]
     write = percent if percents else decimal
     body = [
         svg.y_axis(plane, name, upwards),
         svg.x_axis(plane, "step of the warm-up", steps),
-        svg.stretched(plane, [svg.band(plane, ((p.step, p.lo, p.hi) for p in probes), "band"), svg.outline(places, "trend")]),
+        svg.stretch(plane, [svg.band(plane, ((p.step, p.lo, p.hi) for p in probes), "band"), svg.outline(places, "trend")]),
         *(svg.dot(at, 4, "dot", f"step  {p.step}\n{name}  {write(p.value)}") for at, p in zip(places, probes, strict=True)),
-        *(part for at, p in zip(places, probes, strict=True) if p.step == chosen for part in _chosen(plane, at, p, write(p.value))),
+        *(
+            part
+            for at, p in zip(places, probes, strict=True)
+            if p.step == checkpoint
+            for part in _checkpoint_mark(plane, at, p, write(p.value))
+        ),
     ]
     return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
 
 
-def _chosen(plane: Plane, at: Point, probe: _Probe, value: str) -> list[str]:
+def _checkpoint_mark(plane: Plane, at: Point, probe: _Probe, value: str) -> list[str]:
     """A rule at the checkpoint that was taken, named on the side that has room."""
     anchor, dx = ("start", 7) if at[0] < 60 else ("end", -7)
     words = f"taken: step {probe.step}, {value}"
     return [
-        svg.rule((at[0], plane.height), at, "chosen"),
+        svg.rule((at[0], plane.height), at, "checkpoint"),
         svg.dot(at, 7.5, "dot", f"taken\nstep  {probe.step}\nvalue  {value}"),
         svg.text((at[0], plane.height - 8), words, "value", anchor=anchor, dx=dx),
     ]
@@ -133,19 +138,19 @@ def _chosen(plane: Plane, at: Point, probe: _Probe, value: str) -> list[str]:
 
 def rewards(summary: blocks.Summary) -> str | None:
     """Mean reward of the rollouts by completions drawn, with and without the warm-up."""
-    found = {stage: _drawn(rows) for stage, rows in blocks.section(summary, "rewards").items()}
-    runs = [(found[stage], name, styles) for stage, name, *styles in _RUNS if found.get(stage)]
+    curves = {stage: _scored_rows(rows) for stage, rows in blocks.section(summary, "rewards").items()}
+    runs = [(curves[stage], name, styles) for stage, name, *styles in _RUNS if curves.get(stage)]
     if not runs:
         return None
     most = max(row["generations"] for rows, _, _ in runs for row in rows)
     plane = Plane(Scale(0, most), Scale(*_range(summary)), 250)
-    upwards = svg.labeled(plane.y, 5)
+    upwards = svg.axis_labels(plane.y, 5)
     across = [(value, f"{value:,.0f}") for value in plane.x.ticks(5)]
     body = [svg.y_axis(plane, "mean reward", upwards), svg.x_axis(plane, "completions drawn, probes included", across)]
     for rows, name, (line, limits, point) in runs:
         places = [plane.place((row["generations"], row["reward"])) for row in rows]
         band = svg.band(plane, ((row["generations"], number(row.get("lo")), number(row.get("hi"))) for row in rows), limits)
-        body.append(svg.stretched(plane, [band, svg.outline(places, line)]))
+        body.append(svg.stretch(plane, [band, svg.outline(places, line)]))
         for at, row in zip(places, rows, strict=True):
             tip = f"{name}\nupdate  {count(row.get('step'))}\ncompletions  {count(row['generations'])}\nreward  {decimal(row['reward'], 3)}"
             body.append(svg.dot(at, 3.1, point, tip))
@@ -153,7 +158,7 @@ def rewards(summary: blocks.Summary) -> str | None:
     return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards), right=26)
 
 
-def _drawn(curve: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _scored_rows(curve: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [row for row in curve if number(row.get("reward")) is not None]
 
 

@@ -31,14 +31,14 @@ def render_recipe_html(summary: blocks.Summary, paths: pa.Table) -> str:
     """
     ways = _ways(summary, paths)
     warmup = summary.get("warmup") or {}
-    curve, chosen = warmup.get("curve") or [], warmup.get("chosen_step", 0)
-    drawn = {
+    curve, checkpoint = warmup.get("curve") or [], warmup.get("chosen_step", 0)
+    pictures = {
         "verdicts": recipe_charts.verdicts(summary),
-        "warmup": recipe_charts.warm_up(curve, chosen),
-        "warmup-reward": recipe_charts.warm_up_reward(curve, chosen, summary),
+        "warmup": recipe_charts.warm_up(curve, checkpoint),
+        "warmup-reward": recipe_charts.warm_up_reward(curve, checkpoint, summary),
         "rewards": recipe_charts.rewards(summary),
     }
-    charts = {name: chart for name, chart in drawn.items() if chart is not None}
+    charts = {name: chart for name, chart in pictures.items() if chart is not None}
     charts |= {f"way:{way['key']}": way["chart"] for way in ways}
     scripts = [page_script("charts.js", "recipe.js")]
     title, tone = recipe_blocks.headline(summary)

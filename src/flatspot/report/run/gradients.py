@@ -79,7 +79,7 @@ def gradient_chart(marks: Sequence[GradientMark]) -> str | None:
     top = max(max(mark.high, mark.bound or 0.0) for mark in marks)
     stds = [mark.std for mark in marks]
     plane = Plane(Scale(min(stds) / 1.3, max(stds) * 1.3, log=True), Scale(floor, top * 1.3, log=True), 340)
-    upwards = svg.labeled(plane.y, 6)
+    upwards = svg.axis_labels(plane.y, 6)
     limits = [
         svg.rule(plane.place((mark.std, max(mark.low or floor, floor))), plane.place((mark.std, mark.high)), _limits_style(mark))
         for mark in marks
@@ -92,7 +92,7 @@ def gradient_chart(marks: Sequence[GradientMark]) -> str | None:
     )
     body = [
         svg.y_axis(plane, "gradient norm", upwards),
-        svg.x_axis(plane, "reward std of the same completions", svg.labeled(plane.x, 6)),
+        svg.x_axis(plane, "reward std of the same completions", svg.axis_labels(plane.x, 6)),
         *limits,
         *bounds,
         *points,

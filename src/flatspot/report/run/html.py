@@ -54,10 +54,9 @@ def render_html(data: ReportData) -> str:
     total = [None] * len(names)
     marks = {"": place_marks(names, rows.get("mean", total), rows.get("std", total))}
     marks |= {name: place_marks(names, part.get("mean", total), part.get("std", total)) for name, part in rows["components"].items()}
-    drawn = _charts(data.summary, marks, rows)
-    measured = gradient_marks(data)
-    if (gradients := gradient_chart(measured)) is not None:
-        drawn["gradients"] = gradients
+    pictures = _charts(data.summary, marks, rows)
+    if (gradients := gradient_chart(gradient_marks(data))) is not None:
+        pictures["gradients"] = gradients
     # a component's scatter plot replaces the total's when a reader picks it; its range, threshold and so its corner are not the total's
     components = {name: charts.scatter(place, {}) for name, place in marks.items() if name and place.values}
     page = {"rows": {**rows, "marks": {name: place.of_prompt for name, place in marks.items()}}, "components": components}
@@ -70,7 +69,7 @@ def render_html(data: ReportData) -> str:
         sprite=svg.sprite(),
         page=pack(page),
         details=pack(payload.details),
-        charts=drawn,
+        charts=pictures,
         marks=marks[""],
         gradient_facts=gradient_facts(data),
         components=list(components),
@@ -83,10 +82,10 @@ def render_html(data: ReportData) -> str:
 
 def _charts(summary: blocks.Summary, marks: Mapping[str, Marks], rows: Mapping[str, Any]) -> dict[str, str]:
     """The charts by name; those of which the data has nothing to show are not among them."""
-    drawn = {"composition": charts.composition(summary), "forecast": charts.forecast(summary)}
+    pictures = {"composition": charts.composition(summary), "forecast": charts.forecast(summary)}
     if marks[""].values:
-        drawn["scatter"] = charts.scatter(marks[""], summary, completions=_fewest(rows))
-    return {name: chart for name, chart in drawn.items() if chart is not None}
+        pictures["scatter"] = charts.scatter(marks[""], summary, completions=_fewest(rows))
+    return {name: chart for name, chart in pictures.items() if chart is not None}
 
 
 def _fewest(rows: Mapping[str, Any]) -> int | None:
