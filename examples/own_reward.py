@@ -7,7 +7,6 @@ The policy is a table of answer probabilities, so that this runs anywhere in sec
 from __future__ import annotations
 
 import flatspot
-from flatspot.planning.labels import LabelSettings, plan_labels
 
 PROMPTS = [{"prompt": f"What is {a} * {b}?", "answer": str(a * b)} for a in range(2, 14) for b in range(2, 14)]
 
@@ -28,12 +27,15 @@ def policy() -> flatspot.ScriptedEngine:
 
 
 def main() -> None:
-    diagnosis = flatspot.diagnose(PROMPTS, policy(), correct, out="products")
-    print(diagnosis.summary["verdict"], diagnosis.summary["counts"])
-    for size, row in diagnosis.summary["forecast"].items():
-        print(f"groups of {size}: {row['informative']:.0%} carry a signal [{row['lo']:.0%} to {row['hi']:.0%}]")
-    for label in plan_labels("products", LabelSettings(labels="5%")).labels:
+    run = flatspot.diagnose(PROMPTS, policy(), correct, out="products")
+    counts = run.summary.counts
+    print(f"{run.summary.verdict}: {counts.learnable} learnable, {counts.vanishing} vanishing, {counts.solved} solved")
+    for size, share in run.summary.forecast.items():
+        print(f"groups of {size}: {share.informative:.0%} carry a signal [{share.lo:.0%} to {share.hi:.0%}]")
+    plan = run.plan(labels="5%")
+    for label in plan.labels:
         print("to label:", label.prompt.text)
+    print("answers go into", plan.labels_file)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ import random
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 import flatspot
 
 QUESTIONS = {"2 + 2": 0.9, "12 * 12": 0.5, "17 * 23": 0.1, "1371 * 27": 0.0, "the 40th prime": 0.0}
@@ -36,12 +34,11 @@ def main(logs: list[str]) -> None:
     if not logs:
         write_log(Path("grpo.jsonl"))
         logs = ["grpo.jsonl"]
-    diagnosis = flatspot.inspect(logs, out="inspected")
-    texts = {row["prompt_id"]: row["prompt"] for row in pq.read_table(diagnosis.run / "prompts.parquet").to_pylist()}
-    print(f"{diagnosis.summary['verdict']}: {diagnosis.summary['reason']}")
-    rows = [row for row in diagnosis.verdicts.to_pylist() if row["verdict"] == "vanishing"]
+    run = flatspot.inspect(logs, out="inspected")
+    print(f"{run.summary.verdict}: {run.summary.reason}")
+    rows = [row for row in run.to_arrow().to_pylist() if row["verdict"] == "vanishing"]
     for row in sorted(rows, key=lambda row: row["error_probability"]):
-        print(f"{texts[row['prompt_id']]:<24} mean reward {row['mean']:.2f}, wrong with probability {row['error_probability']:.3f}")
+        print(f"{row['prompt']:<24} mean reward {row['mean']:.2f}, wrong with probability {row['error_probability']:.3f}")
 
 
 if __name__ == "__main__":

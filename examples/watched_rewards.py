@@ -26,9 +26,11 @@ def main() -> None:
             better = min(1.0, chance * (1 + step / 10))
             completions = ["right" if random.random() < better else "wrong" for _ in range(GROUP)]
             reward(prompts=[prompt] * GROUP, completions=completions)  # the policy's update would use what this returns
-    diagnosis = flatspot.inspect("watched")
-    for row in diagnosis.verdicts.sort_by("mean").to_pylist():
-        print(f"{row['verdict']:<10} mean reward {row['mean']:.2f}, std {row['std']:.2f} of {row['n_samples']} completions")
+    run = flatspot.inspect("watched")
+    for row in run.to_arrow().sort_by("mean").to_pylist():
+        print(
+            f"{row['prompt']:<8} {row['verdict']:<10} mean reward {row['mean']:.2f}, std {row['std']:.2f} of {row['n_samples']} completions"
+        )
 
 
 if __name__ == "__main__":

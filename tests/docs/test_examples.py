@@ -27,7 +27,7 @@ def test_the_prompts_that_are_never_right_are_listed(tmp_path):
 def test_the_verdicts_are_those_of_the_policy_and_labels_are_of_vanishing_prompts(tmp_path):
     printed = run_example("own_reward.py", tmp_path)
     products = [a * b for a in range(2, 14) for b in range(2, 14)]
-    vanishing, solved = (int(re.search(rf"'{name}': (\d+)", printed)[1]) for name in ("vanishing", "solved"))
+    vanishing, solved = (int(re.search(rf"(\d+) {name}", printed)[1]) for name in ("vanishing", "solved"))
     margin = 0.03 * len(products)  # the target error
     assert abs(vanishing - sum(size >= 60 for size in products)) <= margin and abs(solved - sum(size < 20 for size in products)) <= margin
     labels = [int(a) * int(b) for a, b in re.findall(r"^to label: What is (\d+) \* (\d+)\?$", printed, re.MULTILINE)]
@@ -36,7 +36,7 @@ def test_the_verdicts_are_those_of_the_policy_and_labels_are_of_vanishing_prompt
 
 def test_every_group_of_the_loop_was_recorded(tmp_path):
     printed = run_example("watched_rewards.py", tmp_path)
-    lines = re.findall(r"^(\w+) +mean reward (\d\.\d\d), .* of (\d+) completions$", printed, re.MULTILINE)
+    lines = re.findall(r"^\w+ +(\w+) +mean reward (\d\.\d\d), .* of (\d+) completions$", printed, re.MULTILINE)
     assert [verdict for verdict, _, _ in lines] == ["vanishing", "learnable", "learnable"]
     assert {n for _, _, n in lines} == {str(30 * 8)} and lines[0][1] == "0.00"
 
