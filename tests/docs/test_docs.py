@@ -17,6 +17,7 @@ To take over what the commands print now, run the file with FLATSPOT_DOCS_REWRIT
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import importlib.util
@@ -42,7 +43,12 @@ from flatspot.core.schema import GRADIENTS, arrow_schema
 from flatspot.flow.diagnose import Settings
 
 ROOT = Path(__file__).parents[2]
-EXECUTED = [ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]
+EXECUTED = [
+    ROOT / "README.md",
+    ROOT / "docs/tutorial.md",
+    ROOT / "docs/reference/python.md",
+    *sorted((ROOT / "docs/how-to").glob("*.md")),
+]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("design/*.md")])
 REWRITE = os.environ.get("FLATSPOT_DOCS_REWRITE") == "1"
 RUN = {"bash", "python"}
@@ -334,21 +340,32 @@ def headings(page: Path, level: int) -> set[str]:
 
 def test_every_public_name_is_documented_and_nothing_else():
     documented = {name.removeprefix("flatspot.").split("(")[0] for name in headings(ROOT / "docs/reference/python.md", 2)}
-    assert documented == set(flatspot.__all__)
+    assert documented == {*flatspot.__all__, "open"}
 
 
-def test_the_lines_from_python_resolve_in_a_fresh_interpreter():
-    """Every import of a `From Python` line runs, and every name called is public or was imported on that line."""
+def test_the_lines_from_python_run(tmp_path, monkeypatch):
+    """Every import of a `From Python` line runs; every call fits its function, and those that train nothing are made."""
     lines = re.findall(r"^From Python: .*$", (ROOT / "docs/reference/cli.md").read_text("utf-8"), re.MULTILINE)
     assert len(lines) >= 9
-    script = ["import flatspot"]
-    for line in lines:
-        spans = [span for span in re.findall(r"`([^`]+)`", line) if "pip install" not in span and not span.startswith("--")]
-        script += [span for span in spans if span.startswith("from ")]
-        script += [name for span in spans if not span.startswith("from ") for name in re.findall(r"([A-Za-z_][\w.]*)(?=\()", span)]
-        script += [span for span in spans if re.fullmatch(r"flatspot(\.\w+)+", span)]
-    done = subprocess.run([sys.executable, "-c", "\n".join(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    engine = flatspot.ScriptedEngine({f"q{i}": {"a": i / 7, "b": 1 - i / 7} for i in range(8)})
+    run = flatspot.diagnose([{"prompt": f"q{i}", "reference": "a"} for i in range(8)], engine, "exact_match", out="run")
+    names: dict[str, object] = {"flatspot": flatspot, "run": run, **dict.fromkeys(("labels", "out", "folder", "model", "reward"), "x")}
+    calls = []
+    for span in (span for line in lines for span in re.findall(r"`([^`]+)`", line) if "pip install" not in span):
+        if span.startswith("from "):
+            exec(span, names)
+        elif "(" in span:
+            calls.append(ast.parse(span, mode="eval").body)
+        elif not span.startswith("--"):
+            assert callable(eval(span, names))
+    assert len(calls) >= 7
+    for call in calls:
+        function = eval(ast.unparse(call.func), names)
+        given = [eval(ast.unparse(arg), names) for arg in call.args], {k.arg: eval(ast.unparse(k.value), names) for k in call.keywords}
+        inspect.signature(function).bind(*given[0], **given[1])
+        if function in (flatspot.plan, flatspot.export):
+            assert function(*given[0], **given[1]) is not None
 
 
 def test_every_setting_is_documented_with_its_default():
@@ -359,13 +376,15 @@ def test_every_setting_is_documented_with_its_default():
 
 def test_signatures_are_the_real_ones():
     page = (ROOT / "docs/reference/python.md").read_text("utf-8")
-    for function in (flatspot.diagnose, flatspot.inspect, flatspot.reward_std):
+    verbs = [getattr(flatspot, verb.replace("-", "_")) for verb in cli.modules]
+    for function in (*verbs, flatspot.open, flatspot.reward_std):
         names = ", ".join(
             {"KEYWORD_ONLY": "", "VAR_KEYWORD": "**"}.get(p.kind.name, "") + p.name for p in inspect.signature(function).parameters.values()
         )
-        documented = re.search(rf"^flatspot\.{function.__name__}\(([^)]*)\)", page, re.MULTILINE)
+        documented = re.search(rf"^flatspot\.{function.__name__}\((.*)\)(?: ->|$)", page, re.MULTILINE)
         assert documented, function.__name__
-        shown = ", ".join(part.split("=")[0].strip() for part in documented[1].replace("*, ", "").split(",") if part.strip())
+        names_only = re.sub(r"=(\w+\(\)|\(\)|[^,(]*)", "", documented[1].replace("*, ", ""))
+        shown = ", ".join(part.strip() for part in names_only.split(",") if part.strip())
         assert shown == names
 
 
