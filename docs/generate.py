@@ -41,7 +41,8 @@ _NOTES = {
     "run": 'From Python: [`flatspot.run`](python.md#flatspotrun), `flatspot.run("recipe.yaml")`. How to: '
     "[run it all from a recipe](../how-to/recipe.md). Needs `pip install 'flatspot[train]'`.",
     "compare": "From Python: [`flatspot.compare`](python.md#flatspotcompare). How to: [compare two runs](../how-to/compare.md).",
-    "export": 'From Python: [`flatspot.export`](python.md#flatspotexport), `flatspot.export(run, "learnable.jsonl", verdicts=["learnable"])`.',
+    "export": "From Python: [`flatspot.export`](python.md#flatspotexport), "
+    '`flatspot.export(run, "learnable.jsonl", verdicts=["learnable"])`.',
     "reproduce": "What each part repeats, and what came out: [the paper](../paper.md). Needs `pip install 'flatspot[reproduce]'`.",
 }
 
