@@ -148,7 +148,7 @@ def test_a_reward_sees_where_the_training_is(folder, tmp_path):
     reward.write_text("def step(completions, trainer_state, **columns):\n    s = trainer_state\n"
                       "    return [s.global_step + s.max_steps / 100] * len(completions)\n")  # fmt: skip
     done = train(folder, reward=f"{reward}:step", out=tmp_path / "run")
-    rows = pq.read_table(done.run / "rollouts").to_pylist()
+    rows = pq.read_table(done.folder / "rollouts").to_pylist()
     assert {(row["step"], row["reward"]) for row in rows} == {(step, step + 0.04) for step in range(4)}
 
 

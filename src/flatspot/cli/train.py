@@ -83,16 +83,16 @@ def _show(done: Trained) -> None:
     from flatspot.report.before_after import before_after
     from flatspot.training.watch.before_after import split_run
 
-    inspect(done.run)
+    inspect(done.folder)
     try:
-        halves = split_run(done.run)
+        halves = split_run(done.folder)
     except RunFolderError as error:  # too short to be compared: the training is done all the same
-        echo(f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}\nNote     {error}")
+        echo(f"Policy   {done.checkpoint}\nReport   {done.folder / 'report.html'}\nNote     {error}")
         return
     before, after = (inspect(folder) for folder in halves)
     echo(before_after(before.summary.to_json(), after.summary.to_json(), done.alarms))
     echo(
-        f"Policy   {done.checkpoint}\nReport   {done.run / 'report.html'}, {before.folder / 'report.html'}, {after.folder / 'report.html'}"
+        f"Policy   {done.checkpoint}\nReport   {done.folder / 'report.html'}, {before.folder / 'report.html'}, {after.folder / 'report.html'}"
     )
     sys.stdout.flush()
     if after.summary.verdict != "proceed":

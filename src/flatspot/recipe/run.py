@@ -113,7 +113,7 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
     if recipe.labels is None:
         inputs: dict[str, Any] = {"before": before.key, "plan": asdict(recipe.plan), "answer_col": recipe.answer_col}
         needs = ("plan.parquet", "labels.jsonl")
-        plan = do_stage(recipe.out, "plan", inputs, lambda folder: work.plan_in(bench, before.folder, folder), needs=needs, say=bench.say)
+        plan = do_stage(recipe.out, "plan", inputs, lambda folder: work.plan_in(bench, before.run, folder), needs=needs, say=bench.say)
     file, rows = work.filled_labels(bench, None if plan is None else plan.folder)
     if not rows:
         if plan is None:
@@ -129,7 +129,7 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
     learnt = {"model": bench.model_digest, "before": before.key, "labels": work.answers_digest(rows)}
     probe = with_old_names(asdict(recipe.probe))
     inputs = bench.shared | learnt | {"options": dict(recipe.warmup), "rule": rule, "probe": probe, "seed": recipe.seed}
-    do = lambda folder: work.warm_up_in(bench, before.folder, file, rows, folder)  # noqa: E731
+    do = lambda folder: work.warm_up_in(bench, before.run, file, rows, folder)  # noqa: E731
     return plan, do_stage(recipe.out, "warmup", inputs, do, needs=("policy",), say=bench.say)
 
 

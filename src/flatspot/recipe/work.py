@@ -24,6 +24,7 @@ from flatspot.rewards import load_reward
 from flatspot.rollouts.identity import digest, reward_identity
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.store import prompt_text, write_table, write_whole
+from flatspot.runs.run import Run
 from flatspot.tasks import load_prompts
 from flatspot.training.warmup.checkpoints import WARMUP_NAMES
 
@@ -89,7 +90,7 @@ def diagnose_in(bench: Bench, model: str, folder: Path) -> dict[str, Any]:
     return {"verdict": run.summary.verdict, "reason": run.summary.reason, "generations": sampled.total, "tokens": sampled.tokens}
 
 
-def plan_in(bench: Bench, run: Path, folder: Path) -> dict[str, Any]:
+def plan_in(bench: Bench, run: Run, folder: Path) -> dict[str, Any]:
     """Choose what to label, into plan.parquet and labels.jsonl; answers that were written for other plans of this recipe are taken over."""
     planned = plan_labels(run, bench.recipe.plan)
     write_table(planned.table, folder / "plan.parquet")
@@ -152,7 +153,7 @@ def _start(prompt: Any) -> str:
     return text if len(text) <= 70 else f"{text[:70]}…"
 
 
-def warm_up_in(bench: Bench, run: Path, labels: Path, rows: Rows, folder: Path) -> dict[str, Any]:
+def warm_up_in(bench: Bench, run: Run, labels: Path, rows: Rows, folder: Path) -> dict[str, Any]:
     """Finetune on the labels until RL can take over; a killed warm-up starts anew, and comes to the same."""
     from flatspot.training.option_names import start_afresh
     from flatspot.training.warmup.run import warmup
@@ -212,7 +213,7 @@ def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path)
         config=_options_file(folder.with_suffix(".yaml"), options),
         reward_timeout_s=recipe.diagnose.reward_timeout_s,
     )
-    sampled = inspect(done.run).summary.generations
+    sampled = inspect(done.folder).summary.generations
     return {
         "checkpoint": str(done.checkpoint.relative_to(folder)) if done.checkpoint.is_relative_to(folder) else str(done.checkpoint),
         "steps": done.steps,

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 _ROWS = 4096  # completions per call of the reward, and held in memory
 
 
-def stored_prompts(run: Path) -> list[Prompt]:
+def stored_prompts(folder: Path) -> list[Prompt]:
     """The prompts of a run folder, with their columns as JSON kept them: a date is text by now."""
-    table = read_table(run / "prompts.parquet", [column.name for column in PROMPTS])
+    table = read_table(folder / "prompts.parquet", [column.name for column in PROMPTS])
     found = [
         Prompt(row["prompt_id"], json.loads(row["prompt"]) if row["is_chat"] else row["prompt"], json.loads(row["columns"]))
         for row in table.to_pylist()

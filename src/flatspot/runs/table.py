@@ -67,25 +67,25 @@ def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def rollout_files(run: Path) -> list[Path]:
+def rollout_files(folder: Path) -> list[Path]:
     """The files of a run folder's rows, in order; raises `RunFolderError` for one that is damaged, naming it."""
-    files = [part.file for part in part_files(run)]
+    files = [part.file for part in part_files(folder)]
     check_sound(files)
     return files
 
 
-def read_run(run: Path) -> RunTable:
+def read_run(folder: Path) -> RunTable:
     """Reduce a run folder's rows. Prompts without a row yet are there, with zeros.
 
     Raises `RunFolderError` where a part cannot be read, naming it.
     """
     import duckdb
 
-    run = Path(run)
-    files, prompts = rollout_files(run), run / "prompts.parquet"
+    folder = Path(folder)
+    files, prompts = rollout_files(folder), folder / "prompts.parquet"
     check_sound([prompts])
     try:
-        with connect(run) as db:
+        with connect(folder) as db:
             db.execute(
                 "CREATE TABLE prompts AS SELECT row_number() OVER () - 1 AS i, prompt_id, reference_reward "
                 f"FROM {parquet_source(db, [prompts])}"
@@ -95,7 +95,7 @@ def read_run(run: Path) -> RunTable:
             return _reduce(db, bool(files))
     except duckdb.Error as error:
         raise RunFolderError(
-            f"{run}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file, if it is there, and run "
+            f"{folder}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file, if it is there, and run "
             "the same flatspot diagnose or inspect again."
         ) from error
 
@@ -171,12 +171,12 @@ def _place(values: Any, at: Ints, m: int, missing: float) -> Floats:
     return full
 
 
-def completions_of(run: Path, prompt_ids: Sequence[str], *, per_prompt: int = 64) -> pa.Table:
+def completions_of(folder: Path, prompt_ids: Sequence[str], *, per_prompt: int = 64) -> pa.Table:
     """The rows of some prompts, for showing: at most `per_prompt` each, in the order drawn."""
     import pyarrow as pa
 
-    files = rollout_files(run)
-    with connect(run) as db:
+    files = rollout_files(folder)
+    with connect(folder) as db:
         wanted = pa.table({"prompt_id": pa.array(list(prompt_ids), pa.string())})
         db.register("wanted", wanted)
         columns = "prompt_id, sample_idx, completion, reward, rewards, error, truncated, n_tokens"

@@ -33,7 +33,7 @@ _OF_A_MODEL = ("config.json", "adapter_config.json", "*.safetensors", "*.bin", "
 class Trained:
     """A training that ran to its end: its run folder, its checkpoint, the alarms raised, if this process speaks for all, its updates."""
 
-    run: Path
+    folder: Path
     checkpoint: Path
     alarms: Sequence[Mapping[str, Any]]
     is_main: bool
@@ -67,19 +67,19 @@ def train(
     require("trl", extra="train", purpose="flatspot train")
     if algorithm not in ALGORITHMS:
         raise SettingsError(f"the algorithm must be {' or '.join(ALGORITHMS)}, got {algorithm!r}")
-    run = Path(out)
+    folder = Path(out)
     rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
-    settings, model_settings = parse_options(_config_class(algorithm), options, config, run / "trainer")
+    settings, model_settings = parse_options(_config_class(algorithm), options, config, folder / "trainer")
     resumed = checkpoint_to_resume(settings.resume_from_checkpoint, Path(settings.output_dir))
     settings.resume_from_checkpoint = None if resumed is None else str(resumed)
     if resumed is None and rank() == 0:
-        _holds_no_training(run, Path(settings.output_dir))
+        _check_no_training(folder, Path(settings.output_dir))
     policy = _policy(model or model_settings.model_name_or_path)
     # TRL calls rewards with whole groups, which one that compares completions is right with
     groups = settings.num_generations
     with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s, group_size=groups) as loaded:
         check_reward(loaded, rows)
-        return _train(algorithm, rows, policy, loaded, settings, model_settings, run)
+        return _train(algorithm, rows, policy, loaded, settings, model_settings, folder)
 
 
 def check_settings(algorithm: str, config: Path, output_dir: Path) -> None:
@@ -95,7 +95,7 @@ def _config_class(algorithm: str) -> Any:
 
 
 def _train(
-    algorithm: str, rows: Sequence[Prompt], policy: str, loaded: LoadedReward, settings: Any, model_settings: Any, run: Path
+    algorithm: str, rows: Sequence[Prompt], policy: str, loaded: LoadedReward, settings: Any, model_settings: Any, folder: Path
 ) -> Trained:
     import trl
 
@@ -103,7 +103,7 @@ def _train(
     from flatspot.training.watch.wrap import recorder_of, watch
     from flatspot.verdicts.ranges import usable_range
 
-    watched = watch([_reward_function(component) for component in loaded.components], out=run, reward_range=usable_range(loaded.range))
+    watched = watch([_reward_function(component) for component in loaded.components], out=folder, reward_range=usable_range(loaded.range))
     recorder = recorder_of(watched)
     assert recorder is not None
     references = reference_rewards(loaded, rows)
@@ -132,22 +132,22 @@ def _train(
     if hasattr(trainer, "end"):
         trainer.end()
     recorder.release()
-    return Trained(run, Path(settings.output_dir), callback.history, is_main, int(trainer.state.global_step))
+    return Trained(folder, Path(settings.output_dir), callback.history, is_main, int(trainer.state.global_step))
 
 
-def _holds_no_training(run: Path, trainer: Path) -> None:
+def _check_no_training(folder: Path, trainer: Path) -> None:
     """Refuse folders that this training would mix up: a run with the rows of another one, and a place where another model is."""
-    if not (run / "run.json").exists() or not parts_of(run):
+    if not (folder / "run.json").exists() or not parts_of(folder):
         there = [file.name for pattern in _OF_A_MODEL for file in sorted(trainer.glob(pattern))]
         if there:
             raise RunFolderError(
                 f"{trainer} holds a model or its checkpoints ({', '.join(there[:3])}), and the policy is saved there. Give another "
-                f"{'--out' if trainer.parent == run else '--output_dir'}, or move them away."
+                f"{'--out' if trainer.parent == folder else '--output_dir'}, or move them away."
             )
         return
     saved = last_checkpoint(trainer)
     resume = f", or go on from its last checkpoint: --resume_from_checkpoint {saved[0]}" if saved else ""
-    raise RunFolderError(f"{run} holds the completions of a training already. Give another --out{resume}")
+    raise RunFolderError(f"{folder} holds the completions of a training already. Give another --out{resume}")
 
 
 def _policy(model: str | None) -> str:

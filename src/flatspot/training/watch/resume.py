@@ -94,18 +94,18 @@ def _all_written(recorder: Recorder) -> str | None:
     return f"completions of an earlier training cannot be written to {recorder.path}: free some space and start again."
 
 
-def set_aside(run: Path, step: int, parts: Collection[str] | None = None) -> int:
+def set_aside(folder: Path, step: int, parts: Collection[str] | None = None) -> int:
     """Move the rows of update `step` and later from a watched run's parts to RUN/set-aside; returns how many.
 
     parts  the names of the parts to split; None: all
 
     Evaluations at `step` itself took place before its checkpoint and stay, unless the training starts over at 0.
     """
-    with lock_folder(run, JUDGING_FILE, wait_s=_WAIT_S):  # a process that is judging the rows now must see all of them
-        return sum(_split(run, part.file, step) for part in part_files(run) if parts is None or part.file.name in parts)
+    with lock_folder(folder, JUDGING_FILE, wait_s=_WAIT_S):  # a process that is judging the rows now must see all of them
+        return sum(_split(folder, part.file, step) for part in part_files(folder) if parts is None or part.file.name in parts)
 
 
-def _split(run: Path, part: Path, step: int) -> int:
+def _split(folder: Path, part: Path, step: int) -> int:
     """Move the late rows of one part; returns how many."""
     import pyarrow.compute as pc
 
@@ -117,7 +117,7 @@ def _split(run: Path, part: Path, step: int) -> int:
     aside = rows.filter(late)
     if not aside.num_rows:
         return 0
-    write_table(aside, _free(run / ASIDE, part.stem))
+    write_table(aside, _free(folder / ASIDE, part.stem))
     if aside.num_rows == rows.num_rows:
         part.unlink()  # each of its rows is in the other file by now
     else:
