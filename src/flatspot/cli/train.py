@@ -91,9 +91,9 @@ def _show(done: Trained) -> None:
         return
     before, after = (inspect(folder) for folder in halves)
     echo(before_after(before.summary.to_json(), after.summary.to_json(), done.alarms))
-    echo(
-        f"Policy   {done.checkpoint}\nReport   {done.folder / 'report.html'}, {before.folder / 'report.html'}, {after.folder / 'report.html'}"
-    )
+    reports = ", ".join(str(folder / "report.html") for folder in (done.folder, before.folder, after.folder))
+    echo(f"Policy   {done.checkpoint}
+Report   {reports}")
     sys.stdout.flush()
     if after.summary.verdict != "proceed":
         say(f"After the training: {after.summary.reason}")
