@@ -92,8 +92,7 @@ def _show(done: Trained) -> None:
     before, after = (inspect(folder) for folder in halves)
     echo(before_after(before.summary.to_json(), after.summary.to_json(), done.alarms))
     reports = ", ".join(str(folder / "report.html") for folder in (done.folder, before.folder, after.folder))
-    echo(f"Policy   {done.checkpoint}
-Report   {reports}")
+    echo(f"Policy   {done.checkpoint}\nReport   {reports}")
     sys.stdout.flush()
     if after.summary.verdict != "proceed":
         say(f"After the training: {after.summary.reason}")
