@@ -15,7 +15,7 @@ from populations import BINARY
 from rivals import on_grid
 
 from flatspot.stats.models.binary import state_table
-from flatspot.stats.triage.stopping import PRICES, cheapest_price, outlook, stopping_rules
+from flatspot.stats.triage.stopping import PRICES, cheapest_price, stopping_rules, tabulate_states
 from flatspot.stats.zones import STATES, Zones
 
 OUT = Path(__file__).parents[2] / "docs" / "images" / "stopping-boundary.svg"
@@ -35,7 +35,7 @@ def reachable(rule):
 
 def main():
     weights = on_grid(BINARY["hard"](400_000, np.random.default_rng(7)))
-    view = outlook(weights, state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0], 64)
+    view = tabulate_states(weights, state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0], 64)
     rules = stopping_rules(view, PRICES)
     rule = rules[cheapest_price([rules], np.zeros((1, 3), int), np.ones(1, int), 0.02)]
     rows = [

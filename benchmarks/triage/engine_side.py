@@ -27,6 +27,7 @@ from flatspot.rollouts.completeness import replay_run
 from flatspot.rollouts.rounds import FixedCompletions
 from flatspot.rollouts.store import open_run
 from flatspot.stats.triage.decider import Adaptive
+from flatspot.stats.triage.plan import diagnose_plan
 from flatspot.tasks import load_prompts
 from flatspot.tasks.demo import demo_prompts
 
@@ -88,9 +89,10 @@ def main():
             for _ in range(options.turns):
                 cost = visit_cost(engine, prompts, sampling)
                 settings = Settings(max_completions=samples, target_error=0.05)
+                plan = diagnose_plan(settings, 0.0506, (0.0, 1.0), np.full(len(prompts), np.nan), engine.rows_per_call, cost)
                 deciders = {
                     "fixed": FixedCompletions(len(prompts), samples),
-                    "adaptive": Adaptive(settings, 0.0506, (0.0, 1.0), np.full(len(prompts), np.nan), engine.rows_per_call, cost),
+                    "adaptive": Adaptive(plan),
                 }
                 for how, decider in deciders.items():
                     results[how].append(turn(engine, prompts, reward, sampling, decider))

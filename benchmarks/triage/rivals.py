@@ -6,7 +6,7 @@ import numpy as np
 
 from flatspot.stats.models.binary import state_table
 from flatspot.stats.models.npmle import GRID, flat_prior
-from flatspot.stats.triage.stopping import PRICES, outlook, stopping_rules
+from flatspot.stats.triage.stopping import PRICES, stopping_rules, tabulate_states
 
 VANISHING, LEARNABLE, SOLVED = range(3)
 
@@ -29,7 +29,7 @@ def _follow(rule, risk, table):
 
 def dynamic(weights, zones, cap):
     """Optimal stopping under a given prior, one rule per price: {price: rule}."""
-    view = outlook(weights, state_table(zones, 0.0, 1.0, np.ones(1))[1][0], cap)
+    view = tabulate_states(weights, state_table(zones, 0.0, 1.0, np.ones(1))[1][0], cap)
     return {rule.price: (lambda t, rule=rule: _follow(rule, view.risk, t), rule.error[0, 0]) for rule in stopping_rules(view, PRICES)}
 
 

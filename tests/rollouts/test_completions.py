@@ -1,13 +1,16 @@
 """Completions and their scores, by prompt and index, whatever else is drawn in the same call."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from flatspot.core.records import Prompt, Request, Sampling
+import flatspot
+from flatspot.core.records import Completion, Prompt, Request, Sampling, Score
 from flatspot.core.seeds import row_seed
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.rewards import load_reward
-from flatspot.rollouts.completions import block_of, draw_completions
+from flatspot.rollouts.completions import Scored, block_of, draw_completions, rewards_of
 from flatspot.rollouts.rounds import Round
 
 PROMPTS = [Prompt(f"p{i}", f"q{i}", {"reference": "a"}) for i in range(5)]
@@ -37,3 +40,18 @@ def test_a_completion_is_that_of_its_own_seed_in_any_block(reward):
         [[completion]] = ENGINE.sample([Request(f"q{name[1]}", (row_seed(3, name, index),))], Sampling())
         assert (text, value) == (completion.text, float(completion.text == "a"))
     assert len({text for text, _ in found.values()}) == 3
+
+
+def test_engines_are_asked_for_completions_at_one_place():
+    src = Path(flatspot.__file__).parent
+    files = [
+        file for file in src.rglob("*.py") if file.parent.name not in ("engines", "gguf") and "engine.sample(" in file.read_text("utf-8")
+    ]
+    assert [file.relative_to(src).as_posix() for file in files] == ["rollouts/completions.py"]
+
+
+def test_rewards_are_a_row_for_each_prompt_and_nan_where_there_is_none():
+    scores = [Score(1.0), Score(None, error="late"), Score(0.0), Score(0.5)]
+    scored = [Scored(PROMPTS[i // 2], i % 2, Completion("a", 1, truncated=False), score) for i, score in enumerate(scores)]
+    this = Round(np.array([0, 1]), np.array([0, 0]), 2, True)
+    np.testing.assert_array_equal(rewards_of(scored, this), [[1.0, np.nan], [0.0, 0.5]])

@@ -24,6 +24,7 @@ from flatspot.rollouts.store import RunRecord
 from flatspot.rollouts.tables import read_table
 from flatspot.runs.run import Run
 from flatspot.stats.triage.decider import Adaptive
+from flatspot.stats.triage.plan import diagnose_plan
 from flatspot.verdicts.ranges import usable_range
 
 Say = Callable[[str], None]
@@ -89,4 +90,4 @@ def _decider(folder: Path, settings: Settings, reward_range: tuple[float, float]
     if settings.fixed_completions:
         return FixedCompletions(len(r_star), settings.max_completions)
     epsilon = judge_settings(settings, reward_range or (0.0, 1.0)).zones.epsilon
-    return Adaptive(settings, epsilon, reward_range, r_star, record.rows_per_part, record.visit_cost)
+    return Adaptive(diagnose_plan(settings, epsilon, reward_range, r_star, record.rows_per_part, record.visit_cost))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from flatspot.core.protocols import Engine, OnTokens, Reward
 from flatspot.core.records import Completion, Prompt, Request, Sampling, Score
 from flatspot.core.seeds import row_seed
-from flatspot.rollouts.rounds import Round
+from flatspot.rollouts.rounds import Floats, Round
 
 Block = Sequence[tuple[Prompt, range]]
 """Prompts, and which of their completions by index."""
@@ -27,6 +29,12 @@ class Scored:
 def block_of(prompts: Sequence[Prompt], this: Round, part: slice = slice(None)) -> Block:
     """What a round, or this part of it, draws of a run's prompts."""
     return [(prompts[i], range(first, first + this.n_completions)) for i, first in zip(this.prompts[part], this.first[part], strict=True)]
+
+
+def rewards_of(scored: Sequence[Scored], this: Round) -> Floats:
+    """[m, k] rewards of a round's completions in the order drawn, NaN where there is none."""
+    values = [np.nan if one.score.reward is None else one.score.reward for one in scored]
+    return np.array(values, float).reshape(len(this.prompts), this.n_completions)
 
 
 def draw_completions(

@@ -13,8 +13,9 @@ from flatspot.stats.models.fitted import fit
 from flatspot.stats.models.identified_set import _events, _sets, binomial, mean_bounds
 from flatspot.stats.models.npmle import GRID
 from flatspot.stats.models.worst_case import DROP
+from flatspot.stats.triage.decider import next_round, start
 from flatspot.stats.triage.draws import Draws
-from flatspot.stats.triage.loop import next_round, start, triage
+from flatspot.stats.triage.loop import triage
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.zones import Zones, epsilon_for_group
 
@@ -225,5 +226,5 @@ def test_no_verdict_no_limit():
 
 def test_costly_prompts_are_drawn_more_often_at_a_time():
     for cost, first in ((0.0, 4), (10.0, 12), (1000.0, 40)):
-        plan = Plan(10, max_samples=40, visit_cost=cost)
-        assert next_round(start(plan)).k == first
+        plan = Plan(10, max_completions=40, visit_cost=cost)
+        assert next_round(start(plan)).n_completions == first

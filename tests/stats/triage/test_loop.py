@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from flatspot.core.errors import SettingsError
+from flatspot.stats.triage.decider import Adaptive, absorb, finish, next_round, start
 from flatspot.stats.triage.draws import DrawError, Draws
-from flatspot.stats.triage.loop import absorb, finish, next_round, start, triage
+from flatspot.stats.triage.loop import triage
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.zones import STATES, Zones
 
@@ -100,16 +101,16 @@ def test_nothing_drawn_is_lost_and_a_broken_run_goes_on_as_if_whole():
 
     with pytest.raises(DrawError, match=r"prompts .*RuntimeError: server gone") as caught:
         triage(breaks, 200)
-    kept = caught.value.draws
-    assert kept.total >= 800
+    draws = caught.value.draws
+    assert draws.total >= 800
 
     def still_broken(indices, k):
         raise TimeoutError
 
     with pytest.raises(DrawError) as caught:
-        triage(still_broken, 200, kept=kept)
-    assert caught.value.draws.total == kept.total
-    again = triage(inner, 200, kept=kept)
+        triage(still_broken, 200, resume=draws)
+    assert caught.value.draws.total == draws.total
+    again = triage(inner, 200, resume=draws)
     np.testing.assert_array_equal(whole.verdict, again.verdict)
     np.testing.assert_array_equal(whole.rewards, again.rewards)
     for x in range(200):
@@ -119,10 +120,28 @@ def test_nothing_drawn_is_lost_and_a_broken_run_goes_on_as_if_whole():
 def test_steps_and_loop_agree():
     p = hard(100, 5)
     draw, state = bernoulli(p), start(Plan(100))
-    while (asked := next_round(state)) is not None:
-        assert (np.diff(asked.indices) > 0).all()
-        state = absorb(state, asked, draw(asked.indices, asked.k))
+    while (this := next_round(state)) is not None:
+        assert (np.diff(this.prompts) > 0).all()
+        np.testing.assert_array_equal(this.first, state.draws.drawn[this.prompts])
+        assert this.fixed == (state.draws.total == 0)
+        state = absorb(state, this, draw(this.prompts, this.n_completions))
     np.testing.assert_array_equal(finish(state).verdict, triage(bernoulli(p), 100).verdict)
+
+
+def test_the_decider_of_runs_and_the_steps_decide_alike():
+    """And deciding twice, or asking how much there will be, changes nothing."""
+    p = hard(100, 5)
+    draw, state, decider = bernoulli(p), start(Plan(100)), Adaptive(Plan(100))
+    while (this := next_round(state)) is not None:
+        again = decider.next_round()
+        for mine, other in zip((this.prompts, this.first), (again.prompts, again.first), strict=True):
+            np.testing.assert_array_equal(mine, other)
+        assert (this.n_completions, this.fixed) == (again.n_completions, again.fixed)
+        assert decider.most_completions() >= state.draws.total + this.total and decider.next_round() is again
+        rewards = draw(this.prompts, this.n_completions)
+        state = absorb(state, this, rewards)
+        decider.absorb(this, rewards)
+    assert decider.next_round() is None and decider.most_completions() == state.draws.total
 
 
 @pytest.mark.parametrize("round_size", [3, 4, 50])
@@ -199,10 +218,12 @@ def test_a_late_bad_reward_keeps_the_earlier_samples():
     assert np.isfinite(caught.value.draws.rewards[:, :4]).all()
 
 
-@pytest.mark.parametrize("bad", [{"n_prompts": 0}, {"target_error": 0}, {"max_samples": 0}, {"epsilon": 0.4}, {"reward_range": (1, 0)}])
+@pytest.mark.parametrize("bad", [{"n_prompts": 0}, {"target_error": 0}, {"max_completions": 0}, {"epsilon": 0.4}, {"reward_range": (1, 0)}])
 def test_bad_settings(bad):
     with pytest.raises(SettingsError):
         Plan(**{"n_prompts": 10} | bad)
+    with pytest.raises(SettingsError, match="max_samples must be at least 1"):
+        triage(bernoulli([0.5]), 1, max_samples=0)
 
 
 def test_draws_count_what_rows_say():

@@ -9,7 +9,7 @@ import scipy.special
 
 from flatspot.stats.models.binary import state_table
 from flatspot.stats.models.npmle import GRID
-from flatspot.stats.triage.stopping import PRICES, cheapest_price, outlook, stopping_rules
+from flatspot.stats.triage.stopping import PRICES, cheapest_price, stopping_rules, tabulate_states
 from flatspot.stats.zones import Zones
 
 LOSS = state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0]
@@ -42,7 +42,7 @@ def cost_of(policy, g, price, top, loss):
 @pytest.mark.parametrize("price", [0.003, 0.03, 0.1])
 def test_no_policy_is_better_than_the_rule(seed, price):
     g, top = some_prior(seed), 3
-    rule = stopping_rules(outlook(g, LOSS, top), np.array([price]))[0]
+    rule = stopping_rules(tabulate_states(g, LOSS, top), np.array([price]))[0]
     states = [(n, s) for n in range(top) for s in range(n + 1)]
     every = itertools.chain.from_iterable(itertools.combinations(states, k) for k in range(len(states) + 1))
     best = min(cost_of(frozenset(policy), g, price, top, LOSS) for policy in every)
@@ -63,7 +63,7 @@ def in_logarithms(g, n, s):
 def test_states_beyond_where_likelihoods_become_zero():
     """2^-1075 is 0 in floats: without scaling, everything from there on is NaN."""
     g = some_prior(2, 30)
-    view = outlook(g, LOSS, 1100)
+    view = tabulate_states(g, LOSS, 1100)
     for n in (63, 900, 1075, 1090, 1100):
         chance, risk = in_logarithms(g, n, np.arange(n + 1))
         np.testing.assert_allclose(view.chance[n, : n + 1], chance, rtol=1e-11)
@@ -73,7 +73,7 @@ def test_states_beyond_where_likelihoods_become_zero():
 @pytest.mark.slow
 def test_the_rule_at_two_thousand_draws_is_the_one_in_logarithms():
     g, price, top = some_prior(2, 30), 1e-6, 2000
-    rule = stopping_rules(outlook(g, LOSS, top), np.array([price]))[0]
+    rule = stopping_rules(tabulate_states(g, LOSS, top), np.array([price]))[0]
     value = in_logarithms(g, top, np.arange(top + 1))[1].min(-1)
     for n in range(top - 1, -1, -1):
         chance, risk = in_logarithms(g, n, np.arange(n + 1))
@@ -86,7 +86,7 @@ def test_the_rule_at_two_thousand_draws_is_the_one_in_logarithms():
 
 def test_error_and_draws_are_those_of_every_path():
     g, top = some_prior(7), 9
-    rule = stopping_rules(outlook(g, LOSS, top), np.array([0.004]))[0]
+    rule = stopping_rules(tabulate_states(g, LOSS, top), np.array([0.004]))[0]
 
     @functools.cache
     def walk(n, s):
@@ -99,28 +99,28 @@ def test_error_and_draws_are_those_of_every_path():
 
 
 def test_a_cheaper_draw_means_more_draws_and_fewer_errors():
-    rules = stopping_rules(outlook(some_prior(1, 40), LOSS, 40), PRICES)
+    rules = stopping_rules(tabulate_states(some_prior(1, 40), LOSS, 40), PRICES)
     assert (np.diff([r.error[0, 0] for r in rules]) <= 1e-12).all()
     assert (np.diff([r.draws[0, 0] for r in rules]) >= -1e-12).all()
 
 
 def test_the_rule_is_symmetric_in_the_label():
     g = some_prior(3, 40)
-    there = stopping_rules(outlook(g, LOSS, 20), np.array([0.003]))[0]
-    back = stopping_rules(outlook(g[::-1], LOSS[::-1, ::-1], 20), np.array([0.003]))[0]
+    there = stopping_rules(tabulate_states(g, LOSS, 20), np.array([0.003]))[0]
+    back = stopping_rules(tabulate_states(g[::-1], LOSS[::-1, ::-1], 20), np.array([0.003]))[0]
     for n in range(21):
         np.testing.assert_array_equal(there.go[n, : n + 1], back.go[n, : n + 1][::-1])
 
 
 def test_more_zeros_never_make_vanishing_less_sure():
-    risk = outlook(some_prior(5, 60), LOSS, 30).risk
+    risk = tabulate_states(some_prior(5, 60), LOSS, 30).risk
     assert (np.diff(risk[:, 0, 0]) <= 1e-12).all()
     for n in range(1, 31):
         assert (np.diff(risk[n, : n + 1, 0]) >= -1e-12).all()  # nor do more ones make it surer
 
 
 def test_the_dearest_rule_that_meets_the_target_is_taken():
-    rules = stopping_rules(outlook(some_prior(2, 30), LOSS, 40), PRICES)
+    rules = stopping_rules(tabulate_states(some_prior(2, 30), LOSS, 40), PRICES)
     states, one = np.zeros((1, 3), int), np.ones(1, int)
     rule = rules[cheapest_price([rules], states, one, 0.03)]
     assert rule.error[0, 0] <= 0.03 < rules[[r.price for r in rules].index(rule.price) - 1].error[0, 0]

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tiny_warmups import ANSWER, CAUSAL, LABELS, OPTIONS, PROMPTS, judged, save_tiny, tiny  # noqa: E402
 

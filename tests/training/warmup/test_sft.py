@@ -9,7 +9,7 @@ from flatspot.core.errors import EngineError, PromptFileError, SettingsError, Tr
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
-sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
 
 from tiny_policies import tiny_model, word_tokenizer  # noqa: E402
 

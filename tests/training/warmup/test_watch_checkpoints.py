@@ -1,17 +1,19 @@
 """The stop rule over checkpoint folders that another trainer writes: whole models and adapters, resumed, and as they appear."""
 
+import dataclasses
 import json
 import shutil
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tiny_warmups import CAUSAL, LABELS, judged, save_tiny  # noqa: E402
 
@@ -19,7 +21,7 @@ from flatspot.core.errors import EngineError, RunFolderError, SettingsError  # n
 from flatspot.training.warmup.probe import ProbeSettings  # noqa: E402
 from flatspot.training.warmup.sft import sft  # noqa: E402
 from flatspot.training.warmup.stop_rule import StopRule  # noqa: E402
-from flatspot.training.warmup.watch_checkpoints import checkpoints_in, watch_checkpoints  # noqa: E402
+from flatspot.training.warmup.watch_checkpoints import _same_as_before, checkpoints_in, watch_checkpoints  # noqa: E402
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]
 LOOK = ProbeSettings(prompts=16, max_completions=8)
@@ -52,6 +54,18 @@ def test_checkpoints_that_are_there(place, tmp_path, kind):
     assert found.choice.recovered and found.checkpoint == place / kind / f"checkpoint-{found.choice.step}"
     assert json.loads((tmp_path / "choice.json").read_text())["checkpoint"] == str(found.checkpoint)
     assert json.loads((tmp_path / "curve.json").read_text())[2]["step"] == 8
+
+
+def test_probes_of_an_older_flatspot_are_those_of_the_same_settings(tmp_path):
+    """Whose watch.json has a setting by its old name."""
+    asked, probed = {"run": "r", "model": {"name": "m"}, "reward": {}}, types.SimpleNamespace(prompts=[])
+    stored = {name.replace("max_completions", "max_samples"): value for name, value in dataclasses.asdict(LOOK).items()}
+    assert "max_samples" in stored
+    (tmp_path / "watch.json").write_text(json.dumps(asked | {"probe": stored, "prompts": []}))
+    _same_as_before(tmp_path, asked, LOOK, probed)
+    assert json.loads((tmp_path / "watch.json").read_text())["probe"] == dataclasses.asdict(LOOK)
+    with pytest.raises(SettingsError, match=r"probe.max_completions: 8 there, 9 now"):
+        _same_as_before(tmp_path, asked, dataclasses.replace(LOOK, max_completions=9), probed)
 
 
 def test_what_is_in_the_curve_is_not_probed_again(place, tmp_path):

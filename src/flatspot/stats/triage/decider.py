@@ -1,72 +1,218 @@
-"""Triage as the one who decides what a run draws: see `rollouts.rounds.Decider`."""
+"""Which prompts to draw next, and how often: draw, fit, stop each prompt where another completion is not worth its price.
+
+A `State` is everything drawn and the rules in force: `start(plan)`, then `next_round(state)` and `absorb(state, round, rewards)` until
+`next_round` is None; `finish(state)` is the answer. Each step depends on the plan and the rewards alone, so a run that was killed and
+replayed from its stored rewards takes the same decisions. `Adaptive` is the same for `rollouts.rounds.run_rounds`. The error that is stated
+is the Bayes one under the fitted distribution: `stopping` has the rule, `models` the rewards that are not binary.
+"""
 
 from __future__ import annotations
 
-from flatspot.core.settings import Settings
-from flatspot.rollouts.rounds import Round
-from flatspot.stats.evidence import Floats
-from flatspot.stats.triage import loop
-from flatspot.stats.triage.loop import next_round, start
-from flatspot.stats.triage.plan import Plan
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
-# a round of this share of what the engine takes at once loses little speed, and needs fewer samples than a full one
-_ROUND_SHARE = 4
-_MOST_ROUND_ROWS = 256
+import numpy as np
+
+from flatspot.rollouts.rounds import Round
+from flatspot.stats.decide import decide, give_verdicts, may_exceed
+from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.models.binary import are_ends, state_table, two_ends
+from flatspot.stats.models.fitted import FittedModel, fit
+from flatspot.stats.triage.draws import Draws, checked
+from flatspot.stats.triage.plan import Plan
+from flatspot.stats.triage.result import Triage, evidence_of_draws
+from flatspot.stats.triage.stopping import Flags, Priced, StoppingRule, kinds_of, priced_rules
+
+PILOT_COMPLETIONS = 4
+_USUAL_COMPLETIONS = 8  # what a prompt takes, before anything is known
+_FEW_PROMPTS = 100  # where there is doubt of any target, however many completions there are
+_STRICTER, _MOST_STRICT = 0.8, 16  # how the aim falls at a time, and how many times below the target it falls at most
+_REFIT_GROWTH = 1.25  # refit once there are this many times the completions of the last fit: about at 4, 5, 8, 16, 32 of the last prompts
+
+
+@dataclass(frozen=True)
+class State:
+    """A triage under way: everything drawn, the rules in force (one per kind of prompt), and what they were fitted at.
+
+    aim  the error that the rules aim at: the target, or less where the rewards leave too much doubt of it; None: the target
+    """
+
+    plan: Plan
+    draws: Draws
+    rules: tuple[StoppingRule, ...] = ()
+    fitted_at: int = 0
+    aim: float | None = None
+
+    @cached_property
+    def model(self) -> FittedModel:
+        """Fitted to everything sampled."""
+        zones = self.plan.zones(self.draws)
+        evidence = evidence_of_draws(self.draws, zones)
+        return fit(evidence, self.plan.achievable(zones, evidence.high), zones)
+
+
+def start(plan: Plan) -> State:
+    """Before the first completion."""
+    return State(plan, Draws.none(plan.n_prompts))
+
+
+def next_round(state: State) -> Round | None:
+    """The next round; None where every prompt is settled or has had its completions."""
+    plan, draws = state.plan, state.draws
+    if draws.total == 0:
+        prompts = _pilot(plan)
+        first = max(PILOT_COMPLETIONS, _per_visit(plan, _USUAL_COMPLETIONS))
+        return _round(state, prompts, min(first, plan.max_completions, plan.left(draws) // len(prompts)))
+    more = may_go_on(state)
+    prompts = np.flatnonzero(_open(state) & more) if _ruled(state) else np.zeros(0, np.int64)
+    if len(prompts) == 0:
+        prompts = np.flatnonzero(_undecided(state) & more)
+    left = plan.left(draws)
+    if len(prompts) == 0 or left < 1:
+        return None
+    if len(prompts) > left:
+        return _round(state, prompts[:left], 1)
+    room = plan.max_completions - draws.drawn[prompts]
+    k = min(_round_size(state, prompts), int(room.max()), left // len(prompts))
+    short = room < k  # those near the cap get what is left to them, in a round of their own
+    return _round(state, prompts[short], int(room[short].min())) if short.any() else _round(state, prompts, k)
+
+
+def _round(state: State, prompts: Ints, n_completions: int) -> Round:
+    return Round(prompts, state.draws.drawn[prompts], n_completions, fixed=state.draws.total == 0)
+
+
+def _round_size(state: State, prompts: Ints) -> int:
+    fewest = int(state.draws.drawn[prompts].min())
+    # one at a time is best where there is a rule; but what stays in doubt takes long to find after each round
+    few = (fewest // 8 if state.plan.worst_case else 1) if _ruled(state) else fewest // 4
+    least = max(state.plan.round_size, few)
+    full = min(state.plan.round_rows // len(prompts), max(PILOT_COMPLETIONS, fewest // 2))
+    return max(least, full, _per_visit(state.plan, max(fewest, PILOT_COMPLETIONS)))
+
+
+def _per_visit(plan: Plan, expected: float) -> int:
+    """How many to draw at a time where each time costs `visit_cost` more: least cost in all, at about `expected` further completions."""
+    return int(np.sqrt(2 * plan.visit_cost * expected))
+
+
+def _pilot(plan: Plan) -> Ints:
+    if plan.n_prompts <= plan.pilot_prompts:
+        return np.arange(plan.n_prompts)
+    chosen = np.random.default_rng(plan.seed).choice(plan.n_prompts, plan.pilot_prompts, replace=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def _ruled(state: State) -> bool:
+    """Whether the rewards are the two ends of the range, for which there is an optimal rule."""
+    draws = state.draws
+    return draws.binary and are_ends(draws.values, state.plan.zones(draws))
+
+
+def may_go_on(state: State) -> Flags:
+    """[M] prompts below the cap whose reward has not failed every time of four."""
+    draws = state.draws
+    failing = (draws.scored == 0) & (draws.drawn >= PILOT_COMPLETIONS)
+    return np.asarray((draws.drawn < state.plan.max_completions) & ~failing)
+
+
+def _open(state: State) -> Flags:
+    """[M] prompts another completion of which is worth its price."""
+    plan, draws = state.plan, state.draws
+    zones = plan.zones(draws)
+    n, hits = np.minimum(draws.scored, plan.max_completions), draws.hits(two_ends(draws.values, zones)[1])
+    if len(state.rules) == 1:
+        return np.asarray(state.rules[0].go[n, hits])
+    return np.stack([rule.go for rule in state.rules])[kinds_of(plan.achievable(zones))[1], n, hits]
+
+
+def _undecided(state: State) -> Flags:
+    """[M] prompts that would not be given a verdict now: of rewards without a rule, and where small sets judge more strictly than it."""
+    return ~give_verdicts(state.model, state.plan.target_error, worst_case=state.plan.worst_case).decided
+
+
+def absorb(state: State, drawn: Round, rewards: Any) -> State:
+    """The state after a round: [m, k] rewards, NaN where the reward failed. Raises `DrawError` for anything that is no reward."""
+    plan = state.plan
+    fresh = checked(state.draws, drawn.prompts, drawn.n_completions, rewards, None)
+    draws = state.draws.add(drawn.prompts, fresh)
+    after = replace(state, draws=draws)
+    if not _ruled(after):
+        return State(plan, draws)
+    due = not state.rules or draws.total >= _REFIT_GROWTH * state.fitted_at or draws.values != state.draws.values
+    if due or not (_open(after) & may_go_on(after)).any():  # no rule is the last word before it was fitted to everything
+        after = _refitted(after)
+    return after
+
+
+def _refitted(state: State) -> State:
+    """With rules fitted to everything drawn; where they would end it in too much doubt of the target, with ones that aim at less error."""
+    plan, draws = state.plan, state.draws
+    aim = plan.target_error if state.aim is None else state.aim
+    priced = _priced(plan, draws)
+    state = replace(state, rules=priced.meeting(aim), fitted_at=draws.total)
+    if plan.n_prompts < _FEW_PROMPTS and not plan.worst_case:
+        return state
+    more = may_go_on(state)
+    if not more.any() or (_open(state) & more).any() or aim <= plan.target_error / _MOST_STRICT or not _may_exceed(state):
+        return state
+    while aim > plan.target_error / _MOST_STRICT and not (_open(state) & more).any():
+        aim *= _STRICTER
+        state = replace(state, rules=priced.meeting(aim), aim=aim)
+    return state
+
+
+def _may_exceed(state: State) -> bool:
+    """Whether the error of the verdicts as they stand may be far above the target: see `stats.decide`."""
+    plan, model = state.plan, state.model
+    return may_exceed(model, decide(model.loss, model.n, plan.target_error), plan.target_error, worst_case=plan.worst_case)
+
+
+def _priced(plan: Plan, draws: Draws) -> Priced:
+    """The rules at every price under g fitted to everything drawn so far."""
+    zones = plan.zones(draws)
+    low, high = two_ends(draws.values, zones)
+    r_star, kind = kinds_of(plan.achievable(zones))
+    states = np.stack([kind, np.minimum(draws.scored, plan.max_completions), draws.hits(high)], -1)
+    _, losses = state_table(zones, low, high, r_star)
+    return priced_rules(states, losses, max_completions=plan.max_completions, most_draws=plan.left(draws))
+
+
+def finish(state: State) -> Triage:
+    """The verdicts on everything drawn so far; good at any time, also before `next_round` is None."""
+    plan, draws = state.plan, state.draws
+    decisions = give_verdicts(state.model, plan.target_error, worst_case=plan.worst_case)
+    return Triage(draws, plan.zones(draws), state.model, decisions)
 
 
 class Adaptive:
-    """Draw each prompt until another sample is not worth its price.
+    """A `rollouts.rounds.Decider`: each prompt is drawn until another completion is not worth its price.
 
-    epsilon       where learnable ends
-    reward_range  given or declared; None: read off the rewards
-    r_star        [M] reward of the reference answers, NaN where there are none
-    rows          how many completions the engine takes at once
-    visit_cost    what reading a prompt costs the engine, in completions
+    state  everything absorbed so far; `finish(state)` is the answer
     """
 
     adaptive = True
 
-    def __init__(
-        self,
-        settings: Settings,
-        epsilon: float,
-        reward_range: tuple[float, float] | None,
-        r_star: Floats,
-        rows: int,
-        visit_cost: float = 0.0,
-    ) -> None:
-        plan = Plan(
-            n_prompts=len(r_star),
-            epsilon=epsilon,
-            target_error=settings.target_error,
-            worst_case=settings.sure,
-            max_samples=settings.max_completions,
-            round_size=settings.round_size or 1,
-            reward_range=reward_range,
-            r_star=r_star,
-            references=True,
-            max_total=settings.max_generations,
-            pilot_prompts=len(r_star),  # every prompt keeps a fixed sub-sample
-            round_rows=0 if settings.round_size else min(rows // _ROUND_SHARE, _MOST_ROUND_ROWS),
-            visit_cost=0.0 if settings.round_size else visit_cost,
-        )
+    def __init__(self, plan: Plan) -> None:
         self.state = start(plan)
-        self._next = next_round(self.state)
+        self._next: Round | None = None
+        self._next_of: State | None = None  # the state that it was decided in
 
     def next_round(self) -> Round | None:
-        """The prompts that are not settled; at first all."""
-        found, draws = self._next, self.state.draws
-        return None if found is None else Round(found.indices, draws.drawn[found.indices], found.k, draws.total == 0)
+        """The prompts that are not settled; at first the pilot."""
+        if self._next_of is not self.state:
+            self._next, self._next_of = next_round(self.state), self.state
+        return self._next
 
     def absorb(self, drawn: Round, rewards: Floats) -> None:
         """Fit, and find the rule anew where it is due."""
-        self.state = loop.absorb(self.state, loop.Round(drawn.prompts, drawn.n_completions), rewards)
-        self._next = next_round(self.state)
+        self.state = absorb(self.state, drawn, rewards)
 
     def most_completions(self) -> int:
         """As if every prompt that is not settled took all it may."""
-        plan, draws = self.state.plan, self.state.draws
+        plan, draws, following = self.state.plan, self.state.draws, self.next_round()
         if draws.total == 0:
             return plan.left(draws)
-        still = 0 if self._next is None else int((plan.max_samples - draws.drawn[self._next.indices]).sum())
+        still = 0 if following is None else int((plan.max_completions - draws.drawn[following.prompts]).sum())
         return draws.total + min(still, plan.left(draws))

@@ -16,9 +16,9 @@ Draw = Callable[[Ints, int], Any]
 
 
 class DrawError(FlatspotError):
-    """`draw` failed or returned something that is no reward. Nothing is lost: `draws` holds all samples accepted before.
+    """`draw` failed or returned something that is no reward. Nothing is lost: `draws` holds all rewards accepted before.
 
-    draws     `Draws`; give it back as `triage(..., kept=error.draws)` to go on
+    draws     `Draws`; give it back as `triage(..., resume=error.draws)` to resume
     returned  what the failing call returned; None where it raised
     """
 
@@ -33,10 +33,10 @@ class Draws:
     """The rewards of M prompts, round by round; a NaN reward was drawn but not scored.
 
     rounds   ((indices [m], rewards [m, k]), ...) in the order drawn; an index appears at most once in a round
-    drawn    [M] samples drawn
-    scored   [M] samples with a reward
+    drawn    [M] completions
+    scored   [M] completions with a reward
     first    [M] how many of these equal `values[0]`; what it counts ends with a third value
-    values   the distinct rewards in the order first seen, up to three
+    values   the distinct rewards in the order of their first appearance, up to three
     low, high  the smallest and the largest reward so far; NaN before any
     """
 
@@ -50,7 +50,7 @@ class Draws:
 
     @classmethod
     def none(cls, n_prompts: int) -> Draws:
-        """No samples yet.
+        """Nothing yet.
 
         >>> Draws.none(2).rewards.shape
         (2, 0)
@@ -65,17 +65,17 @@ class Draws:
 
     @property
     def total(self) -> int:
-        """Samples drawn, scored or not."""
+        """Completions, scored or not."""
         return int(self.drawn.sum())
 
     @property
-    def two_valued(self) -> bool:
+    def binary(self) -> bool:
         """Whether no third distinct reward has turned up."""
         return len(self.values) <= 2
 
     @cached_property
     def rewards(self) -> Floats:
-        """[M, most samples of any prompt] every reward, in the order drawn; NaN where unscored and past a prompt's last."""
+        """[M, most completions of any prompt] every reward, in the order drawn; NaN where unscored and past a prompt's last."""
         table = np.full((self.n_prompts, int(self.drawn.max(initial=0))), np.nan)
         used = np.zeros(self.n_prompts, np.int64)
         for indices, rewards in self.rounds:
@@ -87,15 +87,15 @@ class Draws:
         """These and [m, k] more; the caller has checked them."""
         drawn, scored, first = self.drawn.copy(), self.scored.copy(), self.first
         drawn[indices] += rewards.shape[1]
-        known = np.isfinite(rewards)
-        scored[indices] += known.sum(-1)
-        values = self._values_with(rewards[known])
+        has_reward = np.isfinite(rewards)
+        scored[indices] += has_reward.sum(-1)
+        values = self._values_with(rewards[has_reward])
         if len(values) in (1, 2):
             first = first.copy()
-            first[indices] += (known & _same(rewards, values[0])).sum(-1)
+            first[indices] += (has_reward & _same(rewards, values[0])).sum(-1)
         low, high = self.low, self.high
-        if known.any():
-            low, high = float(np.fmin(low, rewards[known].min())), float(np.fmax(high, rewards[known].max()))
+        if has_reward.any():
+            low, high = float(np.fmin(low, rewards[has_reward].min())), float(np.fmax(high, rewards[has_reward].max()))
         return Draws(drawn, scored, first, values, low, high, (*self.rounds, (indices, rewards)))
 
     def _values_with(self, fresh: Floats) -> tuple[float, ...]:
@@ -108,7 +108,7 @@ class Draws:
         return values
 
     def hits(self, high: float) -> Ints:
-        """[M] how many of a prompt's rewards equal `high`, in two-valued draws."""
+        """[M] how many of a prompt's rewards equal `high`, in binary draws."""
         if not self.values:
             return np.zeros(self.n_prompts, np.int64)
         if _same(np.array(self.values[0]), high):
@@ -116,7 +116,7 @@ class Draws:
         return self.scored - self.first if len(self.values) > 1 else np.zeros(self.n_prompts, np.int64)
 
     def rows(self) -> tuple[Ints, Floats]:
-        """(prompt [R], reward [R]) every sample in the order drawn, NaN where unscored."""
+        """(prompt [R], reward [R]) every completion in the order drawn, NaN where unscored."""
         if not self.rounds:
             return np.zeros(0, np.int64), np.zeros(0)
         prompt = [np.repeat(indices, rewards.shape[1]) for indices, rewards in self.rounds]
@@ -153,21 +153,21 @@ def checked(draws: Draws, indices: Ints, k: int, returned: Any, reward_range: tu
         value, allowed = rewards[row, column], f"the reward range [{lo:g}, {hi:g}]" if reward_range else "the finite numbers"
         raise DrawError(
             f"prompt {indices[row]}: draw returned the reward {value:g}, outside {allowed} ({int(bad.sum())} such rewards in this call). "
-            "Give the range the reward really has as reward_range, or mend the reward; NaN stands for a reward that failed",
+            "Give the range the reward really has as reward_range, or fix the reward; NaN stands for a reward that failed",
             draws,
             returned,
         )
     return rewards
 
 
-def ask(draw: Draw, draws: Draws, indices: Ints, k: int, reward_range: tuple[float, float] | None, kept: Draws | None = None) -> Floats:
-    """[m, k] rewards: from `kept` as far as it reaches, the rest from `draw`; raises `DrawError`."""
+def ask(draw: Draw, draws: Draws, indices: Ints, k: int, reward_range: tuple[float, float] | None, earlier: Draws | None = None) -> Floats:
+    """[m, k] rewards: from `earlier` as far as it reaches, the rest from `draw`; raises `DrawError`."""
     rewards = np.full((len(indices), k), np.nan)
     missing = np.full(len(indices), k)
-    if kept is not None:
-        missing = np.clip(draws.drawn[indices] + k - kept.drawn[indices], 0, k)
-        table, columns = kept.rewards, draws.drawn[indices][:, None] + np.arange(k)
-        there = columns < kept.drawn[indices][:, None]
+    if earlier is not None:
+        missing = np.clip(draws.drawn[indices] + k - earlier.drawn[indices], 0, k)
+        table, columns = earlier.rewards, draws.drawn[indices][:, None] + np.arange(k)
+        there = columns < earlier.drawn[indices][:, None]
         rewards[there] = table[np.broadcast_to(indices[:, None], there.shape)[there], columns[there]]
     for count in np.unique(missing[missing > 0]):
         rows = np.flatnonzero(missing == count)
@@ -175,15 +175,15 @@ def ask(draw: Draw, draws: Draws, indices: Ints, k: int, reward_range: tuple[flo
             returned = draw(indices[rows], int(count))
         except Exception as error:
             raise DrawError(
-                f"draw failed on prompts {_some(indices[rows])}: {type(error).__name__}: {error}", _with(kept, draws)
+                f"draw failed on prompts {_some(indices[rows])}: {type(error).__name__}: {error}", _with(earlier, draws)
             ) from error
-        rewards[rows, k - count :] = checked(_with(kept, draws), indices[rows], int(count), returned, reward_range)
+        rewards[rows, k - count :] = checked(_with(earlier, draws), indices[rows], int(count), returned, reward_range)
     return rewards
 
 
-def _with(kept: Draws | None, draws: Draws) -> Draws:
-    """Whichever holds more: going on from kept draws must not lose those not yet used again."""
-    return kept if kept is not None and kept.total > draws.total else draws
+def _with(earlier: Draws | None, draws: Draws) -> Draws:
+    """Whichever holds more: a call that resumes must not lose what it has not yet used again."""
+    return earlier if earlier is not None and earlier.total > draws.total else draws
 
 
 def _some(indices: Ints) -> str:

@@ -94,7 +94,7 @@ class Triage:
 
 def evidence_of_draws(draws: Draws, zones: Zones) -> Evidence:
     """What was drawn, reduced; of binary rewards from counts alone, so that a million prompts are quick."""
-    return evidence_of_pairs(draws, zones) if draws.two_valued and are_ends(draws.values, zones) else draws.evidence()
+    return evidence_of_pairs(draws, zones) if draws.binary and are_ends(draws.values, zones) else draws.evidence()
 
 
 def evidence_of_pairs(draws: Draws, zones: Zones) -> Evidence:

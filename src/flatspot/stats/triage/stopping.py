@@ -31,8 +31,8 @@ _MOST_KINDS = 16  # of prompts, by their achievable reward; each has a stopping 
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What is known of every state (n, s) under g before any price: two [N + 1, N + 1(, D)] arrays, rows n, columns s <= n.
+class StateTable:
+    """Every state (n, s) under g, before any price: two [N + 1, N + 1(, D)] arrays, rows n, columns s <= n.
 
     risk      [N + 1, N + 1, D] expected loss of each of D decisions
     chance    [N + 1, N + 1] probability that the next reward is the high one
@@ -78,17 +78,17 @@ class Priced:
         return tuple(own[at] for own in self.rules)
 
 
-def outlook(weights: Floats, loss: Floats, max_samples: int) -> Outlook:
-    """Risks and predictive chances of all states with at most `max_samples` draws.
+def tabulate_states(weights: Floats, loss: Floats, max_completions: int) -> StateTable:
+    """Risks and predictive chances of all states with at most `max_completions` draws.
 
     weights : [163] g on `GRID`;  loss : [163, D] loss of each decision at each p
 
     >>> flat = np.full(163, 1 / 163)
-    >>> o = outlook(flat, np.ones((163, 1)), 2)
-    >>> float(o.chance[0, 0].round(3)), bool(o.chance[2, 2] > o.chance[1, 1] > o.chance[0, 0])
+    >>> table = tabulate_states(flat, np.ones((163, 1)), 2)
+    >>> float(table.chance[0, 0].round(3)), bool(table.chance[2, 2] > table.chance[1, 1] > table.chance[0, 0])
     (0.5, True)
     """
-    size = max_samples + 1
+    size = max_completions + 1
     risk, chance = np.zeros((size, size, loss.shape[1])), np.zeros((size, size))
     joint = weights[None, :]
     for n in range(size):
@@ -101,28 +101,28 @@ def outlook(weights: Floats, loss: Floats, max_samples: int) -> Outlook:
         joint = np.concatenate([joint[:half] * (1 - GRID), joint[half - 1 :] * GRID])
         if n % _RESCALED == 0:
             joint /= joint.max(-1, keepdims=True)
-    return Outlook(risk, chance)
+    return StateTable(risk, chance)
 
 
-def stopping_rules(view: Outlook, prices: Floats, final: Floats | None = None) -> list[StoppingRule]:
+def stopping_rules(table: StateTable, prices: Floats, final: Floats | None = None) -> list[StoppingRule]:
     """The optimal rule at each price, dearest price first or not: all in one backward sweep.
 
-    final : [N + 1, N + 1] the loss that is reported for stopping in a state, where it differs from the one that is minimised
+    final : [N + 1, N + 1] the loss that is reported for stopping in a state, where it differs from the one that is minimized
     """
-    least = view.risk.min(-1)
+    least = table.risk.min(-1)
     stop_loss = least if final is None else final
     top, count = len(least) - 1, len(prices)
     go = np.zeros((count, top + 1, top + 1), bool)
     error, draws = np.tile(stop_loss, (count, 1, 1)), np.zeros((count, top + 1, top + 1))
     value = np.tile(least[top], (count, 1))
     for n in range(top - 1, -1, -1):
-        at, m = slice(0, n + 1), view.chance[n, : n + 1]
+        at, m = slice(0, n + 1), table.chance[n, : n + 1]
         onwards = prices[:, None] + m * value[:, 1 : n + 2] + (1 - m) * value[:, : n + 1]
         go[:, n, at] = onwards < least[n, at] - 1e-12  # a tie stops
         value = np.minimum(onwards, least[n, at])
-        for table, extra in ((error, 0.0), (draws, 1.0)):
-            ahead = extra + m * table[:, n + 1, 1 : n + 2] + (1 - m) * table[:, n + 1, : n + 1]
-            table[:, n, at] = np.where(go[:, n, at], ahead, table[:, n, at])
+        for expected, extra in ((error, 0.0), (draws, 1.0)):
+            ahead = extra + m * expected[:, n + 1, 1 : n + 2] + (1 - m) * expected[:, n + 1, : n + 1]
+            expected[:, n, at] = np.where(go[:, n, at], ahead, expected[:, n, at])
     return [StoppingRule(float(c), go[i], error[i], draws[i]) for i, c in enumerate(prices)]
 
 
@@ -151,21 +151,21 @@ def cheapest_price(rules: Sequence[list[StoppingRule]], states: Ints, size: Ints
 
 def kinds_of(r_star: Floats) -> tuple[Floats, Ints]:
     """(r* of each kind of prompt [R], kind of each prompt [M]): each kind has a stopping rule of its own."""
-    found, kind = np.unique(r_star, return_inverse=True)
-    if len(found) > _MOST_KINDS:
-        found = np.quantile(r_star, np.linspace(0, 1, _MOST_KINDS), method="nearest")
-        kind = np.abs(r_star[:, None] - found).argmin(-1)
-    return found, kind.reshape(-1)
+    values, kind = np.unique(r_star, return_inverse=True)
+    if len(values) > _MOST_KINDS:
+        values = np.quantile(r_star, np.linspace(0, 1, _MOST_KINDS), method="nearest")
+        kind = np.abs(r_star[:, None] - values).argmin(-1)
+    return values, kind.reshape(-1)
 
 
-def priced_rules(prompts: Ints, losses: Floats, *, max_samples: int, most_draws: float) -> Priced:
+def priced_rules(prompts: Ints, losses: Floats, *, max_completions: int, most_draws: float) -> Priced:
     """The rules for each kind of prompt under g fitted to the prompts, at every price.
 
-    prompts  [M, 3] kind, samples and ones of each;  losses  [R, 163, 3] as `state_table` gives them
+    prompts  [M, 3] kind, completions and ones of each;  losses  [R, 163, 3] as `state_table` gives them
     """
     columns, _, size = distinct(*prompts.T)
     triples = np.stack(columns, -1)
-    seen = triples[:, 1] > 0
-    weights = flat_prior() if not seen.any() else fit_pairs(triples[seen, 1], triples[seen, 2], size[seen])
-    rules = tuple(stopping_rules(outlook(weights, loss, max_samples), PRICES) for loss in losses)
+    some = triples[:, 1] > 0
+    weights = flat_prior() if not some.any() else fit_pairs(triples[some, 1], triples[some, 2], size[some])
+    rules = tuple(stopping_rules(tabulate_states(weights, loss, max_completions), PRICES) for loss in losses)
     return Priced(rules, triples, size, most_draws)

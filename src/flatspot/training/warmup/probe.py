@@ -13,14 +13,15 @@ import numpy as np
 
 from flatspot.core.errors import EngineError, SettingsError
 from flatspot.core.protocols import Engine, Reward
-from flatspot.core.records import Completion, Prompt, Request, Sampling
-from flatspot.core.seeds import row_seed
+from flatspot.core.records import Completion, Prompt, Sampling
 from flatspot.planning.failing import drawn_order
+from flatspot.rollouts.completions import block_of, draw_completions, rewards_of
+from flatspot.rollouts.rounds import Round, run_rounds
 from flatspot.runs.run import Run, as_run
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.intervals import stratum_weights, weighted_share
 from flatspot.stats.models.fitted import FittedModel
-from flatspot.stats.triage.loop import absorb, next_round, start
+from flatspot.stats.triage.decider import Adaptive
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import evidence_of_draws
 
@@ -129,58 +130,52 @@ def _sampling(said: Mapping[str, Any], settings: ProbeSettings) -> Sampling:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What was drawn of some prompts, and what it says.
+class ProbeDraws:
+    """What was drawn of some prompts, and the model fitted to it.
 
-    n_samples [M] completions
-    model     fitted to their rewards
-    some      a few (prompt, completion) pairs; error: the reward's first
+    n_completions  [M] of each prompt
+    some           a few (prompt, completion) pairs
+    error          the reward's first
     """
 
-    n_samples: Ints
+    n_completions: Ints
     evidence: Evidence
     model: FittedModel
     some: tuple[tuple[Prompt, Completion], ...]
     error: str | None
 
 
-def draw(engine: Engine, reward: Reward, probed: Probed) -> Drawn:
+def draw(engine: Engine, reward: Reward, probed: Probed) -> ProbeDraws:
     """Draw and score until every prompt is settled."""
+    settings, n = probed.settings, len(probed.prompts)
     plan = Plan(
-        n_prompts=len(probed.prompts),
+        n_prompts=n,
         epsilon=probed.epsilon,
-        target_error=probed.settings.target_error,
-        max_samples=probed.settings.max_completions,
+        target_error=settings.target_error,
+        max_completions=settings.max_completions,
         reward_range=probed.reward_range,
         r_star=probed.r_star,
         references=True,
-        pilot_prompts=len(probed.prompts),
+        pilot_prompts=n,
         round_rows=_ROUND_ROWS,
     )
-    state, some, error = start(plan), list[tuple[Prompt, Completion]](), None
-    drawn = np.zeros(plan.n_prompts, np.int64)
-    while (asked := next_round(state)) is not None:
-        prompts = [probed.prompts[i] for i in asked.indices]
-        first = drawn[asked.indices]
-        seeds = [
-            tuple(row_seed(probed.settings.seed, p.id, int(f) + j) for j in range(asked.k)) for p, f in zip(prompts, first, strict=True)
-        ]
-        found = engine.sample([Request(p.text, s) for p, s in zip(prompts, seeds, strict=True)], probed.sampling)
-        rows = [(p, c) for p, several in zip(prompts, found, strict=True) for c in several]
-        scores = reward.score([p for p, _ in rows], [c for _, c in rows])
-        values = np.array([np.nan if s.reward is None else s.reward for s in scores]).reshape(len(prompts), asked.k)
-        error = error or next((s.error for s in scores if s.error), None)
+    decider, some, errors = Adaptive(plan), list[tuple[Prompt, Completion]](), list[str]()
+
+    def rewards(this: Round) -> Floats:
+        scored = draw_completions(block_of(probed.prompts, this), engine, reward, probed.sampling, seed=settings.seed)
+        errors.extend(one.score.error for one in scored if one.score.error)
         if not some:
-            some = [(p, several[0]) for p, several in zip(prompts, found, strict=True)][:_ENTROPY_ROWS]
-        drawn[asked.indices] += asked.k
-        state = absorb(state, asked, values)
-    evidence = evidence_of_draws(state.draws, plan.zones(state.draws))
-    return Drawn(state.draws.drawn, evidence, state.model, tuple(some), error)
+            some.extend((one.prompt, one.completion) for one in scored[:: this.n_completions][:_ENTROPY_ROWS])
+        return rewards_of(scored, this)
+
+    run_rounds(decider, rewards)
+    draws, model = decider.state.draws, decider.state.model
+    return ProbeDraws(draws.drawn, evidence_of_draws(draws, plan.zones(draws)), model, tuple(some), errors[0] if errors else None)
 
 
-def shares_of(drawn: Drawn, probed: Probed) -> dict[str, Any]:
+def shares_of(drawn: ProbeDraws, probed: Probed) -> dict[str, Any]:
     """The numbers of a probe that rewards alone give, as curve.json has them; no key but `generations` where nothing was scored."""
-    generations = int(drawn.n_samples.sum())
+    generations = int(drawn.n_completions.sum())
     known = drawn.model.n > 0
     if not known.any():
         return {"generations": generations, "scored": 0.0, "error": drawn.error}
@@ -261,4 +256,4 @@ def labels_solved(engine: Any, reward: Reward, probed: Probed, prompts: Sequence
     )
     done = draw(engine, reward, own)
     solved = done.model.states[:, 2]
-    return (float(np.nanmean(solved)) if np.isfinite(solved).any() else None), int(done.n_samples.sum())
+    return (float(np.nanmean(solved)) if np.isfinite(solved).any() else None), int(done.n_completions.sum())
