@@ -13,15 +13,14 @@ Kept in a run folder, which only these modules write:
     parts         which rounds and parts are on disk, and their rewards
     completeness  how much of what was planned is there; the stored rounds replayed, to resume from
     compaction    small files of parts joined into larger ones
-    asked, notes  what the caller asked for; what drawing or importing left to say
+    identity      what decides the rows, and the name of a run by it
+    notes         what sampling or importing left to report
+    migration     folders of the schema version before
     settings_diff what differs between the settings of two runs
     ownership     which folders and files are a run's; nothing else is written or deleted
     locks         one writer at a time
     files, tables whole files or none; the Parquet files read back
     checksums     a checksum inside a Parquet file
 
-Made of a run folder:
-
-    rescore       its completions scored by another reward
-    export        its prompts and completions for other tools
+    rescore       the completions of a run folder scored by another reward, into another one
 """
