@@ -1,6 +1,7 @@
 """Options by their old names: on the command line and in the environment, and which of two wins."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -36,6 +37,12 @@ def test_an_old_name_counts_as_the_new_one_and_says_so(completions):
     assert drawn == 7 and "is called" not in said
     assert completions("--fixed-completions", **{OLD: "5"})[0] == 5
     assert completions(**{OLD: "3", "FLATSPOT_DIAGNOSE_FIXED_SAMPLES": "1"})[0] == 3
+
+
+def test_the_old_name_of_the_worst_case_option_counts_too(completions):
+    assert "--sure is called --worst-case now" in completions("--fixed-completions", "--max-completions", "4", "--sure")[1]
+    assert json.loads(Path("run0/report.json").read_text())["settings"]["worst_case"] is True
+    assert "--sure" not in CliRunner().invoke(cli, ["inspect", "--help"]).stdout
 
 
 def test_the_command_line_wins_and_then_the_new_name(completions):

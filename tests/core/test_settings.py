@@ -37,7 +37,7 @@ def test_a_reward_range_that_no_reward_can_fill_is_refused(limits):
         {"max_completions": 3.5},
         {"seed": 1.5},
         {"temperature": "1"},
-        {"sure": 1},
+        {"worst_case": 1},
         {"fixed_completions": "no"},
         {"limit": 0},
         {"limit": -1},

@@ -196,7 +196,9 @@ def test_settings_that_make_it_mislead_are_said(settings, changes, text):
 
 
 def test_a_part_of_the_sampling_that_only_one_run_records_is_named():
-    given = dict.fromkeys(("source", "model", "reward", "reward range", "seed", "engine", "dtype", "group size", "target error", "--sure"))
+    given = dict.fromkeys(
+        ("source", "model", "reward", "reward range", "seed", "engine", "dtype", "group size", "target error", "--worst-case")
+    )
     a, b = given | {"sampling": {"top_p": 1.0}}, given | {"sampling": {"top_p": 1.0, "min_p": 0.1}}
     for one, other, text in ((a, b, "(min_p None and 0.1)"), (b, a, "(min_p 0.1 and None)")):
         assert any(text in caveat for caveat in settings_caveats(one, other))

@@ -199,33 +199,35 @@ def test_a_stricter_target_draws_on_and_a_looser_one_draws_nothing(tmp_path):
     assert sizes[0] < sizes[1] == sizes[2]
 
 
-def test_sure_draws_on_in_the_same_folder_and_keeps_its_limit(tmp_path):
+def test_worst_case_draws_on_in_the_same_folder_and_keeps_its_limit(tmp_path):
     answers, rows = hard_set()
-    plain, sure = (flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", sure=s) for s in (False, True))
-    assert plain.summary["generations"]["total"] < sure.summary["generations"]["total"]
-    assert sure.summary["predicted_error_limit"] <= 0.03 < plain.summary["predicted_error_limit"]
-    assert sure.request.worst_case is None and sure.summary.settings.worst_case
+    plain, strict = (
+        flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", worst_case=w) for w in (False, True)
+    )
+    assert plain.summary["generations"]["total"] < strict.summary["generations"]["total"]
+    assert strict.summary["predicted_error_limit"] <= 0.03 < plain.summary["predicted_error_limit"]
+    assert strict.request.worst_case is None and strict.summary.settings.worst_case
 
 
-def test_sure_says_what_it_left_open(tmp_path):
+def test_worst_case_says_what_it_left_open(tmp_path):
     answers, rows = hard_set(30)
-    found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", sure=True, max_completions=3)
+    found = flatspot.diagnose(rows, ScriptedEngine(answers), "exact_match", out=tmp_path / "run", worst_case=True, max_completions=3)
     assert found.summary["counts"]["undecided"] > 15
-    assert any("--sure leaves" in caveat for caveat in found.summary["caveats"])
+    assert any("--worst-case leaves" in caveat for caveat in found.summary["caveats"])
 
 
-def test_sure_is_yes_or_no(tmp_path):
-    with pytest.raises(SettingsError, match="sure is True or False"):
-        flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), "exact_match", out=tmp_path / "run", sure="false")
+def test_worst_case_is_yes_or_no(tmp_path):
+    with pytest.raises(SettingsError, match="worst_case is True or False"):
+        flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), "exact_match", out=tmp_path / "run", worst_case="false")
 
 
-def test_sure_says_where_it_cannot_hold(tmp_path):
+def test_worst_case_says_where_it_cannot_hold(tmp_path):
     def length(prompts, completions, **_):
         return [len(c) / 10 for c in completions]
 
     answers, rows = hard_set(30)
     found = flatspot.diagnose(
-        rows, ScriptedEngine(answers), length, out=tmp_path / "run", sure=True, reward_range=(0, 1), max_completions=8
+        rows, ScriptedEngine(answers), length, out=tmp_path / "run", worst_case=True, reward_range=(0, 1), max_completions=8
     )
     assert any("binary rewards only" in caveat for caveat in found.summary["caveats"])
 

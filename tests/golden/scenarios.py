@@ -63,7 +63,7 @@ def write_inputs(folder):
 MODEL = ["--engine", "scripted", "--model", "answers.json"]
 COMMANDS = {
     "binary": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:accuracy"],
-    "worst_case": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:accuracy", "--sure", "--target-error", "0.1"],
+    "worst_case": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:accuracy", "--worst-case", "--target-error", "0.1"],
     "capped": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:accuracy", "--max-generations", "200", "--round-size", "2"],
     "graded": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:graded", "--fixed-completions", "--max-completions", "16"],
     "graded_sequential": ["diagnose", "prompts.jsonl", *MODEL, "--reward", "rewards.py:graded", "--max-completions", "24"],

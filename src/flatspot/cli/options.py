@@ -90,10 +90,11 @@ def judging_options(command: F) -> F:
             click.option(
                 "--target-error", type=float, default=0.03, show_default=True, help="Share of wrong verdicts to accept among the decided."
             ),
-            click.option(
-                "--sure",
+            renamed_option(
+                "--worst-case",
+                before="--sure",
                 is_flag=True,
-                help="Hold the error to that whatever the prompts are like, not on average; diagnose draws more for it.",
+                help="Hold the worst-case error to that, not the mean error; diagnose samples more for it.",
             ),
             click.option("--out", type=click.Path(file_okay=False), metavar="RUN", help="Run folder.  [default: runs/<content hash>]"),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report."),

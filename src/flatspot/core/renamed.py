@@ -14,6 +14,7 @@ RENAMED = {
     "max_samples": "max_completions",
     "fixed_samples": "fixed_completions",
     "gradient_samples": "gradient_completions",
+    "sure": "worst_case",
 }
 _OLD = {new: old for old, new in RENAMED.items()}
 _OPTIONS = {f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in RENAMED.items()}

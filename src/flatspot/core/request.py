@@ -15,7 +15,8 @@ from flatspot.core.shares import exact
 
 IN_MEMORY = " (in memory)"  # ends the name of what was passed as an object, which no command can name again
 _RESUME = (
-    "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "dtype", "device", "target_error", "sure",
+    "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "dtype", "device", "target_error",
+    "worst_case",
 )  # fmt: skip
 _SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit")
 _JUDGING = ("target_error", "worst_case", "seed")

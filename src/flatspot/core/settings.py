@@ -35,7 +35,7 @@ class Settings:
         reward_weights   one per reward; None: 1 each
         reward_timeout_s a reward call that takes longer is a failure of its row
     judging
-        group_size, target_error, sure    see `JudgeSettings`
+        group_size, target_error, worst_case    see `JudgeSettings`
     gradients
         gradients             also measure gradient norms: hf or openvino, and a backward pass per completion
         gradient_completions  per prompt, for that, drawn beside the run's; at least 4
@@ -62,7 +62,7 @@ class Settings:
     reward_timeout_s: float = 10.0
     group_size: int = 8
     target_error: float = 0.03
-    sure: bool = False
+    worst_case: bool = False
     gradients: bool = False
     gradient_completions: int = 16
     prompt_col: str = "prompt"
@@ -118,7 +118,7 @@ _WHOLE = (
     "limit",
 )
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
-_FLAGS = ("fixed_completions", "sure", "gradients")
+_FLAGS = ("fixed_completions", "worst_case", "gradients")
 _TEXT = ("engine", "dtype", "device", "prompt_col", "id_col")
 
 

@@ -63,7 +63,7 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
         notes=[*run.notes.caveats, *outside, *repeated_prompts(run.prompts)],
         weights=component_weights(identity.get("reward")),
     )
-    request = replace(request, target_error=settings.target_error, worst_case=settings.sure, seed=identity.get("seed"))
+    request = replace(request, target_error=settings.target_error, worst_case=settings.worst_case, seed=identity.get("seed"))
     summary = replace(
         judged.summary,
         source=run.record.kind,
@@ -78,7 +78,7 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
 
 def judge_settings(settings: Settings, reward_range: tuple[float, float]) -> JudgeSettings:
     """The part of the settings that judging takes, checked."""
-    judging = JudgeSettings(*reward_range, settings.group_size, settings.target_error, settings.sure)
+    judging = JudgeSettings(*reward_range, settings.group_size, settings.target_error, settings.worst_case)
     _ = judging.zones  # computed to be checked
     return judging
 

@@ -15,7 +15,8 @@ from flatspot.verdicts.judge import PromptVerdicts, SetJudgement, poor_reference
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
-# every code there is, in the order in which caveats of a judgement come; a code never changes its meaning
+# every code there is, in the order in which caveats of a judgement come; a code never changes its meaning, nor its name: "sure" was the
+# name of --worst-case
 CODES = (
     "noisy-reward", "shaping-only", "components-tie", "close-call", "range-assumed", "outside-range", "all-low", "low-references",
     "few-prompts", "few-completions", "provisional-model", "model-misfit", "truncated-completions", "identical-completions",
@@ -155,8 +156,8 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
     if scored < FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
         return []
     text = (
-        f"If prompts crowd just on both sides of a limit, up to {percent(limit)} of the verdicts are wrong (97.5% limit); --sure draws "
-        "more there, and leaves undecided what stays in doubt."
+        f"In the worst case (many prompts right at a threshold) up to {percent(limit)} of these verdicts could be wrong (97.5% limit); "
+        "--worst-case samples more there, and leaves the rest undecided."
     )
     return [Caveat("worst-case-error", text)]
 
@@ -164,11 +165,11 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
 def _what_worst_case_did(verdicts: PromptVerdicts) -> list[Caveat]:
     given, open_ = int(np.isin(verdicts.verdict, STATES).sum()), int((verdicts.verdict == "undecided").sum())
     if given and not np.isfinite(verdicts.worst_case_error):
-        text = "--sure asks for a limit on the error, which is known for binary rewards only: it changed nothing here."
+        text = "--worst-case needs a limit on the error, which is known for binary rewards only: it changed nothing here."
         return [Caveat("sure-without-limit", text)]
     if open_ > given:
         text = (
-            f"--sure leaves {_counted(open_, 'prompt')} undecided: the samples allow too many of their verdicts to be wrong. More "
+            f"--worst-case leaves {_counted(open_, 'prompt')} undecided: in the worst case too many of their verdicts could be wrong. More "
             "completions of each prompt settle them, or a larger --target-error."
         )
         return [Caveat("sure-undecided", text)]

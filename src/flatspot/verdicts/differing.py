@@ -9,7 +9,7 @@ from typing import Any
 from flatspot.runs.summary import Summary
 from flatspot.verdicts.caveats import FEW_PROMPTS
 
-_JUDGED = {"group_size": "group size", "target_error": "target error", "sure": "--sure"}
+_JUDGED = {"group_size": "group size", "target_error": "target error", "worst_case": "--worst-case"}
 
 
 def settings_of(summary: Summary, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def settings_of(summary: Summary, identity: Mapping[str, Any]) -> dict[str, Any]
         "dtype": engine.get("dtype"),
         "group size": summary.group_size,
         "target error": request.target_error,
-        "--sure": request.worst_case,
+        "--worst-case": request.worst_case,
     }
 
 

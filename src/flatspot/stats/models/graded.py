@@ -84,10 +84,7 @@ class GradedModel:
 
     def mixed(self, group_size: int) -> Floats:
         """[M] probability that a group is mixed."""
-        _ = self._judged  # which counts the groups of `sizes`
-        if group_size not in self._all_equal:
-            self._all_equal[group_size] = np.concatenate([_equal(draws, group_size) for _, draws in self._draws()])
-        return 1 - self._all_equal[group_size][self.row_of]
+        return self._mixed((group_size,))[:, 0]
 
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
         """[M] posterior mean and variance of pass@K."""
@@ -158,7 +155,12 @@ class GradedModel:
         return state_shares(self.states, rng)
 
     def _mixed(self, sizes: Sequence[int]) -> Floats:
-        return np.stack([self.mixed(k) for k in sizes], -1)
+        """[M, S] the same at each size, in one more pass at most."""
+        _ = self._judged  # which counts the groups of `self.sizes`
+        if lacking := [k for k in dict.fromkeys(sizes) if k not in self._all_equal]:
+            equal = [np.stack([_equal(draws, k) for k in lacking]) for _, draws in self._draws()]
+            self._all_equal.update(zip(lacking, np.concatenate(equal, axis=1), strict=True))
+        return 1 - np.stack([self._all_equal[k][self.row_of] for k in sizes], -1)
 
     @cached_property
     def _all_equal(self) -> dict[int, Floats]:
