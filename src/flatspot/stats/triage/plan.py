@@ -100,7 +100,7 @@ def diagnose_plan(
         n_prompts=len(r_star),
         epsilon=epsilon,
         target_error=settings.target_error,
-        worst_case=settings.sure,
+        worst_case=settings.worst_case,
         max_completions=settings.max_completions,
         round_size=settings.round_size or 1,
         reward_range=reward_range,
