@@ -44,7 +44,7 @@ def answer_column(rows: Iterable[Mapping[str, Any]]) -> tuple[str, int] | None:
     return (ordered[0], counts[ordered[0]]) if ordered else None
 
 
-def names_beside(names: Iterable[str], taken: Collection[str]) -> Mapping[str, str]:
+def names_beside(names: Iterable[str], ours: Collection[str]) -> Mapping[str, str]:
     """What each column of a file is called beside columns of ours: its own name, or NAME_original where that is taken.
 
     >>> dict(names_beside(["prompt", "level"], ["id", "prompt"]))
@@ -53,13 +53,13 @@ def names_beside(names: Iterable[str], taken: Collection[str]) -> Mapping[str, s
     {'prompt': 'prompt_original_2', 'prompt_original': 'prompt_original'}
     """
     own = list(dict.fromkeys(names))
-    used = {*own, *taken}
-    found = {}
+    used = {*own, *ours}
+    names_out = {}
     for name in own:
         free, number = name, 1
-        while name in taken and free in used:
+        while name in ours and free in used:
             free = f"{name}_original" if number == 1 else f"{name}_original_{number}"
             number += 1
         used.add(free)
-        found[name] = free
-    return MappingProxyType(found)
+        names_out[name] = free
+    return MappingProxyType(names_out)

@@ -47,13 +47,13 @@ def _with_text_keys(value: Any, opaque: list[str]) -> Any:
         return [_with_text_keys(item, opaque) for item in value]
     if not isinstance(value, Mapping):
         return value
-    found = {key: _with_text_keys(item, opaque) for key, item in value.items() if isinstance(key, str)}
+    items = {key: _with_text_keys(item, opaque) for key, item in value.items() if isinstance(key, str)}
     for key, item in value.items():
         if not isinstance(key, str):
             name, unknown = content_text(key)
             opaque += unknown
-            found[name if name not in value else f"{type(key).__name__} {name}"] = _with_text_keys(item, opaque)
-    return found
+            items[name if name not in value else f"{type(key).__name__} {name}"] = _with_text_keys(item, opaque)
+    return items
 
 
 def parts_text(parts: Any) -> tuple[str, tuple[str, ...]]:
@@ -75,10 +75,10 @@ def parts_text(parts: Any) -> tuple[str, tuple[str, ...]]:
 
 def _part(part: Mapping[str, Any]) -> dict[str, Any]:
     """A part without the empty keys that a table of all parts gives it; of pictures, the bytes in place of the name of their file."""
-    found = {key: value for key, value in part.items() if value is not None}
-    if found.get("type") in _MEDIA:
-        found |= {key: _media(value) for key, value in found.items() if key != "type"}
-    return found
+    fields = {key: value for key, value in part.items() if value is not None}
+    if fields.get("type") in _MEDIA:
+        fields |= {key: _media(value) for key, value in fields.items() if key != "type"}
+    return fields
 
 
 def _media(value: Any) -> Any:
@@ -94,15 +94,15 @@ def _media(value: Any) -> Any:
 def _describe(value: Any, opaque: list[str]) -> Any:
     """A value that JSON has no word for, in JSON's types."""
     try:
-        found = _by_content(value)
+        text = _by_content(value)
     except Exception:  # a closed file, a picture cut short: whatever a stranger's object raises
-        found = None
-    if found is None:
+        text = None
+    if text is None:
         kind = type(value)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         opaque.append(name)
         return f"<{name}>"
-    return found
+    return text
 
 
 def _by_content(value: Any) -> Any:
@@ -121,9 +121,9 @@ def _by_content(value: Any) -> Any:
         palette = value.getpalette() if value.mode == "P" else None
         return {"image": [value.mode, *value.size], **_bytes(value.tobytes() + bytes(palette or ()))}
     if hasattr(value, "detach") and hasattr(value, "dtype"):  # a tensor; NumPy has no bfloat16, which float32 holds exactly
-        kept = value.detach().cpu()
-        kept = kept.float() if str(kept.dtype) == "torch.bfloat16" else kept
-        return {"tensor": [str(value.dtype), *value.shape], **_bytes(kept.numpy().tobytes())}
+        tensor = value.detach().cpu()
+        tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+        return {"tensor": [str(value.dtype), *value.shape], **_bytes(tensor.numpy().tobytes())}
     if hasattr(value, "dtype") and hasattr(value, "tobytes"):  # NumPy's arrays and scalars
         if value.dtype.hasobject:
             return value.tolist()

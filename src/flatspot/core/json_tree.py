@@ -60,27 +60,27 @@ def fields_to_json(value: Any) -> dict[str, Any]:
     return {key: tree_to_json(getattr(value, field.name)) for key, field in json_fields(value.__class__).items()}
 
 
-def tree_from_json(kind: Any, found: Any) -> Any:
+def tree_from_json(kind: Any, stored: Any) -> Any:
     """A value of the tree from its JSON; a key that is missing keeps its default, one that is unknown is left out.
 
     Raises TypeError, ValueError or KeyError where the JSON is of another shape.
     """
     inner = dataclass_in(kind)
-    if inner is None or found is None:
-        return tuple(found) if isinstance(found, list) else found
+    if inner is None or stored is None:
+        return tuple(stored) if isinstance(stored, list) else stored
     if get_origin(kind) is tuple:
-        return tuple(tree_from_json(inner, item) for item in found)
+        return tuple(tree_from_json(inner, item) for item in stored)
     if get_origin(kind) is not None and issubclass(get_origin(kind), Mapping):
-        return {str(key): tree_from_json(inner, item) for key, item in found.items()}
-    if not isinstance(found, Mapping):
-        raise TypeError(f"{inner.__name__} is an object, got {found!r:.80}")
-    return inner.from_json(found) if hasattr(inner, "from_json") else fields_from_json(inner, found)
+        return {str(key): tree_from_json(inner, item) for key, item in stored.items()}
+    if not isinstance(stored, Mapping):
+        raise TypeError(f"{inner.__name__} is an object, got {stored!r:.80}")
+    return inner.from_json(stored) if hasattr(inner, "from_json") else fields_from_json(inner, stored)
 
 
-def fields_from_json(kind: Any, found: Mapping[str, Any]) -> Any:
+def fields_from_json(kind: Any, stored: Mapping[str, Any]) -> Any:
     """A dataclass from its JSON object."""
     fields = json_fields(kind)
-    return kind(**{field.name: tree_from_json(field.kind, found[key]) for key, field in fields.items() if key in found})
+    return kind(**{field.name: tree_from_json(field.kind, stored[key]) for key, field in fields.items() if key in stored})
 
 
 def dataclass_in(kind: Any) -> Any:

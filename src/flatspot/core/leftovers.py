@@ -70,11 +70,11 @@ def sweep(folder: Path, pattern: re.Pattern[str] = _BESIDE) -> None:
     except OSError:
         return
     for name in names:
-        found = pattern.fullmatch(name)
+        match = pattern.fullmatch(name)
         with contextlib.suppress(OSError):
             state = (folder / name).lstat()
             mine = not hasattr(os, "getuid") or state.st_uid == os.getuid()
-            if found and mine and _abandoned(found["node"], int(found["pid"]), state.st_mtime):
+            if match and mine and _abandoned(match["node"], int(match["pid"]), state.st_mtime):
                 _delete(folder / name)
 
 

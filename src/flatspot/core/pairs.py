@@ -18,15 +18,15 @@ def read_pairs(text: str) -> dict[str, str]:
     >>> read_pairs('words=["a, b=c",2],size=3')
     {'words': '["a, b=c",2]', 'size': '3'}
     """
-    found: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for part in _parts(text):
         key, equals, value = part.partition("=")
         if not equals or not key.strip().isidentifier():
             raise ValueError(f"expected key=value between the brackets, got {part!r}")
-        if key.strip() in found:
+        if key.strip() in pairs:
             raise ValueError(f"{key.strip()!r} is given twice")
-        found[key.strip()] = value
-    return found
+        pairs[key.strip()] = value
+    return pairs
 
 
 def _parts(text: str) -> list[str]:

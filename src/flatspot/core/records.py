@@ -58,9 +58,9 @@ def with_equal_columns(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [Prompt(prompt.id, prompt.text, {name: prompt.columns.get(name) for name in names}) for prompt in prompts]
 
 
-def _answers(found: Any) -> tuple[str, ...]:
-    given = found if isinstance(found, list | tuple) else [found]
-    return tuple(answer_text(answer) for answer in given if has_answer(answer))
+def _answers(cell: Any) -> tuple[str, ...]:
+    answers = cell if isinstance(cell, list | tuple) else [cell]
+    return tuple(answer_text(answer) for answer in answers if has_answer(answer))
 
 
 def has_answer(value: Any) -> bool:
@@ -203,14 +203,14 @@ def prompt_content(text: Any) -> tuple[str, tuple[str, ...]]:
     if not (isinstance(text, list | tuple) and all(isinstance(message, Mapping) and "content" in message for message in text)):
         canonical, opaque = content_text(text, sort_keys=True)
         return _short_hash(canonical), opaque
-    found = [_message(message) for message in text]
-    canonical = "\x1e".join(said for said, _ in found)
-    return _short_hash(canonical), tuple(dict.fromkeys(name for _, opaque in found for name in opaque))
+    messages = [_message(message) for message in text]
+    canonical = "\x1e".join(said for said, _ in messages)
+    return _short_hash(canonical), tuple(dict.fromkeys(name for _, opaque in messages for name in opaque))
 
 
 def _message(message: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    said, opaque = parts_text(message["content"])
-    canonical = f"{message.get('role') or ''}\x1f{said}"
+    content, opaque = parts_text(message["content"])
+    canonical = f"{message.get('role') or ''}\x1f{content}"
     more = {key: value for key, value in message.items() if key not in ("role", "content") and value is not None}
     if more:  # a call of a tool, which may be all that a message says
         text, others = content_text(more, sort_keys=True)

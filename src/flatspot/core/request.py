@@ -70,44 +70,44 @@ class Request:
         return {name: plain(value) for name, value in values.items() if value not in empty or (name == "resume" and value is not None)}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Request:
+    def from_json(cls, stored: Mapping[str, Any]) -> Request:
         """Read `to_json`; of version 1, too, which joined rewards by commas. Raises ValueError or TypeError for a value of another kind."""
-        resume, weights, limits = (_list(found, name) for name in ("resume", "reward_weights", "reward_range"))
-        columns, worst_case = found.get("columns") or {}, found.get("worst_case", found.get("sure"))
-        limit, seed = found.get("limit"), found.get("seed")
+        resume, weights, limits = (_list(stored, name) for name in ("resume", "reward_weights", "reward_range"))
+        columns, worst_case = stored.get("columns") or {}, stored.get("worst_case", stored.get("sure"))
+        limit, seed = stored.get("limit"), stored.get("seed")
         if not isinstance(columns, Mapping):
             raise ValueError(f"columns is {columns!r:.80}")
         return cls(
-            prompts=_text(found, "prompts"),
-            model=_text(found, "model"),
-            prompt_col=_text(found, "prompt_col"),
-            id_col=_text(found, "id_col"),
-            rescored=_text(found, "rescored"),
-            out=_text(found, "out"),
-            logs=tuple(map(str, _list(found, "logs") or ())),
-            grouped_by=tuple(map(str, _list(found, "grouped_by") or ())),
-            rewards=tuple(rewards_named(found)),
+            prompts=_text(stored, "prompts"),
+            model=_text(stored, "model"),
+            prompt_col=_text(stored, "prompt_col"),
+            id_col=_text(stored, "id_col"),
+            rescored=_text(stored, "rescored"),
+            out=_text(stored, "out"),
+            logs=tuple(map(str, _list(stored, "logs") or ())),
+            grouped_by=tuple(map(str, _list(stored, "grouped_by") or ())),
+            rewards=tuple(rewards_named(stored)),
             reward_weights=None if weights is None else tuple(map(float, weights)),
-            reward_timeout_s=_number(found.get("reward_timeout_s")),
+            reward_timeout_s=_number(stored.get("reward_timeout_s")),
             reward_range=None if limits is None else (float(limits[0]), float(limits[1])),
             columns=columns,
             limit=None if limit is None else int(limit),
             resume=None if resume is None else tuple(option_words(map(str, resume))),
-            target_error=_number(found.get("target_error")),
+            target_error=_number(stored.get("target_error")),
             worst_case=None if worst_case is None else bool(worst_case),
             seed=None if seed is None else int(seed),
         )
 
 
-def _text(found: Mapping[str, Any], name: str) -> str | None:
-    value = found.get(name)
+def _text(stored: Mapping[str, Any], name: str) -> str | None:
+    value = stored.get(name)
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name} is {value!r:.80}")
     return value
 
 
-def _list(found: Mapping[str, Any], name: str) -> Sequence[Any] | None:
-    value = found.get(name)
+def _list(stored: Mapping[str, Any], name: str) -> Sequence[Any] | None:
+    value = stored.get(name)
     if value is not None and not isinstance(value, list | tuple):
         raise ValueError(f"{name} is {value!r:.80}")
     return value

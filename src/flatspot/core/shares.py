@@ -25,14 +25,14 @@ def percent(value: Any) -> str:
     >>> percent(0.384), percent(0.0001), percent(0.9999), percent(0), percent(None)
     ('38%', '<1%', '>99%', '0%', '–')
     """
-    found = number(value)
-    if found is None:
+    share = number(value)
+    if share is None:
         return MISSING
-    if 0 < found < 0.005:
+    if 0 < share < 0.005:
         return "<1%"
-    if 0.995 <= found < 1:
+    if 0.995 <= share < 1:
         return ">99%"
-    return f"{100 * found:.0f}%"
+    return f"{100 * share:.0f}%"
 
 
 def exact(value: float) -> str:

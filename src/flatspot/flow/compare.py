@@ -105,19 +105,19 @@ def _pair(a: _Side, b: _Side, by: str) -> _Pairs:
     same_id = [(row, of_b[name]) for row, name in enumerate(a.run.ids) if name in of_b]
     other = [(i, j) for i, j in same_id if a.texts[i] and b.texts[j] and a.texts[i] != b.texts[j]]
     unlike = set(other)
-    found = [] if by == "text" else [pair for pair in same_id if by == "id" or pair not in unlike]
-    by_id = len(found)
+    paired = [] if by == "text" else [pair for pair in same_id if by == "id" or pair not in unlike]
+    by_id = len(paired)
     if by != "id":
-        taken_a, taken_b = ({pair[k] for pair in found} for k in (0, 1))
+        taken_a, taken_b = ({pair[k] for pair in paired} for k in (0, 1))
         waiting: dict[str, list[int]] = {}
         for j in range(len(b.texts) - 1, -1, -1):
             if j not in taken_b and b.texts[j]:
                 waiting.setdefault(b.texts[j], []).append(j)
         for i, text in enumerate(a.texts):
             if i not in taken_a and waiting.get(text):
-                found.append((i, waiting[text].pop()))
-    found.sort()
-    rows = np.array(found, np.int64).reshape(-1, 2)
+                paired.append((i, waiting[text].pop()))
+    paired.sort()
+    rows = np.array(paired, np.int64).reshape(-1, 2)
     return _Pairs(rows[:, 0], rows[:, 1], by_id, len(other))
 
 

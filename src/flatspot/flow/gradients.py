@@ -60,8 +60,8 @@ def measure_gradients(
 
     if not settings.gradients:
         return
-    asked = as_json({"samples": settings.gradient_completions, "seed": settings.seed, "format": _FORMAT, "range": settings.reward_range})
-    rows = _kept(folder / "gradients.parquet", asked)
+    request = as_json({"samples": settings.gradient_completions, "seed": settings.seed, "format": _FORMAT, "range": settings.reward_range})
+    rows = _kept(folder / "gradients.parquet", request)
     measured = {row["prompt_id"] for row in rows}
     left = [p for p in prompts if p.id not in measured]
     if not left:
@@ -72,7 +72,7 @@ def measure_gradients(
     start = time.perf_counter()
     for done, prompt in enumerate(left):
         rows.append(_row(prompt, weights, mode, reward, sampling, settings))
-        _write(rows, asked, folder / "gradients.parquet")
+        _write(rows, request, folder / "gradients.parquet")
         spent = time.perf_counter() - start
         say(f"gradients: {len(rows)} of {len(prompts)} prompts, about {spent / (done + 1) * (len(left) - done - 1):.0f} s left")
 
@@ -107,47 +107,47 @@ def _measured(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sam
     if limits is None or not limits[0] < limits[1]:
         limits = (min(0.0, *scored), max(1.0, *scored)) if len(scored) else (0.0, 1.0)
     logits_of = completion_logits(weights, ids, temperature=sampling.temperature)
-    found = estimate_gradient(trainable(weights), logits_of, drawn, rewards, reward_range=limits)
+    estimate = estimate_gradient(trainable(weights), logits_of, drawn, rewards, reward_range=limits)
     gamma = gamma_lower(trainable(weights), logits_of, max(drawn, key=len))
-    return _numbers(found, gamma) | _bounds(found, gamma, scored, limits)
+    return _numbers(estimate, gamma) | _bounds(estimate, gamma, scored, limits)
 
 
-def _numbers(found: GradientEstimate, gamma: float) -> Row:
-    row: Row = {"n_scored": found.n, "grad_norm_sq": found.norm_sq.mean, "max_length": found.length, "gamma": gamma}
-    parts = {"grad_norm": found.norm, "score_second_moment": found.score_second_moment, "collision": found.collision}
+def _numbers(estimate: GradientEstimate, gamma: float) -> Row:
+    row: Row = {"n_scored": estimate.n, "grad_norm_sq": estimate.norm_sq.mean, "max_length": estimate.length, "gamma": gamma}
+    parts = {"grad_norm": estimate.norm, "score_second_moment": estimate.score_second_moment, "collision": estimate.collision}
     for name, part in parts.items():
         row |= {name: part.mean, f"{name}_lo": part.lo, f"{name}_hi": part.hi}
     return row
 
 
-def _bounds(found: GradientEstimate, gamma: float, rewards: Any, limits: tuple[float, float]) -> Row:
+def _bounds(estimate: GradientEstimate, gamma: float, rewards: Any, limits: tuple[float, float]) -> Row:
     """The bounds at the measured std; Theorem 1 at half the reward's range, as moving a reward does not change its gradient."""
     from flatspot.theory.bounds import collision_bound, lipschitz_bound, median_bound, score_bound, theorem_1_kl
 
     std = float(reward_std(rewards))
-    size = {"length": found.length, "gamma": gamma}
+    size = {"length": estimate.length, "gamma": gamma}
     return {
         "std": std,
-        "bound_score": score_bound(std, score_second_moment=found.score_second_moment.mean),
-        "bound_collision": collision_bound(std, gamma=gamma, collision=found.collision.mean),
+        "bound_score": score_bound(std, score_second_moment=estimate.score_second_moment.mean),
+        "bound_collision": collision_bound(std, gamma=gamma, collision=estimate.collision.mean),
         "bound_lipschitz": lipschitz_bound(std, **size),
         "bound_median": median_bound(float(np.abs(rewards - np.median(rewards)).mean()), **size),
         "bound_theorem_1": theorem_1_kl(std, **size, reward_bound=(limits[1] - limits[0]) / 2),
     }
 
 
-def _kept(path: Path, asked: Mapping[str, Any]) -> list[Row]:
+def _kept(path: Path, request: Mapping[str, Any]) -> list[Row]:
     """The rows on disk, if they answer the same question; rows of errors are measured again."""
     if not path.exists():
         return []
     table = read_table(path, [column.name for column in GRADIENTS])
-    said = json.loads((table.schema.metadata or {}).get(b"flatspot_gradients", b"{}"))
-    return [row for row in table.to_pylist() if row["error"] is None] if said == asked else []
+    stored = json.loads((table.schema.metadata or {}).get(b"flatspot_gradients", b"{}"))
+    return [row for row in table.to_pylist() if row["error"] is None] if stored == request else []
 
 
-def _write(rows: Sequence[Row], asked: Mapping[str, Any], path: Path) -> None:
+def _write(rows: Sequence[Row], request: Mapping[str, Any], path: Path) -> None:
     import pyarrow as pa
 
     schema = arrow_schema(GRADIENTS)
-    schema = schema.with_metadata({**(schema.metadata or {}), b"flatspot_gradients": json.dumps(asked).encode()})
+    schema = schema.with_metadata({**(schema.metadata or {}), b"flatspot_gradients": json.dumps(request).encode()})
     write_table(pa.Table.from_pylist(list(rows), schema=schema), path)

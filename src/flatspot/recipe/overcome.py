@@ -68,8 +68,8 @@ def overcome(
     from flatspot.training.folders import own_folder
 
     size, begun = size or Size(), time.monotonic()
-    if (known := _known(out, size, seed)) is not None:
-        return known
+    if (results := _known(out, size, seed)) is not None:
+        return results
     prompts, model = letters_prompts(_TASK, size.prompts), letters_model()
     demo = _Demo(out, size, seed, prompts, say, on_progress)
     with own_folder(out, _KIND, _NAMES), quiet_transformers(), _without_lines():
@@ -79,7 +79,7 @@ def overcome(
         warm, warmed = demo.warmed_up(model)
         rows.append(warmed)
         rows.append(demo.reinforced("warm-up, then RL", warm))
-    found = {
+    results = {
         "task": _TASK,
         "size": asdict(size),
         "seed": seed,
@@ -88,8 +88,8 @@ def overcome(
         "seconds": round(time.monotonic() - begun, 1),
         "provenance": provenance(),
     }
-    write_json(found, out / _FILE)
-    return found
+    write_json(results, out / _FILE)
+    return results
 
 
 @dataclass(frozen=True)
@@ -208,13 +208,13 @@ def _known(out: Path, size: Size, seed: int) -> dict[str, Any] | None:
     if not (out / _FILE).exists():
         return None
     try:
-        found: dict[str, Any] = json.loads((out / _FILE).read_text("utf-8"))
-        same = found["size"] == asdict(size) and found["seed"] == seed
+        results: dict[str, Any] = json.loads((out / _FILE).read_text("utf-8"))
+        same = results["size"] == asdict(size) and results["seed"] == seed
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{out / _FILE} is damaged ({error}). Delete it and run again.") from None
     if not same:
-        raise RunFolderError(f"{out} holds the results of other settings ({found['size']}, seed {found['seed']}): give another --out")
-    return found
+        raise RunFolderError(f"{out} holds the results of other settings ({results['size']}, seed {results['seed']}): give another --out")
+    return results
 
 
 @contextlib.contextmanager

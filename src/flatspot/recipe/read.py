@@ -67,54 +67,54 @@ def read_recipe(file: str | Path, *, say: Callable[[str], None] = lambda _: None
     yaml = require("yaml", extra="train", purpose=f"reading the recipe {file}")
 
     try:
-        found = yaml.safe_load(Path(file).read_text("utf-8"))
+        keys = yaml.safe_load(Path(file).read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: other encodings, and dates such as 2026-13-45
         raise SettingsError(f"the recipe {file} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
-        raise SettingsError(f"the recipe {file} must hold keys with values, as model: Qwen/Qwen3-0.6B; got a {type(found).__name__}")
+    if not isinstance(keys, dict):
+        raise SettingsError(f"the recipe {file} must hold keys with values, as model: Qwen/Qwen3-0.6B; got a {type(keys).__name__}")
     try:
-        return recipe_of(found, say)
+        return recipe_of(keys, say)
     except SettingsError as error:
         raise SettingsError(f"the recipe {file}: {error}") from None
 
 
-def recipe_of(found: Mapping[str, Any], say: Callable[[str], None] = lambda _: None) -> Recipe:
+def recipe_of(keys: Mapping[str, Any], say: Callable[[str], None] = lambda _: None) -> Recipe:
     """A recipe from what its YAML holds."""
-    check_names("", found, _KNOWN)
+    check_names("", keys, _KNOWN)
     for name in _NEEDED:
-        if found.get(name) in (None, "", []):
+        if keys.get(name) in (None, "", []):
             raise SettingsError(f"it has no {name!r}; expected at least {', '.join(_NEEDED)}")
-    reward = found["reward"] if isinstance(found["reward"], list) else [found["reward"]]
-    for name, value in [(name, found[name]) for name in ("prompts", "model", "out")] + [("reward", value) for value in reward]:
+    reward = keys["reward"] if isinstance(keys["reward"], list) else [keys["reward"]]
+    for name, value in [(name, keys[name]) for name in ("prompts", "model", "out")] + [("reward", value) for value in reward]:
         if not isinstance(value, str):
             raise SettingsError(f"{name} must be text, got {value!r}")
-    seed = _seed(found.get("seed", 0))
-    if found.get("labels") is not None and found.get("answer_col") is not None:
+    seed = _seed(keys.get("seed", 0))
+    if keys.get("labels") is not None and keys.get("answer_col") is not None:
         raise SettingsError("labels and answer_col are two sources of answers: give one of them")
-    train, warmup = _section(found, "train"), _section(found, "warmup")
+    train, warmup = _section(keys, "train"), _section(keys, "warmup")
     algorithm = train.pop("algorithm", "grpo")
     if algorithm not in ALGORITHMS:
         raise SettingsError(f"train.algorithm must be {' or '.join(ALGORITHMS)}, got {algorithm!r}")
     rule, probe = warmup.pop("rule", {}), warmup.pop("probe", {})
-    compare = found.get("compare", False)
+    compare = keys.get("compare", False)
     if not isinstance(compare, bool):
         raise SettingsError(f"compare must be true or false, got {compare!r}")
     return Recipe(
-        prompts=found["prompts"],
-        model=found["model"],
+        prompts=keys["prompts"],
+        model=keys["model"],
         reward=tuple(reward),
-        out=Path(found["out"]),
-        labels=None if found.get("labels") is None else str(found["labels"]),
-        answer_col=None if found.get("answer_col") is None else str(found["answer_col"]),
+        out=Path(keys["out"]),
+        labels=None if keys.get("labels") is None else str(keys["labels"]),
+        answer_col=None if keys.get("answer_col") is None else str(keys["answer_col"]),
         seed=seed,
         compare=compare,
         diagnose=_made(
             Settings,
             "diagnose",
-            {"seed": seed} | _renamed("diagnose", _section(found, "diagnose"), say),
+            {"seed": seed} | _renamed("diagnose", _section(keys, "diagnose"), say),
             without=("out", "gradients", "gradient_completions"),
         ),
-        plan=_made(LabelSettings, "plan", {"seed": seed} | _section(found, "plan")),
+        plan=_made(LabelSettings, "plan", {"seed": seed} | _section(keys, "plan")),
         rule=None if rule in (None, False) else _made(StopRule, "warmup.rule", rule),
         probe=_made(ProbeSettings, "warmup.probe", {"seed": seed} | _renamed("warmup.probe", _mapping("warmup.probe", probe), say)),
         warmup={"seed": seed} | warmup,
@@ -123,7 +123,7 @@ def recipe_of(found: Mapping[str, Any], say: Callable[[str], None] = lambda _: N
     )
 
 
-def check_names(section: str, given: Iterable[Any], known: Iterable[str]) -> None:
+def check_names(section: str, keys: Iterable[Any], names: Iterable[str]) -> None:
     """Raise `SettingsError` for the first name that is not known, with the nearest one that is.
 
     >>> check_names("diagnose", ["max_completion"], ["max_completions", "seed"])
@@ -131,17 +131,17 @@ def check_names(section: str, given: Iterable[Any], known: Iterable[str]) -> Non
         ...
     flatspot.core.errors.SettingsError: there is no diagnose.max_completion; did you mean diagnose.max_completions?
     """
-    known = list(known)
+    names = list(names)
     before = f"{section}." if section else ""
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1, cutoff=0.5)
-            mend = f"did you mean {before}{near[0]}?" if near else f"there are {', '.join(known)}"
+    for name in keys:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, 1, cutoff=0.5)
+            mend = f"did you mean {before}{near[0]}?" if near else f"there are {', '.join(names)}"
             raise SettingsError(f"there is no {before}{name}; {mend}")
 
 
-def _section(found: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return _mapping(name, found.get(name))
+def _section(keys: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return _mapping(name, keys.get(name))
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:
@@ -158,14 +158,14 @@ def _renamed(section: str, settings: Mapping[str, Any], say: Callable[[str], Non
     return with_new_names(settings)
 
 
-def _made(kind: type[Any], section: str, given: Any, without: tuple[str, ...] = ()) -> Any:
-    named = {name: tuple(value) if isinstance(value, list) else value for name, value in _mapping(section, given).items()}
+def _made(kind: type[Any], section: str, values: Any, without: tuple[str, ...] = ()) -> Any:
+    named = {name: tuple(value) if isinstance(value, list) else value for name, value in _mapping(section, values).items()}
     check_names(section, named, [f.name for f in fields(kind) if f.name not in without])
     hints = get_type_hints(kind)
     for name, value in named.items():
         if not _fits(value, hints[name]):
-            said = next(f.type for f in fields(kind) if f.name == name)
-            raise SettingsError(f"{section}.{name} must be {said}, got {given[name]!r}")
+            kind_of_field = next(f.type for f in fields(kind) if f.name == name)
+            raise SettingsError(f"{section}.{name} must be {kind_of_field}, got {values[name]!r}")
     try:
         return kind(**named)
     except SettingsError as error:

@@ -86,9 +86,9 @@ def run(recipe: Recipe | str | Path | Mapping[str, Any], *, say: Say | None = No
             alone_after = _diagnose(bench, "after-alone", _checkpoint(alone), alone.key)
         done = tuple(stage for stage in (before, plan, warmup, warmed, trained, after, alone, alone_after) if stage is not None)
         summary, paths = summarize(recipe, done), paths_table(done)
-        found = RecipeRun(recipe.out, done, summary, paths)
-        found.report()
-    return found
+        result = RecipeRun(recipe.out, done, summary, paths)
+        result.report()
+    return result
 
 
 def steps_at_equal_generations(warmup: Mapping[str, Any], trained: Mapping[str, Any]) -> int:

@@ -79,10 +79,10 @@ def read_stage(folder: Path) -> dict[str, Any] | None:
     """stage.json of a folder; None where the stage is not done. Raises `RunFolderError` where it is damaged."""
     file = folder / "stage.json"
     try:
-        found = json.loads(file.read_text("utf-8"))
-        if not isinstance(found["result"], dict):
+        stage = json.loads(file.read_text("utf-8"))
+        if not isinstance(stage["result"], dict):
             raise ValueError("its result is no object")
-        return dict(found) | {"seconds": float(found["seconds"])}
+        return dict(stage) | {"seconds": float(stage["seconds"])}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -110,10 +110,10 @@ def contents(path: str | Path) -> str:
     place = Path(path).expanduser()
     if not place.exists():
         return str(path)
-    found = hashlib.sha256()
+    sha = hashlib.sha256()
     for file in [place] if place.is_file() else sorted(part for part in place.rglob("*") if part.is_file()):
-        found.update(f"{file.relative_to(place)}\x1f{file.stat().st_size}\x1e".encode("utf-8", "backslashreplace"))
+        sha.update(f"{file.relative_to(place)}\x1f{file.stat().st_size}\x1e".encode("utf-8", "backslashreplace"))
         with file.open("rb") as opened:
             while block := opened.read(_BLOCK):
-                found.update(block)
-    return found.hexdigest()
+                sha.update(block)
+    return sha.hexdigest()

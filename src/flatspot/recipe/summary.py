@@ -83,30 +83,30 @@ def _fewest(runs: Iterable[Run]) -> int | None:
 def _moves(before: Run, after: Run) -> dict[str, dict[str, int]]:
     """How many prompts went from each verdict to each other."""
     pairs = zip(*(run.verdicts["verdict"].to_pylist() for run in (before, after)), strict=True)
-    found = {name: dict.fromkeys(_STATES, 0) for name in _STATES}
+    moves = {name: dict.fromkeys(_STATES, 0) for name in _STATES}
     for was, now in pairs:
-        found[was][now] += 1
-    return found
+        moves[was][now] += 1
+    return moves
 
 
 def _gain(runs: Mapping[str, Run], reward_range: tuple[float, float]) -> dict[str, Any]:
     """Mean reward after the recipe less that before it, after the warm-up, and after RL alone; 95% limits over the prompts, paired."""
     span = reward_range[1] - reward_range[0]
     after = runs["after"].numbers("mean")
-    found: dict[str, Any] = {}
+    gains: dict[str, Any] = {}
     for name, other in (("over_before", "before"), ("over_warmed", "warmed"), ("over_alone", "after-alone")):
         if other in runs:
             mean, lo, hi = mean_limits(after - runs[other].numbers("mean"), (-span, span))
-            found[name] = {"mean": mean, "lo": lo, "hi": hi}
+            gains[name] = {"mean": mean, "lo": lo, "hi": hi}
         else:
-            found[name] = None
-    return found
+            gains[name] = None
+    return gains
 
 
 def _curve(stage: Stage, reward_range: tuple[float, float], drawn_before: int) -> list[dict[str, float]]:
     """The rewards of the rollouts, by what was drawn until then, the warm-up's probes included."""
-    found = reward_by_step(stage.run, reward_range)
-    columns = (found.step, found.generations + drawn_before, found.mean, found.lo, found.hi)
+    curve = reward_by_step(stage.run, reward_range)
+    columns = (curve.step, curve.generations + drawn_before, curve.mean, curve.lo, curve.hi)
     names = ("step", "generations", "reward", "lo", "hi")
     return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
@@ -142,27 +142,27 @@ def _training_cost(by_name: Mapping[str, Stage]) -> dict[str, dict[str, Any]]:
 
 
 def _caveats(recipe: Recipe, by_name: Mapping[str, Stage], runs: Mapping[str, Run]) -> list[str]:
-    found = []
+    caveats = []
     if recipe.compare and "train-alone" not in by_name:
-        found.append("There was nothing to warm up, so RL alone is what was run, and there is nothing to compare.")
+        caveats.append("There was nothing to warm up, so RL alone is what was run, and there is nothing to compare.")
     if "train-alone" in by_name:
         with_it = by_name["train"].result["generations"] + by_name["warmup"].result["generations"]
         without = by_name["train-alone"].result["generations"]
-        found.append(
+        caveats.append(
             f"RL after the warm-up and the warm-up's probes drew {with_it:,} completions, RL alone {without:,}; one seed of each says how "
             "this run went, not how every run would."
         )
     if "warmup" in by_name and not by_name["warmup"].result["recovered"] and by_name["warmup"].result["curve"]:
-        found.append("The warm-up brought no more prompts within the reach of RL than there were, beyond noise.")
+        caveats.append("The warm-up brought no more prompts within the reach of RL than there were, beyond noise.")
     for name in [name for name, run in runs.items() if run.summary.reward.range != runs["before"].summary.reward.range]:
-        found.append(
+        caveats.append(
             f"The rewards {STAGES[name]} were judged in another range than those before: give the range, in diagnose.reward_range."
         )
     for name in ("train", "train-alone"):
         if name in by_name and by_name[name].result["alarms"]:
             causes = ", ".join(dict.fromkeys(alarm["cause"] for alarm in by_name[name].result["alarms"]))
-            found.append(f"Alarms were raised during {STAGES[name]}: {causes}.")
-    return found
+            caveats.append(f"Alarms were raised during {STAGES[name]}: {causes}.")
+    return caveats
 
 
 def paths_table(stages: Sequence[Stage]) -> pa.Table:

@@ -122,8 +122,8 @@ def _taken_over(bench: Bench, rows: Rows, folder: Path) -> list[dict[str, Any]]:
 
 
 def _answer(row: Mapping[str, Any], column: str) -> Any:
-    found = row.get(column)
-    return found[0] if isinstance(found, list) and found else found
+    answer = row.get(column)
+    return answer[0] if isinstance(answer, list) and answer else answer
 
 
 def filled_labels(bench: Bench, plan: Path | None) -> tuple[Path, list[dict[str, Any]]]:
@@ -225,16 +225,16 @@ def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path)
 
 def train_options(recipe: Recipe) -> dict[str, Any]:
     """TRL's options: what was diagnosed is what is trained, unless the recipe's `train` says otherwise."""
-    said = recipe.diagnose
+    settings = recipe.diagnose
     same: dict[str, Any] = {
-        "num_generations": said.group_size,
-        "temperature": said.temperature,
-        "top_p": said.top_p,
-        "top_k": said.top_k,
-        "max_completion_length": said.max_new_tokens,
+        "num_generations": settings.group_size,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": settings.top_k,
+        "max_completion_length": settings.max_new_tokens,
     }
-    if said.reward_weights is not None:
-        same["reward_weights"] = list(said.reward_weights)
+    if settings.reward_weights is not None:
+        same["reward_weights"] = list(settings.reward_weights)
     return same | dict(recipe.train)
 
 
@@ -244,10 +244,10 @@ def check_options(recipe: Recipe) -> None:
     from flatspot.training.rl.train import check_settings
 
     ours = {"warmup": ["rule", "probe"], "train": ["algorithm"]}
-    for section, kind, given in (("warmup", "sft", recipe.warmup), ("train", recipe.algorithm, recipe.train)):
-        check_names(section, given, [*ours[section], *option_names(kind)])
+    for section, kind, options in (("warmup", "sft", recipe.warmup), ("train", recipe.algorithm, recipe.train)):
+        check_names(section, options, [*ours[section], *option_names(kind)])
         for name in ("output_dir", "resume_from_checkpoint"):
-            if name in given:
+            if name in options:
                 raise SettingsError(f"{section}.{name} is the recipe's own: each stage has its folder under out")
     if recipe.labels is not None and not Path(recipe.labels).exists():
         raise SettingsError(f"labels: there is no file {recipe.labels}")

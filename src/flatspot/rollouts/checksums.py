@@ -52,12 +52,12 @@ def _place(file: IO[bytes]) -> int | None:
 
 
 def _digest(file: IO[bytes], at: int) -> bytes:
-    found, done = hashlib.sha256(), 0
+    digest, done = hashlib.sha256(), 0
     file.seek(0)
     while block := file.read(_BLOCK):
         lo, hi = max(at - done, 0), min(at + 64 - done, len(block))
         if lo < hi:
             block = block[:lo] + b"0" * (hi - lo) + block[hi:]
-        found.update(block)
+        digest.update(block)
         done += len(block)
-    return found.hexdigest().encode()
+    return digest.hexdigest().encode()

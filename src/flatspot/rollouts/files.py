@@ -59,8 +59,8 @@ def write_query(db: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
     except (duckdb.IOException, OSError) as error:
         if isinstance(error, duckdb.IOException) and temporary.name not in str(error):
             raise  # it is what the query reads that cannot be read
-        known = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)]
-        why = next((text for text in known if text in str(error)), str(error).splitlines()[0])
+        reasons = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)]
+        why = next((text for text in reasons if text in str(error)), str(error).splitlines()[0])
         raise RunFolderError(f"cannot write {path}: {why}. Nothing half-written was left; mend it and run again.") from error
     finally:
         with contextlib.suppress(OSError):
@@ -79,10 +79,10 @@ def write_json(value: Mapping[str, Any], path: Path) -> None:
 
 def read_json(path: Path) -> Any:
     """What `write_json` wrote, without its checksum; raises OSError or ValueError where it cannot be read or was changed since."""
-    found = json.loads(path.read_text("utf-8"))
-    if isinstance(found, dict) and (written := found.pop(_SHA256, None)) is not None and written != _digest(found):
+    value = json.loads(path.read_text("utf-8"))
+    if isinstance(value, dict) and (written := value.pop(_SHA256, None)) is not None and written != _digest(value):
         raise ValueError("its content is not what was written: the checksum differs")
-    return found
+    return value
 
 
 def _digest(value: Mapping[str, Any]) -> str:

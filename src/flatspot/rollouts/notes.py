@@ -43,25 +43,25 @@ def read_notes(folder: Path) -> Notes:
     """The notes of a run folder; a run killed before its end may have none yet. Raises `RunFolderError` where the file is damaged."""
     file = folder / "notes.json"
     try:
-        found = read_json(file) if file.exists() else {}
-        caveats, of_reward = (_caveats(found, name) for name in ("caveats", "reward_caveats"))
-        rounds, groups = (_count(found, name) for name in ("rounds", "whole_groups"))
-        if rounds is None and found.get("shown") and (folder / "rounds").is_dir():
+        stored = read_json(file) if file.exists() else {}
+        caveats, of_reward = (_caveats(stored, name) for name in ("caveats", "reward_caveats"))
+        rounds, groups = (_count(stored, name) for name in ("rounds", "whole_groups"))
+        if rounds is None and stored.get("shown") and (folder / "rounds").is_dir():
             rounds = sum(1 for _ in (folder / "rounds").glob("round-*.parquet"))  # 0.1.0 wrote what it showed at the end alone
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
     return Notes(caveats, of_reward, rounds, groups)
 
 
-def _caveats(found: dict[str, Any], name: str) -> tuple[Caveat, ...]:
-    items = found.get(name, [])
+def _caveats(notes: dict[str, Any], name: str) -> tuple[Caveat, ...]:
+    items = notes.get(name, [])
     if not isinstance(items, list):
         raise ValueError(f"{name} is {items!r}")
     return tuple((str(item[0]), str(item[1])) if isinstance(item, list) and len(item) == 2 else str(item) for item in items)
 
 
-def _count(found: dict[str, Any], name: str) -> int | None:
-    value = found.get(name)
+def _count(notes: dict[str, Any], name: str) -> int | None:
+    value = notes.get(name)
     if value is not None and not isinstance(value, int):
         raise ValueError(f"{name} is {value!r}")
     return value

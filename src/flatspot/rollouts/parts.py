@@ -93,13 +93,13 @@ def covered_files(path: Path) -> list[tuple[Path, Path]]:
 
 
 def _with_covering(path: Path) -> list[tuple[PartFile, Path | None]]:
-    folder, found = path / "rollouts", []
+    folder, files = path / "rollouts", []
     for entry in folder.iterdir() if folder.is_dir() else ():
         if match := _PART.fullmatch(entry.name):
-            found.append(PartFile(entry, int(match[1]), int(match[2]), int(match[3] or match[2])))
-    found.sort(key=lambda part: (part.round_idx, part.first, -part.last))
+            files.append(PartFile(entry, int(match[1]), int(match[2]), int(match[3] or match[2])))
+    files.sort(key=lambda part: (part.round_idx, part.first, -part.last))
     widest, result = PartFile(folder, -1, -1, -1), list[tuple[PartFile, Path | None]]()
-    for part in found:
+    for part in files:
         covered = (part.round_idx, part.last) <= (widest.round_idx, widest.last)
         result.append((part, widest.file if covered else None))
         widest = widest if covered else part

@@ -31,11 +31,11 @@ _ROWS = 4096  # completions per call of the reward, and held in memory
 def stored_prompts(folder: Path) -> list[Prompt]:
     """The prompts of a run folder, with their columns as JSON kept them: a date is text by now."""
     table = read_table(folder / "prompts.parquet", [column.name for column in PROMPTS])
-    found = [
+    prompts = [
         Prompt(row["prompt_id"], json.loads(row["prompt"]) if row["is_chat"] else row["prompt"], json.loads(row["columns"]))
         for row in table.to_pylist()
     ]
-    return with_equal_columns(found)
+    return with_equal_columns(prompts)
 
 
 def whole_groups(source: Path, kind: str, size: int) -> int | None:
@@ -119,22 +119,22 @@ def _scored(rows: pa.Table, schema: pa.Schema, prompts: Mapping[str, Prompt], re
     import pyarrow as pa
 
     is_chat = "completion_is_chat"
-    asked = rows.select(
+    columns_read = rows.select(
         ["prompt_id", "completion", "n_tokens", "truncated", *([is_chat] if is_chat in rows.column_names else [])]
     ).to_pylist()
-    at = [i for i, row in enumerate(asked) if row["completion"] is not None and row["prompt_id"] in prompts]
+    at = [i for i, row in enumerate(columns_read) if row["completion"] is not None and row["prompt_id"] in prompts]
     completions = [
         completion_of(row["completion"], row["n_tokens"], row["truncated"], 1 if row.get(is_chat) else least)
-        for row in map(asked.__getitem__, at)
+        for row in map(columns_read.__getitem__, at)
     ]
-    scores = dict(zip(at, reward.score([prompts[asked[i]["prompt_id"]] for i in at], completions), strict=True))
-    given = [scores.get(i) for i in range(len(asked))]
+    scores = dict(zip(at, reward.score([prompts[columns_read[i]["prompt_id"]] for i in at], completions), strict=True))
+    by_row = [scores.get(i) for i in range(len(columns_read))]
     new = {
-        "reward": [score and score.reward for score in given],
-        "rewards": [list(score.rewards.items()) if score else None for score in given],
+        "reward": [score and score.reward for score in by_row],
+        "rewards": [list(score.rewards.items()) if score else None for score in by_row],
         "error": [
             "there is no completion of a known prompt to score" if score is None else score.error and storable(score.error)
-            for score in given
+            for score in by_row
         ],
     }
     columns = [
@@ -159,10 +159,10 @@ def completion_of(text: str, n_tokens: int | None, truncated: bool | None, least
     >>> completion_of('[{"role": "assistant", "content": "4"}]', 1, False, 1).messages
     ({'role': 'assistant', 'content': '4'},)
     """
-    found = read_messages(text) if least is not None else None
-    if found is None or len(found) < (least or 0):
+    messages = read_messages(text) if least is not None else None
+    if messages is None or len(messages) < (least or 0):
         return Completion(text, n_tokens or 0, bool(truncated))
-    return Completion(answer_of(found), n_tokens or 0, bool(truncated), messages=found)
+    return Completion(answer_of(messages), n_tokens or 0, bool(truncated), messages=messages)
 
 
 def read_messages(text: str) -> tuple[Message, ...] | None:
@@ -170,12 +170,12 @@ def read_messages(text: str) -> tuple[Message, ...] | None:
     if not text.lstrip().startswith("["):
         return None
     try:
-        found = json.loads(text)
+        messages = json.loads(text)
     except (ValueError, RecursionError):  # the latter of nothing but brackets, say
         return None
-    if not (isinstance(found, list) and found and all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in found)):
+    if not (isinstance(messages, list) and messages and all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages)):
         return None
-    return tuple(found) if all("content" in m or "tool_calls" in m for m in found) else None
+    return tuple(messages) if all("content" in m or "tool_calls" in m for m in messages) else None
 
 
 def answer_of(messages: Sequence[Message]) -> str:

@@ -15,14 +15,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     >>> differences({"components": [{"name": "a", "weight": 1.0}]}, {"components": [{"name": "a", "weight": 0.5}]})
     ['components.0.weight: 1.0 there, 0.5 now']
     """
-    found = []
+    lines = []
     for key in sorted({*old, *new}):
         a, b = _by_place(old.get(key), new.get(key))
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
+            lines += differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
-    return found
+            lines.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
+    return lines
 
 
 def _by_place(a: Any, b: Any) -> tuple[Any, Any]:

@@ -183,26 +183,26 @@ def write_request(path: Path, record: RunRecord, request: Request) -> RunRecord:
 def read_record(path: Path) -> RunRecord:
     """run.json of a run folder, of this schema version or of the one before."""
     try:
-        found = read_json(path / "run.json")
-        if not (isinstance(found, dict) and all(isinstance(found[name], dict) for name in ("identity", "provenance"))):
+        stored = read_json(path / "run.json")
+        if not (isinstance(stored, dict) and all(isinstance(stored[name], dict) for name in ("identity", "provenance"))):
             raise ValueError("an object was expected")
-        if int(found["rows_per_part"]) < 1:
+        if int(stored["rows_per_part"]) < 1:
             raise ValueError("rows_per_part must be 1 or more")
-        if found["schema_version"] not in (SCHEMA_VERSION, SCHEMA_VERSION - 1):
+        if stored["schema_version"] not in (SCHEMA_VERSION, SCHEMA_VERSION - 1):
             raise RunFolderError(
-                f"{path / 'run.json'} has schema version {found['schema_version']}; this flatspot reads {SCHEMA_VERSION - 1} and "
+                f"{path / 'run.json'} has schema version {stored['schema_version']}; this flatspot reads {SCHEMA_VERSION - 1} and "
                 f"{SCHEMA_VERSION}. Use the flatspot that wrote it (its version is under provenance), or start anew with another --out."
             )
-        if found["schema_version"] < SCHEMA_VERSION:
-            found = from_version_1(path, found)
+        if stored["schema_version"] < SCHEMA_VERSION:
+            stored = from_version_1(path, stored)
         return RunRecord(
-            found["kind"],
-            Request.from_json(found["request"]),
-            found["identity"],
-            found["before_loading"],
-            int(found["rows_per_part"]),
-            float(found["visit_cost"]),
-            found["provenance"],
+            stored["kind"],
+            Request.from_json(stored["request"]),
+            stored["identity"],
+            stored["before_loading"],
+            int(stored["rows_per_part"]),
+            float(stored["visit_cost"]),
+            stored["provenance"],
         )
     except FileNotFoundError:
         raise RunFolderError(f"{path} is not a run folder (it has no run.json). Start one: flatspot diagnose ... --out {path}") from None
@@ -234,8 +234,8 @@ def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str,
 
 def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping as run.json would give it back, for comparing with one that it did."""
-    found: dict[str, Any] = json.loads(json.dumps(value, sort_keys=True))
-    return found
+    plain_value: dict[str, Any] = json.loads(json.dumps(value, sort_keys=True))
+    return plain_value
 
 
 def rollout_table(rows: Iterable[Rollout]) -> pa.Table:

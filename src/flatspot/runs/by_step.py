@@ -42,13 +42,13 @@ def reward_by_step(run: str | Path | Run, reward_range: tuple[float, float], *, 
         raise RunFolderError(f"{run.folder} holds no rows of a training.")
     try:
         with connect() as db:
-            found = db.execute(
+            groups = db.execute(
                 f"""SELECT step, prompt_id, avg(reward) FILTER (isfinite(reward)) AS mean, count(*) AS n FROM {parquet_source(db, files)}
                     WHERE step IS NOT NULL AND split IS DISTINCT FROM 'eval' GROUP BY step, prompt_id ORDER BY step, prompt_id"""
             ).fetchnumpy()
     except duckdb.Error as error:
         raise RunFolderError(f"{run.folder}: its rows cannot be read ({str(error).splitlines()[0]}).") from error
-    return curve_of(found["step"].astype(np.int64), np.ma.filled(found["mean"].astype(float), np.nan), found["n"], reward_range, points)
+    return curve_of(groups["step"].astype(np.int64), np.ma.filled(groups["mean"].astype(float), np.nan), groups["n"], reward_range, points)
 
 
 def curve_of(step: Ints, mean: Floats, n: Ints, reward_range: tuple[float, float], points: int = POINTS) -> RewardCurve:

@@ -64,11 +64,11 @@ def exported_rows(prompts: Sequence[tuple[str, Any, Mapping[str, Any]]], say: Sa
 
 
 def _beside(names: Iterable[str], ours: Collection[str], say: Say) -> Mapping[str, str]:
-    found = names_beside(names, ours)
-    for name, kept in found.items():
+    new_names = names_beside(names, ours)
+    for name, kept in new_names.items():
         if kept != name:
             say(f"the column {name!r} of the file is written as {kept!r}: {name!r} is what was judged")
-    return found
+    return new_names
 
 
 def _completion_rows(run: Run, answers: Mapping[str, Mapping[str, Any]], say: Say) -> Iterator[dict[str, Any]]:
@@ -80,8 +80,8 @@ def _completion_rows(run: Run, answers: Mapping[str, Mapping[str, Any]], say: Sa
                 yield row | {"rewards": dict(row["rewards"] or ())} | renamed.get(row["prompt_id"], {})
 
 
-def _prompt_rows(prompts: pa.Table, found: pa.Table, verdicts: set[str], say: Say) -> Iterator[dict[str, Any]]:
-    judged = {row["prompt_id"]: row for row in found.select(["prompt_id", *_VERDICT_COLUMNS]).to_pylist()}
+def _prompt_rows(prompts: pa.Table, numbers: pa.Table, verdicts: set[str], say: Say) -> Iterator[dict[str, Any]]:
+    judged = {row["prompt_id"]: row for row in numbers.select(["prompt_id", *_VERDICT_COLUMNS]).to_pylist()}
     chosen = [row for row in prompts.to_pylist() if not verdicts or judged[row["prompt_id"]]["verdict"] in verdicts]
     texts = (json.loads(row["prompt"]) if row["is_chat"] else row["prompt"] for row in chosen)
     own = exported_rows([(row["prompt_id"], text, json.loads(row["columns"])) for row, text in zip(chosen, texts, strict=True)], say)
@@ -102,14 +102,14 @@ def _write(rows: Iterator[dict[str, Any]], path: Path, say: Say) -> int:
         return n
     if ending not in (".csv", ".parquet"):
         raise SettingsError(f"cannot write {path.name}: end it in .jsonl, .csv or .parquet")
-    found = list(rows)
+    items = list(rows)
     if ending == ".parquet":
-        write_table(_arrow(found, path, say), path)
-        return len(found)
-    if any(isinstance(row["prompt"], list) for row in found):
+        write_table(_arrow(items, path, say), path)
+        return len(items)
+    if any(isinstance(row["prompt"], list) for row in items):
         say("CSV holds chat prompts as JSON text, which is read as text again: write .jsonl or .parquet to go on from")
-    _write_csv(found, path)
-    return len(found)
+    _write_csv(items, path)
+    return len(items)
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -137,18 +137,18 @@ def _arrow(rows: Sequence[Mapping[str, Any]], path: Path, say: Say) -> pa.Table:
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [_storable(row.get(name)) for row in rows]
-        found = _array(values)
-        if found is None and name == "prompt":
+        array = _array(values)
+        if array is None and name == "prompt":
             raise SettingsError(
                 f"cannot write {path.name}: some prompts are text and some are chat messages, which one Parquet column cannot hold. "
                 "End it in .jsonl"
             )
-        if found is None:
+        if array is None:
             say(f"the column {name!r} holds values of several types, and is written as JSON text")
-            found = pa.array([None if value is None else _json_text(value) for value in values], pa.string())
-        elif name != "prompt" and pa.types.is_nested(found.type) and plain(found.to_pylist()) != plain(values):
+            array = pa.array([None if value is None else _json_text(value) for value in values], pa.string())
+        elif name != "prompt" and pa.types.is_nested(array.type) and plain(array.to_pylist()) != plain(values):
             say(f"the objects of the column {name!r} have different keys: in Parquet each has all of them, null where it had none")
-        columns[name] = found
+        columns[name] = array
     return pa.table(columns)
 
 
@@ -157,10 +157,10 @@ def _array(values: Sequence[Any]) -> pa.Array | None:
     import pyarrow as pa
 
     try:
-        found = pa.array(values)
+        array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return None
-    return found if _fits(found.type) else None
+    return array if _fits(array.type) else None
 
 
 def _fits(type_: pa.DataType) -> bool:

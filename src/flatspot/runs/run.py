@@ -133,10 +133,10 @@ class Run:
             return self.judged[1]
         file = self.folder / "report.json"
         try:
-            found = json.loads(file.read_text("utf-8"))
-            if lacking := [name for name in ("epsilon", "reward", "group_size", "generations", "fractions") if name not in found]:
+            stored = json.loads(file.read_text("utf-8"))
+            if lacking := [name for name in ("epsilon", "reward", "group_size", "generations", "fractions") if name not in stored]:
                 raise ValueError(f"it has no {lacking[0]!r}")
-            return Summary.from_json(found)
+            return Summary.from_json(stored)
         except FileNotFoundError:
             raise self._not_judged(file.name) from None
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -261,16 +261,16 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints, in JSON's own types."""
-        found = fields_to_json(self)
-        return {name: value for name, value in found.items() if value is not None or name not in ("drawn", "gradients")}
+        values = fields_to_json(self)
+        return {name: value for name, value in values.items() if value is not None or name not in ("drawn", "gradients")}
 
     def __getitem__(self, name: str) -> Any:
         """The JSON value of a field, as in the object that `--json` prints."""
         return self.to_json()[name]
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Summary:
+    def from_json(cls, stored: Mapping[str, Any]) -> Summary:
         """Read `to_json`, of this version or the one before. Raises KeyError, TypeError or ValueError for another object."""
-        renamed = {"two-valued": "binary"}.get(str(found.get("reward_model")), found.get("reward_model"))
-        summary: Summary = fields_from_json(cls, {**found, "reward_model": renamed})
+        renamed = {"two-valued": "binary"}.get(str(stored.get("reward_model")), stored.get("reward_model"))
+        summary: Summary = fields_from_json(cls, {**stored, "reward_model": renamed})
         return summary

@@ -134,27 +134,27 @@ def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
 
 
 def _distinct(db: duckdb.DuckDBPyConnection, m: int) -> Floats:
-    found = db.execute(
+    counts = db.execute(
         """SELECT i, count(*) AS n FROM
            (SELECT DISTINCT i, hash(completion) FROM rows JOIN prompts USING (prompt_id) WHERE completion IS NOT NULL) GROUP BY i"""
     ).fetchnumpy()
-    return _place(found["n"], found["i"].astype(np.int64), m, np.nan)
+    return _place(counts["n"], counts["i"].astype(np.int64), m, np.nan)
 
 
 def _components(db: duckdb.DuckDBPyConnection, m: int) -> dict[str, tuple[Floats, Floats]]:
     several = db.execute("SELECT 1 FROM rows WHERE cardinality(rewards) > 1 LIMIT 1").fetchone()
     if several is None:
         return {}
-    found = db.execute(
+    moments = db.execute(
         """SELECT i, entry.key AS name, avg(entry.value) AS mean, count(entry.value) AS n, stddev_samp(entry.value) AS std,
                   max(entry.value) - min(entry.value) <= 1e-6 * greatest(abs(max(entry.value)), abs(min(entry.value))) AS flat
            FROM (SELECT i, unnest(map_entries(rewards)) AS entry FROM rows JOIN prompts USING (prompt_id))
            WHERE isfinite(entry.value) GROUP BY i, entry.key"""
     ).fetchnumpy()
-    names, at = np.asarray(found["name"], dtype=object), found["i"].astype(np.int64)
-    std = np.where(found["n"] < 2, np.nan, np.where(np.asarray(found["flat"], bool), 0.0, _floats(found["std"])))
+    names, at = np.asarray(moments["name"], dtype=object), moments["i"].astype(np.int64)
+    std = np.where(moments["n"] < 2, np.nan, np.where(np.asarray(moments["flat"], bool), 0.0, _floats(moments["std"])))
     return {
-        str(name): (_place(_floats(found["mean"])[mine], at[mine], m, np.nan), _place(std[mine], at[mine], m, np.nan))
+        str(name): (_place(_floats(moments["mean"])[mine], at[mine], m, np.nan), _place(std[mine], at[mine], m, np.nan))
         for name in sorted(set(names))
         for mine in [names == name]
     }

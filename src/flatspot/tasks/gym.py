@@ -53,8 +53,8 @@ def gym_prompts(spec: str) -> list[Prompt]:
     >>> prompts[0].text[0]["content"], prompts[0].references
     ('Calculate 5 - 3.\\nReply with the answer only.', ('2',))
     """
-    found = [prompt for task in parse_gym(spec) for prompt in _task_prompts(task)]
-    return [dataclasses.replace(prompt, id=name) for prompt, name in zip(found, unique_ids(p.id for p in found), strict=True)]
+    prompts = [prompt for task in parse_gym(spec) for prompt in _task_prompts(task)]
+    return [dataclasses.replace(prompt, id=name) for prompt, name in zip(prompts, unique_ids(p.id for p in prompts), strict=True)]
 
 
 def parse_gym(spec: str) -> list[GymTask]:

@@ -29,25 +29,25 @@ def prompts_from_rows(rows: Iterable[Row], *, source: str, prompt_col: str = "pr
     >>> [(prompt.id, dict(prompt.columns)) for prompt in prompts_from_rows(rows, source="a list")]
     [('20243c49d24c4af1', {'answer': 4}), ('b', {'answer': None})]
     """
-    kept = list(rows)
-    if not kept:
+    items = list(rows)
+    if not items:
         raise PromptFileError(f"{source}: no prompts: expected at least one row with a {prompt_col!r} column")
-    _require_column(kept, source, prompt_col)
+    _require_column(items, source, prompt_col)
     problems: list[str] = []
     texts: list[PromptText] = []
-    for where, row in kept:
+    for where, row in items:
         text, problem = _prompt_text(row.get(prompt_col), prompt_col)
         problem = problem or _half_character(text, row.get(id_col))
         texts.append(text)
         if problem:
             problems.append(f"{where}: {problem}")
     raise_problems(source, problems)
-    ids = _ids(kept, texts, source, id_col)
-    found = [
+    ids = _ids(items, texts, source, id_col)
+    prompts = [
         Prompt(name, text, {key: value for key, value in row.items() if key not in (prompt_col, id_col)})
-        for name, text, (_, row) in zip(ids, texts, kept, strict=True)
+        for name, text, (_, row) in zip(ids, texts, items, strict=True)
     ]
-    return with_equal_columns(found)
+    return with_equal_columns(prompts)
 
 
 def check_limit(limit: int | None) -> None:
@@ -121,22 +121,22 @@ def _half_character(text: PromptText, name: Any) -> str | None:
     """What is wrong with a prompt or id that holds half of a character; its other columns may, for they are only handed on."""
     parts = [text] if isinstance(text, str) else [part for m in text for part in (m.get("role"), m.get("content")) if isinstance(part, str)]
     parts += [name] if isinstance(name, str) else []
-    found = next((m.group() for m in map(_HALF_CHARACTER.search, parts) if m), None)
-    return found and f"the prompt or its id holds \\u{ord(found):04x}, half of a character that UTF-8 cannot hold; write the whole one"
+    half = next((m.group() for m in map(_HALF_CHARACTER.search, parts) if m), None)
+    return half and f"the prompt or its id holds \\u{ord(half):04x}, half of a character that UTF-8 cannot hold; write the whole one"
 
 
 def _ids(rows: Sequence[Row], texts: Sequence[PromptText], source: str, id_col: str) -> list[str]:
-    given = [_given_id(row.get(id_col)) for _, row in rows]
+    ids = [_given_id(row.get(id_col)) for _, row in rows]
     first: dict[str, str] = {}
     problems = []
-    for name, (where, _) in zip(given, rows, strict=True):
+    for name, (where, _) in zip(ids, rows, strict=True):
         if name is not None and name in first:
             problems.append(f"{where}: the id {name!r} is that of {first[name]} too; ids must differ, or be left out")
         elif name is not None:
             first[name] = where
     raise_problems(source, problems)
-    hashed = iter(unique_ids((prompt_id(text) for text, name in zip(texts, given, strict=True) if name is None), taken=first))
-    return [name if name is not None else next(hashed) for name in given]
+    hashed = iter(unique_ids((prompt_id(text) for text, name in zip(texts, ids, strict=True) if name is None), taken=first))
+    return [name if name is not None else next(hashed) for name in ids]
 
 
 def _given_id(value: Any) -> str | None:

@@ -52,14 +52,14 @@ def letters_prompts(task: str, n: int, seed: int = 0) -> list[Prompt]:
 
 
 def _distinct(made: Iterator[tuple[str, Mapping[str, Any]]], n: int, task: str) -> Iterator[Prompt]:
-    seen: set[str] = set()
+    letters: set[str] = set()
     for text, columns in made:
-        if text not in seen:
-            seen.add(text)
+        if text not in letters:
+            letters.add(text)
             yield Prompt(f"{task}-{text}", text, columns)
-        if len(seen) == n:
+        if len(letters) == n:
             return
-    raise PromptFileError(f"the letters task {task} has only {len(seen)} different prompts, and {n} were asked for")
+    raise PromptFileError(f"the letters task {task} has only {len(letters)} different prompts, and {n} were asked for")
 
 
 def _capitals(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
