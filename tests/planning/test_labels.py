@@ -185,7 +185,7 @@ def test_what_stands_in_a_labels_file_is_written_back_and_a_bad_line_named(tmp_p
     file.write_text(json.dumps(row) + "\n")
     assert write_label_rows(file, []) == 1
     assert [json.loads(line) for line in file.read_text().splitlines()] == [row]
-    for value, why in (("1" * 5_000, "Exceeds the limit"), ("[" * 5_000 + "]" * 5_000, "nested too deeply")):
+    for value, why in (("1" * 5_000, "Exceeds the limit"), ("[" * 100_000 + "]" * 100_000, "nested too deeply")):
         file.write_text(json.dumps(row) + "\n" + f'{{"id": "b", "answer": {value}}}\n')
         with pytest.raises(RunFolderError, match=rf"labels\.jsonl:2 is no label \(not JSON that can be read: .*{why}"):
             read_label_rows(file)
