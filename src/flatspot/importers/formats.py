@@ -79,7 +79,7 @@ def find_format(name: str, paths: Sequence[Path], say: Callable[[str], None]) ->
 
     name   a format, or "auto": the one that is surest of all paths, where any is
     paths  files and folders
-    say    told of a format that cannot be asked, where none was named
+    say    gets a line for a format that cannot be loaded, where none was named
 
     Raises `SettingsError` for an unknown name, `ExtensionError` where a format that was named cannot be loaded, and `ImportFormatError`
     where several are equally sure.
@@ -96,14 +96,14 @@ def find_format(name: str, paths: Sequence[Path], say: Callable[[str], None]) ->
         if added.name in FORMATS:
             continue
         try:
-            found = _loaded(added)
-            sure[added.name] = found.certainty(paths), found
+            candidate = _loaded(added)
+            sure[added.name] = candidate.certainty(paths), candidate
         except ExtensionError as error:  # nobody named it, and another format may read this log
             say(str(error))
     best = max((certainty for certainty, _ in sure.values()), default=0.0)
-    first = [found for certainty, found in sure.values() if certainty == best > 0]
+    first = [candidate for certainty, candidate in sure.values() if certainty == best > 0]
     if len(first) > 1:
-        names = [found.extension.name for found in first]
+        names = [candidate.extension.name for candidate in first]
         raise ImportFormatError(f"{paths[0]} may be a log of the formats {', '.join(names)}. Say which: --format {names[0]}")
     return first[0] if first else None
 

@@ -136,10 +136,10 @@ def similarity(failing: Failing, rows: Ints, columns: Ints) -> NDArray[np.float3
 
     The mean of two cosines, each cut at 0: of the prompts' texts, and of what the policy answers to them.
     """
-    found = 0.5 * np.clip(failing.prompts[rows] @ failing.prompts[columns].T, 0.0, 1.0)
-    found += 0.5 * np.clip(failing.habits[rows] @ failing.habits[columns].T, 0.0, 1.0)
-    found[rows[:, None] == columns[None, :]] = 1.0
-    return np.asarray(found, np.float32)
+    alike = 0.5 * np.clip(failing.prompts[rows] @ failing.prompts[columns].T, 0.0, 1.0)
+    alike += 0.5 * np.clip(failing.habits[rows] @ failing.habits[columns].T, 0.0, 1.0)
+    alike[rows[:, None] == columns[None, :]] = 1.0
+    return np.asarray(alike, np.float32)
 
 
 def greedy(similar: NDArray[np.float32], weight: Floats, k: int) -> Ints:

@@ -159,27 +159,27 @@ def load_reward(
     ...     reward.score([Prompt("a", "2+2=", {"reference": "4"})], [Completion("5", 1, False)])[0].reward
     0.5
     """
-    given = [specs] if isinstance(specs, str) or callable(specs) else list(specs)
-    if not given:
+    wanted = [specs] if isinstance(specs, str) or callable(specs) else list(specs)
+    if not wanted:
         raise RewardLoadError("no reward is given: name at least one, such as exact_match or rewards.py:my_reward")
-    factors = [1.0] * len(given) if weights is None else [float(weight) for weight in weights]
-    if len(factors) != len(given):
-        raise RewardLoadError(f"{len(given)} rewards need {len(given)} weights, got {len(factors)}")
+    factors = [1.0] * len(wanted) if weights is None else [float(weight) for weight in weights]
+    if len(factors) != len(wanted):
+        raise RewardLoadError(f"{len(wanted)} rewards need {len(wanted)} weights, got {len(factors)}")
     if not all(abs(factor) <= LARGEST_REWARD for factor in factors):
         raise RewardLoadError(f"weights must be finite numbers of at most {LARGEST_REWARD:g}, got {factors}")
     if not 0 < timeout_s <= 1e6:
         raise RewardLoadError(f"the time limit of a reward must be above 0 and at most a million seconds, got {timeout_s}")
     components: list[Component] = []
     try:
-        for spec, weight in zip(given, factors, strict=True):
-            components.append(_component(spec, weight, timeout_s, isolate, taken=[c.name for c in components]))
+        for spec, weight in zip(wanted, factors, strict=True):
+            components.append(_component(spec, weight, timeout_s, isolate, others=[c.name for c in components]))
     except BaseException:
         LoadedReward(components, timeout_s).close()
         raise
     return LoadedReward(components, timeout_s, group_size)
 
 
-def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool, taken: Sequence[str]) -> Component:
+def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool, others: Sequence[str]) -> Component:
     parsed: Builtin | Address | Callable[..., Any]
     if isinstance(spec, str):
         parsed, text = parse_spec(spec), spec.strip()
@@ -190,18 +190,18 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
     named = find_named(parsed) if isinstance(parsed, Builtin) else None
     built_in = named is not None and not isinstance(named, Extension)
     guarded = True if named is None or isinstance(named, Extension) else named.guarded
-    found: Guard | Resolved
+    loaded: Guard | Resolved
     if guarded and isolate:
-        found = guard = Guard(parsed, timeout_s)
+        loaded = guard = Guard(parsed, timeout_s)
         scores: Scores = guard
     else:
-        found = resolved = resolve(parsed)
+        loaded = resolved = resolve(parsed)
         scores = _Unguarded(resolved.score)
     # the name and hash of a function of this process are read here: its source does not travel with it
     is_function = not isinstance(parsed, Builtin | Address)
-    name = function_name(parsed) if is_function else found.name  # type: ignore[arg-type]
-    sha256 = function_sha256(parsed) if is_function else found.sha256  # type: ignore[arg-type]
-    return Component(_free(name, taken), weight, text, sha256, found.range, scores, by_row=built_in)
+    name = function_name(parsed) if is_function else loaded.name  # type: ignore[arg-type]
+    sha256 = function_sha256(parsed) if is_function else loaded.sha256  # type: ignore[arg-type]
+    return Component(_free(name, others), weight, text, sha256, loaded.range, scores, by_row=built_in)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +217,8 @@ class _Unguarded:
         if len(prompts) == 1:
             return [Value(error=values.message, broken=is_broken(values.message))]
         alone = [self.score([prompt], [completion])[0] for prompt, completion in zip(prompts, completions, strict=True)]
-        found = compare_alone(alone, lambda rows: self.ask([prompts[i] for i in rows], [completions[i] for i in rows]))
-        return [Value(error=value.error or f"{values.message}; {COMPARES}") for value in alone] if found == "other" else alone
+        finding = compare_alone(alone, lambda rows: self.ask([prompts[i] for i in rows], [completions[i] for i in rows]))
+        return [Value(error=value.error or f"{values.message}; {COMPARES}") for value in alone] if finding == "other" else alone
 
     def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failed:
         try:
@@ -227,9 +227,9 @@ class _Unguarded:
             return Failed(describe_exception(error), lost=False)
 
 
-def _free(name: str, taken: Sequence[str]) -> str:
+def _free(name: str, others: Sequence[str]) -> str:
     number, free = 1, name
-    while free in taken:
+    while free in others:
         number += 1
         free = f"{name}_{number}"
     return free

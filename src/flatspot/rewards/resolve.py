@@ -138,13 +138,13 @@ def _import_file(path: Path) -> ModuleType:
         sys.path.insert(0, folder)  # the file may import its neighbours, as it could when run as a script
     # the prefix keeps a file called re.py from standing in for the standard library's
     name = f"flatspot_reward_{path.stem}"
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
         raise RewardLoadError(f"cannot import {path} as Python")
-    module = importlib.util.module_from_spec(found)
+    module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        found.loader.exec_module(module)
+        spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise _import_error(error, str(path)) from None
     return module
@@ -178,15 +178,15 @@ def _import_error(error: BaseException, place: str) -> FlatspotError:
 
 
 def _attribute(module: ModuleType, spec: Address) -> Callable[..., Any]:
-    found: Any = module
+    value: Any = module
     for part in spec.attribute.split("."):
-        found = getattr(found, part, None)
-    if callable(found):
-        return found  # type: ignore[no-any-return]
+        value = getattr(value, part, None)
+    if callable(value):
+        return value  # type: ignore[no-any-return]
     offered = _functions_of(module)
     close = difflib.get_close_matches(spec.attribute, offered, n=2)
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
-    what = "is not callable" if found is not None else "is not there"
+    what = "is not callable" if value is not None else "is not there"
     raise RewardLoadError(f"{spec.place}: {spec.attribute!r} {what}{hint} Functions there: {', '.join(offered[:20]) or 'none'}")
 
 

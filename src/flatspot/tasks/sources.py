@@ -48,10 +48,10 @@ def added_prompts(source: str, limit: int | None = None) -> list[Item] | None:
     if not callable(load):
         raise added.error(f"expected a function of the text behind the colon, got {type(load).__name__}")
     with added.running():
-        found: object = load(named[2])
-        if isinstance(found, str | Mapping) or not isinstance(found, Iterable):
-            raise added.error(f"expected texts, rows or prompts, got {type(found).__name__}")
-        items = list(islice(found, limit))
+        prompts: object = load(named[2])
+        if isinstance(prompts, str | Mapping) or not isinstance(prompts, Iterable):
+            raise added.error(f"expected texts, rows or prompts, got {type(prompts).__name__}")
+        items = list(islice(prompts, limit))
     wrong = next((item for item in items if not isinstance(item, str | Mapping | Prompt)), None)
     if wrong is not None:
         raise added.error(f"expected a text, a row or a Prompt, got {type(wrong).__name__}")
