@@ -26,10 +26,10 @@ def row(page, label):
     return found[1].split(" | ")
 
 
-def test_the_table_of_epsilon_and_reach():
+def test_the_table_of_epsilon_and_the_gap():
     sizes = [int(cell) for cell in row(VERDICTS, "group size")]
     assert [float(cell) for cell in row(VERDICTS, "ε")] == [float(f"{epsilon_for_group(g):.3f}") for g in sizes]
-    assert [float(cell) for cell in row(VERDICTS, "reach")] == [round(reach_at(epsilon_for_group(g)), 1) for g in sizes]
+    assert [float(cell) for cell in row(VERDICTS, "gap")] == [round(reach_at(epsilon_for_group(g)), 1) for g in sizes]
 
 
 def test_the_table_of_zeros_in_a_row():
