@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.options import DiagnoseOptions
 from flatspot.core.request import Request, name_of, resume_options, reward_names, settings_shown
 from flatspot.core.settings import Settings
 from flatspot.flow.draw import draw_run
@@ -27,11 +28,20 @@ from flatspot.stats.triage.decider import Adaptive
 from flatspot.stats.triage.plan import diagnose_plan
 from flatspot.verdicts.ranges import usable_range
 
+if TYPE_CHECKING:
+    from flatspot.rewards.load import RewardSpec
+
 Say = Callable[[str], None]
 
 
 def diagnose(
-    prompts: Any, policy: Any, reward: Any, *, on_progress: OnProgress | None = None, say: Say | None = None, **settings: Any
+    prompts: object,
+    policy: object,
+    reward: RewardSpec | Sequence[RewardSpec],
+    *,
+    on_progress: OnProgress | None = None,
+    say: Say | None = None,
+    **settings: Unpack[DiagnoseOptions],
 ) -> Run:
     """Sample completions, score them, and judge which prompts RL can learn from.
 

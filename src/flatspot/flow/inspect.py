@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.options import InspectOptions
 from flatspot.flow.judge import judge_run
 from flatspot.flow.settings import checked_settings
 from flatspot.importers.generic import LogColumns
@@ -18,13 +19,13 @@ Say = Callable[[str], None]
 
 
 def inspect(
-    paths: Any,
+    paths: object,
     *,
     columns: Mapping[str, str | Sequence[str] | None] | None = None,
     reward_list: str | None = None,
     format: str = "auto",
     say: Say | None = None,
-    **settings: Any,
+    **settings: Unpack[InspectOptions],
 ) -> Run:
     """Judge the rollouts of another trainer's logs: CSV, TSV, JSONL, JSON or Parquet, long, wide or in columns.
 
@@ -36,7 +37,7 @@ def inspect(
     format       "auto"; "generic", whatever an installed package would make of the files; or a format that one adds to `flatspot.importers`
     settings     of `Settings`, those about judging, `reward_weights` and `out`
     """
-    chosen, only = checked_settings(settings), paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
+    chosen, only = checked_settings(settings, InspectOptions), paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
     if isinstance(only, Run):
         only = only.folder
     if format == "auto" and isinstance(only, str | Path) and is_run_folder(folder := Path(only)):  # judge its rows again

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.options import RescoreOptions
 from flatspot.core.request import reward_names, settings_shown
 from flatspot.flow.draw import drop_references
 from flatspot.flow.judge import judge_run
@@ -20,14 +21,17 @@ from flatspot.rollouts.store import open_run, prompt_table, write_table
 from flatspot.runs.run import Run, as_run
 from flatspot.verdicts.ranges import usable_range
 
+if TYPE_CHECKING:
+    from flatspot.rewards.load import RewardSpec
+
 
 def rescore(
     run: str | Path | Run,
-    reward: Any,
+    reward: RewardSpec | Sequence[RewardSpec],
     *,
     on_progress: OnProgress | None = None,
     say: Callable[[str], None] | None = None,
-    **settings: Any,
+    **settings: Unpack[RescoreOptions],
 ) -> Run:
     """Score the completions of a run with another reward, into a folder of its own, and judge them; nothing is sampled.
 
@@ -37,7 +41,7 @@ def rescore(
     """
     from flatspot.rewards import check_reward, load_reward, reference_rewards
 
-    source, chosen, say = as_run(run), checked_settings(settings), say or (lambda _: None)
+    source, chosen, say = as_run(run), checked_settings(settings, RescoreOptions), say or (lambda _: None)
     old, prompts = source.record, stored_prompts(source.folder)
     groups = whole_groups(source.folder, old.kind, chosen.group_size)
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s, group_size=groups) as loaded:

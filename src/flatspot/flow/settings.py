@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+from typing import get_type_hints
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.options import DiagnoseOptions, InspectOptions, RescoreOptions
 from flatspot.core.renamed import keywords
 from flatspot.core.settings import Settings
 from flatspot.flow.judge import judge_settings
 
+Options = type[DiagnoseOptions] | type[InspectOptions] | type[RescoreOptions]
 
-def checked_settings(values: Mapping[str, Any]) -> Settings:
-    """The settings with these values. Raises `SettingsError` for an unknown name, and for a value that is out of its range."""
-    names, values = {f.name for f in fields(Settings)}, keywords(values, stacklevel=4)
-    if unknown := sorted(set(values) - names):
+
+def checked_settings(values: Mapping[str, object], options: Options = DiagnoseOptions) -> Settings:
+    """The settings with these values.
+
+    options  those that the verb takes
+
+    Raises `SettingsError` for a name that is not among them, and for a value that is out of its range.
+    """
+    values, names = keywords(values, stacklevel=4), get_type_hints(options)
+    if unknown := sorted(set(values) - set(names)):
         raise SettingsError(f"unknown setting {unknown[0]!r}; there are: {', '.join(sorted(names))}")
-    settings = Settings(**values)
+    settings = Settings(**values)  # type: ignore[arg-type]  # Settings checks the kinds itself, as callers need not be typed
     judge_settings(settings, settings.reward_range or (0.0, 1.0))  # a wrong setting is refused now, not after the run
     return settings

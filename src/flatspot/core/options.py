@@ -1,0 +1,51 @@
+"""The settings that each verb takes as keyword arguments, typed: `Settings` has their meanings and defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+
+class JudgingOptions(TypedDict, total=False):
+    """How rows are judged, and where the result goes: what every verb that judges takes."""
+
+    group_size: int
+    target_error: float
+    worst_case: bool
+    reward_range: tuple[float, float] | None
+    out: str | Path | None
+
+
+class InspectOptions(JudgingOptions, total=False):
+    """The settings of `flatspot.inspect`."""
+
+    reward_weights: tuple[float, ...] | None
+
+
+class RescoreOptions(InspectOptions, total=False):
+    """The settings of `flatspot.rescore`."""
+
+    reward_timeout_s: float
+
+
+class DiagnoseOptions(RescoreOptions, total=False):
+    """The settings of `flatspot.diagnose`: all of `Settings`."""
+
+    max_completions: int
+    fixed_completions: bool
+    max_generations: int | None
+    round_size: int | None
+    temperature: float
+    top_p: float
+    top_k: int
+    max_new_tokens: int
+    seed: int
+    engine: str
+    dtype: str
+    device: str
+    memory_gib: float | None
+    gradients: bool
+    gradient_completions: int
+    prompt_col: str
+    id_col: str
+    limit: int | None
