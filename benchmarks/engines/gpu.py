@@ -17,7 +17,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from flatspot.core.records import Request, Sampling
+from flatspot.core.records import PromptRequest, Sampling
 from flatspot.core.seeds import row_seed
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.policy import load_policy
@@ -69,7 +69,7 @@ def generate_rate(model, tok, prompts: list[str], samples: int, new: int) -> flo
 
 def engine_rate(engine: HfEngine, prompts: list[str], samples: int, new: int) -> tuple[float, float]:
     def draw(some: list[str]) -> int:
-        requests = [Request(text, tuple(row_seed(0, text, i) for i in range(samples))) for text in some]
+        requests = [PromptRequest(text, tuple(row_seed(0, text, i) for i in range(samples))) for text in some]
         return sum(c.n_tokens for row in engine.sample(requests, Sampling(max_new_tokens=new)) for c in row)
 
     draw(prompts[:2])
@@ -86,7 +86,7 @@ def total_variation(samples: int = 40_000) -> float:
     model, tok = llama(128, 2, 100, torch.float32, spread=0.3), tokenizer(100)
     engine = HfEngine(load_policy((model, tok)))
     text = "w5 w17 w40"
-    drawn = engine.sample([Request(text, tuple(row_seed(1, "tv", i) for i in range(samples)))], Sampling(max_new_tokens=1))[0]
+    drawn = engine.sample([PromptRequest(text, tuple(row_seed(1, "tv", i) for i in range(samples)))], Sampling(max_new_tokens=1))[0]
     counts = np.bincount([c.token_ids[0] if c.token_ids else EOS for c in drawn], minlength=100) / samples
     with torch.no_grad():
         exact = model(input_ids=tok(text, return_tensors="pt").input_ids.cuda()).logits[0, -1].double().softmax(-1).cpu().numpy()

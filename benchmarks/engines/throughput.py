@@ -125,7 +125,7 @@ def _generate(dtype: str):
 
 
 def _engine(kind: str, dtype: str):
-    from flatspot.core.records import Request, Sampling
+    from flatspot.core.records import PromptRequest, Sampling
     from flatspot.core.seeds import row_seed
     from flatspot.engines import load_engine
 
@@ -135,7 +135,7 @@ def _engine(kind: str, dtype: str):
 
     def run(chats, new_tokens):
         counted = []
-        requests = [Request(chat, tuple(row_seed(0, str(i), j) for j in range(SAMPLES))) for i, chat in enumerate(chats)]
+        requests = [PromptRequest(chat, tuple(row_seed(0, str(i), j) for j in range(SAMPLES))) for i, chat in enumerate(chats)]
         engine.sample(requests, Sampling(max_new_tokens=new_tokens), counted.append)
         return sum(counted)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flatspot.core.records import Request, Sampling
+from flatspot.core.records import PromptRequest, Sampling
 from flatspot.core.seeds import row_seed
 from flatspot.engines import load_engine
 from flatspot.engines.policy import DEFAULT_POLICY
@@ -59,7 +59,7 @@ def _sampled(engine, reward, prompts, seed):
     ids, rewards = [], []
     completions = [[] for _ in prompts]
     for first in range(0, SAMPLES, AT_ONCE):
-        asked = [Request(p.text, tuple(row_seed(seed, p.id, i) for i in range(first, first + AT_ONCE))) for p in prompts]
+        asked = [PromptRequest(p.text, tuple(row_seed(seed, p.id, i) for i in range(first, first + AT_ONCE))) for p in prompts]
         for mine, drawn in zip(completions, engine.sample(asked, Sampling(max_new_tokens=16)), strict=True):
             mine.extend(drawn)
     for prompt, mine in zip(prompts, completions, strict=True):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from setting import MODEL, SAMPLES, Task, prompts_of, rl_options, sft_options
 
-from flatspot.core.records import Prompt, Request, Sampling
+from flatspot.core.records import Prompt, PromptRequest, Sampling
 from flatspot.core.seeds import row_seed
 from flatspot.engines.registry import load_engine
 from flatspot.rewards import LoadedReward, load_reward
@@ -34,7 +34,7 @@ def loaded_reward(task: Task) -> LoadedReward:
 def rewards(model: str | Path, task: Task, prompts: Sequence[Prompt], *, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
     """Rewards [prompt, sample] of completions drawn at temperature 1."""
     engine = load_engine("hf", str(model), dtype="float32", device="cpu")
-    asked = [Request(prompt.text, tuple(row_seed(seed, prompt.id, i) for i in range(samples))) for prompt in prompts]
+    asked = [PromptRequest(prompt.text, tuple(row_seed(seed, prompt.id, i) for i in range(samples))) for prompt in prompts]
     drawn = engine.sample(asked, Sampling(max_new_tokens=MAX_NEW_TOKENS))
     rows = [(prompt, completion) for prompt, several in zip(prompts, drawn, strict=True) for completion in several]
     scores = loaded_reward(task).score([prompt for prompt, _ in rows], [completion for _, completion in rows])

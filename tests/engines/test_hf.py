@@ -12,7 +12,7 @@ from tiny_policies import EOS, VOCABULARY, CountTokens, exact_probabilities, tin
 
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import Engine
-from flatspot.core.records import Request, Sampling
+from flatspot.core.records import PromptRequest, Sampling
 from flatspot.engines import sequences
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.memory import Footprint, footprint
@@ -51,7 +51,7 @@ EVERY_KIND = [
 def test_first_tokens_come_with_the_forward_pass_s_probabilities(tiny, kind, sampling):
     policy = tiny(kind)
     settings = Sampling(max_new_tokens=1, **sampling)
-    requests = [Request(SHORT, tuple(range(N))), Request(LONG, tuple(range(N, 2 * N)))]
+    requests = [PromptRequest(SHORT, tuple(range(N))), PromptRequest(LONG, tuple(range(N, 2 * N)))]
     for text, rows in zip((SHORT, LONG), wide(policy).sample(requests, settings), strict=True):
         tokens = [c.token_ids[0] if c.token_ids else EOS for c in rows]
         counts = torch.bincount(torch.tensor(tokens), minlength=VOCABULARY)
@@ -68,7 +68,7 @@ def test_third_tokens_follow_the_two_before_them(tiny, kind, rows):
     """Conditioned on its most frequent beginning, the third token has the forward pass's distribution: the cache is right."""
     policy = tiny(kind)
     settings = Sampling(max_new_tokens=3, temperature=0.25)
-    completions = wide(policy).sample([Request(SHORT, tuple(range(60))), Request(LONG, tuple(range(rows)))], settings)[1]
+    completions = wide(policy).sample([PromptRequest(SHORT, tuple(range(60))), PromptRequest(LONG, tuple(range(rows)))], settings)[1]
     rows_of_ids = [(*c.token_ids, EOS)[:3] for c in completions]
     [(first, n)] = Counter(ids[:2] for ids in rows_of_ids if len(ids) == 3).most_common(1)
     counts = torch.bincount(torch.tensor([ids[2] for ids in rows_of_ids if len(ids) == 3 and ids[:2] == first]), minlength=VOCABULARY)
@@ -94,7 +94,7 @@ def test_it_agrees_with_generate_in_distribution(tiny, kind):
             num_return_sequences=N,
             max_new_tokens=6,
         )[:, start:]
-    rows = wide(policy).sample([Request(LONG, tuple(range(N)))], Sampling(max_new_tokens=6))[0]
+    rows = wide(policy).sample([PromptRequest(LONG, tuple(range(N)))], Sampling(max_new_tokens=6))[0]
     ours = torch.tensor([[*c.token_ids, *([EOS] if not c.truncated else []), *[0] * 6][:6] for c in rows])
     for step in (0, 3, 5):
         a, b = (torch.bincount(x[:, step], minlength=VOCABULARY).float() for x in (theirs, ours))
@@ -107,11 +107,11 @@ def test_it_agrees_with_generate_in_distribution(tiny, kind):
 def test_a_row_does_not_depend_on_the_rows_beside_it(tiny, kind):
     engine = HfEngine(tiny(kind))
     settings = Sampling(max_new_tokens=12)
-    requests = [Request(text, tuple(range(10 * i, 10 * i + 5))) for i, text in enumerate((SHORT, LONG, "w8", SHORT))]
+    requests = [PromptRequest(text, tuple(range(10 * i, 10 * i + 5))) for i, text in enumerate((SHORT, LONG, "w8", SHORT))]
     together = engine.sample(requests, settings)
     for request, rows in zip(requests, together, strict=True):
         assert rows == engine.sample([request], settings)[0]
-        assert rows[3] == engine.sample([Request(request.text, request.seeds[3:4])], settings)[0][0]
+        assert rows[3] == engine.sample([PromptRequest(request.text, request.seeds[3:4])], settings)[0][0]
     assert len({c.token_ids for rows in together for c in rows}) == 20
 
 
@@ -119,7 +119,7 @@ def test_rows_survive_the_drop_of_others(tiny):
     """Rows end at different steps, which drops them from the cache; each must still be what it is alone and uncached."""
     policy = tiny_policy("llama", seed=3, spread=0.15)
     settings = Sampling(max_new_tokens=60, temperature=1.5)
-    request = Request(LONG, tuple(range(40)))
+    request = PromptRequest(LONG, tuple(range(40)))
     shared = HfEngine(policy, mode="shared").sample([request], settings)[0]
     assert len({c.n_tokens for c in shared}) > 8
     assert shared == HfEngine(policy, mode="uncached").sample([request], settings)[0]
@@ -128,7 +128,7 @@ def test_rows_survive_the_drop_of_others(tiny):
 
 def test_a_completion_ends_with_its_end_token_or_is_truncated():
     policy = tiny_policy("llama", spread=0.1)
-    rows = HfEngine(policy).sample([Request(SHORT, tuple(range(200)))], Sampling(max_new_tokens=50))[0]
+    rows = HfEngine(policy).sample([PromptRequest(SHORT, tuple(range(200)))], Sampling(max_new_tokens=50))[0]
     ended = [c for c in rows if not c.truncated]
     assert 0 < len(ended) < 200
     assert all(EOS not in c.token_ids and c.n_tokens == len(c.token_ids) for c in rows)
@@ -141,7 +141,7 @@ def test_every_end_token_ends():
     model.generation_config.eos_token_id = [EOS, 7, 8]
     policy = load_policy((model, word_tokenizer()))
     assert policy.eos_ids == (2, 7, 8)
-    rows = HfEngine(policy).sample([Request(SHORT, tuple(range(300)))], Sampling(max_new_tokens=40))[0]
+    rows = HfEngine(policy).sample([PromptRequest(SHORT, tuple(range(300)))], Sampling(max_new_tokens=40))[0]
     assert not any({2, 7, 8} & set(c.token_ids) for c in rows)
     assert any(not c.truncated for c in rows)
 
@@ -150,7 +150,7 @@ def test_the_generation_config_is_not_followed():
     model = tiny_model("llama")
     model.generation_config.update(do_sample=True, temperature=0.01, top_k=1, top_p=0.1, repetition_penalty=9.0, max_new_tokens=2)
     plain, tempted = (HfEngine(load_policy((m, word_tokenizer()))) for m in (tiny_model("llama"), model))
-    request = [Request(SHORT, tuple(range(20)))]
+    request = [PromptRequest(SHORT, tuple(range(20)))]
     assert plain.sample(request, Sampling(max_new_tokens=9)) == tempted.sample(request, Sampling(max_new_tokens=9))
 
 
@@ -159,7 +159,7 @@ def test_a_policy_without_end_or_pad_token_runs_to_the_limit():
     tokenizer.pad_token = tokenizer.eos_token = None
     policy = load_policy((tiny_model("llama", eos_token_id=None, pad_token_id=None), tokenizer))
     engine = HfEngine(policy)
-    rows = engine.sample([Request(SHORT, (1, 2)), Request(LONG, (3,))], Sampling(max_new_tokens=20))
+    rows = engine.sample([PromptRequest(SHORT, (1, 2)), PromptRequest(LONG, (3,))], Sampling(max_new_tokens=20))
     assert all(c.truncated and c.n_tokens == 20 for group in rows for c in group)
     assert any("no end-of-sequence" in note for note in engine.notes)
     assert tokenizer.pad_token is None
@@ -168,14 +168,14 @@ def test_a_policy_without_end_or_pad_token_runs_to_the_limit():
 
 def test_tokens_are_reported_as_they_come(tiny):
     reports: list[int] = []
-    rows = HfEngine(tiny("llama")).sample([Request(SHORT, tuple(range(8)))], Sampling(max_new_tokens=10), reports.append)[0]
+    rows = HfEngine(tiny("llama")).sample([PromptRequest(SHORT, tuple(range(8)))], Sampling(max_new_tokens=10), reports.append)[0]
     assert len(reports) == 10
     assert sum(reports) == sum(c.n_tokens + (not c.truncated) for c in rows)
 
 
 def test_running_out_of_memory_halves_the_batch(tiny, monkeypatch, caplog):
     policy = tiny("llama")
-    requests = [Request(SHORT, tuple(range(10))), Request(LONG, tuple(range(10, 20)))]
+    requests = [PromptRequest(SHORT, tuple(range(10))), PromptRequest(LONG, tuple(range(10, 20)))]
     expected = HfEngine(policy).sample(requests, Sampling(max_new_tokens=6))
     true_decode, batches = sequences.decode, []
 
@@ -202,7 +202,7 @@ def test_running_out_of_memory_halves_the_batch(tiny, monkeypatch, caplog):
 
 def test_a_small_budget_of_memory_only_splits_the_batch(tiny, monkeypatch):
     policy = tiny("llama")
-    requests = [Request(SHORT, tuple(range(10))), Request(LONG, tuple(range(10, 20)))]
+    requests = [PromptRequest(SHORT, tuple(range(10))), PromptRequest(LONG, tuple(range(10, 20)))]
     expected = HfEngine(policy).sample(requests, Sampling(max_new_tokens=6))
     batches = []
     true_decode = sequences.decode
@@ -225,24 +225,24 @@ def test_a_prompt_that_does_not_fit_the_context_is_named(tiny):
     with pytest.raises(
         EngineError, match=r"'w5 w7' does not fit: 2 tokens of prompt and max_new_tokens = 255 exceed the context of .*, 256 tokens"
     ):
-        HfEngine(tiny("llama")).sample([Request(SHORT, (1,))], Sampling(max_new_tokens=255))
-    assert HfEngine(tiny("llama"), mode="shared").sample([Request(SHORT, (1,))], Sampling(max_new_tokens=254))
+        HfEngine(tiny("llama")).sample([PromptRequest(SHORT, (1,))], Sampling(max_new_tokens=255))
+    assert HfEngine(tiny("llama"), mode="shared").sample([PromptRequest(SHORT, (1,))], Sampling(max_new_tokens=254))
     with pytest.raises(EngineError, match=r"exceed the context of .*, 128 tokens"):
-        HfEngine(tiny("bart")).sample([Request(" ".join(["w5"] * 129), (1,))], Sampling(max_new_tokens=2))
+        HfEngine(tiny("bart")).sample([PromptRequest(" ".join(["w5"] * 129), (1,))], Sampling(max_new_tokens=2))
     with pytest.raises(EngineError, match="has no tokens"):
-        HfEngine(tiny("llama")).sample([Request("", (1,))], Sampling())
+        HfEngine(tiny("llama")).sample([PromptRequest("", (1,))], Sampling())
 
 
 def test_messages_go_through_the_chat_template(tiny):
     policy = tiny("llama")
     engine = HfEngine(policy)
     chat = [{"role": "user", "content": "w5 w7"}]
-    assert engine.sample([Request(chat, (1, 2))], Sampling(max_new_tokens=5)) == engine.sample(
-        [Request("w5 w7 w9", (1, 2))], Sampling(max_new_tokens=5)
+    assert engine.sample([PromptRequest(chat, (1, 2))], Sampling(max_new_tokens=5)) == engine.sample(
+        [PromptRequest("w5 w7 w9", (1, 2))], Sampling(max_new_tokens=5)
     )
     bare = HfEngine(load_policy((policy.model, word_tokenizer(chat_template=None))))
     with pytest.raises(EngineError, match=r"no chat template.*chat_template\.jinja"):
-        bare.sample([Request(chat, (1,))], Sampling())
+        bare.sample([PromptRequest(chat, (1,))], Sampling())
 
 
 def test_it_is_an_engine_and_describes_itself_the_same_at_every_start(tiny):
@@ -252,7 +252,7 @@ def test_it_is_an_engine_and_describes_itself_the_same_at_every_start(tiny):
     assert first.describe()["check"]["passed"]
     assert HfEngine(tiny_policy("llama", seed=1)).describe()["fingerprint"] != first.describe()["fingerprint"]
     assert first.sample([], Sampling()) == []
-    assert first.sample([Request(SHORT, ())], Sampling(max_new_tokens=2)) == [[]]
+    assert first.sample([PromptRequest(SHORT, ())], Sampling(max_new_tokens=2)) == [[]]
 
 
 def test_weights_that_are_no_numbers_are_an_error_and_no_completion():
@@ -261,12 +261,12 @@ def test_weights_that_are_no_numbers_are_an_error_and_no_completion():
     with torch.no_grad():
         broken.model.lm_head.weight[7] = float("nan")
     with pytest.raises(EngineError, match="cannot be sampled: the policy's logits are NaN or infinite"):
-        engine.sample([Request("w5", (1, 2))], Sampling(max_new_tokens=2))
+        engine.sample([PromptRequest("w5", (1, 2))], Sampling(max_new_tokens=2))
 
 
 @pytest.mark.parametrize("mode", ["shared", "repeated", "uncached"])
 def test_completions_are_reported_as_they_end(tiny, mode):
-    count, requests = CountTokens(), [Request(SHORT, tuple(range(40))), Request(LONG, tuple(range(40, 60)))]
+    count, requests = CountTokens(), [PromptRequest(SHORT, tuple(range(40))), PromptRequest(LONG, tuple(range(40, 60)))]
     rows = HfEngine(tiny("llama"), mode=mode).sample(requests, Sampling(max_new_tokens=20), count)
     completions = [c for group in rows for c in group]
     assert count.rows == 60

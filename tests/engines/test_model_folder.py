@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_policies import tiny_model, tiny_policy, word_tokenizer
 
 from flatspot.core.errors import EngineError
-from flatspot.core.records import Request, Sampling
+from flatspot.core.records import PromptRequest, Sampling
 from flatspot.engines import HfEngine, load_policy
 from flatspot.engines.llama_gguf import write_gguf
 from flatspot.engines.model_folder import check_weights
@@ -185,7 +185,7 @@ def test_a_tokenizer_of_another_model_is_refused():
     with pytest.raises(
         EngineError, match=r"has the token 77, and the vocabulary of memory:\S+ ends at 49: its tokenizer belongs to another model"
     ):
-        HfEngine(policy).sample([Request("w5 w77", (1,))], Sampling(max_new_tokens=1))
+        HfEngine(policy).sample([PromptRequest("w5 w77", (1,))], Sampling(max_new_tokens=1))
 
 
 def test_a_folder_without_a_model_is_refused_with_its_contents(tmp_path):

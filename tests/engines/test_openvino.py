@@ -17,7 +17,7 @@ try:
 except MissingExtra:
     pytest.skip("openvino-genai is not installed", allow_module_level=True)
 from flatspot.core.protocols import Engine
-from flatspot.core.records import Request, Sampling
+from flatspot.core.records import PromptRequest, Sampling
 from flatspot.engines import HfEngine, load_engine, load_policy, openvino, policy, registry
 from flatspot.engines.openvino import OpenVinoEngine, check_pipeline, open_pipeline, seed_32
 from flatspot.engines.verify import Check
@@ -50,7 +50,7 @@ def test_it_runs_the_architectures_it_names(kind, tied):
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.6}, {"top_k": 5}, {"top_p": 0.7}])
 def test_first_tokens_come_with_the_forward_pass_s_probabilities(engine, tiny, sampling):
     settings = Sampling(max_new_tokens=1, **sampling)
-    rows = engine.sample([Request(LONG, tuple(range(N)))], settings)[0]
+    rows = engine.sample([PromptRequest(LONG, tuple(range(N)))], settings)[0]
     counts = torch.bincount(torch.tensor([c.token_ids[0] if c.token_ids else EOS for c in rows]), minlength=VOCABULARY)
     exact = exact_probabilities(tiny("llama"), [int(w[1:]) for w in LONG.split()], [], settings)
     assert total_variation(counts, exact) < BOUND
@@ -58,7 +58,7 @@ def test_first_tokens_come_with_the_forward_pass_s_probabilities(engine, tiny, s
 
 
 def test_later_tokens_agree_with_the_hf_engine_in_distribution(engine, tiny):
-    requests = [Request(LONG, tuple(range(N)))]
+    requests = [PromptRequest(LONG, tuple(range(N)))]
     other = HfEngine(tiny("llama"))
     other._rows_in_flight = N  # one batch of all; no row depends on it (test_hf.py)
     ours, theirs = (e.sample(requests, Sampling(max_new_tokens=5))[0] for e in (engine, other))
@@ -71,11 +71,11 @@ def test_later_tokens_agree_with_the_hf_engine_in_distribution(engine, tiny):
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(engine):
     settings = Sampling(max_new_tokens=12)
-    requests = [Request(text, tuple(range(20 * i, 20 * i + 20))) for i, text in enumerate((SHORT, LONG, "w8", SHORT))]
+    requests = [PromptRequest(text, tuple(range(20 * i, 20 * i + 20))) for i, text in enumerate((SHORT, LONG, "w8", SHORT))]
     together = engine.sample(requests, settings)
     for request, rows in zip(requests, together, strict=True):
         assert rows == engine.sample([request], settings)[0]
-        assert rows[3] == engine.sample([Request(request.text, request.seeds[3:4])], settings)[0][0]
+        assert rows[3] == engine.sample([PromptRequest(request.text, request.seeds[3:4])], settings)[0][0]
     assert len({c.token_ids for rows in together for c in rows}) > 70
 
 
@@ -83,7 +83,7 @@ def test_every_end_token_ends_and_no_other_does():
     model = tiny_model("llama")
     model.generation_config.eos_token_id = [EOS, 57, 38]
     engine = OpenVinoEngine(load_policy((model, word_tokenizer())))
-    rows = engine.sample([Request(SHORT, tuple(range(300)))], Sampling(max_new_tokens=40, temperature=2.0))[0]
+    rows = engine.sample([PromptRequest(SHORT, tuple(range(300)))], Sampling(max_new_tokens=40, temperature=2.0))[0]
     assert not any({EOS, 57, 38} & set(c.token_ids) for c in rows)
     assert all(c.n_tokens == 40 for c in rows if c.truncated)
     assert 0 < sum(c.truncated for c in rows) < 300
@@ -94,20 +94,20 @@ def test_without_an_end_token_rows_run_to_the_limit():
     tokenizer = word_tokenizer()
     tokenizer.eos_token = None
     engine = OpenVinoEngine(load_policy((tiny_model("llama", eos_token_id=None), tokenizer)))
-    rows = engine.sample([Request(SHORT, tuple(range(50)))], Sampling(max_new_tokens=30, temperature=3.0))[0]
+    rows = engine.sample([PromptRequest(SHORT, tuple(range(50)))], Sampling(max_new_tokens=30, temperature=3.0))[0]
     assert all(c.truncated and c.n_tokens == 30 for c in rows)
 
 
 def test_tokens_are_reported_as_they_come(engine):
     reports: list[int] = []
-    rows = engine.sample([Request(SHORT, tuple(range(8)))], Sampling(max_new_tokens=10), reports.append)[0]
+    rows = engine.sample([PromptRequest(SHORT, tuple(range(8)))], Sampling(max_new_tokens=10), reports.append)[0]
     assert len(reports) >= 10
     assert sum(reports) == sum(c.n_tokens + (not c.truncated) for c in rows)
 
 
 def test_completions_are_reported_as_they_end(engine):
     count = CountTokens()
-    engine.sample([Request(SHORT, tuple(range(60)))], Sampling(max_new_tokens=40), count)
+    engine.sample([PromptRequest(SHORT, tuple(range(60)))], Sampling(max_new_tokens=40), count)
     assert count.rows == 60
     assert count.first < count.tokens / 2
 
@@ -116,14 +116,14 @@ def test_it_is_an_engine_and_describes_itself(engine):
     assert isinstance(engine, Engine)
     assert engine.describe() == OpenVinoEngine(tiny_policy("llama")).describe() == json.loads(json.dumps(engine.describe()))
     assert engine.sample([], Sampling()) == []
-    assert engine.sample([Request(SHORT, ())], Sampling(max_new_tokens=1)) == [[]]
+    assert engine.sample([PromptRequest(SHORT, ())], Sampling(max_new_tokens=1)) == [[]]
     with pytest.raises(EngineError, match="does not fit"):
-        engine.sample([Request(SHORT, (1,))], Sampling(max_new_tokens=255))
+        engine.sample([PromptRequest(SHORT, (1,))], Sampling(max_new_tokens=255))
 
 
 def test_a_cache_smaller_than_the_rows_makes_them_wait(engine):
     small = OpenVinoEngine(tiny_policy("llama"), memory_gib=1e-9)
-    requests = [Request(LONG, tuple(range(100)))]
+    requests = [PromptRequest(LONG, tuple(range(100)))]
     assert small.sample(requests, Sampling(max_new_tokens=60)) == engine.sample(requests, Sampling(max_new_tokens=60))
 
 
@@ -205,14 +205,14 @@ def test_the_real_policy_passes_and_answers(real, dtype):
     engine = load_engine("auto", real.name, dtype=dtype)
     assert engine.name == "openvino"
     chat = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
-    rows = engine.sample([Request(chat, tuple(range(16)))], Sampling(max_new_tokens=24, temperature=0.3))[0]
+    rows = engine.sample([PromptRequest(chat, tuple(range(16)))], Sampling(max_new_tokens=24, temperature=0.3))[0]
     assert sum("Paris" in c.text for c in rows) >= 12
 
 
 def test_recall_reads_the_prompts_of_each_call_unless_they_outgrow_the_cache(engine, monkeypatch):
     calls_read = []
     monkeypatch.setattr(openvino, "read_prompts", lambda pipeline, prompts: calls_read.append(len(prompts)))
-    calls = [[Request(SHORT, ()), Request(LONG, ())], [Request(LONG, ())]]
+    calls = [[PromptRequest(SHORT, ()), PromptRequest(LONG, ())], [PromptRequest(LONG, ())]]
     engine.recall(calls, Sampling(max_new_tokens=4))
     assert calls_read == [2, 1]
     monkeypatch.setattr(engine, "_cache_tokens", 20)  # the two prompts have 2 and 12 tokens, or a few more
@@ -221,7 +221,7 @@ def test_recall_reads_the_prompts_of_each_call_unless_they_outgrow_the_cache(eng
 
 
 def test_a_call_after_recall_gives_the_rows_it_would_have_given(engine):
-    sampling, call = Sampling(max_new_tokens=4), [Request(LONG, (1, 2, 3))]
+    sampling, call = Sampling(max_new_tokens=4), [PromptRequest(LONG, (1, 2, 3))]
     first = engine.sample(call, sampling)
     engine.recall([call], sampling)
     assert engine.sample(call, sampling) == first

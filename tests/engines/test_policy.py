@@ -11,7 +11,7 @@ import torch
 from tiny_policies import tiny_model, tiny_policy, word_tokenizer
 
 from flatspot.core.errors import EngineError, MissingExtra
-from flatspot.core.records import Request, Sampling
+from flatspot.core.records import PromptRequest, Sampling
 from flatspot.engines import HfEngine, gguf, load_engine, load_policy, policy
 from flatspot.engines.cache import build_once, file_fingerprint
 from flatspot.engines.llama_gguf import write_gguf
@@ -27,7 +27,7 @@ def saved(folder, kind="llama", **changes):
 def test_a_folder_is_the_model_that_was_saved(tmp_path, kind):
     loaded = load_policy(str(saved(tmp_path / "m", kind)))
     assert (loaded.dtype, loaded.device, loaded.encoder_decoder) == ("float32", "cpu", kind == "t5")
-    rows = [Request("w5 w7", tuple(range(5)))]
+    rows = [PromptRequest("w5 w7", tuple(range(5)))]
     assert HfEngine(loaded).sample(rows, Sampling(max_new_tokens=8)) == HfEngine(tiny_policy(kind)).sample(rows, Sampling(max_new_tokens=8))
 
 
@@ -194,7 +194,7 @@ def test_a_policy_without_end_or_padding_tokens_is_sampled_to_the_limit():
     tokenizer.eos_token = tokenizer.pad_token = None
     loaded = load_policy((tiny_model("llama", eos_token_id=None, pad_token_id=None), tokenizer))
     assert loaded.eos_ids == () and "has no end-of-sequence token" in loaded.notes[-1]
-    rows = HfEngine(loaded).sample([Request("w5 w7", (1, 2)), Request("w5", (3,))], Sampling(max_new_tokens=6))
+    rows = HfEngine(loaded).sample([PromptRequest("w5 w7", (1, 2)), PromptRequest("w5", (3,))], Sampling(max_new_tokens=6))
     assert all(c.truncated and c.n_tokens == 6 for group in rows for c in group)
 
 
@@ -203,7 +203,7 @@ def test_a_context_shorter_than_prompt_and_completion_is_an_error():
     with pytest.raises(
         EngineError, match=r"5 tokens of prompt and max_new_tokens = 4 exceed the context of .*, 8 tokens.*--max-new-tokens"
     ):
-        HfEngine(loaded, mode="shared").sample([Request("w5 w7 w8 w9 w3", (1,))], Sampling(max_new_tokens=4))
+        HfEngine(loaded, mode="shared").sample([PromptRequest("w5 w7 w8 w9 w3", (1,))], Sampling(max_new_tokens=4))
 
 
 @pytest.mark.parametrize(

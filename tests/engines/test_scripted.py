@@ -10,32 +10,32 @@ import pytest
 
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import Engine
-from flatspot.core.records import Request, Sampling
+from flatspot.core.records import PromptRequest, Sampling
 from flatspot.engines.scripted import ScriptedEngine, reshape
 
 ANSWERS = {"2+2=": {"4": 0.75, "5": 0.25}, "say": {"one two three four": 1.0}}
 
 
 def test_frequencies_are_the_probabilities():
-    completions = ScriptedEngine(ANSWERS).sample([Request("2+2=", tuple(range(40_000)))], Sampling())[0]
+    completions = ScriptedEngine(ANSWERS).sample([PromptRequest("2+2=", tuple(range(40_000)))], Sampling())[0]
     assert abs(Counter(c.text for c in completions)["4"] / 40_000 - 0.75) < 0.01
 
 
 def test_a_row_depends_on_its_seed_alone():
     engine = ScriptedEngine(ANSWERS)
     seeds = tuple(range(100))
-    together = engine.sample([Request("2+2=", seeds), Request("say", (1,))], Sampling())[0]
-    assert together == [engine.sample([Request("2+2=", (seed,))], Sampling())[0][0] for seed in seeds]
+    together = engine.sample([PromptRequest("2+2=", seeds), PromptRequest("say", (1,))], Sampling())[0]
+    assert together == [engine.sample([PromptRequest("2+2=", (seed,))], Sampling())[0][0] for seed in seeds]
     assert len({c.text for c in together}) == 2
 
 
 def test_a_chat_prompt_is_looked_up_by_its_last_user_message():
     chat = [{"role": "user", "content": "other"}, {"role": "assistant", "content": "x"}, {"role": "user", "content": "say"}]
-    assert ScriptedEngine(ANSWERS).sample([Request(chat, (1,))], Sampling())[0][0].text == "one two three four"
+    assert ScriptedEngine(ANSWERS).sample([PromptRequest(chat, (1,))], Sampling())[0][0].text == "one two three four"
 
 
 def test_the_limit_cuts_after_words():
-    [[whole]], [[cut]] = (ScriptedEngine(ANSWERS).sample([Request("say", (1,))], Sampling(max_new_tokens=n)) for n in (4, 3))
+    [[whole]], [[cut]] = (ScriptedEngine(ANSWERS).sample([PromptRequest("say", (1,))], Sampling(max_new_tokens=n)) for n in (4, 3))
     assert (whole.text, whole.n_tokens, whole.truncated) == ("one two three four", 4, False)
     assert (cut.text, cut.n_tokens, cut.truncated) == ("one two three", 3, True)
 
@@ -70,7 +70,7 @@ def test_an_invalid_distribution_is_refused(answers, message):
 
 def test_an_unknown_prompt_is_named():
     with pytest.raises(EngineError, match=r"'3\+3='.*its table has 2 prompts"):
-        ScriptedEngine(ANSWERS).sample([Request("3+3=", (1,))], Sampling())
+        ScriptedEngine(ANSWERS).sample([PromptRequest("3+3=", (1,))], Sampling())
 
 
 def test_it_is_read_from_a_file(tmp_path):
@@ -89,5 +89,5 @@ def test_it_is_read_from_a_file(tmp_path):
 def test_a_hundred_thousand_rows_take_seconds():
     engine = ScriptedEngine({str(i): {"a": 0.5, "b": 0.5} for i in range(1000)})
     start = time.perf_counter()
-    engine.sample([Request(str(i), tuple(range(100))) for i in range(1000)], Sampling())
+    engine.sample([PromptRequest(str(i), tuple(range(100))) for i in range(1000)], Sampling())
     assert time.perf_counter() - start < 5

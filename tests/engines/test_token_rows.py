@@ -3,7 +3,7 @@ import torch
 from tiny_policies import EOS, tiny_policy
 
 from flatspot.core.errors import EngineError
-from flatspot.core.records import Request, Sampling
+from flatspot.core.records import PromptRequest, Sampling
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.prompts import to_completion
 from flatspot.engines.scripted import ScriptedEngine
@@ -59,7 +59,7 @@ def test_sampled_ids_are_the_engine_s_completions_with_their_end_token(kind):
     ids = policy.tokenizer("w5 w6")["input_ids"]
     rows = draw_batch(policy, [ids], seeds, sampling, "shared", copies=[8])
     engine = HfEngine(policy, mode="shared")
-    (completions,) = engine.sample([Request("w5 w6", seeds)], sampling)
+    (completions,) = engine.sample([PromptRequest("w5 w6", seeds)], sampling)
     assert [to_completion(policy, row, 6) for row in rows] == completions
     assert all(row[-1] == EOS or len(row) == 6 for row in rows)
 

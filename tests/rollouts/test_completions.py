@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import flatspot
-from flatspot.core.records import Completion, Prompt, Request, Sampling, Score
+from flatspot.core.records import Completion, Prompt, PromptRequest, Sampling, Score
 from flatspot.core.seeds import row_seed
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.rewards import load_reward
@@ -37,7 +37,7 @@ def test_a_completion_is_that_of_its_own_seed_in_any_block(reward):
     parts = drawn(block_of(PROMPTS, this, slice(2, 3)), reward) | drawn(block_of(PROMPTS, this, slice(0, 2)), reward)
     assert found == parts
     for (name, index), (text, value) in found.items():
-        [[completion]] = ENGINE.sample([Request(f"q{name[1]}", (row_seed(3, name, index),))], Sampling())
+        [[completion]] = ENGINE.sample([PromptRequest(f"q{name[1]}", (row_seed(3, name, index),))], Sampling())
         assert (text, value) == (completion.text, float(completion.text == "a"))
     assert len({text for text, _ in found.values()}) == 3
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from flatspot.core.errors import PromptFileError
-from flatspot.core.records import Prompt, Request, Sampling
+from flatspot.core.records import Prompt, PromptRequest, Sampling
 from flatspot.core.seeds import row_seed
 from flatspot.rewards.metrics import exact_match
 from flatspot.tasks.letters import MAX_NEW_TOKENS, letters_model, letters_prompts
@@ -71,7 +71,8 @@ def test_the_model_has_the_habits_the_tasks_rely_on():
 
     def share(prompts, right):
         drawn = engine.sample(
-            [Request(p.text, tuple(row_seed(0, p.id, i) for i in range(4))) for p in prompts], Sampling(max_new_tokens=MAX_NEW_TOKENS)
+            [PromptRequest(p.text, tuple(row_seed(0, p.id, i) for i in range(4))) for p in prompts],
+            Sampling(max_new_tokens=MAX_NEW_TOKENS),
         )
         return sum(right(p, c.text) for p, several in zip(prompts, drawn, strict=True) for c in several) / (4 * len(prompts))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from flatspot.core.records import Completion, Prompt, Request, Sampling, Score
+from flatspot.core.records import Completion, Prompt, PromptRequest, Sampling, Score
 
 OnTokens = Callable[[int], None]
 """Told of so many new tokens; one with a method `completed(n)` is told there of n completions that are whole."""
@@ -34,7 +34,7 @@ class Engine(Protocol):
     name: str
     rows_per_call: int
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
+    def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
         """One list of completions per request, one completion per seed, in the order asked.
 
         Equal (text, seed, sampling) give equal completions, but for the float rounding that another composition of a batch brings: a

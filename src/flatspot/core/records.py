@@ -138,7 +138,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PromptRequest:
     """A prompt to be answered once per seed; the answer to a seed depends on nothing else."""
 
     text: PromptText

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from flatspot.core.errors import EngineError
 from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens
-from flatspot.core.records import Completion, Request, Sampling
+from flatspot.core.records import Completion, PromptRequest, Sampling
 from flatspot.engines.decode import Mode
 from flatspot.engines.memory import Footprint, budget_bytes, footprint
 from flatspot.engines.notes import log_notes
@@ -59,7 +59,7 @@ class HfEngine:
         self._budget = budget_bytes(memory_gib, policy.device)
         self._footprint = footprint(policy)
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
+    def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
         """One completion per seed, in the order of the requests; EngineError for a prompt that does not fit the context."""
         items = []
         for i, request in enumerate(requests):

@@ -15,7 +15,7 @@ from flatspot.core.errors import EngineError
 from flatspot.core.leftovers import scratch_folder, temporary_beside
 from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
-from flatspot.core.records import Completion, Request, Sampling
+from flatspot.core.records import Completion, PromptRequest, Sampling
 from flatspot.engines.cache import build_once
 from flatspot.engines.llama_gguf import unsupported, write_gguf
 from flatspot.engines.memory import budget_bytes, footprint
@@ -90,14 +90,14 @@ class OpenVinoEngine:
         # only the config is needed from here on: the weights live in the pipeline
         self.policy = replace(policy, model=SimpleNamespace(config=policy.model.config))
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
+    def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
         """One completion per seed, in the order of the requests; EngineError for a prompt that does not fit the context."""
         prompts = self._encoded(requests, sampling)
         configs = [[_sampling_config(self.policy, sampling, seed) for seed in request.seeds] for request in requests]
         rows = run(self._pipeline, prompts, configs, on_tokens)
         return [[to_completion(self.policy, row.tokens, sampling.max_new_tokens) for row in group] for group in rows]
 
-    def recall(self, calls: Sequence[Sequence[Request]], sampling: Sampling) -> None:
+    def recall(self, calls: Sequence[Sequence[PromptRequest]], sampling: Sampling) -> None:
         """Leave the prefix cache as these calls of `sample` would have, so that later rows are rounded alike. Samples nothing.
 
         Does nothing if the calls' prompts may have outgrown the cache, half of which is reserved for rows: its contents are then unknown.
@@ -108,7 +108,7 @@ class OpenVinoEngine:
             for prompts in encoded:
                 read_prompts(self._pipeline, prompts)
 
-    def _encoded(self, requests: Sequence[Request], sampling: Sampling) -> list[list[int]]:
+    def _encoded(self, requests: Sequence[PromptRequest], sampling: Sampling) -> list[list[int]]:
         prompts = []
         for request in requests:
             ids = encode(self.policy, request.text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from flatspot.core.errors import EngineError
 from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
-from flatspot.core.records import Completion, PromptText, Request, Sampling
+from flatspot.core.records import Completion, PromptRequest, PromptText, Sampling
 
 Answers = Mapping[str, Mapping[str, float]]
 
@@ -39,9 +39,9 @@ class ScriptedEngine:
 
     Raises EngineError if a distribution is empty, has a probability outside [0, 1] or does not sum to 1.
 
-    >>> from flatspot.core.records import Request, Sampling
+    >>> from flatspot.core.records import PromptRequest, Sampling
     >>> engine = ScriptedEngine({"2+2=": {"4": 1.0}})
-    >>> [c.text for c in engine.sample([Request("2+2=", (0, 1))], Sampling())[0]]
+    >>> [c.text for c in engine.sample([PromptRequest("2+2=", (0, 1))], Sampling())[0]]
     ['4', '4']
     """
 
@@ -70,7 +70,7 @@ class ScriptedEngine:
             )
         return cls(answers)
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
+    def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
         """One completion per seed, from the prompt's distribution; EngineError for a prompt that is not in the table."""
         completions = []
         for request in requests:

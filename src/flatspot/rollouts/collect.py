@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flatspot.core.protocols import Engine, Reward
-from flatspot.core.records import Prompt, Request, Rollout, Sampling
+from flatspot.core.records import Prompt, PromptRequest, Rollout, Sampling
 from flatspot.rollouts.compaction import WINDOW
 from flatspot.rollouts.completeness import Replay
 from flatspot.rollouts.completions import Block, Scored, block_of, draw_completions
@@ -100,7 +100,7 @@ class _Drawing:
     def _recall(self) -> None:
         """Bring an engine that remembers prompts to where it was after the parts that an earlier start drew."""
         if self.unread and hasattr(self.engine, "recall"):
-            self.engine.recall([[Request(p.text, ()) for p, _ in block] for block in self.unread], self.sampling)
+            self.engine.recall([[PromptRequest(p.text, ()) for p, _ in block] for block in self.unread], self.sampling)
         self.unread.clear()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flatspot.core.protocols import Engine, OnTokens, Reward
-from flatspot.core.records import Completion, Prompt, Request, Sampling, Score
+from flatspot.core.records import Completion, Prompt, PromptRequest, Sampling, Score
 from flatspot.core.seeds import row_seed
 from flatspot.rollouts.rounds import Floats, Round
 
@@ -52,7 +52,7 @@ def draw_completions(
     >>> [(row.index, row.completion.text, row.score.reward) for row in rows]
     [(0, '4', 1.0), (1, '4', 1.0)]
     """
-    requests = [Request(prompt.text, tuple(row_seed(seed, prompt.id, i) for i in indices)) for prompt, indices in block]
+    requests = [PromptRequest(prompt.text, tuple(row_seed(seed, prompt.id, i) for i in indices)) for prompt, indices in block]
     completions = engine.sample(requests, sampling, on_tokens)
     rows = [
         (prompt, i, completion)

@@ -128,13 +128,13 @@ def test_loss_and_entropy_are_those_of_transformers(kind):
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
 def test_an_engine_sees_the_weights_as_they_are_now_and_leaves_no_trace(kind):
-    from flatspot.core.records import Request, Sampling
+    from flatspot.core.records import PromptRequest, Sampling
 
     model, tokenizer = tiny_model(kind), word_tokenizer()
     model.train()
     list(model.modules())[-1].eval()
     modes = [module.training for module in model.modules()]
-    live, asked = LivePolicy(model, tokenizer), [Request("w5 w6", tuple(range(40)))]
+    live, asked = LivePolicy(model, tokenizer), [PromptRequest("w5 w6", tuple(range(40)))]
     drawn = []
     for _ in range(2):
         state = torch.get_rng_state()

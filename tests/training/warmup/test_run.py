@@ -118,9 +118,9 @@ def test_probing_changes_nothing_of_the_training(place, tmp_path):
 
 
 def flatspot_request(text):
-    from flatspot.core.records import Request
+    from flatspot.core.records import PromptRequest
 
-    return Request(text, (1, 2))
+    return PromptRequest(text, (1, 2))
 
 
 def test_in_a_script_of_the_users_own(place, tmp_path):
