@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from flatspot.core.errors import MissingExtra, MissingName
 
 
-def on_first_use(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def on_first_use(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """(`__getattr__`, `__dir__`) of a package whose names live in these modules of it.
 
     A name whose optional package is not installed raises `MissingName`: an attribute that is not there to Python, so that `hasattr` is
@@ -23,7 +22,7 @@ def on_first_use(package: str, home: Mapping[str, str]) -> tuple[Callable[[str],
     AttributeError: flatspot.core has no public name 'prompt'; it offers: prompt_id
     """
 
-    def find(name: str) -> Any:
+    def find(name: str) -> object:
         if name not in home:
             raise AttributeError(f"{package} has no public name {name!r}; it offers: {', '.join(sorted(home))}")
         try:

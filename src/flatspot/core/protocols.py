@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from flatspot.core.records import Completion, Prompt, PromptRequest, Sampling, Score
 
@@ -43,7 +43,7 @@ class Engine(Protocol):
         """
         ...
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, object]:
         """What the rows depend on, for run.json: model, dtype, device, how it was verified. Plain JSON values."""
         ...
 
@@ -57,7 +57,7 @@ class MakeEngine(Protocol):
     memory_gib  bound of what is taken beside the weights; None where the user set none
     """
 
-    def __call__(self, model: str | Path | tuple[Any, Any], *, dtype: str, device: str, memory_gib: float | None) -> Engine:
+    def __call__(self, model: str | Path | tuple[object, object], *, dtype: str, device: str, memory_gib: float | None) -> Engine:
         """The engine. Raises `EngineError` for what the user can fix."""
         ...
 
@@ -70,7 +70,7 @@ class RewardFunction(Protocol):
     says what it can return.
     """
 
-    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Sequence[float | None]:
+    def __call__(self, prompts: Sequence[object], completions: Sequence[object], **columns: object) -> Sequence[float | None]:
         """The rewards."""
         ...
 
@@ -85,6 +85,6 @@ class Reward(Protocol):
         """One score per (prompt, completion) pair, in the order given."""
         ...
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, object]:
         """What the scores depend on, for run.json: names, weights, a hash of the source. Plain JSON values."""
         ...

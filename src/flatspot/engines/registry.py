@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from flatspot.core.errors import EngineError, MissingExtra
 from flatspot.core.extensions import find_extension, one_of
@@ -17,7 +17,7 @@ ENGINES = ("auto", "hf", "openvino", "scripted")
 
 def load_engine(
     name: str,
-    model: str | Path | tuple[Any, Any] | Engine,
+    model: str | Path | tuple[object, object] | Engine,
     *,
     dtype: str = "auto",
     device: str = "auto",
@@ -53,7 +53,7 @@ def load_engine(
     return engine
 
 
-def _make(name: str, model: str | Path | tuple[Any, Any], dtype: str, device: str, memory_gib: float | None) -> Engine:
+def _make(name: str, model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None) -> Engine:
     if name not in ENGINES:
         return _added(name, model, dtype, device, memory_gib)
     if name == "scripted":
@@ -63,7 +63,7 @@ def _make(name: str, model: str | Path | tuple[Any, Any], dtype: str, device: st
     return _hf(model, dtype, device, memory_gib)
 
 
-def _added(name: str, model: str | Path | tuple[Any, Any], dtype: str, device: str, memory_gib: float | None) -> Engine:
+def _added(name: str, model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None) -> Engine:
     """An engine of another package; raises `ExtensionError` where it is none, or cannot be made."""
     added = find_extension("engines", name)
     if added is None:
@@ -78,7 +78,7 @@ def _added(name: str, model: str | Path | tuple[Any, Any], dtype: str, device: s
     return engine
 
 
-def _scripted(model: str | Path | tuple[Any, Any]) -> Engine:
+def _scripted(model: str | Path | tuple[object, object]) -> Engine:
     from flatspot.engines.scripted import ScriptedEngine
 
     if isinstance(model, tuple):
@@ -86,7 +86,7 @@ def _scripted(model: str | Path | tuple[Any, Any]) -> Engine:
     return ScriptedEngine.from_file(model)
 
 
-def _hf(model: str | Path | tuple[Any, Any], dtype: str, device: str, memory_gib: float | None, *notes: str) -> Engine:
+def _hf(model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None, *notes: str) -> Engine:
     from flatspot.engines.hf import HfEngine
     from flatspot.engines.policy import load_policy
 
@@ -95,7 +95,7 @@ def _hf(model: str | Path | tuple[Any, Any], dtype: str, device: str, memory_gib
     return engine
 
 
-def _openvino(name: str, model: str | Path | tuple[Any, Any], dtype: str, device: str, memory_gib: float | None) -> Engine:
+def _openvino(name: str, model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None) -> Engine:
     from flatspot.engines.llama_gguf import unsupported
     from flatspot.engines.openvino import OpenVinoEngine
     from flatspot.engines.policy import load_policy
@@ -121,7 +121,7 @@ def _openvino(name: str, model: str | Path | tuple[Any, Any], dtype: str, device
     return _hf(model, dtype, device, memory_gib, f"the openvino engine was left for hf: {why}")
 
 
-def _openvino_serves(model: str | Path | tuple[Any, Any], device: str, dtype: str) -> bool:
+def _openvino_serves(model: str | Path | tuple[object, object], device: str, dtype: str) -> bool:
     """Whether `auto` should try openvino: it is installed, there is no CUDA device to prefer, and it offers the dtype."""
     if device not in ("auto", "cpu") or dtype == "float16" or importlib.util.find_spec("openvino_genai") is None:
         return False

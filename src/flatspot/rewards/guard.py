@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import cloudpickle
 
@@ -40,7 +40,7 @@ class Guard:
     Raises `RewardLoadError` where the function cannot be loaded in the worker.
     """
 
-    def __init__(self, what: Builtin | Address | Callable[..., Any], timeout_s: float) -> None:
+    def __init__(self, what: Builtin | Address | Callable[..., object], timeout_s: float) -> None:
         self.pace = Pace(timeout_s)
         self.late_rows = 0  # completions that got no answer in time
         self.late_call: tuple[int, float] | None = None  # rows and limit of a call that was too slow as a whole, though no row of it was
@@ -178,7 +178,7 @@ class Guard:
             raise kind(reply.get("failed") or f"the reward cannot be loaded in its process: {reply['raised']}")
         self._worker, self._fresh = worker, True
         limits = reply["range"]
-        return reply["ready"], reply["sha256"], None if limits is None else (float(limits[0]), float(limits[1]))
+        return reply["ready"], reply["sha256"], limits and (float(limits[0]), float(limits[1]))
 
 
 def _pieces(start: int, end: int) -> list[tuple[int, int]]:
@@ -191,7 +191,7 @@ def _pieces(start: int, end: int) -> list[tuple[int, int]]:
     return [(at, min(at + size, end)) for at in range(start, end, size)]
 
 
-def _pickled(function: Any, *, by_value: bool = False) -> bytes:
+def _pickled(function: object, *, by_value: bool = False) -> bytes:
     module = sys.modules.get(getattr(function, "__module__", "") or "")
     if by_value and module is not None and module.__name__ != "__main__":
         cloudpickle.register_pickle_by_value(module)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from flatspot.core.optional import require
 from flatspot.core.records import Prompt
@@ -32,14 +31,14 @@ def reasoning_gym() -> RowReward:
             raise NoAnswer("this prompt has no columns task and entry: load prompts as reasoning-gym:TASK to score with reasoning_gym")
         config = json.dumps(prompt.columns.get("task_config") or {}, sort_keys=True)
         if task in _WANT_TUPLES:
-            entry = _tupled(entry)
+            entry = {key: _tupled(item) for key, item in entry.items()}
         return float(_scorer_of(task, config)(text.strip(), entry))
 
     return score
 
 
 @lru_cache(maxsize=256)
-def _scorer_of(task: str, config: str) -> Callable[[str, dict[str, Any]], float]:
+def _scorer_of(task: str, config: str) -> Callable[[str, dict[str, object]], float]:
     factory = require("reasoning_gym.factory", extra="tasks", purpose="the reward reasoning_gym")
     if config == "{}":
         return factory.get_score_answer_fn(task)  # type: ignore[no-any-return]
@@ -47,7 +46,7 @@ def _scorer_of(task: str, config: str) -> Callable[[str, dict[str, Any]], float]
     return factory.create_dataset(task, **json.loads(config)).score_answer  # type: ignore[no-any-return]
 
 
-def _tupled(value: Any) -> Any:
+def _tupled(value: object) -> object:
     if isinstance(value, dict):
         return {key: _tupled(item) for key, item in value.items()}
     return tuple(_tupled(item) for item in value) if isinstance(value, list) else value

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.extensions import Extension
@@ -21,7 +20,7 @@ from flatspot.rewards.scorers import Scorer
 from flatspot.rewards.spec import Address, Builtin, parse_spec
 from flatspot.rewards.values import Value, describe_exception, is_broken
 
-RewardSpec = str | Callable[..., Any]
+RewardSpec = str | Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class LoadedReward:
         """What each component says of the rows, before weights."""
         return [called.score(prompts, completions) for called in self._called]
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe(self) -> Mapping[str, object]:
         """Names, weights, specs, source hashes and the time limit: what the scores depend on."""
         parts = [{"name": c.name, "weight": c.weight, "spec": c.spec, "sha256": c.sha256} for c in self.components]
         return {"names": list(self.names), "components": parts, "timeout_s": self._timeout_s}
@@ -180,7 +179,7 @@ def load_reward(
 
 
 def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool, others: Sequence[str]) -> Component:
-    parsed: Builtin | Address | Callable[..., Any]
+    parsed: Builtin | Address | Callable[..., object]
     if isinstance(spec, str):
         parsed, text = parse_spec(spec), spec.strip()
     elif callable(spec):

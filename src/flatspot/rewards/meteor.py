@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import Any
 
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.optional import require
@@ -47,11 +46,11 @@ def _words(text: str) -> list[str]:
 class _NoSynonyms:
     """Stands where METEOR asks WordNet, and knows no word."""
 
-    def synsets(self, word: str) -> list[Any]:
+    def synsets(self, word: str) -> list[object]:
         return []
 
 
-def _synonyms(wordnet: str) -> Any:
+def _synonyms(wordnet: str) -> object:
     """NLTK's reader of WordNet, in memory after about two seconds; `RewardLoadError` where it finds none, or cannot read it."""
     if wordnet == "none":
         return _NoSynonyms()

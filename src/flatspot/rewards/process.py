@@ -11,9 +11,9 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-from flatspot.rewards.frames import read_frame, write_frame
+from flatspot.rewards.frames import Reply, read_frame, write_frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,15 @@ class Worker:
         # -P: nothing of the working directory may stand in for a module that the worker itself imports
         command = [sys.executable, "-P", "-m", "flatspot.rewards.worker"]
         self._lifeline: int | None = None
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         if os.name == "posix":
             theirs, self._lifeline = os.pipe()
             # a session of its own: Ctrl-C in the terminal is for us, and a kill takes along whatever the function started
-            self._process = subprocess.Popen([*command, str(theirs)], pass_fds=(theirs,), start_new_session=True, **pipes)
+            self._process = subprocess.Popen(
+                [*command, str(theirs)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(theirs,), start_new_session=True
+            )
             os.close(theirs)
         else:
-            self._process = subprocess.Popen(command, **pipes)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=_read_replies, args=(self._process.stdout, self._replies), daemon=True)
         self._reader.start()
@@ -53,7 +54,7 @@ class Worker:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def ask(self, request: bytes, timeout_s: float) -> dict[str, Any] | Failed:
+    def ask(self, request: bytes, timeout_s: float) -> Reply | Failed:
         """The worker's answer; where it gives none in time, or dies, it is killed and the answer is `Failed`."""
         try:
             write_frame(cast(BinaryIO, self._process.stdin), request)

@@ -18,8 +18,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import CellType, ModuleType
 
 from flatspot.core.errors import FlatspotError, RewardLoadError
 from flatspot.core.extensions import Extension
@@ -43,7 +42,7 @@ class Resolved:
     range: tuple[float, float] | None = None
 
 
-def resolve(spec: Builtin | Address | Callable[..., Any]) -> Resolved:
+def resolve(spec: Builtin | Address | Callable[..., object]) -> Resolved:
     """The scorer of a parsed spec or of a Python function.
 
     Raises `RewardLoadError` where the file or module cannot be imported (naming the line at fault) or has no such function,
@@ -85,7 +84,7 @@ def _is_range(value: object) -> bool:
     return numbers and -math.inf < value[0] < value[1] < math.inf  # type: ignore[index]
 
 
-def function_name(function: Callable[..., Any]) -> str:
+def function_name(function: Callable[..., object]) -> str:
     """What to call a function's column of rewards.
 
     >>> function_name(len), function_name(lambda completions: [0.0])
@@ -96,7 +95,7 @@ def function_name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
 
 
-def function_sha256(function: Callable[..., Any]) -> str | None:
+def function_sha256(function: Callable[..., object]) -> str | None:
     """SHA-256 of a function's source and of the plain values bound to it; None where its source cannot be read.
 
     Bound values are those of a partial, defaults and closure that are numbers, text, bools or None. Functions it calls do not count.
@@ -117,7 +116,7 @@ def function_sha256(function: Callable[..., Any]) -> str | None:
     return hashlib.sha256("\0".join([source, *bound]).encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def _is_filled(cell: Any) -> bool:
+def _is_filled(cell: CellType) -> bool:
     try:
         _ = cell.cell_contents
     except ValueError:
@@ -177,12 +176,12 @@ def _import_error(error: BaseException, place: str) -> FlatspotError:
     return RewardLoadError(f"{where}: {describe_exception(error)} while importing the reward's code")
 
 
-def _attribute(module: ModuleType, spec: Address) -> Callable[..., Any]:
-    value: Any = module
+def _attribute(module: ModuleType, spec: Address) -> Callable[..., object]:
+    value: object = module
     for part in spec.attribute.split("."):
         value = getattr(value, part, None)
     if callable(value):
-        return value  # type: ignore[no-any-return]
+        return value
     offered = _functions_of(module)
     close = difflib.get_close_matches(spec.attribute, offered, n=2)
     hint = f"; did you mean {' or '.join(close)}?" if close else "."

@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from types import SimpleNamespace
-from typing import Any
 
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.records import Completion, Progress, Prompt, has_answer
@@ -23,7 +22,7 @@ Scorer = Callable[[Sequence[Prompt], Sequence[Completion]], list[Value]]
 _RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 
 
-def scorer_for(function: Callable[..., Any], shape: Shape, name: str) -> Scorer:
+def scorer_for(function: Callable[..., object], shape: Shape, name: str) -> Scorer:
     """The scorer that calls `function` under the convention `shape` names.
 
     Raises `RewardLoadError` for a class, and where the function has the parameters of another trainer: its adapter has to be named.
@@ -48,12 +47,12 @@ _TELLING: Mapping[Shape, frozenset[str]] = {
 }
 
 
-def _own_shape(function: Callable[..., Any]) -> Shape | None:
+def _own_shape(function: Callable[..., object]) -> Shape | None:
     names = _parameters(function).keys()
     return next((shape for shape, telling in _TELLING.items() if telling & names), None)
 
 
-def trl_scorer(function: Callable[..., Any]) -> Scorer:
+def trl_scorer(function: Callable[..., object]) -> Scorer:
     """Call `f(prompts, completions, **columns) -> list[float | None]` as TRL's GRPO trainer does, sync or async.
 
     Everything goes by keyword: prompts, completions (message lists where the prompt is chat, text otherwise), completion_ids,
@@ -81,7 +80,7 @@ def trl_scorer(function: Callable[..., Any]) -> Scorer:
     return score
 
 
-def verl_scorer(function: Callable[..., Any]) -> Scorer:
+def verl_scorer(function: Callable[..., object]) -> Scorer:
     """Call verl's `compute_score(data_source, solution_str, ground_truth, extra_info)` once per row, or, with these names in the plural,
     once for all rows, as verl's batch reward manager does.
 
@@ -121,7 +120,7 @@ def verl_scorer(function: Callable[..., Any]) -> Scorer:
 _PLURALS = {"data_source": "data_sources", "solution_str": "solution_strs", "ground_truth": "ground_truths", "extra_info": "extra_infos"}
 
 
-def _verl_arguments(prompt: Prompt, completion: Completion) -> dict[str, Any]:
+def _verl_arguments(prompt: Prompt, completion: Completion) -> dict[str, object]:
     return {
         "data_source": prompt.columns.get("data_source"),
         "solution_str": completion.text,
@@ -130,13 +129,13 @@ def _verl_arguments(prompt: Prompt, completion: Completion) -> dict[str, Any]:
     }
 
 
-def _verl_value(raw: Any) -> Value:
+def _verl_value(raw: object) -> Value:
     if isinstance(raw, dict) and "score" not in raw:
         return Value(error=f"returned a dict without 'score' (keys: {', '.join(map(str, raw))})", broken=True)
     return as_value(raw["score"] if isinstance(raw, dict) else raw)
 
 
-def openrlhf_scorer(function: Callable[..., Any]) -> Scorer:
+def openrlhf_scorer(function: Callable[..., object]) -> Scorer:
     """Call OpenRLHF's `reward_func(queries, prompts, labels)`, a query being the prompt and the response together.
 
     Chat prompts are joined as the messages' contents, one per line, because the model's template is not known here. Labels are
@@ -173,7 +172,7 @@ def _only(score: Scorer, known: Sequence[Value | None], prompts: Sequence[Prompt
     return [value if value is not None else next(found) for value in known]
 
 
-def _uncallable(function: Callable[..., Any], shape: Shape, *places: Any, **names: Any) -> Value | None:
+def _uncallable(function: Callable[..., object], shape: Shape, *places: object, **names: object) -> Value | None:
     """Why a function cannot be called with these arguments, as the trainer would."""
     try:
         signature = inspect.signature(function)
@@ -201,7 +200,7 @@ def row_scorer(score_row: Callable[[Prompt, str], float]) -> Scorer:
     return score
 
 
-def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> dict[str, Any]:
+def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> dict[str, object]:
     """The keyword arguments TRL passes for these rows.
 
     >>> rows = trl_arguments([Prompt("a", "2+2=", {"answer": "4"})], [Completion("5", 1, False)])
@@ -209,7 +208,7 @@ def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) 
     (['2+2='], ['5'], ['4'])
     """
     names = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
-    arguments: dict[str, Any] = {"id": [prompt.id for prompt in prompts]}
+    arguments: dict[str, object] = {"id": [prompt.id for prompt in prompts]}
     arguments |= {name: [prompt.columns.get(name) for prompt in prompts] for name in names}
     given = (prompt.columns.get("trainer_state") for prompt in prompts)
     now = next((state for state in given if isinstance(state, Progress)), Progress())
@@ -223,23 +222,23 @@ def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) 
     }
 
 
-def _as_trl(prompt: Prompt, completion: Completion) -> str | list[dict[str, Any]]:
+def _as_trl(prompt: Prompt, completion: Completion) -> str | list[dict[str, object]]:
     if completion.messages is not None:
         return [dict(message) for message in completion.messages]
     return [{"role": "assistant", "content": completion.text}] if prompt.is_chat else completion.text
 
 
-def _ignore(*_: Any, **__: Any) -> None:
+def _ignore(*_: object, **__: object) -> None:
     return None
 
 
-def label(prompt: Prompt) -> Any:
+def label(prompt: Prompt) -> object:
     """OpenRLHF's label of a row: the column `label`, else its first reference; None where it has neither."""
     own = prompt.columns.get("label")
     return own if has_answer(own) else next(iter(prompt.references), None)
 
 
-def ground_truth(prompt: Prompt) -> Any:
+def ground_truth(prompt: Prompt) -> object:
     """verl's ground truth of a row: the column of that name, else verl's reward_model column, else its references."""
     reward_model = prompt.columns.get("reward_model")
     for holder in (prompt.columns, reward_model if isinstance(reward_model, Mapping) else {}):
@@ -249,7 +248,7 @@ def ground_truth(prompt: Prompt) -> Any:
     return references[0] if len(references) == 1 else list(references) or None
 
 
-def _finished(raw: Any) -> Any:
+def _finished(raw: object) -> object:
     if not inspect.isawaitable(raw):
         return raw
     import asyncio  # a tenth of the start of a worker, for the few rewards that are coroutines
@@ -263,11 +262,11 @@ def _finished(raw: Any) -> Any:
         return thread.submit(asyncio.run, _awaited(raw)).result()
 
 
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
+async def _awaited(awaitable: Awaitable[object]) -> object:
     return await awaitable
 
 
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+def _parameters(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):  # some callables of C extensions have no signature: they get everything

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import SupportsFloat, cast
 
 from flatspot.core.records import LARGEST_REWARD
 
@@ -31,7 +31,7 @@ class NoAnswer(ValueError):
     """A row has no right answer, which a metric of ours compares with."""
 
 
-def as_value(raw: Any) -> Value:
+def as_value(raw: object) -> Value:
     """One returned element as a `Value`: numbers, bools and one-element arrays or tensors count as numbers.
 
     NaN, infinities, numbers beyond ±`LARGEST_REWARD`, text and everything else become errors that say what came.
@@ -52,8 +52,8 @@ def as_value(raw: Any) -> Value:
         return Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a number or None was expected")
     try:
         # numpy scalars and torch tensors give their Python number through .item()
-        plain = raw.item() if hasattr(raw, "item") else raw
-        number = math.nan if isinstance(plain, str | bytes) else float(plain)
+        plain: object = raw.item() if hasattr(raw, "item") else raw
+        number = math.nan if isinstance(plain, str | bytes) else float(cast(SupportsFloat, plain))
     except Exception:  # an array of several elements, a complex number, any object: all the same to us
         return Value(error=f"returned {_short(raw)} (a {type(raw).__name__}) where a number or None was expected")
     if not math.isfinite(number):
@@ -63,7 +63,7 @@ def as_value(raw: Any) -> Value:
     return Value(number)
 
 
-def as_values(raw: Any, n_rows: int) -> list[Value]:
+def as_values(raw: object, n_rows: int) -> list[Value]:
     """A whole call's answer as one `Value` per row; an answer of the wrong shape makes every row of the call an error.
 
     A column, [n, 1], is n numbers. A set has no order, so it is none.
@@ -74,7 +74,7 @@ def as_values(raw: Any, n_rows: int) -> list[Value]:
     'returned 0.5 (a float) where a list of 2 numbers was expected'
     """
     if hasattr(raw, "tolist") and not isinstance(raw, list):
-        if tuple(getattr(raw, "shape", ())) == (n_rows, 1):
+        if tuple(getattr(raw, "shape", ())) == (n_rows, 1) and hasattr(raw, "reshape"):
             raw = raw.reshape(n_rows)
         raw = raw.tolist()  # a numpy array, a torch tensor or a pandas series
     if inspect.isroutine(raw):
@@ -105,7 +105,7 @@ def describe_exception(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def _short(raw: Any) -> str:
+def _short(raw: object) -> str:
     try:
         text = " ".join(repr(raw).split())
     except Exception:

@@ -14,11 +14,10 @@ import os
 import pickle
 import sys
 import threading
-from dataclasses import astuple
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from flatspot.core.errors import FlatspotError
-from flatspot.rewards.frames import read_frame, write_frame
+from flatspot.rewards.frames import Load, Reply, read_frame, write_frame
 from flatspot.rewards.resolve import Resolved, resolve
 from flatspot.rewards.values import describe_exception
 
@@ -30,7 +29,7 @@ def main() -> None:
         _end_with_parent(int(sys.argv.pop()))  # popped: the user's code finds no arguments of ours
     reward: Resolved | None = None
     while (payload := read_frame(requests)) is not None:
-        reply: dict[str, Any]
+        reply: Reply
         try:
             request = pickle.loads(payload)
             if "load" in request:
@@ -40,7 +39,7 @@ def main() -> None:
                 reply = {"failed": "the first request to a reward's process must load the reward"}
             else:
                 values = reward.score(request["prompts"], request["completions"])
-                reply = {"values": [astuple(value) for value in values]}
+                reply = {"values": [(v.number, v.error, v.broken, v.unanswered) for v in values]}
         except FlatspotError as error:
             reply = {"failed": str(error), "kind": type(error).__name__}
         except (Exception, SystemExit) as error:  # a MemoryError and sys.exit() too: the row is at fault, not the run
@@ -60,7 +59,7 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, replies
 
 
-def _load(request: dict[str, Any]) -> Resolved:
+def _load(request: Load) -> Resolved:
     sys.path[:0] = [entry for entry in request["path"] if entry not in sys.path]
     load = request["load"]
     # a function of the main process comes as a pickle of its own, so that its failure to load is told from a damaged message

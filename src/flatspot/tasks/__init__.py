@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from flatspot.core.errors import FileError, PromptFileError
 from flatspot.core.records import Prompt, with_equal_columns
@@ -18,7 +17,7 @@ from flatspot.tasks.sources import added_prompts
 
 __all__ = ["gym_prompts", "load_prompts", "read_prompts"]
 
-Source = str | Path | Sequence[str | Mapping[str, Any] | Prompt] | Any  # the last: a table in memory
+Source = str | Path | Sequence[str | Mapping[str, object] | Prompt] | object  # the last: a table in memory
 
 
 def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "id", limit: int | None = None) -> list[Prompt]:
@@ -49,19 +48,19 @@ def load_prompts(source: Source, *, prompt_col: str = "prompt", id_col: str = "i
     return _prompts_of(source[:limit], "the list of prompts", prompt_col, id_col)
 
 
-def _prompts_of(items: Sequence[Any], place: str, prompt_col: str, id_col: str) -> list[Prompt]:
+def _prompts_of(items: Sequence[object], place: str, prompt_col: str, id_col: str) -> list[Prompt]:
     """The prompts of texts, rows and prompts; `place` is what an error says they are of."""
     rows = [(f"item {number}", _as_row(item, number, prompt_col, id_col)) for number, item in enumerate(items, 1)]
     prompts = prompts_from_rows(rows, source=place, prompt_col=prompt_col, id_col=id_col)
     return with_equal_columns([_with_all_columns(prompt, item) for prompt, item in zip(prompts, items, strict=True)])
 
 
-def _with_all_columns(prompt: Prompt, item: Any) -> Prompt:
+def _with_all_columns(prompt: Prompt, item: object) -> Prompt:
     """The prompt with those further columns of a `Prompt` that have the name of the prompt's or the id's own."""
     return replace(prompt, columns={**prompt.columns, **item.columns}) if isinstance(item, Prompt) else prompt
 
 
-def _as_row(item: Any, number: int, prompt_col: str, id_col: str) -> Mapping[str, Any]:
+def _as_row(item: object, number: int, prompt_col: str, id_col: str) -> Mapping[str, object]:
     if isinstance(item, Prompt):
         return {**item.columns, prompt_col: item.text, id_col: item.id}
     if isinstance(item, str):

@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from flatspot.core.errors import PromptFileError
 from flatspot.core.optional import require
@@ -17,7 +16,7 @@ from flatspot.tasks.rows import unique_ids
 PREFIX = "reasoning-gym:"
 INSTRUCTION = "Reply with the answer only."
 _MOST = 1_000_000  # questions; they are made one by one, before anything is drawn
-_OWN_KEYS: Mapping[str, Any] = {"size": 20, "seed": 0, "chat": True, "shots": 0}
+_OWN_KEYS: Mapping[str, object] = {"size": 20, "seed": 0, "chat": True, "shots": 0}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class GymTask:
     seed: int = 0
     chat: bool = True
     shots: int = 0
-    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 def gym_prompts(spec: str) -> list[Prompt]:
@@ -71,9 +70,7 @@ def parse_gym(spec: str) -> list[GymTask]:
         if not name.isidentifier() or (bracket and not rest.endswith("]")):
             raise PromptFileError(f"{spec!r}: expected {PREFIX}TASK or {PREFIX}TASK[key=value,…], joined by +, got {part!r}")
         settings = _settings(rest[:-1], part)
-        own = {key: settings.pop(key, default) for key, default in _OWN_KEYS.items()}
-        _check_own(own, part)
-        tasks.append(GymTask(name, config=settings, **own))
+        tasks.append(_task(name, settings, part))
     return tasks
 
 
@@ -97,7 +94,7 @@ def _task_prompts(task: GymTask) -> Iterator[Prompt]:
         yield Prompt(f"{task.name}-{task.seed}-{index:04d}-{prompt_id(text)[:6]}", text, columns)
 
 
-def _asked(entry: Mapping[str, Any], examples: list[dict[str, Any]], *, chat: bool) -> PromptText:
+def _asked(entry: Mapping[str, object], examples: list[dict[str, object]], *, chat: bool) -> PromptText:
     if not chat:
         solved = "".join(f"{example['question']}\n{INSTRUCTION}\nAnswer: {example['answer']}\n\n" for example in examples)
         return f"{solved}{entry['question']}\n{INSTRUCTION}\nAnswer:"
@@ -108,13 +105,13 @@ def _asked(entry: Mapping[str, Any], examples: list[dict[str, Any]], *, chat: bo
     return [*messages, {"role": "user", "content": f"{entry['question']}\n{INSTRUCTION}"}]
 
 
-def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(entry: Mapping[str, object]) -> dict[str, object]:
     """The entry as it comes back from a run folder: through JSON, arrays as lists, anything else as its text."""
     as_json = json.dumps(entry, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value))
     return json.loads(as_json)  # type: ignore[no-any-return]
 
 
-def _check_names(task: GymTask, datasets: Mapping[str, tuple[Any, Any]]) -> None:
+def _check_names(task: GymTask, datasets: Mapping[str, tuple[type, type]]) -> None:
     if task.name not in datasets:
         close = difflib.get_close_matches(task.name, datasets, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else f"its tasks are {', '.join(sorted(datasets))}"
@@ -128,24 +125,32 @@ def _check_names(task: GymTask, datasets: Mapping[str, tuple[Any, Any]]) -> None
             )
 
 
-def _check_own(own: Mapping[str, Any], part: str) -> None:
-    for key, smallest in (("size", 1), ("seed", 0), ("shots", 0)):
-        if not isinstance(own[key], int) or isinstance(own[key], bool) or own[key] < smallest:
-            raise PromptFileError(f"{part}: {key} must be a whole number, {smallest} or more, got {own[key]!r}")
-    if own["size"] + own["shots"] > _MOST:
-        raise PromptFileError(f"{part}: size and shots must be at most {_MOST:,} together, got {own['size']:,} and {own['shots']:,}")
-    if not isinstance(own["chat"], bool):
-        raise PromptFileError(f"{part}: chat must be true or false, got {own['chat']!r}")
+def _task(name: str, settings: dict[str, object], part: str) -> GymTask:
+    """The task, its own settings taken out of `settings`: what is left is reasoning-gym's."""
+    least = {"size": 1, "seed": 0, "shots": 0}
+    size, seed, shots = (_whole(settings.pop(key, _OWN_KEYS[key]), key, smallest, part) for key, smallest in least.items())
+    if size + shots > _MOST:
+        raise PromptFileError(f"{part}: size and shots must be at most {_MOST:,} together, got {size:,} and {shots:,}")
+    chat = settings.pop("chat", _OWN_KEYS["chat"])
+    if not isinstance(chat, bool):
+        raise PromptFileError(f"{part}: chat must be true or false, got {chat!r}")
+    return GymTask(name, size, seed, chat, shots, settings)
 
 
-def _settings(text: str, part: str) -> dict[str, Any]:
+def _whole(value: object, key: str, least: int, part: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise PromptFileError(f"{part}: {key} must be a whole number, {least} or more, got {value!r}")
+    return value
+
+
+def _settings(text: str, part: str) -> dict[str, object]:
     try:
         return {key: _value(value) for key, value in read_pairs(text).items()}
     except ValueError as error:
         raise PromptFileError(f"{part}: {error}") from None
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError):
@@ -165,5 +170,5 @@ def _split(text: str, separator: str) -> list[str]:
     return parts
 
 
-def _shown(config: Mapping[str, Any]) -> str:
+def _shown(config: Mapping[str, object]) -> str:
     return ", ".join(f"{key}={value}" for key, value in config.items()) or "its defaults"

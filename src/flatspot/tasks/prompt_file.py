@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from flatspot.core.errors import FileError, PromptFileError
 from flatspot.core.extensions import one_of
@@ -85,10 +85,10 @@ def _text_rows(stream: BinaryIO, ending: str, source: str, id_col: str, limit: i
     return rows
 
 
-def _csv_values(cells: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+def _csv_values(cells: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     return ((name, cell or None) for name, cell in cells.items())
 
 
-def _json_values(cells: Mapping[str, str], id_col: str) -> Iterator[tuple[str, Any]]:
+def _json_values(cells: Mapping[str, str], id_col: str) -> Iterator[tuple[str, object]]:
     for name, raw in cells.items():
         yield name, raw if name == id_col and raw[0] in "-0123456789" else json.loads(raw)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Message, Prompt, PromptText, prompt_id, with_equal_columns
@@ -15,7 +14,7 @@ SHOWN = 5  # how many bad rows a message lists
 _LIKELY = ("question", "messages", "problem", "instruction", "input", "query", "text")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # a lone surrogate, as JSON can write it: UTF-8 and tokenizers have no place for it
 
-Row = tuple[str, Mapping[str, Any]]  # where it stands, as "file.jsonl:3", and its columns
+Row = tuple[str, Mapping[str, object]]  # where it stands, as "file.jsonl:3", and its columns
 
 
 def prompts_from_rows(rows: Iterable[Row], *, source: str, prompt_col: str = "prompt", id_col: str = "id") -> list[Prompt]:
@@ -96,7 +95,7 @@ def _require_column(rows: Sequence[Row], source: str, prompt_col: str) -> None:
     )
 
 
-def _prompt_text(value: Any, column: str) -> tuple[PromptText, str | None]:
+def _prompt_text(value: object, column: str) -> tuple[PromptText, str | None]:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "", f"the column {column!r} is missing or null; expected text or chat messages"
     if isinstance(value, str):
@@ -117,7 +116,7 @@ def _prompt_text(value: Any, column: str) -> tuple[PromptText, str | None]:
     return messages, None
 
 
-def _half_character(text: PromptText, name: Any) -> str | None:
+def _half_character(text: PromptText, name: object) -> str | None:
     """What is wrong with a prompt or id that holds half of a character; its other columns may, for they are only handed on."""
     parts = [text] if isinstance(text, str) else [part for m in text for part in (m.get("role"), m.get("content")) if isinstance(part, str)]
     parts += [name] if isinstance(name, str) else []
@@ -139,13 +138,13 @@ def _ids(rows: Sequence[Row], texts: Sequence[PromptText], source: str, id_col: 
     return [name if name is not None else next(hashed) for name in ids]
 
 
-def _given_id(value: Any) -> str | None:
+def _given_id(value: object) -> str | None:
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     return str(value)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = " ".join(repr(value).split())
     text = text if len(text) <= 60 else text[:57] + "..."
     return f"{text} (a {type(value).__name__})" if value is not None else "nothing"

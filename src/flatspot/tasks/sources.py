@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from flatspot.core.errors import PromptFileError
 from flatspot.core.extensions import find_extension
@@ -15,7 +15,7 @@ from flatspot.core.records import Prompt
 BUILT_IN = ("reasoning-gym",)
 _NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)  # a name has two letters or more: C:\prompts.jsonl is a file
 
-Item = str | Mapping[str, Any] | Prompt
+Item = str | Mapping[str, object] | Prompt
 
 
 class PromptSource(Protocol):

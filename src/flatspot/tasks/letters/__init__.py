@@ -10,7 +10,6 @@ import random
 import string
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Prompt
@@ -51,7 +50,7 @@ def letters_prompts(task: str, n: int, seed: int = 0) -> list[Prompt]:
     return list(_distinct(_MAKERS[task](n, seed), n, task))
 
 
-def _distinct(made: Iterator[tuple[str, Mapping[str, Any]]], n: int, task: str) -> Iterator[Prompt]:
+def _distinct(made: Iterator[tuple[str, Mapping[str, object]]], n: int, task: str) -> Iterator[Prompt]:
     letters: set[str] = set()
     for text, columns in made:
         if text not in letters:
@@ -62,21 +61,21 @@ def _distinct(made: Iterator[tuple[str, Mapping[str, Any]]], n: int, task: str) 
     raise PromptFileError(f"the letters task {task} has only {len(letters)} different prompts, and {n} were asked for")
 
 
-def _capitals(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _capitals(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, object]]]:
     rng = random.Random(f"capitals-{seed}")
     while True:
         letters = _letters(rng, 8)
         yield f"reverse:{letters}=", {"reference": letters.upper()}
 
 
-def _brackets(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _brackets(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, object]]]:
     rng = random.Random(f"brackets-{seed}")
     while True:
         command, letters = rng.choices([*_COMMANDS], [*_COMMANDS.values()])[0], _letters(rng, rng.randint(5, 8))
         yield f"{command}{letters}=", {"reference": f"[{letters}]", "command": command}
 
 
-def _backward(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _backward(n: int, seed: int) -> Iterator[tuple[str, Mapping[str, object]]]:
     size = 4 * n + 20  # the generator draws words with repetition
     for prompt in gym_prompts(f"{PREFIX}spell_backward[min_word_len=4,max_word_len=9,size={size},seed={seed}]"):
         entry = prompt.columns["entry"]
@@ -89,7 +88,7 @@ def _letters(rng: random.Random, n: int) -> str:
     return "".join(rng.choices(string.ascii_lowercase, k=n))
 
 
-_MAKERS: Mapping[str, Callable[[int, int], Iterator[tuple[str, Mapping[str, Any]]]]] = {
+_MAKERS: Mapping[str, Callable[[int, int], Iterator[tuple[str, Mapping[str, object]]]]] = {
     "capitals": _capitals,
     "brackets": _brackets,
     "backward": _backward,
