@@ -51,11 +51,11 @@ def test_the_table_the_choice_and_the_next_command(place, tmp_path):
     done = ask("warmup", place / "run", "--labels", place / "labels.jsonl", "--out", out, "--every", 2, *PROBES, *CAUSAL)
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["step", "ready", "for", "RL", "vanishing", "reward", "entropy", "held-out", "loss"]
+    assert lines[0].split() == ["step", "pass@K", "vanishing", "reward", "entropy", "held-out", "loss"]
     said = json.loads((out / "warmup.json").read_text())
     (chosen,) = [line for line in lines if line.endswith("chosen")]
     assert int(chosen.split()[0]) == said["chosen_step"] > 0
-    assert "13 labels learnt and 1 held back" in done.stdout
+    assert "13 labels learnt and 1 held out" in done.stdout
     assert (
         f"flatspot train {place / 'prompts.jsonl'} --model {out / 'policy'} --reward exact_match --out {out / 'rl'} --use_cpu"
         in done.stdout
@@ -108,9 +108,9 @@ def test_checkpoints_of_another_trainer(place, tmp_path):
     [
         (("run", "--labels", "nowhere.jsonl"), "no such file"),
         (("nowhere", "--labels", "labels.jsonl"), "no report.json"),
-        (("run", "--labels", "labels.jsonl", "--learn_speed", "1"), "does not take these options"),
+        (("run", "--labels", "labels.jsonl", "--learn_speed", "1"), "rejects these options"),
         (("run", "--labels", "labels.jsonl", "--reward", "nothing.py:here"), "nothing.py"),
-        (("run", "--labels", "labels.jsonl", "--answer-col", "reply"), "Name it: --answer-col"),
+        (("run", "--labels", "labels.jsonl", "--answer-col", "reply"), "Set --answer-col"),
         (("run", "--labels", "labels.jsonl", "--per_device_train_batch_size", "0"), "must be at least 1, got 0"),
         (("run", "--labels", "labels.jsonl", "--max_steps", "0"), "max_steps must be at least 1"),
         (("run", "--labels", "labels.jsonl", "--save_strat", "steps"), "--save_strat"),

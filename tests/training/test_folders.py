@@ -114,15 +114,15 @@ def test_checkpoints_clear_only_their_own(tmp_path):
 
 def test_train_does_not_write_over_another_model(tmp_path):
     pytest.importorskip("trl")
-    from flatspot.training.rl.train import _holds_no_training
+    from flatspot.training.rl.train import _check_folders
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("")
-    _holds_no_training(tmp_path / "run", tmp_path / "mine")
+    _check_folders(tmp_path / "run", tmp_path / "mine")
     for name in ("config.json", "model-00001-of-00002.safetensors"):
         (tmp_path / "mine" / name).write_text("")
-        with pytest.raises(RunFolderError, match=f"holds a model or its checkpoints .{name}"):
-            _holds_no_training(tmp_path / "run", tmp_path / "mine")
+        with pytest.raises(RunFolderError, match=f"contains a model or its checkpoints .{name}"):
+            _check_folders(tmp_path / "run", tmp_path / "mine")
         (tmp_path / "mine" / name).unlink()
 
 

@@ -10,7 +10,7 @@ import click
 from flatspot.cli.options import reward_option, reward_timeout_option
 
 if TYPE_CHECKING:
-    from flatspot.training.rl.train import Trained
+    from flatspot.training.rl.train import TrainResult
 
 
 @click.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -74,7 +74,7 @@ def train_command(
         _show(done)
 
 
-def _show(done: Trained) -> None:
+def _show(done: TrainResult) -> None:
     """Judge the whole training, its start and its end, and say where the policy is."""
     from flatspot.cli.output import say
     from flatspot.cli.printing import echo

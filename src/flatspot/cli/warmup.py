@@ -14,7 +14,7 @@ from flatspot.cli.options import own_reward_option, own_reward_weight_option, re
 from flatspot.cli.probe_options import PROBE_OPTIONS, probe_options
 
 if TYPE_CHECKING:
-    from flatspot.training.warmup.run import Warmed
+    from flatspot.training.warmup.run import WarmupResult
 
 
 @click.command("warmup", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--allow-foreign", is_flag=True, help="Learn labels of prompts that the run does not have, too.")
 @click.option("--no-stop", is_flag=True, help="Plain supervised finetuning: no probes, no stop.")
 @probe_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the training, the probes, and what is held back.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the training, the probes, and the held-out labels.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 @click.pass_context
 def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
@@ -74,7 +74,7 @@ def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
         echo_text(lambda width: warmed_text(said, width=width))
 
 
-def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> Warmed:
+def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> WarmupResult:
     from flatspot.cli.output import say
     from flatspot.cli.probe_options import probe_settings, stop_rule
     from flatspot.report.warmup_text import curve_line
@@ -100,7 +100,7 @@ def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> Warmed:
         )
 
 
-def _said(warmed: Warmed, run: str, given: Mapping[str, Any], given_options: list[str]) -> dict[str, Any]:
+def _said(warmed: WarmupResult, run: str, given: Mapping[str, Any], given_options: list[str]) -> dict[str, Any]:
     """The object of --json."""
     from flatspot.report.warmup_text import next_lines
     from flatspot.runs.run import Run
@@ -123,7 +123,7 @@ def _said(warmed: Warmed, run: str, given: Mapping[str, Any], given_options: lis
         "recovered": warmed.recovered,
         "policy": str(warmed.checkpoint),
         "labels": warmed.labels,
-        "held_back": warmed.held_back,
+        "held_back": warmed.held_out,
         "generations": sum(row["generations"] for row in warmed.curve),
         "seconds": warmed.seconds,
         "notes": list(warmed.notes),

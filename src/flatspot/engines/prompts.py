@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol
+
 from flatspot.core.errors import EngineError
 from flatspot.core.records import Completion, PromptText, Sampling
 from flatspot.engines.policy import Policy
 from flatspot.engines.templates import chat_ids
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def encode(policy: Policy, text: PromptText) -> list[int]:
+
+class Encoder(Protocol):
+    """The facts about a policy that encoding needs; `Policy` has them, and so can a model that is not loaded yet."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of transformers."""
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Number of tokens; None if unknown."""
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether the model has an encoder."""
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The tokens that end a completion."""
+
+    @property
+    def context(self) -> int | None:
+        """Maximum tokens of prompt and completion together; None if unlimited."""
+
+
+def encode(policy: Encoder, text: PromptText) -> list[int]:
     """Token ids of a prompt: messages through the chat template, with the assistant's turn opened; text unchanged.
 
     Raises EngineError if messages meet a tokenizer without a chat template or with one that fails on them, if the prompt has no tokens, or

@@ -155,7 +155,7 @@ class _Demo:
         begun, run = time.monotonic(), self.out / "judged" / "as-it-is"
         chosen = select_labels(run, LabelSettings(labels=self.size.labels, seed=self.seed))
         labels = [{"prompt": label.prompt.text, "answer": label.prompt.references[0]} for label in chosen]
-        self.say(f"Warming up on {len(labels)} labels that flatspot chose, until enough prompts are ready for RL")
+        self.say(f"Warming up on {len(labels)} labels that flatspot chose, until RL can take over")
         options = flags(
             {
                 "max_steps": self.size.sft_steps,

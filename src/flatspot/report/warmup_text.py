@@ -9,7 +9,7 @@ from typing import Any
 from flatspot.report.formats import MISSING, count, decimal, noun, percent, percent_range
 from flatspot.report.run.next_steps import diagnose_command, plan_command, train_command
 
-_HEAD = ("step", "ready for RL", "vanishing", "reward", "entropy", "held-out loss")
+_HEAD = ("step", "pass@K", "vanishing", "reward", "entropy", "held-out loss")
 
 
 def curve_text(curve: Sequence[Mapping[str, Any]], chosen: int) -> str:
@@ -18,7 +18,7 @@ def curve_text(curve: Sequence[Mapping[str, Any]], chosen: int) -> str:
     >>> share = {"mean": 0.5, "lo": 0.4, "hi": 0.6}
     >>> row = {"step": 10, "ready": share, "vanishing": share, "reward": 0.25, "entropy": 0.1, "heldout_loss": None}
     >>> print(curve_text([row], 10))
-     step  ready for RL   vanishing      reward  entropy  held-out loss
+     step  pass@K         vanishing      reward  entropy  held-out loss
        10  50% [40–60%]   50% [40–60%]    0.250    0.100              –  chosen
     """
     lines = [f"{_HEAD[0]:>5}  {_HEAD[1]:<14} {_HEAD[2]:<14}{_HEAD[3]:>7}{_HEAD[4]:>9}{_HEAD[5]:>15}"]
@@ -87,7 +87,7 @@ def watched_text(said: Mapping[str, Any], *, width: int = 80) -> str:
 
 
 def _cost(said: Mapping[str, Any]) -> str:
-    held = f" and {said['held_back']} held back" if said["held_back"] else ""
+    held = f" and {said['held_back']} held out" if said["held_back"] else ""
     last = said["curve"][-1]["step"] if said["curve"] else None
     steps = f", {noun(last, 'step')}" if last is not None else ""
     looked = f", {count(said['generations'])} completions to look" if said["generations"] else ""

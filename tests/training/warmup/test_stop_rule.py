@@ -1,4 +1,4 @@
-"""The stop rule against brute force, on curves whose best checkpoint is known, and one test for each thing that can go wrong."""
+"""The stop rule against brute force, on curves with a known best checkpoint, and one test per cause."""
 
 import itertools
 import math
@@ -21,12 +21,12 @@ def curve(*shares, every=5, sd=0.01, **series):
 
 
 def walk(rows, rule):
-    """Ask after each probe, as a training does: (how many probes were made, the choice)."""
+    """Call `choose` after each probe, as a training does: (number of probes, the choice)."""
     for n in range(1, len(rows) + 1):
-        found = choose(rows[:n], rule)
-        if found.stop:
-            return n, found
-    return len(rows), found
+        choice = choose(rows[:n], rule)
+        if choice.stop:
+            return n, choice
+    return len(rows), choice
 
 
 def test_on_smooth_curves_without_noise_it_finds_the_best_net_value():
@@ -40,16 +40,16 @@ def test_on_smooth_curves_without_noise_it_finds_the_best_net_value():
         rows = [row(int(s), float(max(r, 0)), 0.0) for s, r in zip(steps, ready, strict=True)]
         rule = StopRule(max_steps=100, budget_worth=float(rng.uniform(0.01, 0.1)))
         best = max(rows, key=lambda r: r["ready"]["mean"] - rule.budget_worth * r["step"] / 100)
-        n, found = walk(rows, rule)
-        causes.add(found.cause)
-        seen = max(rows[:n], key=lambda r: r["ready"]["mean"] - rule.budget_worth * r["step"] / 100)
-        assert found.step == seen["step"]
-        missed.append(rule.net(best) - rule.net(seen))
+        n, choice = walk(rows, rule)
+        causes.add(choice.cause)
+        best_so_far = max(rows[:n], key=lambda r: r["ready"]["mean"] - rule.budget_worth * r["step"] / 100)
+        assert choice.step == best_so_far["step"]
+        missed.append(rule.net(best) - rule.net(best_so_far))
     assert causes == {"plateau", "enough", "max-steps"}
-    assert max(missed) < 0.05  # nothing that stands to be won was given up
+    assert max(missed) < 0.05  # no substantial gain was missed
 
 
-def test_with_noise_it_takes_the_earliest_that_cannot_be_told_from_the_best():
+def test_with_noise_it_selects_the_earliest_within_noise_of_the_best():
     rng = np.random.default_rng(1)
     for _ in range(300):
         k = int(rng.integers(2, 9))
@@ -58,13 +58,13 @@ def test_with_noise_it_takes_the_earliest_that_cannot_be_told_from_the_best():
         net = [share - 0.01 * i for i, share in enumerate(shares)]  # 0.1 · 10 i / 100
         top = int(np.argmax(net))
         earliest = next(i for i in range(k) if net[top] - net[i] <= math.hypot(sds[top], sds[i]) + 1e-15)
-        found = choose(rows, RULE)
-        if found.cause in ("going-on", "plateau", "enough"):
-            assert found.step == 10 * earliest
-            assert found.recovered == (earliest > 0)
+        choice = choose(rows, RULE)
+        if choice.cause in ("going-on", "plateau", "enough"):
+            assert choice.step == 10 * earliest
+            assert choice.recovered == (earliest > 0)
 
 
-def test_it_does_not_stop_before_recovery_began_however_long_that_takes():
+def test_it_does_not_stop_before_recovery_has_begun():
     waiting = curve(*[0.01] * 12)
     assert walk(waiting, RULE)[1].cause == "going-on"
     late = curve(*[0.01] * 12, 0.2, 0.8, 0.95, 0.95, 0.95)
@@ -74,13 +74,13 @@ def test_it_does_not_stop_before_recovery_began_however_long_that_takes():
 
 def test_a_probe_that_is_worse_by_chance_does_not_end_it():
     dips = curve(0.0, 0.3, 0.28, 0.6, 0.58, 0.9, 0.91, 0.9)
-    n, found = walk(dips, RULE)
-    assert (n, found.step, found.cause) == (8, 25, "plateau")
+    n, choice = walk(dips, RULE)
+    assert (n, choice.step, choice.cause) == (8, 25, "plateau")
 
 
-def test_it_waits_the_longer_the_more_is_still_to_be_won():
+def test_it_waits_longer_if_more_is_still_to_be_gained():
     stopped = {top: walk(curve(0.0, top / 2, *[top] * 18), RULE)[0] for top in (0.3, 0.5, 0.7, 0.9)}
-    # 100 steps cost a tenth, and a tenth of what is left is hoped for: so the wait is the share that is left, in hundredths, of steps
+    # 100 steps cost 0.1, and hope is a tenth of the remaining pass@K: so the wait in steps is 100 times the remaining pass@K
     assert stopped == {0.3: 17, 0.5: 13, 0.7: 9, 0.9: 5}
     slow_start = curve(0.0, 0.05, 0.05, 0.05, 0.3, 0.9, 0.95, 0.95, 0.95)
     assert walk(slow_start, RULE)[1].step == 30
@@ -88,50 +88,50 @@ def test_it_waits_the_longer_the_more_is_still_to_be_won():
 
 
 def test_nothing_probed():
-    found = choose([], RULE)
-    assert (found.stop, found.step, found.cause) == (False, 0, "no-probe")
+    choice = choose([], RULE)
+    assert (choice.stop, choice.step, choice.cause) == (False, 0, "no-probe")
 
 
 def test_the_labels_are_solved_already():
-    found = choose([row(0, 0.1, labels_solved=0.95)], RULE)
-    assert (found.stop, found.step, found.cause) == (True, 0, "labels-solved")
-    assert "95% of the labelled prompts" in found.why
+    choice = choose([row(0, 0.1, labels_solved=0.95)], RULE)
+    assert (choice.stop, choice.step, choice.cause) == (True, 0, "labels-solved")
+    assert "95% of the labeled prompts" in choice.why
     assert not choose([row(0, 0.1, labels_solved=None)], RULE).stop
 
 
 def test_nothing_vanishes_or_all_is_solved():
     for ready in (0.995, 1.0):
-        found = choose([row(0, ready)], RULE)
-        assert (found.stop, found.step, found.cause) == (True, 0, "nothing-vanishes")
+        choice = choose([row(0, ready)], RULE)
+        assert (choice.stop, choice.step, choice.cause) == (True, 0, "nothing-vanishes")
 
 
-def test_enough_where_no_step_can_pay_any_more():
-    found = choose(curve(0.0, 0.5, 0.997), RULE)
-    assert (found.stop, found.step, found.cause) == (True, 10, "enough")
+def test_enough_if_no_further_step_can_pay_off():
+    choice = choose(curve(0.0, 0.5, 0.997), RULE)
+    assert (choice.stop, choice.step, choice.cause) == (True, 10, "enough")
     assert not choose(curve(0.0, 0.5, 0.98), RULE).stop  # 5 steps cost 0.5%
 
 
 @pytest.mark.parametrize(
-    ("cause", "series", "said"),
+    ("cause", "series", "message"),
     [
-        ("entropy", {"entropy": [1.0, 0.5, 0.05]}, "fallen to 5%"),
-        ("held-out-loss", {"heldout_loss": [2.0, 1.0, 1.3]}, "risen from its lowest by 15%"),
+        ("entropy", {"entropy": [1.0, 0.5, 0.05]}, "fell to 5%"),
+        ("held-out-loss", {"heldout_loss": [2.0, 1.0, 1.3]}, "rose above its minimum by 15%"),
         ("prompts-lost", {"kept": [None, {"hi": 0.9}, {"hi": 0.7}]}, "at most 70%"),
     ],
 )
-def test_a_symptom_ends_it_only_where_no_more_prompts_become_ready(cause, series, said):
-    found = choose(curve(0.0, 0.6, 0.6, **series), RULE)
-    assert (found.stop, found.step, found.cause) == (True, 5, cause)
-    assert said in found.why
+def test_a_symptom_ends_it_only_if_the_net_value_does_not_improve(cause, series, message):
+    choice = choose(curve(0.0, 0.6, 0.6, **series), RULE)
+    assert (choice.stop, choice.step, choice.cause) == (True, 5, cause)
+    assert message in choice.why
     assert not choose(curve(0.0, 0.6, 0.7, **series), RULE).stop
     healthy = {name: [values[0], values[1], values[1]] for name, values in series.items()}
     assert not choose(curve(0.0, 0.6, 0.6, **healthy), RULE).stop
 
 
-def test_learnable_prompts_lost_and_none_won_give_back_the_start():
+def test_learnable_prompts_lost_and_none_gained_select_the_start():
     lost = [None, {"hi": 0.5}, {"hi": 0.5}]
-    found = choose(curve(0.2, 0.1, 0.1, kept=lost), RULE)
-    assert (found.stop, found.step, found.cause, found.recovered) == (True, 0, "prompts-lost", False)
+    choice = choose(curve(0.2, 0.1, 0.1, kept=lost), RULE)
+    assert (choice.stop, choice.step, choice.cause, choice.recovered) == (True, 0, "prompts-lost", False)
     assert not choose(curve(0.2, 0.1, 0.12, kept=[None, {"hi": 0.5}, {"hi": 0.9}]), RULE).stop  # a dip that passes
 
 
@@ -139,26 +139,26 @@ def test_never_recovered():
     shares = [0.01] * 21
     bare = choose(curve(*shares), RULE)
     assert (bare.stop, bare.step, bare.cause, bare.recovered) == (True, 0, "never-recovered", False)
-    assert "check the answers" in bare.why and "more labels" in bare.why
+    assert "check the answers" in bare.why and "add labels" in bare.why
     falling = choose(curve(*shares, heldout_loss=[2 - i / 20 for i in range(21)]), RULE)
     assert (falling.step, falling.cause, falling.recovered) == (100, "never-recovered", False)
 
 
 def test_max_steps_while_still_recovering():
-    found = choose(curve(*[i / 25 for i in range(21)]), RULE)
-    assert (found.stop, found.step, found.cause, found.recovered) == (True, 100, "max-steps", True)
+    choice = choose(curve(*[i / 25 for i in range(21)]), RULE)
+    assert (choice.stop, choice.step, choice.cause, choice.recovered) == (True, 100, "max-steps", True)
 
 
-def test_numbers_that_are_none_keep_the_last_good_checkpoint():
+def test_numbers_that_are_not_finite_select_the_last_good_checkpoint():
     good = curve(0.0, 0.3, 0.6)
     for broken in ({"step": 15, "loss": math.nan}, {"step": 15, "generations": 3}, row(15, math.nan)):
-        found = choose([*good, broken], RULE)
-        assert (found.stop, found.step, found.cause) == (True, 10, "not-a-number")
-        assert "lower the learning rate" in found.why
+        choice = choose([*good, broken], RULE)
+        assert (choice.stop, choice.step, choice.cause) == (True, 10, "not-a-number")
+        assert "lower the learning rate" in choice.why
     assert choose([{"step": 0, "loss": math.nan}], RULE).cause == "not-a-number"
 
 
-def test_a_checkpoint_that_is_gone_is_not_taken():
+def test_a_checkpoint_that_no_longer_exists_is_not_selected():
     rows = curve(0.0, 0.8, 0.81)
     assert choose(rows, RULE).step == 5
     rows[1]["saved"] = False

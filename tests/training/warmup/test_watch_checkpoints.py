@@ -1,4 +1,4 @@
-"""The stop rule over checkpoint folders that another trainer writes: whole models and adapters, resumed, and as they appear."""
+"""The stop rule over checkpoint folders of another trainer: full models and adapters, resumed, and as they appear."""
 
 import dataclasses
 import json
@@ -24,12 +24,12 @@ from flatspot.training.warmup.stop_rule import StopRule  # noqa: E402
 from flatspot.training.warmup.watch_checkpoints import _same_as_before, checkpoints_in, watch_checkpoints  # noqa: E402
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]
-LOOK = ProbeSettings(prompts=16, max_completions=8)
+PROBE = ProbeSettings(prompts=16, max_completions=8)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Checkpoints every 4 of 16 steps, of a whole model and of an adapter."""
+    """Checkpoints every 4 of 16 steps, of a full model and of an adapter."""
     folder = tmp_path_factory.mktemp("watch")
     save_tiny(folder / "llama")
     judged(folder / "run", str(folder / "llama"))
@@ -41,18 +41,18 @@ def place(tmp_path_factory):
     return folder
 
 
-def watch(place, folder, **given):
-    given = {"run": place / "run", "labels": LABELS, "probe": LOOK, "once": True} | given
-    return watch_checkpoints(folder, str(place / "llama"), "exact_match", **given)
+def watch(place, folder, **changes):
+    settings = {"run": place / "run", "labels": LABELS, "probe": PROBE, "once": True} | changes
+    return watch_checkpoints(folder, str(place / "llama"), "exact_match", **settings)
 
 
 @pytest.mark.parametrize("kind", ["whole", "lora"])
 def test_checkpoints_that_are_there(place, tmp_path, kind):
-    found = watch(place, place / kind, out=tmp_path)
-    assert [row["step"] for row in found.curve] == [0, 4, 8, 12, 16]
-    assert found.curve[0]["ready"]["mean"] < 0.2 < 0.8 < found.curve[-1]["ready"]["mean"]
-    assert found.choice.recovered and found.checkpoint == place / kind / f"checkpoint-{found.choice.step}"
-    assert json.loads((tmp_path / "choice.json").read_text())["checkpoint"] == str(found.checkpoint)
+    result = watch(place, place / kind, out=tmp_path)
+    assert [row["step"] for row in result.curve] == [0, 4, 8, 12, 16]
+    assert result.curve[0]["ready"]["mean"] < 0.2 < 0.8 < result.curve[-1]["ready"]["mean"]
+    assert result.choice.recovered and result.checkpoint == place / kind / f"checkpoint-{result.choice.step}"
+    assert json.loads((tmp_path / "choice.json").read_text())["checkpoint"] == str(result.checkpoint)
     assert json.loads((tmp_path / "curve.json").read_text())[2]["step"] == 8
 
 
@@ -72,18 +72,18 @@ def test_what_is_in_the_curve_is_not_probed_again(place, tmp_path):
     shutil.copytree(
         place / "whole", tmp_path / "sft", ignore=lambda _, names: [n for n in names if n in ("checkpoint-12", "checkpoint-16")]
     )
-    seen = []
-    first = watch(place, tmp_path / "sft", on_probe=lambda row, _: seen.append(row["step"]))
-    assert seen == [0, 4, 8] and first.out == tmp_path / "sft" / "flatspot"
+    steps = []
+    first = watch(place, tmp_path / "sft", on_probe=lambda row, _: steps.append(row["step"]))
+    assert steps == [0, 4, 8] and first.out == tmp_path / "sft" / "flatspot"
     shutil.copytree(place / "whole" / "checkpoint-12", tmp_path / "sft" / "checkpoint-12")
-    second = watch(place, tmp_path / "sft", on_probe=lambda row, _: seen.append(row["step"]))
-    assert seen == [0, 4, 8, 12]
+    second = watch(place, tmp_path / "sft", on_probe=lambda row, _: steps.append(row["step"]))
+    assert steps == [0, 4, 8, 12]
     assert second.curve[:3] == first.curve
-    with pytest.raises(SettingsError, match=r"holds probes of other settings:\n  probe.max_completions: 8 there, 16 now"):
+    with pytest.raises(SettingsError, match=r"contains probes with other settings:\n  probe.max_completions: 8 there, 16 now"):
         watch(place, tmp_path / "sft", probe=ProbeSettings(prompts=16, max_completions=16))
 
 
-def test_as_they_appear_it_ends_when_the_rule_says_so(place, tmp_path, monkeypatch):
+def test_checkpoints_are_probed_as_they_appear_until_the_rule_applies(place, tmp_path, monkeypatch):
     import flatspot.training.warmup.watch_checkpoints as module
 
     monkeypatch.setattr(module, "_POLL_S", 0.1)
@@ -97,14 +97,14 @@ def test_as_they_appear_it_ends_when_the_rule_says_so(place, tmp_path, monkeypat
 
     writer = threading.Thread(target=write)
     writer.start()
-    found = watch(place, tmp_path / "sft", once=False, rule=StopRule(max_steps=16))
+    result = watch(place, tmp_path / "sft", once=False, rule=StopRule(max_steps=16))
     writer.join()
-    assert found.choice.stop and found.choice.recovered
-    assert [row["step"] for row in found.curve] == list(range(0, found.curve[-1]["step"] + 1, 4))
+    assert result.choice.stop and result.choice.recovered
+    assert [row["step"] for row in result.curve] == list(range(0, result.curve[-1]["step"] + 1, 4))
 
 
-def test_what_is_no_checkpoint(place, tmp_path):
-    with pytest.raises(SettingsError, match="is no folder"):
+def test_folders_that_are_not_checkpoints(place, tmp_path):
+    with pytest.raises(SettingsError, match="is not a folder"):
         watch(place, tmp_path / "nowhere")
     (tmp_path / "sft" / "checkpoint-2").mkdir(parents=True)
     (tmp_path / "sft" / "checkpoint-x").mkdir()

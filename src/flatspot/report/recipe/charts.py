@@ -80,7 +80,7 @@ class _Probe:
 
 
 def warm_up(curve: Sequence[Mapping[str, Any]], checkpoint: int) -> str | None:
-    """The share of prompts ready for RL, or recovered, by step, with the step of the checkpoint that was taken; None without probes."""
+    """Mean pass@K, or the share of prompts recovered, by step, with the selected checkpoint; None without probes."""
     probes = []
     for row in curve:
         share = row.get("ready") or row.get("recovered")
@@ -88,8 +88,8 @@ def warm_up(curve: Sequence[Mapping[str, Any]], checkpoint: int) -> str | None:
             probes.append(_Probe(row["step"], mean, number(share.get("lo")), number(share.get("hi"))))
     if not probes:
         return None
-    title = "Line chart of the share of prompts ready for RL by step of the warm-up, with its 95% limits and the step that was taken."
-    return _by_step(probes, checkpoint, "prompts ready for RL", title, (0.0, 1.0), percents=True)
+    title = "Line chart of mean pass@K by step of the warm-up, with its 95% limits and the selected step."
+    return _by_step(probes, checkpoint, "mean pass@K", title, (0.0, 1.0), percents=True)
 
 
 def warm_up_reward(curve: Sequence[Mapping[str, Any]], checkpoint: int, summary: blocks.Summary) -> str | None:

@@ -1,49 +1,64 @@
 """Reinforcement finetuning by TRL's GRPO and RLOO trainers, watched: `flatspot train`.
 
-Everything about the training is TRL's: its options are handed on as they are, from flags and from a YAML file.
+The training itself is TRL's: its options are passed on unchanged, from flags and from a YAML file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.core.answers import names_beside
 from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError
 from flatspot.core.optional import require
-from flatspot.core.records import Completion, Progress, Prompt, prompt_id
+from flatspot.core.records import Completion, Message, Progress, Prompt, PromptText, prompt_id
 from flatspot.rewards import LoadedReward, check_reward, load_reward, reference_rewards
-from flatspot.rewards.load import Component
+from flatspot.rewards.load import Component, RewardSpec
 from flatspot.rollouts.parts import parts_of
-from flatspot.tasks import load_prompts
+from flatspot.tasks import Source, load_prompts
 from flatspot.training.ranks import rank
 from flatspot.training.telemetry import without_telemetry
 from flatspot.training.trl_options import parse_options
 from flatspot.training.watch.calls import columns_of
 from flatspot.training.watch.resume import checkpoint_to_resume, last_checkpoint
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import TrainerState
+    from trl import GRPOConfig, ModelConfig, RLOOConfig
+
+    from flatspot.training.watch.callback import AlarmEntry
+    from flatspot.training.watch.wrap import RewardFunction
+
 ALGORITHMS = ("grpo", "rloo")
-_OF_A_MODEL = ("config.json", "adapter_config.json", "*.safetensors", "*.bin", "checkpoint-*")
+_MODEL_FILES = ("config.json", "adapter_config.json", "*.safetensors", "*.bin", "checkpoint-*")
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A training that ran to its end: its run folder, its checkpoint, the alarms raised, if this process speaks for all, its updates."""
+class TrainResult:
+    """A finished training.
+
+    folder      the run folder
+    checkpoint  the folder of the policy
+    alarms      the alarms raised, as in watch.json
+    is_main     whether this is the first process of a distributed training
+    steps       number of updates
+    """
 
     folder: Path
     checkpoint: Path
-    alarms: Sequence[Mapping[str, Any]]
+    alarms: Sequence[AlarmEntry]
     is_main: bool
     steps: int = 0
 
 
 def train(
-    prompts: Any,
+    prompts: Source,
     model: str | None,
-    reward: Any,
+    reward: RewardSpec | Sequence[RewardSpec],
     *,
     out: str | Path,
     algorithm: str = "grpo",
@@ -52,17 +67,17 @@ def train(
     prompt_col: str = "prompt",
     limit: int | None = None,
     reward_timeout_s: float = 10.0,
-) -> Trained:
-    """Train a policy with TRL on prompts and rewards given as `diagnose` takes them.
+) -> TrainResult:
+    """Train a policy with TRL; prompts and rewards as for `diagnose`.
 
     model      a hub name, a folder, or a GGUF file; None: model_name_or_path of the options
-    out        the run folder; the policy is saved in its trainer/, or in the options' output_dir. One that holds a training is taken only
+    out        the run folder; the policy is saved in its trainer/, or in the options' output_dir. An existing training is only continued
                with --resume_from_checkpoint
     algorithm  "grpo" or "rloo"
-    options    TRL's own flags, as text: GRPOConfig's or RLOOConfig's, and ModelConfig's (PEFT, quantisation)
-    config     a YAML file with the same names; flags win over it
+    options    TRL's own flags, as text: GRPOConfig's or RLOOConfig's, and ModelConfig's (PEFT, quantization)
+    config     a YAML file with the same names; flags take precedence
 
-    Raises `FlatspotError` for what the user can mend, before anything is trained.
+    Raises `FlatspotError`, before the training starts, for any error that the user can fix.
     """
     require("trl", extra="train", purpose="flatspot train")
     if algorithm not in ALGORITHMS:
@@ -70,12 +85,12 @@ def train(
     folder = Path(out)
     rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
     settings, model_settings = parse_options(_config_class(algorithm), options, config, folder / "trainer")
-    resumed = checkpoint_to_resume(settings.resume_from_checkpoint, Path(settings.output_dir))
-    settings.resume_from_checkpoint = None if resumed is None else str(resumed)
-    if resumed is None and rank() == 0:
-        _check_no_training(folder, Path(settings.output_dir))
+    checkpoint = checkpoint_to_resume(settings.resume_from_checkpoint, Path(settings.output_dir))
+    settings.resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
+    if checkpoint is None and rank() == 0:
+        _check_folders(folder, Path(settings.output_dir))
     policy = _policy(model or model_settings.model_name_or_path)
-    # TRL calls rewards with whole groups, which one that compares completions is right with
+    # TRL calls rewards with complete groups, so a reward may compare completions
     groups = settings.num_generations
     with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s, group_size=groups) as loaded:
         check_reward(loaded, rows)
@@ -83,20 +98,27 @@ def train(
 
 
 def check_settings(algorithm: str, config: Path, output_dir: Path) -> None:
-    """Raise `SettingsError` for options that TRL does not take; nothing is trained, and no model is loaded."""
+    """Raise `SettingsError` for options that TRL rejects; trains nothing and loads no model."""
     require("trl", extra="train", purpose="flatspot run")
     parse_options(_config_class(algorithm), (), config, output_dir)
 
 
-def _config_class(algorithm: str) -> Any:
+def _config_class(algorithm: str) -> type[GRPOConfig | RLOOConfig]:
     import trl
 
-    return trl.GRPOConfig if algorithm == "grpo" else trl.RLOOConfig
+    kind: type[GRPOConfig | RLOOConfig] = trl.GRPOConfig if algorithm == "grpo" else trl.RLOOConfig
+    return kind
 
 
 def _train(
-    algorithm: str, rows: Sequence[Prompt], policy: str, loaded: LoadedReward, settings: Any, model_settings: Any, folder: Path
-) -> Trained:
+    algorithm: str,
+    rows: Sequence[Prompt],
+    policy: str,
+    loaded: LoadedReward,
+    settings: GRPOConfig | RLOOConfig,
+    model_settings: ModelConfig,
+    folder: Path,
+) -> TrainResult:
     import trl
 
     from flatspot.training.watch.callback import FlatspotCallback
@@ -105,7 +127,8 @@ def _train(
 
     watched = watch([_reward_function(component) for component in loaded.components], out=folder, reward_range=usable_range(loaded.range))
     recorder = recorder_of(watched)
-    assert recorder is not None
+    if recorder is None:
+        raise RuntimeError("nothing is watched")
     references = reference_rewards(loaded, rows)
     recorder.references = {prompt_id(row.text): value for row, value in zip(rows, references, strict=True)}
     recorder.live.reachable = max((value for value in references if value is not None), default=-math.inf)
@@ -132,76 +155,84 @@ def _train(
     if hasattr(trainer, "end"):
         trainer.end()
     recorder.release()
-    return Trained(folder, Path(settings.output_dir), callback.history, is_main, int(trainer.state.global_step))
+    return TrainResult(folder, Path(settings.output_dir), callback.history, is_main, int(trainer.state.global_step))
 
 
-def _check_no_training(folder: Path, trainer: Path) -> None:
-    """Refuse folders that this training would mix up: a run with the rows of another one, and a place where another model is."""
+def _check_folders(folder: Path, trainer: Path) -> None:
+    """Refuse a run folder with the rows of another training, and a trainer's folder with another model."""
     if not (folder / "run.json").exists() or not parts_of(folder):
-        there = [file.name for pattern in _OF_A_MODEL for file in sorted(trainer.glob(pattern))]
-        if there:
+        files = [file.name for pattern in _MODEL_FILES for file in sorted(trainer.glob(pattern))]
+        if files:
             raise RunFolderError(
-                f"{trainer} holds a model or its checkpoints ({', '.join(there[:3])}), and the policy is saved there. Give another "
-                f"{'--out' if trainer.parent == folder else '--output_dir'}, or move them away."
+                f"{trainer} contains a model or its checkpoints ({', '.join(files[:3])}), and the policy is saved there. Give another "
+                f"{'--out' if trainer.parent == folder else '--output_dir'}, or move them."
             )
         return
     saved = last_checkpoint(trainer)
-    resume = f", or go on from its last checkpoint: --resume_from_checkpoint {saved[0]}" if saved else ""
-    raise RunFolderError(f"{folder} holds the completions of a training already. Give another --out{resume}")
+    resume = f", or resume from its last checkpoint: --resume_from_checkpoint {saved[0]}" if saved else ""
+    raise RunFolderError(f"{folder} already contains the completions of a training. Give another --out{resume}")
 
 
 def _policy(model: str | None) -> str:
-    """What TRL is to load; refused where TRL cannot train it."""
+    """The folder or hub name for TRL to load; SettingsError if TRL cannot train it."""
     from flatspot.engines.policy import locate
     from flatspot.engines.pretrained import config_of_weights
 
     if not model:
-        raise SettingsError("no model is given: --model NAME, or model_name_or_path in the YAML file")
+        raise SettingsError("no model is set: use --model NAME, or model_name_or_path in the YAML file")
     source = locate(model)[0]
     config = config_of_weights(source)
     if getattr(config, "is_encoder_decoder", False):
         raise SettingsError(
-            f"{model} is an encoder–decoder model ({config.model_type}), and TRL's trainers join prompt and completion into one sequence, "
-            "which only causal models read. flatspot_paper.ppo.train trains such models."
+            f"{model} is an encoder–decoder model ({config.model_type}), and TRL's trainers concatenate prompt and completion, which only "
+            "works for causal models. flatspot_paper.train_ppo trains such models."
         )
     return source
 
 
-def _dataset(rows: Sequence[Prompt]) -> Any:
+def _dataset(rows: Sequence[Prompt]) -> Dataset:
     import pyarrow as pa
     from datasets import Dataset
 
-    names = names_beside((name for row in rows for name in row.columns), ("prompt",))  # --prompt-col says which column is the prompt
+    names = names_beside(
+        (name for row in rows for name in row.columns), ("prompt",)
+    )  # a column `prompt` may exist beside the one of --prompt-col
     try:
-        return Dataset.from_list([{"prompt": row.text} | {kept: row.columns.get(name) for name, kept in names.items()} for row in rows])
+        return Dataset.from_list([{"prompt": row.text} | {column: row.columns.get(name) for name, column in names.items()} for row in rows])
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
         raise PromptFileError(
-            f"the prompts' columns cannot be made a table, as TRL needs it: {str(error).splitlines()[0]}. "
-            "Give each column one type in all rows."
+            f"the prompts' columns cannot be converted to a table, which TRL needs: {str(error).splitlines()[0]}. "
+            "Use one type per column in all rows."
         ) from None
 
 
-def _reward_function(component: Component) -> Any:
-    """A loaded reward as TRL calls one; rows that fail are None, and say why in `flatspot_errors` of the function."""
+def _reward_function(component: Component) -> RewardFunction:
+    """A loaded reward with TRL's signature; failed rows are None, with the reason in the function's attribute `flatspot_errors`."""
 
-    def score(prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any) -> list[float | None]:
+    def score(
+        prompts: Sequence[PromptText],
+        completions: Sequence[str | Sequence[Message]],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        trainer_state: TrainerState | None = None,
+        **columns: object,
+    ) -> list[float | None]:
         call = {"prompts": prompts, "completions": completions, **columns}
-        now = _progress(columns.get("trainer_state"))
-        rows = [Prompt(prompt_id(prompt), prompt, columns_of(call, i) | now) for i, prompt in enumerate(prompts)]
-        ids = completion_ids if completion_ids is not None else [()] * len(rows)
+        now = _progress(trainer_state)
+        rows = [Prompt(prompt_id(prompt), prompt, {**columns_of(call, i), **now}) for i, prompt in enumerate(prompts)]
+        ids: Sequence[Sequence[int]] = completion_ids if completion_ids is not None else [()] * len(rows)
         texts = [text if isinstance(text, str) else "".join(str(m.get("content") or "") for m in text) for text in completions]
         several = [None if isinstance(text, str) or len(text) == 1 else tuple(text) for text in completions]  # tool calls and their answers
-        given = [Completion(text, len(own), False, tuple(own), turns) for text, own, turns in zip(texts, ids, several, strict=True)]
-        values = component.scores.score(rows, given)
-        score.flatspot_errors = [None if v.error is None else f"{component.name}: {v.error}" for v in values]  # type: ignore[attr-defined]
+        scored = [Completion(text, len(own), False, tuple(own), turns) for text, own, turns in zip(texts, ids, several, strict=True)]
+        values = component.scores.score(rows, scored)
+        vars(score)["flatspot_errors"] = [None if v.error is None else f"{component.name}: {v.error}" for v in values]
         return [value.number for value in values]
 
     score.__name__ = component.name
     return score
 
 
-def _progress(state: Any) -> dict[str, Any]:
-    """Where the trainer is, for rewards that change over the training; they run in a process of their own, which cannot ask."""
+def _progress(state: TrainerState | None) -> dict[str, Progress]:
+    """The trainer's progress as a column, for rewards that depend on it; they run in another process, without access to the trainer."""
     if state is None:
         return {}
     return {"trainer_state": Progress(int(state.global_step), max(int(state.max_steps), 1), float(state.epoch or 0.0))}

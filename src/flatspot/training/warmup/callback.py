@@ -1,4 +1,4 @@
-"""`WarmupCallback`: looks at the policy every so many steps of a supervised training, and ends it once RL can use the prompts."""
+"""`WarmupCallback`: probes the policy at regular steps of a supervised training, and ends it once RL can take over."""
 
 from __future__ import annotations
 
@@ -9,65 +9,75 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from flatspot.core.errors import RunFolderError, TrainingError
 from flatspot.core.optional import require
-from flatspot.core.plain import plain
+from flatspot.core.plain import Json, plain
 from flatspot.core.records import Prompt
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.rollouts.store import prompt_text, write_json, write_whole
 from flatspot.runs.run import Run
 from flatspot.training.folders import own_folder
+from flatspot.training.inputs import LabeledRow, RewardSource
 from flatspot.training.ranks import gather
 from flatspot.training.say import say
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, Checkpoints, is_older_warmup
 from flatspot.training.warmup.examples import pairs
 from flatspot.training.warmup.live_policy import LivePolicy
 from flatspot.training.warmup.probe import Probed, ProbeSettings, labels_solved, probe, probed_prompts
-from flatspot.training.warmup.stop_rule import Choice, StopRule, choose
+from flatspot.training.warmup.stop_rule import Choice, ProbeRow, StopRule, choose
 
-_PROBES = 20  # in a whole training, unless asked otherwise
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+
+    from flatspot.engines.hf import HfEngine
+
+    Act = Callable[[TrainerState, PreTrainedModel, PreTrainedTokenizerBase], object]
+
+_PROBES = 20  # in a whole training, by default
 
 TrainerCallback = require("transformers", extra="train", purpose="WarmupCallback").TrainerCallback
 
 
-class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
-    """A transformers callback that stops a supervised warm-up, for SFTTrainer, Seq2SeqTrainer and any other Trainer.
+class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy does not follow transformers
+    """A transformers callback that ends a supervised warm-up, for SFTTrainer, Seq2SeqTrainer and any other Trainer.
 
-    run        a judged run folder: its prompts are probed
-    reward     as `diagnose` takes it
-    out        curve.json, a row per probe, goes here, and at the end `policy`, the checkpoint to start RL from, and warmup.json
-    labels     the rows that are learnt, {"prompt", "completion"}: they are not probed
-    held_back  rows that are not learnt, for their loss
-    rule, probe  when to stop, and how closely to look
-    on_probe   called with each row and the choice so far
+    run          a judged run folder: its prompts are probed
+    reward       as for `diagnose`
+    out          the folder of curve.json, with a row per probe, and, at the end, of `policy`, the checkpoint to start RL from, and
+                 warmup.json
+    labels       the rows of the training, {"prompt", "completion"}: they are not probed
+    held_out     rows that are not in the training, for their loss (`held_back` is the old name of this argument)
+    rule, probe  when to stop, and how to probe
+    on_probe     called with each row and the choice so far
 
-    The policy of the trainer itself is that of the last step. Only the first process looks and writes; all stop alike.
+    The trainer's own policy remains that of the last step. Only the first process probes and writes; all processes stop together.
     """
 
     def __init__(
         self,
         run: str | Path | Run,
-        reward: Any,
+        reward: RewardSource,
         *,
         out: str | Path,
-        labels: Sequence[Mapping[str, Any]] = (),
-        held_back: Sequence[Mapping[str, Any]] = (),
+        labels: Sequence[LabeledRow] = (),
+        held_out: Sequence[LabeledRow] = (),
+        held_back: Sequence[LabeledRow] | None = None,
         rule: StopRule | None = None,
         probe: ProbeSettings | None = None,
-        on_probe: Callable[[Mapping[str, Any], Choice], None] | None = None,
+        on_probe: Callable[[ProbeRow, Choice], None] | None = None,
     ) -> None:
         self.settings = probe or ProbeSettings()
         self.rule = rule or StopRule()
         self.out, self.reward = Path(out), reward
-        self.labels, self.held_back, self.on_probe = list(labels), list(held_back), on_probe
-        texts = [prompt_text(row["prompt"]) for row in [*self.labels, *self.held_back]]
+        self.labels, self.held_out, self.on_probe = list(labels), list(held_out if held_back is None else held_back), on_probe
+        texts = [prompt_text(row["prompt"]) for row in [*self.labels, *self.held_out]]
         self.probed: Probed = probed_prompts(run, self.settings, without=texts)
         self.checkpoints = Checkpoints(self.out)
-        self.curve: list[dict[str, Any]] = []
+        self.curve: list[ProbeRow] = []
         self.choice: Choice | None = None
         self.policy: Path | None = None
         self.every = 1
@@ -77,39 +87,46 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         self._broken: str | None = None
         self._begun = time.monotonic()
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look at the policy as it starts; an earlier training's curve is gone on with if this one was resumed."""
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Probe the policy at the start; a resumed training continues the earlier curve."""
         steps = int(state.max_steps) if state.max_steps else 0
         self.rule = replace(self.rule, max_steps=self.rule.max_steps or steps or None)
         self.every = self.settings.every or max(1, (self.rule.max_steps or _PROBES) // _PROBES)
         self._begun = time.monotonic()
         self.curve = read_curve(self.out, up_to=int(state.global_step)) if state.global_step else []
-        self._together(state, control, kwargs, self._begin)
+        self._on_main(state, control, kwargs, self._begin)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """A loss that is no number ends the training."""
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """End the training if the loss is not finite."""
         for name, what in (("loss", "the loss"), ("grad_norm", "the gradient's norm")):
             value = (logs or {}).get(name)
             if value is not None and not math.isfinite(float(value)):
                 self._broken = self._broken or what
                 control.should_training_stop = True
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look, every so many steps and after the last."""
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Probe at regular steps and after the last one."""
         if self.choice is not None and self.choice.stop:
             control.should_training_stop = True
         elif state.global_step % self.every == 0 or state.global_step == self.rule.max_steps:
-            self._together(state, control, kwargs, self._look)
+            self._on_main(state, control, kwargs, self._probe)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look at the end, where it was not yet, and put the chosen checkpoint at `out`/policy."""
-        unseen = not self.curve or self.curve[-1]["step"] != state.global_step
-        if unseen and not (self.choice is not None and self.choice.stop):
-            self._together(state, control, kwargs, self._look)
-        self._together(state, control, kwargs, lambda *_: self.finish())
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Probe the last step if it was not probed, and move the selected checkpoint to `out`/policy."""
+        unprobed = not self.curve or self.curve[-1]["step"] != state.global_step
+        if unprobed and not (self.choice is not None and self.choice.stop):
+            self._on_main(state, control, kwargs, self._probe)
+        self._on_main(state, control, kwargs, lambda *_: self.finish())
 
     def finish(self, *, interrupted: bool = False) -> Path | None:
-        """Put the checkpoint chosen so far at `out`/policy, and say in warmup.json why; None where nothing was probed."""
+        """Move the checkpoint selected so far to `out`/policy, and write the reason to warmup.json; None if nothing was probed."""
         self._end_reward()
         try:
             if self.policy is None and self.choice is not None:
@@ -130,7 +147,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
         write_json(plain(self.describe()), self.out / "warmup.json")
 
     def close(self) -> None:
-        """End the reward's worker processes, and let others have the folder."""
+        """End the reward's worker processes, and unlock the folder."""
         self._end_reward()
         self._folder.close()
 
@@ -139,10 +156,10 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
             self._loaded.close()
         self._loaded = None
 
-    def describe(self) -> dict[str, Any]:
-        """What was chosen and why: warmup.json. Raises `TrainingError` before the first probe."""
+    def describe(self) -> dict[str, Json]:
+        """The selected checkpoint and the reason: the contents of warmup.json. Raises `TrainingError` before the first probe."""
         if self.choice is None:
-            raise TrainingError("nothing is chosen before the first probe: describe the warm-up after the training has begun")
+            raise TrainingError("no checkpoint is selected before the first probe: call describe after the training has begun")
         return {
             "chosen_step": self.choice.step,
             "cause": self.choice.cause,
@@ -150,90 +167,90 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]
             "recovered": self.choice.recovered,
             "policy": str(self.policy or self.out / "policy"),
             "labels": len(self.labels),
-            "held_back": len(self.held_back),
+            "held_back": len(self.held_out),
             "probed": len(self.probed.prompts),
             "generations": sum(row["generations"] for row in self.curve),
             "rule": asdict(self.rule),
             "probe": asdict(self.settings) | {"every": self.every, "group_size": self.probed.group_size},
         }
 
-    def _together(self, state: Any, control: Any, kwargs: Mapping[str, Any], act: Callable[[Any, Any, Any], object]) -> None:
-        """Let the first process act, and all do what it found: stop, or raise what it raised."""
+    def _on_main(self, state: TrainerState, control: TrainerControl, kwargs: Mapping[str, object], act: Act) -> None:
+        """Run `act` in the first process; all processes then stop if it says so, or raise if it raised."""
         error: BaseException | None = None
         if state.is_world_process_zero:
             try:
                 act(state, kwargs.get("model"), kwargs.get("processing_class") or kwargs.get("tokenizer"))
-            except Exception as raised:
-                error = raised
-        told = gather((self.choice, None if error is None else str(error)))[0]
+            except Exception as caught:
+                error = caught
+        self.choice, message = gather((self.choice, None if error is None else str(error)))[0]
         if error is not None:
             raise error
-        self.choice = told[0]
-        if told[1] is not None:
-            raise TrainingError(f"the first process could not look at the policy: {told[1]}")
+        if message is not None:
+            raise TrainingError(f"the first process could not probe the policy: {message}")
         if self.choice is not None and self.choice.stop:
             control.should_training_stop = True
 
-    def _begin(self, state: Any, model: Any, tokenizer: Any) -> None:
+    def _begin(self, state: TrainerState, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self._live = LivePolicy(model, tokenizer)
         self._loaded = self.reward if isinstance(self.reward, LoadedReward) else load_reward(self.reward)
         self._folder.enter_context(own_folder(self.out, WARMUP, WARMUP_NAMES, is_older_warmup))
         self.checkpoints.clear(after=int(state.global_step) if self.curve else -1)
         if not self.curve or self.curve[-1]["step"] != state.global_step:
-            self._look(state, model, tokenizer)
+            self._probe(state, model, tokenizer)
 
-    def _look(self, state: Any, model: Any, tokenizer: Any) -> None:
-        """Probe, judge, and keep the checkpoints that may be chosen."""
+    def _probe(self, state: TrainerState, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Probe, judge, and save the checkpoints that may be selected."""
         assert self._live is not None and self._loaded is not None
         step = int(state.global_step)
         if self._broken:
-            found: dict[str, Any] = {"generations": 0, "seconds": 0.0, "loss": math.nan}
+            result = ProbeRow(generations=0, seconds=0.0, loss=math.nan)
         else:
             with self._live.engine() as engine:
-                found = probe(engine, self._loaded, self.probed, pairs(self.held_back, engine.policy))
+                result = cast(ProbeRow, probe(engine, self._loaded, self.probed, pairs(self.held_out, engine.policy)))
                 if step == 0 and self.labels:
-                    share, drawn = self._solved(engine)
-                    found |= {"labels_solved": share, "generations": found["generations"] + drawn}
-        row = {"step": step, "labels": len(self.labels), "elapsed": round(time.monotonic() - self._begun, 3), "saved": False} | found
-        if step == 0 and found.get("scored") == 0:
-            raise TrainingError(f"the reward failed on every completion of the start: {found['error']}")
+                    result["labels_solved"], extra = self._solved(engine)
+                    result["generations"] += extra
+        row = ProbeRow(step=step, labels=len(self.labels), elapsed=round(time.monotonic() - self._begun, 3), saved=False)
+        row.update(result)
+        if step == 0 and result.get("scored") == 0:
+            raise TrainingError(f"the reward failed on every completion at the start: {result['error']}")
         if "ready" in row:
             self.checkpoints.save(step, self._live.save)
             row["saved"] = True
-        self._take(row)
+        self._add(row)
 
-    def _take(self, row: dict[str, Any]) -> None:
+    def _add(self, row: ProbeRow) -> None:
         self.curve.append(row)
         self.choice = choose(self.curve, self.rule)
-        kept = {self.choice.step, row["step"]}
+        steps = {self.choice.step, row["step"]}
         for old in self.curve:
-            old["saved"] = old["saved"] and old["step"] in kept
+            old["saved"] = old["saved"] and old["step"] in steps
         write_curve(self.out, self.curve)
-        self.checkpoints.keep(kept)
+        self.checkpoints.keep(steps)
         if self.on_probe is not None:
             self.on_probe(row, self.choice)
         elif self.choice.stop:
             say(f"step {row['step']}, the warm-up stops: {self.choice.why}")
 
-    def _solved(self, engine: Any) -> tuple[float | None, int]:
+    def _solved(self, engine: HfEngine) -> tuple[float | None, int]:
         prompts = [Prompt(f"label-{i}", row["prompt"], row.get("columns") or {}) for i, row in enumerate(self.labels)]
         assert self._loaded is not None
         return labels_solved(engine, self._loaded, self.probed, prompts, np.full(len(prompts), np.nan))
 
 
-def write_curve(out: Path, curve: Sequence[Mapping[str, Any]]) -> None:
-    """Write curve.json, whole or not at all."""
+def write_curve(out: Path, curve: Sequence[ProbeRow]) -> None:
+    """Write curve.json, completely or not at all."""
     with write_whole(out / "curve.json") as file:
         file.write(json.dumps(plain(list(curve)), indent=1, allow_nan=False).encode())
 
 
-def read_curve(out: Path, *, up_to: int | None = None) -> list[dict[str, Any]]:
-    """The rows of curve.json, empty where there is none; raises RunFolderError where it is damaged."""
+def read_curve(out: Path, *, up_to: int | None = None) -> list[ProbeRow]:
+    """The rows of curve.json, empty if there is none; RunFolderError if it is damaged."""
     file = out / "curve.json"
     if not file.exists():
         return []
     try:
-        rows = json.loads(file.read_text("utf-8"))
-        return [dict(row) for row in rows if up_to is None or int(row["step"]) <= up_to]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        rows: list[ProbeRow] = json.loads(file.read_text("utf-8"))
+        return [row.copy() for row in rows if up_to is None or int(row["step"]) <= up_to]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunFolderError(f"{file} is damaged ({error}). Move it away, and run the same command again") from error

@@ -1,41 +1,47 @@
-"""Labelled prompts as the token ids a model is finetuned on: the prompt just as it is sampled from, then the answer, then its end."""
+"""Labeled prompts as token ids for finetuning: the prompt exactly as it is sampled from, the answer, and an end token."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Completion, PromptText
-from flatspot.engines.prompts import encode, excerpt
+from flatspot.engines.prompts import Encoder, encode, excerpt
 from flatspot.engines.templates import chat_ids
+from flatspot.training.inputs import LabeledRow
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 IGNORED = -100
-"""The label of a token that is not learnt."""
+"""The label of a token without a loss."""
 
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Reader:
-    """What tokenising needs to know of a policy; `engines.policy.Policy` has as much.
+    """The `Encoder` of a model that is not loaded yet.
 
-    eos_ids     what ends a completion when sampling
-    context     tokens that fit, None where positions are relative
-    vocabulary  how many tokens it has, None where that is not known
+    eos_ids     the tokens that end a completion when sampling
+    context     maximum number of tokens, None where positions are relative
+    vocabulary  number of tokens of the vocabulary, None if unknown
     """
 
     name: str
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     encoder_decoder: bool
     eos_ids: tuple[int, ...]
     context: int | None
     vocabulary: int | None = None
 
 
-def reader_of(name: str, config: Any, generation_config: Any, tokenizer: Any) -> Reader:
-    """The reader of a model of which only the configuration need be loaded."""
+def reader_of(
+    name: str, config: PreTrainedConfig, generation_config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase
+) -> Reader:
+    """The reader of a model from its configuration, without its weights."""
     from types import SimpleNamespace
 
     from flatspot.engines.policy import eos_ids_of
@@ -52,15 +58,15 @@ def reader_of(name: str, config: Any, generation_config: Any, tokenizer: Any) ->
     )
 
 
-def examples(rows: Sequence[Mapping[str, Any]], reader: Any) -> list[dict[str, list[int]]]:
-    """One {"input_ids", "labels"} per row {"prompt", "completion"}, as transformers' collators take them.
+def examples(rows: Sequence[LabeledRow], reader: Encoder) -> list[dict[str, list[int]]]:
+    """One {"input_ids", "labels"} per row {"prompt", "completion"}, as transformers' collators expect them.
 
     Causal: prompt and answer in one sequence, the prompt's labels ignored. Encoder–decoder: the prompt, and the answer as labels. The
-    ids of the prompt are those that sampling starts from, though the answer's first letters might have merged with its last ones.
-    Raises PromptFileError naming the rows whose answer is missing, empty, or does not fit the context with its prompt.
+    prompt's ids are those that sampling starts from, even if its last letters would merge with the answer's first ones into one token.
+    Raises PromptFileError with the rows whose answer is missing, empty, or too long for the context.
     """
     problems: list[str] = []
-    found = []
+    encoded = []
     for number, row in enumerate(rows, 1):
         prompt, answer = row.get("prompt"), row.get("completion")
         if prompt is None or not isinstance(answer, str) or not answer.strip():
@@ -71,35 +77,35 @@ def examples(rows: Sequence[Mapping[str, Any]], reader: Any) -> list[dict[str, l
         need = max(len(ids), len(answer_ids)) if reader.encoder_decoder else len(ids) + len(answer_ids)
         if reader.context is not None and need > reader.context:
             problems.append(
-                f"label {number}: {excerpt(prompt)} has {len(ids)} tokens and its answer {len(answer_ids)}, and the context holds "
+                f"label {number}: {excerpt(prompt)} has {len(ids)} tokens and its answer {len(answer_ids)}, more than the context of "
                 f"{reader.context}: shorten the answer"
             )
         if reader.encoder_decoder:
-            found.append({"input_ids": ids, "labels": answer_ids})
+            encoded.append({"input_ids": ids, "labels": answer_ids})
         else:
-            found.append({"input_ids": ids + answer_ids, "labels": [IGNORED] * len(ids) + answer_ids})
+            encoded.append({"input_ids": ids + answer_ids, "labels": [IGNORED] * len(ids) + answer_ids})
     if problems:
         more = [f"… and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        head = f"{len(problems)} of {len(rows)} labels cannot be learnt by {reader.name}"
+        head = f"{len(problems)} of {len(rows)} labels cannot be used to train {reader.name}"
         raise PromptFileError("\n  ".join([head, *problems[:_SHOWN], *more]))
-    return found
+    return encoded
 
 
-def answer_tokens(reader: Any, prompt: PromptText, answer: str) -> list[int]:
-    """The ids that the policy would have drawn for this answer, with an end token where it knows one."""
+def answer_tokens(reader: Encoder, prompt: PromptText, answer: str) -> list[int]:
+    """The ids that the policy would sample for this answer, followed by an end token if it has one."""
     tokenizer = reader.tokenizer
     if reader.encoder_decoder:
         ids = list(tokenizer(text_target=answer)["input_ids"])
     else:
-        joined = _after(encode(reader, prompt), _joined(reader, prompt, answer))
-        ids = joined or list(tokenizer(answer, add_special_tokens=False)["input_ids"])
+        continuation = _after(encode(reader, prompt), _prompt_and_answer(reader, prompt, answer))
+        ids = continuation or list(tokenizer(answer, add_special_tokens=False)["input_ids"])
     for place, token in enumerate(ids):
-        if token in reader.eos_ids:  # a template may go on after the end of the turn
+        if token in reader.eos_ids:  # a template may add text after the end of the turn
             return ids[: place + 1]
     return ids + _end(reader)
 
 
-def _joined(reader: Any, prompt: PromptText, answer: str) -> list[int]:
+def _prompt_and_answer(reader: Encoder, prompt: PromptText, answer: str) -> list[int]:
     if isinstance(prompt, str):
         return list(reader.tokenizer(prompt + answer)["input_ids"])
     messages = [*(dict(message) for message in prompt), {"role": "assistant", "content": answer}]
@@ -107,23 +113,23 @@ def _joined(reader: Any, prompt: PromptText, answer: str) -> list[int]:
 
 
 def _after(prompt: list[int], whole: list[int]) -> list[int]:
-    """What follows the prompt; nothing where the prompt's ids are not the first ones."""
+    """The ids after the prompt; empty if the sequence does not start with the prompt's ids."""
     return whole[len(prompt) :] if whole[: len(prompt)] == prompt else []
 
 
-def _end(reader: Any) -> list[int]:
+def _end(reader: Encoder) -> list[int]:
     own = reader.tokenizer.eos_token_id
     if own in reader.eos_ids:
         return [own]
     return [reader.eos_ids[0]] if reader.eos_ids else []
 
 
-def with_end(reader: Any, prompt: PromptText, completion: Completion) -> tuple[list[int], list[int]]:
-    """(prompt ids, completion ids) of a completion that was drawn, with the end token that ended it."""
+def with_end(reader: Encoder, prompt: PromptText, completion: Completion) -> tuple[list[int], list[int]]:
+    """(prompt ids, completion ids) of a sampled completion, including its end token."""
     ids = list(completion.token_ids)
     return encode(reader, prompt), ids if completion.truncated else ids + _end(reader)
 
 
-def pairs(rows: Sequence[Mapping[str, Any]], reader: Any) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, answer ids) of labelled rows."""
+def pairs(rows: Sequence[LabeledRow], reader: Encoder) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, answer ids) of labeled rows."""
     return [(encode(reader, row["prompt"]), answer_tokens(reader, row["prompt"], row["completion"])) for row in rows]

@@ -1,11 +1,12 @@
-"""Sample a model that is being trained, and leave no trace of it: modes, random numbers and weights are as they were."""
+"""Sample a model during its training without side effects: modes, random states and weights are restored."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,18 +15,22 @@ from flatspot.engines.decode import Mode
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.policy import Policy, load_policy
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 class LivePolicy:
-    """A (model, tokenizer) pair in training, to be looked at now and then.
+    """A (model, tokenizer) pair in training, to be sampled from time to time.
 
-    Raises SettingsError where a process holds only a part of the weights (FSDP, DeepSpeed ZeRO-3): nothing can be sampled from a part.
+    Raises SettingsError if a process has only a part of the weights (FSDP, DeepSpeed ZeRO-3), from which nothing can be sampled.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         if how := _sharded(model):
             raise SettingsError(
-                f"the model is spread over processes ({how}), so no process can sample it alone. Save checkpoints, and look at them from "
-                "outside: flatspot watch-checkpoints DIR --run RUN"
+                f"the model is sharded over processes ({how}), so no single process can sample it. Save checkpoints, and probe them in a "
+                "separate process: flatspot watch-checkpoints DIR --run RUN"
             )
         self._pair = (model, tokenizer)
         self._policy: Policy | None = None
@@ -33,27 +38,27 @@ class LivePolicy:
 
     @contextmanager
     def engine(self) -> Iterator[HfEngine]:
-        """An engine on the weights as they are now; good inside the block only."""
+        """An engine on the current weights; valid inside the block only."""
         model, tokenizer = self._pair
-        with as_it_was(model):
+        with state_restored(model):
             if self._policy is None:
                 self._policy = load_policy((model, tokenizer))
             model.eval()
-            # made anew each time, so that no copy of old weights lives on; how to decode is checked once
+            # created for each probe, so that no copy of old weights remains; the decoding mode is checked once
             engine = HfEngine(self._policy, mode=self._mode)
             self._mode = engine.mode
             yield engine
 
-    def save(self, folder: Any) -> None:
-        """Write model and tokenizer as `from_pretrained` reads them; of a PEFT model, the adapter."""
+    def save(self, folder: Path) -> None:
+        """Write model and tokenizer for `from_pretrained`; for a PEFT model, the adapter."""
         model, tokenizer = self._pair
         model.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
 
 
 @contextmanager
-def as_it_was(model: Any) -> Iterator[None]:
-    """Afterwards every module is in the mode it was in, and every generator of random numbers where it was."""
+def state_restored(model: Module) -> Iterator[None]:
+    """Restore the mode of every module and the state of every random generator after the block."""
     import torch
 
     modes = [(module, module.training) for module in model.modules()]
@@ -71,7 +76,7 @@ def as_it_was(model: Any) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
-def _sharded(model: Any) -> str:
+def _sharded(model: Module) -> str:
     names = {type(module).__name__ for module in model.modules()}
     if "FullyShardedDataParallel" in names or any(name.startswith("FSDP") for name in names):
         return "FSDP"

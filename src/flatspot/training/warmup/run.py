@@ -1,57 +1,65 @@
-"""The warm-up: supervised finetuning on few labels that ends itself once RL can use the prompts, and the checkpoint to start RL from."""
+"""The warm-up: SFT on a few labels that stops by itself once RL can take over, and the checkpoint to start RL from."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from flatspot.core.errors import PromptFileError, SettingsError
+from flatspot.core.errors import PromptFileError, SettingsError, TrainingError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Prompt
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.runs.run import Run, as_run
+from flatspot.tasks import Source
 from flatspot.training.folders import own_folder
+from flatspot.training.inputs import ModelSource, RewardSource
 from flatspot.training.named import named_by_run
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup
-from flatspot.training.warmup.labels import Labels, hold_back, read_labels
+from flatspot.training.warmup.labels import Labels, hold_out, read_labels
 from flatspot.training.warmup.probe import ProbeSettings
 from flatspot.training.warmup.sft import make_learner, sft
-from flatspot.training.warmup.stop_rule import Choice, StopRule
+from flatspot.training.warmup.stop_rule import Choice, ProbeRow, StopRule
 
 
 @dataclass(frozen=True)
-class Warmed:
-    """A warm-up that ended.
+class WarmupResult:
+    """A finished warm-up.
 
-    checkpoint   the folder of the policy to start RL from
-    curve        the rows of curve.json; empty without probes
-    chosen_step  the step it was taken at; 0: the policy as it was
-    why, cause   why it stopped, in a sentence, and as one of `handoff.CAUSES`
-    recovered    whether more prompts are ready for RL than at the start
-    notes        what is to be said of the labels
+    checkpoint        the folder of the policy to start RL from
+    curve             the rows of curve.json; empty without probes
+    chosen_step       the step of the checkpoint; 0: the initial policy
+    why, cause        why it stopped, as a sentence and as one of `stop_rule.CAUSES`
+    recovered         whether pass@K is higher than at the start, beyond noise
+    labels, held_out  number of labels in the training, and held out
+    notes             notes on the labels
+    is_main           whether this is the first process of a distributed training
     """
 
     out: Path
     checkpoint: Path
-    curve: list[dict[str, Any]] = field(repr=False)
+    curve: list[ProbeRow] = field(repr=False)
     chosen_step: int
     why: str
     seconds: float
     cause: str = "max-steps"
     recovered: bool = False
     labels: int = 0
-    held_back: int = 0
+    held_out: int = 0
     notes: tuple[str, ...] = ()
     is_main: bool = True
 
+    @property
+    def held_back(self) -> int:
+        """The old name of `held_out`."""
+        return self.held_out
+
 
 def warmup(
-    labels: Any,
-    model: Any = None,
-    reward: Any = None,
+    labels: Source,
+    model: ModelSource | None = None,
+    reward: RewardSource | None = None,
     *,
     run: str | Path | Run,
     out: str | Path,
@@ -64,47 +72,47 @@ def warmup(
     allow_foreign: bool = False,
     reward_timeout_s: float = 10.0,
     reward_weights: Sequence[float] | None = None,
-    on_probe: Callable[[Mapping[str, Any], Choice], None] | None = None,
-) -> Warmed:
-    """Finetune on labels until held-out prompts of a judged run can be left to RL.
+    on_probe: Callable[[ProbeRow, Choice], None] | None = None,
+) -> WarmupResult:
+    """SFT on a few labels; stops by itself once RL can take over.
 
-    labels   a file or rows with the prompt and `answer_col`; see `warmup_labels.read_labels`
-    model    as `sft` takes it; None: the run's own
-    reward   as `diagnose` takes it; None: the run's own, with its weights
-    run      a judged run folder: what is probed are its prompts without a label
-    out      curve.json, warmup.json and policy/ go here; one that holds such files of somebody else's is refused
-    rule     when to stop; None: never, and nothing is probed
-    options, config   as `sft` takes them; the longest warm-up is max_steps or num_train_epochs of these
-    seed     of the probes and of what is held back; the training's own is --seed of the options
+    labels           a file or rows with the prompt and `answer_col`; see `read_labels`
+    model            as for `sft`; None: that of the run
+    reward           as for `diagnose`; None: that of the run, with its weights
+    run              a judged run folder: its prompts without a label are probed
+    out              the folder of curve.json, warmup.json and policy/; refused if it has such files from another source
+    rule             when to stop; None: never, and nothing is probed
+    options, config  as for `sft`; their max_steps or num_train_epochs limit the length of the warm-up
+    seed             of the probes and of the held-out labels; the seed of the training itself is --seed of the options
 
-    Ctrl-C keeps the checkpoint chosen so far, and the curve. Raises `FlatspotError` for what the user can mend.
+    Ctrl-C keeps the checkpoint selected so far, and the curve. Raises `FlatspotError` for any error that the user can fix.
     """
     require("trl", extra="train", purpose="flatspot warmup")
     begun, out = time.monotonic(), Path(out)
     run = as_run(run)
     if out.resolve() == run.folder.resolve():
-        raise SettingsError(f"{out} is the judged run itself, and stays as it is: give another --out")
+        raise SettingsError(f"{out} is the judged run itself, which must not change: give another --out")
     model, reward, weights = named_by_run(run, model, reward, reward_weights)
-    found = read_labels(labels, run, answer_col=answer_col, allow_foreign=allow_foreign)
+    rows = read_labels(labels, run, answer_col=answer_col, allow_foreign=allow_foreign)
     settings = replace(probe, seed=seed)
     with own_folder(out, WARMUP, WARMUP_NAMES, is_older_warmup):
         if rule is None:
-            checkpoint = sft(found.learnt, model, out=out, options=options, config=config)
-            why = "it ran as long as it was told to; nothing was probed"
-            return Warmed(out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(found.learnt), notes=found.notes)
-        found = hold_back(found, probe.held_back, seed)
+            checkpoint = sft(rows.train, model, out=out, options=options, config=config)
+            why = "it ran for the length set in the options; nothing was probed"
+            return WarmupResult(out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(rows.train), notes=rows.notes)
+        rows = hold_out(rows, probe.held_back, seed)
         loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, weights=weights, timeout_s=reward_timeout_s)
         try:
-            found = _with_rewards(found, loaded, run)
-            return _warm(found, model, loaded, run, out, rule, settings, options, config, on_probe, begun)
+            rows = _check_rewards(rows, loaded, run)
+            return _run(rows, model, loaded, run, out, rule, settings, options, config, on_probe, begun)
         finally:
             if loaded is not reward:
                 loaded.close()
 
 
-def _warm(
+def _run(
     labels: Labels,
-    model: Any,
+    model: ModelSource,
     reward: LoadedReward,
     run: Run,
     out: Path,
@@ -112,15 +120,15 @@ def _warm(
     probe: ProbeSettings,
     options: Sequence[str],
     config: str | Path | None,
-    on_probe: Callable[[Mapping[str, Any], Choice], None] | None,
+    on_probe: Callable[[ProbeRow, Choice], None] | None,
     begun: float,
-) -> Warmed:
+) -> WarmupResult:
     from flatspot.training.warmup.callback import WarmupCallback
 
     callback = WarmupCallback(
-        run, reward, out=out, labels=labels.learnt, held_back=labels.held_back, rule=rule, probe=probe, on_probe=on_probe
+        run, reward, out=out, labels=labels.train, held_out=labels.held_out, rule=rule, probe=probe, on_probe=on_probe
     )
-    learner = make_learner(labels.learnt, model, out=out, options=options, config=config, callbacks=[callback])
+    learner = make_learner(labels.train, model, out=out, options=options, config=config, callbacks=[callback])
     try:
         learner.trainer.train(resume_from_checkpoint=learner.trainer.args.resume_from_checkpoint)
     except KeyboardInterrupt:
@@ -129,8 +137,9 @@ def _warm(
     finally:
         callback.close()
     choice = callback.choice
-    assert choice is not None
-    return Warmed(
+    if choice is None:
+        raise TrainingError("the training ended before its first probe")
+    return WarmupResult(
         out=out,
         checkpoint=callback.policy or out / "policy",
         curve=callback.curve,
@@ -139,16 +148,16 @@ def _warm(
         seconds=round(time.monotonic() - begun, 3),
         cause=choice.cause,
         recovered=choice.recovered,
-        labels=len(labels.learnt),
-        held_back=len(labels.held_back),
+        labels=len(labels.train),
+        held_out=len(labels.held_out),
         notes=labels.notes,
         is_main=bool(learner.trainer.accelerator.is_main_process),
     )
 
 
-def _with_rewards(labels: Labels, reward: LoadedReward, run: Run) -> Labels:
-    """Refuse answers that the reward thinks nothing of: learning them cannot make prompts recover."""
-    rows = [*labels.learnt, *labels.held_back]
+def _check_rewards(labels: Labels, reward: LoadedReward, run: Run) -> Labels:
+    """Refuse answers that all have the lowest reward, because training on them cannot help; add a note if some have."""
+    rows = [*labels.train, *labels.held_out]
     scores = reward.score(
         [Prompt(f"label-{i}", row["prompt"], row["columns"]) for i, row in enumerate(rows)],
         [Completion(row["completion"], 0, False) for row in rows],
@@ -158,8 +167,8 @@ def _with_rewards(labels: Labels, reward: LoadedReward, run: Run) -> Labels:
     low = sum(value <= lo + 0.05 * (hi - lo) for value in values)
     if values and low == len(values):
         raise PromptFileError(
-            f"none of the {len(values)} answers earns more than the least reward, {lo:g}: the answers or the reward are wrong (first: "
-            f"{rows[0]['completion'][:60]!r} earns {values[0]:g})"
+            f"none of the {len(values)} answers has more than the lowest reward, {lo:g}: the answers or the reward are wrong (the first, "
+            f"{rows[0]['completion'][:60]!r}, has {values[0]:g})"
         )
-    note = (f"{low} of {len(values)} answers earn next to nothing by the reward: check them",) if low else ()
-    return Labels(labels.learnt, labels.held_back, (*labels.notes, *note))
+    note = (f"{low} of {len(values)} answers have almost no reward: check them",) if low else ()
+    return Labels(labels.train, labels.held_out, (*labels.notes, *note))

@@ -1,6 +1,6 @@
 """Supervised finetuning: TRL's SFTTrainer for causal models, transformers' Seq2SeqTrainer for encoder–decoder ones.
 
-Everything about the training is theirs: options are handed on as they are, from flags and from a YAML file.
+The training itself is theirs: options are passed on unchanged, from flags and from a YAML file.
 """
 
 from __future__ import annotations
@@ -9,54 +9,60 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.core.errors import SettingsError, TrainingError
 from flatspot.core.optional import require
 from flatspot.training.folders import own_folder
+from flatspot.training.inputs import LabeledRow, ModelSource
 from flatspot.training.telemetry import without_telemetry
 from flatspot.training.trl_options import option_names_in, parse_options
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup, merge_adapter, move_folder, or_nothing, write_folder
 from flatspot.training.warmup.examples import Reader, examples, reader_of
 
-Rows = Sequence[Mapping[str, Any]]
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from trl import ModelConfig
+
+Rows = Sequence[LabeledRow]
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A trainer ready to start, and what reads its prompts.
+    """A trainer ready to start, and the reader of its prompts.
 
     base  the name or folder of the model; None for one in memory
     """
 
-    trainer: Any
+    trainer: Trainer
     reader: Reader
     base: str | None
 
 
 def sft(
     rows: Rows,
-    model: str | tuple[Any, Any],
+    model: ModelSource,
     *,
     out: str | Path,
     options: Sequence[str] = (),
     config: str | Path | None = None,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[TrainerCallback] = (),
     eval_rows: Rows = (),
 ) -> Path:
-    """Finetune a model on labelled prompts; returns the folder of the finetuned model and its tokenizer.
+    """Finetune a model on labeled prompts; returns the folder of the finetuned model and its tokenizer.
 
-    rows       {"prompt": text or chat messages, "completion": text}; only the completion is learnt
+    rows       {"prompt": text or chat messages, "completion": text}; only the completion has a loss
     model      a hub name, a folder, a GGUF file, a LoRA adapter (merged), or a pair (model, tokenizer)
-    out        the model goes to out/policy, the trainer's own files to out/trainer or the options' output_dir; a folder with a policy that
-               flatspot did not make is refused
-    options    the trainer's own flags, as text: SFTConfig's or Seq2SeqTrainingArguments', and TRL's ModelConfig's (PEFT, quantisation)
-    config     a YAML file with the same names; flags win over it
+    out        the model is written to out/policy, the trainer's own files to out/trainer or the options' output_dir; a folder with a policy
+               that flatspot did not write is refused
+    options    the trainer's own flags, as text: SFTConfig's or Seq2SeqTrainingArguments', and TRL's ModelConfig's (PEFT, quantization)
+    config     a YAML file with the same names; flags take precedence
     callbacks  transformers callbacks
-    eval_rows  held-out rows, whose loss the trainer reports as its options say
+    eval_rows  held-out rows, whose loss the trainer reports according to its options
 
-    With PEFT the adapter is merged into its base in out/policy, and kept in out/adapter. Raises `FlatspotError` for what the user can
-    mend, before anything is trained; `TrainingError` where the loss became no number, and then out/policy is as it was.
+    With PEFT the adapter is merged into its base in out/policy, and saved in out/adapter. Raises `FlatspotError`, before the training
+    starts, for any error that the user can fix; `TrainingError` if the loss is not finite, in which case out/policy does not change.
     """
     out, finite = Path(out), finite_callback()
     with own_folder(out, WARMUP, WARMUP_NAMES, is_older_warmup):
@@ -65,29 +71,29 @@ def sft(
 
 def _finetune(
     rows: Rows,
-    model: str | tuple[Any, Any],
+    model: ModelSource,
     out: Path,
-    finite: Any,
+    finite: TrainerCallback,
     options: Sequence[str],
     config: str | Path | None,
-    callbacks: Sequence[Any],
+    callbacks: Sequence[TrainerCallback],
     eval_rows: Rows,
 ) -> Path:
     learner = make_learner(rows, model, out=out, options=options, config=config, callbacks=[finite, *callbacks], eval_rows=eval_rows)
     learner.trainer.train(resume_from_checkpoint=learner.trainer.args.resume_from_checkpoint)
     if finite.broken:
-        raise TrainingError(f"{finite.broken}. Lower --learning_rate, or train in float32; nothing was saved.")
+        raise TrainingError(f"{finite.broken}. Lower --learning_rate, or train in float32. Nothing was saved.")
     return save_learner(learner, out)
 
 
 def make_learner(
     rows: Rows,
-    model: str | tuple[Any, Any],
+    model: ModelSource,
     *,
     out: Path,
     options: Sequence[str] = (),
     config: str | Path | None = None,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[TrainerCallback] = (),
     eval_rows: Rows = (),
 ) -> Learner:
     """The trainer of `sft`, not yet started."""
@@ -96,12 +102,12 @@ def make_learner(
     import transformers
 
     if not rows:
-        raise SettingsError("there is no labelled prompt to learn from")
+        raise SettingsError("there are no labeled prompts to train on")
     loaded, reader, base = _source(model)
     kind = transformers.Seq2SeqTrainingArguments if reader.encoder_decoder else trl.SFTConfig
     settings, model_settings = parse_options(kind, _with_defaults(options, config), config, out / "trainer")
     if not (reader.encoder_decoder or settings.packing or "max_length" in option_names_in(options, config)):
-        settings.max_length = None  # TRL's own default cuts what is longer than 1024 tokens, and says nothing
+        settings.max_length = None  # TRL's default silently truncates to 1024 tokens
     training, held_out = examples(rows, reader), examples(eval_rows, reader)
     if not reader.encoder_decoder and settings.completion_only_loss is False:
         training, held_out = ([{"input_ids": row["input_ids"]} for row in part] for part in (training, held_out))
@@ -110,12 +116,12 @@ def make_learner(
         with without_telemetry():
             trainer = make(loaded or base, reader, settings, model_settings, _dataset(training), _dataset(held_out), list(callbacks))
     except ValueError as error:
-        raise SettingsError(f"the trainer does not take these options: {str(error).strip().splitlines()[0]}") from error
+        raise SettingsError(f"the trainer rejects these options: {str(error).strip().splitlines()[0]}") from error
     return Learner(trainer, reader, base)
 
 
 def save_learner(learner: Learner, out: Path) -> Path:
-    """Write the model as it is now to out/policy, whole or not at all; every process must call it."""
+    """Write the current model to out/policy, completely or not at all; every process must call it."""
     from flatspot.engines.model_folder import is_adapter
 
     trainer, fresh = learner.trainer, out / ".policy.flatspot-saved"
@@ -124,7 +130,7 @@ def save_learner(learner: Learner, out: Path) -> Path:
         trainer.save_model(str(fresh))
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
-        (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs to trust
+        (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle, which is unsafe to load and not needed
         if is_adapter(fresh):
             move_folder(fresh, out / "adapter")
             write_folder(out / "policy", lambda folder: merge_adapter(out / "adapter", folder))
@@ -134,8 +140,8 @@ def save_learner(learner: Learner, out: Path) -> Path:
     return out / "policy"
 
 
-def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
-    """(the model where it is loaded already, what reads its prompts, what the trainer is to load)."""
+def _source(model: ModelSource) -> tuple[PreTrainedModel | None, Reader, str | None]:
+    """(the model if it is already loaded, the reader of its prompts, the name or folder for the trainer to load)."""
     import transformers
 
     from flatspot.engines.model_folder import is_adapter
@@ -146,7 +152,7 @@ def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
     if name is None or is_adapter(Path(name)):
         policy = load_policy(model, device="cpu") if name else load_policy(model)
         reader = Reader(policy.name, policy.tokenizer, policy.encoder_decoder, policy.eos_ids, policy.context, policy.vocabulary)
-        return (policy.model, policy.tokenizer), reader, None
+        return policy.model, reader, None
     config, tokenizer = config_of_weights(name), tokenizer_of(name)
     try:
         generation = transformers.GenerationConfig.from_pretrained(name)
@@ -156,13 +162,21 @@ def _source(model: str | tuple[Any, Any]) -> tuple[Any, Reader, str | None]:
 
 
 def _with_defaults(options: Sequence[str], config: str | Path | None) -> list[str]:
-    """The options, and what we set where the user did not: no checkpoint with the optimiser's state, no NaN hidden."""
-    ours = {"save_strategy": "no", "logging_nan_inf_filter": "false", "report_to": "none"}
-    named = option_names_in(options, config)
-    return [*options, *(part for name, value in ours.items() if name not in named for part in (f"--{name}", value))]
+    """The options with our defaults for those that the user did not set: no checkpoints with optimizer states, no NaN hidden."""
+    defaults = {"save_strategy": "no", "logging_nan_inf_filter": "false", "report_to": "none"}
+    names = option_names_in(options, config)
+    return [*options, *(part for name, value in defaults.items() if name not in names for part in (f"--{name}", value))]
 
 
-def _causal_trainer(model: Any, reader: Reader, settings: Any, model_settings: Any, data: Any, held_out: Any, callbacks: list[Any]) -> Any:
+def _causal_trainer(
+    model: PreTrainedModel | str,
+    reader: Reader,
+    settings: TrainingArguments,
+    model_settings: ModelConfig,
+    data: Dataset | None,
+    held_out: Dataset | None,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
     import trl
 
     if isinstance(model, str):
@@ -172,7 +186,7 @@ def _causal_trainer(model: Any, reader: Reader, settings: Any, model_settings: A
             "dtype": model_settings.dtype,
         } | (settings.model_init_kwargs or {})
     return trl.SFTTrainer(
-        model=model if isinstance(model, str) else model[0],
+        model=model,
         args=settings,
         train_dataset=data,
         eval_dataset=held_out,
@@ -183,7 +197,15 @@ def _causal_trainer(model: Any, reader: Reader, settings: Any, model_settings: A
     )
 
 
-def _seq2seq_trainer(model: Any, reader: Reader, settings: Any, model_settings: Any, data: Any, held_out: Any, callbacks: list[Any]) -> Any:
+def _seq2seq_trainer(
+    model: PreTrainedModel | str,
+    reader: Reader,
+    settings: TrainingArguments,
+    model_settings: ModelConfig,
+    data: Dataset | None,
+    held_out: Dataset | None,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
     import transformers
     import trl
 
@@ -196,7 +218,7 @@ def _seq2seq_trainer(model: Any, reader: Reader, settings: Any, model_settings: 
             quantization_config=trl.get_quantization_config(model_settings),
         )
     else:
-        loaded = model[0]
+        loaded = model
     if (adapter := trl.get_peft_config(model_settings)) is not None:
         import peft
 
@@ -213,23 +235,30 @@ def _seq2seq_trainer(model: Any, reader: Reader, settings: Any, model_settings: 
     )
 
 
-def _dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
+def _dataset(rows: Sequence[Mapping[str, Sequence[int]]]) -> Dataset | None:
     from datasets import Dataset
 
     return Dataset.from_list([dict(row) for row in rows]) if rows else None
 
 
-def finite_callback() -> Any:
-    """A callback that stops a training whose loss or gradient is no number; `broken` then says where."""
+def finite_callback() -> TrainerCallback:
+    """A callback that stops a training whose loss or gradient is not finite; its `broken` is then the reason, else empty."""
     import transformers
 
-    class Finite(transformers.TrainerCallback):  # type: ignore[misc]
+    class Finite(transformers.TrainerCallback):  # type: ignore[misc]  # mypy does not follow transformers
         """See `finite_callback`."""
 
         broken = ""
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-            """Look at the trainer's own numbers."""
+        def on_log(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            logs: dict[str, float] | None = None,
+            **_: object,
+        ) -> None:
+            """Check the numbers in the trainer's log."""
             for name, what in (("loss", "the loss"), ("grad_norm", "the gradient's norm")):
                 value = (logs or {}).get(name)
                 if value is not None and not math.isfinite(float(value)):
