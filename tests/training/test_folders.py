@@ -3,12 +3,8 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from watch_calls import call
 
 from flatspot.core.errors import RunFolderError

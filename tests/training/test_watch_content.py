@@ -2,15 +2,10 @@
 
 import json
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from watch_calls import call, rows_of
 
 import flatspot

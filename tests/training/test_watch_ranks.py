@@ -1,13 +1,8 @@
 """`watch` in two processes, here as threads: if one fails, the other neither waits forever nor records a different batch."""
 
-import sys
 import threading
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from watch_calls import call, rows_of
 
 import flatspot

@@ -1,17 +1,11 @@
 """`watch` beside unwatched rewards: the trainer's total is judged, or nothing is."""
 
 import json
-import sys
 from collections import defaultdict, deque
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-
 from watch_calls import rows_of
 
 import flatspot

@@ -3,14 +3,11 @@
 import json
 import math
 import statistics
-import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("trl")
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
 import flatspot
 from runs import Case, half, train

@@ -2,15 +2,12 @@
 
 import dataclasses
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 torch = pytest.importorskip("torch")
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "engines")]
 
 from tiny_policies import tiny_model, word_tokenizer  # noqa: E402
 

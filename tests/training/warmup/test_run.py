@@ -3,14 +3,12 @@
 import json
 import math
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tiny_warmups import ANSWER, CAUSAL, LABELS, OPTIONS, PROMPTS, judged, save_tiny, tiny  # noqa: E402
 

@@ -1,15 +1,11 @@
 """Supervised finetuning of tiny models: the results, the files saved, and the errors before the training."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from flatspot.core.errors import EngineError, PromptFileError, SettingsError, TrainingError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
-sys.path.insert(0, str(Path(__file__).parents[2] / "engines"))
 
 from tiny_policies import tiny_model, word_tokenizer  # noqa: E402
 

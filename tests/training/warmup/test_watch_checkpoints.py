@@ -3,17 +3,14 @@
 import dataclasses
 import json
 import shutil
-import sys
 import threading
 import time
 import types
-from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tiny_warmups import CAUSAL, LABELS, judged, save_tiny  # noqa: E402
 
@@ -21,7 +18,7 @@ from flatspot.core.errors import EngineError, RunFolderError, SettingsError  # n
 from flatspot.training.warmup.probe import ProbeSettings  # noqa: E402
 from flatspot.training.warmup.sft import sft  # noqa: E402
 from flatspot.training.warmup.stop_rule import StopRule  # noqa: E402
-from flatspot.training.warmup.watch_checkpoints import _same_as_before, checkpoints_in, watch_checkpoints  # noqa: E402
+from flatspot.training.warmup.watch_checkpoints import _check_settings, checkpoints_in, watch_checkpoints  # noqa: E402
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]
 PROBE = ProbeSettings(prompts=16, max_completions=8)
@@ -58,14 +55,14 @@ def test_checkpoints_that_are_there(place, tmp_path, kind):
 
 def test_probes_of_an_older_flatspot_are_those_of_the_same_settings(tmp_path):
     """Whose watch.json has a setting by its old name."""
-    asked, probed = {"run": "r", "model": {"name": "m"}, "reward": {}}, types.SimpleNamespace(prompts=[])
-    stored = {name.replace("max_completions", "max_samples"): value for name, value in dataclasses.asdict(LOOK).items()}
+    request, probed = {"run": "r", "model": {"name": "m"}, "reward": {}}, types.SimpleNamespace(prompts=[])
+    stored = {name.replace("max_completions", "max_samples"): value for name, value in dataclasses.asdict(PROBE).items()}
     assert "max_samples" in stored
-    (tmp_path / "watch.json").write_text(json.dumps(asked | {"probe": stored, "prompts": []}))
-    _same_as_before(tmp_path, asked, LOOK, probed)
-    assert json.loads((tmp_path / "watch.json").read_text())["probe"] == dataclasses.asdict(LOOK)
+    (tmp_path / "watch.json").write_text(json.dumps(request | {"probe": stored, "prompts": []}))
+    _check_settings(tmp_path, request, PROBE, probed)
+    assert json.loads((tmp_path / "watch.json").read_text())["probe"] == dataclasses.asdict(PROBE)
     with pytest.raises(SettingsError, match=r"probe.max_completions: 8 there, 9 now"):
-        _same_as_before(tmp_path, asked, dataclasses.replace(LOOK, max_completions=9), probed)
+        _check_settings(tmp_path, asked, dataclasses.replace(PROBE, max_completions=9), probed)
 
 
 def test_what_is_in_the_curve_is_not_probed_again(place, tmp_path):

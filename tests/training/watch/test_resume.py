@@ -1,16 +1,11 @@
 """Resuming a killed RL run: from the right checkpoint, without duplicate or lost rows."""
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from watch_calls import call, rows_of
 
 import flatspot

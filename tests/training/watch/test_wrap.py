@@ -4,17 +4,12 @@ import asyncio
 import functools
 import logging
 import math
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from watch_calls import call, rows_of
 
 import flatspot
