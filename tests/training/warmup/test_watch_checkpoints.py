@@ -62,7 +62,7 @@ def test_probes_of_an_older_flatspot_are_those_of_the_same_settings(tmp_path):
     _check_settings(tmp_path, request, PROBE, probed)
     assert json.loads((tmp_path / "watch.json").read_text())["probe"] == dataclasses.asdict(PROBE)
     with pytest.raises(SettingsError, match=r"probe.max_completions: 8 there, 9 now"):
-        _check_settings(tmp_path, asked, dataclasses.replace(PROBE, max_completions=9), probed)
+        _check_settings(tmp_path, request, dataclasses.replace(PROBE, max_completions=9), probed)
 
 
 def test_what_is_in_the_curve_is_not_probed_again(place, tmp_path):
