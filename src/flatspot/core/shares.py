@@ -19,7 +19,7 @@ def number(value: Any) -> float | None:
     return as_float if math.isfinite(as_float) else None
 
 
-def percent(value: Any) -> str:
+def percent(value: object) -> str:
     """A share in per cent; never 0% or 100% for a share that is neither.
 
     >>> percent(0.384), percent(0.0001), percent(0.9999), percent(0), percent(None)
@@ -44,7 +44,7 @@ def exact(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
 
 
-def percents_apart(share: Any, limit: Any) -> tuple[str, str]:
+def percents_apart(share: object, limit: object) -> tuple[str, str]:
     """Two shares in per cent, with as many decimals as it takes to tell them apart.
 
     >>> percents_apart(0.204, 0.2), percents_apart(0.34, 0.2), percents_apart(0.2, 0.2)

@@ -116,8 +116,9 @@ class _Demo:
         summary = diagnose(
             self.prompts, str(model), _REWARD, out=run, engine="hf", max_new_tokens=MAX_NEW_TOKENS, on_progress=self.on_progress, **more
         ).summary
-        shares = {name: summary["fractions"][name]["mean"] for name in ("learnable", "vanishing", "solved")}
-        return {"name": name, "labels": 0, "sft_steps": 0, "generations": 0, "reward": summary["reward"]["mean"], **shares, "seconds": 0.0}
+        fractions = summary.fractions
+        shares = {name: getattr(fractions, name).mean for name in ("learnable", "vanishing", "solved")}
+        return {"name": name, "labels": 0, "sft_steps": 0, "generations": 0, "reward": summary.reward.mean, **shares, "seconds": 0.0}
 
     def reinforced(self, name: str, model: Path, *, rate: float = 1.0, temperature: float = 1.0, entropy: float = 0.0) -> dict[str, Any]:
         """An RL run, and the row that its policy gets."""

@@ -242,7 +242,7 @@ class Summary:
     gradients: Annotated[Gradients | None, "over the rows of [gradients.parquet](tables.md#gradientsparquet)"] = None
     sampling: Annotated[Mapping[str, Any], "temperature, top_p, top_k, max_new_tokens; empty for a log"] = field(default_factory=dict)
     engine: Annotated[
-        Mapping[str, Any],
+        Mapping[str, object],
         "engine, policy, its fingerprint, dtype, device, package versions, the check at load; empty for a log",
     ] = field(default_factory=dict)
     settings: Annotated[
@@ -254,7 +254,7 @@ class Summary:
         "and `rescored`, the run whose completions were scored again. What was not asked is absent",
     ] = field(default_factory=Request)
     provenance: Annotated[
-        Mapping[str, Any],
+        Mapping[str, object],
         "of the run: versions of flatspot, Python, the operating system and packages; when it was started (`created`) and judged "
         "(`judged`), UTC",
     ] = field(default_factory=dict)
@@ -264,7 +264,7 @@ class Summary:
         values = fields_to_json(self)
         return {name: value for name, value in values.items() if value is not None or name not in ("drawn", "gradients")}
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         """The JSON value of a field, as in the object that `--json` prints."""
         return self.to_json()[name]
 
