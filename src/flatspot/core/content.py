@@ -16,6 +16,8 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any
 
+from flatspot.core.plain import JsonObject
+
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 # of these the text is the value; that of other classes may leave things out, as a long table's does
 _SAID_BY_THEIR_TEXT = frozenset({"datetime", "decimal", "fractions", "uuid", "ipaddress", "zoneinfo", "builtins"})
@@ -137,11 +139,11 @@ def _by_content(value: Any) -> Any:
     return _buffer(value)
 
 
-def _array(value: Any) -> dict[str, Any]:
+def _array(value: Any) -> JsonObject:
     return {"array": [value.dtype.str, *value.shape], **_bytes(value.tobytes())}
 
 
-def _buffer(value: Any) -> dict[str, Any] | None:
+def _buffer(value: Any) -> JsonObject | None:
     try:
         return _bytes(memoryview(value).tobytes())
     except TypeError:

@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from flatspot.core.plain import plain
+from flatspot.core.plain import JsonObject, plain
 
 
 class Key(str):
@@ -55,7 +55,7 @@ def tree_to_json(value: Any) -> Any:
     return plain(value)
 
 
-def fields_to_json(value: Any) -> dict[str, Any]:
+def fields_to_json(value: Any) -> JsonObject:
     """The fields of a dataclass as a JSON object."""
     return {key: tree_to_json(getattr(value, field.name)) for key, field in json_fields(value.__class__).items()}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatspot.core.errors import RunFolderError, SettingsError
+from flatspot.core.plain import JsonObject
 from flatspot.core.records import prompt_id
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.runs.run import Run, as_run
@@ -150,7 +151,7 @@ def _table(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], lo: fl
     import pyarrow as pa
 
     change, low, high = own_changes(rewards[0], rewards[1], len(pairs.a), lo, hi)
-    columns: dict[str, Any] = {
+    columns: JsonObject = {
         "prompt_id": [a.run.ids[row] for row in pairs.a],
         "prompt_id_b": [b.run.ids[row] for row in pairs.b],
         "prompt": a.run.prompts["prompt"].take(pairs.a),
@@ -164,9 +165,7 @@ def _table(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], lo: fl
     return pa.table(columns | {name: pa.array(values, from_pandas=True) for name, values in limits.items()})
 
 
-def _summary(
-    a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], table: pa.Table, by: str, lo: float, hi: float
-) -> dict[str, Any]:
+def _summary(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], table: pa.Table, by: str, lo: float, hi: float) -> JsonObject:
     n, size = len(pairs.a), b.run.summary.group_size
     k = compared_sizes(rewards[0], rewards[1], n)
     groups = np.minimum(k, size)
@@ -208,7 +207,7 @@ def _summary(
     }
 
 
-def _of_run(side: _Side) -> dict[str, Any]:
+def _of_run(side: _Side) -> JsonObject:
     summary = side.run.summary
     return {
         "run": str(side.run.folder),
@@ -233,7 +232,7 @@ def _by_error(a: _Side, b: _Side, pairs: _Pairs) -> float:
     return float((1 - (1 - wrong[0]) * (1 - wrong[1]))[decided[0] & decided[1]].sum())
 
 
-def _most_changed(table: pa.Table) -> list[dict[str, Any]]:
+def _most_changed(table: pa.Table) -> list[JsonObject]:
     """The prompts whose change is surest: the limit nearest to 0 lies farthest from it, then the largest change."""
     change, low, high = (_numbers(table, name) for name in ("change", "change_lo", "change_hi"))
     sure = np.where(change > 0, low, -high)

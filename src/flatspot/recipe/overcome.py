@@ -14,10 +14,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.optional import require
+from flatspot.core.plain import JsonObject
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
 from flatspot.rollouts.progress import OnProgress
@@ -57,7 +57,7 @@ class Size:
 
 def overcome(
     out: Path, *, size: Size | None = None, seed: int = 0, say: Say = lambda _: None, on_progress: OnProgress | None = None
-) -> dict[str, Any]:
+) -> JsonObject:
     """Diagnose, try RL and three remedies, warm up, RL again; writes run folders and results.json into `out`, and returns its content.
 
     A folder that holds the results of the same settings is read, not repeated; one that holds others is refused with `RunFolderError`.
@@ -103,13 +103,13 @@ class _Demo:
     say: Say
     on_progress: OnProgress | None
 
-    def measured(self, name: str, model: Path, folder: str = "as-it-is") -> dict[str, Any]:
+    def measured(self, name: str, model: Path, folder: str = "as-it-is") -> JsonObject:
         """A row of the table: what flatspot says of a policy."""
         from flatspot.flow.diagnose import diagnose
         from flatspot.tasks.letters import MAX_NEW_TOKENS
 
         first = folder == "as-it-is"
-        more: dict[str, Any] = {"max_completions": 32} if first else {"max_completions": self.size.samples, "fixed_completions": True}
+        more: JsonObject = {"max_completions": 32} if first else {"max_completions": self.size.samples, "fixed_completions": True}
         if first:
             self.say(f"Diagnosing: {len(self.prompts)} prompts such as {self.prompts[0].text!r}, answer {self.prompts[0].references[0]!r}")
         run = self.out / "judged" / folder
@@ -120,7 +120,7 @@ class _Demo:
         shares = {name: getattr(fractions, name).mean for name in ("learnable", "vanishing", "solved")}
         return {"name": name, "labels": 0, "sft_steps": 0, "generations": 0, "reward": summary.reward.mean, **shares, "seconds": 0.0}
 
-    def reinforced(self, name: str, model: Path, *, rate: float = 1.0, temperature: float = 1.0, entropy: float = 0.0) -> dict[str, Any]:
+    def reinforced(self, name: str, model: Path, *, rate: float = 1.0, temperature: float = 1.0, entropy: float = 0.0) -> JsonObject:
         """An RL run, and the row that its policy gets."""
         from flatspot.training.rl.train import train
 
@@ -148,7 +148,7 @@ class _Demo:
             "seconds": round(time.monotonic() - begun, 1),
         }
 
-    def warmed_up(self, model: Path) -> tuple[Path, dict[str, Any]]:
+    def warmed_up(self, model: Path) -> tuple[Path, JsonObject]:
         """The warm-up on the labels that flatspot asks for, and the row of its policy."""
         from flatspot.planning.labels import LabelSettings, select_labels
         from flatspot.training.warmup.run import warmup
@@ -204,12 +204,12 @@ _KIND = "flatspot demo --train"
 _NAMES = ("judged", "warm-up", *(_folder(name) for name in (*REMEDIES, "warm-up, then RL")))
 
 
-def _known(out: Path, size: Size, seed: int) -> dict[str, Any] | None:
+def _known(out: Path, size: Size, seed: int) -> JsonObject | None:
     """The results that a folder holds already."""
     if not (out / _FILE).exists():
         return None
     try:
-        results: dict[str, Any] = json.loads((out / _FILE).read_text("utf-8"))
+        results: JsonObject = json.loads((out / _FILE).read_text("utf-8"))
         same = results["size"] == asdict(size) and results["seed"] == seed
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{out / _FILE} is damaged ({error}). Delete it and run again.") from None

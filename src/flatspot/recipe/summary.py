@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flatspot.core.plain import JsonObject
 from flatspot.core.provenance import provenance
 from flatspot.core.schema import PATHS, SCHEMA_VERSION, arrow_schema
 from flatspot.recipe.read import Recipe
@@ -22,7 +23,7 @@ DIAGNOSED = ("before", "warmed", "after", "after-alone")
 _STATES = ("learnable", "vanishing", "solved", "undecided", "unscored")
 
 
-def summarize(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, Any]:
+def summarize(recipe: Recipe, stages: Sequence[Stage]) -> JsonObject:
     """The summary of the stages of a recipe, all of them done."""
     by_name = {stage.name: stage for stage in stages}
     runs = {name: Run(by_name[name].folder) for name in DIAGNOSED if name in by_name}
@@ -61,7 +62,7 @@ def summarize(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, Any]:
 _WARMUP = ("chosen_step", "steps", "labels", "learnt", "generations", "why", "cause", "recovered", "curve", "notes")
 
 
-def _policy(run: Run) -> dict[str, Any]:
+def _policy(run: Run) -> JsonObject:
     summary = run.summary
     mean, low, high = mean_limits(run.numbers("mean"), summary.reward.range)
     return {
@@ -89,11 +90,11 @@ def _moves(before: Run, after: Run) -> dict[str, dict[str, int]]:
     return moves
 
 
-def _gain(runs: Mapping[str, Run], reward_range: tuple[float, float]) -> dict[str, Any]:
+def _gain(runs: Mapping[str, Run], reward_range: tuple[float, float]) -> JsonObject:
     """Mean reward after the recipe less that before it, after the warm-up, and after RL alone; 95% limits over the prompts, paired."""
     span = reward_range[1] - reward_range[0]
     after = runs["after"].numbers("mean")
-    gains: dict[str, Any] = {}
+    gains: JsonObject = {}
     for name, other in (("over_before", "before"), ("over_warmed", "warmed"), ("over_alone", "after-alone")):
         if other in runs:
             mean, lo, hi = mean_limits(after - runs[other].numbers("mean"), (-span, span))
@@ -111,7 +112,7 @@ def _curve(stage: Stage, reward_range: tuple[float, float], drawn_before: int) -
     return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
 
-def _cost(stages: Sequence[Stage]) -> list[dict[str, Any]]:
+def _cost(stages: Sequence[Stage]) -> list[JsonObject]:
     """What each stage took; labels only where some were learnt, steps only where something was trained."""
     return [
         {
@@ -125,7 +126,7 @@ def _cost(stages: Sequence[Stage]) -> list[dict[str, Any]]:
     ]
 
 
-def _training_cost(by_name: Mapping[str, Stage]) -> dict[str, dict[str, Any]]:
+def _training_cost(by_name: Mapping[str, Stage]) -> dict[str, JsonObject]:
     """What training took with the warm-up, and without it where that was run: the diagnoses left out."""
     ways = {"to train with warm-up": ("warmup", "train"), "to train without": ("train-alone",)}
     if not {"warmup", "train-alone"} <= by_name.keys():

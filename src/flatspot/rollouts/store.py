@@ -24,6 +24,7 @@ import numpy as np
 
 from flatspot.core.content import content_text
 from flatspot.core.errors import RunFolderError
+from flatspot.core.plain import JsonObject
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.request import Request
@@ -66,7 +67,7 @@ class RunRecord:
     provenance: Mapping[str, object]
 
     @property
-    def key(self) -> dict[str, Any]:
+    def key(self) -> JsonObject:
         """What decides the rows, as far as it is known before anything is loaded: an equal call of a complete run need load nothing."""
         return {name: value for name, value in self.identity.items() if name != "engine"} | dict(self.before_loading)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
+from flatspot.core.plain import JsonObject
 from flatspot.core.request import Request
 from flatspot.core.schema import SCHEMA_VERSION
 
@@ -259,7 +260,7 @@ class Summary:
         "(`judged`), UTC",
     ] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The object that `--json` prints, in JSON's own types."""
         values = fields_to_json(self)
         return {name: value for name, value in values.items() if value is not None or name not in ("drawn", "gradients")}
