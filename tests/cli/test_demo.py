@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flatspot.recipe.overcome import REMEDIES, Size
+from flatspot.recipe.overcome import REMEDIES
+from flatspot.runs.demo_summary import DemoSize
 
 ROW = {"reward": 0.0, "learnable": 0.0, "vanishing": 1.0, "solved": 0.0, "labels": 0, "sft_steps": 0, "generations": 3840, "seconds": 14.0}
 
@@ -25,7 +26,7 @@ def folder(tmp_path):
         {"name": "warm-up, then RL", **ROW, "reward": 0.97},
     ]
     (tmp_path / "flatspot-demo-train").mkdir()
-    results = {"size": asdict(Size()), "seed": 0, "rows": rows, "seconds": 100.0}
+    results = {"size": asdict(DemoSize()), "seed": 0, "rows": rows, "seconds": 100.0}
     (tmp_path / "flatspot-demo-train" / "results.json").write_text(json.dumps(results))
     return tmp_path
 

@@ -70,7 +70,7 @@ def test_our_own_faults_too(monkeypatch, capsys):
 @pytest.mark.parametrize("verdict", ["proceed", "warm-up", "fix-reward", "another"])
 def test_the_reports_own_colours_stay(verdict):
     counts = {state.name: 9 for state in blocks.VERDICTS}
-    painted = render_terminal({"verdict": verdict, "counts": counts, "caveats": ["x"]}, color=True)
+    painted = render_terminal(Summary.from_json({"verdict": verdict, "counts": counts, "caveats": ["x"]}), color=True)
     assert painted.count("\x1b") > 20
     assert readable(painted, color=True) == painted
     assert "\x1b" not in readable(painted)

@@ -66,7 +66,7 @@ def test_means_stds_and_groups_by_hand(runs):
         assert found["transitions"][x][y] == sum((was[name], now[name]) == (x, y) for name in shared)
     assert found["changed_verdicts"] == sum(was[name] != now[name] for name in shared)
     assert found["most_changed"][0]["prompt_id"] == "p0" and found["most_changed"][0]["change"] == 1.0
-    json.dumps(found, allow_nan=False)
+    json.dumps(found.to_json(), allow_nan=False)
 
 
 def mixed_by_hand(rewards, k):

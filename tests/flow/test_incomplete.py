@@ -64,9 +64,9 @@ def test_a_killed_run_says_how_much_is_there(killed, tmp_path):
     assert summary["reason"].startswith("The run was stopped at 16 of the 48 completions it planned so far, and 4 of its 12 prompts")
     assert "4 parts are missing" in summary["caveats"][0]
     assert summary["reward"]["range"] == [0, 2]  # what the command said, though it never came to judging
-    (step,) = next_steps(summary.to_json())  # nothing else is offered while that is open
+    (step,) = next_steps(summary)  # nothing else is offered while that is open
     assert step.command.endswith("--seed 3 --max-completions 4 --fixed-completions --reward-range 0 2")
-    assert "stopped at 16 of the 48" in render_terminal(summary.to_json())
+    assert "stopped at 16 of the 48" in render_terminal(summary)
 
 
 def test_nothing_said_of_the_set_rests_on_what_was_not_drawn(killed, tmp_path):
@@ -110,7 +110,7 @@ def test_the_next_command_as_it_is_shown_goes_on(tmp_path, monkeypatch):
     assert stopped["drawn"]["completions"] == 4 * K
     monkeypatch.setattr("flatspot.cli.main.prepare_streams", lambda: None)
     monkeypatch.setattr("sys.excepthook", sys.excepthook)  # to be put back
-    monkeypatch.setattr("sys.argv", shlex.split(next_steps(stopped.to_json())[0].command))
+    monkeypatch.setattr("sys.argv", shlex.split(next_steps(stopped)[0].command))
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code

@@ -22,6 +22,7 @@ from flatspot.planning import labels as labels_module
 from flatspot.planning.label_files import read_label_rows, write_label_rows, write_plan
 from flatspot.planning.labels import LabelSettings, plan_labels, select_labels
 from flatspot.planning.strategies import STRATEGIES
+from flatspot.planning.summary import Answers
 from flatspot.report.labels_text import labels_text
 from flatspot.report.prompt_line import prompt_line
 
@@ -260,11 +261,11 @@ def test_a_share_says_of_what_and_answers_that_are_there_are_named(run):
     assert "Answers already there for 6 of 6, in the column 'reference'." in text and "add --answer-col reference to the command" in text
     assert "% of the" not in shown(plan_labels(run, LabelSettings(labels=4)))
     found = plan_labels(run)
-    limited = dataclasses.replace(found, summary=found.summary | {"limit": 110, "asked_share": "5%", "asked": 6})
+    limited = dataclasses.replace(found, summary=dataclasses.replace(found.summary, limit=110, asked_share="5%", asked=6))
     assert "5% of the 110 prompts of this run (--limit 110, not the whole file) is 6." in shown(limited)
-    whole = dataclasses.replace(found, summary=found.summary | {"answers": {"column": "answer", "n": found.summary["n"]}})
+    whole = dataclasses.replace(found, summary=dataclasses.replace(found.summary, answers=Answers("answer", found.summary.n)))
     assert "in the column 'answer'." in shown(whole) and "Fill" not in shown(whole)
-    assert "Answers" not in shown(dataclasses.replace(found, summary=found.summary | {"answers": None}))
+    assert "Answers" not in shown(dataclasses.replace(found, summary=dataclasses.replace(found.summary, answers=None)))
 
 
 def test_chat_prompts_are_shown_by_what_was_asked():

@@ -14,6 +14,7 @@ import pytest
 
 from flatspot.core.schema import PROMPTS, ROLLOUTS, VERDICTS, arrow_schema
 from flatspot.report.blocks import ReportData
+from flatspot.runs.summary import Summary
 
 NAMES = ("learnable", "vanishing", "solved", "undecided", "unscored")
 CHROMIUM_ARGS = [
@@ -42,7 +43,7 @@ def build(
             said = text(i, k) if text else f"Answer {k}.\nThe train arrives at {int(rng.integers(24))} o'clock."
             rollout_rows.append(_rollout(row["prompt_id"], k, said, reward))
     return ReportData(
-        summary={**_summary(verdict_rows, answers), **changes},
+        summary=Summary.from_json({**_summary(verdict_rows, answers), **changes}),
         verdicts=pa.Table.from_pylist(verdict_rows, schema=arrow_schema(VERDICTS)),
         prompts=pa.Table.from_pylist(prompt_rows, schema=arrow_schema(PROMPTS)),
         completions=pa.Table.from_pylist(rollout_rows, schema=arrow_schema(ROLLOUTS)),

@@ -13,6 +13,7 @@ from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.core.settings import Settings
 from flatspot.report import blocks
 from flatspot.report.run.next_steps import completions_command, diagnose_command, export_command, next_steps, train_command
+from flatspot.runs.summary import RewardSummary, Summary
 
 FULL = {
     "verdict": "proceed",
@@ -29,38 +30,49 @@ FULL = {
 
 
 def test_missing_keys_are_missing_words_and_nothing_else():
-    for summary in (
-        {},
-        {"reward": None, "counts": [], "forecast": 3, "caveats": None, "health": {"errors": "x"}, "generations": {"total": None}},
-    ):
-        assert blocks.headline(summary) == ("No verdict", "plain")
-        assert [share.count for share in blocks.shares(summary)] == [0] * 5
-        assert blocks.forecasts(summary) == blocks.caveats(summary) == blocks.errors(summary) == blocks.cost_facts(summary) == ()
-        assert blocks.range_limits(summary) is None
-        assert next_steps(summary) == ()
-        assert blocks.reward_facts(summary)[0].value == "–"
+    summary = Summary.from_json({})
+    assert blocks.headline(summary) == ("No verdict", "plain")
+    assert [share.count for share in blocks.shares(summary)] == [0] * 5
+    assert blocks.forecasts(summary) == blocks.caveats(summary) == blocks.errors(summary) == blocks.health_facts(summary) == ()
+    assert [fact.value for fact in blocks.cost_facts(summary)] == ["0", "0"]  # prompts and completions, nothing of tokens and error
+    assert next_steps(summary) == ()
+    assert blocks.reward_facts(summary)[0].value == "–"
+
+
+@pytest.mark.parametrize("limits", [(0.0, 0.0), (1.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0)])
+def test_a_range_that_is_empty_or_endless_is_none(limits):
+    assert blocks.range_limits(limits) is None
+    assert blocks.reward_range(Summary(reward=RewardSummary(limits))) == ""
+
+
+@pytest.mark.parametrize("bad", [{"reward": {"mean": "high"}}, {"counts": []}, {"n_prompts": 1.5}, {"caveats": 3}, {"verdict": {}}])
+def test_a_value_of_another_kind_is_refused_as_it_is_read(bad):
+    with pytest.raises(TypeError):
+        Summary.from_json(bad)
 
 
 def test_forecast_is_in_order_of_size_and_marks_the_planned_one():
-    assert [(row.group_size, row.planned) for row in blocks.forecasts(FULL)] == [(4, True), (16, False)]
+    assert [(row.group_size, row.planned) for row in blocks.forecasts(Summary.from_json(FULL))] == [(4, True), (16, False)]
 
 
 @pytest.mark.parametrize("verdict", ["proceed", "warm-up", "fix-reward", "fix-data"])
 def test_every_verdict_has_a_headline_and_a_first_step_with_a_command(verdict):
     summary = FULL | {"verdict": verdict}
-    assert blocks.headline(summary)[0] != verdict
-    assert next_steps(summary)[0].command
+    assert blocks.headline(Summary.from_json(summary))[0] != verdict
+    assert next_steps(Summary.from_json(summary))[0].command
 
 
 def test_undecided_prompts_of_a_foreign_log_are_not_told_to_draw_more():
     undecided = {"verdict": "proceed", "counts": {"undecided": 2}}
-    assert "--max-completions" in next_steps(undecided)[-1].text
-    assert "--max-completions" not in next_steps(undecided | {"source": "inspect"})[-1].text
+    assert "--max-completions" in next_steps(Summary.from_json(undecided))[-1].text
+    assert "--max-completions" not in next_steps(Summary.from_json(undecided | {"source": "inspect"}))[-1].text
 
 
 def test_the_command_repeats_what_is_known_and_quotes_it():
     summary = {"settings": {"prompts": "my prompts.jsonl", "reward": "a.py:f", "model": "Engine (in memory)"}, "group_size": 4}
-    assert diagnose_command(summary) == "flatspot diagnose 'my prompts.jsonl' --model MODEL --reward a.py:f --group-size 4"
+    assert (
+        diagnose_command(Summary.from_json(summary)) == "flatspot diagnose 'my prompts.jsonl' --model MODEL --reward a.py:f --group-size 4"
+    )
 
 
 def test_the_command_samples_as_the_run_did():
@@ -69,14 +81,14 @@ def test_the_command_samples_as_the_run_did():
     summary = {"settings": settings, "sampling": sampling, "engine": {"engine": "scripted"}}
     sampled = "--temperature 0.7 --top-k 50 --max-new-tokens 100000"
     command = "flatspot diagnose p.jsonl --model"
-    assert diagnose_command(summary) == f"{command} answers.json --reward exact_match --engine scripted {sampled}"
-    assert diagnose_command(summary, model="CHECKPOINT") == f"{command} CHECKPOINT --reward exact_match {sampled}"
+    assert diagnose_command(Summary.from_json(summary)) == f"{command} answers.json --reward exact_match --engine scripted {sampled}"
+    assert diagnose_command(Summary.from_json(summary), model="CHECKPOINT") == f"{command} CHECKPOINT --reward exact_match {sampled}"
 
 
 def test_numbers_of_a_command_are_those_of_the_run():
     settings = {"prompts": "p", "reward": ["a", "b"], "model": "m", "reward_weights": [1.0, 1 / 3], "reward_timeout_s": 1234567.5}
     summary = {"settings": settings, "sampling": {"temperature": 0.70000001, "max_new_tokens": 1048576}}
-    words = diagnose_command(summary).split()
+    words = diagnose_command(Summary.from_json(summary)).split()
     given = {words[i]: words[i + 1] for i in range(3, len(words), 2)}
     assert given["--max-new-tokens"] == "1048576" and float(given["--temperature"]) == 0.70000001
     assert float(given["--reward-weight"]) == 1 / 3 and float(given["--reward-timeout"]) == 1234567.5
@@ -99,7 +111,7 @@ def test_numbers_of_a_command_are_those_of_the_run():
 def test_more_is_drawn_than_was_asked_for_and_no_more_than_can_be_weighed(resume, each, size, ending):
     settings = {"prompts": "p", "model": "m", "reward": ["r"], "out": "run"} | ({"resume": resume} if resume is not None else {})
     summary = {"verdict": "draw-more", "settings": settings, "generations": {"per_prompt": each}, "group_size": size}
-    (step,) = next_steps(summary)
+    (step,) = next_steps(Summary.from_json(summary))
     assert step.command.endswith(ending) and step.command.count("--max-completions") == 1
     assert (
         "--max-generations" not in step.command and f"up to {ending.split()[ending.split().index('--max-completions') + 1]} " in step.text
@@ -125,12 +137,15 @@ def test_more_is_drawn_than_was_asked_for_and_no_more_than_can_be_weighed(resume
 def test_a_flat_reward_is_scored_alone(rewards, flat, given):
     settings = {"out": "run", "reward": rewards, "reward_weights": [2.0, 1.0], "reward_timeout_s": 3.0}
     summary = {"verdict": "warm-up", "caveat_codes": ["shaping-only"], "settings": settings, "health": {"flat_reward": flat}}
-    assert next_steps(summary)[1].command == f"flatspot rescore run --reward {given} --reward-timeout 3"
+    assert next_steps(Summary.from_json(summary))[1].command == f"flatspot rescore run --reward {given} --reward-timeout 3"
 
 
 def test_a_few_undecided_prompts_are_no_step_of_their_own():
     few = {"verdict": "proceed", "counts": {"undecided": 2, "learnable": 8}}
-    assert len(next_steps(few | {"counts": {"undecided": 3, "learnable": 7}})) == len(next_steps(few)) + 1
+    assert (
+        len(next_steps(Summary.from_json(few | {"counts": {"undecided": 3, "learnable": 7}})))
+        == len(next_steps(Summary.from_json(few))) + 1
+    )
 
 
 @pytest.mark.parametrize("name", ["run", 'it\'s $HOME `x` "run"'])
@@ -148,14 +163,14 @@ def test_the_commands_do_what_they_say(name, make_report, tmp_path):
         ready = command.replace("flatspot", f'"{Path(sys.executable).parent / "flatspot"}"', 1)
         subprocess.run(["sh", "-c", ready], cwd=tmp_path, check=True, capture_output=True, text=True)
 
-    shell(export_command(summary, ("vanishing",), "out.jsonl"))
+    shell(export_command(Summary.from_json(summary), ("vanishing",), "out.jsonl"))
     import json
 
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     wanted = [row["prompt_id"] for row in data.verdicts.to_pylist() if row["verdict"] == "vanishing"]
     assert sorted(row["id"] for row in rows) == sorted(wanted)
     assert {type(row["prompt"]) for row in rows} == {str, list}
-    shell(completions_command(summary))
+    shell(completions_command(Summary.from_json(summary)))
     assert len((tmp_path / "completions.jsonl").read_text("utf-8").splitlines()) == data.completions.num_rows
 
 
@@ -165,23 +180,26 @@ def test_the_schema_is_the_one_the_report_was_written_for():
 
 def test_what_vanishes_leads_to_a_plan_and_a_warm_up():
     summary = {"verdict": "warm-up", "counts": {"vanishing": 3}, "settings": {"out": "a run", "model": "m", "reward": "exact_match"}}
-    assert [step.command for step in next_steps(summary)] == [
+    assert [step.command for step in next_steps(Summary.from_json(summary))] == [
         "flatspot plan 'a run' --labels 5%",
         "flatspot warmup 'a run' --labels 'a run/labels.jsonl' --out WARM",
     ]
     unnamed = summary | {"settings": {"out": "a", "logs": ["l.csv"]}, "engine": {"engine": "scripted"}}
-    assert next_steps(unnamed)[1].command == "flatspot warmup a --labels a/labels.jsonl --model MODEL --reward REWARD --out WARM"
+    assert (
+        next_steps(Summary.from_json(unnamed))[1].command
+        == "flatspot warmup a --labels a/labels.jsonl --model MODEL --reward REWARD --out WARM"
+    )
     undecided = summary | {"counts": {"undecided": 3}}
-    assert "flatspot export" in next_steps(undecided)[0].command
+    assert "flatspot export" in next_steps(Summary.from_json(undecided))[0].command
 
 
 def test_the_command_reads_the_prompts_as_the_run_did():
     settings = {"prompts": "p.csv", "model": "m", "reward": "a.py:f, b.py:g", "prompt_col": "q", "id_col": "key", "limit": 5}
     summary = {"verdict": "fix-data", "settings": settings, "counts": {"solved": 9}}
     read = "--prompt-col q --id-col key --limit 5"
-    assert diagnose_command(summary) == f"flatspot diagnose p.csv {read} --model m --reward a.py:f --reward b.py:g"
-    assert next_steps(summary)[1].command == "flatspot diagnose unsolved.jsonl --model m --reward a.py:f --reward b.py:g"
-    trained = train_command(summary, "warm/policy", "rl", ["--use_cpu"])
+    assert diagnose_command(Summary.from_json(summary)) == f"flatspot diagnose p.csv {read} --model m --reward a.py:f --reward b.py:g"
+    assert next_steps(Summary.from_json(summary))[1].command == "flatspot diagnose unsolved.jsonl --model m --reward a.py:f --reward b.py:g"
+    trained = train_command(Summary.from_json(summary), "warm/policy", "rl", ["--use_cpu"])
     assert trained.startswith("flatspot train p.csv --prompt-col q --limit 5 --model warm/policy") and trained.endswith(
         "--out rl --use_cpu"
     )
@@ -191,22 +209,33 @@ def test_the_share_of_mixed_groups_is_that_of_the_prompts_it_tells_to_train_on()
     counts = {"learnable": 6, "solved": 3, "vanishing": 1}
     summary = {"verdict": "proceed", "counts": counts, "group_size": 8, "forecast": {"8": {"informative": 0.4}}}
     told = summary | {"to_train": {"n_prompts": 6, "informative": 0.93}}
-    assert next_steps(told)[0].text == "Train on the 6 learnable prompts. Of groups of 8 drawn from these, 93% carry a signal."
-    assert next_steps(summary)[0].text == "Train on the 6 learnable prompts."  # a report of an earlier version does not say
+    assert (
+        next_steps(Summary.from_json(told))[0].text
+        == "Train on the 6 learnable prompts. Of groups of 8 drawn from these, 93% carry a signal."
+    )
+    assert (
+        next_steps(Summary.from_json(summary))[0].text == "Train on the 6 learnable prompts."
+    )  # a report of an earlier version does not say
     none_left = told | {"counts": {"solved": 8, "vanishing": 2}, "to_train": {"n_prompts": 0, "informative": None}}
-    assert [step.command.split()[4] for step in next_steps(none_left)] == ["vanishing"]
+    assert [step.command.split()[4] for step in next_steps(Summary.from_json(none_left))] == ["vanishing"]
 
 
 def test_the_error_stands_with_the_most_it_may_be():
     known, unknown = ({"predicted_error": 0.03, "predicted_error_limit": limit, "generations": {"total": 12}} for limit in (0.091, None))
-    notes = [next(fact.note for fact in blocks.key_facts(s) if fact.label == "of verdicts may be wrong") for s in (known, unknown)]
+    notes = [
+        next(fact.note for fact in blocks.key_facts(Summary.from_json(s)) if fact.label == "of verdicts may be wrong")
+        for s in (known, unknown)
+    ]
     assert notes == ["worst case 9.1% (97.5% limit)", "12 completions drawn"]
-    assert [fact.note for fact in blocks.cost_facts(known) if fact.label == "predicted error"] == [
+    assert [fact.note for fact in blocks.cost_facts(Summary.from_json(known)) if fact.label == "predicted error"] == [
         "of the verdicts, worst case 9.1% (97.5% limit)"
     ]
 
 
 def test_where_every_reward_is_the_lowest_one_reads_completions_first():
     summary = {"verdict": "warm-up", "counts": {"vanishing": 40}, "settings": {"out": "a"}, "health": {"distinct_share": 0.9}}
-    assert next_steps(summary | {"caveat_codes": ["all-low"]})[0].command == "flatspot export a --completions --to completions.jsonl"
-    assert next_steps(summary | {"caveat_codes": []})[0].command == "flatspot plan a --labels 5%"
+    assert (
+        next_steps(Summary.from_json(summary | {"caveat_codes": ["all-low"]}))[0].command
+        == "flatspot export a --completions --to completions.jsonl"
+    )
+    assert next_steps(Summary.from_json(summary | {"caveat_codes": []}))[0].command == "flatspot plan a --labels 5%"

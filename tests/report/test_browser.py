@@ -9,6 +9,8 @@ import re
 import pyarrow as pa
 import pytest
 
+from flatspot.runs.summary import Summary
+
 pytestmark = pytest.mark.thorough
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the report's browser tests need playwright: pip install 'flatspot[dev]'")
@@ -61,7 +63,7 @@ def test_it_opens_and_draws_without_a_complaint(open_report, make_report, n, kin
 
 
 def test_a_bare_summary_opens(open_report, make_report):
-    page = open_report(dataclasses.replace(make_report(3), summary={}))
+    page = open_report(dataclasses.replace(make_report(3), summary=Summary()))
     assert page.trouble == []
     assert page.locator("h1").inner_text() == "No verdict"
 
@@ -72,8 +74,10 @@ def test_strangers_text_is_shown_and_never_run(open_report, make_report):
     names = dict.fromkeys(HOSTILE, 0.5)
     n = data.prompts.num_rows
     data = type(data)(
-        summary=data.summary
-        | {"reason": " ".join(HOSTILE), "caveats": HOSTILE, "health": {"errors": [everything]}, "settings": dict.fromkeys(HOSTILE, "x")},
+        summary=Summary.from_json(
+            data.summary.to_json()
+            | {"reason": " ".join(HOSTILE), "caveats": HOSTILE, "health": {"errors": [everything]}, "sampling": dict.fromkeys(HOSTILE, "x")}
+        ),
         verdicts=data.verdicts.set_column(data.verdicts.column_names.index("why"), "why", pa.array(HOSTILE))
         .drop_columns(["component_mean", "component_std"])
         .append_column("component_mean", pa.array([list(names.items())] * n, pa.map_(pa.string(), pa.float64())))

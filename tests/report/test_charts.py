@@ -12,6 +12,7 @@ import pytest
 from flatspot.report.charts import composition, forecast, scatter
 from flatspot.report.formats import percent
 from flatspot.report.marks import DENSE, MAX_MARKS, place_marks
+from flatspot.runs.summary import Summary
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ruler import Ruler, all_of, area_of, at, parse, words
@@ -22,15 +23,11 @@ def marks_of(data):
     return place_marks(*columns)
 
 
-def in_range(summary):
-    return summary | {"reward": {"range": [0.0, 1.0]}}
-
-
 @pytest.mark.parametrize("kind", ["binary", "real"])
 def test_every_mark_stands_at_its_mean_and_std(make_report, kind):
     data = make_report(60, kind=kind)
     marks = marks_of(data)
-    chart = scatter(marks, in_range(data.summary), completions=8)
+    chart = scatter(marks, (0.0, 1.0), completions=8)
     drawn, ruler = all_of(chart, "use"), Ruler(chart)
     assert [int(node.get("data-mark")) for node in drawn] == list(range(len(marks.values)))
     for node, mark in zip(drawn, marks.values, strict=True):
@@ -42,7 +39,7 @@ def test_every_mark_stands_at_its_mean_and_std(make_report, kind):
 
 def test_marks_of_more_prompts_are_larger_and_drawn_first(make_report):
     marks = marks_of(make_report(200))
-    areas = [area_of(node) for node in all_of(scatter(marks, {}), "use")]
+    areas = [area_of(node) for node in all_of(scatter(marks, None), "use")]
     assert areas == sorted(areas, reverse=True) and areas[-1] == pytest.approx(60, rel=0.01)
     roots = [math.sqrt(mark.count) for mark in marks.values]
     for (a, r), (b, s) in itertools.pairwise(zip(areas, roots, strict=True)):
@@ -52,18 +49,18 @@ def test_marks_of_more_prompts_are_larger_and_drawn_first(make_report):
 
 def test_the_arc_is_the_largest_std_that_so_many_completions_can_have(make_report):
     data = make_report(20)
-    chart = scatter(marks_of(data), in_range(data.summary), completions=8)
+    chart = scatter(marks_of(data), (0.0, 1.0), completions=8)
     [arc] = all_of(chart, "path", "envelope")
     ruler = Ruler(chart)
     for pair in arc.get("d")[1:].split("L")[::10]:
         mean, std = ruler.value(tuple(map(float, pair.split())))
         assert std == pytest.approx(math.sqrt(max(0, mean * (1 - mean)) * 8 / 7), abs=2e-2)
-    assert "envelope" not in scatter(marks_of(data), {})  # no range, no largest std
+    assert "envelope" not in scatter(marks_of(data), None)  # no range, no largest std
 
 
 def test_the_corner_ends_where_the_reach_is_the_threshold(make_report):
     data = make_report(20)
-    chart = scatter(marks_of(data), in_range(data.summary) | {"reach_threshold": 4.0}, completions=8)
+    chart = scatter(marks_of(data), (0.0, 1.0), reach=4.0, completions=8)
     [corner] = all_of(chart, "path", "corner")
     ruler = Ruler(chart)
     places = [ruler.value(tuple(map(float, pair.split()))) for pair in corner.get("d")[1:-1].split("L")]
@@ -75,13 +72,13 @@ def test_many_prompts_become_few_small_marks(make_report):
     data = make_report(3 * MAX_MARKS, kind="real", answers=2)
     marks = marks_of(data)
     assert DENSE < len(marks.values) <= MAX_MARKS
-    chart = scatter(marks, {})
+    chart = scatter(marks, None)
     assert 'class="dense"' in chart and len(all_of(chart, "use")) == len(marks.values)
 
 
 @pytest.mark.parametrize(("means", "stds"), [([0.0], [0.0]), ([3e5, 3e5], [0.0, 1e-9]), ([-1e300, 1e300], [0.0, 1e300])])
 def test_degenerate_and_huge_values_are_drawn_at_finite_places(means, stds):
-    chart = scatter(place_marks(["strange"] * len(means), means, stds), {})
+    chart = scatter(place_marks(["strange"] * len(means), means, stds), None)
     assert "nan" not in chart and "inf" not in chart
     assert [node.get("href") for node in all_of(chart, "use")] == ["#g-unscored"] * len(means)
 
@@ -97,11 +94,11 @@ def test_bars_are_as_long_as_the_shares_and_whiskers_end_at_their_limits(make_re
     whiskers = [(float(node.get("x1")[:-1]), float(node.get("x2")[:-1])) for node in all_of(chart, "line", "whisker")]
     assert whiskers == [pytest.approx((unit * row["lo"], unit * row["hi"]), abs=0.02) for row in fractions.values()]
     assert words(chart, "value") == [percent(row["mean"]) for row in fractions.values()]
-    assert words(chart, "label") == [f"{name} · {n}" for name, n in summary["counts"].items()]
+    assert words(chart, "label") == [f"{name} · {n}" for name, n in summary.counts.items()]
 
 
 def test_a_summary_of_nothing_has_bars_of_no_length():
-    assert [node.get("width") for node in all_of(composition({}), "rect")] == ["0%"] * 5
+    assert [node.get("width") for node in all_of(composition(Summary()), "rect")] == ["0%"] * 5
 
 
 def test_the_forecast_is_drawn_at_its_shares_with_its_limits(make_report):
@@ -115,4 +112,4 @@ def test_the_forecast_is_drawn_at_its_shares_with_its_limits(make_report):
     heights = [ruler.read(ruler.y, float(pair.split()[1])) for pair in limits.get("d")[1:-1].split("L")]
     assert heights == pytest.approx([row["hi"] for row in rows.values()] + [row["lo"] for row in rows.values()][::-1], abs=5e-3)
     assert "groups of 8: 42%" in parse(chart)[0].text
-    assert forecast({}) is None
+    assert forecast(Summary()) is None

@@ -36,6 +36,7 @@ def test_ordinary_text_of_any_script_is_left_alone():
 
 def test_sentences_write_no_share_as_all_or_nothing_that_is_neither():
     from flatspot.report.before_after import before_after
+    from flatspot.runs.summary import Summary
     from flatspot.verdicts.alarm_words import alarm_sentence
     from flatspot.verdicts.alarms import Alarm
 
@@ -44,5 +45,5 @@ def test_sentences_write_no_share_as_all_or_nothing_that_is_neither():
         name: {"mean": share, "lo": 0.0, "hi": 0.998} for name, share in (("vanishing", 0.004), ("learnable", 0.996), ("solved", 0.0))
     }
     summary = {"n_prompts": 3, "fractions": shares, "reward": {"mean": 0.0001, "std": {"mean": None}}}
-    text = before_after(summary, summary, [])
+    text = before_after(Summary.from_json(summary), Summary.from_json(summary), [])
     assert "<1% [0–99.8%]" in text and ">99% [0–99.8%]" in text and "0.0001" in text and "none" in text

@@ -17,6 +17,7 @@ from flatspot.report.recipe.charts import moves, rewards, verdicts, warm_up
 from flatspot.report.recipe.html import render_recipe_html, write_recipe_html
 from flatspot.report.recipe.paths import MOST, Path, paths_between
 from flatspot.report.recipe.terminal import recipe_text
+from flatspot.runs.recipe_summary import RecipeSummary
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from ruler import Ruler, all_of, at, words
@@ -43,7 +44,11 @@ def policy(mean, vanishing, n=100):
             "reward": {"mean": mean, "lo": mean - 0.05, "hi": mean + 0.05, "std": 0.1}}  # fmt: skip
 
 
-def summary_of(*, compare=True, warmed=True, over_alone=(0.2, 0.1, 0.3), over_before=(0.8, 0.7, 0.9), over_warmed=None):
+def summary_of(**given):
+    return RecipeSummary.from_json(values_of(**given))
+
+
+def values_of(*, compare=True, warmed=True, over_alone=(0.2, 0.1, 0.3), over_before=(0.8, 0.7, 0.9), over_warmed=None):
     stages = [s for s in STAGES if (s != "after-alone" or compare) and (s != "warmed" or warmed)]
     curve = [
         {"step": s, "ready": {"mean": s / 10, "lo": s / 12, "hi": min(1.0, s / 8)}, "reward": s / 11, "generations": 30, "labels": 9}
@@ -112,17 +117,18 @@ def test_the_terminal_fits_and_says_what_the_numbers_are():
     assert "Stopped after step 10, and the checkpoint of step 8 was taken: more cost than gain." in " ".join(text.split())
     row = next(line for line in text.splitlines() if line.startswith("to train without"))
     assert row.split()[3:] == ["0", "8", "512", "1", "h", "1", "min"]
-    assert "no warm-up" in recipe_text(summary_of(compare=False, warmed=False)) and recipe_text({}).startswith("NO OUTCOME")
+    assert "no warm-up" in recipe_text(summary_of(compare=False, warmed=False)) and recipe_text(RecipeSummary()).startswith("NO OUTCOME")
 
 
 def test_counts_and_estimates_are_told_apart():
-    found = summary_of()
-    found["policies"]["before"]["counts"] |= {"undecided": 7, "vanishing": 73}
+    values = values_of()
+    values["policies"]["before"]["counts"] |= {"undecided": 7, "vanishing": 73}
+    found = RecipeSummary.from_json(values)
     rows = {row.name: row.cells[0] for row in composition_rows(found)}
     assert rows["vanishing"] == "80% [0–90%]" and rows["undecided"] == "7 of 100" and rows["unscored"] == "0 of 100"
     said = "Undecided and unscored are counts of these prompts."
     assert said in " ".join(recipe_text(found).split()) and said in render_recipe_html(found, paths_of(5))
-    assert recipe_text({"policies": {"before": {}}})  # nothing known of it
+    assert recipe_text(RecipeSummary.from_json({"policies": {"before": {}}}))  # nothing known of it
 
 
 def test_facts_and_tables_are_the_summarys_numbers():
@@ -150,8 +156,13 @@ def test_prompts_with_one_way_are_one_and_none_is_lost():
 
 
 def test_charts_of_what_is_missing_are_none_and_curves_hold_every_point():
-    assert warm_up([], 0) is None and rewards({}) is None and verdicts({}) is None and moves([], {}, 0.0) is None
-    curve = summary_of()["warmup"]["curve"]
+    assert (
+        warm_up([], 0) is None
+        and rewards(RecipeSummary()) is None
+        and verdicts(RecipeSummary()) is None
+        and moves([], RecipeSummary(), 0.0) is None
+    )
+    curve = values_of()["warmup"]["curve"]
     chart = warm_up(curve, 8)
     ruler = Ruler(chart)
     assert [ruler.value(at(node)) for node in all_of(chart, "circle")[:6]] == [
@@ -187,11 +198,11 @@ def test_a_trail_leads_from_where_a_prompt_was_to_where_it_is():
 
 
 def test_no_text_of_the_summary_can_leave_its_place():
-    bad = summary_of()
+    bad = values_of()
     bad["warmup"]["why"] = bad["settings"]["model"] = bad["stages"][0]["folder"] = bad["provenance"]["created"] = HOSTILE
     bad["caveats"] = [HOSTILE, "\ud800"]
     bad["settings"][HOSTILE] = HOSTILE
-    html = render_recipe_html(bad, paths_of(5))
+    html = render_recipe_html(RecipeSummary.from_json(bad), paths_of(5))
     own = re.sub(r"<script>.*?</script>", "", html, flags=re.S)
     assert HOSTILE not in html and "\u202e" not in own and own.count("&lt;script&gt;") >= 5
     html.encode("utf-8")
@@ -212,13 +223,13 @@ def test_equal_input_gives_equal_bytes():
 )
 def test_it_opens_and_draws_without_a_complaint(open_file, tmp_path, given, n, options):
     summary = summary_of(**given)
-    write_recipe_html(summary, paths_of(n, tuple(summary["policies"])), tmp_path / "report.html")
+    write_recipe_html(summary, paths_of(n, tuple(summary.policies)), tmp_path / "report.html")
     page = open_file(tmp_path / "report.html", **options)
     assert page.trouble == []
     assert page.locator("h1").inner_text() == headline(summary)[0]
     assert page.locator("[data-chart=rewards] svg.plot").count() == 1
     assert page.locator("[data-chart=warmup] svg.plot").count() == (1 if given.get("warmed", True) else 0)
-    ways = 0 if n == 0 else len(summary["policies"]) - 1
+    ways = 0 if n == 0 else len(summary.policies) - 1
     assert page.locator("[data-chart^='way:'] svg.plot").count() == ways
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
     assert page.evaluate(CLIPPED) == []

@@ -39,9 +39,9 @@ def test_a_reward_with_a_comma_comes_back_whole(tmp_path):
     found = flatspot.diagnose(ROWS, str(answers), [COMMA, "exact_match"], engine="scripted", max_completions=4, out=tmp_path / "run")
     assert found.summary["settings"]["reward"] == [COMMA, "exact_match"]
     for command in (
-        diagnose_command(found.summary.to_json()),
-        rescore_command(found.summary.to_json()),
-        train_command(found.summary.to_json(), "m", "out"),
+        diagnose_command(found.summary),
+        rescore_command(found.summary),
+        train_command(found.summary, "m", "out"),
     ):
         assert options(command, "--reward") == [COMMA, "exact_match"]
     assert named_by_run(found, None, None) == (str(answers), [COMMA, "exact_match"], None)
@@ -54,10 +54,10 @@ def test_names_that_version_0_1_0_joined_are_told_apart():
 def test_weights_and_the_time_limit_are_given_again(tmp_path):
     settings = {"reward_weights": (1.0, 0.25), "reward_timeout_s": 60.0, "max_completions": 4}
     found = flatspot.diagnose(ROWS, ScriptedEngine(ANSWERS), [COMMA, "exact_match"], out=tmp_path / "run", **settings)
-    for command in (diagnose_command(found.summary.to_json()), rescore_command(found.summary.to_json())):
+    for command in (diagnose_command(found.summary), rescore_command(found.summary)):
         assert options(command, "--reward-weight") == ["1", "0.25"] and options(command, "--reward-timeout") == ["60"]
-    assert "--reward_weights 1 0.25" in train_command(found.summary.to_json(), "m", "out")
-    assert options(warmup_command(found.summary.to_json()), "--reward-timeout") == ["60"]
+    assert "--reward_weights 1 0.25" in train_command(found.summary, "m", "out")
+    assert options(warmup_command(found.summary), "--reward-timeout") == ["60"]
     assert named_by_run(found, "m", None) == ("m", [COMMA, "exact_match"], (1.0, 0.25))
     assert named_by_run(found, "m", ["x", "y"], [1, 0.5]) == ("m", ["x", "y"], [1, 0.5])
     with pytest.raises(SettingsError, match=r"have the weights 1 0\.25: give --reward-weight"):
@@ -89,7 +89,7 @@ def test_a_function_of_this_process_is_asked_for(tmp_path):
     found = flatspot.diagnose(
         ROWS, ScriptedEngine(ANSWERS), lambda completions, **_: [1.0] * len(completions), out=tmp_path, max_completions=4
     )
-    assert options(rescore_command(found.summary.to_json()), "--reward") == ["REWARD"]
+    assert options(rescore_command(found.summary), "--reward") == ["REWARD"]
     with pytest.raises(SettingsError, match="does not name a reward that can be loaded again"):
         named_by_run(found, "m", None)
 

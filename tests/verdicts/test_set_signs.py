@@ -63,7 +63,7 @@ def test_a_little_noise_is_a_caveat(variance, title):
     found, summary = verdict_of(coins(40, 16, 0.5), signs=noisy(40, 10, variance))
     assert found == "proceed"
     assert "noisy-reward" in summary["caveat_codes"]
-    assert headline(summary)[0] == title
+    assert headline(Summary.from_json(summary))[0] == title
 
 
 def test_a_few_repeats_prove_nothing_but_are_said():
@@ -104,7 +104,7 @@ def test_a_flat_part_under_a_varying_total_is_in_the_headline():
     assert "'accuracy'" in summary["reason"]
     assert "shaping-only" in summary["caveat_codes"]
     assert summary["health"]["flat_reward"] == "accuracy"
-    steps = next_steps(summary | {"settings": {"out": "run", "reward": ["r.py:form", "r.py:accuracy"]}})
+    steps = next_steps(Summary.from_json(summary | {"settings": {"out": "run", "reward": ["r.py:form", "r.py:accuracy"]}}))
     assert steps[1].command == "flatspot rescore run --reward r.py:accuracy"
 
 
@@ -113,7 +113,7 @@ def test_a_part_that_hardly_ever_varies_where_the_total_does_is_in_the_headline(
     right[:6, :4] = 1.0
     found, summary = verdict_of(form + right, parts={"accuracy": right, "format": form}, settings=JudgeSettings(reward_hi=2.0))
     assert found == "proceed"
-    assert headline(summary)[0] != "Proceed with RL"
+    assert headline(Summary.from_json(summary))[0] != "Proceed with RL"
     assert "'accuracy'" in summary["reason"]
 
 
@@ -153,7 +153,7 @@ def test_completions_cut_before_they_can_earn_anything(n_cut, n_whole, cut_mean,
     assert summary["verdict"] == expected
     if expected == "fix-sampling":
         assert "truncated-completions" in summary["caveat_codes"]
-        assert any("--max-new-tokens 1024" in step.command for step in next_steps(summary))
+        assert any("--max-new-tokens 1024" in step.command for step in next_steps(Summary.from_json(summary)))
 
 
 def test_too_few_completions_are_no_reason_to_warm_up():
@@ -161,9 +161,9 @@ def test_too_few_completions_are_no_reason_to_warm_up():
     found, summary = verdict_of(np.zeros((40, 2)))
     assert found == "draw-more"
     assert summary["fractions"]["vanishing"]["lo"] < 0.2 < summary["fractions"]["vanishing"]["hi"]
-    steps = next_steps(summary | {"source": "diagnose", "settings": {"out": "runs/x"}})
+    steps = next_steps(Summary.from_json(summary | {"source": "diagnose", "settings": {"out": "runs/x"}}))
     assert "--out runs/x --max-completions 64" in steps[0].command
-    assert "too few completions" in next_steps(summary | {"source": "inspect"})[0].text
+    assert "too few completions" in next_steps(Summary.from_json(summary | {"source": "inspect"}))[0].text
 
 
 def test_too_few_completions_are_no_reason_to_proceed_where_most_may_be_solved():

@@ -30,12 +30,11 @@ def compare_command(a: Path, b: Path, pair_by: str, as_json: bool) -> None:
     import json
 
     from flatspot.cli.output import echo_text
-    from flatspot.core.plain import plain
     from flatspot.flow.compare import compare
     from flatspot.report.compare_text import compare_text
 
-    found = compare(a, b, pair_by=pair_by).summary
+    summary = compare(a, b, pair_by=pair_by).summary
     if as_json:
-        click.echo(json.dumps(plain(found), indent=2, allow_nan=False))
+        click.echo(json.dumps(summary.to_json(), indent=2, allow_nan=False))
     else:
-        echo_text(lambda width: compare_text(found, width=width))
+        echo_text(lambda width: compare_text(summary, width=width))

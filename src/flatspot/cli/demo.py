@@ -57,11 +57,11 @@ def _train(ctx: click.Context, out: Path, seed: int, as_json: bool) -> None:
     from flatspot.cli.progress import progress_bar
     from flatspot.core.errors import SettingsError
     from flatspot.recipe.overcome import overcome
-    from flatspot.report.overcome_text import told
+    from flatspot.report.overcome_text import demo_text
 
     for name in ("max_completions", "engine"):
         if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise SettingsError(f"--{name.replace('_', '-')} is for the demo without --train")
     with progress_bar() as on_progress:
         results = overcome(out, seed=seed, say=say, on_progress=on_progress)
-    click.echo(json.dumps(results, indent=2) if as_json else told(results, out))
+    click.echo(json.dumps(results.to_json(), indent=2) if as_json else demo_text(results, out))

@@ -25,10 +25,10 @@ def show(run: Run, *, as_json: bool, fail_above: float | None) -> None:
     from flatspot.report.run.terminal import render_terminal
 
     if as_json:
-        text = to_json(run.summary.to_json())
+        text = to_json(run.summary)
     else:
         width, encoding = shutil.get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
-        text = render_terminal(run.summary.to_json(), width=width, color=sys.stdout.isatty(), encoding=encoding)
+        text = render_terminal(run.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
         place = f"Report   {run.folder / 'report.html'}" if run.written else _NOT_WRITTEN.format(run.folder)
         text += f"\n{readable(place)}"  # a folder's name has no colours
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a folder's name may hold what the terminal cannot show

@@ -44,7 +44,6 @@ def plan_command(run: Path, as_json: bool, labels: str | None, strategy: str | N
     from dataclasses import replace
 
     from flatspot.cli.printing import echo
-    from flatspot.core.plain import plain
     from flatspot.flow.plan import plan
     from flatspot.planning.labels import DEFAULT_STRATEGY
     from flatspot.report.labels_text import labels_text
@@ -57,10 +56,12 @@ def plan_command(run: Path, as_json: bool, labels: str | None, strategy: str | N
     if planned.answers:
         click.echo(f"{planned.answers} answers of the labels.jsonl that was there are kept", err=True)
     if as_json:
-        click.echo(json.dumps(plain(planned.summary), indent=2, allow_nan=False))
+        click.echo(json.dumps(planned.summary.to_json(), indent=2, allow_nan=False))
         return
     width, summary = shutil.get_terminal_size().columns, planned.run.summary
     texts = {x.prompt.id: asked_last(prompt_text(x.prompt.text)) if x.prompt.is_chat else str(x.prompt.text) for x in planned.labels}
     files = (str(run / "plan.parquet"), str(planned.labels_file))
-    then = warmup_command(replace(summary, settings=replace(summary.settings, out=str(run))).to_json())  # wherever the folder is by now
-    echo(plan_text(planned.summary, width=width) + "\n\n" + labels_text(planned.summary["labels"], texts, files, then, width=width))
+    then = warmup_command(replace(summary, settings=replace(summary.settings, out=str(run))))  # wherever the folder is by now
+    echo(plan_text(planned.summary, width=width))
+    if planned.summary.labels is not None:
+        echo("\n" + labels_text(planned.summary.labels, texts, files, then, width=width))

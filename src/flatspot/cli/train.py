@@ -90,7 +90,7 @@ def _show(done: TrainResult) -> None:
         echo(f"Policy   {done.checkpoint}\nReport   {done.folder / 'report.html'}\nNote     {error}")
         return
     before, after = (inspect(folder) for folder in halves)
-    echo(before_after(before.summary.to_json(), after.summary.to_json(), done.alarms))
+    echo(before_after(before.summary, after.summary, done.alarms))
     reports = ", ".join(str(folder / "report.html") for folder in (done.folder, before.folder, after.folder))
     echo(f"Policy   {done.checkpoint}\nReport   {reports}")
     sys.stdout.flush()

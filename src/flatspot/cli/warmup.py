@@ -14,6 +14,7 @@ from flatspot.cli.options import own_reward_option, own_reward_weight_option, re
 from flatspot.cli.probe_options import PROBE_OPTIONS, probe_options
 
 if TYPE_CHECKING:
+    from flatspot.runs.warmup_summary import WarmupSummary
     from flatspot.training.warmup.run import WarmupResult
 
 
@@ -52,7 +53,6 @@ def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
 
     from flatspot.cli.output import echo_text, say
     from flatspot.core.errors import SettingsError
-    from flatspot.core.plain import plain
     from flatspot.report.warmup_text import warmed_text
 
     if run.startswith("--"):
@@ -67,11 +67,11 @@ def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
         ctx.exit(130)
     if not warmed.is_main:
         return
-    said = _said(warmed, run, given, ctx.args)
+    summary = _summary(warmed, run, given, ctx.args)
     if given["as_json"]:
-        click.echo(json.dumps(plain(said), indent=2, allow_nan=False))
+        click.echo(json.dumps(summary.to_json(), indent=2, allow_nan=False))
     else:
-        echo_text(lambda width: warmed_text(said, width=width))
+        echo_text(lambda width: warmed_text(summary, width=width))
 
 
 def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> WarmupResult:
@@ -100,15 +100,15 @@ def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> WarmupResul
         )
 
 
-def _said(warmed: WarmupResult, run: str, given: Mapping[str, Any], given_options: list[str]) -> dict[str, Any]:
-    """The object of --json."""
+def _summary(warmed: WarmupResult, run: str, given: Mapping[str, Any], trl_options: list[str]) -> WarmupSummary:
     from flatspot.report.warmup_text import next_lines
     from flatspot.runs.run import Run
+    from flatspot.runs.warmup_summary import WarmupSummary
     from flatspot.training.trl_options import flags_for
 
-    options = flags_for(given_options, given["config"], ("use_cpu", "bf16", "gradient_checkpointing"))
+    options = flags_for(trl_options, given["config"], ("use_cpu", "bf16", "gradient_checkpointing"))
     following = next_lines(
-        Run(Path(run)).summary.to_json(),
+        Run(Path(run)).summary,
         cause=warmed.cause,
         recovered=warmed.recovered,
         probed=bool(warmed.curve),
@@ -116,17 +116,17 @@ def _said(warmed: WarmupResult, run: str, given: Mapping[str, Any], given_option
         out=str(warmed.out / "rl"),
         options=options,
     )
-    return {
-        "chosen_step": warmed.chosen_step,
-        "cause": warmed.cause,
-        "why": warmed.why,
-        "recovered": warmed.recovered,
-        "policy": str(warmed.checkpoint),
-        "labels": warmed.labels,
-        "held_back": warmed.held_out,
-        "generations": sum(row["generations"] for row in warmed.curve),
-        "seconds": warmed.seconds,
-        "notes": list(warmed.notes),
-        "next": following,
-        "curve": warmed.curve,
-    }
+    return WarmupSummary(
+        chosen_step=warmed.chosen_step,
+        cause=warmed.cause,
+        why=warmed.why,
+        recovered=warmed.recovered,
+        policy=str(warmed.checkpoint),
+        labels=warmed.labels,
+        held_back=warmed.held_out,
+        generations=sum(row["generations"] for row in warmed.curve),
+        seconds=warmed.seconds,
+        notes=warmed.notes,
+        next=tuple(following),
+        curve=tuple(warmed.curve),
+    )

@@ -36,14 +36,14 @@ def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
     flatspot watch-checkpoints outputs/sft --run runs/1a2b3c4d --once --json
     """
     import json
-    from dataclasses import asdict, replace
+    from dataclasses import replace
     from pathlib import Path
 
     from flatspot.cli.output import echo_text, say
     from flatspot.cli.probe_options import probe_settings, stop_rule
-    from flatspot.core.plain import plain
     from flatspot.report.warmup_text import curve_line, watched_text
     from flatspot.runs.run import Run
+    from flatspot.runs.warmup_summary import WatchSummary
     from flatspot.training.named import named_by_run
     from flatspot.training.warmup.watch_checkpoints import watch_checkpoints
 
@@ -64,9 +64,9 @@ def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
         reward_weights=weights,
         on_probe=lambda row, choice: say(f"{curve_line(row)}   {choice.cause}"),
     )
-    said = {("chosen_step" if name == "step" else name): value for name, value in asdict(watched.choice).items()}
-    said |= {"checkpoint": str(watched.checkpoint) if watched.checkpoint else None, "curve": watched.curve}
+    choice, checkpoint = watched.choice, str(watched.checkpoint) if watched.checkpoint else None
+    summary = WatchSummary(choice.stop, choice.step, choice.why, choice.cause, choice.recovered, checkpoint, tuple(watched.curve))
     if as_json:
-        click.echo(json.dumps(plain(said), indent=2, allow_nan=False))
+        click.echo(json.dumps(summary.to_json(), indent=2, allow_nan=False))
     else:
-        echo_text(lambda width: watched_text(said, width=width))
+        echo_text(lambda width: watched_text(summary, width=width))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from flatspot.core.plain import JsonObject, plain
+from flatspot.core.plain import Json, plain
+
+T = TypeVar("T")
 
 
 class Key(str):
@@ -18,12 +20,14 @@ class JsonField(NamedTuple):
     """A field of a dataclass: its name in Python, its type and what it means."""
 
     name: str
-    kind: Any
+    kind: object
     meaning: str
 
 
-@cache
-def json_fields(kind: Any) -> dict[str, JsonField]:
+_FIELDS: dict[type[object], dict[str, JsonField]] = {}  # of each dataclass, read once
+
+
+def json_fields(kind: type[object]) -> dict[str, JsonField]:
     """The fields of a dataclass by their names in JSON, in order.
 
     >>> from dataclasses import dataclass
@@ -33,6 +37,12 @@ def json_fields(kind: Any) -> dict[str, JsonField]:
     >>> json_fields(Stds)["share_below_0.01"].meaning
     'share under 0.01'
     """
+    if kind not in _FIELDS:
+        _FIELDS[kind] = _annotated_fields(kind)
+    return _FIELDS[kind]
+
+
+def _annotated_fields(kind: type[object]) -> dict[str, JsonField]:
     fields = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
@@ -42,10 +52,10 @@ def json_fields(kind: Any) -> dict[str, JsonField]:
     return fields
 
 
-def tree_to_json(value: Any) -> Any:
+def tree_to_json(value: object) -> Json:
     """The value in JSON's own types; a dataclass with a `to_json` of its own is written by that."""
     if hasattr(value, "to_json"):
-        return value.to_json()
+        return cast(Json, value.to_json())
     if is_dataclass(value) and not isinstance(value, type):
         return fields_to_json(value)
     if isinstance(value, Mapping):
@@ -55,35 +65,77 @@ def tree_to_json(value: Any) -> Any:
     return plain(value)
 
 
-def fields_to_json(value: Any) -> JsonObject:
+def fields_to_json(value: object) -> dict[str, Json]:
     """The fields of a dataclass as a JSON object."""
     return {key: tree_to_json(getattr(value, field.name)) for key, field in json_fields(value.__class__).items()}
 
 
-def tree_from_json(kind: Any, stored: Any) -> Any:
-    """A value of the tree from its JSON; a key that is missing keeps its default, one that is unknown is left out.
+def fields_from_json(kind: type[T], values: Mapping[str, object]) -> T:
+    """A dataclass from its JSON object; a key that is missing keeps its default, one that is unknown is left out.
 
     Raises TypeError, ValueError or KeyError where the JSON is of another shape.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Share:
+    ...     mean: float | None = None
+    >>> fields_from_json(Share, {"mean": 0.5, "added_later": 1}), fields_from_json(Share, {})
+    (Share(mean=0.5), Share(mean=None))
+    >>> fields_from_json(Share, {"mean": "half"})
+    Traceback (most recent call last):
+        ...
+    TypeError: mean is 'half'
     """
-    inner = dataclass_in(kind)
-    if inner is None or stored is None:
-        return tuple(stored) if isinstance(stored, list) else stored
-    if get_origin(kind) is tuple:
-        return tuple(tree_from_json(inner, item) for item in stored)
-    if get_origin(kind) is not None and issubclass(get_origin(kind), Mapping):
-        return {str(key): tree_from_json(inner, item) for key, item in stored.items()}
-    if not isinstance(stored, Mapping):
-        raise TypeError(f"{inner.__name__} is an object, got {stored!r:.80}")
-    return inner.from_json(stored) if hasattr(inner, "from_json") else fields_from_json(inner, stored)
-
-
-def fields_from_json(kind: Any, stored: Mapping[str, Any]) -> Any:
-    """A dataclass from its JSON object."""
     fields = json_fields(kind)
-    return kind(**{field.name: tree_from_json(field.kind, stored[key]) for key, field in fields.items() if key in stored})
+    return kind(**{field.name: tree_from_json(field, values[key]) for key, field in fields.items() if key in values})
 
 
-def dataclass_in(kind: Any) -> Any:
+def tree_from_json(field: JsonField, value: object) -> object:
+    """The value of a field from its JSON."""
+    kind = field.kind
+    inner = dataclass_in(kind)
+    if inner is None or value is None:
+        if not _fits(value, kind):
+            raise TypeError(f"{field.name} is {value!r:.80}")
+        return tuple(value) if isinstance(value, list) else value
+    if get_origin(kind) is tuple and isinstance(value, Sequence):
+        return tuple(_object_from_json(inner, item) for item in value)
+    if (origin := get_origin(kind)) is not None and origin not in (Union, UnionType) and isinstance(value, Mapping):
+        return {str(key): _part_from_json(kind, inner, item) for key, item in value.items()}
+    return _object_from_json(inner, value)
+
+
+def _part_from_json(kind: object, inner: type[object], value: object) -> object:
+    """A value of a mapping: a dataclass, or a list of them."""
+    if get_origin(get_args(kind)[1]) is tuple and isinstance(value, Sequence):
+        return tuple(_object_from_json(inner, item) for item in value)
+    return _object_from_json(inner, value)
+
+
+def _object_from_json(kind: type[object], value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{kind.__name__} is an object, got {value!r:.80}")
+    return kind.from_json(value) if hasattr(kind, "from_json") else fields_from_json(kind, value)
+
+
+def dataclass_in(kind: object) -> type[object] | None:
     """The dataclass that a type is, or holds: of `Share`, `Share | None`, `tuple[Share, ...]` and `Mapping[str, Share]`; None in others."""
-    parts: Sequence[Any] = get_args(kind) or (kind,)
-    return next((part for part in parts if is_dataclass(part)), None)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return kind
+    return next((part for part in map(dataclass_in, get_args(kind)) if part is not None), None)
+
+
+def _fits(value: object, kind: object) -> bool:
+    """Whether a JSON value without a dataclass is of a type: numbers, texts and null are told apart, objects and lists as such."""
+    origin = get_origin(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(kind))
+    if kind is None or kind is type(None):
+        return value is None
+    if origin is tuple:
+        return isinstance(value, list | tuple)
+    if origin is not None:
+        return isinstance(value, Mapping)
+    if kind in (int, float):
+        return isinstance(value, int | float) and not isinstance(value, bool) and (kind is float or value == int(value))
+    return isinstance(value, kind) if kind in (str, bool) and isinstance(kind, type) else True

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 MISSING = "–"
 
 
-def number(value: Any) -> float | None:
+def number(value: object) -> float | None:
     """The value as a finite float; None where it is absent, not a number, NaN or infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

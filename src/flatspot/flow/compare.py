@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flatspot.core.errors import RunFolderError, SettingsError
-from flatspot.core.plain import JsonObject
 from flatspot.core.records import prompt_id
-from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.runs.comparison import ChangedPrompt, ChangeLimits, ComparedRun, ComparisonSummary, GroupSizes, OnlyIn, PairCounts
 from flatspot.runs.run import Run, as_run
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.paired import Rewards, compared_sizes, largest_std, mean_change, mixed_share, own_changes, std_of_first
+from flatspot.stats.paired import Change, Rewards, compared_sizes, largest_std, mean_change, mixed_share, own_changes, std_of_first
 from flatspot.verdicts.differing import differing, pairs_caveats, run_caveats, settings_caveats, settings_of
 from flatspot.verdicts.judge import VERDICTS
 
@@ -37,7 +36,7 @@ class Comparison:
              with its own 95% limits
     """
 
-    summary: Mapping[str, Any]
+    summary: ComparisonSummary
     prompts: pa.Table = field(repr=False)
 
     def __str__(self) -> str:
@@ -51,7 +50,7 @@ class _Side:
     """One run: its verdicts and prompts, its summary, its scored rewards and what it was asked."""
 
     run: Run
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     texts: Sequence[str]
 
 
@@ -87,7 +86,8 @@ def compare(a: str | Path | Run, b: str | Path | Run, *, pair_by: str = "auto") 
     table = _table(first, second, pairs, rewards, lo, hi)
     summary = _summary(first, second, pairs, rewards, table, pair_by, lo, hi)
     own = [*run_caveats("A", first.run.summary), *run_caveats("B", second.run.summary)]
-    return Comparison(summary | {"caveats": [*settings_caveats(first.settings, second.settings), *own, *pairs_caveats(summary)]}, table)
+    caveats = (*settings_caveats(first.settings, second.settings), *own, *pairs_caveats(summary))
+    return Comparison(replace(summary, caveats=caveats), table)
 
 
 def _side(run: Run) -> _Side:
@@ -106,19 +106,19 @@ def _pair(a: _Side, b: _Side, by: str) -> _Pairs:
     same_id = [(row, of_b[name]) for row, name in enumerate(a.run.ids) if name in of_b]
     other = [(i, j) for i, j in same_id if a.texts[i] and b.texts[j] and a.texts[i] != b.texts[j]]
     unlike = set(other)
-    paired = [] if by == "text" else [pair for pair in same_id if by == "id" or pair not in unlike]
-    by_id = len(paired)
+    pairs = [] if by == "text" else [pair for pair in same_id if by == "id" or pair not in unlike]
+    by_id = len(pairs)
     if by != "id":
-        taken_a, taken_b = ({pair[k] for pair in paired} for k in (0, 1))
+        done_a, done_b = ({pair[k] for pair in pairs} for k in (0, 1))
         waiting: dict[str, list[int]] = {}
         for j in range(len(b.texts) - 1, -1, -1):
-            if j not in taken_b and b.texts[j]:
+            if j not in done_b and b.texts[j]:
                 waiting.setdefault(b.texts[j], []).append(j)
         for i, text in enumerate(a.texts):
-            if i not in taken_a and waiting.get(text):
-                paired.append((i, waiting[text].pop()))
-    paired.sort()
-    rows = np.array(paired, np.int64).reshape(-1, 2)
+            if i not in done_a and waiting.get(text):
+                pairs.append((i, waiting[text].pop()))
+    pairs.sort()
+    rows = np.array(pairs, np.int64).reshape(-1, 2)
     return _Pairs(rows[:, 0], rows[:, 1], by_id, len(other))
 
 
@@ -151,7 +151,7 @@ def _table(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], lo: fl
     import pyarrow as pa
 
     change, low, high = own_changes(rewards[0], rewards[1], len(pairs.a), lo, hi)
-    columns: JsonObject = {
+    columns: dict[str, object] = {
         "prompt_id": [a.run.ids[row] for row in pairs.a],
         "prompt_id_b": [b.run.ids[row] for row in pairs.b],
         "prompt": a.run.prompts["prompt"].take(pairs.a),
@@ -165,7 +165,9 @@ def _table(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], lo: fl
     return pa.table(columns | {name: pa.array(values, from_pandas=True) for name, values in limits.items()})
 
 
-def _summary(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], table: pa.Table, by: str, lo: float, hi: float) -> JsonObject:
+def _summary(
+    a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], table: pa.Table, by: str, lo: float, hi: float
+) -> ComparisonSummary:
     n, size = len(pairs.a), b.run.summary.group_size
     k = compared_sizes(rewards[0], rewards[1], n)
     groups = np.minimum(k, size)
@@ -177,49 +179,45 @@ def _summary(a: _Side, b: _Side, pairs: _Pairs, rewards: Sequence[Rewards], tabl
     was, now = (table[name].to_pylist() for name in ("verdict_a", "verdict_b"))
     moved = Counter(zip(was, now, strict=True))
     low, high = _numbers(table, "change_lo"), _numbers(table, "change_hi")
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "a": _of_run(a),
-        "b": _of_run(b),
-        "differs": differing(a.settings, b.settings),
-        "pairs": {
-            "n": n,
-            "by": by,
-            "by_id": pairs.by_id,
-            "by_text": n - pairs.by_id,
-            "only_a": len(a.texts) - n,
-            "only_b": len(b.texts) - n,
-            "other_text": pairs.other_text,
-        },
-        "transitions": {x: {y: moved[x, y] for y in VERDICTS} for x in VERDICTS},
-        "changed_verdicts": sum(count for (x, y), count in moved.items() if x != y),
-        "changed_by_error": _by_error(a, b, pairs),
-        "group_size": size,
-        "smaller_groups": int((sizes < size).sum()),
-        "sizes": {"smallest": smallest, "largest": largest},
-        "mean": asdict(mean_change(*means, hi - lo)),
-        "std": asdict(mean_change(*stds, largest_std(smallest or 2, hi - lo))),
-        "mixed": asdict(mean_change(*mixed, 1.0)),
-        "rose": int((low > 0).sum()),
-        "fell": int((high < 0).sum()),
-        "most_changed": _most_changed(table),
-        "alone": {name: _alone(side, rows) for name, side, rows in (("a", a, pairs.a), ("b", b, pairs.b))},
-    }
+    only_a, only_b = len(a.texts) - n, len(b.texts) - n
+    return ComparisonSummary(
+        a=_of_run(a),
+        b=_of_run(b),
+        differs=tuple(differing(a.settings, b.settings)),
+        pairs=PairCounts(n, by, pairs.by_id, n - pairs.by_id, only_a, only_b, pairs.other_text),
+        transitions={x: {y: moved[x, y] for y in VERDICTS} for x in VERDICTS},
+        changed_verdicts=sum(count for (x, y), count in moved.items() if x != y),
+        changed_by_error=_by_error(a, b, pairs),
+        group_size=size,
+        smaller_groups=int((sizes < size).sum()),
+        sizes=GroupSizes(smallest, largest),
+        mean=_limits(mean_change(*means, hi - lo)),
+        std=_limits(mean_change(*stds, largest_std(smallest or 2, hi - lo))),
+        mixed=_limits(mean_change(*mixed, 1.0)),
+        rose=int((low > 0).sum()),
+        fell=int((high < 0).sum()),
+        most_changed=_most_changed(table),
+        alone=OnlyIn(_alone(a, pairs.a), _alone(b, pairs.b)),
+    )
 
 
-def _of_run(side: _Side) -> JsonObject:
+def _limits(change: Change) -> ChangeLimits:
+    return ChangeLimits(change.before, change.after, change.change, change.lo, change.hi, change.n)
+
+
+def _of_run(side: _Side) -> ComparedRun:
     summary = side.run.summary
-    return {
-        "run": str(side.run.folder),
-        "verdict": summary.verdict,
-        "n_prompts": len(side.texts),
-        "source": side.settings["source"],
-        "model": summary.settings.model,
-        "reward": list(summary.settings.rewards) or None,
-        "reward_range": side.settings["reward range"],
-        "completions_per_prompt": summary.generations.per_prompt,
-        "fractions": summary["fractions"],
-    }
+    return ComparedRun(
+        run=str(side.run.folder),
+        verdict=summary.verdict,
+        n_prompts=len(side.texts),
+        source=summary.source,
+        model=summary.settings.model,
+        reward=summary.settings.rewards or None,
+        reward_range=summary.reward.range,
+        completions_per_prompt=summary.generations.per_prompt,
+        fractions=summary.fractions,
+    )
 
 
 def _by_error(a: _Side, b: _Side, pairs: _Pairs) -> float:
@@ -232,18 +230,18 @@ def _by_error(a: _Side, b: _Side, pairs: _Pairs) -> float:
     return float((1 - (1 - wrong[0]) * (1 - wrong[1]))[decided[0] & decided[1]].sum())
 
 
-def _most_changed(table: pa.Table) -> list[JsonObject]:
+def _most_changed(table: pa.Table) -> tuple[ChangedPrompt, ...]:
     """The prompts whose change is surest: the limit nearest to 0 lies farthest from it, then the largest change."""
     change, low, high = (_numbers(table, name) for name in ("change", "change_lo", "change_hi"))
     sure = np.where(change > 0, low, -high)
     order = [int(i) for i in np.lexsort((-np.abs(change), -np.nan_to_num(sure, nan=-np.inf))) if np.isfinite(change[i]) and change[i] != 0]
-    return list(table.take(np.array(order[:_SHOWN], np.int64)).to_pylist())
+    return tuple(ChangedPrompt(**row) for row in table.take(np.array(order[:_SHOWN], np.int64)).to_pylist())
 
 
 def _numbers(table: pa.Table, name: str) -> Floats:
     return np.asarray(table[name].to_numpy(), np.float64)
 
 
-def _alone(side: _Side, paired: Ints) -> list[str]:
+def _alone(side: _Side, paired: Ints) -> tuple[str, ...]:
     left = np.setdiff1d(np.arange(len(side.texts)), paired)[:_SHOWN]
-    return [side.run.ids[row] for row in left]
+    return tuple(side.run.ids[row] for row in left)

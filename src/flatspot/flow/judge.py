@@ -44,7 +44,7 @@ def judge_run(folder: Path, settings: Settings, request: Request | None = None, 
         run = run.judged_as(judged.verdicts, judged.summary, judged.model)
         if writable:
             write_table(judged.verdicts, folder / "verdicts.parquet")
-            write_report(judged.summary.to_json(), folder / "report.json")
+            write_report(judged.summary, folder / "report.json")
             run.report()
     return run
 

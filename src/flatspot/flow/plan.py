@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flatspot.planning.forecast import PlanSettings, plan_groups
 from flatspot.planning.label_files import write_plan
 from flatspot.planning.labels import DEFAULT_STRATEGY, Label, LabelSettings, plan_labels
+from flatspot.planning.summary import PlanSummary
 from flatspot.runs.run import Run, as_run
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Plan:
     """
 
     run: Run
-    summary: Mapping[str, Any]
+    summary: PlanSummary
     labels: tuple[Label, ...] = field(repr=False)
     table: pa.Table = field(repr=False)
     answers: int = 0
@@ -55,7 +55,7 @@ def plan(
     """Plan a warm-up and an RL run from a judged run: which prompts to label, train on, drop, or leave until after the warm-up.
 
     labels      how many prompts to label, or a share of the run's as "5%"; None: as recommended
-    strategy    random, hardest, cover, ours, or one that a package adds to `flatspot.strategies`
+    strategy    random, hardest, cover, facility-location, or one that a package adds to `flatspot.strategies`
     seed        draws the order of equals, and what random chooses
     share       the group size is recommended that makes this share of the groups mixed
     group_size  completions per prompt in the planned RL run; None: the run's
@@ -68,6 +68,6 @@ def plan(
     """
     run = as_run(run)
     forecast = plan_groups(run, PlanSettings(group_size, share, batch, gen_batch, max_gen_batches))
-    chosen = plan_labels(run, LabelSettings(labels, strategy, seed, share))
-    answers = write_plan(run.folder, chosen) if write else 0
-    return Plan(run, forecast | {"labels": chosen.summary}, chosen.labels, chosen.table, answers)
+    selected = plan_labels(run, LabelSettings(labels, strategy, seed, share))
+    answers = write_plan(run.folder, selected) if write else 0
+    return Plan(run, replace(forecast, labels=selected.summary), selected.labels, selected.table, answers)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from flatspot.core.errors import RunFolderError, SettingsError
-from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.planning.summary import BatchCost, Interval, PlanSummary, SizeAdvice, SizeForecast
 from flatspot.runs.run import Run, as_run
 from flatspot.stats.forecast import fill_batch, forecast_of, recommend_group_size
 from flatspot.stats.models.fitted import FittedModel
@@ -41,8 +42,8 @@ class PlanSettings:
             raise SettingsError(f"--share must lie in (0, 1), got {self.share}")
 
 
-def plan_groups(run: str | Path | Run, settings: PlanSettings) -> dict[str, Any]:
-    """The object that `flatspot plan --json` prints, of a judged run folder.
+def plan_groups(run: str | Path | Run, settings: PlanSettings) -> PlanSummary:
+    """The plan of a judged run folder, without labels.
 
     Every share is of groups of prompts like those of the run, drawn at random, with 90% limits. Raises `RunFolderError` where the folder
     has not been judged or has no scored row.
@@ -55,51 +56,47 @@ def plan_groups(run: str | Path | Run, settings: PlanSettings) -> dict[str, Any]
         )
     size, sampled, model = settings.group_size or judged.group_size, judged.generations, run.model
     tokens = sampled.tokens / sampled.total if sampled.tokens else None
+    return PlanSummary(
+        run=str(run.folder),
+        n_prompts=evidence.n_prompts,
+        completions_per_prompt=sampled.per_prompt,
+        tokens_per_completion=tokens,
+        reward_model=model.family,
+        group_size=size,
+        forecast=_forecast(model, tuple(sorted({*_SHOWN, size}))),
+        recommended=_recommended(model, settings.share, tokens),
+        batch=_batch(model, size, settings, tokens),
+        caveats=judged.caveats,
+    )
+
+
+def _forecast(model: FittedModel, sizes: tuple[int, ...]) -> dict[str, SizeForecast]:
+    shares = forecast_of(model, sizes).informative
     return {
-        "schema_version": SCHEMA_VERSION,
-        "run": str(run.folder),
-        "n_prompts": evidence.n_prompts,
-        "completions_per_prompt": sampled.per_prompt,
-        "tokens_per_completion": tokens,
-        "reward_model": model.family,
-        "group_size": size,
-        "forecast": _forecast(model, tuple(sorted({*_SHOWN, size}))),
-        "recommended": _recommended(model, settings.share, tokens),
-        "batch": _batch(model, size, settings, tokens),
-        "caveats": list(judged.caveats),
+        str(k): SizeForecast(share, lo, hi, k / share if share > 0 else None)
+        for k, (share, lo, hi) in zip(sizes, np.asarray(shares).tolist(), strict=True)
     }
 
 
-def _forecast(model: FittedModel, sizes: tuple[int, ...]) -> dict[str, dict[str, float | None]]:
-    found = forecast_of(model, sizes).informative
-    return {
-        str(k): _interval(row, "informative") | {"rollouts_per_informative": k / row[0] if row[0] > 0 else None}
-        for k, row in zip(sizes, found, strict=True)
-    }
+def _recommended(model: FittedModel, share: float, tokens: float | None) -> SizeAdvice:
+    advice = recommend_group_size(model, share)
+    cost = None if tokens is None else round(advice.completions * tokens)
+    mean, lo, hi = (_finite(value) for value in advice.informative)
+    return SizeAdvice(share, advice.reached, advice.group_size, mean, lo, hi, advice.completions, cost)
 
 
-def _recommended(model: FittedModel, share: float, tokens: float | None) -> dict[str, Any]:
-    found = recommend_group_size(model, share)
-    cost = {"completions": found.completions, "tokens": None if tokens is None else round(found.completions * tokens)}
-    return {"share": share, "reached": found.reached, "group_size": found.group_size} | _interval(found.informative, "informative") | cost
-
-
-def _batch(model: FittedModel, size: int, settings: PlanSettings, tokens: float | None) -> dict[str, Any]:
+def _batch(model: FittedModel, size: int, settings: PlanSettings, tokens: float | None) -> BatchCost:
     gen_batch = settings.gen_batch or settings.batch
-    found = fill_batch(model, size, settings.batch, groups_per_batch=gen_batch, max_batches=settings.max_gen_batches)
-    return {
-        "informative_groups": settings.batch,
-        "groups": _interval(found.groups, "mean"),
-        "rollouts": _interval(found.rollouts, "mean"),
-        "tokens": None if tokens is None else _finite(found.rollouts[0] * tokens),
-        "gen_batch": gen_batch,
-        "max_gen_batches": settings.max_gen_batches,
-        "stall": found.stall,
-    }
-
-
-def _interval(values: Any, name: str) -> dict[str, float | None]:
-    return dict(zip((name, "lo", "hi"), map(_finite, values), strict=True))
+    need = fill_batch(model, size, settings.batch, groups_per_batch=gen_batch, max_batches=settings.max_gen_batches)
+    return BatchCost(
+        informative_groups=settings.batch,
+        groups=Interval(*map(_finite, need.groups)),
+        rollouts=Interval(*map(_finite, need.rollouts)),
+        tokens=None if tokens is None else _finite(need.rollouts[0] * tokens),
+        gen_batch=gen_batch,
+        max_gen_batches=settings.max_gen_batches,
+        stall=need.stall,
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -8,7 +8,8 @@ is one to compare labels by, not a forecast of the reward after RL.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from flatspot.planning.coverage import Coverage, coverage, recommended
 from flatspot.planning.failing import POOL, drawn_order, failing_prompts
 from flatspot.planning.label_words import Named, reason_of
 from flatspot.planning.strategies import find_strategy
+from flatspot.planning.summary import Actions, Answers, LabelSummary, Reward, SelectedLabel
 from flatspot.runs.run import Run, as_run
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.forecast import SIZES, smallest_group
@@ -100,7 +102,7 @@ class LabelPlan:
 
     labels: tuple[Label, ...]
     table: pa.Table
-    summary: Mapping[str, Any]
+    summary: LabelSummary
 
 
 def select_labels(run: str | Path | Run, settings: LabelSettings | None = None) -> list[Label]:
@@ -126,38 +128,38 @@ def plan_labels(run: str | Path | Run, settings: LabelSettings | None = None) ->
     extra = _as_drawn(run, rows[order[:n]], (asked or 0) - n, settings.seed)
     chosen = np.concatenate([rows[order[:n]], extra])
     ceiling = _ceiling(run)
-    gains = np.concatenate([np.diff(covered.share, prepend=0.0) * ceiling["mean"], np.zeros(len(extra))])
+    gains = np.concatenate([np.diff(covered.share, prepend=0.0) * ceiling.mean, np.zeros(len(extra))])
     table = _plan_table(run, settings, chosen, gains, covered, rows)
     labels = _labels(run, table, chosen)
     share = float(covered.share[-1]) if n else 0.0
-    summary = {
-        "strategy": settings.strategy,
-        "seed": settings.seed,
-        "asked": asked,
-        "asked_share": str(settings.labels).strip() if str(settings.labels).strip().endswith("%") else None,
-        "n_prompts": m,
-        "limit": run.request.limit,
-        "n": len(chosen),
-        "answers": _answers(labels),
-        "vanishing": int(sum(name == "vanishing" for name in run.verdicts["verdict"].to_pylist())),
-        "compared": len(rows),
-        "recommended": advised,
-        "most": most,
-        "coverage": share,
-        "curve": {str(k): float(covered.share[k - 1]) for k in _points(n)},
-        "ceiling": ceiling,
-        "gain": {name: share * value for name, value in ceiling.items()},
-        "actions": {name: sum(a == name for a in table["action"].to_pylist()) for name in ("label", "train", "drop", "defer", "mend")},
-        "samples": _sizes(table),
-        "chosen": [{"order": x.order, "prompt_id": x.prompt.id, "gain": x.gain, "reason": x.reason} for x in labels],
-    }
+    summary = LabelSummary(
+        strategy=settings.strategy,
+        seed=settings.seed,
+        asked=asked,
+        asked_share=str(settings.labels).strip() if str(settings.labels).strip().endswith("%") else None,
+        n_prompts=m,
+        limit=run.request.limit,
+        n=len(chosen),
+        answers=_answers(labels),
+        vanishing=int(sum(name == "vanishing" for name in run.verdicts["verdict"].to_pylist())),
+        compared=len(rows),
+        recommended=advised,
+        most=most,
+        coverage=share,
+        curve={str(k): float(covered.share[k - 1]) for k in _points(n)},
+        ceiling=ceiling,
+        gain=Reward(share * ceiling.mean, share * ceiling.lo, share * ceiling.hi),
+        actions=Actions(**Counter(table["action"].to_pylist())),
+        samples=_sizes(table),
+        chosen=tuple(SelectedLabel(x.order, x.prompt.id, x.gain, x.reason) for x in labels),
+    )
     return LabelPlan(labels, table, summary)
 
 
-def _answers(labels: Sequence[Label]) -> dict[str, Any] | None:
+def _answers(labels: Sequence[Label]) -> Answers | None:
     """The column in which prompts to label have an answer already, and how many of them."""
-    found = answer_column(label.prompt.columns for label in labels)
-    return {"column": found[0], "n": found[1]} if found else None
+    column = answer_column(label.prompt.columns for label in labels)
+    return Answers(*column) if column else None
 
 
 def _labels(run: Run, table: pa.Table, chosen: Ints) -> tuple[Label, ...]:
@@ -174,7 +176,7 @@ def _as_drawn(run: Run, chosen: Ints, n: int, seed: int) -> Ints:
     return np.asarray(left[drawn_order([run.ids[i] for i in left], seed)][:n], np.int64)
 
 
-def _ceiling(run: Run) -> dict[str, float]:
+def _ceiling(run: Run) -> Reward:
     """Mean reward that the set would gain if every vanishing prompt came to earn what is achievable; with 95% limits.
 
     The share that vanishes, with its limits under the fitted model, times the mean of r* − mean over what vanishes.
@@ -184,7 +186,7 @@ def _ceiling(run: Run) -> dict[str, float]:
     mass = p[known].sum()
     mean = float(p[known] @ np.maximum(headroom[known], 0.0) / mass) if mass > 0 else 0.0
     share = run.summary.fractions.vanishing
-    return {name: mean * (getattr(share, name) or 0.0) for name in ("mean", "lo", "hi")}
+    return Reward(*(mean * (limit or 0.0) for limit in (share.mean, share.lo, share.hi)))
 
 
 def _plan_table(run: Run, settings: LabelSettings, chosen: Ints, gains: Floats, covered: Coverage, rows: Ints) -> pa.Table:

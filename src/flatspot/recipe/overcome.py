@@ -12,16 +12,16 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.optional import require
-from flatspot.core.plain import JsonObject
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.store import write_json
+from flatspot.runs.demo_summary import DemoPolicy, DemoResults, DemoSize
 
 Say = Callable[[str], None]
 _FILE = "results.json"
@@ -34,31 +34,10 @@ REMEDIES: Mapping[str, Mapping[str, float]] = {
 }
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much is done.
-
-    prompts      of the task; 5% of them get a label, at least one
-    rl_steps     of each RL run, 64 completions in 8 groups each
-    sft_steps    the longest warm-up
-    samples      completions per prompt when a trained policy is measured
-    """
-
-    prompts: int = 400
-    rl_steps: int = 60
-    sft_steps: int = 100
-    samples: int = 8
-
-    @property
-    def labels(self) -> int:
-        """5% of the prompts."""
-        return max(1, self.prompts // 20)
-
-
 def overcome(
-    out: Path, *, size: Size | None = None, seed: int = 0, say: Say = lambda _: None, on_progress: OnProgress | None = None
-) -> JsonObject:
-    """Diagnose, try RL and three remedies, warm up, RL again; writes run folders and results.json into `out`, and returns its content.
+    out: Path, *, size: DemoSize | None = None, seed: int = 0, say: Say = lambda _: None, on_progress: OnProgress | None = None
+) -> DemoResults:
+    """Diagnose, try RL and three remedies, warm up, RL again; writes run folders and results.json into `out`, and returns them.
 
     A folder that holds the results of the same settings is read, not repeated; one that holds others is refused with `RunFolderError`.
     """
@@ -67,8 +46,8 @@ def overcome(
     from flatspot.tasks.letters import letters_model, letters_prompts
     from flatspot.training.folders import own_folder
 
-    size, begun = size or Size(), time.monotonic()
-    if (results := _known(out, size, seed)) is not None:
+    size, begun = size or DemoSize(), time.monotonic()
+    if (results := _results_there(out, size, seed)) is not None:
         return results
     prompts, model = letters_prompts(_TASK, size.prompts), letters_model()
     demo = _Demo(out, size, seed, prompts, say, on_progress)
@@ -79,16 +58,9 @@ def overcome(
         warm, warmed = demo.warmed_up(model)
         rows.append(warmed)
         rows.append(demo.reinforced("warm-up, then RL", warm))
-    results = {
-        "task": _TASK,
-        "size": asdict(size),
-        "seed": seed,
-        "rows": rows,
-        "policy": str(out / "rl-after-warm-up" / "trainer"),
-        "seconds": round(time.monotonic() - begun, 1),
-        "provenance": provenance(),
-    }
-    write_json(results, out / _FILE)
+    policy, seconds = str(out / "rl-after-warm-up" / "trainer"), round(time.monotonic() - begun, 1)
+    results = DemoResults(_TASK, size, seed, tuple(rows), policy, seconds, provenance())
+    write_json(results.to_json(), out / _FILE)
     return results
 
 
@@ -97,30 +69,36 @@ class _Demo:
     """What every step needs."""
 
     out: Path
-    size: Size
+    size: DemoSize
     seed: int
     prompts: Sequence[Prompt]
     say: Say
     on_progress: OnProgress | None
 
-    def measured(self, name: str, model: Path, folder: str = "as-it-is") -> JsonObject:
-        """A row of the table: what flatspot says of a policy."""
+    def measured(self, name: str, model: Path, folder: str = "as-it-is") -> DemoPolicy:
+        """A row of the table: how flatspot judges a policy."""
         from flatspot.flow.diagnose import diagnose
         from flatspot.tasks.letters import MAX_NEW_TOKENS
 
         first = folder == "as-it-is"
-        more: JsonObject = {"max_completions": 32} if first else {"max_completions": self.size.samples, "fixed_completions": True}
         if first:
             self.say(f"Diagnosing: {len(self.prompts)} prompts such as {self.prompts[0].text!r}, answer {self.prompts[0].references[0]!r}")
         run = self.out / "judged" / folder
         summary = diagnose(
-            self.prompts, str(model), _REWARD, out=run, engine="hf", max_new_tokens=MAX_NEW_TOKENS, on_progress=self.on_progress, **more
+            self.prompts,
+            str(model),
+            _REWARD,
+            out=run,
+            engine="hf",
+            max_new_tokens=MAX_NEW_TOKENS,
+            on_progress=self.on_progress,
+            max_completions=32 if first else self.size.samples,
+            fixed_completions=not first,
         ).summary
-        fractions = summary.fractions
-        shares = {name: getattr(fractions, name).mean for name in ("learnable", "vanishing", "solved")}
-        return {"name": name, "labels": 0, "sft_steps": 0, "generations": 0, "reward": summary.reward.mean, **shares, "seconds": 0.0}
+        learnable, vanishing, solved = (getattr(summary.fractions, state).mean or 0.0 for state in ("learnable", "vanishing", "solved"))
+        return DemoPolicy(name, reward=summary.reward.mean or 0.0, learnable=learnable, vanishing=vanishing, solved=solved)
 
-    def reinforced(self, name: str, model: Path, *, rate: float = 1.0, temperature: float = 1.0, entropy: float = 0.0) -> JsonObject:
+    def reinforced(self, name: str, model: Path, *, rate: float = 1.0, temperature: float = 1.0, entropy: float = 0.0) -> DemoPolicy:
         """An RL run, and the row that its policy gets."""
         from flatspot.training.rl.train import train
 
@@ -143,19 +121,17 @@ class _Demo:
             }
         )
         trained = train(list(self.prompts), str(model), _REWARD, out=self.out / folder, options=options)
-        return self.measured(name, trained.checkpoint, folder) | {
-            "generations": self.size.rl_steps * 64,
-            "seconds": round(time.monotonic() - begun, 1),
-        }
+        row = self.measured(name, trained.checkpoint, folder)
+        return replace(row, generations=self.size.rl_steps * 64, seconds=round(time.monotonic() - begun, 1))
 
-    def warmed_up(self, model: Path) -> tuple[Path, JsonObject]:
+    def warmed_up(self, model: Path) -> tuple[Path, DemoPolicy]:
         """The warm-up on the labels that flatspot asks for, and the row of its policy."""
         from flatspot.planning.labels import LabelSettings, select_labels
         from flatspot.training.warmup.run import warmup
 
         begun, run = time.monotonic(), self.out / "judged" / "as-it-is"
-        chosen = select_labels(run, LabelSettings(labels=self.size.labels, seed=self.seed))
-        labels = [{"prompt": label.prompt.text, "answer": label.prompt.references[0]} for label in chosen]
+        selected = select_labels(run, LabelSettings(labels=self.size.labels, seed=self.seed))
+        labels = [{"prompt": label.prompt.text, "answer": label.prompt.references[0]} for label in selected]
         self.say(f"Warming up on {len(labels)} labels that flatspot chose, until RL can take over")
         options = flags(
             {
@@ -170,9 +146,14 @@ class _Demo:
         warmed = warmup(labels, str(model), _REWARD, run=run, out=self.out / "warm-up", options=options, seed=self.seed)
         self.say(f"The policy of step {warmed.chosen_step} is taken.")
         row = self.measured("warm-up", warmed.checkpoint, "warm-up")
-        probed = sum(int(row.get("generations") or 0) for row in warmed.curve)
-        spent = {"labels": len(labels), "sft_steps": warmed.chosen_step, "generations": probed, "why": warmed.why}
-        return warmed.checkpoint, row | spent | {"seconds": round(time.monotonic() - begun, 1)}
+        return warmed.checkpoint, replace(
+            row,
+            labels=len(labels),
+            sft_steps=warmed.chosen_step,
+            generations=sum(int(probe.get("generations") or 0) for probe in warmed.curve),
+            seconds=round(time.monotonic() - begun, 1),
+            why=warmed.why,
+        )
 
 
 _MACHINE: Mapping[str, object] = {
@@ -204,17 +185,16 @@ _KIND = "flatspot demo --train"
 _NAMES = ("judged", "warm-up", *(_folder(name) for name in (*REMEDIES, "warm-up, then RL")))
 
 
-def _known(out: Path, size: Size, seed: int) -> JsonObject | None:
+def _results_there(out: Path, size: DemoSize, seed: int) -> DemoResults | None:
     """The results that a folder holds already."""
     if not (out / _FILE).exists():
         return None
     try:
-        results: JsonObject = json.loads((out / _FILE).read_text("utf-8"))
-        same = results["size"] == asdict(size) and results["seed"] == seed
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        results = DemoResults.from_json(json.loads((out / _FILE).read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{out / _FILE} is damaged ({error}). Delete it and run again.") from None
-    if not same:
-        raise RunFolderError(f"{out} holds the results of other settings ({results['size']}, seed {results['seed']}): give another --out")
+    if (results.size, results.seed) != (size, seed):
+        raise RunFolderError(f"{out} holds the results of other settings ({results.size}, seed {results.seed}): give another --out")
     return results
 
 

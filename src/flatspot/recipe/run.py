@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import SettingsError
-from flatspot.core.plain import JsonObject
 from flatspot.core.renamed import with_old_names
 from flatspot.flow.diagnose import Say
 from flatspot.recipe import work
@@ -22,6 +21,8 @@ from flatspot.rollouts.store import write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from flatspot.runs.recipe_summary import RecipeSummary
 
 _DIAGNOSED = ("run.json", "verdicts.parquet", "report.json")
 
@@ -37,7 +38,7 @@ class RecipeRun:
 
     out: Path
     stages: tuple[Stage, ...]
-    summary: Mapping[str, Any]
+    summary: RecipeSummary
     paths: pa.Table
 
     def report(self) -> Path:
@@ -112,7 +113,7 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
     recipe = bench.recipe
     plan = None
     if recipe.labels is None:
-        inputs: JsonObject = {"before": before.key, "plan": asdict(recipe.plan), "answer_col": recipe.answer_col}
+        inputs: dict[str, Any] = {"before": before.key, "plan": asdict(recipe.plan), "answer_col": recipe.answer_col}
         needs = ("plan.parquet", "labels.jsonl")
         plan = do_stage(recipe.out, "plan", inputs, lambda folder: work.plan_in(bench, before.run, folder), needs=needs, say=bench.say)
     file, rows = work.filled_labels(bench, None if plan is None else plan.folder)

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.report.formats import decimal, percent, percent_range
 
-_STATES = ("vanishing", "learnable", "solved")
+if TYPE_CHECKING:
+    from flatspot.runs.summary import Share, Summary
 
 
-def before_after(before: Mapping[str, Any], after: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -> str:
-    """Shares with their 95% limits, rewards and informative groups of two summaries, and what was said on the way.
+def before_after(before: Summary, after: Summary, alarms: Sequence[Mapping[str, object]]) -> str:
+    """Shares with their 95% limits, rewards and reward stds of two summaries, and the alarms of the training between them.
 
-    before, after  summaries, as `--json` prints them
-    alarms         of watch.json: cause, step, says
+    alarms  of watch.json: cause, step, says
     """
-    lines = [f"{'':<16}{'before':>20}{'after':>20}", f"{'prompts':<16}{before['n_prompts']:>20,}{after['n_prompts']:>20,}"]
-    for state in _STATES:
-        lines.append(f"{state:<16}{_share(before['fractions'][state]):>20}{_share(after['fractions'][state]):>20}")
-    lines.append(f"{'mean reward':<16}{_number(before['reward']['mean']):>20}{_number(after['reward']['mean']):>20}")
-    lines.append(f"{'mean reward std':<16}{_number(before['reward']['std']['mean']):>20}{_number(after['reward']['std']['mean']):>20}")
+    first, last = before.fractions, after.fractions
+    rows = [
+        ("", "before", "after"),
+        ("prompts", f"{before.n_prompts:,}", f"{after.n_prompts:,}"),
+        ("vanishing", _share(first.vanishing), _share(last.vanishing)),
+        ("learnable", _share(first.learnable), _share(last.learnable)),
+        ("solved", _share(first.solved), _share(last.solved)),
+        ("mean reward", _number(before.reward.mean), _number(after.reward.mean)),
+        ("mean reward std", _number(before.reward.std.mean), _number(after.reward.std.mean)),
+    ]
+    lines = [f"{name:<16}{was:>20}{now:>20}" for name, was, now in rows]
     lines.append("")
     lines += [f"Alarm    step {alarm['step']}, {alarm['cause']}: {alarm['says']}" for alarm in alarms] or ["Alarms   none"]
     return "\n".join(lines)
 
 
-def _share(row: Mapping[str, Any]) -> str:
-    if row["mean"] is None:
+def _share(share: Share) -> str:
+    if share.mean is None:
         return "unknown"
-    return f"{percent(row['mean'])} [{percent_range(row['lo'], row['hi'])}]"
+    return f"{percent(share.mean)} [{percent_range(share.lo, share.hi)}]"
 
 
 def _number(value: float | None) -> str:

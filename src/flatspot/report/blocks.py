@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flatspot.report.formats import MISSING, count, decimal, fine_percent, noun, number, percent, percent_range, visible
 
 if TYPE_CHECKING:
     import pyarrow
 
-
-Summary = Mapping[str, Any]
+    from flatspot.runs.summary import Share as Limits
+    from flatspot.runs.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
     """Everything a report is laid out from.
 
-    summary      the object `--json` prints; any key may be missing
+    summary      the object `--json` prints
     verdicts     columns of `core.schema.VERDICTS`, one row per prompt
     prompts      columns of `core.schema.PROMPTS`
     completions  columns of `core.schema.ROLLOUTS`, for the prompts whose completions are to be shown
@@ -123,157 +123,122 @@ class Fact:
     note: str = ""
 
 
-def section(summary: Summary, name: str) -> Mapping[str, Any]:
-    """A nested object of the summary; empty where it is missing or something else."""
-    found = summary.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
 def headline(summary: Summary) -> tuple[str, str]:
     """The verdict on the whole set in a few words, and its tone: good, act, stop or plain."""
-    name = str(summary.get("verdict") or "")
-    if name == "proceed" and (number(section(summary, "health").get("noise_share")) or 0.0) > _NOISY:
+    name = summary.verdict or ""
+    if name == "proceed" and (summary.health.noise_share or 0.0) > _NOISY:
         return "Proceed, but the reward is noisy", "act"
-    if name == "proceed" and "shaping-only" in caveat_codes(summary):
+    if name == "proceed" and "shaping-only" in summary.caveat_codes:
         return "Proceed, but one reward stays flat", "act"
     return _HEADLINES.get(name, (visible(name) or "No verdict", "plain"))
 
 
-def sentence(summary: Summary, key: str) -> str:
-    """A text of the summary such as its reason or rule; empty where it is missing."""
-    found = summary.get(key)
-    return visible(str(found)) if found else ""
-
-
 def shares(summary: Summary) -> tuple[Share, ...]:
     """The five verdicts' counts and shares, in the order of `VERDICTS`."""
-    counts, fractions = section(summary, "counts"), section(summary, "fractions")
-    found = []
-    for verdict in VERDICTS:
-        fraction = section(fractions, verdict.name)
-        n = number(counts.get(verdict.name)) or 0
-        found.append(Share(verdict, int(n), number(fraction.get("mean")), number(fraction.get("lo")), number(fraction.get("hi"))))
-    return tuple(found)
+    counts = dict(summary.counts.items())
+    limits: dict[str, Limits] = {verdict.name: getattr(summary.fractions, verdict.name) for verdict in VERDICTS}
+    return tuple(Share(v, counts[v.name], limits[v.name].mean, limits[v.name].lo, limits[v.name].hi) for v in VERDICTS)
 
 
 def forecasts(summary: Summary) -> tuple[Forecast, ...]:
     """The forecast by group size, smallest first; sizes or shares that are not numbers are left out."""
-    planned = number(summary.get("group_size"))
-    found = []
-    for size, row in section(summary, "forecast").items():
-        value = number(row.get("informative")) if isinstance(row, Mapping) else None
-        if value is not None and str(size).isascii() and str(size).isdigit():
-            found.append(Forecast(int(size), value, number(row.get("lo")), number(row.get("hi")), int(size) == planned))
-    return tuple(sorted(found, key=lambda row: row.group_size))
+    rows = [
+        Forecast(int(size), row.informative, row.lo, row.hi, int(size) == summary.group_size)
+        for size, row in summary.forecast.items()
+        if row.informative is not None and size.isascii() and size.isdigit()
+    ]
+    return tuple(sorted(rows, key=lambda row: row.group_size))
 
 
 def reward_facts(summary: Summary) -> tuple[Fact, ...]:
     """Mean reward, its range, and the within-prompt std."""
-    reward = section(summary, "reward")
-    std = section(reward, "std")
-    facts = [Fact("mean reward", decimal(reward.get("mean")), reward_range(summary))]
-    labels = {"p10": "std, 10th percentile", "p50": "std, median", "mean": "std, mean"}
-    facts += [Fact(label, decimal(std[key])) for key, label in labels.items() if key in std]
-    for key in sorted(key for key in std if key.startswith("share_below_")):
-        facts.append(Fact(f"std below {visible(key.removeprefix('share_below_'))}", percent(std[key]), "of the prompts"))
-    return tuple(facts)
-
-
-def reward_range(summary: Summary) -> str:
-    """The reward's range, in words; empty where it is not known."""
-    limits = range_limits(summary)
+    std = summary.reward.std
+    percentiles = {"std, 10th percentile": std.p10, "std, median": std.p50, "std, mean": std.mean}
+    below = {"0.01": std.below_1, "0.02": std.below_2, "0.05": std.below_5}
     return (
-        f"in [{decimal(limits[0], 0)}, {decimal(limits[1], 0)}]"
-        if limits and all(x == int(x) for x in limits)
-        else (f"in [{decimal(limits[0])}, {decimal(limits[1])}]" if limits else "")
+        Fact("mean reward", decimal(summary.reward.mean), reward_range(summary)),
+        *(Fact(label, decimal(value)) for label, value in percentiles.items()),
+        *(Fact(f"std below {limit}", percent(share), "of the prompts") for limit, share in below.items()),
     )
 
 
-def range_limits(summary: Summary) -> tuple[float, float] | None:
-    """The reward's range as numbers, where it is given and not empty."""
-    found = section(summary, "reward").get("range")
-    if not isinstance(found, Sequence) or isinstance(found, str) or len(found) != 2:
-        return None
-    lo, hi = number(found[0]), number(found[1])
+def reward_range(summary: Summary) -> str:
+    """The reward's range, in words; empty where it is none."""
+    limits = range_limits(summary.reward.range)
+    if limits is None:
+        return ""
+    places = 0 if all(x == int(x) for x in limits) else 2
+    return f"in [{decimal(limits[0], places)}, {decimal(limits[1], places)}]"
+
+
+def range_limits(limits: Sequence[float]) -> tuple[float, float] | None:
+    """(lo, hi) of a range; None where it is empty or not finite."""
+    lo, hi = (number(limit) for limit in limits)
     return (lo, hi) if lo is not None and hi is not None and lo < hi else None
 
 
 def cost_facts(summary: Summary) -> tuple[Fact, ...]:
     """What the verdicts cost and how sure they are."""
-    generations = section(summary, "generations")
-    found = [
-        Fact("prompts", count(summary.get("n_prompts"))),
-        Fact(
-            "generations",
-            count(generations.get("total")),
-            f"{decimal(generations['per_prompt'], 1)} per prompt" if "per_prompt" in generations else "",
-        ),
-        Fact("tokens", count(generations.get("tokens"))),
+    completions = summary.generations
+    facts = [
+        Fact("prompts", count(summary.n_prompts)),
+        Fact("generations", count(completions.total), f"{decimal(completions.per_prompt, 1)} per prompt"),
+        Fact("tokens", count(completions.tokens)),
         Fact(
             "predicted error",
-            fine_percent(summary.get("predicted_error")),
+            fine_percent(summary.predicted_error),
             ", ".join(filter(None, ["of the verdicts", error_limit(summary)])),
         ),
     ]
-    return tuple(fact for fact in found if fact.value != MISSING)
+    return tuple(fact for fact in facts if fact.value != MISSING)
 
 
 def error_limit(summary: Summary) -> str:
     """How large the error of the verdicts is in the worst case, with the level of that limit; "" where that is not known."""
-    limit = fine_percent(summary.get("predicted_error_limit"))
+    limit = fine_percent(summary.predicted_error_limit)
     return "" if limit == MISSING else f"worst case {limit} (97.5% limit)"
 
 
 def health_facts(summary: Summary) -> tuple[Fact, ...]:
     """Distinct, truncated and failed completions."""
-    health = section(summary, "health")
-    words = {"distinct_share": "distinct completions", "truncated_share": "cut by the token limit", "error_share": "reward errors"}
-    return tuple(Fact(label, fine_percent(health[key])) for key, label in words.items() if number(health.get(key)) is not None)
+    health = summary.health
+    parts = {
+        "distinct completions": health.distinct_share,
+        "cut by the token limit": health.truncated_share,
+        "reward errors": health.error_share,
+    }
+    return tuple(Fact(label, fine_percent(share)) for label, share in parts.items() if share is not None)
 
 
 def errors(summary: Summary) -> tuple[tuple[str, int], ...]:
     """Error messages with how often each came, most frequent first."""
-    found = section(summary, "health").get("errors")
-    rows = found if isinstance(found, Sequence) and not isinstance(found, str) else ()
-    pairs = [(visible(str(row.get("error"))), int(number(row.get("count")) or 0)) for row in rows if isinstance(row, Mapping)]
-    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
+    return tuple(sorted(((visible(row.error), row.count) for row in summary.health.errors), key=lambda pair: -pair[1]))
 
 
 def caveats(summary: Summary) -> tuple[str, ...]:
     """What a reader should hold against the result."""
-    found = summary.get("caveats")
-    if isinstance(found, str):
-        return (visible(found),)
-    return tuple(visible(str(text)) for text in found) if isinstance(found, Sequence) else ()
-
-
-def caveat_codes(summary: Summary) -> tuple[str, ...]:
-    """The stable codes of what a reader should hold against the result."""
-    found = summary.get("caveat_codes")
-    return tuple(map(str, found)) if isinstance(found, Sequence) and not isinstance(found, str) else ()
+    return tuple(visible(text) for text in summary.caveats)
 
 
 def key_facts(summary: Summary) -> tuple[Fact, ...]:
     """The four or five numbers to read first."""
-    by_name = {share.verdict.name: share for share in shares(summary)}
-    vanishing = by_name["vanishing"]
+    vanishing, std = summary.fractions.vanishing, summary.reward.std
     interval = percent_range(vanishing.lo, vanishing.hi)
-    std = section(section(summary, "reward"), "std")
     planned = next((row for row in forecasts(summary) if row.planned), None)
-    found = [
+    facts = [
         Fact("of prompts vanish", percent(vanishing.mean), f"95% interval {interval}" if interval else ""),
-        Fact("mean reward", decimal(section(summary, "reward").get("mean")), reward_range(summary)),
-        Fact("median reward std", decimal(std.get("p50")), f"10th percentile {decimal(std['p10'])}" if "p10" in std else ""),
+        Fact("mean reward", decimal(summary.reward.mean), reward_range(summary)),
+        Fact("median reward std", decimal(std.p50), f"10th percentile {decimal(std.p10)}"),
     ]
     if planned:
-        spread = percent_range(planned.lo, planned.hi)
-        found.append(
+        limits = percent_range(planned.lo, planned.hi)
+        facts.append(
             Fact(
                 f"of groups of {planned.group_size} carry a signal",
                 percent(planned.informative),
-                f"90% interval {spread}" if spread else "",
+                f"90% interval {limits}" if limits else "",
             )
         )
-    drawn = noun(section(summary, "generations").get("total"), "completion") + " drawn"
-    found.append(Fact("of verdicts may be wrong", fine_percent(summary.get("predicted_error")), error_limit(summary) or drawn))
-    return tuple(fact for fact in found if fact.value != MISSING)
+    drawn = noun(summary.generations.total, "completion") + " drawn"
+    facts.append(Fact("of verdicts may be wrong", fine_percent(summary.predicted_error), error_limit(summary) or drawn))
+    return tuple(fact for fact in facts if fact.value != MISSING)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from flatspot.report import blocks, svg
-from flatspot.report.formats import count, decimal, noun, number, percent
+from flatspot.report.formats import count, decimal, noun, percent
 from flatspot.report.marks import DENSE, Mark, Marks
 from flatspot.report.svg import Plane, Scale
+
+if TYPE_CHECKING:
+    from flatspot.runs.summary import Summary
 
 MEAN = "mean reward of the prompt"
 STD = "reward std within the prompt"
 
 
-def scatter(marks: Marks, summary: blocks.Summary, *, completions: int | None = None) -> str:
+def scatter(marks: Marks, reward_range: Sequence[float] | None, *, reach: float | None = None, completions: int | None = None) -> str:
     """Mean reward against within-prompt std, one mark per place, sized by its prompts.
 
-    `completions` is the fewest scored completions of any prompt, for the arc of the largest std they can have (ddof 1).
+    reward_range  of the reward; None where it is not known: there is no arc then
+    reach         the threshold whose corner is tinted; None: no corner
+    completions   the fewest scored completions of any prompt, for the arc of the largest std they can have (ddof 1)
     """
     means, stds = [mark.mean for mark in marks.values], [mark.std for mark in marks.values]
-    limits = blocks.range_limits(summary)
+    limits = blocks.range_limits(reward_range) if reward_range is not None else None
     lo, hi = limits or _padded(means)
     stretch = math.sqrt(completions / (completions - 1)) if completions and completions > 1 else 1.0
     top = max([*stds, (hi - lo) / 2 * stretch if limits else 0.0]) * 1.14 or 1.0
@@ -36,10 +42,10 @@ def scatter(marks: Marks, summary: blocks.Summary, *, completions: int | None = 
     body = [
         svg.y_axis(plane, STD, upwards),
         svg.x_axis(plane, MEAN, across),
-        *corner(plane, summary, lo, hi),
+        *corner(plane, reach, lo, hi),
         *(envelope(plane, lo, hi, stretch) if limits else []),
         *_points(plane, marks),
-        *corner_label(plane, summary, lo, hi),
+        *corner_label(plane, reach, lo, hi),
     ]
     return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
 
@@ -72,27 +78,27 @@ def mark_tip(mark: Mark) -> str:
     return f"{noun(mark.count, 'prompt')}: {mark.verdict}\nmean reward  {decimal(mark.mean, 3)}\nreward std  {decimal(mark.std, 3)}"
 
 
-def reach_threshold(summary: blocks.Summary) -> float | None:
-    """How many stds a prompt may have to climb before it counts as vanishing: as stated, else as epsilon implies it."""
-    stated = number(summary.get("reach_threshold"))
-    epsilon = number(summary.get("epsilon"))
-    if stated is None and epsilon is not None and 0 < epsilon < 1:
-        return math.sqrt((1 - epsilon) / epsilon)
-    return stated if stated is not None and stated > 0 else None
+def reach_threshold(stated: float, epsilon: float) -> float | None:
+    """How many stds a prompt may have to climb before it counts as vanishing: as stated, else (0) as epsilon implies it.
+
+    >>> reach_threshold(4.0, 0.1), reach_threshold(0.0, 0.1), reach_threshold(0.0, 0.0)
+    (4.0, 3.0, None)
+    """
+    if stated > 0:
+        return stated
+    return math.sqrt((1 - epsilon) / epsilon) if 0 < epsilon < 1 else None
 
 
-def corner(plane: Plane, summary: blocks.Summary, lo: float, hi: float) -> list[str]:
+def corner(plane: Plane, reach: float | None, lo: float, hi: float) -> list[str]:
     """Where a prompt would have to climb more of its own stds than the threshold to reach the top of the range."""
-    reach = reach_threshold(summary)
     if reach is None:
         return []
     edge = [(lo, 0.0), (lo, (hi - lo) / reach), (hi, 0.0)]
     return [svg.stretch(plane, [svg.outline([plane.place(point) for point in edge], "corner", close=True)], clip=True)]
 
 
-def corner_label(plane: Plane, summary: blocks.Summary, lo: float, hi: float) -> list[str]:
+def corner_label(plane: Plane, reach: float | None, lo: float, hi: float) -> list[str]:
     """What the corner is, over the marks, so that it can be read."""
-    reach = reach_threshold(summary)
     if reach is None:
         return []
     at = plane.place((lo + 0.2 * (hi - lo), 0.8 * (hi - lo) / reach * 0.42))
@@ -108,7 +114,7 @@ def envelope(plane: Plane, lo: float, hi: float, stretch: float) -> list[str]:
     return [svg.stretch(plane, [svg.outline(arc, "envelope")]), svg.text((at[0], at[1] - 16), "largest possible std")]
 
 
-def composition(summary: blocks.Summary) -> str:
+def composition(summary: Summary) -> str:
     """The five verdicts' shares as bars, with intervals."""
     shares = blocks.shares(summary)
     total = sum(share.count for share in shares) or 1
@@ -132,7 +138,7 @@ def composition(summary: blocks.Summary) -> str:
     return svg.chart(body, title=title, height=plane.height, left=left, top=6, bottom=16)
 
 
-def forecast(summary: blocks.Summary) -> str | None:
+def forecast(summary: Summary) -> str | None:
     """The share of mixed groups against group size, with its interval; None where there is no forecast."""
     rows = blocks.forecasts(summary)
     if not rows:

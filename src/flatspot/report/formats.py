@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flatspot.core.shares import MISSING as MISSING
 from flatspot.core.shares import number as number
 from flatspot.core.shares import percent as percent
 from flatspot.core.visible import visible as visible
 
 
-def decimal(value: Any, places: int = 2) -> str:
+def decimal(value: object, places: int = 2) -> str:
     """A reward or a std, with a dash where there is none.
 
     >>> decimal(0.3456), decimal(None), decimal(0.0004), decimal(12345.6), decimal(-0.0)
     ('0.35', '–', '0.0004', '12,346', '0.00')
     """
-    found = number(value)
-    if found is None:
+    x = number(value)
+    if x is None:
         return MISSING
-    size = abs(found)
+    size = abs(x)
     if size >= 1000:
-        return f"{found:,.0f}" if size < 1e9 else f"{found:.2e}"
+        return f"{x:,.0f}" if size < 1e9 else f"{x:.2e}"
     if 0 < size < 0.5 * 10**-places:
-        return f"{found:.1g}"
-    return f"{found + 0.0 if found else 0.0:.{places}f}"
+        return f"{x:.1g}"
+    return f"{x + 0.0 if x else 0.0:.{places}f}"
 
 
-def signed(value: Any, places: int = 2) -> str:
+def signed(value: object, places: int = 2) -> str:
     """A change, with its sign; 0 has none.
 
     >>> signed(0.034), signed(-1.0), signed(0.0), signed(-0.0004), signed(None)
     ('+0.03', '−1.00', '0.00', '−0.0004', '–')
     """
-    found = number(value)
-    if found is None:
+    x = number(value)
+    if x is None:
         return MISSING
-    return ("+" if found > 0 else "−" if found < 0 else "") + decimal(abs(found), places)
+    return ("+" if x > 0 else "−" if x < 0 else "") + decimal(abs(x), places)
 
 
-def count(value: Any) -> str:
+def count(value: object) -> str:
     """A whole number with thousands separated, with a dash where there is none."""
-    found = number(value)
-    return MISSING if found is None else f"{found:,.0f}"
+    x = number(value)
+    return MISSING if x is None else f"{x:,.0f}"
 
 
-def noun(n: Any, one: str, many: str | None = None) -> str:
+def noun(n: object, one: str, many: str | None = None) -> str:
     """A counted noun.
 
     >>> noun(1, "prompt"), noun(2000, "prompt")
@@ -54,19 +52,19 @@ def noun(n: Any, one: str, many: str | None = None) -> str:
     return f"{count(n)} {one if number(n) == 1 else many or one + 's'}"
 
 
-def fine_percent(value: Any) -> str:
+def fine_percent(value: object) -> str:
     """A small share, with one decimal under 10%.
 
     >>> fine_percent(0.0284), fine_percent(0.31), fine_percent(0.0002), fine_percent(0)
     ('2.8%', '31%', '<0.1%', '0%')
     """
-    found = number(value)
-    if found is not None and 0 < found < 0.0005:
+    x = number(value)
+    if x is not None and 0 < x < 0.0005:
         return "<0.1%"
-    return f"{100 * found:.1f}%" if found is not None and 0.0005 <= found < 0.0995 else percent(value)
+    return f"{100 * x:.1f}%" if x is not None and 0.0005 <= x < 0.0995 else percent(value)
 
 
-def percent_range(lo: Any, hi: Any) -> str:
+def percent_range(lo: object, hi: object) -> str:
     """An interval of shares; empty where a limit is missing. No limit is written 0 or 100% that is neither.
 
     >>> percent_range(0.27, 0.51), percent_range(None, 0.5), percent_range(0, 0.003)

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import plain
@@ -21,18 +21,26 @@ KEYS = (
 )  # fmt: skip
 
 
-def to_json(summary: Mapping[str, Any], *, indent: int | None = 2) -> str:
+class HasJson(Protocol):
+    """A summary: of a run, or of a recipe."""
+
+    def to_json(self) -> Mapping[str, object]:
+        """Its JSON object."""
+
+
+def to_json(summary: HasJson | Mapping[str, object], *, indent: int | None = 2) -> str:
     """The summary as JSON that any parser takes: NaN and infinities are null, numpy scalars are numbers, text is ASCII-escaped.
 
     >>> to_json({"n_prompts": 2, "verdict": "proceed", "predicted_error": float("nan")}, indent=None)
     '{"verdict": "proceed", "n_prompts": 2, "predicted_error": null}'
     """
-    ordered = {key: summary[key] for key in KEYS if key in summary}
-    ordered |= {str(key): summary[key] for key in sorted(summary, key=str) if key not in ordered}
+    values = summary if isinstance(summary, Mapping) else summary.to_json()
+    ordered = {key: values[key] for key in KEYS if key in values}
+    ordered |= {str(key): values[key] for key in sorted(values, key=str) if key not in ordered}
     return json.dumps(plain(ordered), indent=indent, allow_nan=False)
 
 
-def write_json(summary: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def write_json(summary: HasJson | Mapping[str, object], path: str | os.PathLike[str]) -> None:
     """Write `to_json` to a file, whole or not at all."""
     write_atomically(path, to_json(summary) + "\n")
 
@@ -47,4 +55,4 @@ def write_atomically(path: str | os.PathLike[str], text: str) -> None:
         with write_whole(target) as file:
             file.write(text.encode())
     except OSError as error:
-        raise RunFolderError(f"cannot write {target}: {error.strerror or error}. Give another place, or mend this one.") from error
+        raise RunFolderError(f"cannot write {target}: {error.strerror or error}. Give another place, or fix this one.") from error

@@ -3,75 +3,77 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.report.formats import MISSING, count, decimal, fine_percent, percent, percent_range
 
+if TYPE_CHECKING:
+    from flatspot.planning.summary import BatchCost, Interval, PlanSummary, SizeAdvice, SizeForecast
 
-def plan_text(found: Mapping[str, Any], *, width: int = 80) -> str:
+
+def plan_text(plan: PlanSummary, *, width: int = 80) -> str:
     """The forecast as lines of at most `width` columns.
 
-    >>> row = {"informative": 0.4, "lo": 0.3, "hi": 0.5, "rollouts_per_informative": 20.0}
-    >>> print(_row("8", row))
+    >>> from flatspot.planning.summary import SizeForecast
+    >>> print(_row("8", SizeForecast(0.4, 0.3, 0.5, 20.0)))
       8     40% [30–50%]          20
     """
     lines = [
-        f"Forecast from {count(found['n_prompts'])} prompts, {decimal(found['completions_per_prompt'], 1)} completions each "
-        f"({found['reward_model']} rewards)",
+        f"Forecast from {count(plan.n_prompts)} prompts, {decimal(plan.completions_per_prompt, 1)} completions each "
+        f"({plan.reward_model} rewards)",
         "",
         "group   informative   rollouts per",
         "size    groups        informative one",
-        *(_row(size, row) for size, row in found["forecast"].items()),
+        *(_row(size, row) for size, row in plan.forecast.items()),
         "",
-        *_wrap("Size", _recommended(found["recommended"]), width),
-        *_wrap("Batch", _batch(found["batch"], int(found["group_size"])), width),
-        *_wrap("Stall", _stall(found["batch"]), width),
+        *_wrap("Size", _recommended(plan.recommended), width),
+        *_wrap("Batch", _batch(plan.batch, plan.group_size), width),
+        *_wrap("Stall", _stall(plan.batch), width),
     ]
-    if found["caveats"]:
+    if plan.caveats:
         lines += [
             "",
             "Caveats",
-            *(line for text in found["caveats"] for line in textwrap.wrap(text, width, initial_indent="  - ", subsequent_indent="    ")),
+            *(line for text in plan.caveats for line in textwrap.wrap(text, width, initial_indent="  - ", subsequent_indent="    ")),
         ]
     return "\n".join(lines)
 
 
-def _row(size: str, row: Mapping[str, Any]) -> str:
-    per = row["rollouts_per_informative"]
-    share = f"{percent(row['informative'])} [{percent_range(row['lo'], row['hi'])}]"
+def _row(size: str, row: SizeForecast) -> str:
+    per = row.rollouts_per_informative
+    share = f"{percent(row.informative)} [{percent_range(row.lo, row.hi)}]"
     return f"{size:>3}     {share:<14}{count(per) if per is not None else 'none comes':>10}"
 
 
-def _recommended(found: Mapping[str, Any]) -> str:
-    share, limits = percent(found["informative"]), percent_range(found["lo"], found["hi"])
-    tokens = f", about {count(found['tokens'])} tokens" if found["tokens"] is not None else ""
-    cost = f"One pass over the prompts: {count(found['completions'])} completions{tokens}."
-    if not found["reached"]:
-        size, wanted = found["group_size"], percent(found["share"])
-        return f"no size up to {size} makes {wanted} of the groups informative; it has {share} [{limits}]. {cost}"
-    return f"{found['group_size']} is the smallest with at least {percent(found['share'])} informative groups: {share} [{limits}]. {cost}"
+def _recommended(advice: SizeAdvice) -> str:
+    share, limits = percent(advice.informative), percent_range(advice.lo, advice.hi)
+    tokens = f", about {count(advice.tokens)} tokens" if advice.tokens is not None else ""
+    cost = f"One pass over the prompts: {count(advice.completions)} completions{tokens}."
+    if not advice.reached:
+        size, goal = advice.group_size, percent(advice.share)
+        return f"no size up to {size} makes {goal} of the groups informative; it has {share} [{limits}]. {cost}"
+    return f"{advice.group_size} is the smallest with at least {percent(advice.share)} informative groups: {share} [{limits}]. {cost}"
 
 
-def _batch(found: Mapping[str, Any], size: int) -> str:
-    need = f"{count(found['informative_groups'])} informative groups of {size} take"
-    if found["groups"]["mean"] is None:
+def _batch(batch: BatchCost, size: int) -> str:
+    need = f"{count(batch.informative_groups)} informative groups of {size} take"
+    if batch.groups.mean is None:
         return f"{need} for ever: no group is expected to be informative."
-    tokens = f", about {count(found['tokens'])} tokens" if found["tokens"] is not None else ""
-    return f"{need} {_counted(found['groups'])} groups, {_counted(found['rollouts'])} rollouts{tokens}."
+    tokens = f", about {count(batch.tokens)} tokens" if batch.tokens is not None else ""
+    return f"{need} {_interval(batch.groups)} groups, {_interval(batch.rollouts)} rollouts{tokens}."
 
 
-def _counted(found: Mapping[str, Any]) -> str:
-    high = count(found["hi"]) if found["hi"] is not None else "∞"
-    return f"{count(found['mean'])} [{count(found['lo'])}–{high}]"
+def _interval(number: Interval) -> str:
+    high = count(number.hi) if number.hi is not None else "∞"
+    return f"{count(number.mean)} [{count(number.lo)}–{high}]"
 
 
-def _stall(found: Mapping[str, Any]) -> str:
-    chance = found["stall"]
-    said = MISSING if chance is None else "under 0.1%" if chance < 0.001 else fine_percent(chance)
+def _stall(batch: BatchCost) -> str:
+    chance = batch.stall
+    text = MISSING if chance is None else "under 0.1%" if chance < 0.001 else fine_percent(chance)
     return (
-        f"a sampler that draws {count(found['gen_batch'])} groups at a time, at most {count(found['max_gen_batches'])} times, fails to "
-        f"fill the batch with a chance of {said}."
+        f"a sampler that draws {count(batch.gen_batch)} groups at a time, at most {count(batch.max_gen_batches)} times, fails to "
+        f"fill the batch with a chance of {text}."
     )
 
 

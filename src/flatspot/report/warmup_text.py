@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from flatspot.report.formats import MISSING, count, decimal, noun, percent, percent_range
+from flatspot.report.formats import count, decimal, noun, percent, percent_range
 from flatspot.report.run.next_steps import diagnose_command, plan_command, train_command
+
+if TYPE_CHECKING:
+    from flatspot.runs.recipe_summary import CurveRow
+    from flatspot.runs.summary import Summary
+    from flatspot.runs.warmup_summary import WarmupSummary, WatchSummary
 
 _HEAD = ("step", "pass@K", "vanishing", "reward", "entropy", "held-out loss")
 
 
-def curve_text(curve: Sequence[Mapping[str, Any]], chosen: int) -> str:
+def curve_text(curve: Sequence[CurveRow], checkpoint: int) -> str:
     """The curve as a table, the chosen checkpoint marked.
 
     >>> share = {"mean": 0.5, "lo": 0.4, "hi": 0.6}
@@ -22,10 +27,10 @@ def curve_text(curve: Sequence[Mapping[str, Any]], chosen: int) -> str:
        10  50% [40–60%]   50% [40–60%]    0.250    0.100              –  chosen
     """
     lines = [f"{_HEAD[0]:>5}  {_HEAD[1]:<14} {_HEAD[2]:<14}{_HEAD[3]:>7}{_HEAD[4]:>9}{_HEAD[5]:>15}"]
-    return "\n".join([*lines, *(curve_line(row) + ("  chosen" if row["step"] == chosen else "") for row in curve)])
+    return "\n".join([*lines, *(curve_line(row) + ("  chosen" if row["step"] == checkpoint else "") for row in curve)])
 
 
-def curve_line(row: Mapping[str, Any]) -> str:
+def curve_line(row: CurveRow) -> str:
     """One probe."""
     if row.get("ready") is None:
         return f"{row['step']:>5}  no finite numbers"
@@ -33,22 +38,21 @@ def curve_line(row: Mapping[str, Any]) -> str:
     return f"{row['step']:>5}  {_share(row['ready']):<14} {_share(row['vanishing']):<14}{''.join(numbers)}"
 
 
-def warmed_text(said: Mapping[str, Any], *, width: int = 80) -> str:
-    """The whole result of a warm-up: `said` is the object of --json."""
-    lines = [curve_text(said["curve"], said["chosen_step"]), ""] if said["curve"] else []
-    where = said["policy"] if said["chosen_step"] else f"{said['policy']}: the policy as it was"
-    at = f"step {said['chosen_step']}: {where}" if said["curve"] else str(said["policy"])
-    lines += _wrap("Chosen", at, width)
-    lines += _wrap("Why", said["why"], width)
-    lines += _wrap("Cost", _cost(said), width)
-    for note in said["notes"]:
+def warmed_text(warmup: WarmupSummary, *, width: int = 80) -> str:
+    """The whole result of a warm-up."""
+    lines = [curve_text(warmup.curve, warmup.chosen_step), ""] if warmup.curve else []
+    where = warmup.policy if warmup.chosen_step else f"{warmup.policy}: the policy as it was"
+    lines += _wrap("Chosen", f"step {warmup.chosen_step}: {where}" if warmup.curve else warmup.policy, width)
+    lines += _wrap("Why", warmup.why, width)
+    lines += _wrap("Cost", _cost(warmup), width)
+    for note in warmup.notes:
         lines += _wrap("Note", note, width)
-    lines += [f"{'Next':<9}{line}" if i == 0 else f"{'':<9}{line}" for i, line in enumerate(said["next"])]
+    lines += [f"{'' if i else 'Next':<9}{line}" for i, line in enumerate(warmup.next)]
     return "\n".join(lines)
 
 
 def next_lines(
-    summary: Mapping[str, Any],
+    summary: Summary,
     *,
     cause: str,
     recovered: bool,
@@ -62,10 +66,10 @@ def next_lines(
     summary  the judged run's; options: TRL's own, for the training
     """
     if probed and not recovered and cause != "nothing-vanishes":
-        mend = "Do not start RL from it yet: " + _MEND.get(
+        advice = "Do not start RL from it yet: " + _MEND.get(
             cause, "check the answers and the reward on them, give more labels, or more steps."
         )
-        return [mend, plan_command(summary)] if cause == "labels-solved" else [mend]
+        return [advice, plan_command(summary)] if cause == "labels-solved" else [advice]
     return [diagnose_command(summary, model=policy), train_command(summary, policy, out, options)]
 
 
@@ -76,30 +80,30 @@ _MEND = {
 }
 
 
-def watched_text(said: Mapping[str, Any], *, width: int = 80) -> str:
-    """What the checkpoints of another trainer say: `said` is the object of --json."""
-    lines = [curve_text(said["curve"], said["chosen_step"]), ""]
-    lines += _wrap("Chosen", f"step {said['chosen_step']}: {said['checkpoint'] or 'the policy as it was'}", width)
-    lines += _wrap("Why", said["why"], width)
-    if said["stop"]:
+def watched_text(watched: WatchSummary, *, width: int = 80) -> str:
+    """The stop rule over the checkpoints of another trainer."""
+    lines = [curve_text(watched.curve, watched.chosen_step), ""]
+    lines += _wrap("Chosen", f"step {watched.chosen_step}: {watched.checkpoint or 'the policy as it was'}", width)
+    lines += _wrap("Why", watched.why, width)
+    if watched.stop:
         lines += _wrap("Do", "stop the training, if it still runs: nothing here can", width)
     return "\n".join(lines)
 
 
-def _cost(said: Mapping[str, Any]) -> str:
-    held = f" and {said['held_back']} held out" if said["held_back"] else ""
-    last = said["curve"][-1]["step"] if said["curve"] else None
-    steps = f", {noun(last, 'step')}" if last is not None else ""
-    looked = f", {count(said['generations'])} completions to look" if said["generations"] else ""
-    return f"{said['labels']} labels learnt{held}{steps}{looked}, {count(round(said['seconds']))} s"
+def _cost(warmup: WarmupSummary) -> str:
+    held = f" and {warmup.held_back} held out" if warmup.held_back else ""
+    steps = f", {noun(warmup.curve[-1]['step'], 'step')}" if warmup.curve else ""
+    probes = f", {count(warmup.generations)} completions to look" if warmup.generations else ""
+    return f"{warmup.labels} labels learnt{held}{steps}{probes}, {count(round(warmup.seconds))} s"
 
 
-def _share(found: Mapping[str, Any]) -> str:
-    return f"{percent(found['mean'])} [{percent_range(found['lo'], found['hi'])}]"
+def _share(share: object) -> str:
+    limits = share if isinstance(share, Mapping) else {}
+    return f"{percent(limits.get('mean'))} [{percent_range(limits.get('lo'), limits.get('hi'))}]"
 
 
-def _number(value: float | None, width: int) -> str:
-    return f"{MISSING if value is None else decimal(value, 3):>{width}}"
+def _number(value: object, width: int) -> str:
+    return f"{decimal(value, 3):>{width}}"
 
 
 def _wrap(name: str, text: str, width: int) -> list[str]:

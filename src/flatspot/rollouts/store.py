@@ -24,7 +24,6 @@ import numpy as np
 
 from flatspot.core.content import content_text
 from flatspot.core.errors import RunFolderError
-from flatspot.core.plain import JsonObject
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.request import Request
@@ -61,13 +60,13 @@ class RunRecord:
     kind: str
     request: Request
     identity: Mapping[str, Any]
-    before_loading: Mapping[str, object]
+    before_loading: Mapping[str, Any]
     rows_per_part: int
     visit_cost: float
-    provenance: Mapping[str, object]
+    provenance: Mapping[str, Any]
 
     @property
-    def key(self) -> JsonObject:
+    def key(self) -> dict[str, Any]:
         """What decides the rows, as far as it is known before anything is loaded: an equal call of a complete run need load nothing."""
         return {name: value for name, value in self.identity.items() if name != "engine"} | dict(self.before_loading)
 
@@ -126,7 +125,7 @@ def open_run(
     kind: str,
     request: Request,
     identity: Mapping[str, Any],
-    before_loading: Mapping[str, object] | None = None,
+    before_loading: Mapping[str, Any] | None = None,
     rows_per_part: int = 1,
     visit_cost: float = 0.0,
     samples: int | None = None,
@@ -216,7 +215,7 @@ def _all_of(changed: Sequence[str], what: str) -> bool:
     return all(line.startswith(what) for line in changed)
 
 
-def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str, object], samples: int | None) -> None:
+def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], samples: int | None) -> None:
     if record.kind != kind:
         raise RunFolderError(f"{path} is a run of flatspot {record.kind}, not of flatspot {kind}. Give another --out.")
     if changed := differences(record.identity, identity):
@@ -233,9 +232,9 @@ def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str,
         )
 
 
-def as_json(value: Mapping[str, object]) -> dict[str, object]:
+def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping as run.json would give it back, for comparing with one that it did."""
-    plain_value: dict[str, object] = json.loads(json.dumps(value, sort_keys=True))
+    plain_value: dict[str, Any] = json.loads(json.dumps(value, sort_keys=True))
     return plain_value
 
 

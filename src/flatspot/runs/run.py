@@ -232,7 +232,7 @@ class Run:
             return f"<Run {self.folder}: not judged>"
 
     def __str__(self) -> str:
-        text: str = _above("flatspot.report.run.terminal", "render_terminal")(self.summary.to_json())
+        text: str = _above("flatspot.report.run.terminal", "render_terminal")(self.summary)
         return text
 
     def _repr_html_(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
-from flatspot.core.plain import JsonObject
+from flatspot.core.plain import Json
 from flatspot.core.request import Request
 from flatspot.core.schema import SCHEMA_VERSION
 
@@ -241,7 +241,7 @@ class Summary:
     ] = None
     health: Annotated[Health, "signs that something is wrong before the reward"] = Health()
     gradients: Annotated[Gradients | None, "over the rows of [gradients.parquet](tables.md#gradientsparquet)"] = None
-    sampling: Annotated[Mapping[str, Any], "temperature, top_p, top_k, max_new_tokens; empty for a log"] = field(default_factory=dict)
+    sampling: Annotated[Mapping[str, object], "temperature, top_p, top_k, max_new_tokens; empty for a log"] = field(default_factory=dict)
     engine: Annotated[
         Mapping[str, object],
         "engine, policy, its fingerprint, dtype, device, package versions, the check at load; empty for a log",
@@ -260,18 +260,17 @@ class Summary:
         "(`judged`), UTC",
     ] = field(default_factory=dict)
 
-    def to_json(self) -> JsonObject:
+    def to_json(self) -> dict[str, Json]:
         """The object that `--json` prints, in JSON's own types."""
         values = fields_to_json(self)
         return {name: value for name, value in values.items() if value is not None or name not in ("drawn", "gradients")}
 
-    def __getitem__(self, name: str) -> object:
+    def __getitem__(self, name: str) -> Any:
         """The JSON value of a field, as in the object that `--json` prints."""
         return self.to_json()[name]
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Summary:
+    def from_json(cls, values: Mapping[str, object]) -> Summary:
         """Read `to_json`, of this version or the one before. Raises KeyError, TypeError or ValueError for another object."""
-        renamed = {"two-valued": "binary"}.get(str(stored.get("reward_model")), stored.get("reward_model"))
-        summary: Summary = fields_from_json(cls, {**stored, "reward_model": renamed})
-        return summary
+        model = values.get("reward_model", cls.reward_model)
+        return fields_from_json(cls, {**values, "reward_model": "binary" if model == "two-valued" else model})

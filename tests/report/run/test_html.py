@@ -13,6 +13,7 @@ import pytest
 from flatspot.report.blocks import ReportData
 from flatspot.report.run.html import render_html, write_html
 from flatspot.report.theme import DARK, LIGHT, Theme
+from flatspot.runs.summary import Summary
 
 HOSTILE = "<script>window.hit=1</script>"
 
@@ -40,11 +41,11 @@ def test_every_text_of_the_summary_is_escaped(make_report):
         "caveats": [HOSTILE, "\ud800"],
         "health": {"errors": [bad]},
         "components": {HOSTILE: {"mean": 1}, "b": {}},
-        "settings": {HOSTILE: HOSTILE, "out": HOSTILE},
+        "settings": {"prompts": HOSTILE, "out": HOSTILE},
         "sampling": {"x": [HOSTILE]},
         "provenance": {"created": HOSTILE},
     }
-    html = render_html(dataclasses.replace(data, summary=data.summary | hostile))
+    html = render_html(dataclasses.replace(data, summary=Summary.from_json(data.summary.to_json() | hostile)))
     assert HOSTILE not in html
     assert html.count("&lt;script&gt;window.hit=1&lt;/script&gt;") > 8
     html.encode("utf-8")
@@ -53,19 +54,19 @@ def test_every_text_of_the_summary_is_escaped(make_report):
 def test_caveats_stand_under_the_headline_and_the_bar_has_a_legend(make_report):
     data = make_report(60)
     caveats = [f"caveat number {i}" for i in range(6)]
-    html = render_html(dataclasses.replace(data, summary=data.summary | {"caveats": caveats}))
-    reason, first, last, numbers = (html.index(text) for text in (data.summary["reason"], caveats[0], caveats[-1], '<dl class="key">'))
+    html = render_html(dataclasses.replace(data, summary=dataclasses.replace(data.summary, caveats=tuple(caveats))))
+    reason, first, last, numbers = (html.index(text) for text in (data.summary.reason, caveats[0], caveats[-1], '<dl class="key">'))
     assert reason < first < last < numbers and all(html.count(text) == 1 for text in caveats)
     assert "<summary>2 more caveats</summary>" in html and 'id="caveats"' in html
     legend = html[html.index('class="strip"') :].split("</ul>")[0]
-    for name, n in data.summary["counts"].items():
+    for name, n in data.summary.counts.items():
         assert not n or f"<b>{n}</b> {name}</li>" in legend
-    assert 'id="caveats"' not in render_html(dataclasses.replace(data, summary=data.summary | {"caveats": []}))
+    assert 'id="caveats"' not in render_html(dataclasses.replace(data, summary=dataclasses.replace(data.summary, caveats=())))
 
 
 def test_nothing_but_empty_tables_is_enough(tmp_path):
     empty = pa.table({"prompt_id": pa.array([], pa.string())})
-    write_html(ReportData({}, empty, empty, empty), tmp_path / "new" / "report.html")
+    write_html(ReportData(Summary(), empty, empty, empty), tmp_path / "new" / "report.html")
     assert "No prompt has two scored completions" in (tmp_path / "new" / "report.html").read_text("utf-8")
 
 

@@ -7,16 +7,17 @@ import sys
 import pytest
 
 from flatspot.report.run.terminal import render_terminal
+from flatspot.runs.summary import Summary
 
 
 @pytest.mark.parametrize("width", [10, 60, 80, 300])
 def test_no_line_but_a_command_is_wider_than_the_terminal(make_report, width):
-    for line in render_terminal(make_report(60), width=width).splitlines():
+    for line in render_terminal(make_report(60).summary, width=width).splitlines():
         assert len(line) <= max(40, min(width, 100)) or line.startswith("     $ "), line
 
 
 def test_it_says_what_a_reader_needs(make_report):
-    text = " ".join(render_terminal(make_report(60)).split())
+    text = " ".join(render_terminal(make_report(60).summary).split())
     for words in (
         "WARM UP BEFORE RL",
         "Rule: ",
@@ -52,7 +53,7 @@ def test_the_demos_result_fits_a_screen():
             "If prompts crowd just on both sides of a limit, up to 17% of the verdicts are wrong; a smaller --target-error draws more."
         ],
     }
-    lines = render_terminal(summary).splitlines()
+    lines = render_terminal(Summary.from_json(summary)).splitlines()
     assert len(lines) <= 20, "one more names report.html"
     for words in ("Rule: ", "[23–53%]", " 32: 64% [53–80%]", "predicted error", "Next 1. ", "$ flatspot plan"):
         assert any(words in line for line in lines), words
@@ -66,20 +67,20 @@ def test_measured_gradients_are_a_line_where_there_are_any(make_report):
         "std_and_norm": {"rank_correlation": 0.83},
         "bound_over_norm": {"score": 4.1},
     }
-    text = " ".join(render_terminal(make_report(9, gradients=gradients)).split())
+    text = " ".join(render_terminal(make_report(9, gradients=gradients).summary).split())
     assert "Gradient 12 prompts measured, 1 not · norm p50 0.80, max 2.50 · rank correlation with std 0.83" in text
     assert "score bound 4.1 times the norm" in text
-    assert "Gradient" not in render_terminal(make_report(9))
-    assert "0 prompts measured" in render_terminal(make_report(9, gradients={"n_prompts": 0, "norm": {"p50": None}}))
+    assert "Gradient" not in render_terminal(make_report(9).summary)
+    assert "0 prompts measured" in render_terminal(make_report(9, gradients={"n_prompts": 0, "norm": {"p50": None}}).summary)
 
 
 def test_it_is_ascii_where_the_terminal_is(make_report):
-    assert render_terminal(make_report(60, reason="μ ≤ σ – 你"), encoding="ANSI_X3.4-1968").isascii()
+    assert render_terminal(make_report(60, reason="μ ≤ σ – 你").summary, encoding="ANSI_X3.4-1968").isascii()
 
 
 def test_colour_changes_no_letter_of_the_words(make_report):
-    data = make_report(60)
-    plain, colored = render_terminal(data), render_terminal(data, color=True)
+    summary = make_report(60).summary
+    plain, colored = render_terminal(summary), render_terminal(summary, color=True)
     strip = re.compile("\x1b\\[[0-9;]*m")
     assert "\x1b" not in plain and "\x1b" in colored
     assert re.sub("[█░▓▒·]", "", strip.sub("", colored)) == re.sub("[█░▓▒·]", "", plain)
@@ -88,7 +89,7 @@ def test_colour_changes_no_letter_of_the_words(make_report):
 def test_hostile_text_cannot_drive_the_terminal(make_report):
     health = {"errors": [{"error": "\x1b[2J\x1b]0;owned\x07" + "x" * 10_000, "count": 1}]}
     text = render_terminal(
-        make_report(3, reason="\x1b[31m\u202ered", caveats=["\r\x00 gone"], health=health, components={"\x1b[1m": {}, "b": {}})
+        make_report(3, reason="\x1b[31m\u202ered", caveats=["\r\x00 gone"], health=health, components={"\x1b[1m": {}, "b": {}}).summary
     )
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", text)
 
@@ -97,11 +98,12 @@ def test_hostile_text_cannot_drive_the_terminal(make_report):
     "summary", [{}, {"counts": {"learnable": 1}}, {"counts": {"solved": 10**9, "unscored": 1}, "fractions": {"solved": {"mean": 1}}}]
 )
 def test_a_bare_summary_is_enough(summary):
-    assert render_terminal(summary)
+    assert render_terminal(Summary.from_json(summary))
 
 
 def test_it_imports_nothing_heavy():
-    code = "import sys, flatspot.report.run.terminal as t; t.render_terminal({'counts': {'solved': 1}}); print(sorted(sys.modules))"
+    code = "import sys, flatspot.report.run.terminal as t; from flatspot.runs.summary import *"
+    code += "; t.render_terminal(Summary(counts=Counts(solved=1))); print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     for name in ("jinja2", "pyarrow", "numpy", "rich", "torch"):
         assert f"'{name}'" not in loaded

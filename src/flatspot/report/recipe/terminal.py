@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import textwrap
 
-from flatspot.report.blocks import Summary, caveats
+from flatspot.report.formats import visible
 from flatspot.report.recipe import blocks as recipe_blocks
 from flatspot.report.recipe.blocks import Row
+from flatspot.runs.recipe_summary import RecipeSummary
 
 
-def recipe_text(summary: Summary, *, width: int = 80) -> str:
+def recipe_text(summary: RecipeSummary, *, width: int = 80) -> str:
     """The report of a recipe as lines of at most `width` columns, where its tables allow it."""
-    stages = [recipe_blocks.STAGES[name] for name in recipe_blocks.stages_of(summary)]
+    stages = [recipe_blocks.STAGES[name] for name in summary.policies]
     lines = [
         recipe_blocks.headline(summary)[0].upper(),
         *textwrap.wrap(recipe_blocks.reason(summary), width),
@@ -19,12 +20,16 @@ def recipe_text(summary: Summary, *, width: int = 80) -> str:
         *_table(("prompts", *(_short(stage) for stage in stages)), recipe_blocks.composition_rows(summary)),
         *textwrap.wrap(recipe_blocks.COMPOSITION_NOTE, width),
     ]
-    if said := recipe_blocks.warm_up_sentence(summary):
-        lines += ["", *textwrap.wrap(said, width, initial_indent="Warm-up ", subsequent_indent="        ")]
+    if text := recipe_blocks.warm_up_sentence(summary):
+        lines += ["", *textwrap.wrap(text, width, initial_indent="Warm-up ", subsequent_indent="        ")]
     lines += ["", *_table(("cost", "labels", "steps", "completions", "time"), recipe_blocks.cost_rows(summary))]
-    if found := caveats(summary):
+    if summary.caveats:
         lines += ["", "Caveats"]
-        lines += [line for text in found for line in textwrap.wrap(text, width, initial_indent="  - ", subsequent_indent="    ")]
+        lines += [
+            line
+            for text in map(visible, summary.caveats)
+            for line in textwrap.wrap(text, width, initial_indent="  - ", subsequent_indent="    ")
+        ]
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flatspot.report import svg
-from flatspot.report.blocks import Fact, ReportData, section
+from flatspot.report.blocks import Fact, ReportData
 from flatspot.report.formats import decimal, noun, number
 from flatspot.report.svg import Plane, Scale
 
@@ -47,8 +47,8 @@ def gradient_marks(data: ReportData) -> list[GradientMark]:
 
 
 def _positive(value: object) -> float | None:
-    found = number(value)
-    return found if found is not None and found > 0 else None
+    x = number(value)
+    return x if x is not None and x > 0 else None
 
 
 def gradient_facts(data: ReportData) -> tuple[Fact, ...]:
@@ -58,17 +58,21 @@ def gradient_facts(data: ReportData) -> tuple[Fact, ...]:
     rows = data.gradients.to_pylist()
     failed = sum(row["error"] is not None for row in rows)
     lengths = [row["max_length"] for row in rows if row["max_length"] is not None]
-    together = section(section(data.summary, "gradients"), "std_and_norm").get("rank_correlation")
-    found = [
+    measured = data.summary.gradients
+    facts = [
         Fact("measured", noun(len(rows) - failed, "prompt"), f"{rows[0]['n_samples']} completions each, beside those of the run"),
         Fact("not measured", noun(failed, "prompt"), str(next((row["error"] for row in rows if row["error"]), ""))),
-        Fact("rank correlation of std and norm", decimal(together), "over all that were measured"),
+        Fact(
+            "rank correlation of std and norm",
+            decimal(measured.std_and_norm.rank_correlation if measured else None),
+            "over all that were measured",
+        ),
         Fact("longest completion", noun(max(lengths, default=0), "token")),
         Fact(
             "largest γ found", decimal(max((row["gamma"] for row in rows if row["gamma"] is not None), default=None), 1), "a lower estimate"
         ),
     ]
-    return tuple(fact for fact in found if failed or fact.label != "not measured")
+    return tuple(fact for fact in facts if failed or fact.label != "not measured")
 
 
 def gradient_chart(marks: Sequence[GradientMark]) -> str | None:

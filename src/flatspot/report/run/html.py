@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import jinja2
 
     from flatspot.runs.run import Run
+    from flatspot.runs.summary import Summary
 
 _STATIC_ROWS = 25  # what a reader without JavaScript sees of the table
 
@@ -35,7 +36,7 @@ def write_report(run: Run, path: str | os.PathLike[str]) -> None:
     shown = shown_prompts(len(run.verdicts))
     verdicts = run.verdicts.take(shown)
     completions = run.completions(with_completions(verdicts))
-    write_html(ReportData(run.summary.to_json(), verdicts, run.prompts.take(shown), completions, run.gradients), path)
+    write_html(ReportData(run.summary, verdicts, run.prompts.take(shown), completions, run.gradients), path)
 
 
 def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:
@@ -58,7 +59,7 @@ def render_html(data: ReportData) -> str:
     if (gradients := gradient_chart(gradient_marks(data))) is not None:
         pictures["gradients"] = gradients
     # a component's scatter plot replaces the total's when a reader picks it; its range, threshold and so its corner are not the total's
-    components = {name: charts.scatter(place, {}) for name, place in marks.items() if name and place.values}
+    components = {name: charts.scatter(place, None) for name, place in marks.items() if name and place.values}
     page = {"rows": {**rows, "marks": {name: place.of_prompt for name, place in marks.items()}}, "components": components}
     scripts = [page_script("unpack.js", "charts.js", "table.js", "page.js")]
     html = template("report.html.j2").render(
@@ -80,11 +81,16 @@ def render_html(data: ReportData) -> str:
     return html.encode("utf-8", "replace").decode()  # a lone surrogate in the summary must not keep the file from being written
 
 
-def _charts(summary: blocks.Summary, marks: Mapping[str, Marks], rows: Mapping[str, Any]) -> dict[str, str]:
+def _charts(summary: Summary, marks: Mapping[str, Marks], rows: Mapping[str, Any]) -> dict[str, str]:
     """The charts by name; those of which the data has nothing to show are not among them."""
     pictures = {"composition": charts.composition(summary), "forecast": charts.forecast(summary)}
     if marks[""].values:
-        pictures["scatter"] = charts.scatter(marks[""], summary, completions=_fewest(rows))
+        pictures["scatter"] = charts.scatter(
+            marks[""],
+            summary.reward.range,
+            reach=charts.reach_threshold(summary.reach_threshold, summary.epsilon),
+            completions=_fewest(rows),
+        )
     return {name: chart for name, chart in pictures.items() if chart is not None}
 
 
@@ -93,30 +99,33 @@ def _fewest(rows: Mapping[str, Any]) -> int | None:
     return min((int(n) for n in rows.get("n_scored", ()) if n is not None and n >= 2), default=None)
 
 
-def _words(summary: blocks.Summary) -> dict[str, Any]:
+def _words(summary: Summary) -> dict[str, object]:
     title, tone = blocks.headline(summary)
     return {
         "title": title,
         "tone": tone,
-        "reason": blocks.sentence(summary, "reason"),
-        "rule": blocks.sentence(summary, "rule"),
-        "created": date_text(str(blocks.section(summary, "provenance").get("created") or "")),
-        "source": formats.visible(str(summary.get("source") or "")),
+        "reason": formats.visible(summary.reason),
+        "rule": formats.visible(summary.rule),
+        "created": date_text(str(summary.provenance.get("created") or "")),
+        "source": formats.visible(summary.source),
         "steps": steps.next_steps(summary),
         "shares": blocks.shares(summary),
         "key_facts": blocks.key_facts(summary),
         "reward_facts": blocks.reward_facts(summary),
-        "component_rows": [
-            (formats.visible(str(k)), v) for k, v in blocks.section(summary, "components").items() if isinstance(v, Mapping)
-        ],
+        "component_rows": [(formats.visible(name), row) for name, row in summary.components.items()],
         "cost_facts": blocks.cost_facts(summary),
         "health_facts": blocks.health_facts(summary),
         "errors": blocks.errors(summary),
         "forecasts": blocks.forecasts(summary),
-        "reach": charts.reach_threshold(summary),
+        "reach": charts.reach_threshold(summary.reach_threshold, summary.epsilon),
         "caveats": blocks.caveats(summary),
         "glossary": blocks.GLOSSARY,
-        "tables": [(name, flat_rows(blocks.section(summary, name))) for name in ("sampling", "settings", "engine", "provenance")],
+        "tables": [
+            ("sampling", flat_rows(summary.sampling)),
+            ("settings", flat_rows(summary.settings.to_json())),
+            ("engine", flat_rows(summary.engine)),
+            ("provenance", flat_rows(summary.provenance)),
+        ],
         "show_command": steps.completions_command(summary),
     }
 
@@ -124,16 +133,16 @@ def _words(summary: blocks.Summary) -> dict[str, Any]:
 def date_text(text: str) -> str:
     """An ISO time as people write it; any other text as it came."""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return formats.visible(text)
-    return f"{found:%d %B %Y, %H:%M}{' UTC' if found.utcoffset() == timedelta(0) else ''}".lstrip("0")
+    return f"{time:%d %B %Y, %H:%M}{' UTC' if time.utcoffset() == timedelta(0) else ''}".lstrip("0")
 
 
-def flat_rows(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat_rows(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
     """A nested object as (dotted key, text) rows."""
     rows: list[tuple[str, str]] = []
-    for key, value in found.items():
+    for key, value in values.items():
         if isinstance(value, Mapping):
             rows += flat_rows(value, f"{prefix}{key}.")
         else:

@@ -6,26 +6,28 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from flatspot.core.records import Sampling
-from flatspot.core.renamed import option_words
-from flatspot.core.reward_names import rewards_named
+from flatspot.core.request import IN_MEMORY, Request
 from flatspot.core.settings import MOST_WEIGHED, Settings
 from flatspot.core.shares import exact
-from flatspot.report.blocks import Step, caveat_codes, section, shares
+from flatspot.report.blocks import Step
 from flatspot.report.formats import noun, number, percent, visible
+
+if TYPE_CHECKING:
+    from flatspot.runs.summary import Summary
 
 _MANY = 0.2  # of the prompts
 _LOGS = ("inspect", "watch")  # sources of rows that somebody else drew
 
 
-def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
+def next_steps(summary: Summary) -> tuple[Step, ...]:
     """The steps that follow from the verdict, most important first; of a run that was stopped, to go on before anything else."""
     if unfinished := _unfinished(summary):
         return unfinished
-    n = {share.verdict.name: share.count for share in shares(summary)}
+    n = dict(summary.counts.items())
     by_verdict = {
         "proceed": _proceed,
         "warm-up": _warm_up,
@@ -34,26 +36,25 @@ def next_steps(summary: Mapping[str, Any]) -> tuple[Step, ...]:
         "fix-sampling": _fix_sampling,
         "draw-more": _draw_more,
     }
-    verdict = str(summary.get("verdict"))
-    build = by_verdict.get(verdict)
+    build = by_verdict.get(summary.verdict or "")
     steps = build(summary, n) if build else ()
     # a few undecided ones change nothing that was said above
-    if n["undecided"] > _MANY * sum(n.values()) and summary.get("source") not in _LOGS and verdict not in ("draw-more", "fix-sampling"):
+    if n["undecided"] > _MANY * sum(n.values()) and summary.source not in _LOGS and summary.verdict not in ("draw-more", "fix-sampling"):
         many = noun(n["undecided"], "prompt is", "prompts are")
         steps += (Step(f"{many} undecided: raise --max-completions; the run goes on."),)
     return steps
 
 
-def _unfinished(summary: Mapping[str, Any]) -> tuple[Step, ...]:
+def _unfinished(summary: Summary) -> tuple[Step, ...]:
     """The step of a run that was stopped: to go on, which needs every option that decides its rows."""
-    if section(summary, "drawn").get("ended", True):
+    if summary.drawn is None or summary.drawn.ended:
         return ()
     return (Step("Let the run go on where it was stopped.", shlex.join(_resume_words(summary))),)
 
 
-def _resume_words(summary: Mapping[str, Any], but: Sequence[str] = ()) -> list[str]:
+def _resume_words(summary: Summary, but: Sequence[str] = ()) -> list[str]:
     """The command that goes on with this run, less these options and their values."""
-    options = _resume_options(summary) or []
+    options = list(summary.settings.resume or ())
     for name in but:
         if name in options:
             at = options.index(name)
@@ -61,25 +62,18 @@ def _resume_words(summary: Mapping[str, Any], but: Sequence[str] = ()) -> list[s
     return [*shlex.split(diagnose_command(summary, out=run_folder(summary))), *options]
 
 
-def _resume_options(summary: Mapping[str, Any]) -> list[str] | None:
-    """The options that the run was asked with, by their names of today; None where nothing tells them."""
-    options = section(summary, "settings").get("resume")
-    return option_words(map(str, options)) if isinstance(options, list) else None
-
-
-def _proceed(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+def _proceed(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     wanted = ("learnable", "undecided")
     text = f"Train on the {noun(sum(n[name] for name in wanted), ' and '.join(name for name in wanted if n[name]) + ' prompt')}."
-    size, mixed = number(summary.get("group_size")), number(section(summary, "to_train").get("informative"))
-    if size is not None and mixed is not None:
-        text += f" Of groups of {size:.0f} drawn from these, {percent(mixed)} carry a signal."
+    if (mixed := summary.to_train.informative) is not None:
+        text += f" Of groups of {summary.group_size} drawn from these, {percent(mixed)} carry a signal."
     keep = Step(text, export_command(summary, wanted, "train.jsonl"))
     rest = Step("Label, hint or drop the vanishing ones.", export_command(summary, ("vanishing",), "to-label.jsonl"))
     return (*([keep] if any(n[name] for name in wanted) else []), *([rest] if n["vanishing"] else []))
 
 
-def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
-    if not n["vanishing"] and "shaping-only" in caveat_codes(summary):
+def _warm_up(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
+    if not n["vanishing"] and "shaping-only" in summary.caveat_codes:
         return (
             Step("Read a few completions: does the reward that stays flat recognise a right answer?", completions_command(summary)),
             Step("If so, judge these completions by that reward alone, and warm up.", rescore_command(_by_flat_reward(summary))),
@@ -94,22 +88,22 @@ def _warm_up(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ..
         )
     look = (Step("Every reward is the lowest: read a few completions first; are none of them right?", completions_command(summary)),)
     return (
-        *(look if "all-low" in caveat_codes(summary) and _has_completions(summary) else ()),
+        *(look if "all-low" in summary.caveat_codes and _has_completions(summary) else ()),
         Step("Choose what to label, and write the answers; often a few will do.", plan_command(summary)),
         Step("Finetune on these answers (SFT), until RL can use the prompts.", warmup_command(summary)),
     )
 
 
-def _by_flat_reward(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _by_flat_reward(summary: Summary) -> Summary:
     """The summary as if the run had the reward alone that stays flat; REWARD where its name tells no single one."""
-    settings, flat = section(summary, "settings"), section(summary, "health").get("flat_reward")
-    found = [reward for reward in rewards_named(settings) if re.fullmatch(rf"(.*[:.])?{re.escape(str(flat))}(\[.*\])?", reward, re.DOTALL)]
-    alone = {name: value for name, value in settings.items() if name != "reward_weights"}
-    return {**summary, "settings": alone | {"reward": found if len(found) == 1 else ["REWARD"]}}
+    name = re.escape(str(summary.health.flat_reward))
+    named = [reward for reward in summary.settings.rewards if re.fullmatch(rf"(.*[:.])?{name}(\[.*\])?", reward, re.DOTALL)]
+    rewards = tuple(named) if len(named) == 1 else ("REWARD",)
+    return replace(summary, settings=replace(summary.settings, rewards=rewards, reward_weights=None))
 
 
-def _fix_reward(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
-    if number(section(summary, "health").get("error_share")):
+def _fix_reward(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
+    if summary.health.error_share:
         text = "See what the reward function failed on, and why: the columns error and completion."
     else:
         text = "See which completions got which rewards; a working reward tells good ones from bad ones."
@@ -119,11 +113,11 @@ def _fix_reward(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step,
     return Step(text, completions_command(summary)), again
 
 
-def _has_completions(summary: Mapping[str, Any]) -> bool:
-    return number(section(summary, "health").get("distinct_share")) is not None
+def _has_completions(summary: Summary) -> bool:
+    return summary.health.distinct_share is not None
 
 
-def _fix_data(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
+def _fix_data(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     keep = ("learnable", "vanishing", "undecided")
     return (
         Step("Keep the prompts that are not solved, and look for harder ones.", export_command(summary, keep, "unsolved.jsonl")),
@@ -131,21 +125,21 @@ def _fix_data(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, .
     )
 
 
-def _fix_sampling(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
-    limit = number(section(summary, "sampling").get("max_new_tokens"))
-    if summary.get("source") in _LOGS or limit is None:
+def _fix_sampling(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
+    limit = number(summary.sampling.get("max_new_tokens"))
+    if summary.source in _LOGS or limit is None:
         text = "Raise the trainer's limit of the completion length (max_completion_length in TRL, response_length in verl), and log again."
         return (Step(text), Step("See what was cut: the columns truncated and completion.", completions_command(summary)))
-    longer = {**summary, "sampling": {**section(summary, "sampling"), "max_new_tokens": 4 * limit}}
+    longer = replace(summary, sampling={**summary.sampling, "max_new_tokens": 4 * limit})
     return (
         Step("See where the completions were cut: the columns truncated and completion.", completions_command(summary)),
         Step("Let completions end, with a larger --max-new-tokens, and measure again.", diagnose_command(longer)),
     )
 
 
-def _draw_more(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, ...]:
-    each = number(section(summary, "generations").get("per_prompt")) or 0.0
-    if summary.get("source") in _LOGS:
+def _draw_more(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
+    each = summary.generations.per_prompt
+    if summary.source in _LOGS:
         text = f"The log holds too few completions per prompt ({each:.1f}): inspect more of it, or draw more of these prompts."
         return (Step(text, diagnose_command(summary)),)
     more, every = _more_completions(summary, each)
@@ -154,9 +148,9 @@ def _draw_more(summary: Mapping[str, Any], n: Mapping[str, int]) -> tuple[Step, 
     return (Step(f"Draw up to {more} completions of a prompt, {each:.1f} so far; the run goes on.", shlex.join(words)),)
 
 
-def _more_completions(summary: Mapping[str, Any], each: float) -> tuple[int, bool]:
+def _more_completions(summary: Summary, each: float) -> tuple[int, bool]:
     """How many completions of a prompt to ask for, at least twice as many as before; whether that takes --fixed-completions from now on."""
-    more, options = 2 ** math.ceil(math.log2(max(4 * each, 64))), _resume_options(summary)
+    more, options = 2 ** math.ceil(math.log2(max(4 * each, 64))), summary.settings.resume
     if options is None:
         return min(more, MOST_WEIGHED), False
     before = int(options[options.index("--max-completions") + 1]) if "--max-completions" in options else Settings().max_completions
@@ -165,111 +159,100 @@ def _more_completions(summary: Mapping[str, Any], each: float) -> tuple[int, boo
         return MOST_WEIGHED, False
     if not fixed and more <= MOST_WEIGHED:
         return more, False
-    size = int(number(summary.get("group_size")) or 1)  # whole groups, which some rewards compare
+    size = summary.group_size  # whole groups, which some rewards compare
     return math.ceil(more / size) * size, not fixed
 
 
-def run_folder(summary: Mapping[str, Any]) -> str:
-    """The run folder the summary names, or the word RUN."""
-    for place in (section(summary, "settings"), section(summary, "provenance"), summary):
-        for key in ("out", "run", "run_folder"):
-            if isinstance(place.get(key), str) and place[key]:
-                return visible(place[key])
-    return "RUN"
+def run_folder(summary: Summary) -> str:
+    """The run folder, or the word RUN."""
+    return visible(summary.settings.out or "RUN")
 
 
-def export_command(summary: Mapping[str, Any], verdicts: tuple[str, ...], path: str) -> str:
+def export_command(summary: Summary, verdicts: tuple[str, ...], path: str) -> str:
     """The command that writes the prompts of these verdicts, with all their columns, to a file `diagnose` can read."""
     wanted = [word for name in verdicts for word in ("--verdict", name)]
     return shlex.join(["flatspot", "export", run_folder(summary), *wanted, "--to", path])
 
 
-def plan_command(summary: Mapping[str, Any]) -> str:
+def plan_command(summary: Summary) -> str:
     """The command that chooses the prompts to label and writes them, ready to be filled, into the run folder."""
     return shlex.join(["flatspot", "plan", run_folder(summary), "--labels", "5%"])
 
 
-def warmup_command(summary: Mapping[str, Any]) -> str:
+def warmup_command(summary: Summary) -> str:
     """The command that finetunes the run's policy on the labels, with placeholders in capitals for what the run does not name."""
-    settings, run = section(summary, "settings"), run_folder(summary)
+    request, run = summary.settings, run_folder(summary)
     words = ["flatspot", "warmup", run, "--labels", f"{run}/labels.jsonl"]
-    scripted = section(summary, "engine").get("engine") == "scripted"  # which nothing can train
-    rewards = rewards_named(settings)
-    words += [] if _usable(settings.get("model")) and not scripted else ["--model", "MODEL"]
-    words += _timeout_words(settings) if rewards and all(map(_usable, rewards)) else reward_words(summary)
+    scripted = summary.engine.get("engine") == "scripted"  # which nothing can train
+    words += [] if _usable(request.model) and not scripted else ["--model", "MODEL"]
+    named = bool(request.rewards) and all(map(_usable, request.rewards))
+    words += _timeout_words(request) if named else reward_words(request)
     here = ["--use_cpu", "--bf16", "false", "--gradient_checkpointing", "false"]  # what TRL needs to be told without a GPU
-    return shlex.join([*words, "--out", "WARM", *(here if section(summary, "engine").get("device") == "cpu" else [])])
+    return shlex.join([*words, "--out", "WARM", *(here if summary.engine.get("device") == "cpu" else [])])
 
 
-def completions_command(summary: Mapping[str, Any]) -> str:
+def completions_command(summary: Summary) -> str:
     """The command that writes every completion of the run with its reward or error."""
     return shlex.join(["flatspot", "export", run_folder(summary), "--completions", "--to", "completions.jsonl"])
 
 
-def rescore_command(summary: Mapping[str, Any]) -> str:
+def rescore_command(summary: Summary) -> str:
     """The command that scores the run's completions with a mended reward."""
-    return shlex.join(["flatspot", "rescore", run_folder(summary), *reward_words(summary)])
+    return shlex.join(["flatspot", "rescore", run_folder(summary), *reward_words(summary.settings)])
 
 
-def diagnose_command(summary: Mapping[str, Any], model: str | None = None, out: str | None = None, exported: str | None = None) -> str:
+def diagnose_command(summary: Summary, model: str | None = None, out: str | None = None, exported: str | None = None) -> str:
     """The `flatspot diagnose` command of this run, with placeholders in capitals for what the summary does not say.
 
     exported  a file that `export_command` wrote, in place of the run's prompts; its columns have the usual names
     """
-    settings = section(summary, "settings")
-    prompts = [exported] if exported else prompt_words(summary, ("prompt_col", "id_col", "limit"))
-    words = ["flatspot", "diagnose", *prompts, "--model", model or _given(settings, "model", "MODEL"), *reward_words(summary)]
-    size = number(summary.get("group_size"))
-    if model is None and section(summary, "engine").get("engine") == "scripted":
+    request = summary.settings
+    prompts = [exported] if exported else prompt_words(request, ("prompt_col", "id_col", "limit"))
+    words = ["flatspot", "diagnose", *prompts, "--model", model or _or_placeholder(request.model, "MODEL"), *reward_words(request)]
+    if model is None and summary.engine.get("engine") == "scripted":
         words += ["--engine", "scripted"]
-    sampling = section(summary, "sampling")
     for name, usual in asdict(Sampling()).items():  # another sampling is another policy
-        if (found := number(sampling.get(name))) is not None and found != usual:
-            words += [f"--{name.replace('_', '-')}", exact(found)]
-    words += ["--group-size", f"{size:.0f}"] if size is not None and size != 8 else []
+        if (value := number(summary.sampling.get(name))) is not None and value != usual:
+            words += [f"--{name.replace('_', '-')}", exact(value)]
+    words += ["--group-size", str(summary.group_size)] if summary.group_size != Settings().group_size else []
     return shlex.join([*words, *(["--out", out] if out else [])])
 
 
-def train_command(summary: Mapping[str, Any], model: str, out: str, options: Sequence[str] = ()) -> str:
+def train_command(summary: Summary, model: str, out: str, options: Sequence[str] = ()) -> str:
     """The `flatspot train` command of this run's prompts and reward, from another policy; `options` are TRL's own."""
-    settings, prompts = section(summary, "settings"), prompt_words(summary, ("prompt_col", "limit"))
-    rewards = reward_words({"settings": {name: value for name, value in settings.items() if name != "reward_weights"}})
-    words = ["flatspot", "train", *prompts, "--model", model, *rewards]
-    weights = _weights(settings)  # an option of TRL's there, which takes them all at once
+    request = summary.settings
+    rewards = reward_words(replace(request, reward_weights=None))
+    words = ["flatspot", "train", *prompt_words(request, ("prompt_col", "limit")), "--model", model, *rewards]
+    weights = _weights(request)  # an option of TRL's there, which takes them all at once
     return shlex.join([*words, "--out", out, *(["--reward_weights", *weights] if weights else []), *options])
 
 
-def prompt_words(summary: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+def prompt_words(request: Request, names: Sequence[str]) -> list[str]:
     """The prompts of the run, and those of these settings that were not left as they are."""
-    settings = section(summary, "settings")
-    given = [(name, settings[name]) for name in names if settings.get(name) is not None]
-    options = [word for name, value in given for word in (f"--{name.replace('_', '-')}", visible(str(value)))]
-    return [_given(settings, "prompts", "PROMPTS"), *options]
+    values = [(name, getattr(request, name)) for name in names if getattr(request, name) is not None]
+    options = [word for name, value in values for word in (f"--{name.replace('_', '-')}", visible(str(value)))]
+    return [_or_placeholder(request.prompts, "PROMPTS"), *options]
 
 
-def reward_words(summary: Mapping[str, Any]) -> list[str]:
+def reward_words(request: Request) -> list[str]:
     """--reward and its value, once per reward; their weights and their time limit where these were set."""
-    settings = section(summary, "settings")
-    rewards = [visible(reward) if _usable(reward) else "REWARD" for reward in rewards_named(settings)] or ["REWARD"]
+    rewards = [_or_placeholder(reward, "REWARD") for reward in request.rewards] or ["REWARD"]
     words = [word for reward in rewards for word in ("--reward", reward)]
-    return words + [word for weight in _weights(settings) for word in ("--reward-weight", weight)] + _timeout_words(settings)
+    return words + [word for weight in _weights(request) for word in ("--reward-weight", weight)] + _timeout_words(request)
 
 
-def _timeout_words(settings: Mapping[str, Any]) -> list[str]:
-    seconds = number(settings.get("reward_timeout_s"))
-    return ["--reward-timeout", exact(seconds)] if seconds is not None else []
+def _timeout_words(request: Request) -> list[str]:
+    return ["--reward-timeout", exact(request.reward_timeout_s)] if request.reward_timeout_s is not None else []
 
 
-def _weights(settings: Mapping[str, Any]) -> list[str]:
-    weights = settings.get("reward_weights")
-    known = [number(weight) for weight in weights] if isinstance(weights, list) else []
-    return [] if None in known or len(known) != len(rewards_named(settings)) else [exact(weight) for weight in known if weight is not None]
+def _weights(request: Request) -> list[str]:
+    weights = request.reward_weights or ()
+    return [exact(weight) for weight in weights] if len(weights) == len(request.rewards) else []
 
 
-def _given(settings: Mapping[str, Any], key: str, placeholder: str) -> str:
-    found = settings.get(key)
-    return visible(str(found)) if _usable(found) else placeholder
+def _or_placeholder(name: str | None, placeholder: str) -> str:
+    return visible(name) if name and _usable(name) else placeholder
 
 
-def _usable(name: Any) -> bool:
-    return isinstance(name, str) and bool(name) and "(in memory)" not in name  # how `flow` calls what was passed as an object
+def _usable(name: str | None) -> bool:
+    return bool(name) and IN_MEMORY not in str(name)

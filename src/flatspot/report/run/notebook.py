@@ -17,7 +17,7 @@ _CELL = 'style="text-align:right;padding:0 1em 0 0"'
 def notebook_html(run: Run) -> str:
     """The judged run as HTML without styles or scripts of its own, so that it follows the notebook's theme."""
     summary = run.summary
-    title, _ = headline(summary.to_json())
+    title, _ = headline(summary)
     rows = "".join(
         f"<tr><td>{name}</td><td {_CELL}>{n}</td><td>{percent_range(share.lo, share.hi)}</td></tr>"
         for name, n in summary.counts.items()

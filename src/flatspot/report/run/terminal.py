@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from flatspot.report import blocks
-from flatspot.report.formats import count, decimal, fine_percent, noun, number, percent, percent_range, visible
+from flatspot.report.formats import count, decimal, fine_percent, noun, percent, percent_range, visible
 from flatspot.report.run.next_steps import next_steps
+
+if TYPE_CHECKING:
+    from flatspot.runs.summary import Component, Summary
 
 _LABEL = 9  # columns of a label
 _HELD = "\u00a0"  # a space at which a line does not break
@@ -36,29 +39,25 @@ _ASCII = str.maketrans(
 _ASCII_BAR = {"learnable": "o", "vanishing": "v", "solved": "+", "undecided": "?", "unscored": "x"}
 
 
-def render_terminal(
-    summary: Mapping[str, Any] | blocks.ReportData, *, width: int = 80, color: bool = False, encoding: str = "utf-8"
-) -> str:
+def render_terminal(summary: Summary, *, width: int = 80, color: bool = False, encoding: str = "utf-8") -> str:
     """The report as text of at most `width` columns, commands aside; ASCII only where `encoding` is not a UTF.
 
     Commands are never wrapped, so that they can be copied.
     """
-    if isinstance(summary, blocks.ReportData):
-        summary = summary.summary
     ascii_only = not encoding.lower().replace("-", "").replace("_", "").startswith("utf")
     width = max(40, min(width, 100))
     text = "\n".join(_lines(summary, width, color, ascii_only))
     return text.translate(_ASCII).encode("ascii", "replace").decode() if ascii_only else text
 
 
-def _lines(summary: Mapping[str, Any], width: int, color: bool, ascii_only: bool) -> Iterator[str]:
+def _lines(summary: Summary, width: int, color: bool, ascii_only: bool) -> Iterator[str]:
     title, tone = blocks.headline(summary)
-    rule = blocks.sentence(summary, "rule")
+    rule = visible(summary.rule)
     beside = bool(rule) and len(title) + len(rule) + 10 <= width
     yield _paint(title.upper(), f"1;{_TONE[tone]}", color) + (f"   Rule: {rule}" if beside else "")
     if rule and not beside:
         yield from _wrap(f"Rule: {rule}", width)
-    yield from _wrap(blocks.sentence(summary, "reason"), width)
+    yield from _wrap(visible(summary.reason), width)
     yield from _composition(summary, width, color, ascii_only)
     yield from _measures(summary, width)
     for i, note in enumerate(blocks.caveats(summary)):
@@ -78,20 +77,20 @@ def _labelled(label: str, text: str, width: int, color: bool, mark: str = "", in
     yield from rest
 
 
-def _composition(summary: Mapping[str, Any], width: int, color: bool, ascii_only: bool) -> Iterator[str]:
-    found = [share for share in blocks.shares(summary) if share.count]
-    total = sum(share.count for share in found)
+def _composition(summary: Summary, width: int, color: bool, ascii_only: bool) -> Iterator[str]:
+    shares = [share for share in blocks.shares(summary) if share.count]
+    total = sum(share.count for share in shares)
     if not total:
         yield "No prompts were judged."
         return
-    parts = zip(found, _cells([share.count for share in found], width), strict=True)
+    parts = zip(shares, _cells([share.count for share in shares], width), strict=True)
     yield "".join(
         _paint((_ASCII_BAR[s.verdict.name] if ascii_only else "█" if color else _shade(s.verdict)) * n, s.verdict.ansi, color)
         for s, n in parts
     )
     head = "share of prompts like these [95% limits]" if width >= 62 else "estimated share"
     yield f"  {'':<10} prompts  {head}"
-    for share in found:
+    for share in shares:
         estimated = share.verdict.name not in ("undecided", "unscored")  # the others are labels, and their share is the count's
         interval = percent_range(share.lo, share.hi) if estimated else ""
         glyph = _ASCII_BAR[share.verdict.name] if ascii_only else share.verdict.glyph
@@ -116,10 +115,10 @@ def _cells(counts: list[int], width: int) -> list[int]:
     return cells
 
 
-def _measures(summary: Mapping[str, Any], width: int) -> Iterator[str]:
+def _measures(summary: Summary, width: int) -> Iterator[str]:
     rows = {
         "Reward": _reward(summary),
-        "Parts": [_component(name, row) for name, row in blocks.section(summary, "components").items() if isinstance(row, Mapping)],
+        "Parts": [_component(name, row) for name, row in summary.components.items()],
         "Signal": [_group(row, i == 0) for i, row in enumerate(blocks.forecasts(summary))],
         "Health": [
             *_health(summary),
@@ -136,54 +135,48 @@ def _measures(summary: Mapping[str, Any], width: int) -> Iterator[str]:
             yield from (line.replace(_HELD, " ") for line in _wrap(held, width, f"{label:<{_LABEL}}"))
 
 
-def _reward(summary: Mapping[str, Any]) -> list[str]:
-    reward = blocks.section(summary, "reward")
-    std = blocks.section(reward, "std")
-    found = [f"mean {decimal(reward['mean'])} {blocks.reward_range(summary)}".rstrip()] if "mean" in reward else []
-    percentiles = [f"{label} {decimal(std[key])}" for key, label in (("p10", "p10"), ("p50", "p50"), ("mean", "mean")) if key in std]
-    if percentiles:
-        found.append(f"std {', '.join(percentiles)}")
-    if "share_below_0.05" in std:
-        found.append(f"{percent(std['share_below_0.05'])} < 0.05")
-    return found
+def _reward(summary: Summary) -> list[str]:
+    std = summary.reward.std
+    percentiles = ", ".join(f"{label} {decimal(value)}" for label, value in (("p10", std.p10), ("p50", std.p50), ("mean", std.mean)))
+    return [
+        f"mean {decimal(summary.reward.mean)} {blocks.reward_range(summary)}".rstrip(),
+        f"std {percentiles}",
+        f"{percent(std.below_5)} < 0.05",
+    ]
 
 
-def _health(summary: Mapping[str, Any]) -> list[str]:
-    health = blocks.section(summary, "health")
-    words = {"distinct_share": "distinct", "truncated_share": "truncated", "error_share": "reward errors"}
-    return [f"{fine_percent(health[key])} {word}" for key, word in words.items() if number(health.get(key)) is not None]
+def _health(summary: Summary) -> list[str]:
+    health = summary.health
+    parts = {"distinct": health.distinct_share, "truncated": health.truncated_share, "reward errors": health.error_share}
+    return [f"{fine_percent(share)} {word}" for word, share in parts.items() if share is not None]
 
 
-def _gradients(summary: Mapping[str, Any]) -> list[str]:
-    found = blocks.section(summary, "gradients")
-    if not found:
+def _gradients(summary: Summary) -> list[str]:
+    measured = summary.gradients
+    if measured is None:
         return []
-    norm, together, times = (blocks.section(found, key) for key in ("norm", "std_and_norm", "bound_over_norm"))
-    parts = [f"{noun(found.get('n_prompts', 0), 'prompt')} measured" + (f", {count(n)} not" if (n := found.get("n_failed")) else "")]
-    if number(norm.get("p50")) is not None:
-        parts.append(f"norm p50 {decimal(norm['p50'])}, max {decimal(norm.get('max'))}")
-    if number(together.get("rank_correlation")) is not None:
-        parts.append(f"rank correlation with std {decimal(together['rank_correlation'])}")
-    if number(times.get("score")) is not None:
-        parts.append(f"score bound {decimal(times['score'], 1)} times the norm")
+    parts = [f"{noun(measured.n_prompts, 'prompt')} measured" + (f", {count(measured.n_failed)} not" if measured.n_failed else "")]
+    if measured.norm.p50 is not None:
+        parts.append(f"norm p50 {decimal(measured.norm.p50)}, max {decimal(measured.norm.max)}")
+    if (correlation := measured.std_and_norm.rank_correlation) is not None:
+        parts.append(f"rank correlation with std {decimal(correlation)}")
+    if (times := measured.bound_over_norm.score) is not None:
+        parts.append(f"score bound {decimal(times, 1)} times the norm")
     return parts
 
 
-def _cost(summary: Mapping[str, Any]) -> list[str]:
-    generations = blocks.section(summary, "generations")
-    found = []
-    if number(generations.get("total")) is not None:
-        each = f" ({decimal(generations['per_prompt'], 1)} per prompt)" if "per_prompt" in generations else ""
-        found.append(f"{noun(generations['total'], 'generation')}{each}")
-    if number(generations.get("tokens")) is not None:
-        found.append(f"{count(generations['tokens'])} tokens")
-    if number(summary.get("predicted_error")) is not None:
-        found.append(f"predicted error {fine_percent(summary['predicted_error'])}")
-    return found
+def _cost(summary: Summary) -> list[str]:
+    completions = summary.generations
+    parts = [f"{noun(completions.total, 'generation')} ({decimal(completions.per_prompt, 1)} per prompt)"]
+    if completions.tokens is not None:
+        parts.append(f"{count(completions.tokens)} tokens")
+    if summary.predicted_error is not None:
+        parts.append(f"predicted error {fine_percent(summary.predicted_error)}")
+    return parts
 
 
-def _component(name: str, row: Mapping[str, Any]) -> str:
-    return f"{_short(visible(str(name)), 30)} mean {decimal(row.get('mean'))}, std {decimal(row.get('std_mean'))}"
+def _component(name: str, row: Component) -> str:
+    return f"{_short(visible(name), 30)} mean {decimal(row.mean)}, std {decimal(row.std_mean)}"
 
 
 def _group(row: blocks.Forecast, first: bool) -> str:
