@@ -1,6 +1,6 @@
 """Judges prompts under a policy with a reward of your own, then plans: what an RL run would see, and which prompts to label.
 
-The policy is a table of answer probabilities, so that this runs anywhere in seconds. For a real model give its name instead, such as
+The policy is a table of completion probabilities, so that this runs anywhere in seconds. For a real model, pass its name instead, such as
 `flatspot.diagnose(PROMPTS, "Qwen/Qwen2.5-0.5B-Instruct", correct)`, with `pip install 'flatspot[hf]'`.
 """
 
@@ -12,7 +12,7 @@ PROMPTS = [{"prompt": f"What is {a} * {b}?", "answer": str(a * b)} for a in rang
 
 
 def correct(completions: list[str], answer: list[str], **columns: object) -> list[float]:
-    """TRL's contract: one number per completion; a column of the prompts comes by its name."""
+    """TRL's contract: one number per completion; a column of the prompts is passed by its name."""
     return [float(right == completion) for completion, right in zip(completions, answer, strict=True)]
 
 
@@ -31,11 +31,11 @@ def main() -> None:
     counts = run.summary.counts
     print(f"{run.summary.verdict}: {counts.learnable} learnable, {counts.vanishing} vanishing, {counts.solved} solved")
     for size, share in run.summary.forecast.items():
-        print(f"groups of {size}: {share.informative:.0%} carry a signal [{share.lo:.0%} to {share.hi:.0%}]")
+        print(f"groups of {size}: {share.informative:.0%} are mixed [{share.lo:.0%} to {share.hi:.0%}]")
     plan = run.plan(labels="5%")
     for label in plan.labels:
         print("to label:", label.prompt.text)
-    print("answers go into", plan.labels_file)
+    print("write the answers into", plan.labels_file)
 
 
 if __name__ == "__main__":

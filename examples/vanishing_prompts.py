@@ -1,8 +1,8 @@
-"""Reads the log of a GRPO run of another trainer and lists the prompts that it cannot learn from, the most certain first.
+"""Reads the log of another trainer's GRPO run and lists the prompts that the run cannot learn from, the most certain first.
 
     python examples/vanishing_prompts.py LOG...
 
-Without LOG it writes a log as trainers do, a row per completion, and reads that.
+Without LOG it writes a log as trainers do, with a row per completion, and reads that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Watches the rewards of a training loop: every group is recorded, and the recorded run is judged like any other.
 
-The loop here is one of six lines that pretends to learn. In TRL it is the trainer's own, with
-`reward_funcs=flatspot.watch([correct], out="watched")` and `callbacks=[flatspot.FlatspotCallback()]`, which warns as well.
+The loop here has six lines and only pretends to learn. In TRL, the trainer runs the loop, with
+`reward_funcs=flatspot.watch([correct], out="watched")` and `callbacks=[flatspot.FlatspotCallback()]`, which also raises alarms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
         for prompt, chance in PROMPTS.items():
             better = min(1.0, chance * (1 + step / 10))
             completions = ["right" if random.random() < better else "wrong" for _ in range(GROUP)]
-            reward(prompts=[prompt] * GROUP, completions=completions)  # the policy's update would use what this returns
+            reward(prompts=[prompt] * GROUP, completions=completions)  # the policy's update would use the result
     run = flatspot.inspect("watched")
     for row in run.to_arrow().sort_by("mean").to_pylist():
         print(
