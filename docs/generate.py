@@ -86,7 +86,7 @@ def tables_page() -> str:
         "the same version; a column that changes its meaning, or goes, raises it. Read them with anything that reads Parquet:",
         "```sql\nSELECT verdict, count(*), avg(std) FROM 'runs/1a2b3c4d/verdicts.parquet' GROUP BY verdict\n```",
         "| file | what it holds |\n|---|---|\n"
-        "| `run.json` | what the rows depend on, which samples were asked for, versions, machine and time |\n"
+        "| `run.json` | what the rows depend on, the request, versions, machine and time |\n"
         "| `prompts.parquet` | the prompts, in order |\n"
         "| `rounds/round-RRR.parquet` | what round R draws: written before it starts |\n"
         "| `rollouts/part-RRR-PPPPPP.parquet` | a row per completion: part P of round R |\n"

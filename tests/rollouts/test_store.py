@@ -17,8 +17,8 @@ from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import open_run, rollout_table, write_json, write_table
 
 
-def start(path, samples=4, **identity):
-    return open_run(path, kind="diagnose", request=Request(), identity={"seed": 0, **identity}, samples=samples, rows_per_part=8)
+def start(path, max_completions=4, **identity):
+    return open_run(path, kind="diagnose", request=Request(), identity={"seed": 0, **identity}, max_completions=max_completions, rows_per_part=8)
 
 
 def row(**changes):
@@ -95,8 +95,8 @@ def test_rounds_come_back_and_fewer_completions_are_refused(tmp_path):
     np.testing.assert_array_equal(found.first, asked.first)
     assert (found.n_completions, found.fixed, found.total) == (3, False, 6)
     with pytest.raises(RunFolderError, match="already plans 9"):
-        start(tmp_path, samples=8)
-    start(tmp_path, samples=9).lock.close()
+        start(tmp_path, max_completions=8)
+    start(tmp_path, max_completions=9).lock.close()
 
 
 def test_the_rewards_of_a_round_are_those_of_its_parts_in_order(tmp_path):

@@ -50,7 +50,7 @@ ROLLOUTS: tuple[Column, ...] = (
 
 ROUNDS: tuple[Column, ...] = (
     Column("prompt", "int64", "", "row of the prompt in prompts.parquet, from 0"),
-    Column("first", "int64", "", "number of its first sample in the round"),
+    Column("first", "int64", "", "index of its first completion in the round"),
     Column("samples", "int64", "completions", "how many of it the round draws; the same for all"),
     Column("fixed", "bool", "", "whether the round was decided on whatever the rewards were"),
 )

@@ -6,7 +6,7 @@ import hashlib
 
 
 def row_seed(seed: int, prompt_id: str, sample_idx: int) -> int:
-    """The 63-bit seed of one completion: BLAKE2b of (run seed, prompt id, sample index).
+    """The 63-bit seed of one completion: BLAKE2b of (run seed, prompt id, index of the completion).
 
     It does not depend on the batch, the order of prompts or how far an earlier attempt came, so a run that was killed and
     continued draws the rows it would have drawn.

@@ -56,7 +56,7 @@ def draw_run(
         request=request,
         identity=identity,
         before_loading={name: key[name] for name in ("model", "engine")},
-        samples=settings.max_completions,
+        max_completions=settings.max_completions,
         rows_per_part=engine.rows_per_call,
         visit_cost=visit_cost(engine, prompts, settings.sampling),
     ) as run:

@@ -51,7 +51,7 @@ VERDICTS: tuple[Verdict, ...] = (
         "vanishing", "completions earn almost the same low reward, so the gradient vanishes", "label it, hint it or drop it", "▼", "31"
     ),
     Verdict("solved", "completions already earn what can be earned", "spend no rollouts on it", "◆", "34"),
-    Verdict("undecided", "the samples so far cannot tell", "draw more, or accept the risk", "■", "35"),
+    Verdict("undecided", "the completions so far cannot tell", "draw more, or accept the risk", "■", "35"),
     Verdict("unscored", "the reward function gave no number", "fix the reward", "×", "90"),
 )
 

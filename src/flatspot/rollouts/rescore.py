@@ -95,7 +95,7 @@ def _copy_rounds(source: Path, run: RunFolder) -> list[Round]:
         if number >= len(ours):
             run.write_round(number, theirs)
         elif not _equal(ours[number], theirs):
-            raise RunFolderError(f"{run.path} has drawn other samples than {source}, which would not mix. Give another --out.")
+            raise RunFolderError(f"{run.path} has drawn other completions than {source}, which would not mix. Give another --out.")
     return rounds
 
 

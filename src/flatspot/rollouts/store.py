@@ -2,7 +2,7 @@
 
     run.json            the request, the identity (everything a row depends on), provenance
     prompts.parquet     the prompts, in order
-    rounds/             one Parquet file per round: which samples of which prompts; there before any of them is drawn
+    rounds/             one Parquet file per round: which completions of which prompts; there before any of them is drawn
     rollouts/           one Parquet file per part of a round, or for several that were joined; each appears by one rename, after its bytes
                         are on disk
     notes.json          what sampling left to report, and how many rounds there were when it ended
@@ -128,12 +128,12 @@ def open_run(
     before_loading: Mapping[str, Any] | None = None,
     rows_per_part: int = 1,
     visit_cost: float = 0.0,
-    samples: int | None = None,
+    max_completions: int | None = None,
 ) -> RunFolder:
     """Start a run folder, or resume the one that is there if it was drawn under the same identity; its request is then this one.
 
     The rows already drawn are kept; a folder without any may be asked otherwise than before. Raises `RunFolderError` where another process
-    is writing to it, where the identity differs (naming each setting that does), where it holds more than `samples` samples of a prompt,
+    is writing to it, where the identity differs (naming each setting that does), where it plans more than `max_completions` of a prompt,
     or where it is not a run folder.
     """
     path = Path(path)
@@ -157,7 +157,7 @@ def open_run(
             record = RunRecord(kind, request, identity, before_loading, rows_per_part, visit_cost, provenance())
             write_record(path, record)
         else:
-            _check_same(old, path, kind, identity, samples)
+            _check_same(old, path, kind, identity, max_completions)
             record = write_request(path, old, request)
         remove_leftovers(path)
     except BaseException:
@@ -215,7 +215,7 @@ def _all_of(changed: Sequence[str], what: str) -> bool:
     return all(line.startswith(what) for line in changed)
 
 
-def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], samples: int | None) -> None:
+def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], max_completions: int | None) -> None:
     if record.kind != kind:
         raise RunFolderError(f"{path} is a run of flatspot {record.kind}, not of flatspot {kind}. Give another --out.")
     if changed := differences(record.identity, identity):
@@ -225,10 +225,11 @@ def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str,
             f"{path} holds rows drawn under other settings, which would not mix:\n  " + "\n  ".join(changed) + "\n"
             f"Give another --out, or the same settings as before.{again}"
         )
-    drawn = most_completions(read_rounds(path))
-    if samples is not None and samples < drawn:
+    planned = most_completions(read_rounds(path))
+    if max_completions is not None and max_completions < planned:
         raise RunFolderError(
-            f"{path} already plans {drawn} samples of a prompt; --max-completions {samples} is fewer. Give another --out, or {drawn}."
+            f"{path} already plans {planned} completions of a prompt; --max-completions {max_completions} is fewer. Give another --out, "
+            f"or {planned}."
         )
 
 

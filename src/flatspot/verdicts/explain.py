@@ -39,7 +39,7 @@ def _explain_one(verdict: str, leaning: str, error: float, n: int, mean: float, 
         "learnable": f"Leave it to RL: {seen}{climb}.",
         "vanishing": f"RL gets almost no gradient here: {seen}{climb or f', and {r_star:.3g} is in reach'}. Label it, hint it, or drop it.",
         "solved": f"Nothing left to learn: {seen}. Do not spend rollouts on it.",
-        "undecided": f"Too few samples to tell: {seen}; most likely {leaning}. Draw more, or accept the risk.",
+        "undecided": f"Too few completions to tell: {seen}; most likely {leaning}. Draw more, or accept the risk.",
     }[verdict]
     chance = "under 0.1%" if error < 0.001 else f"{error:.1%}"
     return f"{sentence} (error {chance})" if verdict != "undecided" else sentence

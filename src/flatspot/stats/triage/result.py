@@ -130,4 +130,4 @@ def one_value_caveat(draws: Draws, zones: Zones) -> tuple[str, ...]:
     if len(draws.values) != 1 or draws.values[0] in (zones.lo, zones.hi):
         return ()
     value = f"{draws.values[0]:g}"
-    return (f"every reward is {value}, strictly inside the range: the reward may be broken, and no sample shows what else it can be",)
+    return (f"every reward is {value}, strictly inside the range: the reward may be broken, and no completion shows what else it can be",)
