@@ -18,7 +18,8 @@ from flatspot.rollouts.store import open_run, rollout_table, write_json, write_t
 
 
 def start(path, max_completions=4, **identity):
-    return open_run(path, kind="diagnose", request=Request(), identity={"seed": 0, **identity}, max_completions=max_completions, rows_per_part=8)
+    identity = {"seed": 0, **identity}
+    return open_run(path, kind="diagnose", request=Request(), identity=identity, max_completions=max_completions, rows_per_part=8)
 
 
 def row(**changes):
