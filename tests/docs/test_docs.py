@@ -420,7 +420,7 @@ def test_the_json_page_lists_the_keys_of_real_runs_and_no_others(tmp_path):
     schema = arrow_schema(GRADIENTS)  # as --gradients leaves it
     pq.write_table(pa.Table.from_pylist([{"prompt_id": "a", "n_samples": 8}], schema=schema), tmp_path / "d/gradients.parquet")
     flatspot.inspect(tmp_path / "d")
-    real = set().union(*(keys_of(json.loads((run.run / "report.json").read_text())) for run in runs))
+    real = set().union(*(keys_of(json.loads((run.folder / "report.json").read_text())) for run in runs))
     page = (ROOT / "docs/reference/json.md").read_text("utf-8")
     documented = set(re.findall(r"^\| `([\w.\[\]]+)` \|", page, re.MULTILINE))
     # the five verdicts are one row: fractions.VERDICT.mean
