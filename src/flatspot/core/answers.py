@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 from flatspot.core.records import has_answer
 
@@ -15,20 +14,20 @@ ANSWER_COLUMNS = (
 )  # fmt: skip
 
 
-def answers_in(columns: Mapping[str, Any]) -> dict[str, Any]:
+def answers_in(columns: Mapping[str, object]) -> dict[str, object]:
     """The columns of a row that usually hold its right answer, as they are; those without one (`records.has_answer`) are left out.
 
     >>> answers_in({"level": 3, "Solution": "x = 4", "answer": None, "label": " "})
     {'Solution': 'x = 4'}
     """
-    by_place: dict[int, tuple[str, Any]] = {}
+    by_place: dict[int, tuple[str, object]] = {}
     for name, value in columns.items():
         if str(name).lower() in ANSWER_COLUMNS and has_answer(value):
             by_place.setdefault(ANSWER_COLUMNS.index(str(name).lower()), (name, value))
     return dict(by_place[place] for place in sorted(by_place))
 
 
-def answer_column(rows: Iterable[Mapping[str, Any]]) -> tuple[str, int] | None:
+def answer_column(rows: Iterable[Mapping[str, object]]) -> tuple[str, int] | None:
     """The column that holds a right answer as text in most rows, and in how many; None where there is none.
 
     >>> answer_column([{"solution": "x = 4", "label": 1}, {"solution": "y", "label": None}, {"id": "c"}])

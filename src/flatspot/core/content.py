@@ -16,13 +16,15 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any
 
+from flatspot.core.plain import JsonObject
+
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 # of these the text is the value; that of other classes may leave things out, as a long table's does
 _SAID_BY_THEIR_TEXT = frozenset({"datetime", "decimal", "fractions", "uuid", "ipaddress", "zoneinfo", "builtins"})
 _MEDIA = ("image", "image_url", "input_image", "video", "audio", "input_audio")
 
 
-def content_text(value: Any, *, sort_keys: bool = False) -> tuple[str, tuple[str, ...]]:
+def content_text(value: object, *, sort_keys: bool = False) -> tuple[str, tuple[str, ...]]:
     """(JSON text of a value, the types of what in it has no content to be told by).
 
     >>> content_text({"answer": 4, "picture": b"abc"})[0]
@@ -32,7 +34,7 @@ def content_text(value: Any, *, sort_keys: bool = False) -> tuple[str, tuple[str
     """
     opaque: list[str] = []
 
-    def written(value: Any) -> str:
+    def written(value: object) -> str:
         return json.dumps(value, ensure_ascii=False, sort_keys=sort_keys, default=lambda v: _describe(v, opaque))
 
     try:
@@ -42,7 +44,7 @@ def content_text(value: Any, *, sort_keys: bool = False) -> tuple[str, tuple[str
     return text, tuple(dict.fromkeys(opaque))
 
 
-def _with_text_keys(value: Any, opaque: list[str]) -> Any:
+def _with_text_keys(value: object, opaque: list[str]) -> object:
     if isinstance(value, list | tuple):
         return [_with_text_keys(item, opaque) for item in value]
     if not isinstance(value, Mapping):
@@ -56,7 +58,7 @@ def _with_text_keys(value: Any, opaque: list[str]) -> Any:
     return items
 
 
-def parts_text(parts: Any) -> tuple[str, tuple[str, ...]]:
+def parts_text(parts: object) -> tuple[str, tuple[str, ...]]:
     """`content_text` of a message's content: one part of text is its text, and a file that a part of pictures names counts by its bytes.
 
     That is a plain file with a full path: a relative name is another file for a process in another folder, and counts as the text it is.
@@ -73,7 +75,7 @@ def parts_text(parts: Any) -> tuple[str, tuple[str, ...]]:
     return content_text(parts, sort_keys=True)
 
 
-def _part(part: Mapping[str, Any]) -> dict[str, Any]:
+def _part(part: Mapping[str, object]) -> dict[str, object]:
     """A part without the empty keys that a table of all parts gives it; of pictures, the bytes in place of the name of their file."""
     fields = {key: value for key, value in part.items() if value is not None}
     if fields.get("type") in _MEDIA:
@@ -81,7 +83,7 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _media(value: Any) -> Any:
+def _media(value: object) -> object:
     if isinstance(value, Mapping) and value.get("bytes") is not None:  # as data sets keep a picture that is not decoded
         return value["bytes"]
     if isinstance(value, PurePath) or (isinstance(value, str) and len(value) < 4096):
@@ -91,7 +93,7 @@ def _media(value: Any) -> Any:
     return value
 
 
-def _describe(value: Any, opaque: list[str]) -> Any:
+def _describe(value: object, opaque: list[str]) -> object:
     """A value that JSON has no word for, in JSON's types."""
     try:
         text = _by_content(value)
@@ -137,16 +139,16 @@ def _by_content(value: Any) -> Any:
     return _buffer(value)
 
 
-def _array(value: Any) -> dict[str, Any]:
+def _array(value: Any) -> JsonObject:
     return {"array": [value.dtype.str, *value.shape], **_bytes(value.tobytes())}
 
 
-def _buffer(value: Any) -> dict[str, Any] | None:
+def _buffer(value: Any) -> JsonObject | None:
     try:
         return _bytes(memoryview(value).tobytes())
     except TypeError:
         return None
 
 
-def _bytes(raw: bytes) -> dict[str, Any]:
+def _bytes(raw: bytes) -> dict[str, object]:
     return {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()[:32]}

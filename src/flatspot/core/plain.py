@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
+JsonObject: TypeAlias = dict[str, Any]
+"""An object read from JSON, or to be written: what its keys hold is checked where they are read."""
 Json: TypeAlias = "str | int | float | Sequence[Json] | Mapping[str, Json] | None"
 """A JSON value, to read: lists are sequences and objects mappings, so that a `list[int]` is one."""
 

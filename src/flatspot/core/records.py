@@ -58,12 +58,12 @@ def with_equal_columns(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [Prompt(prompt.id, prompt.text, {name: prompt.columns.get(name) for name in names}) for prompt in prompts]
 
 
-def _answers(cell: Any) -> tuple[str, ...]:
+def _answers(cell: object) -> tuple[str, ...]:
     answers = cell if isinstance(cell, list | tuple) else [cell]
     return tuple(answer_text(answer) for answer in answers if has_answer(answer))
 
 
-def has_answer(value: Any) -> bool:
+def has_answer(value: object) -> bool:
     """Whether a column holds a right answer: not where it is null, NaN, an empty text, white space alone, or a list of such.
 
     >>> has_answer(0), has_answer(["", "4"]), has_answer(" "), has_answer(float("nan")), has_answer([None])
@@ -192,7 +192,7 @@ def prompt_id(text: PromptText) -> str:
     return prompt_content(text)[0]
 
 
-def prompt_content(text: Any) -> tuple[str, tuple[str, ...]]:
+def prompt_content(text: object) -> tuple[str, tuple[str, ...]]:
     """(`prompt_id` of what was given as a prompt, the types of what in it nothing can be told of: such prompts may share the id).
 
     >>> prompt_content([{"role": "user", "content": [{"type": "image", "image": object()}]}])[1]
@@ -208,7 +208,7 @@ def prompt_content(text: Any) -> tuple[str, tuple[str, ...]]:
     return _short_hash(canonical), tuple(dict.fromkeys(name for _, opaque in messages for name in opaque))
 
 
-def _message(message: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def _message(message: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
     content, opaque = parts_text(message["content"])
     canonical = f"{message.get('role') or ''}\x1f{content}"
     more = {key: value for key, value in message.items() if key not in ("role", "content") and value is not None}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from flatspot.core.plain import plain
+from flatspot.core.plain import JsonObject, plain
 from flatspot.core.renamed import option_words
 from flatspot.core.reward_names import rewards_named
 from flatspot.core.settings import Settings
@@ -63,7 +63,7 @@ class Request:
     worst_case: bool | None = None
     seed: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The object in run.json and in the summary: what is None or empty is left out."""
         values = {"reward" if f.name == "rewards" else f.name: getattr(self, f.name) for f in fields(self)}
         empty: tuple[object, ...] = (None, (), {})
@@ -139,7 +139,7 @@ def reward_names(reward: object) -> tuple[str, ...]:
     return (name_of(reward),)
 
 
-def settings_shown(settings: Settings) -> dict[str, Any]:
+def settings_shown(settings: Settings) -> JsonObject:
     """The fields of a request that repeat settings, where these were not left as they are."""
     usual = Settings()
     return {name: getattr(settings, name) for name in _SHOWN_WHERE_SET if getattr(settings, name) != getattr(usual, name)}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatspot.core.errors import EngineError, SettingsError
+from flatspot.core.plain import JsonObject
 from flatspot.core.records import Prompt, Sampling
 from flatspot.core.schema import GRADIENTS, arrow_schema
 from flatspot.core.seeds import row_seed
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from flatspot.rewards import LoadedReward
     from flatspot.theory.gradients import GradientEstimate
 
-Row = dict[str, Any]
+Row = JsonObject
 _FORMAT = 1  # of what the numbers mean; a change leaves older tables behind
 
 

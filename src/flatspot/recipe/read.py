@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.optional import require
+from flatspot.core.plain import JsonObject
 from flatspot.core.renamed import RENAMED, old_names, with_new_names
 from flatspot.core.settings import Settings
 from flatspot.planning.labels import LabelSettings
@@ -140,11 +141,11 @@ def check_names(section: str, keys: Iterable[Any], names: Iterable[str]) -> None
             raise SettingsError(f"there is no {before}{name}; {mend}")
 
 
-def _section(keys: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _section(keys: Mapping[str, Any], name: str) -> JsonObject:
     return _mapping(name, keys.get(name))
 
 
-def _mapping(name: str, value: Any) -> dict[str, Any]:
+def _mapping(name: str, value: Any) -> JsonObject:
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -152,7 +153,7 @@ def _mapping(name: str, value: Any) -> dict[str, Any]:
     return {str(key): part for key, part in value.items()}
 
 
-def _renamed(section: str, settings: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+def _renamed(section: str, settings: Mapping[str, Any], say: Callable[[str], None]) -> JsonObject:
     for old in old_names(settings):
         say(f"{section}.{old} is called {section}.{RENAMED[old]} now; the old name goes in the next release")
     return with_new_names(settings)

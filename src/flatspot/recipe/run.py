@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.plain import JsonObject
 from flatspot.core.renamed import with_old_names
 from flatspot.flow.diagnose import Say
 from flatspot.recipe import work
@@ -113,7 +114,7 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
     recipe = bench.recipe
     plan = None
     if recipe.labels is None:
-        inputs: dict[str, Any] = {"before": before.key, "plan": asdict(recipe.plan), "answer_col": recipe.answer_col}
+        inputs: JsonObject = {"before": before.key, "plan": asdict(recipe.plan), "answer_col": recipe.answer_col}
         needs = ("plan.parquet", "labels.jsonl")
         plan = do_stage(recipe.out, "plan", inputs, lambda folder: work.plan_in(bench, before.run, folder), needs=needs, say=bench.say)
     file, rows = work.filled_labels(bench, None if plan is None else plan.folder)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import RunFolderError
-from flatspot.core.plain import plain
+from flatspot.core.plain import JsonObject, plain
 from flatspot.rollouts.identity import digest
 from flatspot.rollouts.locks import lock_folder
 from flatspot.rollouts.ownership import refuse_addresses
@@ -75,7 +75,7 @@ def do_stage(
     return Stage(name, folder, key, result, seconds, False)
 
 
-def read_stage(folder: Path) -> dict[str, Any] | None:
+def read_stage(folder: Path) -> JsonObject | None:
     """stage.json of a folder; None where the stage is not done. Raises `RunFolderError` where it is damaged."""
     file = folder / "stage.json"
     try:

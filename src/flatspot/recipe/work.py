@@ -11,7 +11,7 @@ from typing import Any
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.leftovers import scratch_folder
-from flatspot.core.plain import plain
+from flatspot.core.plain import JsonObject, plain
 from flatspot.core.records import Prompt
 from flatspot.core.renamed import with_old_names
 from flatspot.flow.diagnose import Say, diagnose
@@ -75,13 +75,13 @@ class Bench:
         return {"prompts": self.prompts_digest, "reward": self.reward_digest}
 
     @property
-    def sampling(self) -> dict[str, Any]:
+    def sampling(self) -> JsonObject:
         """The settings of diagnosing, as inputs of a stage: but for the folder, and what only bounds time and memory."""
         settings = asdict(self.recipe.diagnose)
         return with_old_names({name: value for name, value in settings.items() if name not in ("out", "memory_gib", "reward_timeout_s")})
 
 
-def diagnose_in(bench: Bench, model: str, folder: Path) -> dict[str, Any]:
+def diagnose_in(bench: Bench, model: str, folder: Path) -> JsonObject:
     """Diagnose a policy; a run folder that is there is gone on with."""
     recipe = bench.recipe
     settings = asdict(recipe.diagnose) | {"out": folder, "limit": None, "prompt_col": "prompt", "id_col": "id"}
@@ -90,7 +90,7 @@ def diagnose_in(bench: Bench, model: str, folder: Path) -> dict[str, Any]:
     return {"verdict": run.summary.verdict, "reason": run.summary.reason, "generations": sampled.total, "tokens": sampled.tokens}
 
 
-def plan_in(bench: Bench, run: Run, folder: Path) -> dict[str, Any]:
+def plan_in(bench: Bench, run: Run, folder: Path) -> JsonObject:
     """Choose what to label, into plan.parquet and labels.jsonl; answers that were written for other plans of this recipe are taken over."""
     planned = plan_labels(run, bench.recipe.plan)
     write_table(planned.table, folder / "plan.parquet")
@@ -109,7 +109,7 @@ def plan_in(bench: Bench, run: Run, folder: Path) -> dict[str, Any]:
     return {"labels": {name: value for name, value in planned.summary.to_json().items() if name != "chosen"}}
 
 
-def _taken_over(bench: Bench, rows: Rows, folder: Path) -> list[dict[str, Any]]:
+def _taken_over(bench: Bench, rows: Rows, folder: Path) -> list[JsonObject]:
     """The rows with the answers that were written for other plans of this recipe, the newest first, where the prompt is the same."""
     files = [file for file in bench.recipe.out.glob("plan-*/labels.jsonl") if file.parent != folder]
     written: dict[str, Mapping[str, Any]] = {}
@@ -126,7 +126,7 @@ def _answer(row: Mapping[str, Any], column: str) -> Any:
     return answer[0] if isinstance(answer, list) and answer else answer
 
 
-def filled_labels(bench: Bench, plan: Path | None) -> tuple[Path, list[dict[str, Any]]]:
+def filled_labels(bench: Bench, plan: Path | None) -> tuple[Path, list[JsonObject]]:
     """The file of labels and its rows; raises `SettingsError` where answers are still to be written, saying where and how to go on."""
     recipe = bench.recipe
     if recipe.labels is not None:
@@ -153,7 +153,7 @@ def _start(prompt: Any) -> str:
     return text if len(text) <= 70 else f"{text[:70]}…"
 
 
-def warm_up_in(bench: Bench, run: Run, labels: Path, rows: Rows, folder: Path) -> dict[str, Any]:
+def warm_up_in(bench: Bench, run: Run, labels: Path, rows: Rows, folder: Path) -> JsonObject:
     """Finetune on the labels until RL can take over; a killed warm-up starts anew, and comes to the same."""
     from flatspot.training.option_names import start_afresh
     from flatspot.training.warmup.run import warmup
@@ -190,7 +190,7 @@ def warm_up_in(bench: Bench, run: Run, labels: Path, rows: Rows, folder: Path) -
     }
 
 
-def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path) -> JsonObject:
     """RL; a killed one goes on from its last checkpoint, or starts anew where it had none, and comes to the same."""
     from flatspot.training.option_names import start_afresh
     from flatspot.training.rl.train import train
@@ -223,10 +223,10 @@ def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path)
     }
 
 
-def train_options(recipe: Recipe) -> dict[str, Any]:
+def train_options(recipe: Recipe) -> JsonObject:
     """TRL's options: what was diagnosed is what is trained, unless the recipe's `train` says otherwise."""
     settings = recipe.diagnose
-    same: dict[str, Any] = {
+    same: JsonObject = {
         "num_generations": settings.group_size,
         "temperature": settings.temperature,
         "top_p": settings.top_p,

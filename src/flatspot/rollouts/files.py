@@ -67,7 +67,7 @@ def write_query(db: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_json(value: Mapping[str, Any], path: Path) -> None:
+def write_json(value: Mapping[str, object], path: Path) -> None:
     """Write JSON whole or not at all; what decides numbers (run.json, notes.json) with a checksum, which `read_json` compares."""
     if path.name in _CHECKED:
         rest = {name: item for name, item in value.items() if name != _SHA256}
@@ -85,7 +85,7 @@ def read_json(path: Path) -> Any:
     return value
 
 
-def _digest(value: Mapping[str, Any]) -> str:
+def _digest(value: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

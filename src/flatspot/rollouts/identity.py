@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.content import content_text
+from flatspot.core.plain import JsonObject
 from flatspot.core.protocols import Reward
 from flatspot.core.records import Prompt
 from flatspot.core.request import name_of
@@ -19,7 +20,7 @@ from flatspot.rollouts.store import prompt_text
 _PROCESS = uuid.uuid4().hex
 
 
-def run_key(prompts: Sequence[Prompt], policy: object, reward: Reward, settings: Settings) -> dict[str, Any]:
+def run_key(prompts: Sequence[Prompt], policy: object, reward: Reward, settings: Settings) -> JsonObject:
     """What decides the rows, as far as it is known before the policy is loaded: `RunRecord.key` of the run that holds them."""
     return {
         "prompts": {"n": len(prompts), "sha256": digest([[p.id, prompt_text(p.text), dict(p.columns)] for p in prompts], 64)},
@@ -31,7 +32,7 @@ def run_key(prompts: Sequence[Prompt], policy: object, reward: Reward, settings:
     }
 
 
-def reward_identity(reward: Reward) -> dict[str, Any]:
+def reward_identity(reward: Reward) -> JsonObject:
     """What of a reward decides the rows: a longer time limit may be given to a run that needs it."""
     return {name: value for name, value in reward.describe().items() if name != "timeout_s"}
 

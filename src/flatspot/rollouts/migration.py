@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flatspot.core.plain import JsonObject
 from flatspot.rollouts.files import read_json
 
 
-def from_version_1(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def from_version_1(folder: Path, record: Mapping[str, Any]) -> JsonObject:
     """run.json of version 1 as version 2 has it.
 
     Version 1 had the request in notes.json (`shown`, `declared_range`, `columns`, `grouped_by`), and under `asked` in run.json what was

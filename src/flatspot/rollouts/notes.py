@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from flatspot.core.errors import RunFolderError
+from flatspot.core.plain import JsonObject
 from flatspot.core.protocols import Reward
 from flatspot.rollouts.files import read_json, write_json
 from flatspot.rollouts.parts import parts_of
@@ -53,14 +53,14 @@ def read_notes(folder: Path) -> Notes:
     return Notes(caveats, of_reward, rounds, groups)
 
 
-def _caveats(notes: dict[str, Any], name: str) -> tuple[Caveat, ...]:
+def _caveats(notes: JsonObject, name: str) -> tuple[Caveat, ...]:
     items = notes.get(name, [])
     if not isinstance(items, list):
         raise ValueError(f"{name} is {items!r}")
     return tuple((str(item[0]), str(item[1])) if isinstance(item, list) and len(item) == 2 else str(item) for item in items)
 
 
-def _count(notes: dict[str, Any], name: str) -> int | None:
+def _count(notes: JsonObject, name: str) -> int | None:
     value = notes.get(name)
     if value is not None and not isinstance(value, int):
         raise ValueError(f"{name} is {value!r}")

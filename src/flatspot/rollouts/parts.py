@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from flatspot.core.errors import RunFolderError
+from flatspot.core.plain import JsonObject
 from flatspot.core.schema import ROUNDS
 from flatspot.rollouts.rounds import Floats, Round
 from flatspot.rollouts.tables import read_table
@@ -57,7 +57,7 @@ def most_completions(rounds: Iterable[Round]) -> int:
     return max((int(this.first.max(initial=0)) + this.n_completions for this in rounds), default=0)
 
 
-def _columns(file: Path, names: Sequence[str]) -> dict[str, Any]:
+def _columns(file: Path, names: Sequence[str]) -> JsonObject:
     """Columns of a Parquet file as arrays, null as NaN."""
     table = read_table(file, names)
     return {name: table[name].to_numpy() for name in names}

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -181,7 +181,7 @@ def read_messages(text: str) -> tuple[Message, ...] | None:
 def answer_of(messages: Sequence[Message]) -> str:
     """What rewards of text see of messages: the content of the last one of the assistant, or of the last one where it has none."""
     last = next((m for m in reversed(messages) if m["role"] == "assistant"), messages[-1])
-    content: Any = last.get("content")
+    content: object = last.get("content")
     if isinstance(content, list):  # parts, of which pictures have no text
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     return str(content or "")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differences(old: Mapping[str, object], new: Mapping[str, object], prefix: str = "") -> list[str]:
     """Each setting that differs, as "name: OLD there, NEW now"; lists of equal length are compared item by item.
 
     >>> differences({"seed": 0, "sampling": {"top_p": 1.0}}, {"seed": 1, "sampling": {"top_p": 1.0}})
@@ -25,13 +24,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return lines
 
 
-def _by_place(a: Any, b: Any) -> tuple[Any, Any]:
+def _by_place(a: object, b: object) -> tuple[object, object]:
     """Two lists of equal length as mappings from their places; anything else as it is."""
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         return {str(i): item for i, item in enumerate(a)}, {str(i): item for i, item in enumerate(b)}
     return a, b
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."

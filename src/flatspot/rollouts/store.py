@@ -24,6 +24,7 @@ import numpy as np
 
 from flatspot.core.content import content_text
 from flatspot.core.errors import RunFolderError
+from flatspot.core.plain import JsonObject
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.request import Request
@@ -60,13 +61,13 @@ class RunRecord:
     kind: str
     request: Request
     identity: Mapping[str, Any]
-    before_loading: Mapping[str, Any]
+    before_loading: Mapping[str, object]
     rows_per_part: int
     visit_cost: float
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, object]
 
     @property
-    def key(self) -> dict[str, Any]:
+    def key(self) -> JsonObject:
         """What decides the rows, as far as it is known before anything is loaded: an equal call of a complete run need load nothing."""
         return {name: value for name, value in self.identity.items() if name != "engine"} | dict(self.before_loading)
 
@@ -125,7 +126,7 @@ def open_run(
     kind: str,
     request: Request,
     identity: Mapping[str, Any],
-    before_loading: Mapping[str, Any] | None = None,
+    before_loading: Mapping[str, object] | None = None,
     rows_per_part: int = 1,
     visit_cost: float = 0.0,
     max_completions: int | None = None,
@@ -215,7 +216,7 @@ def _all_of(changed: Sequence[str], what: str) -> bool:
     return all(line.startswith(what) for line in changed)
 
 
-def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str, Any], max_completions: int | None) -> None:
+def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str, object], max_completions: int | None) -> None:
     if record.kind != kind:
         raise RunFolderError(f"{path} is a run of flatspot {record.kind}, not of flatspot {kind}. Give another --out.")
     if changed := differences(record.identity, identity):
@@ -233,9 +234,9 @@ def _check_same(record: RunRecord, path: Path, kind: str, identity: Mapping[str,
         )
 
 
-def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(value: Mapping[str, object]) -> dict[str, object]:
     """A mapping as run.json would give it back, for comparing with one that it did."""
-    plain_value: dict[str, Any] = json.loads(json.dumps(value, sort_keys=True))
+    plain_value: dict[str, object] = json.loads(json.dumps(value, sort_keys=True))
     return plain_value
 
 

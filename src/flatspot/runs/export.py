@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flatspot.core.answers import answers_in, names_beside
 from flatspot.core.errors import SettingsError
-from flatspot.core.plain import plain
+from flatspot.core.plain import JsonObject, plain
 from flatspot.core.schema import ROLLOUTS
 from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.store import storable, write_table, write_whole
@@ -57,7 +57,7 @@ def export_completions(run: Run, path: Path, verdicts: Sequence[str], say: Say =
     return _write((row for row in rows if not verdicts or names.get(row["prompt_id"]) in verdicts), path, say)
 
 
-def exported_rows(prompts: Sequence[tuple[str, Any, Mapping[str, Any]]], say: Say = _silent) -> list[dict[str, Any]]:
+def exported_rows(prompts: Sequence[tuple[str, Any, Mapping[str, Any]]], say: Say = _silent) -> list[JsonObject]:
     """Rows of (id, prompt, columns): what was judged under `id` and `prompt`, then the columns, none of which is lost."""
     beside = _beside((name for _, _, columns in prompts for name in columns), _JUDGED, say)
     return [{"id": name, "prompt": text} | {beside[key]: value for key, value in columns.items()} for name, text, columns in prompts]
@@ -71,7 +71,7 @@ def _beside(names: Iterable[str], ours: Collection[str], say: Say) -> Mapping[st
     return new_names
 
 
-def _completion_rows(run: Run, answers: Mapping[str, Mapping[str, Any]], say: Say) -> Iterator[dict[str, Any]]:
+def _completion_rows(run: Run, answers: Mapping[str, Mapping[str, Any]], say: Say) -> Iterator[JsonObject]:
     beside = _beside((name for columns in answers.values() for name in columns), [column.name for column in ROLLOUTS], say)
     renamed = {name: {beside[key]: value for key, value in columns.items()} for name, columns in answers.items()}
     for part in part_files(run.folder):
@@ -80,7 +80,7 @@ def _completion_rows(run: Run, answers: Mapping[str, Mapping[str, Any]], say: Sa
                 yield row | {"rewards": dict(row["rewards"] or ())} | renamed.get(row["prompt_id"], {})
 
 
-def _prompt_rows(prompts: pa.Table, numbers: pa.Table, verdicts: set[str], say: Say) -> Iterator[dict[str, Any]]:
+def _prompt_rows(prompts: pa.Table, numbers: pa.Table, verdicts: set[str], say: Say) -> Iterator[JsonObject]:
     judged = {row["prompt_id"]: row for row in numbers.select(["prompt_id", *_VERDICT_COLUMNS]).to_pylist()}
     chosen = [row for row in prompts.to_pylist() if not verdicts or judged[row["prompt_id"]]["verdict"] in verdicts]
     texts = (json.loads(row["prompt"]) if row["is_chat"] else row["prompt"] for row in chosen)
@@ -91,7 +91,7 @@ def _prompt_rows(prompts: pa.Table, numbers: pa.Table, verdicts: set[str], say: 
         yield row | {f"flatspot_{name}": verdict[name] for name in _VERDICT_COLUMNS}
 
 
-def _write(rows: Iterator[dict[str, Any]], path: Path, say: Say) -> int:
+def _write(rows: Iterator[JsonObject], path: Path, say: Say) -> int:
     ending = path.suffix.lower()
     if ending in (".jsonl", ".ndjson"):
         n = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any
+from typing import Annotated
 
 from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
 from flatspot.core.plain import Json
@@ -265,7 +265,7 @@ class Summary:
         values = fields_to_json(self)
         return {name: value for name, value in values.items() if value is not None or name not in ("drawn", "gradients")}
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         """The JSON value of a field, as in the object that `--json` prints."""
         return self.to_json()[name]
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,12 +160,12 @@ def _components(db: duckdb.DuckDBPyConnection, m: int) -> dict[str, tuple[Floats
     }
 
 
-def _floats(column: Any) -> Floats:
+def _floats(column: object) -> Floats:
     """A DuckDB column as float64, SQL null as NaN."""
     return np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
 
 
-def _place(values: Any, at: Ints, m: int, missing: float) -> Floats:
+def _place(values: object, at: Ints, m: int, missing: float) -> Floats:
     full = np.full(m, missing, np.float64)
     full[at] = _floats(values)
     return full
