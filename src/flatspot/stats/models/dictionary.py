@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.threads import one_thread
 
 # how far from certain a prompt's commonest category may be, and how alike prompts at that distance are; the first is all but certain
 _DISTANCES = ((0.0005, 1000.0), *((eta, a) for eta in (0.02, 0.05, 0.1, 0.2, 0.35) for a in (8.0, 60.0)))
@@ -84,6 +85,7 @@ def log_marginals(alpha: Floats, counts: Ints) -> Floats:
     return log
 
 
+@one_thread
 def fit_dictionary(counts: Ints, score: Floats) -> Dictionary:
     """Fit the weights to prompts with counts [M, V]; score [V] orders the categories from low to high.
 

@@ -25,6 +25,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit, xlog1py, xlogy
 
 from flatspot.stats.evidence import Floats, Ints, distinct
+from flatspot.stats.threads import one_thread
 
 GRID: Floats = np.r_[0.0, expit(np.linspace(-8.0, 8.0, 161)), 1.0]
 # Smoothing: 2% of the set spread evenly over the grid, and one pseudo-prompt spread evenly over p, which is what a set of one has.
@@ -129,6 +130,7 @@ def _fit(counts: bytes, *, each_left_out: bool) -> Floats:
     return g
 
 
+@one_thread
 def _em(table: Floats, size: Floats, pseudo: Floats | None = None, *, start: Floats | None = None, iterations: int = _ITERATIONS) -> Floats:
     """EM for many weightings at once: table [C, k], size [B, C], pseudo-prompts [B, k] -> g [B, k]."""
     total = size.sum(-1, keepdims=True)
@@ -142,6 +144,7 @@ def _em(table: Floats, size: Floats, pseudo: Floats | None = None, *, start: Flo
     return g
 
 
+@one_thread
 def fit_npmle(table: Floats, size: Floats, *, pseudo: float = 1.0, start: Floats | None = None) -> Floats:
     """The g [K] under which kinds of prompts with likelihoods `table` [C, K], `size` [C] of each, are most likely.
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.npmle import GRID, likelihood
+from flatspot.stats.threads import one_thread
 
 # nominal 90% limits held in 82-98% of 40 sets of 300 prompts (ten populations, K = 4 to 32) without this factor on the normal
 # quantile, in 85-98% with it: benchmarks/triage/README.md
@@ -48,6 +49,7 @@ class Profile:
         return np.asarray(np.interp(_WIDEN * z, self.z, self.value))
 
 
+@one_thread
 def profile(n: Ints, hits: Ints, size: Ints, functions: Floats) -> list[Profile]:
     """[F] the profile likelihood of the mean of each function [F, 163] of p on `GRID`, for prompts like these.
 
