@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from flatspot.core.records import has_answer
 
-# the likeliest first; verl nests its answer in reward_model
+# the most frequent first; verl nests its answer in reward_model
 ANSWER_COLUMNS = (
     "reference", "references", "answer", "answers", "solution", "solutions", "ground_truth", "gold", "target", "targets", "expected",
     "expected_answer", "final_answer", "label", "output", "response", "reward_model",

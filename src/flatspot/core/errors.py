@@ -1,6 +1,6 @@
 """Every error flatspot raises on purpose, in one tree.
 
-FlatspotError                what was expected, what came, where, and what mends it
+FlatspotError                what was expected, what came, where, and what fixes it
 ├── SettingsError            a setting is out of range or two settings contradict each other
 ├── FileError                a file cannot be read as rows; its caller names it as one of the next three
 ├── PromptFileError          a prompt file cannot be read as prompts
@@ -9,12 +9,12 @@ FlatspotError                what was expected, what came, where, and what mends
 ├── RunFolderError           a run folder is in use, damaged, or holds rows of other settings
 ├── ImportFormatError        a foreign log cannot be read as rollouts
 ├── DatasetError             the data set of an experiment cannot be found or read
-├── TrainingError            a training run cannot go on; its last checkpoint is as it was
+├── TrainingError            a training run cannot continue; its last checkpoint is as it was
 ├── DrawError                a `draw` of `flatspot.triage` failed; it carries everything drawn so far (stats/triage/draws.py)
 ├── ExtensionError           what another package adds to flatspot cannot be imported, or is not what its group takes
 └── MissingExtra             an optional package is needed; the message names the pip command
 
-Each is the user's to mend, so the command line prints its message without a traceback and exits with 2. Anything else that
+Each is the user's to fix, so the command line prints its message without a traceback and exits with 2. Anything else that
 escapes is our fault: it exits with 1 and keeps its traceback. A bad *row* is never an exception; it is data (`Rollout.error`).
 """
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 
 class FlatspotError(Exception):
-    """A mistake the user can mend; the message says how."""
+    """A mistake the user can fix; the message names the fix."""
 
 
 class SettingsError(FlatspotError):
@@ -58,7 +58,7 @@ class DatasetError(FlatspotError):
 
 
 class TrainingError(FlatspotError):
-    """A training run cannot go on: its numbers are no longer finite, or nothing it drew could be scored."""
+    """A training run cannot continue: its numbers are no longer finite, or nothing it drew could be scored."""
 
 
 class ExtensionError(FlatspotError):

@@ -1,7 +1,7 @@
 """`flatspot diagnose --gradients`: fresh completions per prompt, differentiated, into gradients.parquet of the run folder.
 
 The completions are drawn anew and not taken from the run: how many the run drew may depend on what it saw, and an unbiased estimate
-needs a number fixed beforehand. The table is rewritten whole after each prompt, so that a stopped pass goes on where it was.
+needs a number fixed beforehand. The table is rewritten whole after each prompt, so that a stopped pass resumes where it was.
 """
 
 from __future__ import annotations

@@ -137,8 +137,8 @@ def check_names(section: str, keys: Iterable[Any], names: Iterable[str]) -> None
     for name in keys:
         if name not in names:
             near = difflib.get_close_matches(str(name), names, 1, cutoff=0.5)
-            mend = f"did you mean {before}{near[0]}?" if near else f"there are {', '.join(names)}"
-            raise SettingsError(f"there is no {before}{name}; {mend}")
+            fix = f"did you mean {before}{near[0]}?" if near else f"there are {', '.join(names)}"
+            raise SettingsError(f"there is no {before}{name}; {fix}")
 
 
 def _section(keys: Mapping[str, Any], name: str) -> JsonObject:

@@ -63,8 +63,8 @@ def run(recipe: Recipe | str | Path | Mapping[str, Any], *, say: Say | None = No
 
     What was done before with the same inputs is taken as it is.
 
-    Raises `SettingsError` where labels wait for their answers, and `FlatspotError` for whatever else the user can mend; the same call
-    then goes on.
+    Raises `SettingsError` where labels wait for their answers, and `FlatspotError` for whatever else the user can fix; the same call
+    then resumes.
     """
     recipe = recipe if isinstance(recipe, Recipe) else recipe_of(recipe) if isinstance(recipe, Mapping) else read_recipe(recipe)
     bench = Bench(recipe, say or (lambda _: None), on_progress)
@@ -74,7 +74,7 @@ def run(recipe: Recipe | str | Path | Mapping[str, Any], *, say: Say | None = No
         before = _diagnose(bench, "before", recipe.model, bench.model_digest)
         if before.result["verdict"] == "fix-reward":
             raise SettingsError(
-                f"{before.result['reason']} Nothing was trained. See {before.folder / 'report.html'}, mend it, and run again."
+                f"{before.result['reason']} Nothing was trained. See {before.folder / 'report.html'}, fix it, and run again."
             )
         plan, warmup = _warm_up(bench, before)
         policy, origin = (recipe.model, bench.model_digest) if warmup is None else (_checkpoint(warmup), warmup.key)

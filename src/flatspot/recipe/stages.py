@@ -3,7 +3,7 @@
     out/NAME-KEY/            the stage's artefacts; KEY is the digest of its inputs
     out/NAME-KEY/stage.json  written when the stage is done: its inputs, its result, how long it took
 
-A killed stage has no stage.json: the next run goes on in its folder, or starts it anew where it cannot go on.
+A killed stage has no stage.json: the next run resumes in its folder, or starts it anew where it cannot.
 """
 
 from __future__ import annotations

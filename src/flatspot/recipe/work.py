@@ -127,7 +127,7 @@ def _answer(row: Mapping[str, Any], column: str) -> Any:
 
 
 def filled_labels(bench: Bench, plan: Path | None) -> tuple[Path, list[JsonObject]]:
-    """The file of labels and its rows; raises `SettingsError` where answers are still to be written, saying where and how to go on."""
+    """The file of labels and its rows; raises `SettingsError` where answers are still to be written, naming the file and how to resume."""
     recipe = bench.recipe
     if recipe.labels is not None:
         file = Path(recipe.labels)
@@ -142,7 +142,7 @@ def filled_labels(bench: Bench, plan: Path | None) -> tuple[Path, list[JsonObjec
         few += f"\n  … and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
         raise SettingsError(
             f"{len(empty)} of the {len(rows)} labels in {file} have no answer yet:\n{few}\n"
-            f"Write the column {ANSWER!r} of each, or delete the rows you leave out; then run the same command again, and it goes on."
+            f"Write the column {ANSWER!r} of each, or delete the rows you leave out; then run the same command again: it resumes."
         )
     return file, rows
 
@@ -191,7 +191,7 @@ def warm_up_in(bench: Bench, run: Run, labels: Path, rows: Rows, folder: Path) -
 
 
 def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path) -> JsonObject:
-    """RL; a killed one goes on from its last checkpoint, or starts anew where it had none, and comes to the same."""
+    """RL; a killed one resumes from its last checkpoint, or starts anew where it had none, and comes to the same."""
     from flatspot.training.option_names import start_afresh
     from flatspot.training.rl.train import train
     from flatspot.training.watch.resume import last_checkpoint

@@ -1,4 +1,4 @@
-"""Call a reward once before anything is drawn: what no completion would mend speaks then, and the rest is shown."""
+"""Call a reward once before anything is drawn: what no completion could fix is reported then, and the rest is shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AT_ONCE = 64
 def check_reward(reward: LoadedReward, prompts: Sequence[Prompt], say: Callable[[str], None] = lambda _: None) -> None:
     """Score an empty completion of the first prompt, `say` what came, and call the reward once more with a group of made-up completions.
 
-    Raises `RewardLoadError` for what no other completion would mend: a missing column, module or argument, an answer of the wrong shape,
+    Raises `RewardLoadError` for what no other completion would fix: a missing column, module or argument, an answer of the wrong shape,
     prompts of which none has an answer to compare with, a reward that compares the completions of a call where they come in no groups.
     An exception of the reward's own is only said: it may be right to fail on an empty text.
     """

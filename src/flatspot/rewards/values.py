@@ -17,7 +17,7 @@ class Value:
 
     number  a finite float; None where the function returned None (it does not apply to this row) or failed
     error   why there is no number; None where the function returned a number or None
-    broken  whether the error is one that no other completion would mend: an import, the signature, the shape of the answer
+    broken  whether the error is one that no other completion would fix: an import, the signature, the shape of the answer
     unanswered  whether the error is that the row has no right answer to compare with
     """
 
@@ -90,7 +90,7 @@ def as_values(raw: object, n_rows: int) -> list[Value]:
 
 
 def is_broken(error: str) -> bool:
-    """Whether an exception is one that no other completion would mend.
+    """Whether an exception is one that no other completion would fix.
 
     >>> is_broken("ModuleNotFoundError: No module named 'math_verify'"), is_broken("ValueError: empty")
     (True, False)

@@ -117,7 +117,7 @@ def check_rows(folder: Path, record: RunRecord) -> None:
 
 
 def check_none_lost(folder: Path, record: RunRecord, rows: int) -> None:
-    """Raise `RunFolderError` where a run was judged on more rows than it has now; those of a training may become fewer as it goes on."""
+    """Raise `RunFolderError` where a run was judged on more rows than it has now; those of a training may become fewer as it continues."""
     try:
         before = int(json.loads((folder / "report.json").read_text("utf-8"))["generations"]["total"])
     except (OSError, ValueError, KeyError, TypeError):

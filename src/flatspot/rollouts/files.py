@@ -61,7 +61,7 @@ def write_query(db: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
             raise  # it is what the query reads that cannot be read
         reasons = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)]
         why = next((text for text in reasons if text in str(error)), str(error).splitlines()[0])
-        raise RunFolderError(f"cannot write {path}: {why}. Nothing half-written was left; mend it and run again.") from error
+        raise RunFolderError(f"cannot write {path}: {why}. No partial file was left. Fix this and run again.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ class write_whole:
 
     def _failed(self, error: OSError) -> RunFolderError:
         why = error.strerror or error
-        return RunFolderError(f"cannot write {self.path}: {why}. Nothing half-written was left; mend it and run again.")
+        return RunFolderError(f"cannot write {self.path}: {why}. No partial file was left. Fix this and run again.")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Read the Parquet files of a run folder, or say which one is damaged and what mends it."""
+"""Read the Parquet files of a run folder, or raise an error that names the damaged one and the fix."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def _write(rows: Iterator[JsonObject], path: Path, say: Say) -> int:
         write_table(_arrow(items, path, say), path)
         return len(items)
     if any(isinstance(row["prompt"], list) for row in items):
-        say("CSV holds chat prompts as JSON text, which is read as text again: write .jsonl or .parquet to go on from")
+        say("CSV holds chat prompts as JSON text, which is read as text again: write .jsonl or .parquet to continue from")
     _write_csv(items, path)
     return len(items)
 

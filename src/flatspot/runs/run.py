@@ -242,7 +242,7 @@ class Run:
 
 
 def _above(module: str, name: str) -> Callable[..., Any]:
-    """A function of the layers above this one, which go on from a run: found by name when it is called, so that imports run one way."""
+    """A function of the layers above this one, which start from a run: found by name when it is called, so that imports run one way."""
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
 
