@@ -7,6 +7,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.renamed import RENAMED, with_new_names, with_old_names
 from flatspot.core.settings import Settings
 from flatspot.report.run.next_steps import next_steps
+from flatspot.runs.summary import Summary
 
 ENGINE = flatspot.ScriptedEngine({"2+2=": {"4": 0.5, "5": 0.5}})
 ROWS = [{"prompt": "2+2=", "reference": "4"}]
@@ -37,5 +38,5 @@ def test_the_next_steps_of_an_older_run_are_given_by_the_names_of_today():
     resume = ["--max-samples", "60", "--fixed-samples"]
     settings = {"prompts": "p.jsonl", "model": "m", "reward": ["r"], "out": "run", "resume": resume}
     found = {"source": "diagnose", "verdict": "draw-more", "counts": {"undecided": 5}, "generations": {"per_prompt": 60.0}, "group_size": 6}
-    command = next_steps(found | {"settings": settings})[0].command
+    command = next_steps(Summary.from_json(found | {"settings": settings}))[0].command
     assert command.endswith("--fixed-completions --max-completions 258") and "samples" not in command

@@ -114,7 +114,7 @@ def test_mistakes_are_named(tmp_path):
         flatspot.rescore(run, odd, out=run)
     with pytest.raises(RunFolderError, match="other settings"):
         flatspot.rescore(run, odd, out=drawn(tmp_path / "other", max_completions=4))
-    with pytest.raises(RunFolderError, match="has drawn other samples"):
+    with pytest.raises(RunFolderError, match="has drawn other completions"):
         flatspot.rescore(run, odd, out=drawn(tmp_path / "more", odd, max_completions=5))
     with pytest.raises(RunFolderError, match="not a run folder"):
         flatspot.rescore(tmp_path, odd)
