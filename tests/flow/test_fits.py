@@ -116,7 +116,7 @@ def test_a_verb_reads_the_rows_once_and_fits_one_model(verb, folder, counts):
 
 @pytest.mark.parametrize("reward", ["accuracy", "graded"])
 def test_triage_fits_each_evidence_once_and_the_judge_its_last(reward, folder, counts):
-    """Every round has another evidence. The judge has that of the last one, read from the folder: its EM is remembered, its model is new."""
+    """Every round has another evidence. The judge reads that of the last one from the folder: its EM is remembered, its model is new."""
     run_command("diagnose", "prompts.jsonl", *MODEL, "--reward", f"rewards.py:{reward}", "--max-completions", "24", "--out", f"by_{reward}")
     assert counts["reads"] == 1
     assert counts["models"]
