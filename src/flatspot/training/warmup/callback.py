@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,22 +12,23 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from flatspot.core.errors import RunFolderError, TrainingError
+from flatspot.core.errors import TrainingError
 from flatspot.core.optional import require
 from flatspot.core.plain import Json, plain
 from flatspot.core.records import Prompt
 from flatspot.rewards import LoadedReward, load_reward
-from flatspot.rollouts.store import prompt_text, write_json, write_whole
+from flatspot.rollouts.store import prompt_text, write_json
 from flatspot.runs.run import Run
 from flatspot.training.folders import own_folder
 from flatspot.training.inputs import LabeledRow, RewardSource
 from flatspot.training.ranks import gather
 from flatspot.training.say import say
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, Checkpoints, is_older_warmup
+from flatspot.training.warmup.curve import ProbeRow, read_curve, write_curve
 from flatspot.training.warmup.examples import pairs
 from flatspot.training.warmup.live_policy import LivePolicy
 from flatspot.training.warmup.probe import Probed, ProbeSettings, labels_solved, probe, probed_prompts
-from flatspot.training.warmup.stop_rule import Choice, ProbeRow, StopRule, choose
+from flatspot.training.warmup.stop_rule import Choice, StopRule, choose
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
@@ -236,21 +236,3 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         prompts = [Prompt(f"label-{i}", row["prompt"], row.get("columns") or {}) for i, row in enumerate(self.labels)]
         assert self._loaded is not None
         return labels_solved(engine, self._loaded, self.probed, prompts, np.full(len(prompts), np.nan))
-
-
-def write_curve(out: Path, curve: Sequence[ProbeRow]) -> None:
-    """Write curve.json, completely or not at all."""
-    with write_whole(out / "curve.json") as file:
-        file.write(json.dumps(plain(list(curve)), indent=1, allow_nan=False).encode())
-
-
-def read_curve(out: Path, *, up_to: int | None = None) -> list[ProbeRow]:
-    """The rows of curve.json, empty if there is none; RunFolderError if it is damaged."""
-    file = out / "curve.json"
-    if not file.exists():
-        return []
-    try:
-        rows: list[ProbeRow] = json.loads(file.read_text("utf-8"))
-        return [row.copy() for row in rows if up_to is None or int(row["step"]) <= up_to]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunFolderError(f"{file} is damaged ({error}). Move it away, and run the same command again") from error

@@ -17,10 +17,11 @@ from flatspot.training.folders import own_folder
 from flatspot.training.inputs import ModelSource, RewardSource
 from flatspot.training.named import named_by_run
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup
+from flatspot.training.warmup.curve import ProbeRow
 from flatspot.training.warmup.labels import Labels, hold_out, read_labels
 from flatspot.training.warmup.probe import ProbeSettings
 from flatspot.training.warmup.sft import make_learner, sft
-from flatspot.training.warmup.stop_rule import Choice, ProbeRow, StopRule
+from flatspot.training.warmup.stop_rule import Choice, StopRule
 
 
 @dataclass(frozen=True)

@@ -10,44 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict, TypeGuard
+from typing import TypeGuard
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.shares import percent
-
-
-class ShareLimits(TypedDict, total=False):
-    """A share of the run's prompts with 95% limits; `sd` is the standard error for the probed prompts themselves."""
-
-    mean: float
-    lo: float
-    hi: float
-    sd: float
-
-
-class ProbeRow(TypedDict, total=False):
-    """A row of curve.json, as documented in docs/reference/json.md; `ready` is pass@K, `kept` the share still learnable."""
-
-    step: int
-    labels: int
-    elapsed: float
-    saved: bool
-    generations: int
-    seconds: float
-    scored: float
-    error: str | None
-    vanishing: ShareLimits
-    learnable: ShareLimits
-    solved: ShareLimits
-    recovered: ShareLimits
-    ready: ShareLimits
-    kept: ShareLimits | None
-    reward: float
-    entropy: float | None
-    heldout_loss: float | None
-    loss: float
-    labels_solved: float | None
-
+from flatspot.training.warmup.curve import ProbeRow
 
 CAUSES = (
     "going-on", "no-probe", "labels-solved", "nothing-vanishes", "enough", "plateau", "entropy", "held-out-loss", "prompts-lost",

@@ -24,10 +24,10 @@ from flatspot.runs.run import Run, as_run
 from flatspot.tasks import Source
 from flatspot.training.folders import own_folder
 from flatspot.training.inputs import ModelSource, RewardSource
-from flatspot.training.warmup.callback import read_curve, write_curve
+from flatspot.training.warmup.curve import ProbeRow, read_curve, write_curve
 from flatspot.training.warmup.labels import read_labels
 from flatspot.training.warmup.probe import Probed, ProbeSettings, probe, probed_prompts
-from flatspot.training.warmup.stop_rule import Choice, ProbeRow, StopRule, choose
+from flatspot.training.warmup.stop_rule import Choice, StopRule, choose
 
 _STEP = re.compile(r"checkpoint-(\d+)")
 _KIND, _NAMES = "flatspot watch-checkpoints", ("watch.json", "curve.json", "choice.json")
