@@ -59,7 +59,7 @@ def test_a_killed_run_says_how_much_is_there(killed, tmp_path):
     assert [row["prompt_id"] for row in verdicts] == found.prompts["prompt_id"].to_pylist()
     missing = verdicts[4:]
     assert all((row["verdict"], row["n_samples"], row["mean"]) == ("undecided", 0, None) for row in missing)
-    assert all("Nothing was drawn" in row["why"] for row in missing)
+    assert all("no completions yet" in row["why"] for row in missing)
     assert summary["verdict"] != "fix-reward"
     assert summary["reason"].startswith("The run was stopped at 16 of the 48 completions it planned so far, and 4 of its 12 prompts")
     assert "4 parts are missing" in summary["caveats"][0]

@@ -211,7 +211,7 @@ def test_the_share_of_mixed_groups_is_that_of_the_prompts_it_tells_to_train_on()
     told = summary | {"to_train": {"n_prompts": 6, "informative": 0.93}}
     assert (
         next_steps(Summary.from_json(told))[0].text
-        == "Train on the 6 learnable prompts. Of groups of 8 drawn from these, 93% carry a signal."
+        == "Train on the 6 learnable prompts. Of groups of 8 from these prompts, 93% will be mixed."
     )
     assert (
         next_steps(Summary.from_json(summary))[0].text == "Train on the 6 learnable prompts."

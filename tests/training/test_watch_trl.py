@@ -127,7 +127,7 @@ def test_an_alarm_is_reported_and_can_end_the_training(tmp_path, caplog):
 
     trainer, _, _ = train(Case("", None, (nothing,)), tmp_path / "run", steps=30, callbacks=[Stop])
     assert trainer.state.global_step == 7  # 7 batches of 8 groups: the first time that a tenth of informative groups is ruled out
-    assert "the reward does not recognise a right answer" in caplog.text
+    assert "the reward does not recognize a right answer" in caplog.text
     assert math.isclose(logged(trainer, "flatspot/all_low")[-1], 1.0)
     with pytest.raises(flatspot.FlatspotError, match="there is no alarm 'bored'"):
         flatspot.FlatspotCallback(stop_on=["bored"])

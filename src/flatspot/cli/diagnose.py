@@ -44,7 +44,7 @@ def diagnose_command(
     """Find the prompts an RL run cannot learn from.
 
     PROMPTS is a JSONL, JSON, CSV, TSV or Parquet file with a column `prompt` (text or chat messages), or reasoning-gym:TASK[key=value,…].
-    Stop it at any time: the same command goes on where it was.
+    Stop it at any time: the same command resumes.
 
     \b
     flatspot diagnose prompts.jsonl --model Qwen/Qwen3-0.6B --reward my_rewards.py:correct

@@ -20,13 +20,13 @@ from flatspot.cli.options import judging_options
     show_default=True,
     help="auto also takes a run folder of flatspot, and asks the formats of installed packages.",
 )
-@click.option("--prompt-col", metavar="C", help="Column of the prompt.  [default: recognised]")
+@click.option("--prompt-col", metavar="C", help="Column of the prompt.  [default: recognized]")
 @click.option(
     "--reward-col",
     "reward_cols",
     multiple=True,
     metavar="C",
-    help="Column of the reward: a number, or a list of them; repeat to add several up.  [default: recognised]",
+    help="Column of the reward: a number, or a list of them; repeat to add several up.  [default: recognized]",
 )
 @click.option(
     "--reward-weight", "weights", multiple=True, type=float, metavar="W", help="Weight of each --reward-col, in order.  [default: 1]"
@@ -34,14 +34,14 @@ from flatspot.cli.options import judging_options
 @click.option(
     "--reward-list",
     type=click.Choice(["completions", "tokens"]),
-    help="What a list of rewards holds: one for each completion of a prompt, or for each token of one.  [default: told by the rows]",
+    help="What a list of rewards holds: one for each completion of a prompt, or for each token of one.  [default: from the rows]",
 )
-@click.option("--id-col", metavar="C", help="Column of the prompt's id.  [default: recognised]")
-@click.option("--completion-col", metavar="C", help="Column of the completion.  [default: recognised]")
+@click.option("--id-col", metavar="C", help="Column of the prompt's id.  [default: recognized]")
+@click.option("--completion-col", metavar="C", help="Column of the completion.  [default: recognized]")
 @click.option(
-    "--turn-col", metavar="C", help="Column that counts the turns of an episode; none: each row is a completion.  [default: recognised]"
+    "--turn-col", metavar="C", help="Column that counts the turns of an episode; none: each row is a completion.  [default: recognized]"
 )
-@click.option("--episode-col", metavar="C", help="Column that says which episode a turn is of.  [default: recognised]")
+@click.option("--episode-col", metavar="C", help="Column of the episode that a turn belongs to.  [default: recognized]")
 @judging_options
 def inspect_command(
     paths: tuple[str, ...],

@@ -102,18 +102,18 @@ def main() -> None:
 
 
 def no_file(error: OSError) -> int:
-    """Say what of the file system is for the user to mend; anything else is raised on."""
+    """Say what of the file system is for the user to fix; anything else is raised on."""
     if error.errno in _NO_PLACE and error.filename:
-        return _fail(f"error: {error.filename} cannot be read or written: {error.strerror}. Give another path, or mend this one.", 2)
+        return _fail(f"error: {error.filename} cannot be read or written: {error.strerror}. Give another path, or fix this one.", 2)
     if error.errno not in _OUT_OF_ROOM:
         raise error
     silence(1)  # what could not be written there would be tried again
     place = f" ({error.filename})" if error.filename else ""
-    return _fail(f"error: {error.strerror}{place}. What was written whole is kept: make room, then run the same command to go on.", 2)
+    return _fail(f"error: {error.strerror}{place}. Complete files are kept: make room, then run the same command to resume.", 2)
 
 
 def _stopped() -> int:
-    return _fail("\nStopped. The rows drawn so far are kept: run the same command to go on.", 130)
+    return _fail("\nStopped. The completions so far are kept: run the same command to resume.", 130)
 
 
 def _fail(message: str, code: int) -> int:

@@ -103,7 +103,7 @@ def judging_options(command: F) -> F:
                 type=click.FloatRange(0, 1),
                 metavar="F",
                 callback=_a_number,
-                help="Exit with 3 if more than this share of the prompts vanish, or that cannot be told.",
+                help="Exit with 3 if more than this share of the prompts vanish, or if that is undecided.",
             ),
         ]
     ):
@@ -127,7 +127,7 @@ def sampling_options(command: F) -> F:
                 "--fixed-completions",
                 before="--fixed-samples",
                 is_flag=True,
-                help="Draw --max-completions of every prompt, whatever the rewards are.",
+                help="Sample --max-completions of every prompt, whatever the rewards are.",
             ),
             click.option(
                 "--max-generations", type=click.IntRange(1), metavar="N", help="Completions in all.  [default: as many as it takes]"
@@ -140,7 +140,7 @@ def sampling_options(command: F) -> F:
             ),
             click.option("--temperature", type=float, default=1.0, show_default=True, help="Divides the logits; use the RL run's."),
             click.option(
-                "--top-p", type=float, default=1.0, show_default=True, help="Keep the likeliest tokens of this mass; 1 keeps all."
+                "--top-p", type=float, default=1.0, show_default=True, help="Keep the most probable tokens of this total mass; 1 keeps all."
             ),
             click.option("--top-k", type=int, default=0, show_default=True, help="Keep this many tokens; 0 keeps all."),
             click.option(
@@ -150,7 +150,7 @@ def sampling_options(command: F) -> F:
                 show_default=True,
                 help="Completions are cut after this many tokens.",
             ),
-            click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds draw equal completions."),
+            click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal completions."),
         ]
     ):
         command = option(command)

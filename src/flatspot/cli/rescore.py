@@ -1,4 +1,4 @@
-"""`flatspot rescore`: another reward on completions already drawn."""
+"""`flatspot rescore`: another reward on the completions of a run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def rescore_command(
 ) -> None:
     """Score the completions of a run with another reward.
 
-    RUN is a run folder; it stays as it is, the new rewards and verdicts go to a folder of their own. Nothing is drawn. Stop it at any
-    time: the same command goes on where it was.
+    RUN is a run folder; it stays as it is, the new rewards and verdicts go to a folder of their own. Nothing is sampled. Stop it
+    at any time: the same command resumes.
 
     \b
-    flatspot rescore runs/1a2b3c4d --reward my_rewards.py:mended
+    flatspot rescore runs/1a2b3c4d --reward my_rewards.py:fixed
     """
     from flatspot.cli.output import say, show
     from flatspot.cli.progress import progress_bar

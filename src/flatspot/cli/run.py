@@ -12,7 +12,7 @@ def run_command(recipe: str, as_json: bool) -> None:
     """Diagnose, choose labels, warm up, train by RL, diagnose again, report.
 
     Each stage has a folder under the recipe's `out`, named by what it depends on: it is done once, and again only where something of that
-    has changed. Stop it at any time: the same command goes on. Where answers are to be written, it says in which file, and stops.
+    has changed. Stop it at any time: the same command resumes. If answers are missing, it prints the file to write them to, and stops.
 
     \b
     flatspot run recipe.yaml

@@ -68,7 +68,7 @@ def train_command(
             reward_timeout_s=reward_timeout,
         )
     except KeyboardInterrupt:
-        say(f"\nStopped. `flatspot inspect {out}` judges the completions so far; --resume_from_checkpoint goes on from a saved checkpoint.")
+        say(f"\nStopped. `flatspot inspect {out}` judges the completions so far; --resume_from_checkpoint resumes from a saved checkpoint.")
         ctx.exit(130)
     if done.is_main:
         _show(done)

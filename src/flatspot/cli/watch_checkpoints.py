@@ -26,10 +26,10 @@ from flatspot.cli.probe_options import probe_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the probes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
-    """Probe checkpoint-N folders of a supervised training as they appear, and say when RL can start.
+    """Probe checkpoint-N folders of a supervised training as they appear, and report when RL can start.
 
-    For trainers without callbacks. Whole models and LoRA adapters; stop it at any time: the same command goes on where it was. It ends when
-    the rule says stop, and does not stop the trainer.
+    For trainers without callbacks. Whole models and LoRA adapters; stop it at any time: the same command resumes. It ends when the
+    stop rule fires, and does not stop the trainer.
 
     \b
     flatspot watch-checkpoints outputs/sft --run runs/1a2b3c4d

@@ -1,4 +1,4 @@
-"""What the report says, once: headline, shares, forecast, health, next steps, glossary. Terminal and HTML lay these out."""
+"""The words of the report: headline, shares, forecast, health, next steps, glossary. Terminal and HTML lay these out."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ VERDICTS: tuple[Verdict, ...] = (
     Verdict(
         "vanishing", "completions earn almost the same low reward, so the gradient vanishes", "label it, hint it or drop it", "▼", "31"
     ),
-    Verdict("solved", "completions already earn what can be earned", "spend no rollouts on it", "◆", "34"),
-    Verdict("undecided", "the completions so far cannot tell", "draw more, or accept the risk", "■", "35"),
-    Verdict("unscored", "the reward function gave no number", "fix the reward", "×", "90"),
+    Verdict("solved", "completions already earn the best achievable reward", "spend no completions on it", "◆", "34"),
+    Verdict("undecided", "too few completions to decide", "sample more, or accept the risk", "■", "35"),
+    Verdict("unscored", "the reward function returned no number", "fix the reward", "×", "90"),
 )
 
 _HEADLINES = {
@@ -61,7 +61,7 @@ _HEADLINES = {
     "fix-reward": ("Fix the reward first", "stop"),
     "fix-data": ("Fix the prompts first", "stop"),
     "fix-sampling": ("Fix the sampling first", "stop"),
-    "draw-more": ("Draw more completions first", "act"),
+    "draw-more": ("Sample more completions first", "act"),
 }
 _NOISY = 0.2  # of the variance within prompts, from which on "proceed" says so
 
@@ -75,7 +75,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "how many of its own standard deviations a prompt must climb to the best achievable reward: (best − mean) / std. Large is bad.",
     ),
     ("mixed group", "a group of completions of one prompt whose rewards are not all equal. Group-based methods learn only from those."),
-    ("interval", "the range that holds the true value with 95% confidence, given the completions drawn."),
+    ("interval", "the range that holds the true value with 95% confidence, given the completions sampled."),
     ("predicted error", "the share of verdicts expected to be wrong, under the fitted model."),
     ("gradient norm", "the length of the gradient of the prompt's expected reward by the policy's weights; what RL follows."),
     ("relative std", "the prompt's std over the root mean square of all prompts' stds."),
@@ -182,7 +182,7 @@ def cost_facts(summary: Summary) -> tuple[Fact, ...]:
     completions = summary.generations
     facts = [
         Fact("prompts", count(summary.n_prompts)),
-        Fact("generations", count(completions.total), f"{decimal(completions.per_prompt, 1)} per prompt"),
+        Fact("completions", count(completions.total), f"{decimal(completions.per_prompt, 1)} per prompt"),
         Fact("tokens", count(completions.tokens)),
         Fact(
             "predicted error",
@@ -234,7 +234,7 @@ def key_facts(summary: Summary) -> tuple[Fact, ...]:
         limits = percent_range(planned.lo, planned.hi)
         facts.append(
             Fact(
-                f"of groups of {planned.group_size} carry a signal",
+                f"of groups of {planned.group_size} will be mixed",
                 percent(planned.informative),
                 f"90% interval {limits}" if limits else "",
             )

@@ -147,14 +147,14 @@ def forecast(summary: Summary) -> str | None:
     upwards = svg.axis_labels(plane.y, 5, percent=True)
     middles = [plane.place((i, row.informative)) for i, row in enumerate(rows)]
     body = [
-        svg.y_axis(plane, "groups with a signal", upwards),
+        svg.y_axis(plane, "mixed groups", upwards),
         svg.x_axis(plane, "completions per prompt (group size)", [(i, str(row.group_size)) for i, row in enumerate(rows)]),
         svg.stretch(plane, [svg.band(plane, ((i, row.lo, row.hi) for i, row in enumerate(rows)), "band"), svg.outline(middles, "trend")]),
         *(svg.dot(at, 7.5 if row.planned else 5, "dot") for at, row in zip(middles, rows, strict=True)),
         *(svg.text((at[0], at[1] - 13), percent(row.informative), "value") for at, row in zip(middles, rows, strict=True)),
     ]
     words = "; ".join(f"groups of {row.group_size}: {percent(row.informative)}" for row in rows)
-    title = f"Line chart of the share of groups with a signal. {words}"
+    title = f"Line chart of the share of mixed groups. {words}"
     return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
 
 

@@ -39,7 +39,7 @@ def _own_answers(answers: Answers, n: int) -> str:
     there = f"already there for {count(answers.n)} of {count(n)}, in the column {column!r}."
     if column == "answer":
         return there
-    return f"{there} If that is what the policy should write, nothing need be filled in: add --answer-col {column} to the command below."
+    return f"{there} If that is what the policy should write, no answer is missing: add --answer-col {column} to the command below."
 
 
 def _share_in_numbers(labels: LabelSummary) -> str:
@@ -57,14 +57,14 @@ def _headline(labels: LabelSummary) -> str:
         return "none: no prompt is settled as vanishing, so there is nothing to label."
     how = f"{noun(labels.n, 'prompt')} of {count(labels.vanishing)} vanishing, chosen by {labels.strategy}.{_share_in_numbers(labels)}"
     if labels.compared < labels.vanishing:
-        how += f" Of so many, {count(labels.compared)} were compared, most of them drawn at random."
+        how += f" Of so many, {count(labels.compared)} were compared, most of them sampled at random."
     if labels.asked is None:
         return (
             f"{how} Recommended: the knee of the coverage curve, or 16 if that is more; at most 5% of {_whole_run(labels)}: "
             f"{count(labels.most)}."
         )
     if labels.asked > labels.n:
-        return f"{how} {count(labels.asked)} were asked for, and there are no more."
+        return f"{how} {count(labels.asked)} were requested, and there are no more."
     return f"{how} Recommended are {count(labels.recommended)}."
 
 
@@ -89,7 +89,7 @@ def _others(actions: Actions, samples: Mapping[str, int]) -> str:
     parts = [f"train on {count(actions.train)} learnable" + (f" ({sizes})" if sizes else "")]
     parts += [f"drop {count(actions.drop)} solved"] if actions.drop else []
     parts += [f"defer {count(actions.defer)} until after the warm-up"] if actions.defer else []
-    parts += [f"mend the reward for {count(actions.mend)}"] if actions.mend else []
+    parts += [f"fix the reward for {count(actions.mend)}"] if actions.mend else []
     return "; ".join(parts) + "."
 
 

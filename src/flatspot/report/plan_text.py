@@ -22,8 +22,8 @@ def plan_text(plan: PlanSummary, *, width: int = 80) -> str:
         f"Forecast from {count(plan.n_prompts)} prompts, {decimal(plan.completions_per_prompt, 1)} completions each "
         f"({plan.reward_model} rewards)",
         "",
-        "group   informative   rollouts per",
-        "size    groups        informative one",
+        "group   mixed         rollouts per",
+        "size    groups        mixed group",
         *(_row(size, row) for size, row in plan.forecast.items()),
         "",
         *_wrap("Size", _recommended(plan.recommended), width),
@@ -42,7 +42,7 @@ def plan_text(plan: PlanSummary, *, width: int = 80) -> str:
 def _row(size: str, row: SizeForecast) -> str:
     per = row.rollouts_per_informative
     share = f"{percent(row.informative)} [{percent_range(row.lo, row.hi)}]"
-    return f"{size:>3}     {share:<14}{count(per) if per is not None else 'none comes':>10}"
+    return f"{size:>3}     {share:<14}{count(per) if per is not None else 'none':>10}"
 
 
 def _recommended(advice: SizeAdvice) -> str:
@@ -51,14 +51,14 @@ def _recommended(advice: SizeAdvice) -> str:
     cost = f"One pass over the prompts: {count(advice.completions)} completions{tokens}."
     if not advice.reached:
         size, goal = advice.group_size, percent(advice.share)
-        return f"no size up to {size} makes {goal} of the groups informative; it has {share} [{limits}]. {cost}"
-    return f"{advice.group_size} is the smallest with at least {percent(advice.share)} informative groups: {share} [{limits}]. {cost}"
+        return f"no size up to {size} gives {goal} mixed groups; it gives {share} [{limits}]. {cost}"
+    return f"{advice.group_size} is the smallest with at least {percent(advice.share)} mixed groups: {share} [{limits}]. {cost}"
 
 
 def _batch(batch: BatchCost, size: int) -> str:
-    need = f"{count(batch.informative_groups)} informative groups of {size} take"
+    need = f"{count(batch.informative_groups)} mixed groups of {size} take"
     if batch.groups.mean is None:
-        return f"{need} for ever: no group is expected to be informative."
+        return f"{need} infinitely many: no group is expected to be mixed."
     tokens = f", about {count(batch.tokens)} tokens" if batch.tokens is not None else ""
     return f"{need} {_interval(batch.groups)} groups, {_interval(batch.rollouts)} rollouts{tokens}."
 
@@ -72,8 +72,8 @@ def _stall(batch: BatchCost) -> str:
     chance = batch.stall
     text = MISSING if chance is None else "under 0.1%" if chance < 0.001 else fine_percent(chance)
     return (
-        f"a sampler that draws {count(batch.gen_batch)} groups at a time, at most {count(batch.max_gen_batches)} times, fails to "
-        f"fill the batch with a chance of {text}."
+        f"a dynamic sampler with {count(batch.gen_batch)} groups at a time and at most {count(batch.max_gen_batches)} rounds fails to "
+        f"fill the batch with a probability of {text}."
     )
 
 

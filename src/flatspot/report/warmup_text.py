@@ -61,19 +61,19 @@ def next_lines(
     out: str,
     options: Sequence[str] = (),
 ) -> list[str]:
-    """What to do after a warm-up: the commands that judge its policy and train from it; where it did not help, what to mend first.
+    """What to do after a warm-up: the commands that judge its policy and train from it; where it did not help, what to fix first.
 
     summary  the judged run's; options: TRL's own, for the training
     """
     if probed and not recovered and cause != "nothing-vanishes":
-        advice = "Do not start RL from it yet: " + _MEND.get(
+        advice = "Do not start RL from it yet: " + _FIX.get(
             cause, "check the answers and the reward on them, give more labels, or more steps."
         )
         return [advice, plan_command(summary)] if cause == "labels-solved" else [advice]
     return [diagnose_command(summary, model=policy), train_command(summary, policy, out, options)]
 
 
-_MEND = {
+_FIX = {
     "labels-solved": "label prompts that vanish.",
     "not-a-number": "lower --learning_rate, or train in float32.",
     "interrupted": "let it run longer.",

@@ -1,4 +1,4 @@
-"""Alarms in sentences: what is seen, and what mends it. No numbers are computed here."""
+"""Alarms in sentences: what the data show, and how to fix it. No numbers are computed here."""
 
 from __future__ import annotations
 
@@ -54,22 +54,22 @@ _SENTENCES = {
     "constant-reward": "Every completion earns {about}: the reward does not depend on the answer.",
     "all-low": (
         "{share} of the groups without a gradient have the worst reward throughout: the task is out of reach, or the reward does not "
-        "recognise a right answer. Read a few completions; then a short supervised phase on a few prompts mends it, more RL does not."
+        "recognize a right answer. Read a few completions; a short SFT phase on a few prompts then fixes this, more RL will not."
     ),
     "all-low-or-high": (
-        "Almost every prompt is either solved or out of reach, so {share} of the groups carry no gradient. Change the prompts: "
-        "flatspot inspect says which."
+        "Almost every prompt is either solved or out of reach, so {share} of the groups give no gradient. Change the prompts: "
+        "flatspot inspect lists them."
     ),
     "shaping-only": "The reward {about!r} is the same within every group; all that is learned comes from the other rewards.",
     "noisy-reward": (
-        "{share} of the completions that came twice in a group got different rewards: the reward adds noise, which looks like a "
-        "gradient and teaches nothing."
+        "{share} of the completions that came twice in a group got different rewards: the reward adds noise, which produces a "
+        "gradient without a learning signal."
     ),
 }
 
 
 def alarm_sentence(alarm: Alarm) -> str:
-    """What an alarm says to the person who watches the run.
+    """The sentence of an alarm.
 
     >>> alarm_sentence(Alarm("constant-reward", 1.0, "0.5"))
     'Every completion earns 0.5: the reward does not depend on the answer.'

@@ -91,9 +91,9 @@ def low_references(evidence: Evidence, settings: JudgeSettings, reference_reward
     if not poor or judgement.rule == "references":
         return []
     text = (
-        f"{percent(poor)} of the reference answers earn less than half of the reward range, so there the top of the range is taken for "
-        "what is achievable. That is right where a reference is only the final answer of a longer text; where it is what the policy "
-        "should write, the reward does not pay for it."
+        f"{percent(poor)} of the reference answers earn less than half of the reward range, so the top of the range is used there as "
+        "the best achievable reward. That is right where a reference is only the final answer of a longer text; where it is what the "
+        "policy should write, the reward does not pay for it."
     )
     return [Caveat("low-references", text)]
 
@@ -115,19 +115,17 @@ def set_caveats(
     if scored.any() and top <= settings.reward_lo:
         text = (
             f"Every reward is {settings.reward_lo:.3g}, the bottom of its range: either the task is out of reach, or the reward does not "
-            "recognise a right answer. Read a few completions before believing either."
+            "recognize a right answer. Read a few completions before assuming either."
         )
         found.append(Caveat("all-low", text))
     if range_source != "given":
         limits = f"[{settings.reward_lo:.3g}, {settings.reward_hi:.3g}]"
         found.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
     if 0 < scored.sum() < FEW_PROMPTS:
-        found.append(
-            Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: what is pooled over the set is uncertain.")
-        )
+        found.append(Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: set-level estimates are uncertain."))
     if scored.any() and (middle := np.median(evidence.n[scored])) < 4:
         many = f"{middle:g} scored completion{'' if middle == 1 else 's'}"
-        text = f"Only {many} per prompt: most verdicts lean on the rest of the set."
+        text = f"Only {many} per prompt: most verdicts rest on the other prompts of the set."
         found.append(Caveat("few-completions", text))
     if model in ("continuous", "zero-inflated", "mixed"):
         text = "The reward is continuous: verdicts assume near-normal rewards within a prompt, and are provisional."

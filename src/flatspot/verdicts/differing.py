@@ -62,7 +62,7 @@ def settings_caveats(a: RunSettings, b: RunSettings) -> list[str]:
         texts.append(f"The completions were sampled differently ({values}): part of what changed may be that.")
     if "source" in names:
         texts.append(
-            f"One run is of {a['source']} and one of {b['source']}: rows of a training are of a policy that changed while it drew them."
+            f"One run is of {a['source']} and one of {b['source']}: a training's completions come from a policy that changed meanwhile."
         )
     if judged := [name for name in _JUDGED.values() if name in names]:
         texts.append(f"The verdicts were judged by different settings ({', '.join(f'{name} {_pair(a, b, name)}' for name in judged)}).")
@@ -71,7 +71,9 @@ def settings_caveats(a: RunSettings, b: RunSettings) -> list[str]:
     policy = {"model", "reward", "sampling", "seed", "source", "engine", "dtype"}
     drawn = a["seed"] is not None and b["seed"] is not None  # by us: whoever else drew did not say how
     if drawn and not policy & set(names):
-        texts.append("Model, reward, sampling and seed are the same, so both runs drew the same completions: no change says nothing here.")
+        texts.append(
+            "Model, reward, sampling and seed are the same, so both runs sampled the same completions: no change means nothing here."
+        )
     elif drawn and policy & set(names) == {"seed"}:
         texts.append("Only the seed differs: whatever changed is chance.")
     return texts
@@ -83,7 +85,7 @@ def run_caveats(name: str, summary: Summary) -> list[str]:
     if drawn is not None and not drawn.ended:
         texts.append(
             f"{name} was stopped at {drawn.completions:,} of the {drawn.planned:,} completions it planned so far, so its figures are "
-            "provisional. The same flatspot diagnose goes on."
+            "provisional. Run the same flatspot diagnose again to resume it."
         )
     if "noisy-reward" in codes:
         texts.append(f"In {name} equal completions of a prompt got different rewards: part of what changed may be noise.")
@@ -103,7 +105,7 @@ def pairs_caveats(summary: ComparisonSummary) -> list[str]:
     if pairs.other_text and pairs.by == "id":
         texts.append(
             f"{pairs.other_text} of the {pairs.n} pairs {'has' if pairs.other_text == 1 else 'have'} the same id and different "
-            "texts: the runs asked them different things."
+            "texts: they are different prompts."
         )
     elif pairs.other_text:
         ids = "id is in both runs and names" if pairs.other_text == 1 else "ids are in both runs and name"

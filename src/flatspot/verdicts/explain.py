@@ -30,16 +30,17 @@ def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, reach: Floats,
 
 def _explain_one(verdict: str, leaning: str, error: float, n: int, mean: float, std: float, reach: float, r_star: float) -> str:
     if verdict == "unscored":
-        return "No completion got a reward: mend the reward function for this prompt."
-    seen = (
+        return "No completion has a reward: fix the reward function for this prompt."
+    rewards = (
         f"all {n} rewards are {mean:.3g}" if std == 0 else f"{n} rewards, mean {mean:.3g}" + ("" if np.isnan(std) else f", std {std:.2g}")
     )
     climb = f", {reach:.1f} stds below the {r_star:.3g} in reach" if np.isfinite(reach) and mean < r_star else ""
     sentence = {
-        "learnable": f"Leave it to RL: {seen}{climb}.",
-        "vanishing": f"RL gets almost no gradient here: {seen}{climb or f', and {r_star:.3g} is in reach'}. Label it, hint it, or drop it.",
-        "solved": f"Nothing left to learn: {seen}. Do not spend rollouts on it.",
-        "undecided": f"Too few completions to tell: {seen}; most likely {leaning}. Draw more, or accept the risk.",
+        "learnable": f"Leave it to RL: {rewards}{climb}.",
+        "vanishing": f"RL gets almost no gradient here: {rewards}{climb or f', and {r_star:.3g} is in reach'}. "
+        "Label it, hint it, or drop it.",
+        "solved": f"Nothing left to learn: {rewards}. Spend no completions on it.",
+        "undecided": f"Too few completions to decide: {rewards}; most likely {leaning}. Sample more, or accept the risk.",
     }[verdict]
     chance = "under 0.1%" if error < 0.001 else f"{error:.1%}"
     return f"{sentence} (error {chance})" if verdict != "undecided" else sentence
@@ -73,17 +74,17 @@ def explain_set(judgement: SetJudgement, signs: RewardSigns | None = None) -> tu
         "none": f"vanishing prompts: {share} <= {limit}",
     }
     reasons = _unjudged(signs, share) | {
-        "undecided": f"The completions so far cannot tell: {share} of the prompts are undecided, and the gradient may vanish on {may_be} "
-        "of the set.",
-        "undecided-solved": f"The completions so far cannot tell: {share} of the prompts are undecided, and {may_be} of the set may be "
-        "solved.",
-        "too-few": f"The completions so far cannot tell: with so few of each prompt, the gradient may vanish on {may_be} of the set.",
-        "too-few-solved": f"The completions so far cannot tell: with so few of each prompt, {may_be} of the set may be solved.",
-        "solved": f"{share} of the prompts are already solved: there is little left for RL to teach on this set.",
-        "vanishing": f"{share} of the prompts give RL almost no gradient, far below the best reward. "
-        "A short supervised phase on a few of them mends that; more RL does not.",
+        "undecided": f"There are too few completions to decide: {share} of the prompts are undecided, and the gradient may vanish on "
+        f"{may_be} of the set.",
+        "undecided-solved": f"There are too few completions to decide: {share} of the prompts are undecided, and {may_be} of the set may "
+        "be solved.",
+        "too-few": f"There are too few completions of each prompt to decide: the gradient may vanish on {may_be} of the set.",
+        "too-few-solved": f"There are too few completions of each prompt to decide: {may_be} of the set may be solved.",
+        "solved": f"{share} of the prompts are already solved: this set leaves RL little to learn.",
+        "vanishing": f"RL gets almost no gradient from {share} of the prompts, though their rewards are far from the best. "
+        "A short SFT phase on a few of them fixes this; more RL will not.",
         "flat-part": f"The reward {signs.flat_part!r} is low and hardly varies on any prompt; the others vary on {percent(signs.others)}. "
-        f"RL would learn from those alone. If {signs.flat_part!r} is what the training is for, warm up, or check that it recognises "
+        f"RL would learn from those alone. If {signs.flat_part!r} is what the training is for, warm up, or check that it recognizes "
         "a right answer.",
         "none": f"The gradient vanishes on {share} of the prompts: RL can learn from this set as it is"
         + (f", but hardly from {signs.hidden_part!r}." if signs.hidden_part else "."),
@@ -98,9 +99,9 @@ def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:
         earned = f"and those earn the least (mean {signs.cut_mean:.3g}; the others {signs.whole_mean:.3g})"
     return {
         "noise": f"Equal completions get different rewards: {share} of the variance within prompts is noise, and RL would learn it. If "
-        "that is on purpose, as of a judge that samples, average several calls.",
-        "nothing": "No completion has been drawn, so nothing is known of any prompt.",
-        "failed": f"{share} of the completions have no reward, so nothing else here can be trusted yet.",
+        "that is intended, as with an LLM judge that samples, average several calls.",
+        "nothing": "There are no completions, so no prompt can be judged.",
+        "failed": f"{share} of the completions have no reward, so no other number here is reliable yet.",
         "references": f"{share} of the reference answers themselves earn less than half of the reward range: the reward does not pay for "
         "the right answer. If a reference is only the final answer of a longer text, call its column by another name, such as answer.",
         "truncated": f"{share} of the completions were cut by the token limit, {earned}: the limit is measured, not the policy.",

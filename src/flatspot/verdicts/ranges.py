@@ -18,7 +18,7 @@ def reward_range(low: Floats, high: Floats, given: Range | None, declared: Range
     if limits is not None:
         slack = 1e-6 * (limits[1] - limits[0])
         if seen and (seen[0] < limits[0] - slack or seen[1] > limits[1] + slack):
-            text = f"Rewards from {seen[0]:.3g} to {seen[1]:.3g} were seen, outside the range {list(limits)}: mend --reward-range."
+            text = f"Rewards from {seen[0]:.3g} to {seen[1]:.3g} lie outside the range {list(limits)}: fix --reward-range."
             return limits, "given", [Caveat("outside-range", text)]
         return limits, "given", []
     if seen is None or (seen[0] >= 0 and seen[1] <= 1):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from flatspot.rollouts.completeness import Completeness
 
-_WHY = "Nothing was drawn of this prompt yet: run the same command again, which goes on."
+_WHY = "This prompt has no completions yet: run the same command again to resume."
 
 
 def judge_drawn(run: RunTable, planned: Completeness | None, settings: JudgeSettings, *, notes: Sequence[Any] = (), **given: Any) -> Judged:
@@ -53,8 +53,8 @@ def _unfinished(run: RunTable, planned: Completeness | None) -> list[Caveat]:
         return []
     gone = f": {planned.missing:,} parts are missing" if planned.missing else ""
     text = (
-        f"This run is not complete{gone}. What is said of the set rests on the prompts that were drawn; prompts without a completion are "
-        "undecided, which is no fault of the reward. The same flatspot diagnose goes on where it was stopped."
+        f"This run is not complete{gone}. Set-level numbers rest on the prompts that have completions; those without are "
+        "undecided, which is not a fault of the reward. Run the same flatspot diagnose again to resume."
     )
     return [Caveat("incomplete-run", text)]
 

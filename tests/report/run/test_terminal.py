@@ -26,7 +26,7 @@ def test_it_says_what_a_reader_needs(make_report):
         "[34–47%]",
         "mean 0.31 in [0, 1]",
         "8: 42% [35–49%]",
-        "480 generations (8.0 per prompt)",
+        "480 completions (8.0 per prompt)",
         "predicted error 2.8%",
         "TimeoutError",
         "Caveats",
@@ -40,8 +40,8 @@ def test_the_demos_result_fits_a_screen():
     summary = {
         "verdict": "warm-up",
         "rule": "vanishing prompts: 38% > 20%",
-        "reason": "38% of the prompts give RL almost no gradient, far below the best reward. A short supervised phase on a few of them "
-        "mends that; more RL does not.",
+        "reason": "RL gets almost no gradient from 38% of the prompts, though their rewards are far from the best. A short "
+        "SFT phase on a few of them fixes this; more RL will not.",
         "counts": {name: n for name, (n, _, _) in intervals.items()},
         "fractions": {name: {"mean": n / 59, "lo": lo, "hi": hi} for name, (n, lo, hi) in intervals.items()},
         "reward": {"mean": 0.45, "range": [0, 1], "std": {"p10": 0, "p50": 0.25, "mean": 0.19, "share_below_0.05": 0.47}},

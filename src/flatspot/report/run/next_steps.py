@@ -24,7 +24,7 @@ _LOGS = ("inspect", "watch")  # sources of rows that somebody else drew
 
 
 def next_steps(summary: Summary) -> tuple[Step, ...]:
-    """The steps that follow from the verdict, most important first; of a run that was stopped, to go on before anything else."""
+    """The steps that follow from the verdict, most important first; of a run that was stopped, only how to resume it."""
     if unfinished := _unfinished(summary):
         return unfinished
     n = dict(summary.counts.items())
@@ -41,19 +41,19 @@ def next_steps(summary: Summary) -> tuple[Step, ...]:
     # a few undecided ones change nothing that was said above
     if n["undecided"] > _MANY * sum(n.values()) and summary.source not in _LOGS and summary.verdict not in ("draw-more", "fix-sampling"):
         many = noun(n["undecided"], "prompt is", "prompts are")
-        steps += (Step(f"{many} undecided: raise --max-completions; the run goes on."),)
+        steps += (Step(f"{many} undecided: raise --max-completions; the run resumes."),)
     return steps
 
 
 def _unfinished(summary: Summary) -> tuple[Step, ...]:
-    """The step of a run that was stopped: to go on, which needs every option that decides its rows."""
+    """The step of a run that was stopped: the command that resumes it, with every option that its rows depend on."""
     if summary.drawn is None or summary.drawn.ended:
         return ()
-    return (Step("Let the run go on where it was stopped.", shlex.join(_resume_words(summary))),)
+    return (Step("Resume the run.", shlex.join(_resume_words(summary))),)
 
 
 def _resume_words(summary: Summary, but: Sequence[str] = ()) -> list[str]:
-    """The command that goes on with this run, less these options and their values."""
+    """The command that resumes this run, less these options and their values."""
     options = list(summary.settings.resume or ())
     for name in but:
         if name in options:
@@ -66,7 +66,7 @@ def _proceed(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     wanted = ("learnable", "undecided")
     text = f"Train on the {noun(sum(n[name] for name in wanted), ' and '.join(name for name in wanted if n[name]) + ' prompt')}."
     if (mixed := summary.to_train.informative) is not None:
-        text += f" Of groups of {summary.group_size} drawn from these, {percent(mixed)} carry a signal."
+        text += f" Of groups of {summary.group_size} from these prompts, {percent(mixed)} will be mixed."
     keep = Step(text, export_command(summary, wanted, "train.jsonl"))
     rest = Step("Label, hint or drop the vanishing ones.", export_command(summary, ("vanishing",), "to-label.jsonl"))
     return (*([keep] if any(n[name] for name in wanted) else []), *([rest] if n["vanishing"] else []))
@@ -75,22 +75,22 @@ def _proceed(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
 def _warm_up(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     if not n["vanishing"] and "shaping-only" in summary.caveat_codes:
         return (
-            Step("Read a few completions: does the reward that stays flat recognise a right answer?", completions_command(summary)),
+            Step("Read a few completions: does the reward that stays flat recognize a right answer?", completions_command(summary)),
             Step("If so, judge these completions by that reward alone, and warm up.", rescore_command(_by_flat_reward(summary))),
         )
     if not n["vanishing"]:  # where most of what vanishes is not yet certain, the undecided ones are the place to look
         return (
             Step(
-                "Write answers for some of the vanishing prompts; often a few will do.",
+                "Write answers for some of the vanishing prompts; a few are often enough.",
                 export_command(summary, ("vanishing", "undecided"), "to-label.jsonl"),
             ),
-            Step("Finetune on these answers (SFT), then measure again.", diagnose_command(summary, model="CHECKPOINT", out="WARM")),
+            Step("Finetune on these answers (SFT), then diagnose again.", diagnose_command(summary, model="CHECKPOINT", out="WARM")),
         )
     look = (Step("Every reward is the lowest: read a few completions first; are none of them right?", completions_command(summary)),)
     return (
         *(look if "all-low" in summary.caveat_codes and _has_completions(summary) else ()),
-        Step("Choose what to label, and write the answers; often a few will do.", plan_command(summary)),
-        Step("Finetune on these answers (SFT), until RL can use the prompts.", warmup_command(summary)),
+        Step("Choose what to label, and write the answers; a few are often enough.", plan_command(summary)),
+        Step("Finetune on these answers (SFT); it stops by itself once RL can take over.", warmup_command(summary)),
     )
 
 
@@ -108,8 +108,8 @@ def _fix_reward(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     else:
         text = "See which completions got which rewards; a working reward tells good ones from bad ones."
     if not _has_completions(summary):
-        return Step(text, completions_command(summary)), Step("Mend the reward function and measure again.", diagnose_command(summary))
-    again = Step("Mend the reward function and score these completions again.", rescore_command(summary))
+        return Step(text, completions_command(summary)), Step("Fix the reward function and diagnose again.", diagnose_command(summary))
+    again = Step("Fix the reward function and score these completions again.", rescore_command(summary))
     return Step(text, completions_command(summary)), again
 
 
@@ -121,7 +121,7 @@ def _fix_data(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     keep = ("learnable", "vanishing", "undecided")
     return (
         Step("Keep the prompts that are not solved, and look for harder ones.", export_command(summary, keep, "unsolved.jsonl")),
-        Step("Measure the new set.", diagnose_command(summary, exported="unsolved.jsonl")),
+        Step("Diagnose the new set.", diagnose_command(summary, exported="unsolved.jsonl")),
     )
 
 
@@ -133,19 +133,19 @@ def _fix_sampling(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     longer = replace(summary, sampling={**summary.sampling, "max_new_tokens": 4 * limit})
     return (
         Step("See where the completions were cut: the columns truncated and completion.", completions_command(summary)),
-        Step("Let completions end, with a larger --max-new-tokens, and measure again.", diagnose_command(longer)),
+        Step("Let completions end, with a larger --max-new-tokens, and diagnose again.", diagnose_command(longer)),
     )
 
 
 def _draw_more(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     each = summary.generations.per_prompt
     if summary.source in _LOGS:
-        text = f"The log holds too few completions per prompt ({each:.1f}): inspect more of it, or draw more of these prompts."
+        text = f"The log holds too few completions per prompt ({each:.1f}): inspect more of it, or sample more of these prompts."
         return (Step(text, diagnose_command(summary)),)
     more, every = _more_completions(summary, each)
     left_out = ("--max-completions", "--max-generations", *(("--round-size",) if every else ()))
     words = [*_resume_words(summary, left_out), "--max-completions", str(more), *(("--fixed-completions",) if every else ())]
-    return (Step(f"Draw up to {more} completions of a prompt, {each:.1f} so far; the run goes on.", shlex.join(words)),)
+    return (Step(f"Sample up to {more} completions per prompt ({each:.1f} so far); the run resumes.", shlex.join(words)),)
 
 
 def _more_completions(summary: Summary, each: float) -> tuple[int, bool]:
@@ -187,7 +187,7 @@ def warmup_command(summary: Summary) -> str:
     words += [] if _usable(request.model) and not scripted else ["--model", "MODEL"]
     named = bool(request.rewards) and all(map(_usable, request.rewards))
     words += _timeout_words(request) if named else reward_words(request)
-    here = ["--use_cpu", "--bf16", "false", "--gradient_checkpointing", "false"]  # what TRL needs to be told without a GPU
+    here = ["--use_cpu", "--bf16", "false", "--gradient_checkpointing", "false"]  # what TRL needs without a GPU
     return shlex.join([*words, "--out", "WARM", *(here if summary.engine.get("device") == "cpu" else [])])
 
 
@@ -197,7 +197,7 @@ def completions_command(summary: Summary) -> str:
 
 
 def rescore_command(summary: Summary) -> str:
-    """The command that scores the run's completions with a mended reward."""
+    """The command that scores the run's completions with a fixed reward."""
     return shlex.join(["flatspot", "rescore", run_folder(summary), *reward_words(summary.settings)])
 
 

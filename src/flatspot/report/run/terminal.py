@@ -119,7 +119,7 @@ def _measures(summary: Summary, width: int) -> Iterator[str]:
     rows = {
         "Reward": _reward(summary),
         "Parts": [_component(name, row) for name, row in summary.components.items()],
-        "Signal": [_group(row, i == 0) for i, row in enumerate(blocks.forecasts(summary))],
+        "Mixed": [_group(row, i == 0) for i, row in enumerate(blocks.forecasts(summary))],
         "Health": [
             *_health(summary),
             *(f"{count(n)} × {_short(message)}" for message, n in blocks.errors(summary)[:2]),
@@ -167,7 +167,7 @@ def _gradients(summary: Summary) -> list[str]:
 
 def _cost(summary: Summary) -> list[str]:
     completions = summary.generations
-    parts = [f"{noun(completions.total, 'generation')} ({decimal(completions.per_prompt, 1)} per prompt)"]
+    parts = [f"{noun(completions.total, 'completion')} ({decimal(completions.per_prompt, 1)} per prompt)"]
     if completions.tokens is not None:
         parts.append(f"{count(completions.tokens)} tokens")
     if summary.predicted_error is not None:
