@@ -28,9 +28,9 @@ def by_hand(logits, rewards, jacobian=None):
     def jac(prefix, token):
         if jacobian is not None:
             return list(jacobian[row[prefix]][token])
-        found = [0.0] * size
-        found[row[prefix] * n_tokens + token] = 1.0
-        return found
+        unit = [0.0] * size
+        unit[row[prefix] * n_tokens + token] = 1.0
+        return unit
 
     value = second = collision = 0.0
     outcomes, moment = [], [0.0] * size

@@ -35,8 +35,8 @@ def test_the_kl_form_is_theorem_1_of_rewards_scaled_into_its_range(std, scale):
 
 
 def test_arrays_broadcast_and_numbers_stay_numbers():
-    found = theory.lipschitz_bound([0.0, 0.5], length=[[1], [4]], gamma=1.0)
-    assert found.tolist() == [[0.0, 0.5], [0.0, 1.0]]
+    bounds = theory.lipschitz_bound([0.0, 0.5], length=[[1], [4]], gamma=1.0)
+    assert bounds.tolist() == [[0.0, 0.5], [0.0, 1.0]]
     assert type(theory.lipschitz_bound(np.float64(0.5), length=4, gamma=1)) is float
     assert theory.theorem_1(np.zeros(0), length=4, gamma=1).shape == (0,)
 

@@ -34,14 +34,14 @@ def test_shared_parameters_against_every_completion_written_out(n_tokens, length
     compare(enumerate_policy(logits, rewards, jacobian=jacobian), by_hand(logits.tolist(), rewards.tolist(), jacobian.tolist()))
 
 
-def compare(found, hand):
-    assert found.value == pytest.approx(hand["value"], abs=1e-13)
-    assert found.gradient == pytest.approx(np.array(hand["gradient"]), abs=1e-13)
-    assert found.std == pytest.approx(hand["std"], rel=1e-12)
-    assert found.mad == pytest.approx(hand["mad"], rel=1e-12)
-    assert found.score_second_moment == pytest.approx(hand["second"], rel=1e-12)
-    assert found.collision == pytest.approx(hand["collision"], rel=1e-12)
-    assert found.probability.sum() == pytest.approx(1)
+def compare(result, hand):
+    assert result.value == pytest.approx(hand["value"], abs=1e-13)
+    assert result.gradient == pytest.approx(np.array(hand["gradient"]), abs=1e-13)
+    assert result.std == pytest.approx(hand["std"], rel=1e-12)
+    assert result.mad == pytest.approx(hand["mad"], rel=1e-12)
+    assert result.score_second_moment == pytest.approx(hand["second"], rel=1e-12)
+    assert result.collision == pytest.approx(hand["collision"], rel=1e-12)
+    assert result.probability.sum() == pytest.approx(1)
 
 
 def test_the_gradient_of_shared_parameters_by_finite_differences():
@@ -95,23 +95,23 @@ def test_one_token_rl_is_p_times_sft(z, label, high, low):
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_no_bound_is_violated_and_they_are_ordered(seed):
-    for drawn in random_models(10, np.random.default_rng(seed)):
-        exact = enumerate_policy(drawn.logits, drawn.rewards, jacobian=drawn.jacobian)
+    for policy in random_models(10, np.random.default_rng(seed)):
+        exact = enumerate_policy(policy.logits, policy.rewards, jacobian=policy.jacobian)
         bound = bounds_of(exact)
         assert exact.norm <= min(bound.values()) * (1 + 1e-9) + 1e-15
         assert bound["score"] <= bound["collision"] * (1 + 1e-9) <= bound["lipschitz"] * (1 + 1e-9) ** 2
 
 
 def test_equal_rewards_are_exactly_flat():
-    found = enumerate_policy(np.random.default_rng(0).normal(size=(4, 3)), np.full(9, 0.3))
-    assert (found.norm, found.std, found.mad) == (0.0, 0.0, 0.0)
-    assert found.value == 0.3
-    assert found.score_second_moment > 0
+    result = enumerate_policy(np.random.default_rng(0).normal(size=(4, 3)), np.full(9, 0.3))
+    assert (result.norm, result.std, result.mad) == (0.0, 0.0, 0.0)
+    assert result.value == 0.3
+    assert result.score_second_moment > 0
 
 
 def test_a_deterministic_policy_is_flat():
-    found = enumerate_policy([[800.0, 0.0]], [0.2, 1.0])
-    assert (found.value, found.norm, found.std, found.collision) == (0.2, 0.0, 0.0, 0.0)
+    result = enumerate_policy([[800.0, 0.0]], [0.2, 1.0])
+    assert (result.value, result.norm, result.std, result.collision) == (0.2, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_deterministic_policy_is_flat():
     [
         ([0.0, 0.0], [0, 1], None, r"logits must be \[prefix, token\]"),
         ([[0.0]], [0], None, "2 tokens or more"),
-        (np.zeros((4, 2)), np.zeros(8), None, "length 3 takes 7 rows and 8 rewards; got 4"),
+        (np.zeros((4, 2)), np.zeros(8), None, "length 3 needs 7 rows and 8 rewards; got 4"),
         ([[0.0, 0.0]], [0, 1, 2], None, "rewards"),
         ([[0.0, np.nan]], [0, 1], None, "logits must be finite"),
         ([[0.0, 0.0]], [0, np.nan], None, "rewards must be finite"),

@@ -25,47 +25,49 @@ class Tabular:
 
 def score(policy, completion):
     log_p = torch.log_softmax(policy.logits_of(completion), -1)
-    (found,) = torch.autograd.grad(sum(log_p[i, token] for i, token in enumerate(completion)), policy.table)
-    return found.numpy().reshape(-1)
+    (gradient,) = torch.autograd.grad(sum(log_p[i, token] for i, token in enumerate(completion)), policy.table)
+    return gradient.numpy().reshape(-1)
 
 
 def test_the_numbers_are_those_of_the_stored_scores():
     policy, rng = Tabular(), np.random.default_rng(1)
-    drawn = [tuple(rng.integers(0, 3, 2).tolist()) for _ in range(10)]
+    completions = [tuple(rng.integers(0, 3, 2).tolist()) for _ in range(10)]
     rewards = rng.uniform(size=10)
-    found = estimate_gradient([policy.table], policy.logits_of, drawn, rewards, reward_range=(0, 1))
-    scores = np.stack([score(policy, y) for y in drawn])
+    estimate = estimate_gradient([policy.table], policy.logits_of, completions, rewards, reward_range=(0, 1))
+    scores = np.stack([score(policy, y) for y in completions])
     halves = [(rewards[h] - rewards[h].mean()) @ scores[h] / 4 for h in (slice(0, None, 2), slice(1, None, 2))]
-    assert found.norm_sq.mean == pytest.approx(halves[0] @ halves[1], rel=1e-5)
-    assert found.score_second_moment.mean == pytest.approx((scores**2).sum(1).mean(), rel=1e-5)
-    assert (found.n, found.length) == (10, 2)
-    assert found.norm_sq.lo < found.norm_sq.mean < found.norm_sq.hi
+    assert estimate.norm_sq.mean == pytest.approx(halves[0] @ halves[1], rel=1e-5)
+    assert estimate.score_second_moment.mean == pytest.approx((scores**2).sum(1).mean(), rel=1e-5)
+    assert (estimate.n, estimate.length) == (10, 2)
+    assert estimate.norm_sq.lo < estimate.norm_sq.mean < estimate.norm_sq.hi
 
 
 def test_each_distinct_completion_of_a_half_is_differentiated_once():
-    policy, asked = Tabular(), []
+    policy, calls = Tabular(), []
 
     def counted(completion):
-        asked.append(tuple(completion))
+        calls.append(tuple(completion))
         return policy.logits_of(completion)
 
-    drawn = [(0, 1), (2, 2), (0, 1), (1, 0), (1, 1), (2, 2), (0, 1), (2, 2)]
+    completions = [(0, 1), (2, 2), (0, 1), (1, 0), (1, 1), (2, 2), (0, 1), (2, 2)]
     rewards = [0.0, 0.2, 1.0, 0.4, 0.5, 0.9, 0.0, 0.1]  # of equal completions not always equal: a reward may be random
-    estimate_gradient([policy.table], counted, drawn, rewards, reward_range=(0, 1))
+    estimate_gradient([policy.table], counted, completions, rewards, reward_range=(0, 1))
     first, second = {(0, 1), (1, 1)}, {(2, 2), (1, 0)}
-    assert sorted(asked) == sorted([*first, *second, *first])  # the first half again, for its products with the second's sum
+    assert sorted(calls) == sorted([*first, *second, *first])  # the first half again, for its products with the second's sum
 
 
 def test_it_converges_to_the_enumerated_policy():
     policy, rng = Tabular(), np.random.default_rng(2)
     rewards = rng.uniform(size=9)
     exact = policy.exact(rewards)
-    drawn = rng.choice(9, size=600, p=exact.probability)
-    found = estimate_gradient([policy.table], policy.logits_of, [divmod(int(y), 3) for y in drawn], rewards[drawn], reward_range=(0, 1))
+    completions = rng.choice(9, size=600, p=exact.probability)
+    estimate = estimate_gradient(
+        [policy.table], policy.logits_of, [divmod(int(y), 3) for y in completions], rewards[completions], reward_range=(0, 1)
+    )
     for part, true in (
-        (found.norm, exact.norm),
-        (found.score_second_moment, exact.score_second_moment),
-        (found.collision, exact.collision),
+        (estimate.norm, exact.norm),
+        (estimate.score_second_moment, exact.score_second_moment),
+        (estimate.collision, exact.collision),
     ):
         assert part.lo <= true <= part.hi
         assert part.hi - part.lo < 0.5 * true
@@ -73,19 +75,21 @@ def test_it_converges_to_the_enumerated_policy():
 
 def test_rewards_that_are_missing_leave_their_completions_out():
     policy = Tabular()
-    drawn, rewards = [(0, 1), (2, 2), (1, 0), (0, 0), (1, 1)], [0.0, np.nan, 1.0, 0.0, 1.0]
-    kept = [i for i, r in enumerate(rewards) if not np.isnan(r)]
-    found = estimate_gradient([policy.table], policy.logits_of, drawn, rewards, reward_range=(0, 1))
-    same = estimate_gradient([policy.table], policy.logits_of, [drawn[i] for i in kept], [rewards[i] for i in kept], reward_range=(0, 1))
-    assert found == same
-    assert found.n == 4
+    completions, rewards = [(0, 1), (2, 2), (1, 0), (0, 0), (1, 1)], [0.0, np.nan, 1.0, 0.0, 1.0]
+    scored = [i for i, r in enumerate(rewards) if not np.isnan(r)]
+    estimate = estimate_gradient([policy.table], policy.logits_of, completions, rewards, reward_range=(0, 1))
+    same = estimate_gradient(
+        [policy.table], policy.logits_of, [completions[i] for i in scored], [rewards[i] for i in scored], reward_range=(0, 1)
+    )
+    assert estimate == same
+    assert estimate.n == 4
 
 
 def test_equal_rewards_are_no_proof_of_a_flat_gradient():
     policy = Tabular()
-    found = estimate_gradient([policy.table], policy.logits_of, [(0, 1), (2, 2), (1, 0), (0, 0)] * 4, np.zeros(16), reward_range=(0, 1))
-    assert (found.norm.mean, found.norm.lo) == (0.0, 0.0)
-    assert found.norm.hi > 0.4 * np.sqrt(found.score_second_moment.mean)
+    estimate = estimate_gradient([policy.table], policy.logits_of, [(0, 1), (2, 2), (1, 0), (0, 0)] * 4, np.zeros(16), reward_range=(0, 1))
+    assert (estimate.norm.mean, estimate.norm.lo) == (0.0, 0.0)
+    assert estimate.norm.hi > 0.4 * np.sqrt(estimate.score_second_moment.mean)
 
 
 @pytest.mark.parametrize("rewards", [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0, np.nan], [np.nan] * 4])
@@ -101,7 +105,7 @@ def test_completions_and_rewards_must_pair():
         estimate_gradient([policy.table], policy.logits_of, [(0, 1)], [0.0, 1.0], reward_range=(0, 1))
 
 
-def test_gamma_is_found_from_below():
+def test_gamma_is_approached_from_below():
     """A two-layer network over the last token; its Jacobian at each prefix, and its spectral norm, by torch and numpy."""
     rng = np.random.default_rng(0)
     w, u = (torch.tensor(rng.normal(size=shape), requires_grad=True) for shape in ((5, 4), (6, 5)))
@@ -116,15 +120,15 @@ def test_gamma_is_found_from_below():
 
     completion = (3, 5, 1, 2)
     exact = [spectral(token) for token in (0, 3, 5, 1)]
-    found = gamma_lower([w, u], logits_of, completion, positions=4, iterations=50)
-    assert found <= max(exact) * (1 + 1e-6)
-    assert found == pytest.approx(max(exact), rel=0.01)
+    estimate = gamma_lower([w, u], logits_of, completion, positions=4, iterations=50)
+    assert estimate <= max(exact) * (1 + 1e-6)
+    assert estimate == pytest.approx(max(exact), rel=0.01)
     assert gamma_lower([w, u], logits_of, completion, positions=1) <= exact[0] * (1 + 1e-6)
 
 
 def test_a_parameter_that_is_not_used_changes_nothing():
     policy, idle = Tabular(), torch.zeros(3, requires_grad=True)
-    drawn, rewards = [(0, 1), (2, 2), (1, 0), (0, 0)], [0.0, 0.3, 1.0, 0.5]
-    one = estimate_gradient([policy.table], policy.logits_of, drawn, rewards, reward_range=(0, 1))
-    assert estimate_gradient([policy.table, idle], policy.logits_of, drawn, rewards, reward_range=(0, 1)) == one
+    completions, rewards = [(0, 1), (2, 2), (1, 0), (0, 0)], [0.0, 0.3, 1.0, 0.5]
+    one = estimate_gradient([policy.table], policy.logits_of, completions, rewards, reward_range=(0, 1))
+    assert estimate_gradient([policy.table, idle], policy.logits_of, completions, rewards, reward_range=(0, 1)) == one
     assert gamma_lower([policy.table, idle], policy.logits_of, (0, 1)) == pytest.approx(1.0, rel=1e-5)

@@ -39,10 +39,10 @@ def scores_of(logits, length):
     return scores.reshape(n**length, -1)
 
 
-def estimates(rewards, scores, drawn):
+def estimates(rewards, scores, groups):
     """What `estimate_gradient` computes, for many groups at once."""
-    found = []
-    for group in drawn:
+    products = []
+    for group in groups:
         r, s = rewards[group], scores[group]
         a, b = slice(0, None, 2), slice(1, None, 2)
         sums = [(r[h] - r[h].mean()) @ s[h] / (len(r[h]) - 1) for h in (a, b)]
@@ -50,8 +50,8 @@ def estimates(rewards, scores, drawn):
         if min(np.ptp(r[a]), np.ptp(r[b])) == 0:
             most = unseen_ceiling(r, (0.0, 1.0)) ** 2 * mean_interval((s**2).sum(1)).hi
             product = Interval(product.mean, min(0.0, product.lo), max(product.hi, most))
-        found.append(product)
-    return np.array(found)
+        products.append(product)
+    return np.array(products)
 
 
 @pytest.mark.parametrize("share", [1, 3, 9])
@@ -64,10 +64,10 @@ def test_the_square_is_unbiased_and_its_interval_holds_nine_times_in_ten(share, 
     rewards[rng.permutation(27)[:share]] = 1.0
     exact, scores = enumerate_policy(logits, rewards), scores_of(logits, 3)
     assert (exact.probability * rewards) @ scores == pytest.approx(exact.gradient, abs=1e-12)
-    found = estimates(rewards, scores, rng.choice(27, size=(800, n), p=exact.probability))
-    error = found[:, 0].std(ddof=1) / np.sqrt(len(found))
-    assert abs(found[:, 0].mean() - exact.norm**2) <= 3 * error
-    assert ((found[:, 1] <= exact.norm**2) & (exact.norm**2 <= found[:, 2])).mean() >= 0.9
+    intervals = estimates(rewards, scores, rng.choice(27, size=(800, n), p=exact.probability))
+    error = intervals[:, 0].std(ddof=1) / np.sqrt(len(intervals))
+    assert abs(intervals[:, 0].mean() - exact.norm**2) <= 3 * error
+    assert ((intervals[:, 1] <= exact.norm**2) & (exact.norm**2 <= intervals[:, 2])).mean() >= 0.9
 
 
 @pytest.mark.parametrize("n", [8, 16, 64])

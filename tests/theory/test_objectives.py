@@ -38,8 +38,8 @@ def written_out(name, r):
 @pytest.mark.parametrize("size", [4, 5])
 def test_coefficients_against_the_definition_for_every_group(name, size):
     for group in itertools.product((0.0, 1.0), repeat=size):
-        found = ALL[name].coefficients(group)
-        assert found == pytest.approx(written_out(name, np.array(group)), abs=1e-14), group
+        coefficients_of_group = ALL[name].coefficients(group)
+        assert coefficients_of_group == pytest.approx(written_out(name, np.array(group)), abs=1e-14), group
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -63,11 +63,11 @@ def test_monte_carlo_meets_the_declared_expectation_within_three_standard_errors
     for first, second in itertools.product(range(3), repeat=2):
         scores[3 * first + second, 0] += np.eye(3)[first] - p[0]
         scores[3 * first + second, 1 + first] += np.eye(3)[second] - p[1 + first]
-    drawn = rng.choice(9, size=(n, size), p=exact.probability)
-    hits = rewards[drawn]
+    groups = rng.choice(9, size=(n, size), p=exact.probability)
+    hits = rewards[groups]
     by_count = np.array([ALL[name].by_count(k, size) for k in range(size + 1)])[hits.sum(1).astype(int)]
     coefficients = np.where(hits == 1, by_count[:, :1], by_count[:, 1:])
-    updates = np.einsum("gi,gip->gp", coefficients, scores.reshape(9, -1)[drawn])
+    updates = np.einsum("gi,gip->gp", coefficients, scores.reshape(9, -1)[groups])
     declared = ALL[name].weight(exact.value, group_size=size) * exact.gradient
     error = updates.std(0, ddof=1) / np.sqrt(n)
     assert (np.abs(updates.mean(0) - declared) <= 3 * error + 1e-15).all()

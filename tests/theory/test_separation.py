@@ -12,12 +12,12 @@ TABLE = {1e-1: (5.54, 2.57), 1e-2: (45.1, 4.66), 1e-3: (422, 6.59), 1e-4: (4179,
 
 @pytest.mark.parametrize("p0", TABLE)
 def test_the_table(p0):
-    found = times_to_half(p0)
-    assert (found.rl, found.sft) == pytest.approx(TABLE[p0], rel=2e-3)
-    assert found.rl_bounds[0] <= found.rl <= found.rl_bounds[1]
-    assert found.sft_bounds[0] <= found.sft <= found.sft_bounds[1]
-    assert found.rl >= 1 / (2 * found.std0**2) - 0.5
-    assert found.sft <= 8 * np.log(np.sqrt(2) / found.std0)
+    times = times_to_half(p0)
+    assert (times.rl, times.sft) == pytest.approx(TABLE[p0], rel=2e-3)
+    assert times.rl_bounds[0] <= times.rl <= times.rl_bounds[1]
+    assert times.sft_bounds[0] <= times.sft <= times.sft_bounds[1]
+    assert times.rl >= 1 / (2 * times.std0**2) - 0.5
+    assert times.sft <= 8 * np.log(np.sqrt(2) / times.std0)
 
 
 @pytest.mark.parametrize("method", ["rl", "sft"])

@@ -41,32 +41,32 @@ def test_against_torch_over_all_completions(seed, distance):
     old = logits + distance * rng.normal(size=(4, 3))
     rewards = rng.uniform(-1, 1, 9)
     value, gradient = torch_surrogate(logits, old, rewards, 0.2)
-    found = clipped_surrogate(logits, old, rewards)
-    assert found.value == pytest.approx(value, abs=1e-12)
-    assert found.gradient == pytest.approx(gradient, abs=1e-12)
-    assert found.norm <= found.bound
+    surrogate = clipped_surrogate(logits, old, rewards)
+    assert surrogate.value == pytest.approx(value, abs=1e-12)
+    assert surrogate.gradient == pytest.approx(gradient, abs=1e-12)
+    assert surrogate.norm <= surrogate.bound
 
 
 def test_at_the_old_policy_it_is_the_gradient_of_the_expected_reward():
     rng = np.random.default_rng(0)
     logits, rewards = rng.normal(size=(13, 3)), rng.uniform(-1, 1, 27)
-    exact, found = enumerate_policy(logits, rewards), clipped_surrogate(logits, logits, rewards)
-    assert found.gradient == pytest.approx(exact.gradient, abs=1e-14)
-    assert found.value == pytest.approx(0, abs=1e-14)
-    assert found.std_old == pytest.approx(exact.std, rel=1e-12)  # Σ E[A²] = Var(r)
-    assert found.largest_ratio == 1.0
+    exact, surrogate = enumerate_policy(logits, rewards), clipped_surrogate(logits, logits, rewards)
+    assert surrogate.gradient == pytest.approx(exact.gradient, abs=1e-14)
+    assert surrogate.value == pytest.approx(0, abs=1e-14)
+    assert surrogate.std_old == pytest.approx(exact.std, rel=1e-12)  # Σ E[A²] = Var(r)
+    assert surrogate.largest_ratio == 1.0
 
 
 def test_clipping_does_not_bound_the_ratio_of_a_bad_token():
     """The new policy has moved towards the worse token: its ratio is far above 1 + ε, and carries a gradient."""
-    found = clipped_surrogate([[3.0, 0.0]], [[-3.0, 0.0]], [0.0, 1.0], clip_range=0.2)
-    assert found.largest_ratio > 10
-    assert 0 < found.norm <= found.bound
+    surrogate = clipped_surrogate([[3.0, 0.0]], [[-3.0, 0.0]], [0.0, 1.0], clip_range=0.2)
+    assert surrogate.largest_ratio > 10
+    assert 0 < surrogate.norm <= surrogate.bound
 
 
 def test_equal_rewards_give_nothing():
-    found = clipped_surrogate([[1.0, 0.0]], [[0.0, 0.0]], [0.7, 0.7])
-    assert (found.value, found.norm, found.bound, found.std_old) == (0.0, 0.0, 0.0, 0.0)
+    surrogate = clipped_surrogate([[1.0, 0.0]], [[0.0, 0.0]], [0.7, 0.7])
+    assert (surrogate.value, surrogate.norm, surrogate.bound, surrogate.std_old) == (0.0, 0.0, 0.0, 0.0)
 
 
 def test_wrong_shapes_and_ranges_are_refused():

@@ -1,9 +1,9 @@
-"""What bounds an expected policy gradient, and what it is exactly where it can be enumerated. Names resolve on first use.
+"""Bounds on an expected policy gradient, and its exact value for policies that can be enumerated. Names are imported on first use.
 
 bounds      the inequalities: Theorem 1 and the tighter ones
 enumerate   exact gradients of policies small enough to enumerate
 surrogate   the clipped surrogate of PPO
-objectives  GRPO, RLOO, Dr. GRPO, MaxRL, pass@k as weights on the gradient of p
+objectives  GRPO, RLOO, Dr. GRPO, MaxRL, pass@K as weights on the gradient of p
 separation  how long RL and SFT take to learn one answer
 gradients   the same quantities estimated on real models (the only module here that uses torch)
 """

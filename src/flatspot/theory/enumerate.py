@@ -22,7 +22,7 @@ _MOST_COMPLETIONS = 4_000_000
 
 @dataclass(frozen=True)
 class Enumerated:
-    """What is exactly true of one prompt under one policy.
+    """The exact quantities of one prompt under one policy.
 
     value                V = E[r]
     gradient             ∇V [parameter]
@@ -59,7 +59,7 @@ def enumerate_policy(logits: ArrayLike, rewards: ArrayLike, *, jacobian: ArrayLi
     rewards   [completion], the completions read as numbers in base |X|
     jacobian  [prefix, token, parameter] of the logits; None: each logit is its own parameter
 
-    Raises SettingsError where the shapes do not fit together, a number is not finite, or there are more than 4 million completions.
+    Raises SettingsError if the shapes do not match, a number is not finite, or there are more than 4 million completions.
 
     >>> coin = enumerate_policy([[0.0, 0.0]], [0.0, 1.0])
     >>> coin.value, coin.std, coin.gradient.tolist()
@@ -68,7 +68,7 @@ def enumerate_policy(logits: ArrayLike, rewards: ArrayLike, *, jacobian: ArrayLi
     table, reward, length, jac = read_policy(logits, rewards, jacobian)
     p, reach = token_probabilities(table), prefix_probabilities(table)
     probability = reach[-1]
-    # centred on the likeliest reward: equal rewards have a std of exactly 0, and a small std loses no digits
+    # centered on the most probable reward: equal rewards have a std of exactly 0, and a small std loses no digits
     centre = reward[int(probability.argmax())]
     centred = reward - centre
     shift = float(probability @ centred)
@@ -104,7 +104,7 @@ def one_token_gradient(logits: ArrayLike, label: int, *, high: float = 1.0, low:
     """
     z = np.asarray(logits, np.float64)
     if z.ndim != 1 or not 0 <= label < len(z):
-        raise SettingsError(f"one_token_gradient takes the logits [token] and a label among them, got shape {z.shape} and label {label}")
+        raise SettingsError(f"one_token_gradient expects logits [token] and a label among them, got shape {z.shape} and label {label}")
     p = token_probabilities(z[None])[0]
     direction = -p
     direction[label] = np.delete(p, label).sum()  # 1 − p(label), without its cancellation
@@ -156,7 +156,7 @@ def recurrent_policy(theta: ArrayLike, *, n_tokens: int, length: int, width: int
 
 
 def recurrent_size(n_tokens: int, width: int) -> int:
-    """How many parameters `recurrent_policy` has.
+    """Number of parameters of `recurrent_policy`.
 
     >>> recurrent_size(2, 3)
     26
@@ -196,7 +196,7 @@ def token_advantages(table: Floats, reward: Floats) -> Iterator[tuple[int, Float
     for level in reversed(range(len(prefix_probabilities(table)) - 1)):
         q = after.reshape(-1, n)
         here = p[level_rows(level, n)]
-        # centred on the likeliest token: equal rewards give exactly 0, and a nearly deterministic step loses no digits
+        # centered on the most probable token: equal rewards give exactly 0, and a nearly deterministic step loses no digits
         centre = np.take_along_axis(q, here.argmax(1)[:, None], 1)
         shifted = q - centre
         mean = (here * shifted).sum(1, keepdims=True)
@@ -207,9 +207,9 @@ def token_advantages(table: Floats, reward: Floats) -> Iterator[tuple[int, Float
 def _pushed(jac: Floats | None, rows: slice, weight: Floats, table: Floats) -> Floats:
     """Σ weight[prefix, token] · (gradient of that prefix's log p(token)); weights that sum to 0 over tokens need no more than J."""
     if jac is None:
-        found = np.zeros_like(table)
-        found[rows] = weight
-        return found.reshape(-1)
+        gradient = np.zeros_like(table)
+        gradient[rows] = weight
+        return gradient.reshape(-1)
     return np.asarray(np.einsum("xv,xvp->p", weight, jac[rows]))
 
 
@@ -228,7 +228,7 @@ def _median(reward: Floats, probability: Floats) -> float:
 
 
 def read_policy(logits: ArrayLike, rewards: ArrayLike, jacobian: ArrayLike | None) -> tuple[Floats, Floats, int, Floats | None]:
-    """(logits, rewards, length, Jacobian) as arrays; SettingsError where they do not fit together."""
+    """(logits, rewards, length, Jacobian) as arrays; SettingsError if their shapes do not match."""
     table, reward = np.asarray(logits, np.float64), np.asarray(rewards, np.float64)
     if table.ndim != 2 or table.shape[1] < 2:
         raise SettingsError(f"logits must be [prefix, token] with 2 tokens or more, got shape {table.shape}")
@@ -238,7 +238,7 @@ def read_policy(logits: ArrayLike, rewards: ArrayLike, jacobian: ArrayLike | Non
         length += 1
     if rows != len(table) or reward.shape != (n**length,):
         raise SettingsError(
-            f"logits must have a row for every prefix and rewards one number per completion: over {n} tokens, length {length} takes "
+            f"logits must have a row for every prefix and rewards one number per completion: over {n} tokens, length {length} needs "
             f"{rows} rows and {n**length} rewards; got {len(table)} and shape {reward.shape}"
         )
     if n**length > _MOST_COMPLETIONS:

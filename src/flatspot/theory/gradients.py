@@ -1,37 +1,41 @@
 """Gradient norms of a real model from samples: ‖∇V‖² without bias, E‖s‖², the collision term, and γ from below.
 
-A prompt's completions are split into two halves, even and odd draws. Each gives an unbiased estimate of ∇V,
+A prompt's completions are split into two halves, those with even and with odd numbers. Each gives an unbiased estimate of ∇V,
 
     G = 1/(m − 1) · Σ_i (r_i − mean r) s_i,   s_i = ∇ log p(y_i | x)
 
-and as the halves are independent, E[G_A · G_B] = ‖∇V‖². A norm of one estimate would not do: E‖G‖² is ‖∇V‖² plus the noise.
+and as the halves are independent, E[G_A · G_B] = ‖∇V‖². The norm of a single estimate is biased: E‖G‖² is ‖∇V‖² plus the noise.
 
-Scores are taken one distinct completion at a time and added up, so the memory is that of the model, one gradient, and two sums. Torch is
-needed here and nowhere else in this package; what the model is, and how its logits come about, is the caller's.
+Scores are computed for one distinct completion at a time and summed, so the memory is that of the model, one gradient, and two sums. Only
+this module of the package uses torch; the caller provides the model through its logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from flatspot.core.errors import SettingsError
 from flatspot.theory.halves import Interval, half_product, mean_interval, unseen_ceiling
 
-LogitsOf = Callable[[Sequence[int]], Any]
-"""Token ids of a completion → its logits [position, token]: row l is what token l was drawn from. Differentiable."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Floats = NDArray[np.float64]
+LogitsOf: TypeAlias = "Callable[[Sequence[int]], Tensor]"
+"""Token ids of a completion → its logits [position, token], those that token l was sampled from in row l. Differentiable."""
 
 
 @dataclass(frozen=True)
 class GradientEstimate:
-    """What the completions of one prompt say about its gradient; limits are at 95%.
+    """Estimates from the completions of one prompt, with 95% limits.
 
-    n                    completions used, those with a reward
-    norm_sq              ‖∇V‖², unbiased: it may be negative, which then only says that the norm is small
+    n                    number of completions with a reward
+    norm_sq              ‖∇V‖², unbiased: it can be negative, which only means that the norm is small
     score_second_moment  E‖∇ log p(y|x)‖²
     collision            Σ_l E[1 − ‖p_l‖²]
     length               the longest completion, in tokens with the end token
@@ -45,12 +49,12 @@ class GradientEstimate:
 
     @property
     def norm(self) -> Interval:
-        """‖∇V‖, from the square: what is negative there is 0 here."""
+        """‖∇V‖, from the square: 0 where that is negative."""
         return Interval(*(float(np.sqrt(max(0.0, x))) for x in (self.norm_sq.mean, self.norm_sq.lo, self.norm_sq.hi)))
 
 
 def estimate_gradient(
-    parameters: Sequence[Any],
+    parameters: Sequence[Tensor],
     logits_of: LogitsOf,
     completions: Sequence[Sequence[int]],
     rewards: ArrayLike,
@@ -59,21 +63,21 @@ def estimate_gradient(
 ) -> GradientEstimate:
     """Estimate ‖∇V‖², E‖s‖² and the collision term of one prompt.
 
-    parameters    the tensors to differentiate by
-    logits_of     the logits that each completion was drawn from, untruncated: with temperature, without top-p and top-k
-    completions   token ids, the end token included; drawn independently of each other and of everything here
-    rewards       one per completion; NaN (not scored) leaves its completion out
-    reward_range  (lo, hi); where a half's rewards are all equal, what else the policy may earn is read off it
+    parameters    the tensors with respect to which to differentiate
+    logits_of     the logits that completions were sampled from, with temperature but without top-p and top-k
+    completions   token ids including the end token; independent samples
+    rewards       one per completion; completions with NaN (not scored) are left out
+    reward_range  (lo, hi); limits the rewards not observed if those of a half are all equal
 
     Raises SettingsError with fewer than four scored completions: each half needs two.
     """
     reward = np.asarray(rewards, np.float64)
     if reward.shape != (len(completions),):
         raise SettingsError(f"there must be one reward per completion: got {len(completions)} completions and shape {reward.shape}")
-    kept = np.flatnonzero(np.isfinite(reward))
-    if len(kept) < 4:
-        raise SettingsError(f"a gradient needs at least 4 scored completions, two in each half; got {len(kept)}")
-    first, second = kept[::2], kept[1::2]
+    scored = np.flatnonzero(np.isfinite(reward))
+    if len(scored) < 4:
+        raise SettingsError(f"a gradient needs at least 4 scored completions, two in each half; got {len(scored)}")
+    first, second = scored[::2], scored[1::2]
     scores = _Scores(parameters, logits_of)
     sum_first = scores.weighted_sum(completions, first, _weights(reward[first]))
     sum_second = scores.weighted_sum(completions, second, _weights(reward[second]), along=sum_first)
@@ -88,22 +92,22 @@ def estimate_gradient(
     second_moment, collision = _positive(mean_interval(norms)), _positive(mean_interval(collisions))
     product = half_product(reward[first], onto_second, reward[second], onto_first)
     if min(np.ptp(reward[first]), np.ptp(reward[second])) == 0:
-        ceiling = unseen_ceiling(reward[kept], reward_range) ** 2 * second_moment.hi
+        ceiling = unseen_ceiling(reward[scored], reward_range) ** 2 * second_moment.hi
         product = Interval(product.mean, min(0.0, product.lo), max(product.hi, ceiling))
-    longest = max(len(completions[i]) for i in kept.tolist())
-    return GradientEstimate(len(kept), product, second_moment, collision, longest)
+    longest = max(len(completions[i]) for i in scored.tolist())
+    return GradientEstimate(len(scored), product, second_moment, collision, longest)
 
 
 def gamma_lower(
-    parameters: Sequence[Any], logits_of: LogitsOf, completion: Sequence[int], *, positions: int = 3, iterations: int = 6, seed: int = 0
+    parameters: Sequence[Tensor], logits_of: LogitsOf, completion: Sequence[int], *, positions: int = 3, iterations: int = 6, seed: int = 0
 ) -> float:
     """A lower estimate of γ: the largest ‖Jᵀv‖, ‖v‖ = 1, found by power iteration at a few positions of one completion.
 
-    Every value of the iteration is at most the spectral norm at its position, and that is at most the maximum over all positions and
-    prefixes which γ is. So a bound computed with this number is not a proven one.
+    Every value of the iteration is at most the spectral norm at its position, which is at most γ, the maximum over all positions and
+    prefixes. So a bound computed from this number is not proven.
 
-    positions   evenly spread over the completion, its first and last among them
-    iterations  of v ← J Jᵀ v per position, ended early once the value moves by less than 1 in 1,000
+    positions   evenly spread over the completion, including its first and last
+    iterations  of v ← J Jᵀ v per position, fewer if the value changes by less than 1 in 1,000
     """
     spread = np.unique(np.linspace(0, len(completion) - 1, min(positions, len(completion))).astype(int))
     return max(
@@ -111,7 +115,7 @@ def gamma_lower(
     )
 
 
-def _spectral_norm(parameters: Sequence[Any], logits_of: LogitsOf, prefix: list[int], iterations: int, seed: int) -> float:
+def _spectral_norm(parameters: Sequence[Tensor], logits_of: LogitsOf, prefix: list[int], iterations: int, seed: int) -> float:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -139,28 +143,28 @@ def _spectral_norm(parameters: Sequence[Any], logits_of: LogitsOf, prefix: list[
 
 
 class _Scores:
-    """Goes through distinct completions one by one: keeps numbers of each score and a weighted sum, never the scores."""
+    """The scores of distinct completions, one at a time: stores numbers of each and a weighted sum, never the scores themselves."""
 
-    def __init__(self, parameters: Sequence[Any], logits_of: LogitsOf) -> None:
+    def __init__(self, parameters: Sequence[Tensor], logits_of: LogitsOf) -> None:
         self.parameters, self.logits_of = list(parameters), logits_of
         self.norms: list[float] = []
         self.collisions: list[float] = []
         self.products: list[float] = []
 
     def weighted_sum(
-        self, completions: Sequence[Sequence[int]], chosen: Any, weights: Any, along: list[Any] | None = None
-    ) -> list[Any] | None:
-        """Σ weight · score over the chosen; None where every weight is 0. `products` becomes each score's product with `along`.
+        self, completions: Sequence[Sequence[int]], indices: NDArray[np.intp], weights: Floats, along: list[Tensor] | None = None
+    ) -> list[Tensor] | None:
+        """Σ weight · score over the completions `indices`; None if all weights are 0. `products` becomes each score's product with `along`.
 
         Equal completions have equal scores, so each distinct one is differentiated once.
         """
         import torch
 
         places: dict[tuple[int, ...], list[int]] = {}
-        for place, i in enumerate(chosen.tolist()):
+        for place, i in enumerate(indices.tolist()):
             places.setdefault(tuple(completions[i]), []).append(place)
-        total: list[Any] | None = None
-        norms, collisions, products = np.zeros((3, len(chosen)))
+        total: list[Tensor] | None = None
+        norms, collisions, products = np.zeros((3, len(indices)))
         for completion, same in places.items():
             score, collisions[same] = self._score(completion)
             norms[same] = _product(score, score)
@@ -177,7 +181,7 @@ class _Scores:
         self.products = products.tolist()
         return total
 
-    def _score(self, completion: Sequence[int]) -> tuple[list[Any], float]:
+    def _score(self, completion: Sequence[int]) -> tuple[list[Tensor | None], float]:
         """∇ log p of one completion, and Σ_l (1 − ‖p_l‖²) along it."""
         import torch
 
@@ -185,20 +189,20 @@ class _Scores:
             log_p = torch.log_softmax(self.logits_of(completion).float(), dim=-1)
             ids = torch.tensor(list(completion), device=log_p.device)
             total = log_p.gather(-1, ids.unsqueeze(-1)).sum()
-            found = torch.autograd.grad(total, self.parameters, allow_unused=True)
-        return list(found), float((1 - (log_p.detach().exp() ** 2).sum(-1)).sum())
+            score = torch.autograd.grad(total, self.parameters, allow_unused=True)
+        return list(score), float((1 - (log_p.detach().exp() ** 2).sum(-1)).sum())
 
 
-def _positive(found: Interval) -> Interval:
-    """The limits of a number that cannot be negative."""
-    return found._replace(lo=max(0.0, found.lo))
+def _positive(interval: Interval) -> Interval:
+    """The interval of a number that cannot be negative."""
+    return interval._replace(lo=max(0.0, interval.lo))
 
 
-def _product(a: Sequence[Any], b: Sequence[Any]) -> float:
+def _product(a: Sequence[Tensor | None], b: Sequence[Tensor | None]) -> float:
     """The inner product of two gradients, summed in float64 over tensors; None stands for zeros."""
     return float(sum(float((x.float() * y.float()).sum()) for x, y in zip(a, b, strict=True) if x is not None and y is not None))
 
 
-def _weights(reward: Any) -> Any:
-    """(r_i − mean) / (m − 1), exactly 0 where all are equal."""
+def _weights(reward: Floats) -> Floats:
+    """(r_i − mean) / (m − 1), exactly 0 if all rewards are equal."""
     return np.zeros(len(reward)) if np.ptp(reward) == 0 else (reward - reward.mean()) / (len(reward) - 1)

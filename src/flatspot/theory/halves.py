@@ -1,4 +1,4 @@
-"""Intervals for what two independent halves of a sample say. numpy and scipy only."""
+"""Intervals from two independent halves of a sample. numpy and scipy only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: Floats) -> Interval:
-    """The mean of independent values with Student's t; without a spread of its own where there is one value.
+    """The mean of independent values with Student's t limits; NaN limits for a single value.
 
     >>> mean_interval(np.array([2.0, 2.0, 2.0]))
     Interval(mean=2.0, lo=2.0, hi=2.0)
@@ -48,7 +48,7 @@ def half_product(reward_a: Floats, onto_b: Floats, reward_b: Floats, onto_a: Flo
 
 
 def jackknife_variance(x: Floats, y: Floats) -> float:
-    """The delete-one jackknife's variance of the sample covariance (ddof 1) of x and y; with two pairs, the square of it.
+    """The delete-one jackknife's variance of the sample covariance (ddof 1) of x and y; with two pairs, its square.
 
     Leaving out pair i changes the sum of cross products by n/(n − 1) · (x_i − x̄)(y_i − ȳ).
     """
@@ -61,10 +61,10 @@ def jackknife_variance(x: Floats, y: Floats) -> float:
 
 
 def unseen_ceiling(reward: Floats, reward_range: tuple[float, float]) -> float:
-    """An upper 95% limit of the reward's std where a half saw one value only: few rewards differ, and those by at most the range.
+    """An upper 95% limit of the reward's std if a half has one value only: few rewards differ, and those by at most the range.
 
-    With k of n rewards apart from the commonest, the chance of such a one is at most the Clopper–Pearson limit q, and the std at most
-    √(q(1 − q))·(hi − lo) for q ≤ ½, else half the range.
+    With k of n rewards different from the most frequent one, the probability of a different one is at most the
+    Clopper–Pearson limit q, and the std at most √(q(1 − q))·(hi − lo) for q ≤ ½, else half the range.
 
     >>> round(unseen_ceiling(np.zeros(16), (0.0, 1.0)), 3)
     0.404

@@ -1,4 +1,4 @@
-"""What an objective does to the gradient of the success rate: its expected update is w(p) · ∇p, for rewards of 0 and 1.
+"""The weight of the success rate's gradient under an objective: its expected update is w(p) · ∇p, for rewards of 0 and 1.
 
 Each objective turns the rewards of a group of K completions into coefficients c_i; its update is Σ_i c_i s_i, s_i the score of
 completion i. As E[s | r = 1] = ∇p/p and E[s | r = 0] = −∇p/(1 − p), the expectation over a group with k successes is
@@ -12,7 +12,7 @@ and w_K(p) is its mean over k ~ Binomial(K, p): exact, at any group size. `limit
     rloo        (r_i − mean of the others) / K                 1                 1
     dr_grpo     (r_i − mean) / K                               1                 1 − 1/K
     grpo        (r_i − mean) / std / K                         1/√(p(1 − p))     at most √(K − 1): the std of a group with one success
-    maxrl       r_i / k; nothing where k = 0                   1/p               (1 − (1 − p)^K) / p, at most K
+    maxrl       r_i / k; nothing if k = 0                   1/p               (1 − (1 − p)^K) / p, at most K
     pass_at_k   share of the n-subsets with i and a success    n(1 − p)^(n−1)    the same, for any K ≥ n
 
 grpo's std is the group's with ddof 0 or 1; the table's bound holds for ddof 1 within a factor √((K−1)/K).
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import comb, lgamma
-from typing import Any
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Objective:
-    """One way to weigh the completions of a group.
+    """One way to weight the completions of a group.
 
     by_count  (successes k, group size K) → (coefficient of a success, coefficient of a failure)
     limit     w(p) as the group grows
@@ -45,7 +45,7 @@ class Objective:
 
     name: str
     by_count: Callable[[int, int], tuple[float, float]]
-    limit: Callable[[Any], Any]
+    limit: Callable[[Floats], Floats]
     smallest: int = 1
 
     def coefficients(self, rewards: ArrayLike) -> Floats:
@@ -61,7 +61,11 @@ class Objective:
         hit, miss = self.by_count(int(group.sum()), len(group))
         return np.where(group == 1, hit, miss)
 
-    def weight(self, p: ArrayLike, *, group_size: int) -> Any:
+    @overload
+    def weight(self, p: float, *, group_size: int) -> float: ...
+    @overload
+    def weight(self, p: ArrayLike, *, group_size: int) -> float | Floats: ...
+    def weight(self, p: ArrayLike, *, group_size: int) -> float | Floats:
         """w_K(p), the exact expectation at this group size: the mean update is w_K(p) · ∇p, for p in (0, 1).
 
         >>> round(OBJECTIVES["dr_grpo"].weight(0.3, group_size=4), 12)
@@ -71,16 +75,20 @@ class Objective:
         rate = _rate(p)
         k, misses, for_hit, for_miss, log_ways = _terms(self, group_size)
         log_hit, log_miss = np.log(rate)[..., None], np.log1p(-rate)[..., None]
-        # the chance of k successes, already divided by p for the successes and by 1 − p for the failures: no 0/0 near the ends
+        # the probability of k successes, divided by p for the successes and by 1 − p for the failures: no 0/0 near the ends
         gained = for_hit * np.exp(log_ways + np.maximum(k - 1, 0) * log_hit + misses * log_miss)
         lost = for_miss * np.exp(log_ways + k * log_hit + np.maximum(misses - 1, 0) * log_miss)
-        found = (gained - lost).sum(-1)
-        return float(found) if np.ndim(p) == 0 else found
+        weight: Floats = (gained - lost).sum(-1)
+        return float(weight) if np.ndim(p) == 0 else weight
 
-    def limit_weight(self, p: ArrayLike) -> Any:
-        """w(p), what the expectation tends to as the group grows."""
-        found = self.limit(_rate(p))
-        return float(found) if np.ndim(p) == 0 else found
+    @overload
+    def limit_weight(self, p: float) -> float: ...
+    @overload
+    def limit_weight(self, p: ArrayLike) -> float | Floats: ...
+    def limit_weight(self, p: ArrayLike) -> float | Floats:
+        """w(p), the limit of the expectation as the group grows."""
+        weight = self.limit(_rate(p))
+        return float(weight) if np.ndim(p) == 0 else weight
 
     def _check(self, size: int) -> None:
         if size < self.smallest:
@@ -146,7 +154,7 @@ def _maxrl(k: int, size: int) -> tuple[float, float]:
     return (1 / k if k else 0.0), 0.0
 
 
-def _ones(p: Any) -> Any:
+def _ones(p: Floats) -> Floats:
     return np.ones_like(p)
 
 

@@ -1,7 +1,7 @@
-"""How long RL and SFT take to learn one answer, from a policy that gives it almost no probability.
+"""How long RL and SFT take to learn one answer, from a policy in which it has almost no probability.
 
 The linear softmax model: logits z = θx, orthonormal inputs, one output token, reward +1 for the right label and −1 for any other. Under
-gradient flow the inputs do not touch each other, and each follows, with p the probability of its label and q_j of the others,
+gradient flow the inputs are independent of each other, and each follows, with p the probability of its label and q_j of the others,
 
     RL    dz/dt = 2p(e_y − p)    d ln p/dt = 2p[(1 − p)² + Σ q_j²]     2p²(1 − p)² ≤ dp/dt ≤ 4p²(1 − p)²
     SFT   dz/dt = e_y − p        d ln p/dt = (1 − p)² + Σ q_j²         (1 − p)² ≤ d ln p/dt ≤ 2(1 − p)²
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Separation:
-    """Times to p = 1/2 from one start, by the ODE, with the bounds that hold them.
+    """Times to p = 1/2 from one start, by the ODE, with their bounds.
 
     std0      2√(p0(1 − p0)), the std of the reward at the start
     rl, sft   the time, in units of 1/learning rate
@@ -56,8 +56,8 @@ def times_to_half(p0: float, *, n_labels: int = 10, n_likely: int = 5) -> Separa
 
     Raises SettingsError unless 0 < p0 < 1/2 and 1 ≤ n_likely < n_labels.
 
-    >>> found = times_to_half(0.1)
-    >>> round(found.rl, 2), round(found.sft, 2), round(found.rl_times_variance, 2)
+    >>> times = times_to_half(0.1)
+    >>> round(times.rl, 2), round(times.sft, 2), round(times.rl_times_variance, 2)
     (5.53, 2.57, 1.99)
     """
     z = start_logits(p0, n_labels=n_labels, n_likely=n_likely)
@@ -95,30 +95,30 @@ def velocity(z: Floats, method: Method) -> Floats:
 
 
 def time_to_half(z: Floats, method: Method) -> float:
-    """When p(label 0) reaches 1/2 under gradient flow from the logits z: the ODE, by an implicit solver to 1e-9."""
+    """The time at which p(label 0) reaches 1/2 under gradient flow from the logits z: the ODE, by an implicit solver to 1e-9."""
     from scipy.integrate import solve_ivp
     from scipy.special import logsumexp
 
     def reached(_: float, now: Floats) -> float:
         return float(now[0] - logsumexp(now) - np.log(0.5))
 
-    reached.terminal = True  # type: ignore[attr-defined]
+    vars(reached)["terminal"] = True  # read by solve_ivp
     p0 = float(np.exp(z[0] - logsumexp(z)))
     if p0 >= 0.5:
         return 0.0
     most = 2 * (1 / p0 - 2) if method == "rl" else 4 * np.log(1 / (2 * p0))
-    found = solve_ivp(
+    solution = solve_ivp(
         lambda _, now: velocity(now, method), (0.0, 1.01 * most + 1e-9), z, method="LSODA", events=reached, rtol=1e-9, atol=1e-11
     )
-    if not found.success or not len(found.t_events[0]):
-        raise ArithmeticError(f"the ODE for {method} from p0 = {p0:g} was not solved: {found.message}")
-    return float(found.t_events[0][0])
+    if not solution.success or not len(solution.t_events[0]):
+        raise ArithmeticError(f"the ODE for {method} from p0 = {p0:g} was not solved: {solution.message}")
+    return float(solution.t_events[0][0])
 
 
 def descend(
     p0: float, method: Method, *, rate: float, n_labels: int = 10, n_likely: int = 5, inputs: Floats | None = None, most_steps: int = 10**7
 ) -> float:
-    """rate × steps of plain gradient descent on θ until every input has p(label) ≥ 1/2, on the model itself and not the ODE.
+    """rate × steps of plain gradient descent on θ until every input has p(label) ≥ 1/2, on the model itself rather than the ODE.
 
     inputs  [input, feature], orthonormal rows; None: one input. All have label 0 and the same start; the objective is summed over them
 

@@ -1,15 +1,15 @@
-"""The clipped surrogate of PPO, exactly: its value and gradient at and away from the policy that drew the completions, and a bound.
+"""The clipped surrogate of PPO, exactly: its value and gradient at and away from the policy that generated the completions, and a bound.
 
     S(θ) = E_{y ~ θ_old} Σ_l min(ρ_l A_l, clip(ρ_l, 1 − ε, 1 + ε) A_l),   ρ_l = p_θ(y_l | y_<l) / p_old(y_l | y_<l)
 
 with the exact token advantages A_l = E_old[r | y_≤l] − E_old[r | y_<l] (one reward at the end, no discount).
 
-The bound (derived here): where every unclipped ratio that carries a gradient is at most R,
+The bound (derived here): if every unclipped ratio with a gradient is at most R,
 
     ‖∇S‖ ≤ √2 · R · γ · E_old Σ_l |A_l| ≤ √2 · R · γ · √L · std_old,   since Σ_l E_old[A_l²] = Var_old(r)
 
-For A > 0 clipping keeps R ≤ 1 + ε; for A < 0 it bounds nothing from above, so R is measured. The paper states a version of its own for
-PPO; no source we could read gives it, so no constant of it is quoted here.
+For A > 0 clipping keeps R ≤ 1 + ε; for A < 0 it gives no upper bound, so R is measured. The paper has a version for PPO; its constant is
+not in any source available to us, so it is not quoted here.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Surrogate:
     value          S(θ); 0 at θ_old
     gradient       ∇S(θ) [parameter]; ∇V at θ_old
     bound          √2 · R · γ · √L · std_old, at least ‖gradient‖
-    largest_ratio  R, the largest ratio that carries a gradient; 1 where none does
-    std_old        of the reward under the policy that drew the completions
+    largest_ratio  R, the largest ratio with a gradient; 1 if none does
+    std_old        of the reward under the policy that generated the completions
     """
 
     value: float
@@ -52,7 +52,7 @@ def clipped_surrogate(
     """Value, gradient and bound of the surrogate, by enumeration; shapes as in `enumerate_policy`.
 
     logits, jacobian  of the policy θ that is being updated
-    old_logits        of the policy that drew the completions
+    old_logits        of the policy that generated the completions
 
     >>> at_old = clipped_surrogate([[0.0, 0.0]], [[0.0, 0.0]], [0.0, 1.0])
     >>> at_old.value, at_old.gradient.tolist(), at_old.bound > at_old.norm
@@ -78,7 +78,7 @@ def clipped_surrogate(
         moves = (at > 0) & np.where(advantage > 0, ratio <= 1 + clip_range, ratio >= 1 - clip_range) & (advantage != 0)
         weights[rows] = np.where(moves, at * ratio * advantage, 0.0)
         largest = max(largest, float(ratio[moves].max(initial=0.0)))
-    # d log p(v)/dz = e_v − p, so the weight of each row's total comes off again
+    # d log p(v)/dz = e_v − p, so the total weight of each row is subtracted
     on_logits = weights - weights.sum(1, keepdims=True) * p
     gradient = on_logits.reshape(-1) if jac is None else np.einsum("xv,xvp->p", on_logits, jac)
     gamma = 1.0 if jac is None else float(np.linalg.norm(jac, ord=2, axis=(1, 2)).max())
