@@ -75,7 +75,7 @@ def ours(plan: Plan, samples: Samples, method: str) -> Turn:
 
 
 class _OneByOne(torch.utils.data.Dataset):
-    """An image at a time, normalised when asked for, as torchvision's transforms do."""
+    """An image at a time, normalized when asked for, as torchvision's transforms do."""
 
     def __init__(self, images, mean_std, *columns):
         self.images, self.columns = images, columns

@@ -7,7 +7,7 @@ Its model, losses, trainers and evaluators run as they are, and for images its d
 - for STS-B its data module, which indexes a `datasets` column as a tensor: here a DataLoader over the same tensors, every pair padded to
   512 tokens as there; and the lookup of BERT-mini's sizes on the hub, by those sizes
 
-Its checkpoints, plots and logs are left out, which favours it.
+Its checkpoints, plots and logs are left out, which favors it.
 """
 
 from __future__ import annotations

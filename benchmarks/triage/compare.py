@@ -102,7 +102,7 @@ def coverage(name, m, sets):
 
 
 def worst_case(name, m, seeds):
-    """With `worst_case`: a row per target, with the share of sets whose realised error is above it."""
+    """With `worst_case`: a row per target, with the share of sets whose realized error is above it."""
     rows = []
     for target in TARGETS:
         found = []
@@ -119,7 +119,7 @@ def worst_case(name, m, seeds):
 
 
 def other(name, m, seeds, targets):
-    """Graded rewards: realised and predicted error, generations, and what the model says of itself."""
+    """Graded rewards: realized and predicted error, generations, and what the model says of itself."""
     rows = []
     for target in targets:
         found = []
@@ -139,7 +139,7 @@ def other(name, m, seeds, targets):
 
 
 def small(name, m, sets):
-    """Few prompts: realised error over many sets."""
+    """Few prompts: realized error over many sets."""
     found = []
     for seed in range(sets):
         rng = np.random.default_rng(seed)

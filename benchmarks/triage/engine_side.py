@@ -33,7 +33,7 @@ from flatspot.tasks.demo import demo_prompts
 
 NOUNS = ("apples", "trains", "birds", "shops", "rivers", "songs", "doors", "coins")
 ASKS = (
-    "Name one colour of {}.",
+    "Name one color of {}.",
     "Write a sentence about {} with a number in it.",
     "How many {} are there in a town?",
     "Is it true that {} are old? Answer yes or no.",

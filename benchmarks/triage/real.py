@@ -70,7 +70,7 @@ def against_rivals(rewards):
     oracle = dynamic(on_grid(p), ZONES, CAP)
     hindsight = {rule: tuned(settings, tables, ps, ZONES) for rule, settings in families(ZONES, CAP).items()}
     rows = [row_of("real rewards", target, ps, tables, oracle, hindsight) for target in (0.05, 0.03, 0.02, 0.01)]
-    equal = "Realised error, %, of each rule's best setting that costs no more than EB-DP."
+    equal = "Realized error, %, of each rule's best setting that costs no more than EB-DP."
     return ["", "At equal error, as above:", "", *equal_error(rows).split("\n"), "", equal, "", *equal_cost(rows).split("\n")]
 
 
@@ -84,7 +84,7 @@ def main():
     loss = zones.loss(np.nanmean(rewards, 1), np.nanstd(rewards, 1), np.full(len(rewards), high))
     distinct = len(np.unique(rewards[np.isfinite(rewards)]))
     lines = [f"{len(rewards)} prompts, {rewards.shape[1]} samples each, {distinct} distinct rewards.", ""]
-    head = ["target", "worst case", "realised error", "predicted", "its limit", "generations per prompt", "undecided"]
+    head = ["target", "worst case", "realized error", "predicted", "its limit", "generations per prompt", "undecided"]
     lines.append("| " + " | ".join([*head, "forecast off by, points, K = 4 / 8 / 16 / 32"]) + " |")
     lines.append("| --- " * (len(head) + 1) + "|")
     for target, worst_case in itertools.product((0.05, 0.03, 0.02, 0.01), (False, True)):

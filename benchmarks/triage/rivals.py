@@ -87,7 +87,7 @@ def sprt(alpha, eps, cap):
 
 
 def tuned(family, tables, ps, zones):
-    """Every setting of a rule: [(setting, realised error, samples per prompt)], averaged over the sets."""
+    """Every setting of a rule: [(setting, realized error, samples per prompt)], averaged over the sets."""
     rows = []
     for setting, label in family.items():
         found = [label(t) for t in tables]

@@ -9,11 +9,11 @@ Written by `python benchmarks/triage/compare.py`; do not edit. Seconds: {seconds
 
 EB-DP is `flatspot.triage`: no label, no knowledge of the population. The *oracle prior* knows the distribution of p. *Tuned* rules
 (SPRT tuned, fixed K, first mixed) were given the truth to choose their setting: the cheapest one with at most the target error, or EB-DP's.
-1,000 prompts, 20 sets each, cap 64. A cell is generations per prompt (realised error, %). **Bold**: the cheapest that meets the target
+1,000 prompts, 20 sets each, cap 64. A cell is generations per prompt (realized error, %). **Bold**: the cheapest that meets the target
 within a point, when it is not EB-DP. "–": no setting reaches the error.
 """
 WORST_CASE = """The same sets, drawn with `worst_case`. *limit*: the 97.5% upper limit of the error; what is held to the target lies above
-it, at twice the drop of the log likelihood. *above*: the share of sets whose realised error was above the target.
+it, at twice the drop of the log likelihood. *above*: the share of sets whose realized error was above the target.
 """
 
 
@@ -24,7 +24,7 @@ def render(results, limits, engine=None, real=None):
         "## Binary, at equal error\n",
         equal_error(results["binary"]),
     ]
-    parts += ["\n## Binary, at equal generations\n", "Realised error, %, of each rule's best setting that costs no more than EB-DP.\n"]
+    parts += ["\n## Binary, at equal generations\n", "Realized error, %, of each rule's best setting that costs no more than EB-DP.\n"]
     parts += [equal_cost(results["binary"]), "\n## Against the targets\n", _targets(results["binary"], limits)]
     columns = ("population", "target", "error", "limit", "above", "generations", "undecided")
     parts += ["\n## With `worst_case`\n", WORST_CASE, _plain(results["worst_case"], columns)]

@@ -31,7 +31,7 @@ class Arm:
     kind      "rl", "sft", "oracle" (a checkpoint of an SFT run with 5% of the labels), "warmup" (stopped by flatspot), "strategy"
     labels    how many; 0 without SFT
     steps     of SFT
-    strategy  which prompts are labelled
+    strategy  which prompts are labeled
     heuristic what `rl_options` takes
     """
 
@@ -67,7 +67,7 @@ def grid() -> list[Arm]:
 
 
 def strategies() -> list[Arm]:
-    """Which prompts are labelled, at 1% and 5%, all else equal."""
+    """Which prompts are labeled, at 1% and 5%, all else equal."""
     return [
         Arm(f"labels {name} {labels}", "strategy", labels, STRATEGY_STEPS, name)
         for labels in (LABELS[0], FIVE_PERCENT)

@@ -15,7 +15,7 @@ from arms import FULL, RL, WARMUP, heuristics
 from run import RESULTS
 from setting import HERE, ORACLE_STEPS, TASKS
 
-# Okabe and Ito's colours
+# Okabe and Ito's colors
 _AFTER, _BEFORE, _OURS, _ALONE, _TRIED = "#0072B2", "#56B4E9", "#D55E00", "#000000", "#777777"
 
 
@@ -48,12 +48,12 @@ def draw(summary: Mapping[str, Any], to: Path) -> None:
 def _panel(axes: Any, arms: Mapping[str, Any]) -> None:
     points = [(step, arms[f"oracle {step}"]) for step in ORACLE_STEPS if f"oracle {step}" in arms]
     steps = [step for step, _ in points]
-    for key, name, colour, mark in (
+    for key, name, color, mark in (
         ("start_reward", "after SFT, before RL", _BEFORE, "s"),
         ("reward", "after RL from that checkpoint", _AFTER, "o"),
     ):
-        axes.plot(steps, [arm[key]["mean"] for _, arm in points], color=colour, marker=mark, markersize=4, label=name)
-        axes.fill_between(steps, [arm[key]["min"] for _, arm in points], [arm[key]["max"] for _, arm in points], color=colour, alpha=0.15)
+        axes.plot(steps, [arm[key]["mean"] for _, arm in points], color=color, marker=mark, markersize=4, label=name)
+        axes.fill_between(steps, [arm[key]["min"] for _, arm in points], [arm[key]["max"] for _, arm in points], color=color, alpha=0.15)
     if WARMUP.name in arms:
         ours = arms[WARMUP.name]
         x, y = ours["chosen_step"]["mean"], ours["reward"]["mean"]

@@ -15,7 +15,7 @@ import torch
 import transformers
 from arms import FIVE_PERCENT, Arm
 from setting import FULL_STEPS, MODEL, ORACLE_STEPS, Task, prompts_of, sft_options
-from steps import evaluate, labelled, loaded_reward, random_labels, reinforce, rewards, silent, supervise
+from steps import evaluate, labeled, loaded_reward, random_labels, reinforce, rewards, silent, supervise
 
 from flatspot.core.records import Prompt
 
@@ -32,7 +32,7 @@ def rl(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
 
 def sft_then_rl(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
     """SFT of a fixed length on random labels, then RL."""
-    return _after_sft(labelled(random_labels(task, arm.labels, seed)), task, arm, seed, folder)
+    return _after_sft(labeled(random_labels(task, arm.labels, seed)), task, arm, seed, folder)
 
 
 def strategy(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
@@ -41,7 +41,7 @@ def strategy(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
 
     name = "facility-location" if arm.strategy == "ours" else arm.strategy
     chosen = select_labels(judged(task, work), LabelSettings(labels=arm.labels, strategy=name, seed=seed))
-    return _after_sft(labelled([label.prompt for label in chosen]), task, arm, seed, folder)
+    return _after_sft(labeled([label.prompt for label in chosen]), task, arm, seed, folder)
 
 
 def _after_sft(rows: Sequence[Mapping[str, Any]], task: Task, arm: Arm, seed: int, folder: Path) -> Row:
@@ -124,7 +124,7 @@ def checkpoints(task: Task, seed: int, work: Path) -> Path:
     folder = work / task.name / f"oracle-{seed}"
     with _once(work / task.name / f"oracle-{seed}.lock"):
         if not (folder / f"step-{ORACLE_STEPS[-1]}" / "config.json").exists():
-            rows = labelled(random_labels(task, FIVE_PERCENT, seed))
+            rows = labeled(random_labels(task, FIVE_PERCENT, seed))
             supervise(rows, task, seed, ORACLE_STEPS[-1], folder / "sft", callbacks=[_Keep(folder)])
     return folder
 

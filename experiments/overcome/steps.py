@@ -61,13 +61,13 @@ def reinforce(model: str | Path, task: Task, seed: int, folder: Path, **heuristi
     }
 
 
-def labelled(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+def labeled(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     """SFT rows: every prompt of these tasks has its right answer at hand."""
     return [{"prompt": prompt.text, "completion": prompt.references[0]} for prompt in prompts]
 
 
 def supervise(rows: Sequence[Mapping[str, Any]], task: Task, seed: int, steps: int, folder: Path, callbacks: Sequence[Any] = ()) -> Path:
-    """SFT of the letters model on labelled rows."""
+    """SFT of the letters model on labeled rows."""
     shutil.rmtree(folder, ignore_errors=True)
     with silent():
         return sft(rows, MODEL, out=folder, options=sft_options(task, seed, steps, len(rows)), callbacks=callbacks)

@@ -102,7 +102,7 @@ def stopping(summary: Found) -> str:
 
 
 def strategies(summary: Found) -> str:
-    """Which prompts are labelled."""
+    """Which prompts are labeled."""
     names = [f"{name} {labels}" for labels in (LABELS[0], FIVE_PERCENT) for name in STRATEGIES]
 
     def cell(task: str, name: str) -> str:

@@ -36,8 +36,8 @@ def main() -> None:
             if f"{name}-{seed}" in found:
                 continue
             folder, run = kinds.checkpoints(task, seed, work), kinds.judged(task, work)
-            labelled = [prompt_text(prompt.text) for prompt in random_labels(task, FIVE_PERCENT, seed)]
-            probed = probed_prompts(run, ProbeSettings(seed=seed), without=labelled)
+            labeled = [prompt_text(prompt.text) for prompt in random_labels(task, FIVE_PERCENT, seed)]
+            probed = probed_prompts(run, ProbeSettings(seed=seed), without=labeled)
             curve = []
             for step in (0, *ORACLE_STEPS):
                 source = str(folder / f"step-{step}") if step else MODEL

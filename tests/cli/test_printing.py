@@ -68,7 +68,7 @@ def test_our_own_faults_too(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("verdict", ["proceed", "warm-up", "fix-reward", "another"])
-def test_the_reports_own_colours_stay(verdict):
+def test_the_reports_own_colors_stay(verdict):
     counts = {state.name: 9 for state in blocks.VERDICTS}
     painted = render_terminal(Summary.from_json({"verdict": verdict, "counts": counts, "caveats": ["x"]}), color=True)
     assert painted.count("\x1b") > 20
@@ -77,12 +77,12 @@ def test_the_reports_own_colours_stay(verdict):
 
 
 @pytest.mark.parametrize("code", ["8", "30", "1;30", "38;5;0", "39", "97", "7", "5", "40", "2J", "31;40", ""])
-def test_no_other_colour_does(code):
+def test_no_other_color_does(code):
     assert readable(f"\x1b[{code}mhidden", color=True) == f"␛[{code}mhidden"
 
 
 @pytest.mark.parametrize("written", [True, False])
-def test_a_folders_name_has_no_colours(written, monkeypatch, capsys):
+def test_a_folders_name_has_no_colors(written, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     show(SimpleNamespace(summary=Summary(verdict="proceed"), folder=Path("a\x1b[31mb"), written=written), as_json=False, fail_above=None)
     printed = capsys.readouterr().out

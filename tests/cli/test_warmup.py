@@ -55,7 +55,7 @@ def test_the_table_the_choice_and_the_next_command(place, tmp_path):
     said = json.loads((out / "warmup.json").read_text())
     (chosen,) = [line for line in lines if line.endswith("chosen")]
     assert int(chosen.split()[0]) == said["chosen_step"] > 0
-    assert "13 labels learnt and 1 held out" in done.stdout
+    assert "13 labels learned and 1 held out" in done.stdout
     assert (
         f"flatspot train {place / 'prompts.jsonl'} --model {out / 'policy'} --reward exact_match --out {out / 'rl'} --use_cpu"
         in done.stdout
@@ -194,11 +194,11 @@ def test_smollm2_is_warmed_up_and_reinforced_for_a_few_steps(tmp_path):
     (tmp_path / "reward.py").write_text("def bracketed(completions, **c):\n    return [float(t[-1]['content'].startswith('[') if "
                                         "isinstance(t, list) else t.startswith('[')) for t in completions]\n")  # fmt: skip
     reward = f"{tmp_path / 'reward.py'}:bracketed"
-    rows = [{"prompt": [{"role": "user", "content": f"What colour is {word}? Answer in one word."}]} for word in words]
+    rows = [{"prompt": [{"role": "user", "content": f"What color is {word}? Answer in one word."}]} for word in words]
     run = flatspot.diagnose(
         rows, "smollm2-135m-instruct", reward, out=tmp_path / "run", engine="hf", max_new_tokens=6, max_completions=8
     ).folder
-    labels = [{"prompt": row["prompt"], "answer": "[colour]"} for row in rows[:4]]
+    labels = [{"prompt": row["prompt"], "answer": "[color]"} for row in rows[:4]]
     cpu = ("--use_cpu", "--bf16", "false", "--gradient_checkpointing", "false", "--disable_tqdm", "true")
     constant = ("--lr_scheduler_type", "constant", "--learning_rate", "1e-4")
     warmed = warmup(

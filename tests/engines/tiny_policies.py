@@ -54,7 +54,7 @@ def tiny_model(kind: str, *, seed: int = 0, spread: float = 0.3, **changes):
     }
     build, configure, settings = makers[kind]
     model = build(configure(**{**settings, **changes}))
-    if kind == "t5":  # its own initialisation is nearly uniform over tokens
+    if kind == "t5":  # its own initialization is nearly uniform over tokens
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 torch.nn.init.normal_(parameter, 0.0, 0.4)

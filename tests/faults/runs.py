@@ -135,7 +135,7 @@ HEALTHY = (
     Case("two rewards, weighted", None, (half, even_words), settings={"reward_weights": [1.0, 0.5]}),
     Case("format solved, accuracy not", None, (half, always), settings={"reward_weights": [1.0, 0.2]}),
     Case("scaled by the batch", None, settings={"scale_rewards": "batch"}),
-    Case("normalised one by one", None, (half, even_words), settings={"multi_objective_aggregation": "normalize_then_sum"}),
+    Case("normalized one by one", None, (half, even_words), settings={"multi_objective_aggregation": "normalize_then_sum"}),
     Case("RLOO with a KL penalty", None, algorithm="rloo", settings={"beta": 0.05}),
     Case("two iterations a batch", None, settings={"num_iterations": 2}),
     Case("groups of two", None, settings={"num_generations": 2}),

@@ -63,7 +63,7 @@ def test_lazy_greedy_is_greedy(seed):
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
-def test_cover_leaves_no_prompt_twice_as_far_as_the_best_centres_do(seed, k):
+def test_cover_leaves_no_prompt_twice_as_far_as_the_best_centers_do(seed, k):
     found = failing(10, seed)
     distance = np.linalg.norm(found.prompts[:, None] - found.prompts[None], axis=-1)
     best = min(distance[:, chosen].min(1).max() for chosen in map(list, itertools.combinations(range(10), k)))

@@ -56,8 +56,8 @@ def _rewards(rng: np.random.Generator, kind: str, answers: int) -> list[float | 
     if kind == "equal":
         return [0.0] * answers
     if kind == "real":
-        centre, spread = rng.beta(1, 1.4), rng.choice([0.004, 0.1, 0.2])
-        return [float(x) for x in np.clip(rng.normal(centre, spread, answers), 0, 1)]
+        center, spread = rng.beta(1, 1.4), rng.choice([0.004, 0.1, 0.2])
+        return [float(x) for x in np.clip(rng.normal(center, spread, answers), 0, 1)]
     p = rng.choice([0.0, 1.0, rng.beta(0.6, 1.1)], p=[0.35, 0.1, 0.55])
     found: list[float | None] = [float(x) for x in rng.random(answers) < p]
     return [None] * answers if rng.random() < 0.03 else found

@@ -275,10 +275,10 @@ def test_a_file_that_cannot_be_imported_names_the_line(tmp_path: Path, source: s
     assert "Traceback" not in str(raised.value)
 
 
-def test_a_file_imports_its_neighbours_and_shadows_nothing(tmp_path: Path) -> None:
-    (tmp_path / "neighbour.py").write_text("BONUS = 2\n")
+def test_a_file_imports_its_neighbors_and_shadows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "neighbor.py").write_text("BONUS = 2\n")
     (tmp_path / "json.py").write_text(
-        "import neighbour, re\ndef f(completions):\n    return [neighbour.BONUS + bool(re.match('a', c)) for c in completions]\n"
+        "import neighbor, re\ndef f(completions):\n    return [neighbor.BONUS + bool(re.match('a', c)) for c in completions]\n"
     )
     assert score(f"{tmp_path / 'json.py'}:f", "a")[0].reward == 3.0
 

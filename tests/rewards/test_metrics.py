@@ -96,7 +96,7 @@ def test_meteor_says_where_to_get_wordnet(tmp_path: Path, nltk_data: list[str]) 
 
 def tiny_wordnet(folder: Path) -> Path:
     """Two synsets in the files of NLTK's corpus: {car, auto} and {run, work}."""
-    licence = "  1 A licence, set in by two spaces.\n"
+    license = "  1 A license, set in by two spaces.\n"
     corpus = folder / "corpora" / "wordnet"
     corpus.mkdir(parents=True)
     (corpus / "lexnames").write_text("".join(f"{i:02d}\tnoun.of_{i}\t1\n" for i in range(45)))
@@ -107,9 +107,9 @@ def tiny_wordnet(folder: Path) -> Path:
         ("adj", "", ()),
         ("adv", "", ()),
     ):
-        offset = f"{len(licence):08d}"
-        (corpus / f"data.{part}").write_text(licence + (f"{offset} {entry}\n" if entry else ""))
-        (corpus / f"index.{part}").write_text(licence + "".join(f"{lemma} {part[0]} 1 0 1 0 {offset}  \n" for lemma in lemmas))
+        offset = f"{len(license):08d}"
+        (corpus / f"data.{part}").write_text(license + (f"{offset} {entry}\n" if entry else ""))
+        (corpus / f"index.{part}").write_text(license + "".join(f"{lemma} {part[0]} 1 0 1 0 {offset}  \n" for lemma in lemmas))
         (corpus / f"{part}.exc").write_text("ran run\n" if part == "verb" else "")
     return folder
 

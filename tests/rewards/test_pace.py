@@ -15,7 +15,7 @@ def test_what_a_call_takes_whatever_it_holds_is_not_multiplied_by_rows():
     assert pace.limit(512, fresh=False) < 10 + 3 * 511 * seconds(8) / 8  # and not two hours, as three rows alone would tell
 
 
-def test_rows_that_became_slow_are_learnt_from_rows_alone():
+def test_rows_that_became_slow_are_learned_from_rows_alone():
     pace = Pace(10.0)
     pace.answered(1, 0.1, fresh=True)
     pace.answered(8, 0.1, fresh=False)

@@ -135,7 +135,7 @@ def test_one_failed_function_leaves_no_total_but_keeps_the_others_values(raw: ob
     assert score.error is not None and score.error.startswith("lambda: returned")
 
 
-def test_a_row_that_raises_does_not_take_its_neighbours_along() -> None:
+def test_a_row_that_raises_does_not_take_its_neighbors_along() -> None:
     def inverse(completions: list[str]) -> list[float]:
         return [1 / len(completion) for completion in completions]
 

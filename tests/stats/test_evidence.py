@@ -71,7 +71,7 @@ def test_values_that_hardly_repeat_are_continuous_however_few():
 
 
 def test_a_dense_continuous_reward_is_not_merged_into_one_value():
-    """A million close neighbours chain; each is still its own value, and mean and std are numpy's."""
+    """A million close neighbors chain; each is still its own value, and mean and std are numpy's."""
     rewards = np.random.default_rng(0).normal(0.9, 0.003, (20_000, 16))
     found = evidence_of_rows(np.repeat(np.arange(20_000), 16), rewards.ravel(), 20_000)
     np.testing.assert_allclose(found.mean, rewards.mean(-1), rtol=2e-6)

@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pytest
 
-from flatspot.stats.groups import group_rows, joined, summarise, weighted_total
+from flatspot.stats.groups import group_rows, joined, summarize, weighted_total
 
 
 def test_groups_are_k_consecutive_rows_of_one_prompt():
@@ -44,7 +44,7 @@ def test_statistics_are_those_of_a_loop(whole):
     total = weighted_total(parts, np.array([1.0, 0.5]))
     grouping = group_rows(prompt, 4)
     assert grouping.whole is whole
-    table = summarise(grouping, total, parts, text, cut)
+    table = summarize(grouping, total, parts, text, cut)
     for g, name in enumerate(grouping.prompt.tolist()):
         rows = np.flatnonzero(prompt == name)
         scored = [total[i] for i in rows if not math.isnan(total[i])]
@@ -60,17 +60,17 @@ def test_statistics_are_those_of_a_loop(whole):
 
 
 def test_a_repeated_completion_with_another_reward_is_counted():
-    table = summarise(group_rows(np.zeros(4, np.int64), 4), np.array([0.0, 1.0, 1.0, np.nan]), np.zeros((1, 4)), np.array([7, 7, 7, 7]))
+    table = summarize(group_rows(np.zeros(4, np.int64), 4), np.array([0.0, 1.0, 1.0, np.nan]), np.zeros((1, 4)), np.array([7, 7, 7, 7]))
     assert (table.repeats.tolist(), table.unequal.tolist()) == ([2], [1])
 
 
 def test_float_noise_on_equal_rewards_is_no_signal():
     rewards = np.array([0.7, np.float32(0.7), 0.7, 0.7], float)
-    assert not summarise(group_rows(np.zeros(4, np.int64), 4), rewards, rewards[None], np.arange(4)).informative.any()
+    assert not summarize(group_rows(np.zeros(4, np.int64), 4), rewards, rewards[None], np.arange(4)).informative.any()
 
 
 def test_batches_join():
-    one = summarise(group_rows(np.array([0, 0]), 2), np.array([0.0, 1.0]), np.zeros((1, 2)), np.arange(2))
-    two = summarise(group_rows(np.array([1, 1]), 2), np.array([0.0, 0.0]), np.zeros((1, 2)), np.arange(2))
+    one = summarize(group_rows(np.array([0, 0]), 2), np.array([0.0, 1.0]), np.zeros((1, 2)), np.arange(2))
+    two = summarize(group_rows(np.array([1, 1]), 2), np.array([0.0, 0.0]), np.zeros((1, 2)), np.arange(2))
     assert joined([one, two]).informative.tolist() == [True, False]
     assert joined([one, two]).part_std.shape == (1, 2)

@@ -50,5 +50,5 @@ def by_hand(logits, rewards, jacobian=None):
         moment = [m + probability * reward * s for m, s in zip(moment, score, strict=True)]
         outcomes.append((reward, probability))
     std = math.sqrt(sum(p * (r - value) ** 2 for r, p in outcomes))
-    mad = min(sum(p * abs(r - m) for r, p in outcomes) for m, _ in outcomes)  # the median is the point that minimises it
+    mad = min(sum(p * abs(r - m) for r, p in outcomes) for m, _ in outcomes)  # the median is the point that minimizes it
     return {"value": value, "gradient": moment, "std": std, "mad": mad, "second": second, "collision": collision}

@@ -71,9 +71,9 @@ def test_equal_errors_stand_or_fall_together():
     ],
 )
 def test_each_rule_of_the_set_fires(rewards, options, verdict, rule):
-    _, judgement, _ = judged(rewards, **options)
-    assert (judgement.verdict, judgement.rule) == (verdict, rule)
-    reason, fired = explain_set(judgement)
+    _, judgment, _ = judged(rewards, **options)
+    assert (judgment.verdict, judgment.rule) == (verdict, rule)
+    reason, fired = explain_set(judgment)
     assert reason
     assert fired
 

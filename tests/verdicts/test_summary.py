@@ -33,12 +33,12 @@ def test_where_nothing_is_left_to_train_on_the_share_is_not_known(tmp_path):
 
 def test_the_rule_tells_a_share_from_its_limit_and_from_none():
     from flatspot.verdicts.explain import explain_set
-    from flatspot.verdicts.judge import SetJudgement
+    from flatspot.verdicts.judge import SetJudgment
 
-    assert explain_set(SetJudgement("warm-up", "vanishing", 0.204, 0.2))[1] == "vanishing prompts: 20.4% > 20.0%"
-    reason, rule = explain_set(SetJudgement("proceed", "none", 0.003, 0.2))
+    assert explain_set(SetJudgment("warm-up", "vanishing", 0.204, 0.2))[1] == "vanishing prompts: 20.4% > 20.0%"
+    reason, rule = explain_set(SetJudgment("proceed", "none", 0.003, 0.2))
     assert "vanishes on <1% of the prompts" in reason and rule == "vanishing prompts: <1% <= 20%"
-    assert explain_set(SetJudgement("fix-data", "solved", 0.997, 0.8))[1] == "solved prompts: >99% > 80%"
+    assert explain_set(SetJudgment("fix-data", "solved", 0.997, 0.8))[1] == "solved prompts: >99% > 80%"
 
 
 def test_a_reference_that_the_reward_cannot_read_makes_no_prompt_solved(tmp_path):

@@ -30,7 +30,7 @@ def show(run: Run, *, as_json: bool, fail_above: float | None) -> None:
         width, encoding = shutil.get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
         text = render_terminal(run.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
         place = f"Report   {run.folder / 'report.html'}" if run.written else _NOT_WRITTEN.format(run.folder)
-        text += f"\n{readable(place)}"  # a folder's name has no colours
+        text += f"\n{readable(place)}"  # a folder's name has no colors
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a folder's name may hold what the terminal cannot show
     _echo(text, color=True)
     if as_json and not run.written:

@@ -13,7 +13,7 @@ _COLOR = re.compile(r"(\x1b\[(?:1;)?(?:[01]|3[1-5]|90)m)")  # those of the repor
 
 
 def echo(text: str, *, err: bool = False, color: bool = False) -> None:
-    """Print text with every control character made visible; with `color`, the report's own colours stay."""
+    """Print text with every control character made visible; with `color`, the report's own colors stay."""
     click.echo(readable(text, color=color), err=err)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "--labels",
     required=True,
     metavar="FILE",
-    help="Labelled prompts: JSONL, JSON, CSV, TSV or Parquet, as `flatspot plan --labels` writes it.",
+    help="Labeled prompts: JSONL, JSON, CSV, TSV or Parquet, as `flatspot plan --labels` writes it.",
 )
 @click.option("--answer-col", default="answer", show_default=True, help="Column of the answer.")
 @click.option("--model", metavar="M", help="Hugging Face name or folder, GGUF file, or LoRA adapter.  [default: the run's]")

@@ -17,7 +17,7 @@ from flatspot.cli.probe_options import probe_options
 @own_reward_option
 @own_reward_weight_option
 @reward_timeout_option
-@click.option("--labels", metavar="FILE", help="The labelled prompts, which are then not probed.")
+@click.option("--labels", metavar="FILE", help="The labeled prompts, which are then not probed.")
 @click.option("--answer-col", default="answer", show_default=True, help="Column of the answer in --labels.")
 @click.option("--out", type=click.Path(file_okay=False), metavar="OUT", help="Folder of the curve.  [default: DIR/flatspot]")
 @click.option("--once", is_flag=True, help="Look at the checkpoints that are there, and end.")

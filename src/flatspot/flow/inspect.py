@@ -31,7 +31,7 @@ def inspect(
 
     paths        log files or folders of them; rows in memory: a table with an Arrow stream (pyarrow, pandas, polars), a
                  `datasets.Dataset`, a list of dicts; or one run folder of flatspot's, to judge its rows again
-    columns      {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognised, several rewards are
+    columns      {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognized, several rewards are
                  added up with the weights `reward_weights`
     reward_list  what a list of rewards on a row is: "completions" (one each) or "tokens" (of one completion); None: told by the rows
     format       "auto"; "generic", whatever an installed package would make of the files; or a format that one adds to `flatspot.importers`

@@ -1,4 +1,4 @@
-"""Which column of a log is what: named by the user, or recognised by its usual names and by what it holds.
+"""Which column of a log is what: named by the user, or recognized by its usual names and by what it holds.
 
 Where several columns have a usual name, the first that holds anything of use is taken, and the others are named in a caveat.
 """

@@ -40,7 +40,7 @@ _EVALUATION = re.compile(r"(?:^|[^a-z])(?:evals?|evaluation|val|valid|validation
 class LogColumns:
     """What a user says of a log's columns.
 
-    names    our name → the log's column (of the reward: or several, to be added up); None or absent: recognised
+    names    our name → the log's column (of the reward: or several, to be added up); None or absent: recognized
     weights  one per reward column; None: 1 each
     lists    a list of rewards on a row is "completions" (one each) or "tokens" (of one completion); None: told by the rows
     """

@@ -27,7 +27,7 @@ class Coverage:
 
 
 def coverage(failing: Failing, chosen: Ints) -> Coverage:
-    """The coverage of each prefix of `chosen`, rows of `failing` in the order they are labelled."""
+    """The coverage of each prefix of `chosen`, rows of `failing` in the order they are labeled."""
     m, k = len(failing.mean), len(chosen)
     weight = failing.weight
     best, nearest, share = np.zeros(m, np.float32), np.full(m, -1, np.int64), np.zeros(k)

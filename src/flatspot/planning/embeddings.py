@@ -80,7 +80,7 @@ def _counted(documents: Documents) -> Iterator[tuple[int, NDArray[np.int64], NDA
 
 
 def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Equal bits to every bit: the finaliser of SplitMix64."""
+    """Equal bits to every bit: the finalizer of SplitMix64."""
     value = value + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

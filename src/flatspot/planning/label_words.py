@@ -1,4 +1,4 @@
-"""Why a prompt is labelled, trained on, dropped or left for later: one sentence each. No numbers are computed here."""
+"""Why a prompt is labeled, trained on, dropped or left for later: one sentence each. No numbers are computed here."""
 
 from __future__ import annotations
 

@@ -77,9 +77,9 @@ def pick_hardest(failing: Failing, k: int) -> Ints:
 
 
 def pick_cover(failing: Failing, k: int) -> Ints:
-    """k-centre: from the first prompt drawn, always the one farthest from all chosen, by the prompts' features alone.
+    """k-center: from the first prompt drawn, always the one farthest from all chosen, by the prompts' features alone.
 
-    The largest distance left is at most twice that of the best k centres (Gonzalez 1985).
+    The largest distance left is at most twice that of the best k centers (Gonzalez 1985).
     """
     points = failing.prompts
     k = min(k, len(points))

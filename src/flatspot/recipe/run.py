@@ -129,9 +129,9 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
         bench.say("no prompt is settled as vanishing, so there is nothing to label: RL starts from the model as it is")
         return plan, None
     rule = None if recipe.rule is None else asdict(recipe.rule)
-    learnt = {"model": bench.model_digest, "before": before.key, "labels": work.answers_digest(rows)}
+    learned = {"model": bench.model_digest, "before": before.key, "labels": work.answers_digest(rows)}
     probe = with_old_names(asdict(recipe.probe))
-    inputs = bench.shared | learnt | {"options": dict(recipe.warmup), "rule": rule, "probe": probe, "seed": recipe.seed}
+    inputs = bench.shared | learned | {"options": dict(recipe.warmup), "rule": rule, "probe": probe, "seed": recipe.seed}
     do = lambda folder: work.warm_up_in(bench, before.run, file, rows, folder)  # noqa: E731
     return plan, do_stage(recipe.out, "warmup", inputs, do, needs=("policy",), say=bench.say)
 

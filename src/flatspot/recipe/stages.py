@@ -1,6 +1,6 @@
 """A stage of a recipe: its folder is named by what it depends on, so that it is done once, and a change of anything starts another.
 
-    out/NAME-KEY/            the stage's artefacts; KEY is the digest of its inputs
+    out/NAME-KEY/            the stage's artifacts; KEY is the digest of its inputs
     out/NAME-KEY/stage.json  written when the stage is done: its inputs, its result, how long it took
 
 A killed stage has no stage.json: the next run resumes in its folder, or starts it anew where it cannot.

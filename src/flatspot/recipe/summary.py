@@ -108,7 +108,7 @@ def _curve(stage: Stage, reward_range: tuple[float, float], drawn_before: int) -
 
 
 def _cost(stage: Stage) -> StageCost:
-    """What a stage took; labels only where some were learnt, steps only where something was trained."""
+    """What a stage took; labels only where some were learned, steps only where something was trained."""
     labels = stage.result.get("labels") if stage.name == "warmup" else None
     return StageCost(stage.name, labels, stage.result.get("steps"), stage.result.get("generations"), stage.seconds)
 

@@ -116,7 +116,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A labelled number, with a note."""
+    """A labeled number, with a note."""
 
     label: str
     value: str

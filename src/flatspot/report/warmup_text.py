@@ -94,7 +94,7 @@ def _cost(warmup: WarmupSummary) -> str:
     held = f" and {warmup.held_back} held out" if warmup.held_back else ""
     steps = f", {noun(warmup.curve[-1]['step'], 'step')}" if warmup.curve else ""
     probes = f", {count(warmup.generations)} completions to look" if warmup.generations else ""
-    return f"{warmup.labels} labels learnt{held}{steps}{probes}, {count(round(warmup.seconds))} s"
+    return f"{warmup.labels} labels learned{held}{steps}{probes}, {count(round(warmup.seconds))} s"
 
 
 def _share(share: object) -> str:

@@ -134,7 +134,7 @@ def _import_file(path: Path) -> ModuleType:
         raise RewardLoadError(f"no such file: {path} (looked in {Path.cwd()})")
     folder = str(path.resolve().parent)
     if folder not in sys.path:
-        sys.path.insert(0, folder)  # the file may import its neighbours, as it could when run as a script
+        sys.path.insert(0, folder)  # the file may import its neighbors, as it could when run as a script
     # the prefix keeps a file called re.py from standing in for the standard library's
     name = f"flatspot_reward_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

@@ -158,11 +158,11 @@ def openrlhf_scorer(function: Callable[..., object]) -> Scorer:
             raw = [raw]  # a single row may come back as a tensor without an axis
         return as_values(raw, len(prompts))
 
-    def score_labelled(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+    def score_labeled(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         lacking = Value(unanswered=True, error="this prompt has no label for the reward: no column label or reference with an answer")
         return _only(score, [None if label(prompt) is not None else lacking for prompt in prompts], prompts, completions)
 
-    return score_labelled
+    return score_labeled
 
 
 def _only(score: Scorer, known: Sequence[Value | None], prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:

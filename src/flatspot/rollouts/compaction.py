@@ -47,13 +47,13 @@ def remove_covered(path: Path) -> None:
 
 
 def _groups(parts: Sequence[PartFile], *, closed: bool) -> Iterator[list[PartFile]]:
-    """Runs of `_FEWEST` or more neighbours within a window, none much larger than `_BYTES`."""
+    """Runs of `_FEWEST` or more neighbors within a window, none much larger than `_BYTES`."""
     group: list[PartFile] = []
     size = 0
     for part in parts:
         own = part.file.stat().st_size
-        neighbour = bool(group) and part.first == group[-1].last + 1 and part.first // WINDOW == group[-1].last // WINDOW
-        if group and not (neighbour and size + own <= _BYTES):
+        neighbor = bool(group) and part.first == group[-1].last + 1 and part.first // WINDOW == group[-1].last // WINDOW
+        if group and not (neighbor and size + own <= _BYTES):
             yield from [group] if len(group) >= _FEWEST else []
             group, size = [], 0
         group.append(part)

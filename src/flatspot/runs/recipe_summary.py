@@ -53,7 +53,7 @@ class WarmupOutcome:
     chosen_step: Annotated[int, "step of the selected checkpoint"] = 0
     steps: Annotated[int | None, "step at which it stopped"] = None
     labels: Annotated[int, "labels in all"] = 0
-    learnt: Annotated[int, "labels in the training; the others were held out"] = 0
+    learned: Annotated[int, "labels in the training; the others were held out"] = 0
     generations: Annotated[int, "completions that its probes sampled"] = 0
     why: Annotated[str, "why it stopped"] = ""
     cause: Annotated[str, "the same as a code"] = ""

@@ -217,7 +217,7 @@ class Summary:
     reward: Annotated[RewardSummary, "of the weighted total"] = RewardSummary()
     reward_model: Annotated[
         str,
-        "how rewards were modelled: `binary` (the ends of the range), `few-valued`, `continuous`, `zero-inflated`, `mixed`, `binned` (no "
+        "how rewards were modeled: `binary` (the ends of the range), `few-valued`, `continuous`, `zero-inflated`, `mixed`, `binned` (no "
         "model fitted) or `none`",
     ] = "none"
     components: Annotated[

@@ -1,4 +1,4 @@
-"""The labelled layer: read what a run folder's rows say of each prompt, with DuckDB, without loading the rows."""
+"""The labeled layer: read what a run folder's rows say of each prompt, with DuckDB, without loading the rows."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def merge_equal(values: Floats) -> Floats:
         return values
     starts = np.flatnonzero(np.r_[True, np.diff(distinct) > tolerance(distinct[:-1], distinct[1:])])
     ends = np.r_[starts[1:], len(distinct)] - 1
-    # many close neighbours in a row are a continuous reward seen often, not one value: those stay as they are
+    # many close neighbors in a row are a continuous reward seen often, not one value: those stay as they are
     one_value = distinct[ends] - distinct[starts] <= tolerance(distinct[starts], distinct[ends])
     group = np.repeat(np.arange(len(starts)), ends - starts + 1)
     representative = np.where(one_value[group], distinct[starts][group], distinct)

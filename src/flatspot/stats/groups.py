@@ -94,7 +94,7 @@ def group_rows(prompt: Ints, group_size: int | None = None) -> Grouping:
     return Grouping(rank[place.reshape(-1)], distinct[np.argsort(first)], even, False)
 
 
-def summarise(grouping: Grouping, total: Floats, parts: Floats, completion: Ints, truncated: Floats | None = None) -> GroupTable:
+def summarize(grouping: Grouping, total: Floats, parts: Floats, completion: Ints, truncated: Floats | None = None) -> GroupTable:
     """Statistics of each group.
 
     total       [rows] weighted sum, NaN = not scored

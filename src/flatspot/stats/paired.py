@@ -83,9 +83,9 @@ def _padded(side: Rewards, n_prompts: int, lo: float, hi: float) -> tuple[Floats
     n = np.bincount(side.prompt, minlength=n_prompts).astype(float)
     total = np.bincount(side.prompt, side.reward, n_prompts)
     mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
-    centre = np.where(n > 0, (total + lo + hi) / (n + 2), np.nan)
-    squares = np.bincount(side.prompt, (side.reward - centre[side.prompt]) ** 2, n_prompts) + (lo - centre) ** 2 + (hi - centre) ** 2
-    return mean, centre, squares / (n + 2) ** 2
+    center = np.where(n > 0, (total + lo + hi) / (n + 2), np.nan)
+    squares = np.bincount(side.prompt, (side.reward - center[side.prompt]) ** 2, n_prompts) + (lo - center) ** 2 + (hi - center) ** 2
+    return mean, center, squares / (n + 2) ** 2
 
 
 def compared_sizes(before: Rewards, after: Rewards, n_prompts: int) -> Ints:

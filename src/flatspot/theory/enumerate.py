@@ -69,9 +69,9 @@ def enumerate_policy(logits: ArrayLike, rewards: ArrayLike, *, jacobian: ArrayLi
     p, reach = token_probabilities(table), prefix_probabilities(table)
     probability = reach[-1]
     # centered on the most probable reward: equal rewards have a std of exactly 0, and a small std loses no digits
-    centre = reward[int(probability.argmax())]
-    centred = reward - centre
-    shift = float(probability @ centred)
+    center = reward[int(probability.argmax())]
+    centered = reward - center
+    shift = float(probability @ centered)
     gradient = np.zeros(table.size if jac is None else jac.shape[2])
     second = collision = 0.0
     for level, advantage in token_advantages(table, reward):
@@ -81,9 +81,9 @@ def enumerate_policy(logits: ArrayLike, rewards: ArrayLike, *, jacobian: ArrayLi
         collision += float(at @ (1 - (here**2).sum(1)))
         second += float(at @ _local_second_moment(jac, rows, here))
     return Enumerated(
-        value=float(centre) + shift,
+        value=float(center) + shift,
         gradient=gradient,
-        std=float(np.sqrt(probability @ (centred - shift) ** 2)),
+        std=float(np.sqrt(probability @ (centered - shift) ** 2)),
         mad=float(probability @ np.abs(reward - _median(reward, probability))),
         score_second_moment=second,
         collision=collision,
@@ -197,11 +197,11 @@ def token_advantages(table: Floats, reward: Floats) -> Iterator[tuple[int, Float
         q = after.reshape(-1, n)
         here = p[level_rows(level, n)]
         # centered on the most probable token: equal rewards give exactly 0, and a nearly deterministic step loses no digits
-        centre = np.take_along_axis(q, here.argmax(1)[:, None], 1)
-        shifted = q - centre
+        center = np.take_along_axis(q, here.argmax(1)[:, None], 1)
+        shifted = q - center
         mean = (here * shifted).sum(1, keepdims=True)
         yield level, shifted - mean
-        after = (mean + centre)[:, 0]
+        after = (mean + center)[:, 0]
 
 
 def _pushed(jac: Floats | None, rows: slice, weight: Floats, table: Floats) -> Floats:
@@ -217,8 +217,8 @@ def _local_second_moment(jac: Floats | None, rows: slice, p: Floats) -> Floats:
     """[prefix] Σ_v p_v ‖J ᵀ(e_v − p)‖²."""
     if jac is None:
         return np.asarray(1 - (p**2).sum(1))
-    centred = jac[rows] - np.einsum("xv,xvp->xp", p, jac[rows])[:, None]
-    return np.asarray((p * (centred**2).sum(2)).sum(1))
+    centered = jac[rows] - np.einsum("xv,xvp->xp", p, jac[rows])[:, None]
+    return np.asarray((p * (centered**2).sum(2)).sum(1))
 
 
 def _median(reward: Floats, probability: Floats) -> float:

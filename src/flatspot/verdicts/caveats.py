@@ -11,11 +11,11 @@ import numpy as np
 from flatspot.core.shares import percent
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.zones import STATES
-from flatspot.verdicts.judge import PromptVerdicts, SetJudgement, poor_references
+from flatspot.verdicts.judge import PromptVerdicts, SetJudgment, poor_references
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
-# every code there is, in the order in which caveats of a judgement come; a code never changes its meaning, nor its name: "sure" was the
+# every code there is, in the order in which caveats of a judgment come; a code never changes its meaning, nor its name: "sure" was the
 # name of --worst-case
 CODES = (
     "noisy-reward", "shaping-only", "components-tie", "close-call", "range-assumed", "outside-range", "all-low", "low-references",
@@ -74,21 +74,21 @@ def sign_caveats(signs: RewardSigns) -> list[Caveat]:
     return found
 
 
-def close_call(judgement: SetJudgement) -> list[Caveat]:
+def close_call(judgment: SetJudgment) -> list[Caveat]:
     """Where the interval of the share that decided reaches across the rule's limit."""
-    if judgement.rule not in ("vanishing", "none", "solved") or not judgement.lo <= judgement.limit <= judgement.hi:
+    if judgment.rule not in ("vanishing", "none", "solved") or not judgment.lo <= judgment.limit <= judgment.hi:
         return []
     text = (
-        f"The verdict is a close call: the share it rests on may be {percent(judgement.lo)} to {percent(judgement.hi)}, and its limit is "
-        f"{percent(judgement.limit)}."
+        f"The verdict is a close call: the share it rests on may be {percent(judgment.lo)} to {percent(judgment.hi)}, and its limit is "
+        f"{percent(judgment.limit)}."
     )
     return [Caveat("close-call", text)]
 
 
-def low_references(evidence: Evidence, settings: JudgeSettings, reference_rewards: Floats, judgement: SetJudgement) -> list[Caveat]:
+def low_references(evidence: Evidence, settings: JudgeSettings, reference_rewards: Floats, judgment: SetJudgment) -> list[Caveat]:
     """Where references earn too little to be what is achievable; nothing where that is the headline."""
     poor, _ = poor_references(evidence, settings, reference_rewards)
-    if not poor or judgement.rule == "references":
+    if not poor or judgment.rule == "references":
         return []
     text = (
         f"{percent(poor)} of the reference answers earn less than half of the reward range, so the top of the range is used there as "

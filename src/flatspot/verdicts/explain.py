@@ -6,7 +6,7 @@ import numpy as np
 
 from flatspot.core.shares import percent, percents_apart
 from flatspot.stats.evidence import Evidence, Floats
-from flatspot.verdicts.judge import PromptVerdicts, SetJudgement
+from flatspot.verdicts.judge import PromptVerdicts, SetJudgment
 from flatspot.verdicts.reward_signs import RewardSigns
 
 
@@ -46,16 +46,16 @@ def _explain_one(verdict: str, leaning: str, error: float, n: int, mean: float, 
     return f"{sentence} (error {chance})" if verdict != "undecided" else sentence
 
 
-def explain_set(judgement: SetJudgement, signs: RewardSigns | None = None) -> tuple[str, str]:
+def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None) -> tuple[str, str]:
     """(reason, rule) of the set's verdict: why, and the rule that fired with its numbers.
 
-    >>> from flatspot.verdicts.judge import SetJudgement
-    >>> explain_set(SetJudgement("fix-data", "solved", 0.9, 0.8))[1]
+    >>> from flatspot.verdicts.judge import SetJudgment
+    >>> explain_set(SetJudgment("fix-data", "solved", 0.9, 0.8))[1]
     'solved prompts: 90% > 80%'
     """
     signs = signs or RewardSigns()
-    share, limit = percents_apart(judgement.share, judgement.limit)
-    may_be = f"{percent(judgement.lo)} to {percent(judgement.hi)}"
+    share, limit = percents_apart(judgment.share, judgment.limit)
+    may_be = f"{percent(judgment.lo)} to {percent(judgment.hi)}"
     rules = {
         "noise": f"variance between equal completions: {share} > {limit}",
         "nothing": "no completions",
@@ -89,7 +89,7 @@ def explain_set(judgement: SetJudgement, signs: RewardSigns | None = None) -> tu
         "none": f"The gradient vanishes on {share} of the prompts: RL can learn from this set as it is"
         + (f", but hardly from {signs.hidden_part!r}." if signs.hidden_part else "."),
     }
-    return reasons[judgement.rule], rules[judgement.rule]
+    return reasons[judgment.rule], rules[judgment.rule]
 
 
 def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:

@@ -45,7 +45,7 @@ def judge_prompts(model: FittedModel, settings: JudgeSettings) -> PromptVerdicts
 
 
 @dataclass(frozen=True)
-class SetJudgement:
+class SetJudgment:
     """What to do about the whole set: the verdict, the rule that fired, the share it fired on, and what else its sentence needs.
 
     lo, hi  95% limits of a share of states, else the share itself
@@ -67,7 +67,7 @@ def judge_set(
     settings: JudgeSettings,
     reference_rewards: Floats,
     signs: RewardSigns | None = None,
-) -> SetJudgement:
+) -> SetJudgment:
     """The first rule that fires, in this order: whether the set can be judged at all, then what it is.
 
     1.  noise       most of the variance within prompts is between equal completions                → fix-reward
@@ -96,39 +96,39 @@ def judge_set(
     if few or 2 * undecided > int((evidence.n > 0).sum()):
         why, share = "too-few" if few else "undecided", undecided / evidence.n_prompts
         if v_lo <= settings.warm_up_above < v_hi:
-            return SetJudgement("draw-more", why, share, settings.warm_up_above, v_lo, v_hi)
+            return SetJudgment("draw-more", why, share, settings.warm_up_above, v_lo, v_hi)
         if s_lo <= settings.solved_above < s_hi:
-            return SetJudgement("draw-more", f"{why}-solved", share, settings.solved_above, s_lo, s_hi)
+            return SetJudgment("draw-more", f"{why}-solved", share, settings.solved_above, s_lo, s_hi)
     if solved > settings.solved_above:
-        return SetJudgement("fix-data", "solved", solved, settings.solved_above, s_lo, s_hi)
+        return SetJudgment("fix-data", "solved", solved, settings.solved_above, s_lo, s_hi)
     if vanishing > settings.warm_up_above:
-        return SetJudgement("warm-up", "vanishing", vanishing, settings.warm_up_above, v_lo, v_hi)
+        return SetJudgment("warm-up", "vanishing", vanishing, settings.warm_up_above, v_lo, v_hi)
     if signs.flat_part:
-        return SetJudgement("warm-up", "flat-part", signs.others, settings.warm_up_above)
-    return SetJudgement("proceed", "none", vanishing, settings.warm_up_above, v_lo, v_hi)
+        return SetJudgment("warm-up", "flat-part", signs.others, settings.warm_up_above)
+    return SetJudgment("proceed", "none", vanishing, settings.warm_up_above, v_lo, v_hi)
 
 
 def _cannot_be_judged(
     evidence: Evidence, n_rows: Ints, settings: JudgeSettings, reference_rewards: Floats, signs: RewardSigns
-) -> SetJudgement | None:
+) -> SetJudgment | None:
     """What makes everything else meaningless; None where nothing does."""
     if signs.noisy:
-        return SetJudgement("fix-reward", "noise", min(signs.noise_share, 1.0), 0.5)
+        return SetJudgment("fix-reward", "noise", min(signs.noise_share, 1.0), 0.5)
     total = int(n_rows.sum())
     if total == 0:
-        return SetJudgement("draw-more", "nothing", 1.0, 1.0)
+        return SetJudgment("draw-more", "nothing", 1.0, 1.0)
     failed = 1 - evidence.n.sum() / total
     if failed > settings.failed_above:
-        return SetJudgement("fix-reward", "failed", float(failed), settings.failed_above)
+        return SetJudgment("fix-reward", "failed", float(failed), settings.failed_above)
     poor, better = poor_references(evidence, settings, reference_rewards)
     if poor >= 0.5 and better <= _FEW:
-        return SetJudgement("fix-reward", "references", poor, 0.5)
+        return SetJudgment("fix-reward", "references", poor, 0.5)
     if signs.cut_short(settings.reward_lo, settings.reward_hi):
-        return SetJudgement("fix-sampling", "truncated", signs.cut_share, 0.5)
+        return SetJudgment("fix-sampling", "truncated", signs.cut_share, 0.5)
     if signs.ties >= 0.5:
-        return SetJudgement("fix-reward", "ties", signs.ties, 0.5)
+        return SetJudgment("fix-reward", "ties", signs.ties, 0.5)
     if _constant(evidence, settings):
-        return SetJudgement("fix-reward", "constant", 1.0, 1.0)
+        return SetJudgment("fix-reward", "constant", 1.0, 1.0)
     return None
 
 

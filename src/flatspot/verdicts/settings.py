@@ -1,4 +1,4 @@
-"""What a judgement depends on, with where each default comes from."""
+"""What a judgment depends on, with where each default comes from."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ def judge(
     model = fit(evidence, r_star, settings.zones, (*GROUP_SIZES, settings.group_size))
     prompts = judge_prompts(model, settings)
     signs = reward_signs(run, weights)
-    judgement = judge_set(prompts, model, evidence, run.n_rows, settings, run.reference_reward, signs)
-    reason, rule = explain_set(judgement, signs)
+    judgment = judge_set(prompts, model, evidence, run.n_rows, settings, run.reference_reward, signs)
+    reason, rule = explain_set(judgment, signs)
     known = [
         *sign_caveats(signs),
         *map(as_caveat, notes),
@@ -81,12 +81,12 @@ def judge(
             identical_share=_identical_share(run),
             truncated_share=_mean(run.truncated_share, run.n_rows),
         ),
-        *low_references(evidence, settings, run.reference_reward, judgement),
+        *low_references(evidence, settings, run.reference_reward, judgment),
         *doubtful_error(prompts, settings),
-        *close_call(judgement),
+        *close_call(judgment),
     ]
     summary = Summary(
-        verdict=judgement.verdict,
+        verdict=judgment.verdict,
         reason=reason,
         rule=rule,
         n_prompts=evidence.n_prompts,
@@ -111,13 +111,13 @@ def judge(
 
 
 def _fractions(prompts: PromptVerdicts, model: FittedModel) -> Fractions:
-    """States: the share of the set that is in each, under the model. Undecided and unscored: the share so labelled."""
+    """States: the share of the set that is in each, under the model. Undecided and unscored: the share so labeled."""
     states = {name: share_of(row) for name, row in zip(STATES, model.shares, strict=True)}
     n = len(prompts.verdict)
-    return Fractions(**states, **{name: labelled_share(int((prompts.verdict == name).sum()), n) for name in ("undecided", "unscored")})
+    return Fractions(**states, **{name: labeled_share(int((prompts.verdict == name).sum()), n) for name in ("undecided", "unscored")})
 
 
-def labelled_share(hits: int, n: int) -> Share:
+def labeled_share(hits: int, n: int) -> Share:
     """The share of n prompts that got a label, with its 95% limits."""
     lo, hi = clopper_pearson(hits, n)
     return share_of([hits / n if n else np.nan, float(lo), float(hi)])

@@ -15,7 +15,7 @@ from flatspot.runs.table import RunTable
 from flatspot.stats.models.fitted import spread
 from flatspot.verdicts.caveats import Caveat
 from flatspot.verdicts.settings import JudgeSettings
-from flatspot.verdicts.summary import Judged, judge, labelled_share
+from flatspot.verdicts.summary import Judged, judge, labeled_share
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,9 +70,7 @@ def _with_undrawn(judged: Judged, run: RunTable, drawn: NDArray[np.bool_]) -> Ju
     """The verdicts and counts of all prompts, those that were not drawn among them as undecided."""
     n, missing = len(drawn), int((~drawn).sum())
     counts = replace(judged.summary.counts, undecided=judged.summary.counts.undecided + missing)
-    fractions = replace(
-        judged.summary.fractions, undecided=labelled_share(counts.undecided, n), unscored=labelled_share(counts.unscored, n)
-    )
+    fractions = replace(judged.summary.fractions, undecided=labeled_share(counts.undecided, n), unscored=labeled_share(counts.unscored, n))
     summary = replace(judged.summary, n_prompts=n, counts=counts, fractions=fractions)
     return Judged(_place_rows(judged.verdicts, run, drawn), summary, spread(judged.model, drawn))
 

@@ -54,14 +54,14 @@ class BatchNorm(nn.BatchNorm2d):  # type: ignore[misc]
             return super().forward(x)
         rows = x.flatten(1).to(self.weight.dtype)
         mean = rows.mean(dim=0)
-        centred = rows - mean
-        var = centred.square().mean(dim=0)
+        centered = rows - mean
+        var = centered.square().mean(dim=0)
         if self.track_running_stats:
             self.num_batches_tracked += 1
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(var * (n / (n - 1)), self.momentum)
-        out = torch.addcmul(self.bias, centred, self.weight * (var + self.eps).rsqrt())
+        out = torch.addcmul(self.bias, centered, self.weight * (var + self.eps).rsqrt())
         return out.to(x.dtype)[:, :, None, None]
 
 

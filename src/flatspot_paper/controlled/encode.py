@@ -1,4 +1,4 @@
-"""Samples as tensors: normalised images, or WordPiece ids of pairs of sentences."""
+"""Samples as tensors: normalized images, or WordPiece ids of pairs of sentences."""
 
 from __future__ import annotations
 

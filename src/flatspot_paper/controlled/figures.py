@@ -12,7 +12,7 @@ from flatspot_paper.controlled.plans import Plan
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Okabe and Ito's colours, told apart by colour-blind readers; line styles say the same
+# Okabe and Ito's colors, told apart by color-blind readers; line styles say the same
 _STYLES = {"sft": ("SFT", "#0072B2", "-"), "rft": ("RFT", "#D55E00", "--"), "reinforce": ("REINFORCE", "#009E73", ":")}
 _COLUMNS = (("small_std", "small reward std (label moved)"), ("large_std", "large reward std (the others)"))
 _ROWS = (("reward", "reward"), ("reward_std", "reward std"), ("accuracy", "accuracy"), ("grad_norm", "gradient norm"))

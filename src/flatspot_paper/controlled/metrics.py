@@ -3,7 +3,7 @@
 A batch is split into the samples whose label moved (small reward std) and the others (large reward std). The objective of the batch is the
 mean over its samples, so its gradient is the weighted sum of the two groups' gradients: two backward passes give three norms and the step.
 Where samples do not interact, each group runs through its own half of the network's graph, and the two together cost one pass. Under
-BatchNorm the batch is normalised as one, and each group's gradient is taken through the shared statistics.
+BatchNorm the batch is normalized as one, and each group's gradient is taken through the shared statistics.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GROUPS = ("small_std", "large_std")
 # per sample means, in this order; the norms follow
 PER_SAMPLE = ("loss", "accuracy", "reward", "reward_std", "objective", "kl")
 NORMS = ("grad_norm", "params_norm")
-# log-probabilities [n, class] and positions [n] → the objective [n] to maximise (with its graph), and the columns of PER_SAMPLE [n, 6]
+# log-probabilities [n, class] and positions [n] → the objective [n] to maximize (with its graph), and the columns of PER_SAMPLE [n, 6]
 Objective = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -69,13 +69,13 @@ def measure_batch(
     total: list[torch.Tensor] = []
     objectives: list[torch.Tensor] = []
     for i in present:
-        maximised, columns = objective(log_ps[i], groups[i])
+        maximized, columns = objective(log_ps[i], groups[i])
         values[i, : len(PER_SAMPLE)] = columns.mean(dim=0)
-        objectives.append(maximised)
+        objectives.append(maximized)
         if not norms:
             continue
         keep = network.coupled and i != present[-1]
-        gradient = list(torch.autograd.grad(maximised.mean(), parameters, retain_graph=keep))
+        gradient = list(torch.autograd.grad(maximized.mean(), parameters, retain_graph=keep))
         values[i, len(PER_SAMPLE)] = torch.nn.utils.get_total_norm(gradient)
         share = counts[i] / sum(counts)
         total = [t.add_(g, alpha=share) for t, g in zip(total, gradient, strict=True)] if total else [g.mul_(share) for g in gradient]

@@ -142,7 +142,7 @@ def _bert_mini(classes: int) -> Network:
 
 @contextmanager
 def only_measuring(network: Network) -> Iterator[None]:
-    """BatchNorm normalises by its batch, as in training, and leaves its running statistics as they are."""
+    """BatchNorm normalizes by its batch, as in training, and leaves its running statistics as they are."""
     layers = [layer for layer in network.module.modules() if isinstance(layer, nn.BatchNorm2d)]
     before = [layer.track_running_stats for layer in layers]
     for layer in layers:

@@ -1,4 +1,4 @@
-"""What is maximised, per sample, on log-probabilities.
+"""What is maximized, per sample, on log-probabilities.
 
 With one output token and a reward for every label, the expected reward V = Σ_k p_k r_k and its gradient are exact. Everything starts from
 log p = log_softmax(logits): log(softmax(logits)) is -inf as soon as a probability underflows, which is the regime studied here.

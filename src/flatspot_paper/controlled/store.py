@@ -43,7 +43,7 @@ COLUMNS = (
     ("set_mass", "double", "of a pretraining: probability on the plausible labels"),
     ("reward", "double", "mean expected reward"),
     ("reward_std", "double", "mean std of the reward under the policy"),
-    ("objective", "double", "what was maximised"),
+    ("objective", "double", "what was maximized"),
     ("kl", "double", "KL divergence from the reference, where the plan has one; else 0"),
     ("grad_norm", "double", "norm of the gradient of the group's mean objective; null for the two groups in epochs that leave it out"),
     ("params_norm", "double", "norm of the parameters"),

@@ -136,11 +136,11 @@ def pretraining(samples: Samples) -> Objective:
     sets = samples.labels.sets[samples.labels.original]
 
     def objective(log_p: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        maximised = objectives.set_log_likelihood(log_p, sets[rows])
-        value = maximised.detach().double()
+        maximized = objectives.set_log_likelihood(log_p, sets[rows])
+        value = maximized.detach().double()
         mass = log_p.detach().double().gather(1, sets[rows]).exp().sum(dim=1)
         nothing = torch.zeros_like(value)
-        return maximised, torch.stack([-value, mass, nothing, nothing, value, nothing], dim=1)
+        return maximized, torch.stack([-value, mass, nothing, nothing, value, nothing], dim=1)
 
     return objective
 
@@ -160,14 +160,14 @@ def finetuning(samples: Samples, plan: Plan, method: str, draws: torch.Generator
         if method == "reinforce":
             sample = objectives.draw_labels(log_p, draws)
             ratio = None if log_reference is None else plan.kl_coeff * objectives.log_ratio(log_p, log_reference[rows], sample)
-            maximised = objectives.reinforce(log_p, reward, sample, ratio)
+            maximized = objectives.reinforce(log_p, reward, sample, ratio)
         else:
-            maximised = likelihood if method == "sft" else objectives.expected_reward(log_p, reward)
-            maximised = maximised if kl is None else maximised - plan.kl_coeff * kl
+            maximized = likelihood if method == "sft" else objectives.expected_reward(log_p, reward)
+            maximized = maximized if kl is None else maximized - plan.kl_coeff * kl
         mean, std = reward_statistics(log_p, reward)
         hit = (log_p.detach().argmax(dim=1) == target).double()
         apart = torch.zeros_like(mean) if kl is None else kl.detach().double()
-        return maximised, torch.stack([-likelihood.detach().double(), hit, mean, std, maximised.detach().double(), apart], dim=1)
+        return maximized, torch.stack([-likelihood.detach().double(), hit, mean, std, maximized.detach().double(), apart], dim=1)
 
     return objective
 

@@ -1,4 +1,4 @@
-"""What PPO trains: the networks, their optimiser, how they are kept, and what they say of tokens."""
+"""What PPO trains: the networks, their optimizer, how they are kept, and what they say of tokens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Networks:
 
 
 def prepare(policy_model: Any, tokenizer: Any, settings: PPOSettings) -> Networks:
-    """The networks and their optimiser: AdamW, weight decay on everything but biases and norms."""
+    """The networks and their optimizer: AdamW, weight decay on everything but biases and norms."""
     torch = require("torch", extra="hf", purpose="PPO")
     accelerate = require("accelerate", extra="hf", purpose="PPO")
     accelerator = accelerate.Accelerator(gradient_accumulation_steps=1)
@@ -89,13 +89,13 @@ def read_value(networks: Networks, prompts: Ids, completions: Ids, at: Places) -
 
 
 def save(file: Path, networks: Networks, identity: Mapping[str, Any], plain: Mapping[str, Any]) -> None:
-    """Write the networks, the optimiser and plain values to one file."""
+    """Write the networks, the optimizer and plain values to one file."""
     state = {"policy": networks.policy.model, "value": networks.value, "optimizer": networks.optimizer}
     save_checkpoint(file, identity, {name: kept.state_dict() for name, kept in state.items()} | dict(plain))
 
 
 def resume(file: Path, networks: Networks, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the networks and the optimiser where `save` found them; returns the whole state."""
+    """Put the networks and the optimizer where `save` found them; returns the whole state."""
     state = load_checkpoint(file, identity)
     networks.policy.model.load_state_dict(state["policy"])
     networks.value.load_state_dict(state["value"])

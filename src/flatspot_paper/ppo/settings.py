@@ -20,7 +20,7 @@ class PPOSettings:
 
     steps              buffers to draw and learn from
     buffer_tokens      tokens drawn per step, at least: rounds of `prompts_per_round` prompts, `samples_per_prompt` completions each
-    minibatch_tokens   tokens per optimiser step, at most; `epochs` passes over a buffer
+    minibatch_tokens   tokens per optimizer step, at most; `epochs` passes over a buffer
     entropy            "analytic": of the whole distribution; "sampled": −log p of the token drawn
     kl_coef            β at the start; `kl_target` is the mean of log p − log p_ref per token that it steers to, None keeps β
     rows_per_forward   completions per forward pass, a matter of memory

@@ -234,9 +234,9 @@ def tokens_of(credit: Credit) -> Tokens:
 
 
 def update(networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit], settings: PPOSettings, step: int) -> dict[str, Any]:
-    """Epochs of optimiser steps on minibatches of shuffled tokens; the means of what was measured over them.
+    """Epochs of optimizer steps on minibatches of shuffled tokens; the means of what was measured over them.
 
-    credits  of all processes' rows, by number: they say which tokens a minibatch has and how it is normalised
+    credits  of all processes' rows, by number: they say which tokens a minibatch has and how it is normalized
     """
     advantages = np.concatenate([credit.advantage for credit in credits.values()])
     place = np.concatenate([np.arange(len(credit.advantage)) for credit in credits.values()])
@@ -263,7 +263,7 @@ def normalized(advantages: Floats) -> Floats:
 def minibatch_step(
     networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit], tokens: Tokens, size: int, settings: PPOSettings
 ) -> list[float]:
-    """One optimiser step on this process's tokens of a minibatch of `size`; FloatingPointError, and no step, where it is not finite."""
+    """One optimizer step on this process's tokens of a minibatch of `size`; FloatingPointError, and no step, where it is not finite."""
     import torch
 
     accelerator, optimizer = networks.accelerator, networks.optimizer

@@ -8,7 +8,7 @@ from typing import Any
 
 from flatspot.core.optional import require
 
-# Okabe–Ito, told apart with any colour vision; each bound has a marker of its own besides
+# Okabe–Ito, told apart with any color vision; each bound has a marker of its own besides
 _STYLE = {
     "theorem_1": ("Theorem 1: 6·L·γ·std^(2/3)", "#d55e00", "v"),
     "lipschitz": ("Lipschitz: √L·γ·std", "#e69f00", "s"),

@@ -46,7 +46,7 @@ def reproduce_theory(out: Path, *, models: int = 500, seed: int | None = None) -
         "seed": seed,
         "models": models,
         "violations": sum(row["violated"] for row in rows),
-        "bounds": summarise(rows),
+        "bounds": summarize(rows),
         "slopes": {"across models": across_models(rows), "one sparse reward, as p falls": along_paths(np.random.default_rng([seed, 1]))},
         "identity": one_token_error(np.random.default_rng([seed, 2])),
         "separation": separation_table(),
@@ -68,9 +68,9 @@ def measure(drawn: Drawn) -> dict[str, Any]:
     surrogate = clipped_surrogate(drawn.logits, drawn.old_logits, drawn.rewards, jacobian=drawn.jacobian)
     pairs["surrogate"] = (surrogate.std_old, surrogate.norm, surrogate.bound)
     ratio = np.log(prefix_probabilities(drawn.logits)[-1]) - np.log(prefix_probabilities(drawn.old_logits)[-1])
-    penalised = drawn.rewards - _KL_COEFFICIENT * ratio
-    kl = enumerate_policy(drawn.logits, penalised, jacobian=drawn.jacobian)
-    largest = float(np.abs(penalised).max())
+    penalized = drawn.rewards - _KL_COEFFICIENT * ratio
+    kl = enumerate_policy(drawn.logits, penalized, jacobian=drawn.jacobian)
+    largest = float(np.abs(penalized).max())
     pairs["theorem_1_kl"] = (kl.std, kl.norm, theorem_1_kl(kl.std, length=kl.length, gamma=kl.gamma, reward_bound=largest))
     held = {name: norm <= bound * (1 + _SLACK) + _FLOOR for name, (_, norm, bound) in pairs.items()}
     return {
@@ -95,7 +95,7 @@ def bounds_of(exact: Enumerated) -> dict[str, float]:
     }
 
 
-def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Per bound: violations, the largest share of it that a gradient reached, and bound / norm by band of the std."""
     found: dict[str, Any] = {}
     for name in rows[0]["pairs"]:

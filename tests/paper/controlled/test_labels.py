@@ -47,7 +47,7 @@ def test_labels_are_those_of_the_letter(digits, seed):
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "stsb"])
-def test_real_data_are_labelled_by_the_letter(real_data, dataset):
+def test_real_data_are_labeled_by_the_letter(real_data, dataset):
     loaded, plan = load_dataset(dataset, real_data), plan_for(dataset, n_train=500, n_test=300)
     found = label_samples(loaded.train.labels, loaded.test.labels, plan)
     classes, size = plan.setting.classes, plan.setting.set_size

@@ -78,7 +78,7 @@ def test_in_bfloat16_only_the_products_are(dataset):
     assert torch.nn.functional.cosine_similarity(a, b, dim=0) > (0.93 if dataset == "cifar10" else 0.98)
 
 
-def test_measuring_leaves_batch_norm_alone_and_normalises_by_the_batch():
+def test_measuring_leaves_batch_norm_alone_and_normalizes_by_the_batch():
     network = build_network(plan_for("cifar10"), torch.device("cpu"))
     torch.manual_seed(0)
     x = torch.randn(4, 3, 32, 32)

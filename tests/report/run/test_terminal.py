@@ -78,7 +78,7 @@ def test_it_is_ascii_where_the_terminal_is(make_report):
     assert render_terminal(make_report(60, reason="μ ≤ σ – 你").summary, encoding="ANSI_X3.4-1968").isascii()
 
 
-def test_colour_changes_no_letter_of_the_words(make_report):
+def test_color_changes_no_letter_of_the_words(make_report):
     summary = make_report(60).summary
     plain, colored = render_terminal(summary), render_terminal(summary, color=True)
     strip = re.compile("\x1b\\[[0-9;]*m")

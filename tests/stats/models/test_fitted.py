@@ -59,14 +59,14 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize(("family", "name", "model"), FAMILIES)
-def test_stated_errors_are_realised_and_std_limits_cover(family, name, model):
+def test_stated_errors_are_realized_and_std_limits_cover(family, name, model):
     rng = np.random.default_rng(7)
     mean, std, draw = family(name, 1500, rng)
     found = judged(draw(16))
     assert found.family == model
     choice = found.loss.argmin(-1)
-    realised = ZONES.loss(mean, std, np.ones_like(mean))[np.arange(len(mean)), choice].mean()
-    assert realised <= found.loss.min(-1).mean() + 0.025
+    realized = ZONES.loss(mean, std, np.ones_like(mean))[np.arange(len(mean)), choice].mean()
+    assert realized <= found.loss.min(-1).mean() + 0.025
     lo, hi = found.std_limits.T
     assert ((lo <= std + 1e-9) & (std <= hi + 1e-9)).mean() >= 0.91
     states = ZONES.states(mean, std, np.ones_like(mean)).mean(0)
@@ -86,7 +86,7 @@ def test_the_forecast_foretells_held_out_groups(family, name, model):
         assert hi > lo
 
 
-def test_binary_judgements_survive_an_affine_map_and_any_order():
+def test_binary_judgments_survive_an_affine_map_and_any_order():
     rng = np.random.default_rng(0)
     _, _, draw = binary("hard", 300, rng)
     rewards = draw(12)

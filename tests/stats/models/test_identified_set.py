@@ -191,7 +191,7 @@ def test_nothing_drawn_has_no_evidence():
     assert Draws.none(4).evidence().n.tolist() == [0] * 4
 
 
-def realised(name, seed, target):
+def realized(name, seed, target):
     rng = np.random.default_rng(seed)
     u = rng.random(1000)
     p = {"clumps": np.where(u < 0.5, 0.02, 0.3), "apart": np.where(u < 0.5, 0.0, 0.5)}[name]
@@ -208,14 +208,14 @@ def test_the_limit_of_the_error_holds_where_the_fit_is_misled(target):
     The one at half its drop is too low here at a target of 5%: by up to two points.
     """
     for seed in range(4):
-        found, error = realised("clumps", seed, target)
+        found, error = realized("clumps", seed, target)
         limit = found.fitted.worst_case_error(found.decisions.state, 2 * DROP)
         assert error <= limit + 2 * np.sqrt(error / 1000)
         assert limit > found.worst_case_error > 1.2 * found.predicted_error
 
 
 def test_the_limit_is_small_where_prompts_are_far_from_the_thresholds():
-    found, error = realised("apart", 0, 0.02)
+    found, error = realized("apart", 0, 0.02)
     assert error <= found.worst_case_error
     assert found.worst_case_error < 0.06
 

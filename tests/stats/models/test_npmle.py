@@ -45,7 +45,7 @@ def test_em_as_long_as_it_is_run_elsewhere_leaves_more_than_a_limit_may():
 
 
 @pytest.mark.filterwarnings("ignore:Values in x were outside bounds:RuntimeWarning")  # of scipy 1.13
-def test_against_a_general_optimiser():
+def test_against_a_general_optimizer():
     """SLSQP over the simplex, on every tenth point of the grid."""
     ones = np.arange(5)
     points = GRID[::10]

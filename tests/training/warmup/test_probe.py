@@ -99,7 +99,7 @@ def test_labels_that_are_solved(run, reward):
     share, drawn = labels_solved(scripted(CHANCES), reward, probed, prompts, np.full(4, np.nan))
     assert share > 0.9 and drawn >= 16
     one, drawn = labels_solved(scripted(CHANCES), reward, probed, prompts[:1], np.full(1, np.nan))
-    assert 0.7 < one < 0.9 and drawn > 16  # a single label is never quite sure: it is learnt
+    assert 0.7 < one < 0.9 and drawn > 16  # a single label is never quite sure: it is learned
     never, drawn = labels_solved(scripted(dict.fromkeys(CHANCES, 0.0)), reward, probed, prompts, np.full(4, np.nan))
     assert never < 0.05 and drawn < 64
     assert labels_solved(scripted(CHANCES), reward, probed, [], np.zeros(0)) == (None, 0)

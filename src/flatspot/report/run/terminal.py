@@ -1,4 +1,4 @@
-"""The verdict in about twenty lines of plain text, with a little colour where the terminal has it."""
+"""The verdict in about twenty lines of plain text, with a little color where the terminal has it."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def _lines(summary: Summary, width: int, color: bool, ascii_only: bool) -> Itera
     yield from _composition(summary, width, color, ascii_only)
     yield from _measures(summary, width)
     for i, note in enumerate(blocks.caveats(summary)):
-        yield from _labelled("" if i else "Caveats", note, width, color, "- ")
+        yield from _labeled("" if i else "Caveats", note, width, color, "- ")
     if steps := next_steps(summary):
         yield ""
         for i, step in enumerate(steps, start=1):
-            yield from _labelled("" if i > 1 else "Next", step.text, width, color, f"{i}. ", indent=_STEP)
+            yield from _labeled("" if i > 1 else "Next", step.text, width, color, f"{i}. ", indent=_STEP)
             if step.command:
                 yield f"{' ' * _STEP}{_paint('$', '90', color)} {step.command}"
 
 
-def _labelled(label: str, text: str, width: int, color: bool, mark: str = "", indent: int = _LABEL) -> Iterator[str]:
+def _labeled(label: str, text: str, width: int, color: bool, mark: str = "", indent: int = _LABEL) -> Iterator[str]:
     """Wrapped lines with a label before the first of them."""
     first, *rest = _wrap(text, width, " " * indent + mark) or [""]
     yield _paint(label, "1", color) + first[len(label) :]
@@ -103,7 +103,7 @@ def _composition(summary: Summary, width: int, color: bool, ascii_only: bool) ->
 
 
 def _shade(verdict: blocks.Verdict) -> str:
-    """Without colour, the verdicts' parts of the bar differ by density."""
+    """Without color, the verdicts' parts of the bar differ by density."""
     return {"learnable": "█", "vanishing": "░", "solved": "▓", "undecided": "▒", "unscored": "·"}[verdict.name]
 
 

@@ -111,13 +111,13 @@ def _components(rows: Ints, size: Ints, score: Floats) -> Floats:
     v = rows.shape[1]
     shares = rows / rows.sum(-1, keepdims=True)
 
-    def centre(weight: Floats) -> Floats:
+    def center(weight: Floats) -> Floats:
         return np.asarray((weight @ shares + 0.5 / v) / (weight.sum() + 0.5))
 
-    overall = centre(size.astype(float))
+    overall = center(size.astype(float))
     height = shares @ score
     low, high = np.quantile(height, [1 / 3, 2 / 3]) if len(rows) else (0.0, 0.0)
-    thirds = [centre(size * inside) for inside in (height <= low, (height > low) & (height < high), height >= high)]
+    thirds = [center(size * inside) for inside in (height <= low, (height > low) & (height < high), height >= high)]
     broad = [a * c for c in (overall, np.full(v, 1 / v), *thirds) for a in _CONCENTRATIONS]
     certain = np.argsort(-overall, kind="stable")[:_MOST_SPIKES]
     if v > _MOST_SPIKES:  # the ends decide between vanishing and solved, however rare

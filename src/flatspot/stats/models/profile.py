@@ -2,7 +2,7 @@
 
 For a function f of p, such as the chance that a group is mixed, the value v is as credible as the best g with mean f = v is likely:
 drop(v) = max_g log L(g) - max_{g: g·f = v} log L(g), and the limits are where the drop reaches half a chi-square quantile (1 degree of
-freedom). The g along the way maximise log L(g) + a N g·f for a from -30 to 30; EM does so, its M-step being g_j = r_j / (u - a N f_j)
+freedom). The g along the way maximize log L(g) + a N g·f for a from -30 to 30; EM does so, its M-step being g_j = r_j / (u - a N f_j)
 with r the expected number of prompts at p_j and u the root that makes g sum to 1.
 
 Unlike refits to reweighted prompts it sees what few samples cannot tell: at four samples a prompt a group of 32 depends on prompts near 0
@@ -89,7 +89,7 @@ def _around_the_limits(tilts: Floats, z: Floats) -> Floats:
 
 
 def _tilt(table: Floats, size: Floats, bonus: Floats) -> Floats:
-    """[…, 163] the g that maximise log L(g) + g·bonus, for bonuses […, 163] of mass at each point of the grid."""
+    """[…, 163] the g that maximize log L(g) + g·bonus, for bonuses […, 163] of mass at each point of the grid."""
     g = np.full(bonus.shape, 1 / len(GRID))
     top = bonus.max(-1, keepdims=True)
     at_top = bonus >= top - 1e-12

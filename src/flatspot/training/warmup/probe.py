@@ -29,7 +29,7 @@ STRATA = ("vanishing", "learnable", "solved")
 _GUARDS = 0.25  # of the probed prompts: those that could be lost
 _ENTROPY_ROWS = 64
 _ROUND_ROWS = 128
-_SURE = 64  # completions of a labelled prompt, at most: whether it is solved takes more of them than whether it recovered
+_SURE = 64  # completions of a labeled prompt, at most: whether it is solved takes more of them than whether it recovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ def probe(engine: Any, reward: Reward, probed: Probed, held_back: Sequence[tuple
     """One row of curve.json, but for its step: shares, ready, kept, reward, entropy, heldout_loss, generations, seconds.
 
     engine     `HfEngine`, whose policy is read again for entropy and loss
-    held_back  token ids of labels that are not learnt: (prompt, answer)
+    held_back  token ids of labels that are not learned: (prompt, answer)
 
     A policy whose logits are no numbers gives a row with `loss` NaN, which no rule takes for a good one.
     """
@@ -243,7 +243,7 @@ def probe(engine: Any, reward: Reward, probed: Probed, held_back: Sequence[tuple
 
 
 def labels_solved(engine: Any, reward: Reward, probed: Probed, prompts: Sequence[Prompt], r_star: Floats) -> tuple[float | None, int]:
-    """Share of labelled prompts that the policy solves already, at most 16 of them looked at; and how many completions that took."""
+    """Share of labeled prompts that the policy solves already, at most 16 of them looked at; and how many completions that took."""
     few = list(prompts[:16])
     if not few:
         return None, 0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flatspot.stats.discounted import DiscountedStates
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.groups import GroupTable, group_rows, joined, summarise, weighted_total
+from flatspot.stats.groups import GroupTable, group_rows, joined, summarize, weighted_total
 from flatspot.stats.zones import STATES, Zones, epsilon_for_group, range_seen
 
 WINDOW_GROUPS = 256  # groups that alarms are judged on, at most
@@ -124,13 +124,13 @@ class Live:
         clip = self.scoring.clip
         effective = total if clip is None else np.clip(total, *clip)
         grouping = group_rows(batch.prompt, group_size)
-        table = summarise(grouping, effective, batch.parts, batch.completion, batch.truncated)
+        table = summarize(grouping, effective, batch.parts, batch.completion, batch.truncated)
         informative = table.informative
         if self.scoring.each_normalized:
             informative = np.asarray((table.part_std > 0)[self.scoring.weights != 0].any(0))
         clipped = np.zeros(len(informative), bool)
         if clip is not None:
-            clipped = summarise(grouping, total, batch.parts, batch.completion).informative & ~informative
+            clipped = summarize(grouping, total, batch.parts, batch.completion).informative & ~informative
         if not batch.is_eval:
             self._train(batch.step, effective, grouping.size, table)
             self._batches.append((table, informative, clipped, grouping.whole, batch.errors))
