@@ -99,7 +99,7 @@ def test_sentences_name_what_was_seen():
     vanishing, learnable, solved = explain_prompts(evidence, prompts, reach, np.ones(3))
     assert "all 64 rewards are 0" in vanishing
     assert "mean 0.5" in learnable
-    assert "Do not spend rollouts" in solved
+    assert "Spend no completions" in solved
 
 
 @pytest.mark.parametrize(

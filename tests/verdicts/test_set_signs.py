@@ -186,7 +186,7 @@ def test_undecided_prompts_whose_share_may_lie_on_either_side():
 def test_nothing_drawn_is_no_broken_reward():
     found, summary = verdict_of(np.zeros((3, 0)))
     assert found == "draw-more"
-    assert summary["reason"].startswith("No completion")
+    assert summary["reason"].startswith("There are no completions")
 
 
 @pytest.mark.parametrize("rewards", [np.zeros((0, 4)), np.full((1, 64), 0.0), np.full((3, 4), np.nan), np.full((1, 1), 1.0)])

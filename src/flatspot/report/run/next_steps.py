@@ -90,7 +90,7 @@ def _warm_up(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     return (
         *(look if "all-low" in summary.caveat_codes and _has_completions(summary) else ()),
         Step("Choose what to label, and write the answers; a few are often enough.", plan_command(summary)),
-        Step("Finetune on these answers (SFT); it stops by itself once RL can take over.", warmup_command(summary)),
+        Step("Finetune on these answers (SFT); it stops once RL can take over.", warmup_command(summary)),
     )
 
 
