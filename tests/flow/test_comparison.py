@@ -152,7 +152,7 @@ def test_ids_that_name_other_texts_are_no_pair(tmp_path):
     assert all(int(row["prompt_id_b"][1:]) == (int(row["prompt_id"][1:]) - 1) % 10 for row in by_text.prompts.to_pylist())
     assert any("10 ids are in both runs and name different texts" in text for text in by_text.summary["caveats"])
     by_id = flatspot.compare(a, b, pair_by="id").summary
-    assert by_id["pairs"]["by_id"] == 10 and any("asked them different things" in text for text in by_id["caveats"])
+    assert by_id["pairs"]["by_id"] == 10 and any("they are different prompts" in text for text in by_id["caveats"])
 
 
 def test_nothing_shared_is_refused(tmp_path, runs):
@@ -179,14 +179,14 @@ def settings(tmp_path_factory):
     ("changes", "text"),
     [
         ({"seed": 1}, "Only the seed differs"),
-        ({}, "drew the same completions"),
+        ({}, "sampled the same completions"),
         ({"reward": {"names": ["other"]}}, "different rewards"),
         ({"reward": None}, "What scored the rows of a log is not recorded"),
         ({"sampling": {"temperature": 0.5, "top_p": 1.0, "top_k": 0, "max_new_tokens": 256}}, "differently (temperature 1.0 and 0.5)"),
         ({"reward range": [0.0, 2.0]}, "reward ranges differ ([0, 1] and [0, 2])"),
         ({"group size": 16}, "group size 8 and 16"),
         ({"engine": "hf"}, "engine scripted and hf"),
-        ({"source": "watch"}, "of a policy that changed"),
+        ({"source": "watch"}, "from a policy that changed"),
     ],
 )
 def test_settings_that_make_it_mislead_are_said(settings, changes, text):
