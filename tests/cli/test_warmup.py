@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("training", "engines")]
 
 from tiny_warmups import CAUSAL, LABELS, PROMPTS, judged, save_tiny
 

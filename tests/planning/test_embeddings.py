@@ -54,7 +54,7 @@ def test_equal_documents_are_alike_even_where_there_is_nothing_else():
 
 
 def test_the_shape_of_an_answer_does_not_say_what_it_is_about():
-    assert shape("The answer is 42.") == shape("Its color of 99.") == "Aaa aaaaaa aa 00."
+    assert shape("The answer is 42.") == shape("Its length of 99.") == "Aaa aaaaaa aa 00."
 
 
 def test_unit_rows_leave_zeros():
