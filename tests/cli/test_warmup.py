@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
-sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("training", "engines")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 from tiny_warmups import CAUSAL, LABELS, PROMPTS, judged, save_tiny
 
