@@ -108,7 +108,7 @@ def test_checkpoints_of_another_trainer(place, tmp_path):
     ("words", "said"),
     [
         (("run", "--labels", "nowhere.jsonl"), "no such file"),
-        (("nowhere", "--labels", "labels.jsonl"), "no report.json"),
+        (("nowhere", "--labels", "labels.jsonl"), "is not a run folder"),
         (("run", "--labels", "labels.jsonl", "--learn_speed", "1"), "rejects these options"),
         (("run", "--labels", "labels.jsonl", "--reward", "nothing.py:here"), "nothing.py"),
         (("run", "--labels", "labels.jsonl", "--answer-col", "reply"), "Set --answer-col"),

@@ -191,7 +191,7 @@ def test_errors_in_the_labels_are_raised_before_the_training(place, tmp_path):
         warm(place, out, labels=[*LABELS, {"prompt": "w11 w5", "answer": " ".join([ANSWER] * 300)}])
     with pytest.raises(PromptFileError, match="must be nonempty text"):
         warm(place, out, labels=[{"prompt": "w10 w4", "answer": ["w7", ""]}])
-    with pytest.raises(RunFolderError, match=r"no report\.json"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         warm(place, out, run=tmp_path)
     with pytest.raises(SettingsError, match="every prompt has a label"):
         warm(place, out, labels=[{"prompt": row["prompt"], "answer": ANSWER} for row in PROMPTS])
