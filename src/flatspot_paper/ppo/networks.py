@@ -1,4 +1,4 @@
-"""What PPO trains: the networks, their optimizer, how they are kept, and what they say of tokens."""
+"""The networks that PPO trains, their optimizer and checkpoints, and their outputs for tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.optional import require
@@ -23,32 +23,49 @@ from flatspot.rollouts.identity import digest
 from flatspot_paper.ppo.checkpoint import load_checkpoint, save_checkpoint
 from flatspot_paper.ppo.settings import PPOSettings
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+    from torch.nn import ModuleDict
+    from torch.optim import Optimizer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class State(TypedDict):
+    """The contents of a checkpoint."""
+
+    policy: Mapping[str, Tensor]
+    value: Mapping[str, Tensor]
+    optimizer: Mapping[str, object]
+    kl_coef: float
+    history: list[dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Networks:
-    """What is trained, and with what: `value` is {trunk, head}; `reference` the policy with its weights at the start, frozen."""
+    """The trained networks and their optimizer: `value` is {trunk, head}; `reference` is the policy with its initial weights, frozen."""
 
     policy: Policy
     reference: Policy
-    value: Any
-    optimizer: Any
-    accelerator: Any
+    value: ModuleDict
+    optimizer: Optimizer
+    accelerator: Accelerator
     mode: Mode
 
 
-def prepare(policy_model: Any, tokenizer: Any, settings: PPOSettings) -> Networks:
+def prepare(policy_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: PPOSettings) -> Networks:
     """The networks and their optimizer: AdamW, weight decay on everything but biases and norms."""
     torch = require("torch", extra="hf", purpose="PPO")
     accelerate = require("accelerate", extra="hf", purpose="PPO")
     accelerator = accelerate.Accelerator(gradient_accumulation_steps=1)
     if accelerator.mixed_precision == "fp16" or accelerator.distributed_type.value in ("DEEPSPEED", "FSDP", "MEGATRON_LM"):
         how = f"{accelerator.distributed_type.value} with mixed precision {accelerator.mixed_precision!r}"
-        raise SettingsError(f"PPO here runs in one process or several whole copies, in 'no' or 'bf16' mixed precision, and not under {how}")
+        raise SettingsError(f"this PPO runs in one process or several with full copies, in 'no' or 'bf16' mixed precision, not under {how}")
     kinds = {p.dtype for p in policy_model.parameters() if p.requires_grad}
     if not kinds or min(kind.itemsize for kind in kinds) < 4:
         got = ", ".join(sorted(map(str, kinds))) or "none that require a gradient"
         raise SettingsError(
-            f"PPO trains weights of 32 bits, in 16 its steps are lost to rounding; got {got}. Load them with dtype='float32'"
+            f"PPO trains weights with 32 bits, because its steps are lost to rounding with 16; got {got}. Load them with dtype='float32'"
         )
     policy = load_policy((policy_model.to(accelerator.device), tokenizer))
     reference = dataclasses.replace(policy, model=copy.deepcopy(policy.model).requires_grad_(False))
@@ -57,60 +74,63 @@ def prepare(policy_model: Any, tokenizer: Any, settings: PPOSettings) -> Network
     )
     torch.nn.init.zeros_(head.weight)
     value = torch.nn.ModuleDict({"trunk": copy.deepcopy(policy.model), "head": head}).to(accelerator.device)
-    trained = [p for p in [*policy.model.parameters(), *value.parameters()] if p.requires_grad]
+    parameters = [p for p in [*policy.model.parameters(), *value.parameters()] if p.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},  # biases and norms
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},  # biases and norms
     ]
     optimizer = accelerator.prepare(torch.optim.AdamW(groups, lr=settings.learning_rate))
     return Networks(policy, reference, value, optimizer, accelerator, choose_mode(policy, [])[0])
 
 
-def read_policy(networks: Networks, prompts: Ids, completions: Ids, at: Places, temperature: float) -> tuple[Any, Any]:
-    """log p of the tokens under the policy at a temperature, and the entropy of what they were drawn from: [token] each."""
+def read_policy(networks: Networks, prompts: Ids, completions: Ids, at: Places, temperature: float) -> tuple[Tensor, Tensor]:
+    """log p of the tokens under the policy at a temperature, and the entropies of their distributions: [token] each."""
     with networks.accelerator.autocast():
         logits = token_logits(networks.policy, prompts, completions, at)
     return log_prob_and_entropy(logits / temperature, [completions[row][place] for row, place in zip(*at, strict=True)])
 
 
-def read_reference(networks: Networks, prompts: Ids, completions: Ids, at: Places) -> Any:
+def read_reference(networks: Networks, prompts: Ids, completions: Ids, at: Places) -> Tensor:
     """log p_ref of the tokens: [token]. No temperature."""
     with networks.accelerator.autocast():
         logits = token_logits(networks.reference, prompts, completions, at)
     return log_prob_and_entropy(logits, [completions[row][place] for row, place in zip(*at, strict=True)])[0]
 
 
-def read_value(networks: Networks, prompts: Ids, completions: Ids, at: Places) -> Any:
-    """The value of what stands before each token: [token]."""
+def read_value(networks: Networks, prompts: Ids, completions: Ids, at: Places) -> Tensor:
+    """The value of the prefix of each token: [token]."""
     with networks.accelerator.autocast():
         states = token_states(networks.policy, networks.value["trunk"], prompts, completions, at)
         head = networks.value["head"]
-        return _wide(head(states.to(head.weight.dtype)).squeeze(-1))
+        return _float32(head(states.to(head.weight.dtype)).squeeze(-1))
 
 
-def save(file: Path, networks: Networks, identity: Mapping[str, Any], plain: Mapping[str, Any]) -> None:
-    """Write the networks, the optimizer and plain values to one file."""
-    state = {"policy": networks.policy.model, "value": networks.value, "optimizer": networks.optimizer}
-    save_checkpoint(file, identity, {name: kept.state_dict() for name, kept in state.items()} | dict(plain))
+def save(file: Path, networks: Networks, identity: Mapping[str, object], kl_coef: float, history: list[dict[str, Any]]) -> None:
+    """Write the networks, the optimizer, the KL coefficient and the metrics to one file."""
+    parts = {"policy": networks.policy.model, "value": networks.value, "optimizer": networks.optimizer}
+    states = {name: part.state_dict() for name, part in parts.items()}
+    save_checkpoint(file, identity, {**states, "kl_coef": kl_coef, "history": history})
 
 
-def resume(file: Path, networks: Networks, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the networks and the optimizer where `save` found them; returns the whole state."""
-    state = load_checkpoint(file, identity)
+def resume(file: Path, networks: Networks, identity: Mapping[str, object]) -> State:
+    """Restore the networks and the optimizer; returns the complete state."""
+    state = cast(State, load_checkpoint(file, identity))
     networks.policy.model.load_state_dict(state["policy"])
     networks.value.load_state_dict(state["value"])
     networks.optimizer.load_state_dict(state["optimizer"])
     return state
 
 
-def identity_of(policy: Policy, prompts: Sequence[Prompt], reward: Reward, settings: PPOSettings) -> dict[str, Any]:
-    """What the steps of a training depend on; taken before the first of them."""
-    told = {name: value for name, value in dataclasses.asdict(settings).items() if name not in ("steps", "rows_per_forward", "save_every")}
-    return {"policy": policy.fingerprint, "prompts": _digest_of(prompts), "reward": dict(reward.describe()), "settings": told}
+def identity_of(policy: Policy, prompts: Sequence[Prompt], reward: Reward, settings: PPOSettings) -> dict[str, object]:
+    """Everything that the steps of a training depend on, before the first of them."""
+    relevant = {
+        name: value for name, value in dataclasses.asdict(settings).items() if name not in ("steps", "rows_per_forward", "save_every")
+    }
+    return {"policy": policy.fingerprint, "prompts": _digest_of(prompts), "reward": dict(reward.describe()), "settings": relevant}
 
 
 def _digest_of(prompts: Sequence[Prompt]) -> str:
-    """Of ids, texts and columns; a column that JSON has no word for counts by its content, as no text of Python's tells it reliably."""
+    """A digest of ids, texts and columns; of the content of columns that JSON cannot represent, because their `repr` is not reliable."""
     rows = [(prompt.id, prompt.text, sorted(prompt.columns.items())) for prompt in prompts]
     try:
         json.dumps(rows)
@@ -119,5 +139,5 @@ def _digest_of(prompts: Sequence[Prompt]) -> str:
     return hashlib.sha256(repr(rows).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-def _wide(values: Any) -> Any:
+def _float32(values: Tensor) -> Tensor:
     return values if values.dtype.itemsize >= 4 else values.float()

@@ -1,11 +1,11 @@
-"""What PPO is told, and what it tells of each step."""
+"""The settings of PPO, and the metrics of each step."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -18,12 +18,12 @@ from flatspot.stats.evidence import reward_std
 class PPOSettings:
     """How PPO trains.
 
-    steps              buffers to draw and learn from
-    buffer_tokens      tokens drawn per step, at least: rounds of `prompts_per_round` prompts, `samples_per_prompt` completions each
-    minibatch_tokens   tokens per optimizer step, at most; `epochs` passes over a buffer
-    entropy            "analytic": of the whole distribution; "sampled": −log p of the token drawn
-    kl_coef            β at the start; `kl_target` is the mean of log p − log p_ref per token that it steers to, None keeps β
-    rows_per_forward   completions per forward pass, a matter of memory
+    steps              number of steps, each with a new buffer of completions
+    buffer_tokens      minimum number of tokens per step: rounds of `prompts_per_round` prompts, `samples_per_prompt` completions each
+    minibatch_tokens   maximum number of tokens per optimizer step; `epochs` passes over a buffer
+    entropy            "analytic": of the whole distribution; "sampled": −log p of the sampled token
+    kl_coef            initial β; it is adapted so that the mean of log p − log p_ref per token approaches `kl_target`; None: constant β
+    rows_per_forward   completions per forward pass; limits the memory
     save_every         steps between checkpoints; the last step is always saved
     """
 
@@ -67,16 +67,24 @@ class PPOSettings:
             raise SettingsError(f"entropy must be 'analytic' or 'sampled', got {self.entropy!r}")
 
 
+class PromptReward(TypedDict):
+    """Rewards of one prompt in a step: n scored completions, None if there are too few for a mean or a std."""
+
+    n: int
+    reward: float | None
+    reward_std: float | None
+
+
 @dataclass(frozen=True)
 class StepMetrics:
     """One step, over all processes.
 
-    completions, unscored  drawn; of these, without a reward and so left out
-    reward, reward_std     mean over the scored completions; mean, over the prompts with two of them or more, of their std (ddof 1)
-    prompts                per prompt drawn: n (scored), reward, reward_std; None where there are too few
-    truncated, tokens      share of the completions cut by the token limit; their mean length
-    kl, kl_coef            mean of log p − log p_ref per token as drawn; the β of this step
-    clipped                share of tokens whose ratio has left the clip range; it and the losses, entropy and grad_norm (before
+    completions, unscored  number sampled; of these, without a reward and therefore left out
+    reward, reward_std     mean over the scored completions; mean std (ddof 1) over the prompts with at least two of them
+    prompts                per sampled prompt: n (scored), reward, reward_std; None if there are too few
+    truncated, tokens      share of truncated completions; mean length of completions
+    kl, kl_coef            mean of log p − log p_ref per sampled token; the β of this step
+    clipped                share of tokens whose ratio is outside the clip range; it and the losses, entropy and grad_norm (before
                            clipping) are means over the step's minibatches
     """
 
@@ -85,7 +93,7 @@ class StepMetrics:
     unscored: int
     reward: float
     reward_std: float | None
-    prompts: dict[str, dict[str, float | None]]
+    prompts: dict[str, PromptReward]
     truncated: float
     tokens: float
     kl: float
@@ -97,30 +105,64 @@ class StepMetrics:
     grad_norm: float
 
 
-def reward_metrics(drawn: Sequence[tuple[int, str, float | None, bool, int, str | None]]) -> dict[str, Any]:
-    """The metrics of what was drawn: (number, prompt id, reward, truncated, tokens, error) of each completion, one of them scored or more.
+class Outcome(NamedTuple):
+    """A completion of a step, without its tokens; `number` is its place in the buffer of all processes."""
 
-    >>> found = reward_metrics([(0, "a", 1.0, False, 3, None), (1, "a", 0.0, False, 5, None), (2, "b", None, True, 4, "failed")])
-    >>> found["reward"], found["unscored"], found["prompts"]["b"]
+    number: int
+    prompt_id: str
+    reward: float | None
+    truncated: bool
+    n_tokens: int
+    error: str | None
+
+
+class RewardMetrics(TypedDict):
+    """The fields of `StepMetrics` that depend on the completions alone."""
+
+    completions: int
+    unscored: int
+    reward: float
+    reward_std: float | None
+    prompts: dict[str, PromptReward]
+    truncated: float
+    tokens: float
+
+
+class Losses(TypedDict):
+    """The fields of `StepMetrics` that come from the optimizer steps."""
+
+    policy_loss: float
+    value_loss: float
+    entropy: float
+    clipped: float
+    grad_norm: float
+
+
+def reward_metrics(completions: Sequence[Outcome]) -> RewardMetrics:
+    """The metrics of completions, at least one of them scored.
+
+    >>> a, b = Outcome(0, "a", 1.0, False, 3, None), Outcome(1, "a", 0.0, False, 5, None)
+    >>> metrics = reward_metrics([a, b, Outcome(2, "b", None, True, 4, "failed")])
+    >>> metrics["reward"], metrics["unscored"], metrics["prompts"]["b"]
     (0.5, 1, {'n': 0, 'reward': None, 'reward_std': None})
     """
-    prompts: dict[str, dict[str, Any]] = {}
-    for prompt_id in dict.fromkeys(one[1] for one in drawn):
-        rewards = np.array([reward for _, other, reward, *_ in drawn if other == prompt_id and reward is not None])
+    prompts: dict[str, PromptReward] = {}
+    for prompt_id in dict.fromkeys(one.prompt_id for one in completions):
+        rewards = np.array([one.reward for one in completions if one.prompt_id == prompt_id and one.reward is not None])
         n = len(rewards)
         prompts[prompt_id] = {
             "n": n,
             "reward": float(rewards.mean()) if n else None,
             "reward_std": float(reward_std(rewards)) if n > 1 else None,
         }
-    scored = [reward for _, _, reward, *_ in drawn if reward is not None]
-    stds = [found["reward_std"] for found in prompts.values() if found["reward_std"] is not None]
+    scored = [one.reward for one in completions if one.reward is not None]
+    stds = [own["reward_std"] for own in prompts.values() if own["reward_std"] is not None]
     return {
-        "completions": len(drawn),
-        "unscored": len(drawn) - len(scored),
+        "completions": len(completions),
+        "unscored": len(completions) - len(scored),
         "reward": sum(scored) / len(scored),
         "reward_std": sum(stds) / len(stds) if stds else None,
         "prompts": prompts,
-        "truncated": sum(one[3] for one in drawn) / len(drawn),
-        "tokens": sum(one[4] for one in drawn) / len(drawn),
+        "truncated": sum(one.truncated for one in completions) / len(completions),
+        "tokens": sum(one.n_tokens for one in completions) / len(completions),
     }

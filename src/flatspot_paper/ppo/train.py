@@ -1,19 +1,19 @@
 """The paper's PPO in one file, read from top to bottom: causal and encoder–decoder models, on accelerate.
 
-A step of training (arXiv 2310.20703, section 4.1; defaults as its code has them for NarrativeQA):
+A step of training (arXiv 2310.20703, section 4.1; defaults as in its code for NarrativeQA):
 
-    draw      prompts uniformly with replacement, completions until the buffer holds `buffer_tokens`; score each
-    evaluate  log p of the policy, log p_ref of the policy as it was at the start, the value of each token's prefix
+    sample    prompts uniformly with replacement, completions until the buffer has `buffer_tokens`; score each
+    evaluate  log p of the policy, log p_ref of the initial policy, the value of each token's prefix
     credit    r_l = −β(log p − log p_ref), plus the task's reward at the last token; advantages A by GAE, returns A + value
     update    epochs × minibatches of shuffled tokens: −mean min(ρA, clip(ρ)A) + vf_coef · MSE(value) − entropy_coef · entropy
     adapt     β ← β(1 + 0.1 · clip((KL − target)/target, ±0.2))
 
-log p is over all tokens, whatever the sampling leaves out; the temperature divides the logits of the policy wherever they are used, and
-never those of the reference. The value network is a whole copy of the model with a linear head. No dropout.
+log p is over all tokens, including those that the sampling excludes; the temperature always divides the logits of the policy, and never
+those of the reference. The value network is a full copy of the model with a linear head. There is no dropout.
 
-Unlike the paper's code: a buffer's last completion is kept whole, a completion that cannot be scored is left out, the minibatches of an
-epoch are equally large, and the value head starts at 0. With several processes each holds all the networks and a share of the
-completions; sums run over all of them, so their number changes only the rounding.
+Unlike in the paper's code, a buffer's last completion is not truncated, a completion without a reward is left out, the minibatches of an
+epoch have equal sizes, and the value head starts at 0. With several processes each has all networks and a share of the completions; sums
+are over all processes, so that their number only changes the rounding.
 """
 
 from __future__ import annotations
@@ -23,23 +23,29 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.core.errors import TrainingError
 from flatspot.core.protocols import Reward
 from flatspot.core.records import Prompt
 from flatspot.core.seeds import row_seed
 from flatspot.engines.prompts import check_fits, encode, to_completion
-from flatspot.engines.sequences import draw_batch
+from flatspot.engines.sequences import Ints, draw_batch
 from flatspot.rewards import load_reward
-from flatspot.tasks import load_prompts
+from flatspot.rewards.load import RewardSpec
+from flatspot.tasks import Source, load_prompts
 from flatspot.training.ranks import gather
 from flatspot_paper.ppo.networks import Networks, identity_of, prepare, read_policy, read_reference, read_value, resume, save
-from flatspot_paper.ppo.settings import PPOSettings, StepMetrics, reward_metrics
+from flatspot_paper.ppo.settings import Losses, Outcome, PPOSettings, StepMetrics, reward_metrics
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Credit:
-    """What PPO knows of a row's tokens, as arrays [token]: log p when drawn, log p − log p_ref, value, advantage."""
+    """Of a row's tokens, as arrays [token]: log p when sampled, log p − log p_ref, value, advantage."""
 
     log_prob: Floats
     log_ratio: Floats
@@ -67,123 +73,125 @@ class Credit:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Some tokens: their rows' numbers in a list, their places in these, and the advantages to learn from: [token] each."""
+    """Some tokens: the indices of their rows in a list, their positions in these, and their advantages: [token] each."""
 
-    row: Any
-    place: Any
+    row: Ints
+    place: Ints
     advantage: Floats
 
-    def of_rows(self, some: Any) -> Tokens:
-        """Those of the rows `some`, ascending, with the rows numbered as they stand there."""
-        kept = np.isin(self.row, some)
-        return Tokens(np.searchsorted(some, self.row[kept]), self.place[kept], self.advantage[kept])
+    def of_rows(self, rows: Ints) -> Tokens:
+        """The tokens of `rows`, ascending, with indices into `rows`."""
+        own = np.isin(self.row, rows)
+        return Tokens(np.searchsorted(rows, self.row[own]), self.place[own], self.advantage[own])
 
 
 def train_ppo(
-    policy_model: Any,
-    tokenizer: Any,
-    prompts: Any,
-    reward: Any,
+    policy_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Source,
+    reward: RewardSpec | Sequence[RewardSpec] | Reward,
     settings: PPOSettings | None = None,
     *,
     on_step: Callable[[StepMetrics], None] | None = None,
     checkpoints: str | Path | None = None,
 ) -> list[StepMetrics]:
-    """Train `policy_model` in place; returns the metrics of every step, those before a resumption included.
+    """Train `policy_model` in place; returns the metrics of all steps, including those before it was resumed.
 
-    prompts, reward   as `flatspot.diagnose` takes them; the reward may also be an object with the `Reward` protocol
+    prompts, reward   as for `flatspot.diagnose`; the reward can also be an object with the `Reward` protocol
     on_step           called after each step, in the main process
-    checkpoints       a folder for `ppo.pt`; where it holds one, training goes on from there. Pass the model it all started from
+    checkpoints       a folder for `ppo.pt`, from which an earlier training is resumed; pass the initial model then too
 
-    Raises TrainingError where numbers stop being finite or no completion of a step can be scored, the last checkpoint left as it is;
-    RunFolderError for a checkpoint of another training.
+    Raises TrainingError if numbers are not finite or no completion of a step can be scored, in which case the last checkpoint does not
+    change; RunFolderError for a checkpoint of another training.
     """
     settings = settings or PPOSettings()
-    asked = load_prompts(prompts)
+    rows_of_prompts = load_prompts(prompts)
     networks = prepare(policy_model, tokenizer, settings)
-    encoded = [encode(networks.policy, prompt.text) for prompt in asked]
-    for prompt, ids in zip(asked, encoded, strict=True):
+    encoded = [encode(networks.policy, prompt.text) for prompt in rows_of_prompts]
+    for prompt, ids in zip(rows_of_prompts, encoded, strict=True):
         check_fits(networks.policy, prompt.text, ids, settings.sampling)
     file = Path(checkpoints) / "ppo.pt" if checkpoints is not None else None
     with nullcontext(reward) if isinstance(reward, Reward) else load_reward(reward) as scorer:
-        identity = identity_of(networks.policy, asked, scorer, settings)
-        found: dict[str, Any] = resume(file, networks, identity) if file and file.exists() else {"history": [], "kl_coef": settings.kl_coef}
-        history, beta = [StepMetrics(**past) for past in found["history"]], float(found["kl_coef"])
+        identity = identity_of(networks.policy, rows_of_prompts, scorer, settings)
+        history, beta = list[StepMetrics](), settings.kl_coef
+        if file and file.exists():
+            state = resume(file, networks, identity)
+            history, beta = [StepMetrics(**past) for past in state["history"]], float(state["kl_coef"])
         for step in range(len(history), settings.steps):
             try:
-                rows = draw_buffer(networks, asked, encoded, scorer, settings, step)
+                rows = sample_buffer(networks, rows_of_prompts, encoded, scorer, settings, step)
                 history.append(learn(networks, rows, beta, settings, step))
             except (FloatingPointError, TrainingError) as error:
-                kept = f"the last checkpoint, {file}, is as it was" if file and file.exists() else "there is no checkpoint"
-                raise TrainingError(f"step {step}: {error}; {kept}") from error
+                where = f"the last checkpoint, {file}, is unchanged" if file and file.exists() else "there is no checkpoint"
+                raise TrainingError(f"step {step}: {error}; {where}") from error
             beta = next_kl_coef(beta, history[-1].kl, settings.kl_target)
             if file and networks.accelerator.is_main_process and ((step + 1) % settings.save_every == 0 or step + 1 == settings.steps):
-                save(file, networks, identity, {"kl_coef": beta, "history": [dataclasses.asdict(past) for past in history]})
+                save(file, networks, identity, beta, [dataclasses.asdict(past) for past in history])
             if on_step is not None and networks.accelerator.is_main_process:
                 on_step(history[-1])
     return history
 
 
-def draw_buffer(
+def sample_buffer(
     networks: Networks, prompts: Sequence[Prompt], encoded: Sequence[list[int]], scorer: Reward, settings: PPOSettings, step: int
 ) -> list[Row]:
-    """This process's completions of a step, scored; all processes' together hold `buffer_tokens`. A row's seed is its own."""
+    """This process's scored completions of a step; those of all processes together have `buffer_tokens`. Each row has its own seed."""
     world, rank = networks.accelerator.num_processes, networks.accelerator.process_index
     chance = np.random.Generator(np.random.Philox(key=row_seed(settings.seed, "prompts", step)))
     rows: list[Row] = []
     number = tokens = 0
     while tokens < settings.buffer_tokens:
-        chosen = np.repeat(chance.integers(len(prompts), size=settings.prompts_per_round), settings.samples_per_prompt)
-        mine = [(number + i, int(chosen[i])) for i in range(rank, len(chosen), world)]
-        seeds = [row_seed(settings.seed, f"{step}\x1f{prompts[p].id}", n) for n, p in mine]
-        drawn = draw_batch(networks.policy, [encoded[p] for _, p in mine], seeds, settings.sampling, networks.mode) if mine else []
-        completions = [to_completion(networks.policy, ids, settings.sampling.max_new_tokens) for ids in drawn]
-        scores = scorer.score([prompts[p] for _, p in mine], completions)
+        indices = np.repeat(chance.integers(len(prompts), size=settings.prompts_per_round), settings.samples_per_prompt)
+        own = [(number + i, int(indices[i])) for i in range(rank, len(indices), world)]
+        seeds = [row_seed(settings.seed, f"{step}\x1f{prompts[p].id}", n) for n, p in own]
+        batch = draw_batch(networks.policy, [encoded[p] for _, p in own], seeds, settings.sampling, networks.mode) if own else []
+        completions = [to_completion(networks.policy, ids, settings.sampling.max_new_tokens) for ids in batch]
+        scores = scorer.score([prompts[p] for _, p in own], completions)
         rows += [
             Row(n, prompts[p], encoded[p], ids, completion.truncated, score.reward, score.error)
-            for (n, p), ids, completion, score in zip(mine, drawn, completions, scores, strict=True)
+            for (n, p), ids, completion, score in zip(own, batch, completions, scores, strict=True)
         ]
-        number += len(chosen)
-        tokens += sum(gather(sum(len(ids) for ids in drawn)))
+        number += len(indices)
+        tokens += sum(gather(sum(len(ids) for ids in batch)))
     return rows
 
 
 def learn(networks: Networks, rows: Sequence[Row], beta: float, settings: PPOSettings, step: int) -> StepMetrics:
-    """Evaluate, credit and update on the rows of a step. Rows without a reward take no part; TrainingError where none has one."""
+    """Evaluate, credit and update on the rows of a step. Rows without a reward are left out; TrainingError if none has one."""
     import torch
 
-    told = [(row.number, row.prompt.id, row.reward, row.truncated, len(row.ids), row.error) for row in rows]
-    drawn = sorted(one for part in gather(told) for one in part)  # by number: all processes see one order
-    if all(reward is None for _, _, reward, *_ in drawn):
-        raise TrainingError(f"none of its {len(drawn)} completions could be scored ({drawn[0][-1]})")
+    own = [Outcome(row.number, row.prompt.id, row.reward, row.truncated, len(row.ids), row.error) for row in rows]
+    outcomes = sorted((one for part in gather(own) for one in part), key=lambda one: one.number)  # the same order in all processes
+    if all(one.reward is None for one in outcomes):
+        raise TrainingError(f"none of its {len(outcomes)} completions could be scored ({outcomes[0].error})")
     rows = [row for row in rows if row.reward is not None]
     size = settings.rows_per_forward
     credits = [one for i in range(0, len(rows), size) for one in evaluate(networks, rows[i : i + size], beta, settings)]
     shared = dict(pair for part in gather([(row.number, credit) for row, credit in zip(rows, credits, strict=True)]) for pair in part)
-    everyones = {number: shared[number] for number in sorted(shared)}
-    kl = float(np.concatenate([credit.log_ratio for credit in everyones.values()]).mean())
-    losses = update(networks, rows, everyones, settings, step)
-    with torch.no_grad():  # a last step can leave finite weights that give no finite numbers: such are not to be saved
-        read = [terms_of(networks, rows[:1], shared, tokens_of(shared[row.number]), settings) for row in rows[:1]]
-    if not all(gather(all(bool(terms.isfinite().all()) for terms in read))):
-        raise FloatingPointError("after its updates the policy's or the value network's numbers are not finite. Lower learning_rate")
-    return StepMetrics(step=step, **reward_metrics(drawn), kl=kl, kl_coef=beta, **losses)
+    ordered = {number: shared[number] for number in sorted(shared)}
+    kl = float(np.concatenate([credit.log_ratio for credit in ordered.values()]).mean())
+    losses = update(networks, rows, ordered, settings, step)
+    with torch.no_grad():  # the last optimizer step may give finite weights with outputs that are not: these must not be saved
+        sums = [terms_of(networks, rows[:1], shared, tokens_of(shared[row.number]), settings) for row in rows[:1]]
+    if not all(gather(all(bool(terms.isfinite().all()) for terms in sums))):
+        raise FloatingPointError("after its updates the outputs of the policy or the value network are not finite. Lower learning_rate")
+    return StepMetrics(step=step, **reward_metrics(outcomes), kl=kl, kl_coef=beta, **losses)
 
 
 def evaluate(networks: Networks, rows: Sequence[Row], beta: float, settings: PPOSettings) -> list[Credit]:
-    """What the policy that drew the rows, the reference and the value network say of their tokens, and the credit that follows."""
+    """The outputs of the policy that sampled the rows, the reference and the value network for their tokens, and the resulting credit."""
     import torch
 
     prompts, completions = [row.prompt_ids for row in rows], [row.ids for row in rows]
     lengths = [len(ids) for ids in completions]
     at = (np.repeat(np.arange(len(rows)), lengths), np.concatenate([np.arange(n) for n in lengths]))
     with torch.no_grad():
-        said = (
+        outputs = (
             read_policy(networks, prompts, completions, at, settings.sampling.temperature)[0],
             read_reference(networks, prompts, completions, at),
             read_value(networks, prompts, completions, at),
         )
-    by_row = zip(rows, *(np.split(x.double().cpu().numpy(), np.cumsum(lengths)[:-1]) for x in said), strict=True)
+    by_row = zip(rows, *(np.split(x.double().cpu().numpy(), np.cumsum(lengths)[:-1]) for x in outputs), strict=True)
     return [credit(row, log_prob, log_prob - reference, value, beta, settings) for row, log_prob, reference, value in by_row]
 
 
@@ -217,8 +225,10 @@ def next_kl_coef(beta: float, kl: float, target: float | None) -> float:
     return beta if target is None else beta * (1 + 0.1 * min(0.2, max(-0.2, (kl - target) / target)))
 
 
-def ppo_terms(log_prob: Any, entropy: Any, value: Any, old: Any, advantage: Any, returns: Any, settings: PPOSettings) -> Any:
-    """Sums over the tokens of a minibatch: surrogate loss, squared error of the value, entropy, tokens beyond the clip range."""
+def ppo_terms(
+    log_prob: Tensor, entropy: Tensor, value: Tensor, old: Tensor, advantage: Tensor, returns: Tensor, settings: PPOSettings
+) -> Tensor:
+    """Sums over the tokens of a minibatch: surrogate loss, squared error of the value, entropy, tokens outside the clip range."""
     import torch
 
     ratio = (log_prob - old).exp()
@@ -233,73 +243,78 @@ def tokens_of(credit: Credit) -> Tokens:
     return Tokens(np.zeros(len(credit.advantage), dtype=np.int64), np.arange(len(credit.advantage)), credit.advantage)
 
 
-def update(networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit], settings: PPOSettings, step: int) -> dict[str, Any]:
-    """Epochs of optimizer steps on minibatches of shuffled tokens; the means of what was measured over them.
+def update(networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit], settings: PPOSettings, step: int) -> Losses:
+    """Epochs of optimizer steps on minibatches of shuffled tokens; returns means over them.
 
-    credits  of all processes' rows, by number: they say which tokens a minibatch has and how it is normalized
+    credits  of all processes' rows, by number: they determine the tokens of a minibatch and its normalization
     """
     advantages = np.concatenate([credit.advantage for credit in credits.values()])
     place = np.concatenate([np.arange(len(credit.advantage)) for credit in credits.values()])
     here = {row.number: i for i, row in enumerate(rows)}
-    # the row of each token, −1 where another process has it
+    # the row of each token, −1 if another process has it
     owner = np.concatenate([np.full(len(credit.advantage), here.get(number, -1)) for number, credit in credits.items()])
     measured = []
     for epoch in range(settings.epochs):
         order = np.random.Generator(np.random.Philox(key=row_seed(settings.seed, f"epoch {epoch}", step))).permutation(len(owner))
         for batch in np.array_split(order, -(-len(order) // settings.minibatch_tokens)):
             advantage = normalized(advantages[batch]) if settings.normalize_advantages else advantages[batch]
-            mine = owner[batch] >= 0
-            tokens = Tokens(owner[batch][mine], place[batch][mine], advantage[mine])
+            own = owner[batch] >= 0
+            tokens = Tokens(owner[batch][own], place[batch][own], advantage[own])
             measured.append(minibatch_step(networks, rows, credits, tokens, len(batch), settings))
     means = np.mean(measured, axis=0).tolist()
-    return dict(zip(("policy_loss", "value_loss", "entropy", "clipped", "grad_norm"), means, strict=True))
+    policy_loss, value_loss, entropy, clipped, grad_norm = means
+    return Losses(policy_loss=policy_loss, value_loss=value_loss, entropy=entropy, clipped=clipped, grad_norm=grad_norm)
 
 
 def normalized(advantages: Floats) -> Floats:
-    """(A − mean)/(std + 1e-8) with ddof 1; one token alone stays as it is."""
+    """(A − mean)/(std + 1e-8) with ddof 1; unchanged for a single token."""
     return (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8) if len(advantages) > 1 else advantages
 
 
 def minibatch_step(
     networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit], tokens: Tokens, size: int, settings: PPOSettings
 ) -> list[float]:
-    """One optimizer step on this process's tokens of a minibatch of `size`; FloatingPointError, and no step, where it is not finite."""
+    """One optimizer step on this process's tokens of a minibatch of `size`; FloatingPointError, before the step, if it is not finite."""
     import torch
 
     accelerator, optimizer = networks.accelerator, networks.optimizer
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     weights = torch.tensor([1.0, settings.vf_coef, -settings.entropy_coef, 0.0], device=accelerator.device)
     sums = torch.zeros(4, device=accelerator.device)
     optimizer.zero_grad()
     involved = np.unique(tokens.row)
     for i in range(0, len(involved), settings.rows_per_forward):
-        some = involved[i : i + settings.rows_per_forward]
-        terms = terms_of(networks, [rows[r] for r in some], credits, tokens.of_rows(some), settings)
+        part = involved[i : i + settings.rows_per_forward]
+        terms = terms_of(networks, [rows[r] for r in part], credits, tokens.of_rows(part), settings)
         accelerator.backward((terms * weights).sum() / size)
         sums += terms.detach() / size
     if accelerator.num_processes > 1:
         sums = accelerator.reduce(sums, "sum")
-        for p in trained:
+        for p in parameters:
             p.grad = accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "sum")
-    norm = float(accelerator.clip_grad_norm_(trained, settings.max_grad_norm))
+    norm = float(accelerator.clip_grad_norm_(parameters, settings.max_grad_norm))
     measured = [*sums.tolist(), norm]
     if not np.isfinite(measured).all():
         raise FloatingPointError(
             "the loss is not finite (surrogate {:g}, value {:g}, entropy {:g}, clipped {:g}, norm of the gradient {:g}). Lower "
-            "learning_rate, or look at the size of the rewards".format(*measured)
+            "learning_rate, or check the size of the rewards".format(*measured)
         )
     optimizer.step()
     return measured
 
 
-def terms_of(networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit], tokens: Tokens, settings: PPOSettings) -> Any:
+def terms_of(networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit], tokens: Tokens, settings: PPOSettings) -> Tensor:
     """`ppo_terms` of some tokens of these rows, differentiable."""
     import torch
 
     prompts, completions, at = [row.prompt_ids for row in rows], [row.ids for row in rows], (tokens.row, tokens.place)
     log_prob, entropy = read_policy(networks, prompts, completions, at, settings.sampling.temperature)
     value = read_value(networks, prompts, completions, at)
-    whole = [(credits[rows[r].number], p) for r, p in zip(*at, strict=True)]
-    then = [[credit.log_prob[p] for credit, p in whole], tokens.advantage, [credit.advantage[p] + credit.value[p] for credit, p in whole]]
-    old, advantage, returns = torch.tensor(np.array(then), dtype=log_prob.dtype, device=log_prob.device)
+    read = [(credits[rows[r].number], p) for r, p in zip(*at, strict=True)]
+    targets = [
+        [credit.log_prob[p] for credit, p in read],
+        tokens.advantage,
+        [credit.advantage[p] + credit.value[p] for credit, p in read],
+    ]
+    old, advantage, returns = torch.tensor(np.array(targets), dtype=log_prob.dtype, device=log_prob.device)
     return ppo_terms(log_prob, entropy, value, old, advantage, returns, settings)

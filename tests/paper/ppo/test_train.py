@@ -20,7 +20,7 @@ from flatspot.engines.sequences import log_prob_and_entropy  # noqa: E402
 from flatspot.theory import clipped_surrogate, enumerate_policy  # noqa: E402
 from flatspot_paper.ppo import train as ppo  # noqa: E402
 from flatspot_paper.ppo.networks import prepare, read_policy, read_reference, read_value  # noqa: E402
-from flatspot_paper.ppo.settings import PPOSettings, reward_metrics  # noqa: E402
+from flatspot_paper.ppo.settings import Outcome, PPOSettings, reward_metrics  # noqa: E402
 from flatspot_paper.ppo.train import Credit, Row, Tokens, train_ppo  # noqa: E402
 
 pytestmark = pytest.mark.thorough
@@ -60,7 +60,7 @@ def tiny(kind, *, n=12, seed=0, width=16, ends=True):
         return transformers.BartForConditionalGeneration(config).eval()
     config = transformers.T5Config(d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0, **sized)
     model = transformers.T5ForConditionalGeneration(config).eval()
-    for parameter in model.parameters():  # its own initialization is nearly uniform over tokens
+    for parameter in model.parameters():  # its own initialisation is nearly uniform over tokens
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, 0.0, 0.4)
     return model
@@ -81,8 +81,8 @@ class Judge:
 
     def score(self, prompts, completions):
         self.calls += 1
-        found = [self.f(completion.text, self.calls) for completion in completions]
-        return [Score(value, {"f": value}, None if value is not None else "it failed") for value in found]
+        values = [self.f(completion.text, self.calls) for completion in completions]
+        return [Score(value, {"f": value}, None if value is not None else "it failed") for value in values]
 
     def describe(self):
         return {"names": ["f"]}
@@ -123,11 +123,11 @@ def table_of(model, length, temperature):
 
 def expected_gradient(nets, completions, probability, old, advantage, temperature):
     """∇ Σ_y p_old(y) Σ_l min(ρA, clip(ρ)A) through the functions that training uses; old, advantage: {completion: [token]}."""
-    chosen = settings(sampling=Sampling(temperature=temperature, max_new_tokens=9), normalize_advantages=False)
+    options = settings(sampling=Sampling(temperature=temperature, max_new_tokens=9), normalize_advantages=False)
     total = 0.0
     for y, p in zip(completions, probability, strict=True):
         credit = Credit(old[y], np.zeros(len(y)), np.zeros(len(y)), advantage[y])
-        terms = ppo.terms_of(nets, [row(y, prompt=(0, 1))], {0: credit}, ppo.tokens_of(credit), chosen)
+        terms = ppo.terms_of(nets, [row(y, prompt=(0, 1))], {0: credit}, ppo.tokens_of(credit), options)
         total = total - p * terms[0]
     grads = torch.autograd.grad(total, list(nets.policy.model.parameters()))
     return torch.cat([g.reshape(-1) for g in grads]).numpy()
@@ -154,17 +154,17 @@ def test_the_gradient_at_the_old_policy_is_the_exact_one(temperature):
     old = dict(zip(ys, log_prob, strict=True))
     value = values_by_hand(ys, exact.probability, rewards)
     by_token = {y: np.array([value[y[: k + 1]] - value[y[:k]] for k in range(2)]) for y in ys}
-    found = expected_gradient(nets, ys, exact.probability, old, by_token, temperature)
-    np.testing.assert_allclose(found, exact.gradient, rtol=1e-8, atol=1e-12)
+    result = expected_gradient(nets, ys, exact.probability, old, by_token, temperature)
+    np.testing.assert_allclose(result, exact.gradient, rtol=1e-8, atol=1e-12)
     # and with the credit that training gives for the true values and γ = λ = 1, whose tokens are noisier but right on average
-    chosen = settings(gamma=1.0, gae_lambda=1.0)
-    given = {
-        y: ppo.credit(row(y, reward=r), old[y], np.zeros(2), np.array([value[y[:k]] for k in range(2)]), 0.0, chosen).advantage
+    options = settings(gamma=1.0, gae_lambda=1.0)
+    advantages = {
+        y: ppo.credit(row(y, reward=r), old[y], np.zeros(2), np.array([value[y[:k]] for k in range(2)]), 0.0, options).advantage
         for y, r in zip(ys, rewards, strict=True)
     }
     assert np.linalg.norm(exact.gradient) > 1e-2
     np.testing.assert_allclose(
-        expected_gradient(nets, ys, exact.probability, old, given, temperature), exact.gradient, rtol=1e-8, atol=1e-12
+        expected_gradient(nets, ys, exact.probability, old, advantages, temperature), exact.gradient, rtol=1e-8, atol=1e-12
     )
 
 
@@ -183,8 +183,8 @@ def test_the_gradient_away_from_the_old_policy_is_that_of_the_clipped_surrogate(
     exact = clipped_surrogate(logits, old_logits, rewards, jacobian=jacobian)
     plain = clipped_surrogate(logits, old_logits, rewards, jacobian=jacobian, clip_range=0.99)
     assert np.linalg.norm(exact.gradient - plain.gradient) > 1e-2  # clipping had something to clip
-    found = expected_gradient(nets, ys, probability, dict(zip(ys, log_prob, strict=True)), by_token, 1.0)
-    np.testing.assert_allclose(found, exact.gradient, rtol=1e-7, atol=1e-12)
+    result = expected_gradient(nets, ys, probability, dict(zip(ys, log_prob, strict=True)), by_token, 1.0)
+    np.testing.assert_allclose(result, exact.gradient, rtol=1e-7, atol=1e-12)
 
 
 # --- the pieces, by hand
@@ -202,8 +202,8 @@ def test_gae_is_the_sum_it_says(gamma, lam):
 
 def test_credit_pays_the_task_at_the_last_token_and_the_kl_at_every_one():
     log_ratio = np.array([0.5, -1.0, 2.0])
-    found = ppo.credit(row((3, 4, 2), reward=0.75), np.zeros(3), log_ratio, np.zeros(3), 0.1, settings(gamma=0.0))
-    np.testing.assert_allclose(found.advantage, [-0.05, 0.1, -0.2 + 0.75])
+    result = ppo.credit(row((3, 4, 2), reward=0.75), np.zeros(3), log_ratio, np.zeros(3), 0.1, settings(gamma=0.0))
+    np.testing.assert_allclose(result.advantage, [-0.05, 0.1, -0.2 + 0.75])
 
 
 @pytest.mark.parametrize("kl", [-3.0, 0.0, 0.45, 0.5, 0.55, 0.65, 9.0])
@@ -222,8 +222,8 @@ def test_entropy_and_its_gradient_are_the_closed_forms():
     zero = torch.zeros(1, dtype=torch.float64)
     for kind, expected in (("analytic", -p * (p.log() + h)), ("sampled", p - torch.nn.functional.one_hot(torch.tensor([3]), 5))):
         bonus = ppo.ppo_terms(log_prob, entropy, zero, zero, zero, zero, settings(entropy=kind))[2]
-        (found,) = torch.autograd.grad(bonus, z, retain_graph=True)
-        torch.testing.assert_close(found, expected.to(found.dtype))
+        (result,) = torch.autograd.grad(bonus, z, retain_graph=True)
+        torch.testing.assert_close(result, expected.to(result.dtype))
     masked = torch.tensor([[0.0, 0.0, -torch.inf]], requires_grad=True)
     entropy = log_prob_and_entropy(masked, [0])[1]
     (slope,) = torch.autograd.grad(entropy.sum(), masked)
@@ -233,10 +233,10 @@ def test_entropy_and_its_gradient_are_the_closed_forms():
 @pytest.mark.parametrize("kind", ["analytic", "sampled"])
 def test_the_bonus_alone_spreads_the_policy(kind):
     nets = prepare(tiny("gpt2"), words(12), settings())
-    ids, chosen = [int(token_of(nets))], settings(entropy=kind, entropy_coef=1.0, vf_coef=0.0)
+    ids, options = [int(token_of(nets))], settings(entropy=kind, entropy_coef=1.0, vf_coef=0.0)
     before = read_policy(nets, [[3, 4]], [ids], (np.array([0]), np.array([0])), 1.0)
     credit = Credit(before[0].detach().double().numpy(), np.zeros(1), np.zeros(1), np.zeros(1))
-    ppo.minibatch_step(nets, [row(ids)], {0: credit}, ppo.tokens_of(credit), 1, chosen)
+    ppo.minibatch_step(nets, [row(ids)], {0: credit}, ppo.tokens_of(credit), 1, options)
     after = read_policy(nets, [[3, 4]], [ids], (np.array([0]), np.array([0])), 1.0)
     assert after[1].item() > before[1].item() if kind == "analytic" else after[0].item() < before[0].item()
 
@@ -245,7 +245,7 @@ def token_of(nets):
     return nets.policy.model(input_ids=torch.tensor([[3, 4]])).logits[0, -1].argmax()
 
 
-def test_advantages_are_normalized_within_the_minibatch():
+def test_advantages_are_normalised_within_the_minibatch():
     values = np.array([1.0, 2.0, 6.0])
     np.testing.assert_allclose(ppo.normalized(values), (values - 3.0) / (np.sqrt(7.0) + 1e-8))
     assert ppo.normalized(np.array([0.3])).tolist() == [0.3]
@@ -253,22 +253,22 @@ def test_advantages_are_normalized_within_the_minibatch():
 
 
 def test_an_epoch_takes_every_token_once(monkeypatch):
-    taken = []
-    monkeypatch.setattr(ppo, "minibatch_step", lambda nets, rows, credits, tokens, size, s: taken.append((tokens, size)) or [0.0] * 5)
+    minibatches = []
+    monkeypatch.setattr(ppo, "minibatch_step", lambda nets, rows, credits, tokens, size, s: minibatches.append((tokens, size)) or [0.0] * 5)
     rows = [row([5] * n, number=number) for number, n in ((0, 3), (1, 1), (4, 9))]
     credits = {r.number: Credit(*[np.arange(len(r.ids)) + 100.0 * r.number] * 4) for r in rows}
     ppo.update(None, rows, credits, settings(epochs=3, minibatch_tokens=4, normalize_advantages=False), 0)
     everything = sorted((i, place) for i, r in enumerate(rows) for place in range(len(r.ids)))
-    per_epoch = len(taken) // 3
-    assert per_epoch == 4 and all(size == len(tokens.row) <= 4 for tokens, size in taken)
+    per_epoch = len(minibatches) // 3
+    assert per_epoch == 4 and all(size == len(tokens.row) <= 4 for tokens, size in minibatches)
     for epoch in range(3):
-        some = taken[epoch * per_epoch : (epoch + 1) * per_epoch]
+        some = minibatches[epoch * per_epoch : (epoch + 1) * per_epoch]
         assert sorted((r, p) for tokens, _ in some for r, p in zip(tokens.row.tolist(), tokens.place.tolist(), strict=True)) == everything
         assert all(
             (tokens.advantage == [100.0 * rows[r].number + p for r, p in zip(tokens.row, tokens.place, strict=True)]).all()
             for tokens, _ in some
         )
-    assert taken[0][0].place.tolist() != taken[per_epoch][0].place.tolist()
+    assert minibatches[0][0].place.tolist() != minibatches[per_epoch][0].place.tolist()
 
 
 # --- what the networks say
@@ -282,59 +282,59 @@ def test_rows_say_the_same_alone_and_padded_beside_longer_ones(kind):
     at = (np.array([0, 0, 0, 1, 2, 2, 2, 2]), np.array([0, 1, 2, 0, 0, 1, 2, 3]))
     together = [read(nets, prompts, completions, at) for read in (lambda *a: read_policy(*a, 0.7)[0], read_reference, read_value)]
     model = nets.policy.model
-    for i, (prompt, drawn) in enumerate(zip(prompts, completions, strict=True)):
+    for i, (prompt, answer) in enumerate(zip(prompts, completions, strict=True)):
         if nets.policy.encoder_decoder:
             start = model.config.decoder_start_token_id
             plain = model(
-                input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[start, *drawn[:-1]]]), output_hidden_states=True
+                input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[start, *answer[:-1]]]), output_hidden_states=True
             )
             logits, states = plain.logits[0], plain.decoder_hidden_states[-1][0]
         else:
-            plain = model(input_ids=torch.tensor([prompt + drawn]), output_hidden_states=True)
+            plain = model(input_ids=torch.tensor([prompt + answer]), output_hidden_states=True)
             first = len(prompt) - 1
             logits, states = plain.logits[0, first:-1], plain.hidden_states[-1][0, first:-1]
         here = at[0] == i
-        places = torch.arange(len(drawn))
-        torch.testing.assert_close(together[0][here], torch.log_softmax(logits / 0.7, -1)[places, drawn], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(together[1][here], torch.log_softmax(logits, -1)[places, drawn], rtol=1e-4, atol=1e-5)
+        places = torch.arange(len(answer))
+        torch.testing.assert_close(together[0][here], torch.log_softmax(logits / 0.7, -1)[places, answer], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together[1][here], torch.log_softmax(logits, -1)[places, answer], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(together[2][here], nets.value["head"](states)[:, 0], rtol=1e-4, atol=1e-5)
 
 
 def test_draws_follow_the_tempered_policy_and_kl_compares_it_with_the_reference_untempered():
-    chosen = settings(buffer_tokens=3000, prompts_per_round=3000, sampling=Sampling(temperature=2.0, max_new_tokens=1))
-    nets = prepare(tiny("gpt2"), words(12), chosen)
-    rows = ppo.draw_buffer(nets, [Prompt("a", "w3 w4")], [[3, 4]], Judge(starts_with_w7), chosen, 0)
+    options = settings(buffer_tokens=3000, prompts_per_round=3000, sampling=Sampling(temperature=2.0, max_new_tokens=1))
+    nets = prepare(tiny("gpt2"), words(12), options)
+    rows = ppo.sample_buffer(nets, [Prompt("a", "w3 w4")], [[3, 4]], Judge(starts_with_w7), options, 0)
     with torch.no_grad():
         logits = nets.policy.model(input_ids=torch.tensor([[3, 4]])).logits[0, -1]
     share = np.bincount([r.ids[0] for r in rows], minlength=12) / len(rows)
     tempered = torch.softmax(logits / 2, -1).numpy()
     assert 0.5 * np.abs(share - tempered).sum() < 0.03 < 0.5 * np.abs(torch.softmax(logits, -1).numpy() - tempered).sum()
-    (credit,) = ppo.evaluate(nets, rows[:1], 0.0, chosen)
+    (credit,) = ppo.evaluate(nets, rows[:1], 0.0, options)
     token = rows[0].ids[0]
     assert credit.log_ratio[0] == pytest.approx(math.log(tempered[token]) - float(torch.log_softmax(logits, -1)[token]), abs=1e-5)
 
 
 def test_completions_end_with_their_end_token_and_the_buffer_is_filled():
-    chosen = settings(buffer_tokens=100, samples_per_prompt=3, sampling=Sampling(max_new_tokens=6))
-    nets = prepare(tiny("t5"), words(12), chosen)
+    options = settings(buffer_tokens=100, samples_per_prompt=3, sampling=Sampling(max_new_tokens=6))
+    nets = prepare(tiny("t5"), words(12), options)
     prompts = [Prompt("a", "w3 w4"), Prompt("b", "w5")]
-    rows = ppo.draw_buffer(nets, prompts, [[3, 4], [5]], Judge(starts_with_w7), chosen, 0)
+    rows = ppo.sample_buffer(nets, prompts, [[3, 4], [5]], Judge(starts_with_w7), options, 0)
     assert sum(len(r.ids) for r in rows) >= 100 and len(rows) % 24 == 0
     assert all(EOS not in r.ids[:-1] and r.truncated == (r.ids[-1] != EOS) for r in rows)
     assert {r.truncated for r in rows} == {True, False}
     assert all(len({r.prompt.id for r in rows[i : i + 3]}) == 1 for i in range(0, len(rows), 3))
-    again = ppo.draw_buffer(nets, prompts, [[3, 4], [5]], Judge(starts_with_w7), chosen, 0)
-    other = ppo.draw_buffer(nets, prompts, [[3, 4], [5]], Judge(starts_with_w7), chosen, 1)
+    again = ppo.sample_buffer(nets, prompts, [[3, 4], [5]], Judge(starts_with_w7), options, 0)
+    other = ppo.sample_buffer(nets, prompts, [[3, 4], [5]], Judge(starts_with_w7), options, 1)
     assert again == rows != other
 
 
 def test_chunks_of_a_minibatch_add_up():
     gradients = []
     for rows_per_forward in (1, 64):
-        chosen = settings(rows_per_forward=rows_per_forward, epochs=1, minibatch_tokens=99)
-        nets = prepare(tiny("llama"), words(12), chosen)
+        options = settings(rows_per_forward=rows_per_forward, epochs=1, minibatch_tokens=99)
+        nets = prepare(tiny("llama"), words(12), options)
         rows = [row([5, 6, EOS]), row([7], number=1, reward=0.0), row([8, 9], number=2, prompt=[3, 4, 5])]
-        ppo.learn(nets, rows, 0.1, chosen, 0)
+        ppo.learn(nets, rows, 0.1, options, 0)
         gradients.append(torch.cat([p.grad.reshape(-1) for p in nets.policy.model.parameters()]))
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
     assert float(gradients[0].norm()) > 0.05
@@ -342,12 +342,12 @@ def test_chunks_of_a_minibatch_add_up():
 
 def test_biases_and_norms_are_not_decayed():
     nets = prepare(tiny("gpt2"), words(12), settings(weight_decay=0.5))
-    decayed, kept = nets.optimizer.param_groups
-    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.5, 0.0)
+    decayed, others = nets.optimizer.param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.5, 0.0)
     named = {id(p): name for model in (nets.policy.model, nets.value["trunk"]) for name, p in model.named_parameters()}
-    assert all(("bias" in named[id(p)]) or ("ln_" in named[id(p)]) for p in kept["params"])
+    assert all(("bias" in named[id(p)]) or ("ln_" in named[id(p)]) for p in others["params"])
     assert not any(("bias" in named.get(id(p), "")) or ("ln_" in named.get(id(p), "")) for p in decayed["params"])
-    assert len(decayed["params"]) + len(kept["params"]) == 2 * len(list(nets.policy.model.parameters())) + 1
+    assert len(decayed["params"]) + len(others["params"]) == 2 * len(list(nets.policy.model.parameters())) + 1
 
 
 # --- training
@@ -355,10 +355,10 @@ def test_biases_and_norms_are_not_decayed():
 
 @pytest.mark.parametrize("kind", ["gpt2", "t5"])
 def test_the_reward_rises(kind):
-    said = []
-    chosen = settings(steps=8, buffer_tokens=96, prompts_per_round=32, minibatch_tokens=48, learning_rate=1e-2)
-    history = train_ppo(tiny(kind), words(12), ["w3 w4", "w5 w6 w8"], Judge(starts_with_w7), chosen, on_step=said.append)
-    assert said == history and [metrics.step for metrics in history] == list(range(8))
+    reports = []
+    options = settings(steps=8, buffer_tokens=96, prompts_per_round=32, minibatch_tokens=48, learning_rate=1e-2)
+    history = train_ppo(tiny(kind), words(12), ["w3 w4", "w5 w6 w8"], Judge(starts_with_w7), options, on_step=reports.append)
+    assert reports == history and [metrics.step for metrics in history] == list(range(8))
     assert history[0].reward < 0.3 and history[0].kl == pytest.approx(0.0, abs=1e-6)
     assert max(metrics.reward for metrics in history[-3:]) > 0.7
     for before, after in itertools.pairwise(history):
@@ -366,29 +366,30 @@ def test_the_reward_rises(kind):
 
 
 def test_metrics_give_the_std_of_each_prompt():
-    drawn = [(0, "a", 1.0, False, 3, None), (1, "a", 0.0, True, 5, None), (2, "b", None, True, 4, "bad"), (3, "b", 1.0, False, 4, None)]
-    found = reward_metrics([*drawn, (4, "c", 0.5, False, 4, None), (5, "c", 0.5, False, 4, None)])
-    assert found["prompts"]["a"] == {"n": 2, "reward": 0.5, "reward_std": pytest.approx(math.sqrt(0.5))}
-    assert found["prompts"]["b"] == {"n": 1, "reward": 1.0, "reward_std": None}
-    assert found["prompts"]["c"]["reward_std"] == 0.0
-    assert (found["completions"], found["unscored"], found["reward"]) == (6, 1, pytest.approx(0.6))
-    assert found["reward_std"] == pytest.approx(math.sqrt(0.5) / 2) and found["truncated"] == pytest.approx(1 / 3)
+    rows = [(0, "a", 1.0, False, 3, None), (1, "a", 0.0, True, 5, None), (2, "b", None, True, 4, "bad"), (3, "b", 1.0, False, 4, None)]
+    rows += [(4, "c", 0.5, False, 4, None), (5, "c", 0.5, False, 4, None)]
+    result = reward_metrics([Outcome(*one) for one in rows])
+    assert result["prompts"]["a"] == {"n": 2, "reward": 0.5, "reward_std": pytest.approx(math.sqrt(0.5))}
+    assert result["prompts"]["b"] == {"n": 1, "reward": 1.0, "reward_std": None}
+    assert result["prompts"]["c"]["reward_std"] == 0.0
+    assert (result["completions"], result["unscored"], result["reward"]) == (6, 1, pytest.approx(0.6))
+    assert result["reward_std"] == pytest.approx(math.sqrt(0.5) / 2) and result["truncated"] == pytest.approx(1 / 3)
 
 
 def test_a_completion_without_a_reward_takes_no_part():
     rows = [row([5, 6, EOS], number=0, reward=1.0), row([7], number=1, reward=None), row([8, 9], number=2, reward=0.0)]
-    start, found = tiny("gpt2"), []
+    start, result = tiny("gpt2"), []
     for some in (rows, [rows[0], rows[2]]):
         nets = prepare(copy.deepcopy(start), words(12), settings())
         metrics = ppo.learn(nets, some, 0.1, settings(), 0)
-        found.append((weights_of(nets.policy.model), metrics.reward, metrics.policy_loss))
-    assert torch.equal(found[0][0], found[1][0]) and found[0][1:] == found[1][1:] and found[0][1] == 0.5
-    assert not torch.equal(found[0][0], weights_of(start))
+        result.append((weights_of(nets.policy.model), metrics.reward, metrics.policy_loss))
+    assert torch.equal(result[0][0], result[1][0]) and result[0][1:] == result[1][1:] and result[0][1] == 0.5
+    assert not torch.equal(result[0][0], weights_of(start))
 
 
 def test_one_prompt_and_equal_rewards_go_through():
-    chosen = settings(steps=1, buffer_tokens=1, prompts_per_round=1, sampling=Sampling(max_new_tokens=1))
-    (alone,) = train_ppo(tiny("gpt2"), words(12), ["w3"], Judge(lambda *_: 0.0), chosen)
+    options = settings(steps=1, buffer_tokens=1, prompts_per_round=1, sampling=Sampling(max_new_tokens=1))
+    (alone,) = train_ppo(tiny("gpt2"), words(12), ["w3"], Judge(lambda *_: 0.0), options)
     assert (alone.completions, alone.reward_std, alone.reward) == (1, None, 0.0)
 
 
@@ -416,9 +417,11 @@ def resumable(steps, **changes):
 def test_an_interrupted_training_ends_as_one_that_was_not(broken_off):
     whole, resumed = tiny("gpt2"), tiny("gpt2")
     expected = train_ppo(whole, words(12), ["w3 w4", "w5"], Judge(starts_with_w7), resumable(4))
-    said = []
-    found = train_ppo(resumed, words(12), ["w3 w4", "w5"], Judge(starts_with_w7), resumable(4), checkpoints=broken_off, on_step=said.append)
-    assert found == expected and len(said) == 2
+    reports = []
+    result = train_ppo(
+        resumed, words(12), ["w3 w4", "w5"], Judge(starts_with_w7), resumable(4), checkpoints=broken_off, on_step=reports.append
+    )
+    assert result == expected and len(reports) == 2
     assert torch.equal(weights_of(resumed), weights_of(whole))
     judge = Judge(starts_with_w7)
     assert train_ppo(tiny("gpt2"), words(12), ["w3 w4", "w5"], judge, resumable(4), checkpoints=broken_off) == expected
@@ -426,26 +429,26 @@ def test_an_interrupted_training_ends_as_one_that_was_not(broken_off):
 
 
 def test_a_checkpoint_of_another_training_is_refused(broken_off):
-    kept = (broken_off / "ppo.pt").read_bytes()
-    for model, prompts, chosen, named in (
+    content = (broken_off / "ppo.pt").read_bytes()
+    for model, prompts, options, named in (
         (tiny("gpt2"), ["w3 w4", "w5"], resumable(4, learning_rate=1e-5), "settings.learning_rate"),
         (tiny("gpt2"), ["w3 w4"], resumable(4), "prompts"),
         (tiny("gpt2", seed=1), ["w3 w4", "w5"], resumable(4), "policy"),
     ):
         with pytest.raises(RunFolderError, match=named):
-            train_ppo(model, words(12), prompts, Judge(starts_with_w7), chosen, checkpoints=broken_off)
-    assert (broken_off / "ppo.pt").read_bytes() == kept
-    (broken_off / "ppo.pt").write_bytes(kept[: len(kept) // 2])
+            train_ppo(model, words(12), prompts, Judge(starts_with_w7), options, checkpoints=broken_off)
+    assert (broken_off / "ppo.pt").read_bytes() == content
+    (broken_off / "ppo.pt").write_bytes(content[: len(content) // 2])
     with pytest.raises(RunFolderError, match="damaged"):
         train_ppo(tiny("gpt2"), words(12), ["w3 w4", "w5"], Judge(starts_with_w7), resumable(4), checkpoints=broken_off)
 
 
 @pytest.mark.parametrize("f", [lambda text, call: 1e45, lambda text, call: None], ids=["infinite loss", "nothing scored"])
-def test_what_cannot_be_learned_from_stops_with_the_last_checkpoint_kept(broken_off, f):
-    kept, model = (broken_off / "ppo.pt").read_bytes(), tiny("gpt2")
-    with pytest.raises(TrainingError, match=r"step 2: .*(not finite|could be scored \(it failed\)).*ppo.pt, is as it was"):
+def test_what_cannot_be_learnt_from_stops_with_the_last_checkpoint_kept(broken_off, f):
+    content, model = (broken_off / "ppo.pt").read_bytes(), tiny("gpt2")
+    with pytest.raises(TrainingError, match=r"step 2: .*(not finite|could be scored \(it failed\)).*ppo.pt, is unchanged"):
         train_ppo(model, words(12), ["w3 w4", "w5"], Judge(f), resumable(4), checkpoints=broken_off)
-    assert (broken_off / "ppo.pt").read_bytes() == kept
+    assert (broken_off / "ppo.pt").read_bytes() == content
     saved = torch.load(broken_off / "ppo.pt", weights_only=True)["state"]["policy"]
     assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
 
@@ -458,7 +461,7 @@ def test_steps_that_break_the_model_are_not_saved(tmp_path):
 
 
 def test_a_full_disk_leaves_the_checkpoint_that_was_there(broken_off, monkeypatch):
-    kept = (broken_off / "ppo.pt").read_bytes()
+    content = (broken_off / "ppo.pt").read_bytes()
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -466,7 +469,7 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(broken_off, monkeypatc
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(RunFolderError, match="No space left"):
         train_ppo(tiny("gpt2"), words(12), ["w3 w4", "w5"], Judge(starts_with_w7), resumable(4), checkpoints=broken_off)
-    assert [(p.name, p.read_bytes() == kept) for p in broken_off.iterdir()] == [("ppo.pt", True)]
+    assert [(p.name, p.read_bytes() == content) for p in broken_off.iterdir()] == [("ppo.pt", True)]
 
 
 @pytest.mark.parametrize(
@@ -500,7 +503,7 @@ torch.save((history[-1].reward, history[-1].policy_loss, t.weights_of(model), lo
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path):
-    found = {}
+    result = {}
     for world in (1, 2):
         out = tmp_path / str(world)
         out.mkdir()
@@ -512,24 +515,24 @@ def test_two_processes_learn_what_one_does(tmp_path):
         started = []
         for rank in range(world):
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            told = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | {name: str(value) for name, value in place.items()}
+            variables = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | {name: str(value) for name, value in place.items()}
             with (out / f"log{rank}").open("w") as log:
-                started.append(subprocess.Popen([sys.executable, str(script)], env=os.environ | told, stdout=log, stderr=log))
+                started.append(subprocess.Popen([sys.executable, str(script)], env=os.environ | variables, stdout=log, stderr=log))
         try:
             codes = [process.wait(timeout=120) for process in started]
         finally:
             for process in started:
                 process.kill()
         assert codes == [0] * world, (out / "log0").read_text()[-3000:]
-        found[world] = [torch.load(out / f"rank{rank}", weights_only=True) for rank in range(world)]
-    first, second = found[2]
+        result[world] = [torch.load(out / f"rank{rank}", weights_only=True) for rank in range(world)]
+    first, second = result[2]
     assert first[:2] == second[:2] and torch.equal(first[2], second[2])
-    assert first[0] == found[1][0][0] and first[1] == pytest.approx(found[1][0][1], abs=1e-4)
+    assert first[0] == result[1][0][0] and first[1] == pytest.approx(result[1][0][1], abs=1e-4)
     # not the weights: a key's bias moves no logit, so Adam steps along the sign of its rounding
-    torch.testing.assert_close(first[3], found[1][0][3], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(first[3], result[1][0][3], rtol=1e-3, atol=1e-3)
 
 
 def test_tokens_of_rows_are_renumbered():
     tokens = Tokens(np.array([4, 1, 4, 7]), np.array([0, 5, 2, 1]), np.array([0.1, 0.2, 0.3, 0.4]))
-    found = tokens.of_rows(np.array([1, 7]))
-    assert (found.row.tolist(), found.place.tolist(), found.advantage.tolist()) == ([0, 1], [5, 1], [0.2, 0.4])
+    result = tokens.of_rows(np.array([1, 7]))
+    assert (result.row.tolist(), result.place.tolist(), result.advantage.tolist()) == ([0, 1], [5, 1], [0.2, 0.4])
