@@ -20,19 +20,19 @@ _LINE_EVERY_S = 5.0
 
 
 class _TakesLists(click.Command):
-    """`--method sft rft` and `--seed 0 1 2` as well as an option each."""
+    """Accepts `--method sft rft` and `--seed 0 1 2` in addition to repeated options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat a list's option before each of its values."""
-        found: list[str] = []
+        words: list[str] = []
         option = ""
         for i, arg in enumerate(args):
             if arg.startswith("-"):
                 option = arg if arg in ("--method", "--seed") else ""
             elif option and args[i - 1] != option:
-                found.append(option)
-            found.append(arg)
-        return super().parse_args(ctx, found)
+                words.append(option)
+            words.append(arg)
+        return super().parse_args(ctx, words)
 
 
 _METHODS = click.Choice(["sft", "rft", "reinforce"])
@@ -72,12 +72,20 @@ def _numbers(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(["paper", "quick"]),
     default="quick",
     show_default=True,
-    help="The paper's sizes (CIFAR-10 and STS-B want a GPU), or minutes on two cores.",
+    help="The paper's sizes (CIFAR-10 and STS-B need a GPU), or minutes on two cores.",
 )
 @click.option("--optimizer", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True, help="Of finetuning.")
-@click.option("--high-init", is_flag=True, help="A wrong answer on a sample with a moved label is worth +0.5 instead of -1.")
-@click.option("--kl-coeff", type=click.FloatRange(0), default=0.0, show_default=True, help="KL divergence taken off the objective.")
-@click.option("--kl-reference", type=click.Choice(["initial", "uniform"]), default="initial", show_default=True, help="Where KL starts.")
+@click.option("--high-init", is_flag=True, help="A wrong answer on a sample with a moved label has +0.5 instead of -1.")
+@click.option(
+    "--kl-coeff",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Weight of the KL divergence, subtracted from the objective.",
+)
+@click.option(
+    "--kl-reference", type=click.Choice(["initial", "uniform"]), default="initial", show_default=True, help="Of the KL divergence."
+)
 @click.option(
     "--seed",
     "seeds",
@@ -88,7 +96,9 @@ def _numbers(command: Callable[..., Any]) -> Callable[..., Any]:
     help="One or more; 0 is the paper's pair of seeds, 192 and 111.",
 )
 @_numbers
-@click.option("--test-every", type=click.IntRange(1), default=10, show_default=True, help="Epochs between two looks at the test samples.")
+@click.option(
+    "--test-every", type=click.IntRange(1), default=10, show_default=True, help="Epochs between two evaluations on the test samples."
+)
 @click.option(
     "--norms-every",
     type=click.IntRange(1),
@@ -101,7 +111,7 @@ def _numbers(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="Of the network's products; bfloat16 is faster where the processor has it.",
+    help="Of the network's products; bfloat16 is faster on processors that support it.",
 )
 @click.option(
     "--data",
@@ -127,9 +137,8 @@ def controlled_command(
 ) -> None:
     """Finetune a pretrained classifier by SFT and by RL with exact gradients, where some samples start with almost no reward std.
 
-    A network is pretrained to be undecided between a few labels per sample; a tenth of the samples then get a label it holds for
-    impossible. RL cannot learn those, although its gradient is exact; SFT can. A run that was stopped goes on when the same command is
-    given again.
+    A network is pretrained to be undecided between a few labels per sample; a tenth of the samples then get a label that it considers
+    impossible. RL cannot learn those, although its gradient is exact; SFT can. The same command resumes a run that was stopped.
 
     \b
     flatspot reproduce controlled
@@ -143,22 +152,22 @@ def controlled_command(
     plan = plan_for(dataset, model, scale=scale, **changes)
     require("torch", extra="reproduce", purpose="The controlled experiments")
     from flatspot_paper.controlled.experiment import run_controlled
-    from flatspot_paper.controlled.words import told
+    from flatspot_paper.controlled.words import results_text
 
     where = out or Path("flatspot-controlled") / f"{dataset}-{scale}"
     with _progress() as on_step:
         done = run_controlled(plan, methods, seeds, where, data=data, device=device, say=say, on_step=on_step)
-    click.echo(json.dumps(done.results, indent=2) if as_json else told(done.results) + f"\n\nFigure   {done.folder / 'curves.png'}")
+    click.echo(json.dumps(done.results, indent=2) if as_json else results_text(done.results) + f"\n\nFigure   {done.folder / 'curves.png'}")
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Plan, str, Progress], None]]:
-    """A line that redraws itself on a terminal, a line now and then elsewhere; on stderr."""
-    last, bar, drawn = time.monotonic(), sys.stderr.isatty(), False
+    """A line on stderr that is updated in place on a terminal, and a line from time to time elsewhere."""
+    last, bar, unfinished = time.monotonic(), sys.stderr.isatty(), False
     began: dict[tuple[int, str], tuple[int, float]] = {}
 
     def on_step(plan: Plan, method: str, progress: Progress) -> None:
-        nonlocal last, drawn
+        nonlocal last, unfinished
         first_epoch, first_time = began.setdefault((plan.seed, method), (progress.epoch, time.monotonic()))
         if time.monotonic() - last < (0.2 if bar else _LINE_EVERY_S):
             return
@@ -170,10 +179,10 @@ def _progress() -> Iterator[Callable[[Plan, str, Progress], None]]:
         text = f"seed {plan.seed}  {method}  epoch {progress.epoch}/{total}{clock}"
         sys.stderr.write(f"\r\x1b[2K{text}" if bar else f"{text}\n")
         sys.stderr.flush()
-        drawn = bar
+        unfinished = bar
 
     try:
         yield on_step
     finally:
-        if drawn:
+        if unfinished:
             sys.stderr.write("\n")

@@ -1,4 +1,4 @@
-"""`flatspot reproduce`: the paper, again, by anyone; a verb of flatspot through the entry-point group `flatspot.verbs`."""
+"""`flatspot reproduce`: the paper, repeated; a verb of flatspot through the entry-point group `flatspot.verbs`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PARTS = {
     "controlled": "flatspot_paper.cli.controlled",
 }
 _TEXTS = {
-    "theory": "The gradient bounds on fresh enumerable models, and the time RL and SFT need.",
+    "theory": "The gradient bounds on new enumerable models, and the time that RL and SFT need.",
     "controlled": "SFT against RL with exact gradients, where some samples start with almost no reward std.",
 }
 

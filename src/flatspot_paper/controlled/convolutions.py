@@ -1,22 +1,22 @@
 """Convolutions and BatchNorm on maps of a few pixels, as matrix products: the same function and gradient, several times as fast on a CPU.
 
 ResNet-18 on 32×32 images ends in maps of 2×2 and 1×1. There a padded 3×3 convolution is one matrix from all inputs to all outputs, made
-of its nine taps, and most of the padding's products fall away: on a 1×1 map only the middle tap meets data.
-In float32 torch's own products go to MKL, which leaves half of an AMD processor unused; oneDNN, which torch ships too, does not.
+of its nine taps, and most of the padding's products are not needed: on a 1×1 map only the middle tap has data.
+torch computes float32 products with MKL, which uses half of an AMD processor; oneDNN, which torch also ships, uses all of it.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import FunctionCtx
 
 _MOST_IN, _MOST_OUT = 16, 4  # pixels of the maps before and after, up to which one matrix is the faster way
 
 
-class Convolution(nn.Conv2d):  # type: ignore[misc]
+class Convolution(nn.Conv2d):  # type: ignore[misc]  # mypy does not follow torch
     """A 3×3 convolution with padding 1, or a 1×1 convolution, without bias; parameters as those of `torch.nn.Conv2d`.
 
     >>> import torch
@@ -44,8 +44,8 @@ class Convolution(nn.Conv2d):  # type: ignore[misc]
         return _as_maps(_product(x.permute(0, 2, 3, 1).reshape(len(x), -1), matrix), len(x), out)
 
 
-class BatchNorm(nn.BatchNorm2d):  # type: ignore[misc]
-    """`torch.nn.BatchNorm2d`, whose training on 1×1 maps is several times slower than the arithmetic: there it is written out."""
+class BatchNorm(nn.BatchNorm2d):  # type: ignore[misc]  # mypy does not follow torch
+    """`torch.nn.BatchNorm2d`, with its own arithmetic for training on 1×1 maps, where torch's is several times slower."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n, c, h, w] → [n, c, h, w]"""
@@ -73,19 +73,19 @@ def _as_maps(rows: torch.Tensor, n: int, side: int) -> torch.Tensor:
 def _taps(side: int, stride: int) -> tuple[tuple[int, int, int | None], ...]:
     """(output pixel, input pixel, the tap between them or None) of a 3×3 convolution with padding 1."""
     out = (side - 1) // stride + 1
-    found: list[tuple[int, int, int | None]] = []
+    taps: list[tuple[int, int, int | None]] = []
     for o in range(out * out):
         for i in range(side * side):
             down, right = i // side - o // out * stride + 1, i % side - o % out * stride + 1
-            found.append((o, i, 3 * down + right if 0 <= down < 3 and 0 <= right < 3 else None))
-    return tuple(found)
+            taps.append((o, i, 3 * down + right if 0 <= down < 3 and 0 <= right < 3 else None))
+    return tuple(taps)
 
 
-class _WholeMap(torch.autograd.Function):  # type: ignore[misc]
+class _WholeMap(torch.autograd.Function):  # type: ignore[misc]  # mypy does not follow torch
     """Weights [n_out, n_in, 3, 3] → the matrix [output pixel · n_out, input pixel · n_in] of a type; its gradient is summed by taps."""
 
     @staticmethod
-    def forward(ctx: Any, weight: torch.Tensor, side: int, stride: int, kind: torch.dtype) -> torch.Tensor:
+    def forward(ctx: FunctionCtx, weight: torch.Tensor, side: int, stride: int, kind: torch.dtype) -> torch.Tensor:
         ctx.pairs, ctx.kind = _taps(side, stride), weight.dtype
         n_out, n_in = weight.shape[:2]
         taps = weight.permute(0, 2, 3, 1).reshape(n_out, 9, n_in)
@@ -95,7 +95,7 @@ class _WholeMap(torch.autograd.Function):  # type: ignore[misc]
         return matrix.flatten(0, 1).flatten(1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+    def backward(ctx: FunctionCtx, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         n_pixels_out, n_pixels_in = (n + 1 for n in ctx.pairs[-1][:2])
         blocks = gradients[0].unflatten(1, (n_pixels_in, -1)).unflatten(0, (n_pixels_out, -1))
         taps = torch.zeros(blocks.shape[1], 9, blocks.shape[3], dtype=ctx.kind)
@@ -107,22 +107,22 @@ class _WholeMap(torch.autograd.Function):  # type: ignore[misc]
 
 def _product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """x weightᵀ. [n, i], [o, i] → [n, o]"""
-    if x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") and _offered():
+    if x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") and _available():
         out: torch.Tensor = _Product.apply(x, weight)
         return out
     return nn.functional.linear(x, weight)
 
 
-class _Product(torch.autograd.Function):  # type: ignore[misc]
+class _Product(torch.autograd.Function):  # type: ignore[misc]  # mypy does not follow torch
     """The product and its two gradients by oneDNN."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: FunctionCtx, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
         return _onednn(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(ctx: FunctionCtx, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, weight = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         return _onednn(gradient, weight.t()), _onednn(gradient.t(), x.t())
@@ -136,7 +136,7 @@ def _onednn(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 @cache
-def _offered() -> bool:
+def _available() -> bool:
     """Whether this torch has oneDNN's product, and it agrees with torch's own."""
     x, weight = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)
     try:

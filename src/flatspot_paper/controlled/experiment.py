@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,7 +24,7 @@ from flatspot_paper.controlled.labels import Labels, label_samples
 from flatspot_paper.controlled.models import Network, build_network
 from flatspot_paper.controlled.pairs import keep_pairs
 from flatspot_paper.controlled.plans import METHODS, Plan
-from flatspot_paper.controlled.results import collect_curves, summarize
+from flatspot_paper.controlled.results import ControlledResults, collect_curves, summarize
 from flatspot_paper.controlled.store import load_weights, train_in_folder
 from flatspot_paper.controlled.train import Progress, Samples
 
@@ -36,10 +35,10 @@ OnStep = Callable[[Plan, str, Progress], None]
 
 @dataclass(frozen=True)
 class Controlled:
-    """A finished experiment: its folder, and what results.json holds."""
+    """A finished experiment: its folder, and the contents of results.json."""
 
     folder: Path
-    results: dict[str, Any]
+    results: ControlledResults
 
 
 def run_controlled(
@@ -53,13 +52,13 @@ def run_controlled(
     say: Say = lambda _: None,
     on_step: OnStep = lambda *_: None,
 ) -> Controlled:
-    """Run an experiment, or what is missing of it, and write its results.
+    """Run an experiment, or the missing part of it, and write its results.
 
     methods  of `plans.METHODS`
     seeds    see `Plan.seed`
-    data     a folder as `data.load_dataset` reads it
+    data     a folder as for `data.load_dataset`
 
-    Raises `SettingsError`, `DatasetError`, `RunFolderError` and `MissingExtra` for what the user can mend.
+    Raises `SettingsError`, `DatasetError`, `RunFolderError` and `MissingExtra` for errors that the user can fix.
     """
     unknown = sorted(set(methods) - set(METHODS))
     if unknown or not methods or not seeds:
@@ -97,8 +96,8 @@ def _samples(dataset: Dataset, plan: Plan, data: Path | None, device: torch.devi
         tuple(t.to(device) for t in encode(plan.setting.dataset, pool, rows, data))
         for pool, rows in ((dataset.train, labels.train), (dataset.test, labels.test))
     ]
-    moved = {name: getattr(labels, name).to(device) for name in ("sets", "original", "target", "moved", "test_target")}
-    return Samples(tensors[0], tensors[1], Labels(labels.train, labels.test, **moved))
+    tensors_of_labels = {name: getattr(labels, name).to(device) for name in ("sets", "original", "target", "moved", "test_target")}
+    return Samples(tensors[0], tensors[1], Labels(labels.train, labels.test, **tensors_of_labels))
 
 
 def _device(name: str) -> torch.device:
@@ -108,5 +107,5 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise SettingsError(f"there is no device {name!r} ({str(error).splitlines()[0]}). Give --device cpu, cuda or auto.") from None
+        raise SettingsError(f"there is no device {name!r} ({str(error).splitlines()[0]}). Use --device cpu, cuda or auto.") from None
     return device

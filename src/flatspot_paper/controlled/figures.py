@@ -1,21 +1,28 @@
-"""SFT against RFT over training, small against large reward std. Draws what results hold; computes nothing but positions."""
+"""SFT against RFT over training, small against large reward std. Plots results; computes only positions."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flatspot.core.leftovers import temporary_beside
 from flatspot.core.optional import require
 from flatspot_paper.controlled.plans import Plan
+from flatspot_paper.controlled.results import CurveRow, Metric
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from matplotlib.axes import Axes
 
-# Okabe and Ito's colors, told apart by color-blind readers; line styles say the same
+# Okabe and Ito's colors, which color-blind readers can distinguish; line styles carry the same information
 _STYLES = {"sft": ("SFT", "#0072B2", "-"), "rft": ("RFT", "#D55E00", "--"), "reinforce": ("REINFORCE", "#009E73", ":")}
 _COLUMNS = (("small_std", "small reward std (label moved)"), ("large_std", "large reward std (the others)"))
-_ROWS = (("reward", "reward"), ("reward_std", "reward std"), ("accuracy", "accuracy"), ("grad_norm", "gradient norm"))
+_ROWS: tuple[tuple[Metric, str], ...] = (
+    ("reward", "reward"),
+    ("reward_std", "reward std"),
+    ("accuracy", "accuracy"),
+    ("grad_norm", "gradient norm"),
+)
 
 
 def draw_curves(curves: pa.Table, plan: Plan, folder: Path) -> None:
@@ -24,7 +31,7 @@ def draw_curves(curves: pa.Table, plan: Plan, folder: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    rows = curves.to_pylist()
+    rows: list[CurveRow] = curves.to_pylist()
     figure = Figure(figsize=(8, 9), layout="constrained")
     axes = figure.subplots(len(_ROWS), 2, sharex=True, sharey="row", squeeze=False)
     for j, (group, title) in enumerate(_COLUMNS):
@@ -58,8 +65,11 @@ def draw_curves(curves: pa.Table, plan: Plan, folder: Path) -> None:
         temporary.replace(folder / f"curves.{ending}")
 
 
-def _draw_lines(axis: Any, rows: list[dict[str, Any]], group: str, metric: str) -> None:
+def _draw_lines(axis: Axes, rows: list[CurveRow], group: str, metric: Metric) -> None:
     for method, (_, color, line) in _STYLES.items():
         for seed in sorted({row["seed"] for row in rows}):
-            own = [row for row in rows if (row["seed"], row["method"], row["group"]) == (seed, method, group) and row[metric] is not None]
-            axis.plot([row["epoch"] for row in own], [row[metric] for row in own], color=color, linestyle=line, linewidth=1.2, alpha=0.85)
+            own = [row for row in rows if (row["seed"], row["method"], row["group"]) == (seed, method, group)]
+            points = [(row["epoch"], value) for row in own if (value := row[metric]) is not None]
+            axis.plot(
+                [epoch for epoch, _ in points], [value for _, value in points], color=color, linestyle=line, linewidth=1.2, alpha=0.85
+            )

@@ -1,4 +1,4 @@
-"""Which samples are used, which labels are plausible for each, and which samples get a label that is not.
+"""The samples used, the plausible labels of each, and the samples that get a label outside these.
 
 The construction of the paper's section 4.2, with the random draws in the official order, so that equal seeds give equal labels:
 
@@ -26,11 +26,11 @@ Integers = NDArray[np.int64]
 class Labels:
     """The samples of one experiment and their labels.
 
-    train, test  [n] positions of the samples used, in the pools given
+    train, test  [n] positions of the samples in their pools
     sets         [class, K] plausible labels of each class, the class itself first
     original     [n_train] the labels of the train samples
     target       [n_train] the same, with some moved outside their set
-    moved        [n_train] which; these have a small reward std after pretraining
+    moved        [n_train] whether the label moved; the reward std is then small after pretraining
     test_target  [n_test] the labels of the test samples; none moves
     """
 
@@ -44,9 +44,9 @@ class Labels:
 
 
 def label_samples(train_labels: Integers, test_labels: Integers, plan: Plan) -> Labels:
-    """Choose the samples and label them, as `plan.samples_seed` says.
+    """Select the samples and label them, with `plan.samples_seed`.
 
-    Raises `SettingsError` where more samples are asked for than there are, or a class has too few of them.
+    Raises `SettingsError` if there are fewer samples than requested, or too few of a class.
     """
     numbers = np.random.RandomState(plan.samples_seed)
     generator = torch.Generator().manual_seed(plan.samples_seed)
@@ -59,17 +59,17 @@ def label_samples(train_labels: Integers, test_labels: Integers, plan: Plan) -> 
 
 
 def choose(labels: Integers, count: int | None, numbers: np.random.RandomState, what: str) -> Integers:
-    """`count` positions, each class in its share; all of them, without a draw, where that many are there or None are asked for."""
+    """`count` positions, stratified by class; all of them, without sampling, if there are that many or `count` is None."""
     if count is None or count == len(labels):
         return np.arange(len(labels))
     if count > len(labels):
-        raise SettingsError(f"{count} {what} samples were asked for and there are {len(labels)}. Ask for fewer.")
-    splitter = require("sklearn.model_selection", extra="reproduce", purpose="Choosing samples by class")
+        raise SettingsError(f"{count} {what} samples were requested, and there are {len(labels)}. Request fewer.")
+    splitter = require("sklearn.model_selection", extra="reproduce", purpose="Selecting samples by class")
     try:
-        chosen, _ = splitter.train_test_split(np.arange(len(labels)), train_size=count, stratify=labels, random_state=numbers)
+        selection, _ = splitter.train_test_split(np.arange(len(labels)), train_size=count, stratify=labels, random_state=numbers)
     except ValueError as error:
-        raise SettingsError(f"{count} of {len(labels)} {what} samples cannot be chosen by class: {error} Ask for more.") from None
-    return np.asarray(chosen, dtype=np.int64)
+        raise SettingsError(f"{count} of {len(labels)} {what} samples cannot be selected by class ({error}). Request more.") from None
+    return np.asarray(selection, dtype=np.int64)
 
 
 def draw_sets(classes: int, size: int, generator: torch.Generator) -> torch.Tensor:
@@ -88,15 +88,15 @@ def draw_sets(classes: int, size: int, generator: torch.Generator) -> torch.Tens
 def move_labels(labels: torch.Tensor, sets: torch.Tensor, share: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Give a share of the samples a label outside their set.
 
-    labels [n], sets [class, K] → (labels with int(share·n) of them moved [n], which moved [n])
+    labels [n], sets [class, K] → (labels with int(share·n) of them moved [n], whether each moved [n])
     """
     classes, size = sets.shape
     count = int(len(labels) * share)
     where = torch.randperm(len(labels), generator=generator)[:count]
     outside = torch.ones((classes, classes), dtype=torch.bool).scatter(1, sets, False)
     options = torch.arange(classes).expand(classes, -1)[outside].view(classes, classes - size)
-    drawn = torch.randint(0, classes - size, size=(count,), generator=generator)
+    option = torch.randint(0, classes - size, size=(count,), generator=generator)
     target, moved = labels.clone(), torch.zeros(len(labels), dtype=torch.bool)
-    target[where] = options[labels[where], drawn]
+    target[where] = options[labels[where], option]
     moved[where] = True
     return target, moved

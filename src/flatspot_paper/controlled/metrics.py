@@ -1,4 +1,4 @@
-"""What is measured while training, from the forward pass that trains.
+"""Metrics during training, from the forward pass of the training itself.
 
 A batch is split into the samples whose label moved (small reward std) and the others (large reward std). The objective of the batch is the
 mean over its samples, so its gradient is the weighted sum of the two groups' gradients: two backward passes give three norms and the step.
@@ -58,8 +58,8 @@ def measure_batch(
     """Measure one batch and the gradient of its objective.
 
     groups  positions of the batch's samples, one tensor per group of `GROUPS`; a group may be empty
-    norms   measure each group's gradient norm; else it is NaN, the batch's norm is there, and one backward pass does
-    → what was measured, and the gradient of the batch's mean objective, one tensor per parameter
+    norms   measure each group's gradient norm; otherwise it is NaN, and one backward pass gives the batch's norm
+    → the metrics, and the gradient of the batch's mean objective, one tensor per parameter
     """
     parameters = network.parameters
     counts = [len(rows) for rows in groups]

@@ -19,12 +19,12 @@ from flatspot_paper.controlled.convolutions import BatchNorm, Convolution
 from flatspot_paper.controlled.plans import Plan
 
 Inputs = tuple[torch.Tensor, ...]
-_LENGTH_GROUPS, _SPLIT_FROM = 4, 128  # groups of fewer than 32 pairs save less than they cost
+_LENGTH_GROUPS, _SPLIT_FROM = 4, 128  # groups of fewer than 32 pairs do not pay off
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network as this experiment sees it.
+    """A network of this experiment.
 
     module   parameters and buffers
     logits   inputs (tensors that start with the same n) → [n, class]
@@ -41,12 +41,12 @@ class Network:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """All that is trained."""
+        """All trained parameters."""
         return [p for p in self.module.parameters() if p.requires_grad]
 
 
 def build_network(plan: Plan, device: torch.device) -> Network:
-    """The network of a plan with the initial weights of its seed; torch's global generator is left as it was."""
+    """The network of a plan with the initial weights of its seed; torch's global generator is not changed."""
     make = {"mlp": _mlp, "resnet18": _resnet18, "bert-mini": _bert_mini}[plan.setting.model]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.init_seed)
@@ -56,7 +56,7 @@ def build_network(plan: Plan, device: torch.device) -> Network:
 
 
 def _in_bfloat16(network: Network, device: torch.device) -> Network:
-    """Products in bfloat16; weights and their gradients, and the logits handed on, in float32."""
+    """Products in bfloat16; weights, their gradients and the logits returned in float32."""
 
     def logits(*inputs: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16):
@@ -71,8 +71,8 @@ def _mlp(classes: int) -> Network:
     return Network(module, module, coupled=False)
 
 
-class _Block(nn.Module):  # type: ignore[misc]
-    """Two 3×3 convolutions and a way around them."""
+class _Block(nn.Module):  # type: ignore[misc]  # mypy does not follow torch
+    """Two 3×3 convolutions with a skip connection."""
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class _Block(nn.Module):  # type: ignore[misc]
 
 
 def _resnet18(classes: int) -> Network:
-    # the maximum of positive parts is the positive part of the maximum, and a quarter of the work
+    # pooling before the ReLU gives the same result with a quarter of the work
     stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.MaxPool2d(3, 2, 1), nn.ReLU(inplace=True)]
     blocks = [
         _Block(n_in, n_out, stride)
@@ -127,7 +127,7 @@ def _bert_mini(classes: int) -> Network:
     module = transformers.BertForSequenceClassification(config)
 
     def logits(ids: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
-        # attention leaves padding out, so pairs of similar length run together, without the columns that are padding in all of them
+        # attention ignores padding, so pairs of similar length run together, without the columns that are padding in all of them
         lengths = (ids != config.pad_token_id).sum(dim=1)
         order = lengths.argsort()
         parts = []
@@ -142,7 +142,7 @@ def _bert_mini(classes: int) -> Network:
 
 @contextmanager
 def only_measuring(network: Network) -> Iterator[None]:
-    """BatchNorm normalizes by its batch, as in training, and leaves its running statistics as they are."""
+    """BatchNorm normalizes by its batch, as in training, but does not update its running statistics."""
     layers = [layer for layer in network.module.modules() if isinstance(layer, nn.BatchNorm2d)]
     before = [layer.track_running_stats for layer in layers]
     for layer in layers:

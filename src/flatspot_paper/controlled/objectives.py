@@ -1,7 +1,7 @@
-"""What is maximized, per sample, on log-probabilities.
+"""The objectives to maximize, per sample, from log-probabilities.
 
 With one output token and a reward for every label, the expected reward V = Σ_k p_k r_k and its gradient are exact. Everything starts from
-log p = log_softmax(logits): log(softmax(logits)) is -inf as soon as a probability underflows, which is the regime studied here.
+log p = log_softmax(logits): log(softmax(logits)) is -inf as soon as a probability underflows, which happens in the regime studied here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ _CORRECT, _WRONG, _WRONG_HIGH_INIT = 1.0, -1.0, 0.5
 
 
 def reward_table(target: torch.Tensor, moved: torch.Tensor, classes: int, *, high_init: bool = False) -> torch.Tensor:
-    """[n, class]: the reward of answering each label. +1 where it is the target, else -1.
+    """[n, class]: the reward of answering each label: +1 for the target, else -1.
 
-    With `high_init`, a wrong answer on a sample whose label moved is worth +0.5.
+    With `high_init`, a wrong answer on a sample whose label moved has +0.5.
 
     >>> reward_table(torch.tensor([0, 1]), torch.tensor([False, True]), 2, high_init=True).tolist()
     [[1.0, -1.0], [0.5, 1.0]]
@@ -48,7 +48,7 @@ def expected_reward(log_p: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
 def reinforce(log_p: torch.Tensor, rewards: torch.Tensor, sample: torch.Tensor, penalty: torch.Tensor | None = None) -> torch.Tensor:
     """REINFORCE with one sampled label and no baseline: r(y) log p(y), whose gradient is an unbiased estimate of that of V.
 
-    log_p, rewards [n, class]; sample [n], drawn from p; penalty [n], taken off the reward and held constant → [n]
+    log_p, rewards [n, class]; sample [n], drawn from p; penalty [n], subtracted from the reward and held constant → [n]
     """
     reward = rewards.gather(1, sample.unsqueeze(1)).squeeze(1)
     return (reward if penalty is None else reward - penalty.detach()) * log_likelihood(log_p, sample)

@@ -1,7 +1,7 @@
-"""What is trained on what, and for how long: the paper's settings, and quick ones that show the same in minutes.
+"""Data sets, networks and schedules: those of the paper, and quick ones with the same outcome in minutes.
 
-The numbers of the scale "paper" are those of the official experiment plans (section 4.2 of the paper). Those of "quick" are ours: fewer
-samples and epochs, larger learning rates.
+The scale "paper" has the numbers of the official experiment plans (section 4.2 of the paper). The scale "quick" has fewer samples and
+epochs, and larger learning rates.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ METHODS = ("sft", "rft", "reinforce")
 class Setting:
     """A data set and the network trained on it.
 
-    classes   labels there are
-    set_size  labels the pretrained network spreads its probability over, the true one among them (K)
+    classes   number of labels
+    set_size  number of labels, including the true one, over which the pretrained network spreads its probability (K)
     """
 
     dataset: str
@@ -32,9 +32,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How much is trained, and how fast; learning rates are constant, weight decay is 0.
+    """Sizes and learning rates of the training; learning rates are constant, weight decay is 0.
 
-    n_train, n_test  samples; None: all there are
+    n_train, n_test  samples; None: all
     batch            samples in a step
     """
 
@@ -52,13 +52,13 @@ class Schedule:
 class Plan:
     """One experiment: pretraining, and finetuning by any of `METHODS` from there.
 
-    lr            of finetuning, under the optimizer chosen
-    high_init     a wrong answer on a sample with a moved label is worth +0.5 instead of -1: reward std is small, the reward is not
-    kl_coeff      of the KL divergence from `kl_reference`, taken off the objective
+    lr            of finetuning, for `optimizer`
+    high_init     a wrong answer on a sample with a moved label has reward +0.5 instead of -1: the reward std is small, the reward is not
+    kl_coeff      of the KL divergence from `kl_reference`, subtracted from the objective
     kl_reference  "initial": the pretrained network; "uniform": equal probabilities
     moved_share   of the training samples that get a label outside their set
-    test_every    epochs between two looks at the test samples
-    norms_every   epochs between two measurements of the groups' gradient norms, which cost a backward pass; the last epoch has them too
+    test_every    epochs between two evaluations on the test samples
+    norms_every   epochs between two measurements of the groups' gradient norms, which cost a backward pass; the last epoch always has them
     precision     "float32", or "bfloat16" for the network's products, with weights, log-probabilities and objectives in float32
     seed          0 is the paper's pair of seeds: samples 192, initial weights 111; seed s adds s to both, and orders the batches
     """
@@ -85,17 +85,17 @@ class Plan:
 
     @property
     def shared_by(self) -> int:
-        """Pairs of sentences that every word of a pair occurs in at least, or the pair is not used (`pairs.py` says why)."""
+        """Minimum number of pairs in which every word of a pair must occur; see `pairs.py` for the reason."""
         return 4 if self.scale == "quick" and self.setting.dataset == "stsb" else 1
 
     @property
     def samples_seed(self) -> int:
-        """Chooses the samples, the label sets and the labels that move."""
+        """The seed of the samples, the label sets and the labels that move."""
         return 192 + self.seed
 
     @property
     def init_seed(self) -> int:
-        """Draws the initial weights."""
+        """The seed of the initial weights."""
         return 111 + self.seed
 
 
@@ -128,17 +128,17 @@ def plan_for(dataset: str, model: str | None = None, *, scale: str = "paper", op
     (5000, 0.01, 'sgd')
     """
     if dataset not in SETTINGS:
-        raise SettingsError(f"no controlled experiment uses the data set {dataset!r}. Give one of: {', '.join(SETTINGS)}.")
+        raise SettingsError(f"no controlled experiment uses the data set {dataset!r}. Use one of: {', '.join(SETTINGS)}.")
     setting = SETTINGS[dataset]
     if model is not None and model != setting.model:
-        raise SettingsError(f"{dataset} goes with the model {setting.model}, not {model}. Give --model {setting.model}, or leave it out.")
+        raise SettingsError(f"{dataset} needs the model {setting.model}, not {model}. Use --model {setting.model}, or omit it.")
     if scale not in SCHEDULES:
-        raise SettingsError(f"there is no scale {scale!r}. Give one of: {', '.join(SCHEDULES)}.")
-    given = {name: value for name, value in changes.items() if value is not None}
+        raise SettingsError(f"there is no scale {scale!r}. Use one of: {', '.join(SCHEDULES)}.")
+    changes = {name: value for name, value in changes.items() if value is not None}
     scheduled = {f.name for f in fields(Schedule)} - {"lr"}
-    schedule = replace(SCHEDULES[scale][dataset], **{name: given.pop(name) for name in list(given) if name in scheduled})
-    lr = given.pop("lr", schedule.sgd_lr if optimizer == "sgd" else schedule.lr)
-    plan = Plan(setting, schedule, scale, optimizer=optimizer, lr=lr, **given)
+    schedule = replace(SCHEDULES[scale][dataset], **{name: changes.pop(name) for name in list(changes) if name in scheduled})
+    lr = changes.pop("lr", schedule.sgd_lr if optimizer == "sgd" else schedule.lr)
+    plan = Plan(setting, schedule, scale, optimizer=optimizer, lr=lr, **changes)
     _check(plan)
     return plan
 
@@ -167,4 +167,4 @@ def _check(plan: Plan) -> None:
     if schedule.pretrain_epochs < 0:
         raise SettingsError(f"pretraining epochs must be 0 or more, not {schedule.pretrain_epochs}.")
     if schedule.n_train is not None and schedule.n_train * plan.moved_share < 1:
-        raise SettingsError(f"{schedule.n_train} training samples are too few: a tenth of them get another label. Give 10 or more.")
+        raise SettingsError(f"{schedule.n_train} training samples are too few: a tenth of them get another label. Use 10 or more.")

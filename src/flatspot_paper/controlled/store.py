@@ -1,9 +1,9 @@
-"""One training run on disk: whole or absent, continued where it stopped.
+"""One training run on disk: complete or absent, and resumed where it stopped.
 
-run.json        identity (all that the numbers depend on), provenance, and, when done, the seconds it took
+run.json        identity (everything that the numbers depend on), provenance, and, once finished, the seconds it took
 curves.parquet  a row per epoch and group: `COLUMNS`
-weights.pt      of a pretraining: what finetuning starts from
-checkpoint.pt   while it runs: everything it needs to go on; a continued run gives the numbers of an uninterrupted one
+weights.pt      of a pretraining: the weights from which finetuning starts
+checkpoint.pt   while it runs: the state to resume from; a resumed run gives the numbers of an uninterrupted one
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import torch
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.leftovers import sweep
+from flatspot.core.plain import Json
 from flatspot.core.provenance import provenance
 from flatspot.rollouts.locks import lock_folder
 from flatspot.rollouts.settings_diff import differences
@@ -27,7 +28,7 @@ from flatspot.rollouts.store import as_json, write_json, write_table, write_whol
 from flatspot_paper.controlled.metrics import GROUPS, NORMS, PER_SAMPLE
 from flatspot_paper.controlled.models import Network
 from flatspot_paper.controlled.plans import Plan
-from flatspot_paper.controlled.train import EpochRow, Progress, Samples, restore, start, state_of, train
+from flatspot_paper.controlled.train import EpochRow, Progress, Samples, State, restore, start, state_of, train
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,38 +44,48 @@ COLUMNS = (
     ("set_mass", "double", "of a pretraining: probability on the plausible labels"),
     ("reward", "double", "mean expected reward"),
     ("reward_std", "double", "mean std of the reward under the policy"),
-    ("objective", "double", "what was maximized"),
-    ("kl", "double", "KL divergence from the reference, where the plan has one; else 0"),
-    ("grad_norm", "double", "norm of the gradient of the group's mean objective; null for the two groups in epochs that leave it out"),
+    ("objective", "double", "the maximized objective"),
+    ("kl", "double", "KL divergence from the reference, if the plan has one; else 0"),
+    ("grad_norm", "double", "norm of the gradient of the group's mean objective; null for the two groups in epochs without it"),
     ("params_norm", "double", "norm of the parameters"),
     ("normalized_grad_norm", "double", "grad_norm / params_norm"),
 )
 OnStep = Callable[[str, Progress], None]
 
 
-def train_in_folder(folder: Path, network: Network, samples: Samples, plan: Plan, method: str, source: str, on_step: OnStep) -> Path:
-    """Train `method` in a folder, or go on there, or find it done; → its curves. The network is left at its last epoch only if it ran.
+class RunRecord(TypedDict):
+    """run.json; `seconds` is None until the run has finished."""
 
-    Raises `RunFolderError` where the folder is in use, damaged, or holds a run under another identity.
+    identity: dict[str, Json]
+    provenance: dict[str, object]
+    seconds: float | None
+
+
+def train_in_folder(folder: Path, network: Network, samples: Samples, plan: Plan, method: str, source: str, on_step: OnStep) -> Path:
+    """Train `method` in a folder, resume it there, or do nothing if it has finished; → its curves.
+
+    The weights are in `network` only if it trained.
+
+    Raises `RunFolderError` if the folder is in use, damaged, or has a run with another identity.
     """
     identity = as_json(identity_of(plan, method, source))
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
-        found = _read(folder, identity)
-        if found is not None and found["seconds"] is not None:
+        record = _read(folder, identity)
+        if record is not None and record["seconds"] is not None:
             return folder / "curves.parquet"
         progress = start(network, plan, method)
-        seconds = _resume(folder, network, progress) if found is not None else 0.0
-        if found is None:
+        seconds = _resume(folder, network, progress) if record is not None else 0.0
+        if record is None:
             write_json({"identity": identity, "provenance": provenance(), "seconds": None}, folder / "run.json")
-        began = kept = time.monotonic()
+        began = saved = time.monotonic()
 
         def on_epoch(progress: Progress) -> None:
-            nonlocal kept
+            nonlocal saved
             on_step(method, progress)
-            if time.monotonic() - kept > _CHECKPOINT_EVERY_S:
+            if time.monotonic() - saved > _CHECKPOINT_EVERY_S:
                 _save(folder / "checkpoint.pt", {"seconds": seconds + time.monotonic() - began, **state_of(network, progress)})
-                kept = time.monotonic()
+                saved = time.monotonic()
 
         train(network, samples, plan, method, progress, on_epoch)
         write_table(curves(progress.rows, method), folder / "curves.parquet")
@@ -86,10 +97,10 @@ def train_in_folder(folder: Path, network: Network, samples: Samples, plan: Plan
     return folder / "curves.parquet"
 
 
-def identity_of(plan: Plan, method: str, source: str) -> dict[str, Any]:
-    """All that a run's numbers depend on, besides the versions and the machine."""
+def identity_of(plan: Plan, method: str, source: str) -> dict[str, Json]:
+    """Everything that a run's numbers depend on, except versions and the machine."""
     schedule = plan.schedule
-    shared = {
+    shared: dict[str, Json] = {
         "dataset": plan.setting.dataset,
         "model": plan.setting.model,
         "source": source,
@@ -103,14 +114,14 @@ def identity_of(plan: Plan, method: str, source: str) -> dict[str, Any]:
         "precision": plan.precision,
     }
     if method == "pretrain":
-        return shared | {"method": method}
+        return {**shared, "method": method}
     finetuned = ("optimizer", "lr", "high_init", "kl_coeff", "kl_reference", "moved_share", "norms_every")
-    return shared | {"method": method, "epochs": schedule.epochs} | {name: getattr(plan, name) for name in finetuned}
+    return {**shared, "method": method, "epochs": schedule.epochs, **{name: getattr(plan, name) for name in finetuned}}
 
 
 def load_weights(network: Network, file: Path) -> None:
     """Put a pretraining's weights into the network."""
-    network.module.load_state_dict(_load(file, network))
+    network.module.load_state_dict(_load(file))
 
 
 def curves(rows: Sequence[EpochRow], method: str) -> pa.Table:
@@ -118,15 +129,15 @@ def curves(rows: Sequence[EpochRow], method: str) -> pa.Table:
     import pyarrow as pa
 
     names = [*PER_SAMPLE, *NORMS]
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, float | str | None]] = []
     for row in rows:
         for i, group in enumerate((*GROUPS, "train")):
             if row.counts[i] and (method != "pretrain" or group == "train"):
-                record = {"epoch": row.epoch, "group": group, "n": int(row.counts[i]), **dict(zip(names, row.means[i], strict=True))}
-                if math.isnan(record["grad_norm"]):
-                    record["grad_norm"] = None
-                known = record["grad_norm"] is not None
-                records.append(record | {"normalized_grad_norm": record["grad_norm"] / record["params_norm"] if known else None})
+                means = dict(zip(names, row.means[i].tolist(), strict=True))
+                norm = None if math.isnan(means["grad_norm"]) else means["grad_norm"]
+                relative = None if norm is None else norm / means["params_norm"]
+                place: dict[str, float | str | None] = {"epoch": row.epoch, "group": group, "n": int(row.counts[i])}
+                records.append({**place, **means, "grad_norm": norm, "normalized_grad_norm": relative})
         if row.test is not None:
             records.append({"epoch": row.epoch, "group": "test", "loss": row.test[0], "accuracy": row.test[1]})
     if method == "pretrain":
@@ -136,51 +147,52 @@ def curves(rows: Sequence[EpochRow], method: str) -> pa.Table:
     return pa.Table.from_pylist(records, schema=schema)
 
 
-def run_record(folder: Path) -> Mapping[str, Any]:
-    """run.json of a finished run."""
-    found: dict[str, Any] = json.loads((folder / "run.json").read_text("utf-8"))
-    return found
+def run_record(folder: Path) -> RunRecord:
+    """run.json of a run."""
+    record: RunRecord = json.loads((folder / "run.json").read_text("utf-8"))
+    return record
 
 
 _WRITTEN = ("run.json", "curves.parquet", "checkpoint.pt", "weights.pt")
 
 
-def _read(folder: Path, identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _read(folder: Path, identity: Mapping[str, object]) -> RunRecord | None:
     sweep(folder)
     for name in _WRITTEN:
-        (folder / f"{name}.tmp").unlink(missing_ok=True)  # of a run that was killed while it wrote
+        (folder / f"{name}.tmp").unlink(missing_ok=True)  # of a run that was killed while writing
     try:
-        found = run_record(folder)
-        changed = differences(found["identity"], identity)
+        record = run_record(folder)
+        changed = differences(record["identity"], identity)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{folder / 'run.json'} is damaged ({error!r}). Remove the folder {folder}, or give another --out.") from None
     if changed:
         raise RunFolderError(
-            f"{folder} holds a run under other settings:\n  " + "\n  ".join(changed) + "\nGive another --out, or the settings as before."
+            f"{folder} contains a run with other settings:\n  " + "\n  ".join(changed) + "\nGive another --out, or the settings as before."
         )
-    return found
+    return record
 
 
 def _resume(folder: Path, network: Network, progress: Progress) -> float:
-    """Go to where the checkpoint is; → seconds spent so far. Without a checkpoint the run starts anew."""
+    """Restore the checkpoint; → seconds spent so far. Without a checkpoint the run starts over."""
     file = folder / "checkpoint.pt"
     if not file.exists():
         return 0.0
-    state = _load(file, network)
-    restore(network, progress, state)
-    return float(state["seconds"])
+    state = _load(file)
+    restore(network, progress, cast(State, state))
+    return float(cast(float, state["seconds"]))
 
 
-def _save(file: Path, state: Mapping[str, Any]) -> None:
-    with write_whole(file) as opened:
-        torch.save(state, opened)
+def _save(file: Path, state: Mapping[str, object]) -> None:
+    with write_whole(file) as stream:
+        torch.save(state, stream)
 
 
-def _load(file: Path, network: Network) -> Any:
+def _load(file: Path) -> Mapping[str, object]:
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)  # weights_only: a file from elsewhere cannot run code
+        # weights_only: a file from elsewhere cannot run code
+        state: Mapping[str, object] = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise RunFolderError(f"{file} is damaged ({type(error).__name__}). Remove the folder {file.parent} and run again.") from error
     return state

@@ -1,7 +1,7 @@
-"""Pretraining and finetuning: one loop, deterministic under its seed, that stops and goes on without a trace.
+"""Pretraining and finetuning: one loop, deterministic under its seed, whose results do not change if it is stopped and resumed.
 
-All samples sit on the device as tensors; a batch is an index into them. The curves of an epoch are what was measured before each of its
-updates, and epoch 0 is the state before any.
+All samples are tensors on the device; a batch is an index into them. The curves of an epoch are measured before each of its updates, and
+epoch 0 is the state before any.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from flatspot.core.errors import SettingsError
 from flatspot_paper.controlled import objectives
@@ -37,17 +38,17 @@ class Samples:
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch: counts [3] and means [3, 8] as `metrics.epoch_means` gives them; loss and accuracy on the test samples, or None."""
+    """One epoch: counts [3] and means [3, 8] as returned by `metrics.epoch_means`; loss and accuracy on the test samples, or None."""
 
     epoch: int
-    counts: Any
-    means: Any
+    counts: NDArray[np.int64]
+    means: NDArray[np.float64]
     test: tuple[float, float] | None
 
 
 @dataclass
 class Progress:
-    """What a training run needs to go on: its place, its optimizer, its random numbers and its rows so far."""
+    """The state of a training run: its optimizer, its random generators and its rows so far."""
 
     optimizer: torch.optim.Optimizer
     order: torch.Generator
@@ -56,15 +57,25 @@ class Progress:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of finished epochs."""
         return max(len(self.rows) - 1, 0)
 
 
 OnEpoch = Callable[[Progress], None]
 
 
+class State(TypedDict):
+    """A checkpoint: the network, the optimizer, the random generators, and (epoch, counts, means, test) of each row."""
+
+    module: Mapping[str, torch.Tensor]
+    optimizer: Mapping[str, object]
+    order: torch.Tensor
+    draws: torch.Tensor
+    rows: list[tuple[int, list[int], list[list[float]], tuple[float, float] | None]]
+
+
 def start(network: Network, plan: Plan, method: str) -> Progress:
-    """Nothing done yet. `method` is "pretrain" or one of `plans.METHODS`; all methods of a seed see the same batches."""
+    """The state before the first epoch. `method` is "pretrain" or one of `plans.METHODS`; all methods of a seed use the same batches."""
     adam = method == "pretrain" or plan.optimizer == "adam"
     lr = plan.schedule.pretrain_lr if method == "pretrain" else plan.lr
     make = torch.optim.Adam if adam else torch.optim.SGD
@@ -73,9 +84,9 @@ def start(network: Network, plan: Plan, method: str) -> Progress:
 
 
 def train(network: Network, samples: Samples, plan: Plan, method: str, progress: Progress, on_epoch: OnEpoch) -> None:
-    """Train until the plan's last epoch, from wherever `progress` is; `on_epoch` sees it after each.
+    """Train from `progress` to the plan's last epoch; `on_epoch` is called after each.
 
-    Raises `SettingsError` when the objective or the gradient is no longer a number.
+    Raises `SettingsError` if the objective or the gradient is not finite.
     """
     last = plan.schedule.pretrain_epochs if method == "pretrain" else plan.schedule.epochs
     reference = _reference(network, samples, plan) if method != "pretrain" and plan.kl_coeff else None
@@ -89,7 +100,7 @@ def train(network: Network, samples: Samples, plan: Plan, method: str, progress:
         with only_measuring(network):
             measured = [measure_batch(network, samples.train, rows, objective)[0] for rows in _batches(moved, plan.schedule.batch, None)]
         progress.draws.set_state(before)
-        _keep(progress, 0, measured, _test(network, samples, method), plan, method)
+        _add_row(progress, 0, measured, _test(network, samples, method), plan, method)
         on_epoch(progress)
     while progress.epoch < last:
         epoch = progress.epoch + 1
@@ -101,13 +112,13 @@ def train(network: Network, samples: Samples, plan: Plan, method: str, progress:
             progress.optimizer.step()
             measured.append(batch)
         tested = epoch == last or epoch % max(every, plan.test_every) == 0
-        _keep(progress, epoch, measured, _test(network, samples, method) if tested else None, plan, method)
+        _add_row(progress, epoch, measured, _test(network, samples, method) if tested else None, plan, method)
         on_epoch(progress)
 
 
 @cache
 def keep_memory() -> None:
-    """Have glibc keep freed memory for the next batch, as long as the process lives: fresh pages cost more than the work done on them."""
+    """Make glibc keep freed memory for the next batch until the process ends: new pages cost more than the computations on them."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 30)
@@ -115,18 +126,18 @@ def keep_memory() -> None:
 
 
 def _batches(moved: torch.Tensor, size: int, order: torch.Generator | None) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The samples in batches, shuffled where a generator is given; each as (those that moved, those that did not)."""
+    """The samples in batches, shuffled if there is a generator; each as (those whose label moved, the others)."""
     everyone = torch.arange(len(moved)) if order is None else torch.randperm(len(moved), generator=order)
     return [(rows[moved[rows]], rows[~moved[rows]]) for rows in everyone.to(moved.device).split(size)]
 
 
-def _keep(progress: Progress, epoch: int, measured: list[Measured], test: tuple[float, float] | None, plan: Plan, method: str) -> None:
+def _add_row(progress: Progress, epoch: int, measured: list[Measured], test: tuple[float, float] | None, plan: Plan, method: str) -> None:
     counts, means = epoch_means(measured)
     if not np.isfinite(means[2]).all():
         lr = progress.optimizer.param_groups[0]["lr"]
         raise SettingsError(
-            f"training diverged: {method} of {plan.setting.dataset} has a loss or gradient that is not a number in epoch {epoch}, at "
-            f"learning rate {lr:g}. Give a smaller {'--pretrain-lr' if method == 'pretrain' else '--lr'} and another --out."
+            f"training diverged: {method} of {plan.setting.dataset} has a loss or gradient that is not finite in epoch {epoch}, at "
+            f"learning rate {lr:g}. Use a smaller {'--pretrain-lr' if method == 'pretrain' else '--lr'} and another --out."
         )
     progress.rows.append(EpochRow(epoch, counts, means, test))
 
@@ -146,7 +157,7 @@ def pretraining(samples: Samples) -> Objective:
 
 
 def finetuning(samples: Samples, plan: Plan, method: str, draws: torch.Generator, log_reference: torch.Tensor | None) -> Objective:
-    """The objective of a method, less KL where the plan asks for it.
+    """The objective of a method, minus the KL divergence if the plan has one.
 
     log_reference  [n_train, class] log-probabilities of the KL reference
     """
@@ -173,7 +184,7 @@ def finetuning(samples: Samples, plan: Plan, method: str, draws: torch.Generator
 
 
 def _reference(network: Network, samples: Samples, plan: Plan) -> torch.Tensor:
-    """Log-probabilities of the KL reference for every train sample; of the initial network as it predicts, outside training mode."""
+    """Log-probabilities of the KL reference for every train sample; of the initial network in evaluation mode."""
     if plan.kl_reference == "uniform":
         return torch.full(
             (len(samples.labels.target), plan.setting.classes), 1 / plan.setting.classes, device=samples.train[0].device
@@ -199,8 +210,8 @@ def _test(network: Network, samples: Samples, method: str) -> tuple[float, float
     return -objectives.log_likelihood(log_p, target).mean().item(), (log_p.argmax(dim=1) == target).double().mean().item()
 
 
-def state_of(network: Network, progress: Progress) -> Mapping[str, Any]:
-    """Everything `restore` needs, as tensors and plain values."""
+def state_of(network: Network, progress: Progress) -> State:
+    """The state for `restore`, as tensors and plain values."""
     return {
         "module": network.module.state_dict(),
         "optimizer": progress.optimizer.state_dict(),
@@ -210,13 +221,13 @@ def state_of(network: Network, progress: Progress) -> Mapping[str, Any]:
     }
 
 
-def restore(network: Network, progress: Progress, state: Mapping[str, Any]) -> None:
-    """Put network and progress where `state_of` found them."""
+def restore(network: Network, progress: Progress, state: State) -> None:
+    """Restore the network and the progress from `state_of`."""
     network.module.load_state_dict(state["module"])
     progress.optimizer.load_state_dict(state["optimizer"])
     progress.order.set_state(state["order"])
     progress.draws.set_state(state["draws"])
     progress.rows[:] = [
-        EpochRow(epoch, np.array(counts), np.array(means), None if test is None else tuple(test))
+        EpochRow(epoch, np.array(counts), np.array(means), None if test is None else (test[0], test[1]))
         for epoch, counts, means, test in state["rows"]
     ]

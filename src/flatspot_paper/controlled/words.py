@@ -1,9 +1,8 @@
-"""The results in words: a table per group, and what it shows. Computes nothing."""
+"""The results as text: a table per group, and its conclusions. Computes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from flatspot_paper.controlled.results import ControlledResults, Metric, OverSeeds
 
 _NAMES = {"sft": "SFT", "rft": "RFT", "reinforce": "REINFORCE"}
 _GROUPS = {
@@ -11,7 +10,7 @@ _GROUPS = {
     "large_std": "large reward std: the other training samples",
 }
 # key, heading, shape, width: the widest cell and a space
-_METRICS = (
+_METRICS: tuple[tuple[Metric, str, str, int], ...] = (
     ("reward", "reward", "{:.3f}", 15),
     ("reward_std", "reward std", "{:.4f}", 16),
     ("accuracy", "accuracy", "{:.3f}", 14),
@@ -19,7 +18,7 @@ _METRICS = (
 )
 
 
-def told(results: Mapping[str, Any]) -> str:
+def results_text(results: ControlledResults) -> str:
     """The results for a terminal, 80 columns wide."""
     plan, schedule = results["plan"], results["plan"]["schedule"]
     setting = plan["setting"]
@@ -34,23 +33,22 @@ def told(results: Mapping[str, Any]) -> str:
     for group, title in _GROUPS.items():
         lines += ["", title, f"  {'':<10}{'':<5}" + "".join(f"{name:>{width}}" for _, name, _, width in _METRICS)]
         for method, groups in results["over_seeds"].items():
-            for when in ("start", "end"):
-                cells = "".join(f"{_cell(groups[group][when][key], shape):>{width}}" for key, _, shape, width in _METRICS)
+            for when, values in groups[group].items():
+                cells = "".join(f"{_cell(values[key], shape):>{width}}" for key, _, shape, width in _METRICS)
                 lines.append(f"  {_NAMES[method] if when == 'start' else '':<10}{when:<5}{cells}".rstrip())
     return "\n".join([*lines, "", *conclusions(results)])
 
 
-def _cell(spread: Mapping[str, float | None], shape: str) -> str:
+def _cell(spread: OverSeeds, shape: str) -> str:
     mean, low, high = spread["mean"], spread["min"], spread["max"]
-    assert mean is not None and low is not None and high is not None
     far = max(high - mean, mean - low)
     return shape.format(mean) + (f" ({shape.format(far)})" if spread["std"] is not None else "")
 
 
-def conclusions(results: Mapping[str, Any]) -> list[str]:
-    """One sentence per method on the share of each group it fitted."""
-    said = []
+def conclusions(results: ControlledResults) -> list[str]:
+    """One sentence per method: the share of each group that it fits."""
+    sentences = []
     for method, groups in results["over_seeds"].items():
         small, large = (groups[group]["end"]["accuracy"]["mean"] for group in ("small_std", "large_std"))
-        said.append(f"{_NAMES[method]} fits {small:.0%} of the samples with a small reward std and {large:.0%} of the others.")
-    return said
+        sentences.append(f"{_NAMES[method]} fits {small:.0%} of the samples with a small reward std and {large:.0%} of the others.")
+    return sentences

@@ -1,14 +1,19 @@
-"""The three figures of `flatspot reproduce theory`. They draw what was measured and compute nothing."""
+"""The three figures of `flatspot reproduce theory`. They plot results and compute nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flatspot.core.optional import require
+from flatspot_paper.theory.results import Measurement, TheoryResults
 
-# Okabe–Ito, told apart with any color vision; each bound has a marker of its own besides
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe–Ito, distinguishable with any color vision; each bound also has its own marker
 _STYLE = {
     "theorem_1": ("Theorem 1: 6·L·γ·std^(2/3)", "#d55e00", "v"),
     "lipschitz": ("Lipschitz: √L·γ·std", "#e69f00", "s"),
@@ -19,27 +24,27 @@ _STYLE = {
 _INK, _GRID = "#1a1a1a", "#dddddd"
 
 
-def draw_figures(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any], out: Path) -> list[str]:
+def draw_figures(rows: Sequence[Measurement], results: TheoryResults, out: Path) -> list[str]:
     """Write slopes.svg, tightness.svg and separation.svg into `out`; returns their names. Needs matplotlib."""
     require("matplotlib", extra="reproduce", purpose="drawing the figures")
     import matplotlib
 
     pictures = {"slopes.svg": _slopes, "tightness.svg": _tightness, "separation.svg": _separation}
-    settings: Any = {
+    settings = {
         "svg.hashsalt": "flatspot",
         "font.size": 10,
         "axes.edgecolor": _INK,
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings):  # type: ignore[arg-type]  # the stubs list literal keys
         for name, draw in pictures.items():
             figure = draw(rows, results)
             figure.savefig(out / name, metadata={"Date": None}, facecolor="white")
     return list(pictures)
 
 
-def _figure() -> tuple[Any, Any]:
+def _figure() -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
@@ -49,22 +54,24 @@ def _figure() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _slopes(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -> Any:
+def _slopes(rows: Sequence[Measurement], results: TheoryResults) -> Figure:
     """True norm and two bounds against the std, a mark per model."""
     figure, axes = _figure()
-    shown = [row for row in rows if row["norm"] > 1e-15 and row["std"] > 0]
-    std = [row["std"] for row in shown]
+    usable = [row for row in rows if row["norm"] > 1e-15 and row["std"] > 0]
+    std = [row["std"] for row in usable]
     for name in ("theorem_1", "score"):
         label, color, marker = _STYLE[name]
-        axes.scatter(std, [row["pairs"][name][2] for row in shown], s=11, marker=marker, color=color, alpha=0.55, linewidths=0, label=label)
-    axes.scatter(std, [row["norm"] for row in shown], s=11, marker="x", color=_INK, alpha=0.7, linewidths=0.8, label="true ‖∇V‖")
+        axes.scatter(
+            std, [row["pairs"][name][2] for row in usable], s=11, marker=marker, color=color, alpha=0.55, linewidths=0, label=label
+        )
+    axes.scatter(std, [row["norm"] for row in usable], s=11, marker="x", color=_INK, alpha=0.7, linewidths=0.8, label="true ‖∇V‖")
     axes.set(xscale="log", yscale="log", xlabel="reward std under the policy", ylabel="gradient norm, and bounds on it")
     axes.set_title(f"{len(rows)} random policies, {results['violations']} violations", loc="left", fontsize=11)
     axes.legend(frameon=False, markerscale=1.8, loc="upper left")
     return figure
 
 
-def _tightness(_: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -> Any:
+def _tightness(_: Sequence[Measurement], results: TheoryResults) -> Figure:
     """Bound over true norm, median and range by band of the std."""
     figure, axes = _figure()
     bands = results["bounds"]["theorem_1"]["times_the_norm"]
@@ -81,17 +88,19 @@ def _tightness(_: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -> An
     return figure
 
 
-def _separation(_: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -> Any:
+def _separation(_: Sequence[Measurement], results: TheoryResults) -> Figure:
     """Time to p = 1/2 against the std at the start, RL and SFT, each between its bounds."""
     figure, axes = _figure()
     rows = results["separation"]
     std = [row["std0"] for row in rows]
-    for name, label, color, marker in (("rl", "RL", "#d55e00", "v"), ("sft", "SFT", "#0072b2", "o")):
-        low, high = zip(*(row[f"{name}_bounds"] for row in rows), strict=True)
+    rl = ("RL", "#d55e00", "v", [(row["rl"], row["rl_bounds"], row["descent_rl"]) for row in rows])
+    sft = ("SFT", "#0072b2", "o", [(row["sft"], row["sft_bounds"], row["descent_sft"]) for row in rows])
+    for label, color, marker, times in (rl, sft):
+        low, high = zip(*(bounds for _, bounds, _ in times), strict=True)
         axes.fill_between(std, low, high, color=color, alpha=0.15, linewidth=0)
-        axes.plot(std, [row[name] for row in rows], marker=marker, color=color, label=f"{label}, by the ODE; shaded: its bounds")
-        walked = [(row["std0"], row[f"descent_{name}"]) for row in rows if row[f"descent_{name}"] is not None]
-        axes.plot(*zip(*walked, strict=True), "+", color=_INK, markersize=11, label="gradient descent" if name == "sft" else None)
+        axes.plot(std, [time for time, _, _ in times], marker=marker, color=color, label=f"{label}, by the ODE; shaded: its bounds")
+        steps = [(x, descent) for x, (_, _, descent) in zip(std, times, strict=True) if descent is not None]
+        axes.plot(*zip(*steps, strict=True), "+", color=_INK, markersize=11, label="gradient descent" if label == "SFT" else None)
     axes.set(xscale="log", yscale="log", xlabel="reward std at the start", ylabel="time to p = 1/2 (1 / learning rate)")
     axes.set_title("Time to learn one answer: RL ~ 1/std², SFT ~ ln(1/std)", loc="left", fontsize=11)
     axes.legend(frameon=False)

@@ -1,4 +1,4 @@
-"""Random policies and rewards small enough to enumerate, spread over everything the bounds claim to hold for."""
+"""Random policies and rewards small enough to enumerate, spread over the whole range that the bounds claim to cover."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ REWARDS = ("dense", "one completion in 8 is right", "one likely completion diffe
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RandomModel:
     """One random model.
 
     jacobian    None for a tabular policy
-    old_logits  of a policy near by, as if it had drawn the completions: for PPO's surrogate and for the reference of a KL penalty
+    old_logits  of a similar policy, which generated the completions: for PPO's surrogate and for the reference of a KL penalty
     """
 
     family: str
@@ -29,7 +29,7 @@ class Drawn:
     rewards: Floats
 
 
-def random_models(n: int, rng: np.random.Generator) -> Iterator[Drawn]:
+def random_models(n: int, rng: np.random.Generator) -> Iterator[RandomModel]:
     """`n` models: both families and all kinds of reward in turn; 2 to 4 tokens, length 1 to 4, from flat to nearly deterministic."""
     for i in range(n):
         family = FAMILIES[i % len(FAMILIES)]
@@ -46,7 +46,7 @@ def random_models(n: int, rng: np.random.Generator) -> Iterator[Drawn]:
             logits, jacobian = recurrent_policy(theta, n_tokens=n_tokens, length=length, width=width)
             old, _ = recurrent_policy(near, n_tokens=n_tokens, length=length, width=width)
         kind = REWARDS[(i // len(FAMILIES)) % len(REWARDS)]
-        yield Drawn(family, kind, logits, old, jacobian, _rewards(kind, prefix_probabilities(logits)[-1], rng))
+        yield RandomModel(family, kind, logits, old, jacobian, _rewards(kind, prefix_probabilities(logits)[-1], rng))
 
 
 def _rewards(kind: str, probability: Floats, rng: np.random.Generator) -> Floats:

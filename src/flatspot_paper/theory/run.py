@@ -6,11 +6,12 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from flatspot.core.provenance import provenance
 from flatspot.rollouts.store import write_json
@@ -19,7 +20,8 @@ from flatspot.theory.enumerate import Enumerated, enumerate_policy, one_token_gr
 from flatspot.theory.objectives import OBJECTIVES, grpo
 from flatspot.theory.separation import descend, exact_steps, times_to_half
 from flatspot.theory.surrogate import clipped_surrogate
-from flatspot_paper.theory.random_policies import Drawn, random_models
+from flatspot_paper.theory.random_policies import RandomModel, random_models
+from flatspot_paper.theory.results import Band, IdentityError, Measurement, SeparationRow, Slope, TheoryResults, Tightness
 
 BANDS = (0.0, 0.001, 0.01, 0.05, 0.2, 0.5, 1.0)
 OF_STD = ("score", "collision", "lipschitz", "median", "theorem_1")
@@ -29,20 +31,20 @@ _SLACK, _FLOOR = 1e-9, 1e-15  # rounding of a sum of at most 256 terms; below th
 _KL_COEFFICIENT = 0.1
 
 
-def reproduce_theory(out: Path, *, models: int = 500, seed: int | None = None) -> dict[str, Any]:
+def reproduce_theory(out: Path, *, models: int = 500, seed: int | None = None) -> TheoryResults:
     """Enumerate `models` random policies, time the separation, and write results.json and the figures into `out`.
 
-    seed  of the policies; None draws a fresh one, which results.json keeps
+    seed  of the policies; None: a new one, which is written to results.json
 
-    Returns what results.json holds. Deterministic under a seed, but for `seconds` and `provenance`.
+    Returns the contents of results.json. Deterministic under a seed, except `seconds` and `provenance`.
     """
     from flatspot_paper.theory.figures import draw_figures
 
     start = time.perf_counter()
     seed = secrets.randbits(32) if seed is None else seed
     rng = np.random.default_rng(seed)
-    rows = [measure(drawn) for drawn in random_models(models, rng)]
-    results: dict[str, Any] = {
+    rows = [measure(model) for model in random_models(models, rng)]
+    results: TheoryResults = {
         "seed": seed,
         "models": models,
         "violations": sum(row["violated"] for row in rows),
@@ -57,24 +59,24 @@ def reproduce_theory(out: Path, *, models: int = 500, seed: int | None = None) -
     results["figures"] = draw_figures(rows, results, out)
     results["seconds"] = round(time.perf_counter() - start, 1)
     write_json(results, out / "results.json")
-    found: dict[str, Any] = json.loads((out / "results.json").read_text("utf-8"))
-    return found
+    written: TheoryResults = json.loads((out / "results.json").read_text("utf-8"))
+    return written
 
 
-def measure(drawn: Drawn) -> dict[str, Any]:
+def measure(model: RandomModel) -> Measurement:
     """The exact norm of one model and (std, norm, bound) of every bound on it; `violated` counts bounds that do not hold."""
-    exact = enumerate_policy(drawn.logits, drawn.rewards, jacobian=drawn.jacobian)
+    exact = enumerate_policy(model.logits, model.rewards, jacobian=model.jacobian)
     pairs = {name: (exact.std, exact.norm, bound) for name, bound in bounds_of(exact).items()}
-    surrogate = clipped_surrogate(drawn.logits, drawn.old_logits, drawn.rewards, jacobian=drawn.jacobian)
+    surrogate = clipped_surrogate(model.logits, model.old_logits, model.rewards, jacobian=model.jacobian)
     pairs["surrogate"] = (surrogate.std_old, surrogate.norm, surrogate.bound)
-    ratio = np.log(prefix_probabilities(drawn.logits)[-1]) - np.log(prefix_probabilities(drawn.old_logits)[-1])
-    penalized = drawn.rewards - _KL_COEFFICIENT * ratio
-    kl = enumerate_policy(drawn.logits, penalized, jacobian=drawn.jacobian)
+    ratio = np.log(prefix_probabilities(model.logits)[-1]) - np.log(prefix_probabilities(model.old_logits)[-1])
+    penalized = model.rewards - _KL_COEFFICIENT * ratio
+    kl = enumerate_policy(model.logits, penalized, jacobian=model.jacobian)
     largest = float(np.abs(penalized).max())
     pairs["theorem_1_kl"] = (kl.std, kl.norm, theorem_1_kl(kl.std, length=kl.length, gamma=kl.gamma, reward_bound=largest))
     held = {name: norm <= bound * (1 + _SLACK) + _FLOOR for name, (_, norm, bound) in pairs.items()}
     return {
-        "family": drawn.family,
+        "family": model.family,
         "std": exact.std,
         "norm": exact.norm,
         "pairs": pairs,
@@ -85,36 +87,37 @@ def measure(drawn: Drawn) -> dict[str, Any]:
 
 def bounds_of(exact: Enumerated) -> dict[str, float]:
     """The bounds of an enumerated model, by name."""
-    size: dict[str, Any] = {"length": exact.length, "gamma": exact.gamma}
     return {
         "score": score_bound(exact.std, score_second_moment=exact.score_second_moment),
         "collision": collision_bound(exact.std, gamma=exact.gamma, collision=exact.collision),
-        "lipschitz": lipschitz_bound(exact.std, **size),
-        "median": median_bound(exact.mad, **size),
-        "theorem_1": theorem_1(exact.std, **size),
+        "lipschitz": lipschitz_bound(exact.std, length=exact.length, gamma=exact.gamma),
+        "median": median_bound(exact.mad, length=exact.length, gamma=exact.gamma),
+        "theorem_1": theorem_1(exact.std, length=exact.length, gamma=exact.gamma),
     }
 
 
-def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summarize(rows: Sequence[Measurement]) -> dict[str, Tightness]:
     """Per bound: violations, the largest share of it that a gradient reached, and bound / norm by band of the std."""
-    found: dict[str, Any] = {}
+    bounds: dict[str, Tightness] = {}
     for name in rows[0]["pairs"]:
         usable = [row["pairs"][name] for row in rows if row["pairs"][name][1] > _FLOOR]
         shares = [norm / bound for _, norm, bound in usable if bound > 0]
         bands = []
         for low, high in itertools.pairwise(BANDS):
             times = [bound / norm for std, norm, bound in usable if low <= std < high or (high == BANDS[-1] and std == high)]
-            quantiles = dict(zip(("min", "median", "max"), np.quantile(times, [0, 0.5, 1]).tolist(), strict=True)) if times else {}
-            bands.append({"std_from": low, "std_to": high, "n": len(times)} | quantiles)
-        found[name] = {
+            band = Band(std_from=low, std_to=high, n=len(times))
+            if times:
+                band["min"], band["median"], band["max"] = np.quantile(times, [0, 0.5, 1]).tolist()
+            bands.append(band)
+        bounds[name] = {
             "violations": sum(not row["held"][name] for row in rows),
             "largest_share": max(shares, default=None),
             "times_the_norm": bands,
         }
-    return found
+    return bounds
 
 
-def across_models(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def across_models(rows: Sequence[Measurement]) -> dict[str, Slope]:
     """Slopes of ln(norm) and ln(bound) against ln(std) over all models, by least squares, with standard errors."""
     usable = [row for row in rows if row["norm"] > _FLOOR and row["std"] > _FLOOR]
     if len({row["std"] for row in usable}) < 3:
@@ -124,8 +127,8 @@ def across_models(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, floa
     return {name: _slope(x, np.log(values)) for name, values in lines.items()}
 
 
-def along_paths(rng: np.random.Generator, n_paths: int = 20) -> dict[str, dict[str, float]]:
-    """The same slopes along paths: a random model whose one rewarded completion is made ever less likely; means over the paths."""
+def along_paths(rng: np.random.Generator, n_paths: int = 20) -> dict[str, Slope]:
+    """The same slopes along paths: random models whose one rewarded completion becomes less and less likely; means over the paths."""
     slopes: dict[str, list[float]] = {}
     for _ in range(n_paths):
         logits = rng.normal(size=(1 + 3 + 9, 3))
@@ -143,8 +146,8 @@ def along_paths(rng: np.random.Generator, n_paths: int = 20) -> dict[str, dict[s
     return {name: {"slope": float(np.mean(s)), "se": float(np.std(s, ddof=1) / np.sqrt(n_paths))} for name, s in slopes.items()}
 
 
-def one_token_error(rng: np.random.Generator, n: int = 200) -> dict[str, float]:
-    """The largest relative difference between ∇_z V and Δ·p·(e_y − p) over random one-token policies, and how many were tried."""
+def one_token_error(rng: np.random.Generator, n: int = 200) -> IdentityError:
+    """The largest relative difference between ∇_z V and Δ·p·(e_y − p) over random one-token policies, and their number."""
     worst = 0.0
     for _ in range(n):
         k = int(rng.integers(2, 12))
@@ -156,32 +159,44 @@ def one_token_error(rng: np.random.Generator, n: int = 200) -> dict[str, float]:
     return {"models": n, "largest_relative_error": worst}
 
 
-def separation_table() -> list[dict[str, Any]]:
+def separation_table() -> list[SeparationRow]:
     """Time to p = 1/2 by the ODE and, down to p0 = 1e-3, by gradient descent on four orthonormal inputs at rate 0.01."""
-    turned, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 4)))
+    basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 4)))
+
+    def descent(p0: float, method: Literal["rl", "sft"]) -> float | None:
+        return descend(p0, method, rate=0.01, inputs=basis.T) if p0 >= 1e-3 else None
+
     rows = []
     for p0 in _STARTS:
         s = times_to_half(p0)
-        row: dict[str, Any] = {"p0": p0, "std0": s.std0, "rl": s.rl, "sft": s.sft, "rl_times_variance": s.rl_times_variance}
-        row |= {"rl_bounds": list(s.rl_bounds), "sft_bounds": list(s.sft_bounds)}
-        inside = s.rl_bounds[0] <= s.rl <= s.rl_bounds[1] and s.sft_bounds[0] <= s.sft <= s.sft_bounds[1]
-        steps = {f"descent_{m}": descend(p0, m, rate=0.01, inputs=turned.T) if p0 >= 1e-3 else None for m in ("rl", "sft")}
-        rows.append(row | {"inside_bounds": inside} | steps)
+        row: SeparationRow = {
+            "p0": p0,
+            "std0": s.std0,
+            "rl": s.rl,
+            "sft": s.sft,
+            "rl_times_variance": s.rl_times_variance,
+            "rl_bounds": list(s.rl_bounds),
+            "sft_bounds": list(s.sft_bounds),
+            "inside_bounds": s.rl_bounds[0] <= s.rl <= s.rl_bounds[1] and s.sft_bounds[0] <= s.sft <= s.sft_bounds[1],
+            "descent_rl": descent(p0, "rl"),
+            "descent_sft": descent(p0, "sft"),
+        }
+        rows.append(row)
     return rows
 
 
-def objective_table() -> list[dict[str, Any]]:
+def objective_table() -> list[dict[str, str | int]]:
     """Exact-gradient steps from p0 = 1e-4 to 1/2 on a two-armed softmax at rate 0.5: in the limit, and at groups of 8 and 64."""
-    chosen = {name: OBJECTIVES[name] for name in ("reinforce", "rloo", "dr_grpo")} | {"grpo": grpo(), "maxrl": OBJECTIVES["maxrl"]}
+    objectives = {name: OBJECTIVES[name] for name in ("reinforce", "rloo", "dr_grpo")} | {"grpo": grpo(), "maxrl": OBJECTIVES["maxrl"]}
     sizes = {"limit": None, "group of 64": 64, "group of 8": 8}
     return [
-        {"objective": name} | {told: exact_steps(o, _OBJECTIVES_START, rate=0.5, group_size=size) for told, size in sizes.items()}
-        for name, o in chosen.items()
+        {"objective": name, **{label: exact_steps(o, _OBJECTIVES_START, rate=0.5, group_size=size) for label, size in sizes.items()}}
+        for name, o in objectives.items()
     ]
 
 
-def _slope(x: Any, y: Any) -> dict[str, float]:
-    x, y = np.asarray(x), np.asarray(y)
+def _slope(log_std: ArrayLike, log_values: ArrayLike) -> Slope:
+    x, y = np.asarray(log_std, np.float64), np.asarray(log_values, np.float64)
     spread = x - x.mean()
     slope = float(spread @ y / (spread @ spread))
     rest = y - y.mean() - slope * spread

@@ -1,10 +1,10 @@
-"""What `flatspot reproduce theory` prints."""
+"""The output of `flatspot reproduce theory`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from flatspot_paper.theory.results import TheoryResults
 
 _NAMES = {
     "score": "score: std·√E‖s‖²",
@@ -17,7 +17,7 @@ _NAMES = {
 }
 
 
-def told(results: Mapping[str, Any], out: Path) -> str:
+def results_text(results: TheoryResults, out: Path) -> str:
     """The results as text: violations, tightness, slopes, separation, objectives."""
     bounds = results["bounds"]
     bands = bounds["theorem_1"]["times_the_norm"]
@@ -28,8 +28,8 @@ def told(results: Mapping[str, Any], out: Path) -> str:
         f"  {'std below':32}" + "".join(f"{band['std_to']:>10g}" for band in bands),
         f"  {'policies':32}" + "".join(f"{band['n']:>10}" for band in bands),
     ]
-    for name, found in bounds.items():
-        cells = "".join(f"{band['median']:>10.3g}" if band["n"] else f"{'-':>10}" for band in found["times_the_norm"])
+    for name, tightness in bounds.items():
+        cells = "".join(f"{band['median']:>10.3g}" if band["n"] else f"{'-':>10}" for band in tightness["times_the_norm"])
         lines.append(f"  {_NAMES[name]:32}{cells}")
     lines += ["", "Slope against the std, log-log (± standard error)"]
     for label, slopes in results["slopes"].items():
@@ -47,5 +47,5 @@ def told(results: Mapping[str, Any], out: Path) -> str:
     sizes = [key for key in results["objectives"][0] if key != "objective"]
     lines.append(f"  {'':12}" + "".join(f"{size:>13}" for size in sizes))
     lines += [f"  {row['objective']:12}" + "".join(f"{row[size]:>13,}" for size in sizes) for row in results["objectives"]]
-    lines += ["", f"{results['seconds']:.0f} s. Kept in {out}: results.json, {', '.join(results['figures'])}"]
+    lines += ["", f"{results['seconds']:.0f} s. Written to {out}: results.json, {', '.join(results['figures'])}"]
     return "\n".join(lines)

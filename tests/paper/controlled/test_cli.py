@@ -27,10 +27,10 @@ def values_of(*arguments):
 
 
 def test_lists_are_one_option_or_several():
-    found = values_of("--method", "sft", "rft", "--scale", "quick", "--seed", "0", "1", "2", "--high-init")
-    assert (found["methods"], found["seeds"], found["high_init"], found["scale"]) == (("sft", "rft"), (0, 1, 2), True, "quick")
-    found = values_of("--method", "reinforce", "--method", "sft")
-    assert (found["methods"], found["seeds"]) == (("reinforce", "sft"), (0,))
+    values = values_of("--method", "sft", "rft", "--scale", "quick", "--seed", "0", "1", "2", "--high-init")
+    assert (values["methods"], values["seeds"], values["high_init"], values["scale"]) == (("sft", "rft"), (0, 1, 2), True, "quick")
+    values = values_of("--method", "reinforce", "--method", "sft")
+    assert (values["methods"], values["seeds"]) == (("reinforce", "sft"), (0,))
     assert values_of("--seed=3")["seeds"] == (3,)
     with pytest.raises(click.UsageError, match="unexpected extra argument"):
         values_of("--scale", "quick", "paper")
@@ -54,7 +54,7 @@ def test_a_small_run_prints_tables_or_json(monkeypatch, digits, tmp_path):
 def test_the_wrong_network_is_refused_before_anything_is_loaded():
     done = call("--dataset", "mnist", "--model", "resnet18")
     assert isinstance(done.exception, SettingsError)
-    assert "mnist goes with the model mlp, not resnet18. Give --model mlp" in str(done.exception)
+    assert "mnist needs the model mlp, not resnet18. Use --model mlp" in str(done.exception)
 
 
 @pytest.mark.slow

@@ -15,18 +15,18 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 
 def plain(module):
     """The same network with torch's convolution and BatchNorm, and ReLU before the maximum, as torchvision has it."""
-    found = copy.deepcopy(module)
-    for part in found.modules():
+    copied = copy.deepcopy(module)
+    for part in copied.modules():
         if type(part) in (Convolution, BatchNorm):
             part.forward = type(part).__bases__[0].forward.__get__(part)
-    found[2], found[3] = found[3], found[2]
-    return found
+    copied[2], copied[3] = copied[3], copied[2]
+    return copied
 
 
 def outputs_and_gradients(function, *tensors):
-    given = [t.detach().clone().requires_grad_() for t in tensors]
-    out = function(*given)
-    return [out, *torch.autograd.grad((out * torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out)).sum(), given)]
+    inputs = [t.detach().clone().requires_grad_() for t in tensors]
+    out = function(*inputs)
+    return [out, *torch.autograd.grad((out * torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out)).sum(), inputs)]
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 8])
@@ -38,9 +38,9 @@ def test_a_convolution(side, stride, size, layout):
     layer = Convolution(3, 5, size, stride).double()
     x = torch.randn(7, 3, side, side, dtype=torch.float64).contiguous(memory_format=layout)
     weight = layer.weight.detach().contiguous(memory_format=layout)
-    found = outputs_and_gradients(lambda x, w: torch.func.functional_call(layer, {"weight": w}, x), x, weight)
+    results = outputs_and_gradients(lambda x, w: torch.func.functional_call(layer, {"weight": w}, x), x, weight)
     expected = outputs_and_gradients(lambda x, w: nn.functional.conv2d(x, w, stride=stride, padding=size // 2), x, weight)
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(results, expected, strict=True):
         torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
@@ -69,10 +69,10 @@ def test_the_network_is_that_of_plain_convolutions():
     ours = _resnet18(10).module.double()
     theirs = plain(ours)
     x = torch.randn(6, 3, 32, 32, dtype=torch.float64)
-    found, expected = ours(x), theirs(x)
-    torch.testing.assert_close(found, expected, **CLOSE)
-    weights = torch.randn_like(found)
-    gradients = [torch.autograd.grad((out * weights).sum(), list(m.parameters())) for out, m in ((found, ours), (expected, theirs))]
+    output, expected = ours(x), theirs(x)
+    torch.testing.assert_close(output, expected, **CLOSE)
+    weights = torch.randn_like(output)
+    gradients = [torch.autograd.grad((out * weights).sum(), list(m.parameters())) for out, m in ((output, ours), (expected, theirs))]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * b.abs().max().item())
     for name, value in theirs.state_dict().items():
@@ -100,8 +100,8 @@ def test_without_onednn_the_products_are_torchs_own(monkeypatch):
     x, weight = torch.randn(5, 4), torch.randn(3, 4)
     usual = outputs_and_gradients(convolutions._product, x, weight)
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", None, raising=False)
-    convolutions._offered.cache_clear()
-    assert not convolutions._offered()
+    convolutions._available.cache_clear()
+    assert not convolutions._available()
     for a, b in zip(outputs_and_gradients(convolutions._product, x, weight), usual, strict=True):
         torch.testing.assert_close(a, b)
-    convolutions._offered.cache_clear()
+    convolutions._available.cache_clear()

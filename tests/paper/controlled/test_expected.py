@@ -44,21 +44,21 @@ def test_a_run_agrees_with_itself_and_differs_from_another(written, capsys):
 
 
 def ends(name, method, group):
-    kept = json.loads((ROOT / f"experiments/expected/{name}.json").read_text("utf-8"))
-    return kept, kept["over_seeds"][method][group]
+    record = json.loads((ROOT / f"experiments/expected/{name}.json").read_text("utf-8"))
+    return record, record["over_seeds"][method][group]
 
 
 FILES = sorted(p.stem for p in (ROOT / "experiments/expected").glob("controlled-*.json"))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_kept_shows_the_phenomenon(name):
+def test_the_record_shows_the_phenomenon(name):
     """In every recorded experiment RFT leaves the samples of small reward std behind, and SFT does not."""
-    kept, rft = ends(name, "rft", "small_std")
+    record, rft = ends(name, "rft", "small_std")
     _, sft = ends(name, "sft", "small_std")
     assert rft["end"]["accuracy"]["mean"] + 0.3 <= sft["end"]["accuracy"]["mean"]
-    if kept["plan"]["scale"] == "paper":
-        assert kept["seeds"] == [0, 1, 2]
+    if record["plan"]["scale"] == "paper":
+        assert record["seeds"] == [0, 1, 2]
         assert rft["end"]["accuracy"]["max"] <= 0.2 and sft["end"]["accuracy"]["min"] >= 0.95
         assert rft["start"]["reward_std"]["max"] < 0.05
         for method in ("sft", "rft"):

@@ -35,31 +35,31 @@ def by_the_letter(train_labels, test_labels, n_train, n_test, classes, size, see
 def test_labels_are_those_of_the_letter(digits, seed):
     plan = plan_for("mnist", n_train=200, n_test=50, seed=seed)
     state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    found = label_samples(digits.train.labels, digits.test.labels, plan)
+    labels = label_samples(digits.train.labels, digits.test.labels, plan)
     assert torch.equal(state[0], torch.get_rng_state()) and (state[1] == np.random.get_state()[1]).all()  # nobody else's numbers move
     train, test, sets, targets, moved = by_the_letter(digits.train.labels, digits.test.labels, 200, 50, 10, 5, 192 + seed)
-    assert found.train.tolist() == train.tolist()
-    assert found.test.tolist() == test.tolist()
-    assert found.sets.tolist() == sets
-    assert found.target.tolist() == targets
-    assert found.moved.nonzero().flatten().tolist() == moved
-    assert found.test_target.tolist() == digits.test.labels[test].tolist()
+    assert labels.train.tolist() == train.tolist()
+    assert labels.test.tolist() == test.tolist()
+    assert labels.sets.tolist() == sets
+    assert labels.target.tolist() == targets
+    assert labels.moved.nonzero().flatten().tolist() == moved
+    assert labels.test_target.tolist() == digits.test.labels[test].tolist()
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "stsb"])
 def test_real_data_are_labeled_by_the_letter(real_data, dataset):
     loaded, plan = load_dataset(dataset, real_data), plan_for(dataset, n_train=500, n_test=300)
-    found = label_samples(loaded.train.labels, loaded.test.labels, plan)
+    labels = label_samples(loaded.train.labels, loaded.test.labels, plan)
     classes, size = plan.setting.classes, plan.setting.set_size
     _, _, sets, targets, moved = by_the_letter(loaded.train.labels, loaded.test.labels, 500, 300, classes, size, 192)
-    assert (found.sets.tolist(), found.target.tolist(), found.moved.nonzero().flatten().tolist()) == (sets, targets, moved)
+    assert (labels.sets.tolist(), labels.target.tolist(), labels.moved.nonzero().flatten().tolist()) == (sets, targets, moved)
 
 
 def test_all_samples_are_used_without_a_draw(digits):
     """As for STS-B: step 1 is skipped, so the label sets come from the seed's first numbers."""
-    found = label_samples(digits.train.labels, digits.test.labels, plan_for("mnist", n_train=300, n_test=60))
-    assert found.train.tolist() == list(range(300))
-    assert found.sets.tolist() == draw_sets(10, 5, torch.Generator().manual_seed(192)).tolist()
+    labels = label_samples(digits.train.labels, digits.test.labels, plan_for("mnist", n_train=300, n_test=60))
+    assert labels.train.tolist() == list(range(300))
+    assert labels.sets.tolist() == draw_sets(10, 5, torch.Generator().manual_seed(192)).tolist()
 
 
 @pytest.mark.parametrize(("classes", "size"), [(10, 5), (6, 3), (3, 2)])
@@ -77,7 +77,7 @@ def test_sets_and_moved_labels_keep_apart(classes, size):
 
 
 def test_too_many_or_too_few_samples(digits):
-    with pytest.raises(SettingsError, match="301 training samples were asked for and there are 300"):
+    with pytest.raises(SettingsError, match="301 training samples were requested, and there are 300"):
         label_samples(digits.train.labels, digits.test.labels, plan_for("mnist", n_train=301))
-    with pytest.raises(SettingsError, match="5 of 60 test samples cannot be chosen by class"):
+    with pytest.raises(SettingsError, match="5 of 60 test samples cannot be selected by class"):
         label_samples(digits.train.labels, digits.test.labels, plan_for("mnist", n_train=200, n_test=5))

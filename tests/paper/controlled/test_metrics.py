@@ -45,8 +45,8 @@ def test_one_pass_gives_what_separate_passes_give(digits, method, high_init):
         expected, separate = by_itself(network, samples, plan, method, own)
         for column, value in expected.items():
             assert measured.values[i, column].item() == pytest.approx(value, rel=1e-4, abs=1e-6), (i, column)
-    for found, value in zip(gradient, separate, strict=True):  # the step is that of the whole batch
-        torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-7)
+    for actual, value in zip(gradient, separate, strict=True):  # the step is that of the whole batch
+        torch.testing.assert_close(actual, value, rtol=1e-4, atol=1e-7)
 
 
 def test_under_batch_norm_the_step_is_that_of_the_whole_batch():
@@ -65,8 +65,8 @@ def test_under_batch_norm_the_step_is_that_of_the_whole_batch():
     for i, part in enumerate((likelihood[:1], likelihood[1:], likelihood)):
         own = torch.autograd.grad(part.mean(), network.parameters, retain_graph=True)
         assert measured.values[i, NORM].item() == pytest.approx(torch.cat([g.flatten() for g in own]).norm().item(), rel=1e-3)
-    for found, value in zip(gradient, own, strict=True):
-        torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-5)
+    for actual, value in zip(gradient, own, strict=True):
+        torch.testing.assert_close(actual, value, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
@@ -81,8 +81,8 @@ def test_without_the_groups_norms_the_rest_is_the_same(digits, dataset, n_moved)
         both, one = (measure_batch(network, samples.train, groups, objective, norms=norms) for norms in (True, False))
     assert one[0].counts == both[0].counts
     assert torch.isnan(one[0].values[:2, NORM]).all() and torch.isfinite(one[0].values[2]).all()
-    known = ~torch.isnan(one[0].values)
-    torch.testing.assert_close(one[0].values[known], both[0].values[known], rtol=1e-4, atol=1e-7)
+    finite = ~torch.isnan(one[0].values)
+    torch.testing.assert_close(one[0].values[finite], both[0].values[finite], rtol=1e-4, atol=1e-7)
     for a, b in zip(one[1], both[1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6 + 1e-4 * b.abs().max().item())
 

@@ -68,10 +68,10 @@ def test_in_bfloat16_only_the_products_are(dataset):
     inputs = {"mnist": (torch.randn(6, 1, 28, 28),), "cifar10": (torch.randn(48, 3, 32, 32),), "stsb": (ids, torch.zeros_like(ids))}[
         dataset
     ]
-    found, expected = half.log_p(inputs), full.log_p(inputs)
-    assert found.dtype == torch.float32 and not torch.equal(found, expected)
-    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.15 if dataset == "cifar10" else 0.05)
-    gradients = [torch.autograd.grad(out[:, 0].mean(), network.parameters) for out, network in ((found, half), (expected, full))]
+    result, expected = half.log_p(inputs), full.log_p(inputs)
+    assert result.dtype == torch.float32 and not torch.equal(result, expected)
+    torch.testing.assert_close(result, expected, rtol=0.05, atol=0.15 if dataset == "cifar10" else 0.05)
+    gradients = [torch.autograd.grad(out[:, 0].mean(), network.parameters) for out, network in ((result, half), (expected, full))]
     assert {p.dtype for p in (*half.parameters, *gradients[0])} == {torch.float32}
     a, b = (torch.cat([g.flatten() for g in own]) for own in gradients)
     # eighteen layers under BatchNorm: torch's own autocast gives 0.95 too
@@ -97,5 +97,5 @@ def test_a_device_that_is_not_there(device):
     from flatspot.core.errors import SettingsError
     from flatspot_paper.controlled.experiment import _device
 
-    with pytest.raises(SettingsError, match="Give --device"):
+    with pytest.raises(SettingsError, match="Use --device"):
         _device(device)

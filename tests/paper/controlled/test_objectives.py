@@ -19,13 +19,13 @@ def test_expected_reward_has_the_gradient_of_the_identity(high_init, moved, spre
     target = torch.randint(0, 7, (40,))
     rewards = objectives.reward_table(target, torch.full((40,), moved), 7, high_init=high_init).double()
     log_p = logits.log_softmax(1)
-    found = gradient(objectives.expected_reward(log_p, rewards).sum(), logits)
+    value = gradient(objectives.expected_reward(log_p, rewards).sum(), logits)
     p = logits.detach().softmax(1)
     p_y = p.gather(1, target.unsqueeze(1))
     by_hand = spread * p_y * (torch.eye(7, dtype=torch.float64)[target] - p)
-    torch.testing.assert_close(found, by_hand, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(value, by_hand, rtol=1e-12, atol=1e-15)
     supervised = gradient(objectives.log_likelihood(logits.log_softmax(1), target).sum(), logits)
-    torch.testing.assert_close(found, spread * p_y * supervised, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(value, spread * p_y * supervised, rtol=1e-12, atol=1e-15)
     _, std = reward_statistics(log_p, rewards)
     torch.testing.assert_close(std, (spread * (p_y * (1 - p_y)).sqrt()).squeeze(1))
 
@@ -71,8 +71,8 @@ def test_reinforce_is_unbiased(coeff):
 
 def test_labels_are_drawn_from_the_policy():
     p = torch.tensor([0.5, 0.3, 0.2, 0.0])
-    drawn = objectives.draw_labels(p.log().expand(40_000, -1), torch.Generator().manual_seed(0))
-    share = torch.bincount(drawn, minlength=4) / 40_000
+    labels = objectives.draw_labels(p.log().expand(40_000, -1), torch.Generator().manual_seed(0))
+    share = torch.bincount(labels, minlength=4) / 40_000
     assert ((share - p).abs() <= 4 * (p * (1 - p) / 40_000).sqrt()).all()
 
 

@@ -19,7 +19,7 @@ from flatspot_paper.controlled.models import build_network
 from flatspot_paper.controlled.plans import plan_for
 from flatspot_paper.controlled.store import train_in_folder
 from flatspot_paper.controlled.train import restore, start, state_of, train
-from flatspot_paper.controlled.words import told
+from flatspot_paper.controlled.words import results_text
 
 pytestmark = pytest.mark.thorough
 
@@ -55,7 +55,7 @@ def test_sft_fits_what_rft_does_not(made_up, plan, tmp_path):
     for name in ("results.json", "curves.parquet", "curves.png", "curves.svg"):
         assert (tmp_path / "adam" / name).stat().st_size > 500
     assert json.loads((tmp_path / "adam/results.json").read_text()) == done.results
-    assert "SFT fits 100% of the samples with a small reward std" in told(done.results)
+    assert "SFT fits 100% of the samples with a small reward std" in results_text(done.results)
 
 
 def test_high_init_starts_at_one_half_with_no_std(made_up, tmp_path):
@@ -70,29 +70,29 @@ def test_high_init_starts_at_one_half_with_no_std(made_up, tmp_path):
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd", "lr": 0.01}, {"kl_coeff": 0.1}, {"kl_coeff": 0.1, "kl_reference": "uniform"}])
 def test_every_variant_trains_and_repeats(samples, method, changes):
     plan = plan_for("mnist", n_train=200, n_test=50, batch=64, epochs=2, **changes)
-    found = []
+    results = []
     for _ in range(2):
         network = build_network(plan, CPU)
         progress = start(network, plan, method)
         train(network, samples, plan, method, progress, lambda _: None)
-        found.append(([row.means for row in progress.rows], [p.detach().clone() for p in network.parameters]))
-    assert len(found[0][0]) == 3 and np.isfinite(np.array(found[0][0])).all()
-    np.testing.assert_array_equal(found[0][0], found[1][0])
-    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
-    kl = np.array(found[0][0])[:, :, 5]
+        results.append(([row.means for row in progress.rows], [p.detach().clone() for p in network.parameters]))
+    assert len(results[0][0]) == 3 and np.isfinite(np.array(results[0][0])).all()
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert all(torch.equal(a, b) for a, b in zip(results[0][1], results[1][1], strict=True))
+    kl = np.array(results[0][0])[:, :, 5]
     assert (kl[0] == pytest.approx(0, abs=1e-6)) == (plan.kl_reference == "initial") and ((kl[2] > 0).all() == (plan.kl_coeff > 0))
 
 
-def test_groups_norms_are_measured_where_asked_and_change_nothing_else(samples, tmp_path):
-    found = []
+def test_groups_norms_are_measured_as_often_as_requested_and_change_nothing_else(samples, tmp_path):
+    results = []
     for every in (1, 4):
         plan = plan_for("mnist", n_train=200, n_test=50, batch=64, epochs=10, norms_every=every)
-        found.append(
+        results.append(
             curves_of(
                 train_in_folder(tmp_path / str(every), build_network(plan, CPU), samples, plan, "sft", "made up", lambda *_: None).parent
             )
         )
-    for usual, row in zip(*found, strict=True):
+    for usual, row in zip(*results, strict=True):
         left_out = row["group"] in ("small_std", "large_std") and row["epoch"] not in (0, 4, 8, 10)
         for name, value in usual.items():
             if left_out and name in ("grad_norm", "normalized_grad_norm"):
@@ -119,26 +119,26 @@ print(fresh, faults())
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ | {"THP_MEM_ALLOC_ENABLE": "0"}
     )
-    fresh, kept = map(int, done.stdout.split())
-    assert kept < fresh / 10
+    fresh, reused = map(int, done.stdout.split())
+    assert reused < fresh / 10
 
 
 @pytest.mark.parametrize("method", ["pretrain", "reinforce"])
-def test_a_continued_run_gives_the_numbers_of_an_uninterrupted_one(samples, plan, method, tmp_path):
+def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(samples, plan, method, tmp_path):
     network = build_network(plan, CPU)
     whole = start(network, plan, method)
-    kept = {}
+    files = {}
 
-    def keep(progress):
+    def save_seventh(progress):
         if progress.epoch == 7:
             file = tmp_path / "state.pt"
             store._save(file, state_of(network, progress))
-            kept["file"] = file
+            files["file"] = file
 
-    train(network, samples, plan, method, whole, keep)
+    train(network, samples, plan, method, whole, save_seventh)
     again = build_network(plan, CPU)
     rest = start(again, plan, method)
-    restore(again, rest, store._load(kept["file"], again))
+    restore(again, rest, store._load(files["file"]))
     assert rest.epoch == 7
     train(again, samples, plan, method, rest, lambda _: None)
     np.testing.assert_array_equal([row.means for row in whole.rows], [row.means for row in rest.rows])
@@ -146,7 +146,7 @@ def test_a_continued_run_gives_the_numbers_of_an_uninterrupted_one(samples, plan
     assert all(torch.equal(a, b) for a, b in zip(network.parameters, again.parameters, strict=True))
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint(samples, plan, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_from_its_checkpoint(samples, plan, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_CHECKPOINT_EVERY_S", 0.0)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train_in_folder(whole, build_network(plan, CPU), samples, plan, "sft", "made up", lambda *_: None)
@@ -158,9 +158,9 @@ def test_a_killed_run_goes_on_from_its_checkpoint(samples, plan, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         train_in_folder(killed, build_network(plan, CPU), samples, plan, "sft", "made up", die)
     assert sorted(p.name for p in killed.iterdir()) == [".lock", "checkpoint.pt", "run.json"]
-    seen = []
-    train_in_folder(killed, build_network(plan, CPU), samples, plan, "sft", "made up", lambda _, progress: seen.append(progress.epoch))
-    assert seen == list(range(8, 13))
+    epochs = []
+    train_in_folder(killed, build_network(plan, CPU), samples, plan, "sft", "made up", lambda _, progress: epochs.append(progress.epoch))
+    assert epochs == list(range(8, 13))
     assert curves_of(killed) == curves_of(whole)
     assert not (killed / "checkpoint.pt").exists()
     train_in_folder(killed, build_network(plan, CPU), samples, plan, "sft", "made up", die)  # nothing is left to do
@@ -200,13 +200,13 @@ def test_a_damaged_checkpoint_is_named(samples, plan, tmp_path):
 
 def test_training_that_diverges_stops_and_says_so(samples, tmp_path):
     plan = plan_for("mnist", n_train=200, n_test=50, batch=64, epochs=30, optimizer="sgd", lr=1e12)
-    with pytest.raises(SettingsError, match=r"diverged: sft of mnist .* in epoch \d+, at learning rate 1e\+12\. Give a smaller --lr"):
+    with pytest.raises(SettingsError, match=r"diverged: sft of mnist .* in epoch \d+, at learning rate 1e\+12\. Use a smaller --lr"):
         train_in_folder(tmp_path, build_network(plan, CPU), samples, plan, "sft", "made up", lambda *_: None)
     assert not (tmp_path / "curves.parquet").exists()
 
 
 def test_bad_plans():
-    with pytest.raises(SettingsError, match="mnist goes with the model mlp, not resnet18"):
+    with pytest.raises(SettingsError, match="mnist needs the model mlp, not resnet18"):
         plan_for("mnist", "resnet18")
     with pytest.raises(SettingsError, match="no controlled experiment uses the data set 'svhn'"):
         plan_for("svhn")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 pytest.importorskip("torch")
-from flatspot_paper.controlled.words import told
+from flatspot_paper.controlled.words import results_text
 
 
 def spread(mean, far):
@@ -27,7 +27,7 @@ def test_the_widest_numbers_fit_80_columns_and_do_not_touch():
         "runs": [{"seed": seed} for seed in range(3)],
         "over_seeds": {"reinforce": {"small_std": ends, "large_std": ends}},
     }
-    text = told(results)
+    text = results_text(results)
     assert max(map(len, text.splitlines())) <= 80
     assert "-0.598 (0.002) 0.7997 (0.0015) 0.228 (0.067) 3.4e-11 (3.5e-12)" in text
     assert not re.search(r"\)[^ \n.]", text)

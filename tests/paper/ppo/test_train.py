@@ -60,7 +60,7 @@ def tiny(kind, *, n=12, seed=0, width=16, ends=True):
         return transformers.BartForConditionalGeneration(config).eval()
     config = transformers.T5Config(d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0, **sized)
     model = transformers.T5ForConditionalGeneration(config).eval()
-    for parameter in model.parameters():  # its own initialisation is nearly uniform over tokens
+    for parameter in model.parameters():  # its own initialization is nearly uniform over tokens
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, 0.0, 0.4)
     return model
@@ -245,7 +245,7 @@ def token_of(nets):
     return nets.policy.model(input_ids=torch.tensor([[3, 4]])).logits[0, -1].argmax()
 
 
-def test_advantages_are_normalised_within_the_minibatch():
+def test_advantages_are_normalized_within_the_minibatch():
     values = np.array([1.0, 2.0, 6.0])
     np.testing.assert_allclose(ppo.normalized(values), (values - 3.0) / (np.sqrt(7.0) + 1e-8))
     assert ppo.normalized(np.array([0.3])).tolist() == [0.3]
@@ -444,7 +444,7 @@ def test_a_checkpoint_of_another_training_is_refused(broken_off):
 
 
 @pytest.mark.parametrize("f", [lambda text, call: 1e45, lambda text, call: None], ids=["infinite loss", "nothing scored"])
-def test_what_cannot_be_learnt_from_stops_with_the_last_checkpoint_kept(broken_off, f):
+def test_what_cannot_be_learned_from_stops_with_the_last_checkpoint_kept(broken_off, f):
     content, model = (broken_off / "ppo.pt").read_bytes(), tiny("gpt2")
     with pytest.raises(TrainingError, match=r"step 2: .*(not finite|could be scored \(it failed\)).*ppo.pt, is unchanged"):
         train_ppo(model, words(12), ["w3 w4", "w5"], Judge(f), resumable(4), checkpoints=broken_off)

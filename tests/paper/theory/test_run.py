@@ -31,11 +31,11 @@ def results(tmp_path_factory):
 
 
 def test_no_bound_is_violated(results):
-    found, _ = results
-    assert found["violations"] == 0
-    assert set(found["bounds"]) == {"score", "collision", "lipschitz", "median", "theorem_1", "theorem_1_kl", "surrogate"}
-    assert all(bound["violations"] == 0 and 0 < bound["largest_share"] <= 1 + 1e-9 for bound in found["bounds"].values())
-    assert found["identity"]["largest_relative_error"] < 1e-13
+    content, _ = results
+    assert content["violations"] == 0
+    assert set(content["bounds"]) == {"score", "collision", "lipschitz", "median", "theorem_1", "theorem_1_kl", "surrogate"}
+    assert all(bound["violations"] == 0 and 0 < bound["largest_share"] <= 1 + 1e-9 for bound in content["bounds"].values())
+    assert content["identity"]["largest_relative_error"] < 1e-13
 
 
 def test_every_model_is_in_one_band(results):
@@ -51,10 +51,10 @@ def test_slopes_along_a_path(results):
 
 
 def test_the_folder_holds_what_was_returned(results):
-    found, folder = results
-    assert json.loads((folder / "results.json").read_text()) == found
-    assert found["figures"] == ["slopes.svg", "tightness.svg", "separation.svg"]
-    assert all((folder / name).read_text().startswith("<?xml") for name in found["figures"])
+    content, folder = results
+    assert json.loads((folder / "results.json").read_text()) == content
+    assert content["figures"] == ["slopes.svg", "tightness.svg", "separation.svg"]
+    assert all((folder / name).read_text().startswith("<?xml") for name in content["figures"])
 
 
 def test_equal_seeds_give_equal_results(tmp_path):
@@ -70,9 +70,9 @@ def test_a_violated_bound_is_counted_and_exits_with_1(tmp_path, monkeypatch):
     real = theory.bounds_of
     monkeypatch.setattr(theory, "bounds_of", lambda exact: real(exact) | {"score": 0.01 * real(exact)["score"]})
     done = CliRunner().invoke(cli, ["reproduce", "theory", "--models", "10", "--seed", "1", "--out", str(tmp_path / "out"), "--json"])
-    found = json.loads(done.stdout)
+    content = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert found["violations"] == found["bounds"]["score"]["violations"] > 0
+    assert content["violations"] == content["bounds"]["score"]["violations"] > 0
 
 
 def test_the_command_prints_the_tables(tmp_path):
@@ -84,11 +84,11 @@ def test_the_command_prints_the_tables(tmp_path):
 
 
 def test_the_models_cover_what_the_bounds_claim():
-    drawn = list(random_models(200, np.random.default_rng(0)))
-    assert {d.family for d in drawn} == set(FAMILIES)
-    assert {d.kind for d in drawn} == set(REWARDS)
-    assert all(np.abs(d.rewards).max() <= 1 for d in drawn)
-    assert {len(d.rewards) for d in drawn} >= {2, 16, 27, 256}
-    stds = [theory.measure(d)["std"] for d in drawn]
+    models = list(random_models(200, np.random.default_rng(0)))
+    assert {d.family for d in models} == set(FAMILIES)
+    assert {d.kind for d in models} == set(REWARDS)
+    assert all(np.abs(d.rewards).max() <= 1 for d in models)
+    assert {len(d.rewards) for d in models} >= {2, 16, 27, 256}
+    stds = [theory.measure(d)["std"] for d in models]
     assert min(stds) < 1e-5
     assert max(stds) > 0.5
