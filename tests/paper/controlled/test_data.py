@@ -83,13 +83,13 @@ def test_damaged_files(tmp_path, content):
         load_dataset("mnist", tmp_path)
 
 
-def test_images_are_normalised():
+def test_images_are_normalized():
     pool = Pool(np.array([[[0, 255], [51, 102]]] * 2, np.uint8), np.array([0, 1]))
     (image,) = encode.encode("mnist", pool, np.array([1]))
     assert image.shape == (1, 1, 2, 2)
     np.testing.assert_allclose(image[0, 0], (np.array([[0, 1], [0.2, 0.4]]) - 0.1307) / 0.3081, rtol=1e-6)
-    colours = Pool(np.full((1, 2, 2, 3), [0, 255, 51], np.uint8), np.array([0]))
-    (image,) = encode.encode("cifar10", colours, np.array([0]))
+    colors = Pool(np.full((1, 2, 2, 3), [0, 255, 51], np.uint8), np.array([0]))
+    (image,) = encode.encode("cifar10", colors, np.array([0]))
     np.testing.assert_allclose(image[0, :, 1, 0], [-0.491 / 0.247, (1 - 0.482) / 0.243, (0.2 - 0.446) / 0.261], rtol=1e-5)
 
 
