@@ -82,3 +82,33 @@ def test_a_version_that_is_not_read_is_refused(old):
     (old / "run" / "run.json").write_text(json.dumps(record | {"schema_version": SCHEMA_VERSION + 1}))
     with pytest.raises(flatspot.FlatspotError, match=rf"has schema version {SCHEMA_VERSION + 1}; this flatspot reads"):
         flatspot.open("run")
+
+
+def test_a_resumption_that_is_killed_at_once_loses_nothing_of_the_request(old, monkeypatch):
+    """Version 1 kept the request in notes.json, which is written anew while a run is sampled: run.json has it before that."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flatspot.flow.draw.collect", interrupt)
+    before = flatspot.open("run").request
+    with pytest.raises(KeyboardInterrupt):
+        flatspot.diagnose("prompts.jsonl", "answers.json", REWARDS, max_completions=16, **ASKED)
+    (old / "run" / "notes.json").write_text("{}")
+    request = flatspot.open("run").request
+    assert (request.rewards, request.reward_range, request.prompts) == (before.rewards, before.reward_range, before.prompts)
+
+
+def test_a_folder_of_0_1_0_is_not_taken_for_ended_while_it_is_resumed(old, monkeypatch):
+    """0.1.0 did not note how many rounds there were at the end: all there are then. That number stays when further ones are added."""
+    notes = json.loads((old / "run" / "notes.json").read_text())
+    (old / "run" / "notes.json").write_text(json.dumps({name: notes[name] for name in notes if name not in ("rounds", "sha256")}))
+    assert flatspot.open("run").completeness.ended
+
+    def stop(self, *_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("flatspot.rollouts.notes.RewardNotes.end", stop)  # all of a further round is there
+        flatspot.diagnose("prompts.jsonl", "answers.json", REWARDS, max_completions=16, **ASKED)
+    assert not flatspot.open("run").completeness.ended

@@ -103,3 +103,36 @@ def test_a_read_only_folder_gives_a_run_that_was_not_written(folder, tmp_path, m
     run = flatspot.inspect(copy, target_error=0.2)
     assert not run.written and run.summary.settings.target_error == 0.2
     assert (copy / "report.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("run.json", {"request": []}),
+        ("run.json", {"request": {"reward_range": [0.0]}}),
+        ("run.json", {"request": {"limit": 1e400}}),
+        ("run.json", {"request": {"columns": {"prompt": 3}}}),
+        ("run.json", {"request": {"seed": "0"}}),
+        ("run.json", {"before_loading": "x"}),
+        ("run.json", {"rows_per_part": 1e400}),
+        ("report.json", {"reward": {"range": [0.0]}}),
+        ("report.json", {"n_prompts": 1e400}),
+        ("report.json", {"settings": {"reward_range": ["a", "b"]}}),
+        ("report.json", {"caveats": [1]}),
+    ],
+)
+def test_a_file_of_other_types_is_named_as_damaged(folder, tmp_path, file, change):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    stored = json.loads((copy / file).read_text())
+    stored.pop("sha256", None)
+    (copy / file).write_text(json.dumps(stored | change))
+    with pytest.raises(flatspot.FlatspotError, match=f"{file} is damaged"):
+        _ = flatspot.open(copy).summary
+
+
+def test_the_run_that_comes_back_has_the_request_of_this_call(tmp_path):
+    (tmp_path / "answers.json").write_text(json.dumps(ANSWERS))
+    ask = {"engine": "scripted", "max_completions": 4, "out": tmp_path / "run"}
+    flatspot.diagnose(ROWS, str(tmp_path / "answers.json"), "exact_match", **ask)
+    again = flatspot.diagnose(ROWS, str(tmp_path / "answers.json"), "exact_match", target_error=0.2, **ask)
+    assert again.request == flatspot.open(tmp_path / "run").request and "--target-error" in again.request.resume

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from types import UnionType
@@ -125,17 +126,27 @@ def dataclass_in(kind: object) -> type[object] | None:
     return next((part for part in map(dataclass_in, get_args(kind)) if part is not None), None)
 
 
+def _items_fit(values: Sequence[object], kinds: tuple[object, ...]) -> bool:
+    """Whether items are of the types of a tuple: one each, or one for all before `...`."""
+    if kinds[-1:] == (...,):
+        return all(_fits(item, kinds[0]) for item in values)
+    return len(values) == len(kinds) and all(map(_fits, values, kinds))
+
+
 def _fits(value: object, kind: object) -> bool:
-    """Whether a JSON value without a dataclass is of a type: numbers, texts and null are told apart, objects and lists as such."""
+    """Whether a JSON value without a dataclass is of a type: numbers, texts and null are told apart, lists and objects by their items."""
     origin = get_origin(kind)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in get_args(kind))
     if kind is None or kind is type(None):
         return value is None
     if origin is tuple:
-        return isinstance(value, list | tuple)
+        return isinstance(value, list | tuple) and _items_fit(value, get_args(kind))
+    if origin is abc.Sequence:
+        return isinstance(value, list | tuple) and _items_fit(value, (*get_args(kind), ...))
     if origin is not None:
-        return isinstance(value, Mapping)
+        return isinstance(value, Mapping) and _items_fit(list(value.values()), (get_args(kind)[1], ...))
     if kind in (int, float):
-        return isinstance(value, int | float) and not isinstance(value, bool) and (kind is float or value == int(value))
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        return isinstance(value, int | float) and not isinstance(value, bool) and (kind is float or whole)
     return isinstance(value, kind) if kind in (str, bool) and isinstance(kind, type) else True

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from flatspot.core.plain import JsonObject, plain
+from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
+from flatspot.core.plain import Json, JsonObject
 from flatspot.core.renamed import option_words
 from flatspot.core.reward_names import rewards_named
 from flatspot.core.settings import Settings
@@ -19,7 +20,6 @@ _RESUME = (
     "worst_case",
 )  # fmt: skip
 _SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit")
-_JUDGING = ("target_error", "worst_case", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Request:
 
     prompts: str | None = None
     model: str | None = None
-    rewards: tuple[str, ...] = ()
+    rewards: Annotated[tuple[str, ...], Key("reward")] = ()
     reward_weights: tuple[float, ...] | None = None
     reward_timeout_s: float | None = None
     reward_range: tuple[float, float] | None = None
@@ -63,58 +63,19 @@ class Request:
     worst_case: bool | None = None
     seed: int | None = None
 
-    def to_json(self) -> JsonObject:
+    def to_json(self) -> dict[str, Json]:
         """The object in run.json and in the summary: what is None or empty is left out."""
-        values = {"reward" if f.name == "rewards" else f.name: getattr(self, f.name) for f in fields(self)}
-        empty: tuple[object, ...] = (None, (), {})
-        return {name: plain(value) for name, value in values.items() if value not in empty or (name == "resume" and value is not None)}
+        return {
+            name: value for name, value in fields_to_json(self).items() if value not in (None, [], {}) or (name, value) == ("resume", [])
+        }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Request:
-        """Read `to_json`; of version 1, too, which joined rewards by commas. Raises ValueError or TypeError for a value of another kind."""
-        resume, weights, limits = (_list(stored, name) for name in ("resume", "reward_weights", "reward_range"))
-        columns, worst_case = stored.get("columns") or {}, stored.get("worst_case", stored.get("sure"))
-        limit, seed = stored.get("limit"), stored.get("seed")
-        if not isinstance(columns, Mapping):
-            raise ValueError(f"columns is {columns!r:.80}")
-        return cls(
-            prompts=_text(stored, "prompts"),
-            model=_text(stored, "model"),
-            prompt_col=_text(stored, "prompt_col"),
-            id_col=_text(stored, "id_col"),
-            rescored=_text(stored, "rescored"),
-            out=_text(stored, "out"),
-            logs=tuple(map(str, _list(stored, "logs") or ())),
-            grouped_by=tuple(map(str, _list(stored, "grouped_by") or ())),
-            rewards=tuple(rewards_named(stored)),
-            reward_weights=None if weights is None else tuple(map(float, weights)),
-            reward_timeout_s=_number(stored.get("reward_timeout_s")),
-            reward_range=None if limits is None else (float(limits[0]), float(limits[1])),
-            columns=columns,
-            limit=None if limit is None else int(limit),
-            resume=None if resume is None else tuple(option_words(map(str, resume))),
-            target_error=_number(stored.get("target_error")),
-            worst_case=None if worst_case is None else bool(worst_case),
-            seed=None if seed is None else int(seed),
-        )
-
-
-def _text(stored: Mapping[str, Any], name: str) -> str | None:
-    value = stored.get(name)
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"{name} is {value!r:.80}")
-    return value
-
-
-def _list(stored: Mapping[str, Any], name: str) -> Sequence[Any] | None:
-    value = stored.get(name)
-    if value is not None and not isinstance(value, list | tuple):
-        raise ValueError(f"{name} is {value!r:.80}")
-    return value
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+    def from_json(cls, stored: Mapping[str, object]) -> Request:
+        """Read `to_json`, also of version 1, which joined rewards by commas. Raises TypeError for a value of another kind."""
+        now = {"worst_case": stored.get("sure"), **stored, "reward": rewards_named(stored)}
+        if isinstance(resume := stored.get("resume"), list):
+            now["resume"] = option_words(map(str, resume))
+        return fields_from_json(cls, {name: value for name, value in now.items() if value is not None})
 
 
 def name_of(thing: object) -> str:

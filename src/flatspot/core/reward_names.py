@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 
-def rewards_named(shown: Mapping[str, Any]) -> list[str]:
+def rewards_named(shown: Mapping[str, object]) -> list[str]:
     """The rewards that a run's settings name, one by one; runs of version 0.1.0 joined them by commas.
 
     >>> rewards_named({"reward": ["a.py:f"]}), rewards_named({"reward": r'regex[pattern="yes, (\\d)"], a.py:f'}), rewards_named({})

@@ -13,7 +13,7 @@ from flatspot.core.settings import Settings
 from flatspot.rollouts.completeness import check_none_lost, check_rows
 from flatspot.rollouts.identity import component_weights
 from flatspot.rollouts.locks import judging
-from flatspot.rollouts.store import write_request, write_table
+from flatspot.rollouts.store import read_record, write_request, write_table
 from flatspot.runs.run import Run
 from flatspot.verdicts.gradients import summarize_gradients
 from flatspot.verdicts.ranges import reward_range
@@ -35,9 +35,9 @@ def judge_run(folder: Path, settings: Settings, request: Request | None = None, 
     from flatspot.report.json import write_json as write_report
 
     with judging(folder, say) as writable:
-        run = Run(folder, writable)
         if request is not None and writable:
-            write_request(folder, run.record, request)
+            write_request(folder, read_record(folder), request)
+        run = Run(folder, writable)
         check_rows(folder, run.record)
         check_none_lost(folder, run.record, int(run.table.n_rows.sum()))
         judged = judge_rows(run, settings, request or run.request)

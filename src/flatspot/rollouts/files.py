@@ -77,6 +77,12 @@ def write_json(value: Mapping[str, object], path: Path) -> None:
         file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace"))
 
 
+def update_json(value: Mapping[str, object], path: Path) -> None:
+    """Write JSON where the file has another content, or none; a file that is there and cannot be written stays as it is."""
+    if not path.exists() or (os.access(path.parent, os.W_OK) and read_json(path) != json.loads(json.dumps(value))):
+        write_json(value, path)
+
+
 def read_json(path: Path) -> Any:
     """What `write_json` wrote, without its checksum; raises OSError or ValueError where it cannot be read or was changed since."""
     value = json.loads(path.read_text("utf-8"))

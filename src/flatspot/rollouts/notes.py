@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import JsonObject
 from flatspot.core.protocols import Reward
-from flatspot.rollouts.files import read_json, write_json
+from flatspot.rollouts.files import read_json, update_json
 from flatspot.rollouts.parts import parts_of
 
 Caveat = str | tuple[str, str]
@@ -69,8 +67,7 @@ def _count(notes: JsonObject, name: str) -> int | None:
 
 def write_notes(folder: Path, notes: Notes) -> None:
     """Write notes.json where it differs. A run that cannot be written keeps the notes that it has: it may be shown all the same."""
-    if not (folder / "notes.json").exists() or (notes != read_notes(folder) and os.access(folder, os.W_OK)):
-        write_json(json.loads(json.dumps(asdict(notes))), folder / "notes.json")
+    update_json(asdict(notes), folder / "notes.json")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.request import Request
 from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
 from flatspot.rollouts.compaction import join_parts
-from flatspot.rollouts.files import read_json
+from flatspot.rollouts.files import read_json, update_json
 from flatspot.rollouts.files import write_json as write_json
 from flatspot.rollouts.files import write_table as write_table
 from flatspot.rollouts.files import write_whole as write_whole
@@ -168,16 +167,15 @@ def open_run(
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """Write run.json, whole or not at all."""
+    """Write run.json, whole or not at all, where it differs: that of an older version always does."""
     values = {f.name: getattr(record, f.name) for f in fields(record)}
-    write_json(values | {"request": record.request.to_json(), "schema_version": SCHEMA_VERSION}, path / "run.json")
+    update_json(values | {"request": record.request.to_json(), "schema_version": SCHEMA_VERSION}, path / "run.json")
 
 
 def write_request(path: Path, record: RunRecord, request: Request) -> RunRecord:
-    """The record with another request; written where it differs and the folder can be written."""
+    """The record with another request, written where the folder can be written."""
     new = replace(record, request=request)
-    if request.to_json() != record.request.to_json() and os.access(path, os.W_OK):
-        write_record(path, new)
+    write_record(path, new)
     return new
 
 
@@ -185,8 +183,6 @@ def read_record(path: Path) -> RunRecord:
     """run.json of a run folder, of this schema version or of the one before."""
     try:
         stored = read_json(path / "run.json")
-        if not (isinstance(stored, dict) and all(isinstance(stored[name], dict) for name in ("identity", "provenance"))):
-            raise ValueError("an object was expected")
         if int(stored["rows_per_part"]) < 1:
             raise ValueError("rows_per_part must be 1 or more")
         if stored["schema_version"] not in (SCHEMA_VERSION, SCHEMA_VERSION - 1):
@@ -196,6 +192,8 @@ def read_record(path: Path) -> RunRecord:
             )
         if stored["schema_version"] < SCHEMA_VERSION:
             stored = from_version_1(path, stored)
+        if wrong := [name for name in ("request", "identity", "before_loading", "provenance") if not isinstance(stored[name], dict)]:
+            raise ValueError(f"{wrong[0]} is no object")
         return RunRecord(
             stored["kind"],
             Request.from_json(stored["request"]),
@@ -207,7 +205,7 @@ def read_record(path: Path) -> RunRecord:
         )
     except FileNotFoundError:
         raise RunFolderError(f"{path} is not a run folder (it has no run.json). Start one: flatspot diagnose ... --out {path}") from None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else error
         raise RunFolderError(f"{path / 'run.json'} is damaged ({why}). Start anew with another --out.") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -139,7 +139,7 @@ class Run:
             return Summary.from_json(stored)
         except FileNotFoundError:
             raise self._not_judged(file.name) from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise RunFolderError(f"{file} is damaged ({error}). Judge the run again: flatspot inspect {self.folder}") from error
 
     def check_is_there(self) -> None:
@@ -178,7 +178,7 @@ class Run:
         """The completions of some prompts (None: of all), at most so many of each, in the order sampled."""
         return completions_of(self.folder, self.ids if prompt_ids is None else prompt_ids, per_prompt=per_prompt)
 
-    def batches(self, columns: Sequence[str]) -> Any:
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Some columns of the rollouts, as tables of many rows at a time: for runs that do not fit in memory."""
         for file in rollout_files(self.folder):
             yield from read_batches(file, _ROWS, columns)
