@@ -71,7 +71,7 @@ def test_json_is_one_object(place, tmp_path):
     said = json.loads(done.stdout)
     assert said["recovered"] is True and said["curve"][0]["step"] == 0
     page = (Path(__file__).parents[2] / "docs/reference/json.md").read_text("utf-8").partition("## `flatspot warmup`")[2]
-    listed = {name for line in page.splitlines() if line.startswith("- `") for name in re.findall(r"`(\w+)`", line.partition(":")[0])}
+    listed = set(re.findall(r"^\| `(\w+)` \|", page.partition("\n## ")[0], re.MULTILINE))
     assert listed == set(said)
     assert {name for row in said["curve"] for name in row} <= set(re.findall(r"`(\w+)`", page))
 

@@ -396,15 +396,18 @@ def test_every_error_is_documented():
 
 
 # keys whose own keys are data: names of reward functions, engines, columns, packages
-_OPEN = {"components", "engine", "settings", "provenance.packages", "sampling", "forecast", "settings.columns"}
+_OPEN = {"engine", "settings", "provenance", "sampling"}
+_BY_NAME = {"components", "forecast"}  # any name, then an object
 
 
 def keys_of(value: object, path: str = "") -> set[str]:
-    """`a`, `a.b`, `a[].b` of a JSON value; an open object counts as one key."""
+    """`a`, `a.b`, `a[].b`, `a.*.b` of a JSON value; an open object counts as one key."""
     if isinstance(value, list):
         return set().union(*(keys_of(item, f"{path}[]") for item in value if isinstance(item, dict)), set())
     if not isinstance(value, dict) or path in _OPEN:
         return set()
+    if path in _BY_NAME:
+        return set().union(*(keys_of(item, f"{path}.*") for item in value.values()), set())
     here = {f"{path}.{key}" if path else key for key in value}
     return here.union(*(keys_of(item, f"{path}.{key}" if path else key) for key, item in value.items()), set())
 
@@ -416,13 +419,14 @@ def test_the_json_page_lists_the_keys_of_real_runs_and_no_others(tmp_path):
             [{"prompt": "a", "reference": "x"}], flatspot.ScriptedEngine({"a": {"x": 0.5, "y": 0.5}}), "exact_match", out=tmp_path / "d"
         ),
         flatspot.inspect(tmp_path / "log.csv", out=tmp_path / "i"),
+        flatspot.diagnose(["a"], flatspot.ScriptedEngine({"a": {"x": 1.0}}), ["regex[pattern=x]", "regex[pattern=y]"], out=tmp_path / "c"),
     ]
     schema = arrow_schema(GRADIENTS)  # as --gradients leaves it
     pq.write_table(pa.Table.from_pylist([{"prompt_id": "a", "n_samples": 8}], schema=schema), tmp_path / "d/gradients.parquet")
     flatspot.inspect(tmp_path / "d")
     real = set().union(*(keys_of(json.loads((run.folder / "report.json").read_text())) for run in runs))
-    page = (ROOT / "docs/reference/json.md").read_text("utf-8")
-    documented = set(re.findall(r"^\| `([\w.\[\]]+)` \|", page, re.MULTILINE))
+    page = (ROOT / "docs/reference/json.md").read_text("utf-8").partition("## `flatspot plan`")[0]
+    documented = set(re.findall(r"^\| `([\w.*\[\]]+)` \|", page, re.MULTILINE))
     # the five verdicts are one row: fractions.VERDICT.mean
     real = {re.sub(r"^(counts|fractions)\.(learnable|vanishing|solved|undecided|unscored)", r"\1.VERDICT", key) for key in real}
     assert documented == real

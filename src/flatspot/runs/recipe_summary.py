@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from flatspot.core.json_tree import fields_from_json, fields_to_json
+from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
 from flatspot.core.plain import Json
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.runs.summary import Counts, Fractions, Number, Share
@@ -53,7 +53,7 @@ class WarmupOutcome:
     chosen_step: Annotated[int, "step of the selected checkpoint"] = 0
     steps: Annotated[int | None, "step at which it stopped"] = None
     labels: Annotated[int, "labels in all"] = 0
-    learned: Annotated[int, "labels in the training; the others were held out"] = 0
+    learned: Annotated[int, "labels in the training; the others were held out", Key("learnt")] = 0
     generations: Annotated[int, "completions that its probes sampled"] = 0
     why: Annotated[str, "why it stopped"] = ""
     cause: Annotated[str, "the same as a code"] = ""

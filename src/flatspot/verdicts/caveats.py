@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,29 @@ from flatspot.verdicts.judge import PromptVerdicts, SetJudgment, poor_references
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
-# every code there is, in the order in which caveats of a judgment come; a code never changes its meaning, nor its name: "sure" was the
-# name of --worst-case
-CODES = (
-    "noisy-reward", "shaping-only", "components-tie", "close-call", "range-assumed", "outside-range", "all-low", "low-references",
-    "few-prompts", "few-completions", "provisional-model", "model-misfit", "truncated-completions", "identical-completions",
-    "worst-case-error", "sure-without-limit", "sure-undecided", "rescored-by-other-reward", "incomplete-run",
-)  # fmt: skip
+# every code there is with what it is about, in the order in which caveats of a judgment come; a code never changes its meaning, nor its
+# name: "sure" was the name of --worst-case
+CODES: Mapping[str, str] = {
+    "noisy-reward": "equal completions of a prompt got different rewards",
+    "shaping-only": "one of several rewards is low and stays flat, so that all or nearly all that varies comes from the others",
+    "components-tie": "on some prompts the single rewards differ and their sum does not",
+    "close-call": "the interval of the share that decided holds the rule's limit",
+    "range-assumed": "nobody stated the reward range",
+    "outside-range": "rewards beyond the stated range were seen",
+    "all-low": "every reward is at the bottom of the range",
+    "low-references": "reference answers earn under half of the range, and are not taken for what is achievable",
+    "few-prompts": "fewer than 30 prompts were scored",
+    "few-completions": "fewer than 4 scored completions per prompt",
+    "provisional-model": "the reward has many values, and verdicts rest on a model of it",
+    "model-misfit": "that model does not fit",
+    "truncated-completions": "more than a fifth of the completions were cut by the token limit",
+    "identical-completions": "on nearly all prompts all completions are one text",
+    "worst-case-error": "far more verdicts than stated may be wrong in the worst case",
+    "sure-without-limit": "`--worst-case` changes nothing for graded rewards",
+    "sure-undecided": "`--worst-case` leaves most prompts undecided",
+    "rescored-by-other-reward": "how many completions a prompt has was decided by another reward",
+    "incomplete-run": "the run was stopped before its end",
+}
 
 FEW_PROMPTS = 30
 _DOUBTFUL = 3
