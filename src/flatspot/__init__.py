@@ -6,7 +6,9 @@ Names resolve on first use, so `import flatspot` loads neither numpy nor torch.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flatspot.core.on_first_use import on_first_use
 
 if TYPE_CHECKING:
     from flatspot import theory as theory
@@ -46,80 +48,56 @@ if TYPE_CHECKING:
     from flatspot.training.watch.wrap import watch as watch
 
 _HOME = {
-    "Comparison": "flatspot.flow.compare",
-    "Completion": "flatspot.core.records",
-    "FlatspotCallback": "flatspot.training.watch.callback",
-    "FlatspotError": "flatspot.core.errors",
-    "LabelSettings": "flatspot.planning.labels",
-    "Plan": "flatspot.flow.plan",
-    "ProbeSettings": "flatspot.training.warmup.probe",
-    "Prompt": "flatspot.core.records",
-    "Recipe": "flatspot.recipe.read",
-    "Request": "flatspot.core.request",
-    "Run": "flatspot.runs.run",
-    "Sampling": "flatspot.core.records",
-    "ScriptedEngine": "flatspot.engines.scripted",
-    "Settings": "flatspot.core.settings",
-    "StopRule": "flatspot.training.warmup.stop_rule",
-    "Summary": "flatspot.runs.summary",
-    "Triage": "flatspot.stats.triage.result",
-    "WarmupCallback": "flatspot.training.warmup.callback",
-    "compare": "flatspot.flow.compare",
-    "demo": "flatspot.flow.demo",
-    "diagnose": "flatspot.flow.diagnose",
-    "export": "flatspot.flow.export",
-    "inspect": "flatspot.flow.inspect",
-    "open": "flatspot.runs.run",
-    "plan": "flatspot.flow.plan",
-    "rescore": "flatspot.flow.rescore",
-    "reward_std": "flatspot.stats.evidence",
-    "run": "flatspot.recipe.run",
-    "train": "flatspot.training.rl.train",
-    "triage": "flatspot.stats.triage.loop",
-    "warmup": "flatspot.training.warmup.run",
-    "watch": "flatspot.training.watch.wrap",
-    "watch_checkpoints": "flatspot.training.warmup.watch_checkpoints",
+    "Comparison": "flow.compare",
+    "Completion": "core.records",
+    "FlatspotCallback": "training.watch.callback",
+    "FlatspotError": "core.errors",
+    "LabelSettings": "planning.labels",
+    "Plan": "flow.plan",
+    "ProbeSettings": "training.warmup.probe",
+    "Prompt": "core.records",
+    "Recipe": "recipe.read",
+    "Request": "core.request",
+    "Run": "runs.run",
+    "Sampling": "core.records",
+    "ScriptedEngine": "engines.scripted",
+    "Settings": "core.settings",
+    "StopRule": "training.warmup.stop_rule",
+    "Summary": "runs.summary",
+    "Triage": "stats.triage.result",
+    "WarmupCallback": "training.warmup.callback",
+    "compare": "flow.compare",
+    "demo": "flow.demo",
+    "diagnose": "flow.diagnose",
+    "export": "flow.export",
+    "inspect": "flow.inspect",
+    "open": "runs.run",
+    "plan": "flow.plan",
+    "rescore": "flow.rescore",
+    "reward_std": "stats.evidence",
+    "run": "recipe.run",
+    "train": "training.rl.train",
+    "triage": "stats.triage.loop",
+    "warmup": "training.warmup.run",
+    "watch": "training.watch.wrap",
+    "watch_checkpoints": "training.warmup.watch_checkpoints",
 }
 _NAMESPACES = ("theory", "training")
-_NEEDS = dict.fromkeys(
-    ("FlatspotCallback", "WarmupCallback", "watch_checkpoints"), "transformers"
-)  # names that are there only with an optional package
+# names that are there only with an optional package
+_NEEDS = dict.fromkeys(("FlatspotCallback", "WarmupCallback"), "transformers")
+_find, _names = on_first_use(__name__, _HOME, _NEEDS)
 
 
-def _public() -> list[str]:
-    """The public names that this installation can resolve, but for `open`: `from flatspot import *` would hide Python's own."""
-    from importlib.util import find_spec
-
-    def is_installed(package: str) -> bool:
-        try:
-            return find_spec(package) is not None
-        except (ImportError, ValueError):
-            return False
-
-    missing = {name for name, package in _NEEDS.items() if not is_installed(package)}
-    return sorted({*_HOME, *_NAMESPACES, "__version__"} - missing - {"open"})
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__all__":  # on use, as it depends on what is installed: `from flatspot import *` takes every name of it
-        return _public()
+def __getattr__(name: str) -> object:
+    if name == "__all__":  # on use, as it depends on what is installed
+        return __dir__()
     if name == "__version__":
         from flatspot.core.provenance import package_version
 
         return package_version()
-    if name in _NAMESPACES:
-        return importlib.import_module(f"flatspot.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"flatspot has no public name {name!r}; it offers: {', '.join(_public())}")
-    if name not in _NEEDS:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    from flatspot.core.errors import MissingExtra, MissingName
-
-    try:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    except MissingExtra as error:  # hasattr and inspect.getmembers take an AttributeError for a name that is not there
-        raise MissingName(str(error)) from error
+    return importlib.import_module(f"{__name__}.{name}") if name in _NAMESPACES else _find(name)
 
 
 def __dir__() -> list[str]:
-    return _public()
+    """The public names that this installation can resolve, but for `open`: `from flatspot import *` would hide Python's own."""
+    return sorted({*_names(), *_NAMESPACES, "__version__"} - {"open"})

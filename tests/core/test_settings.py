@@ -67,6 +67,8 @@ def test_settings_that_would_only_fail_later_fail_now(wrong):
 
 def test_numbers_of_numpy_are_numbers():
     assert Settings(max_completions=np.int64(8), temperature=np.float32(0.5), target_error=1 / 16).max_completions == 8
+    given = Settings(reward_weights=np.array([1.0, 0.5]), reward_range=[0, 1.5])
+    assert (given.reward_weights, given.reward_range) == ((1.0, 0.5), (0, 1.5))
 
 
 def test_checks_hold_without_assertions():

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from flatspot.core.errors import ImportFormatError
-from flatspot.importers.search import find_logs
+from flatspot.importers.search import files_below, find_logs
 
 
 def put(folder, *names, text="prompt,reward\na,1\n"):
@@ -118,3 +118,10 @@ def test_characters_of_patterns_in_names_are_characters(tmp_path):
     put(tmp_path, "log[1].csv", "log1.csv", "run*/x?y.csv", "reward=1/a.csv")
     assert found(tmp_path)[0] == ["log1.csv", "log[1].csv", "reward=1/a.csv", "run*/x?y.csv"]
     assert find_logs([tmp_path / "log[1].csv"]) == [tmp_path / "log[1].csv"]
+
+
+def test_a_run_and_hidden_files_are_not_of_the_files_below_a_folder(tmp_path):
+    """What a plugin's format reads: its own run folder in it, from the call before, would make every call a new run."""
+    put(tmp_path, "logs/a.csv", "logs/deeper/b.csv", "logs/.cache/c.csv", "logs/run/prompts.parquet")
+    (tmp_path / "logs" / "run" / "run.json").write_text("{}")
+    assert files_below([tmp_path / "logs"]) == [tmp_path / "logs" / "a.csv", tmp_path / "logs" / "deeper" / "b.csv"]

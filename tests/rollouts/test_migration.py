@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import flatspot
+from flatspot.core.errors import RunFolderError
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.rollouts.files import read_json
 
@@ -112,3 +113,9 @@ def test_a_folder_of_0_1_0_is_not_taken_for_ended_while_it_is_resumed(old, monke
         patch.setattr("flatspot.rollouts.notes.RewardNotes.end", stop)  # all of a further round is there
         flatspot.diagnose("prompts.jsonl", "answers.json", REWARDS, max_completions=16, **ASKED)
     assert not flatspot.open("run").completeness.ended
+
+
+def test_its_damaged_notes_are_named_as_what_is_damaged(old):
+    (old / "run" / "notes.json").write_text("[]")
+    with pytest.raises(RunFolderError, match=r"notes\.json is damaged"):
+        flatspot.open("run")

@@ -136,3 +136,18 @@ def test_the_run_that_comes_back_has_the_request_of_this_call(tmp_path):
     flatspot.diagnose(ROWS, str(tmp_path / "answers.json"), "exact_match", **ask)
     again = flatspot.diagnose(ROWS, str(tmp_path / "answers.json"), "exact_match", target_error=0.2, **ask)
     assert again.request == flatspot.open(tmp_path / "run").request and "--target-error" in again.request.resume
+
+
+def test_a_run_without_rows_has_empty_tables(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "rollouts")
+    rollouts = flatspot.open(tmp_path / "run").rollouts
+    assert rollouts.num_rows == 0 and rollouts.schema.names == flatspot.open(folder).rollouts.schema.names
+
+
+def test_a_damaged_report_is_not_taken_for_a_run_that_was_not_judged(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "report.json").write_text("{}")
+    assert "damaged report.json" in repr(flatspot.open(tmp_path / "run"))
+    (tmp_path / "run" / "report.json").unlink()
+    assert "not judged" in repr(flatspot.open(tmp_path / "run"))

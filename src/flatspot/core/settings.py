@@ -72,6 +72,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
+        for name in ("reward_range", "reward_weights"):  # given as a list or an array, say
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(values))
         if self.max_completions < 1:
             raise SettingsError(f"--max-completions must be at least 1, got {self.max_completions}")
         if self.max_completions > MOST_WEIGHED and not self.fixed_completions:

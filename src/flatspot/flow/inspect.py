@@ -37,9 +37,9 @@ def inspect(
     format       "auto"; "generic", whatever an installed package would make of the files; or a format that one adds to `flatspot.importers`
     settings     of `Settings`, those about judging, `reward_weights` and `out`
     """
-    chosen, only = checked_settings(settings, InspectOptions), paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
-    if isinstance(only, Run):
-        only = only.folder
+    chosen = checked_settings(settings, InspectOptions)
+    paths = paths.folder if isinstance(paths, Run) else paths
+    only = paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
     if format == "auto" and isinstance(only, str | Path) and is_run_folder(folder := Path(only)):  # judge its rows again
         if chosen.out is not None or any((columns or {}).values()) or chosen.reward_weights is not None or reward_list is not None:
             raise SettingsError(

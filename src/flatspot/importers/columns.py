@@ -35,7 +35,6 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
 # what only a data set has, not the model: where one prompt text goes with several of them, they are several prompts
 ANSWERS = ("ground_truth", "ground_truths", "gts", "gold", "gold_answer", "target", "reference", "references", "answer", "solution")
 PLACES = ("_file", "_row")  # where a row stands, as the reader says
-OPTIONS = {"prompt_id": "--id-col", "prompt": "--prompt-col", "reward": "--reward-col", "completion": "--completion-col"}
 
 _METRICS = frozenset(("loss", "grad_norm", "learning_rate", "train_loss", "kl", "entropy"))  # columns of a trainer's own metrics
 

@@ -58,8 +58,8 @@ def find_logs(paths: Sequence[str | Path], caveats: list[str] | None = None) -> 
 
 
 def files_below(paths: Sequence[Path]) -> list[Path]:
-    """Every file named, or anywhere in the folders named, in the order of their paths within each."""
-    return [file for path in paths for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])]
+    """Every file named, or anywhere in the folders named, in the order of their paths within each; hidden folders and runs left out."""
+    return [file for path in paths for file in (sorted(p for p in _files(path, {}) if p.is_file()) if path.is_dir() else [path])]
 
 
 def is_run_folder(folder: Path) -> bool:

@@ -62,12 +62,8 @@ class Replay:
     decider: Decider
 
 
-def replay_run(path: Path, record: RunRecord, decider: Decider) -> Replay:
-    """Let a fresh decider absorb the rounds on disk, up to the first of which a part is missing."""
-    return _replay(path, record, read_rounds(path), decider)
-
-
 def _replay(path: Path, record: RunRecord, rounds: Sequence[Round], decider: Decider) -> Replay:
+    """Let a fresh decider absorb the rounds on disk, up to the first of which a part is missing."""
     done, whole = parts_of(path), 0
     for number, this in enumerate(rounds):
         if not {(number, i) for i in range(len(this.parts(record.rows_per_part)))} <= done:
@@ -95,7 +91,7 @@ def replay_opened(path: Path, record: RunRecord, decider: Callable[[RunRecord], 
     names = ("identity", "rows_per_part", "visit_cost", "provenance")
     if before is not None and all(getattr(before.record, name) == getattr(record, name) for name in names):
         return before
-    return replay_run(path, record, decider(record))
+    return _replay(path, record, read_rounds(path), decider(record))
 
 
 def is_complete(path: Path, replay: Replay | None) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from flatspot.core.plain import JsonObject
 from flatspot.rollouts.files import read_json
+from flatspot.rollouts.notes import read_notes
 
 
 def from_version_1(folder: Path, record: Mapping[str, Any]) -> JsonObject:
@@ -16,6 +17,7 @@ def from_version_1(folder: Path, record: Mapping[str, Any]) -> JsonObject:
     Version 1 had the request in notes.json (`shown`, `declared_range`, `columns`, `grouped_by`), and under `asked` in run.json what was
     known before loading, beside a copy of most of the identity.
     """
+    read_notes(folder)  # which names this file where it is damaged
     file = folder / "notes.json"
     notes = read_json(file) if file.exists() else {}
     request = dict(notes.get("shown") or {})
@@ -23,6 +25,6 @@ def from_version_1(folder: Path, record: Mapping[str, Any]) -> JsonObject:
         if notes.get(old):
             request[name] = notes[old]
     if record["kind"] == "inspect" and "logs" in record["identity"] and "rescored" not in request:
-        request["logs"] = [str(log.get("file", "rows (in memory)")) for log in record["identity"]["logs"]]
+        request["logs"] = [str(log.get("file", "rows (in memory)")) for log in record["identity"]["logs"] if isinstance(log, dict)]
     before_loading = {name: record["asked"][name] for name in ("model", "engine") if name in record["asked"] and record["kind"] != "watch"}
     return {**record, "request": request, "before_loading": before_loading}

@@ -19,7 +19,7 @@ from flatspot.rollouts.locks import judging
 from flatspot.rollouts.parts import part_files, parts_of, read_rounds
 from flatspot.rollouts.progress import OnProgress, Progress
 from flatspot.rollouts.rounds import Round
-from flatspot.rollouts.store import RunFolder, storable
+from flatspot.rollouts.store import RunFolder, storable, stored_prompt
 from flatspot.rollouts.tables import read_batches, read_table
 
 if TYPE_CHECKING:
@@ -29,13 +29,9 @@ _ROWS = 4096  # completions per call of the reward, and held in memory
 
 
 def stored_prompts(folder: Path) -> list[Prompt]:
-    """The prompts of a run folder, with their columns as JSON kept them: a date is text by now."""
+    """The prompts of a run folder, each with the columns of all."""
     table = read_table(folder / "prompts.parquet", [column.name for column in PROMPTS])
-    prompts = [
-        Prompt(row["prompt_id"], json.loads(row["prompt"]) if row["is_chat"] else row["prompt"], json.loads(row["columns"]))
-        for row in table.to_pylist()
-    ]
-    return with_equal_columns(prompts)
+    return with_equal_columns(list(map(stored_prompt, table.to_pylist())))
 
 
 def whole_groups(source: Path, kind: str, size: int) -> int | None:

@@ -269,6 +269,11 @@ def prompt_table(prompts: Sequence[Prompt], reference_rewards: Sequence[float | 
     )
 
 
+def stored_prompt(row: Mapping[str, Any]) -> Prompt:
+    """The prompt of a row of prompts.parquet, with its columns as JSON kept them: a date is text by now."""
+    return Prompt(row["prompt_id"], json.loads(row["prompt"]) if row["is_chat"] else row["prompt"], json.loads(row["columns"]))
+
+
 def prompt_text(text: PromptText) -> str:
     """A prompt as stored: its text, or its messages as a JSON list."""
     return storable(text if isinstance(text, str) else content_text([dict(m) for m in text])[0])

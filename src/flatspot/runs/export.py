@@ -12,9 +12,7 @@ from flatspot.core.answers import answers_in, names_beside
 from flatspot.core.errors import SettingsError
 from flatspot.core.plain import JsonObject, plain
 from flatspot.core.schema import ROLLOUTS
-from flatspot.rollouts.parts import part_files
-from flatspot.rollouts.store import storable, write_table, write_whole
-from flatspot.rollouts.tables import read_batches
+from flatspot.rollouts.store import storable, stored_prompt, write_table, write_whole
 from flatspot.runs.run import Run
 
 if TYPE_CHECKING:
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 _VERDICT_COLUMNS = ("verdict", "error_probability", "mean", "std", "reach", "p_mixed")
 
 _JUDGED = ("id", "prompt")  # what was judged: no column of the file takes their place
-_ROWS = 65536  # rows read at a time
 _MOST_KEYS = 200  # of an object in Parquet, over all rows: each is a column of its own there
 
 Say = Callable[[str], None]
@@ -74,17 +71,15 @@ def _beside(names: Iterable[str], ours: Collection[str], say: Say) -> Mapping[st
 def _completion_rows(run: Run, answers: Mapping[str, Mapping[str, Any]], say: Say) -> Iterator[JsonObject]:
     beside = _beside((name for columns in answers.values() for name in columns), [column.name for column in ROLLOUTS], say)
     renamed = {name: {beside[key]: value for key, value in columns.items()} for name, columns in answers.items()}
-    for part in part_files(run.folder):
-        for batch in read_batches(part.file, _ROWS):
-            for row in batch.to_pylist():
-                yield row | {"rewards": dict(row["rewards"] or ())} | renamed.get(row["prompt_id"], {})
+    for batch in run.batches():
+        for row in batch.to_pylist():
+            yield row | {"rewards": dict(row["rewards"] or ())} | renamed.get(row["prompt_id"], {})
 
 
 def _prompt_rows(prompts: pa.Table, numbers: pa.Table, verdicts: set[str], say: Say) -> Iterator[JsonObject]:
     judged = {row["prompt_id"]: row for row in numbers.select(["prompt_id", *_VERDICT_COLUMNS]).to_pylist()}
-    chosen = [row for row in prompts.to_pylist() if not verdicts or judged[row["prompt_id"]]["verdict"] in verdicts]
-    texts = (json.loads(row["prompt"]) if row["is_chat"] else row["prompt"] for row in chosen)
-    own = exported_rows([(row["prompt_id"], text, json.loads(row["columns"])) for row, text in zip(chosen, texts, strict=True)], say)
+    chosen = [p for p in map(stored_prompt, prompts.to_pylist()) if not verdicts or judged[p.id]["verdict"] in verdicts]
+    own = exported_rows([(prompt.id, prompt.text, prompt.columns) for prompt in chosen], say)
     for row in own:
         verdict = judged[row["id"]]
         # an export that was read again brings those of the run before

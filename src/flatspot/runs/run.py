@@ -16,10 +16,10 @@ from flatspot.core.errors import RunFolderError
 from flatspot.core.optional import require
 from flatspot.core.records import Prompt
 from flatspot.core.request import Request
-from flatspot.core.schema import GRADIENTS, PROMPTS, VERDICTS
+from flatspot.core.schema import GRADIENTS, PROMPTS, ROLLOUTS, VERDICTS, arrow_schema
 from flatspot.rollouts.completeness import Completeness, read_completeness
 from flatspot.rollouts.notes import Notes, read_notes
-from flatspot.rollouts.store import RunRecord, read_record
+from flatspot.rollouts.store import RunRecord, read_record, stored_prompt
 from flatspot.rollouts.tables import read_batches, read_table
 from flatspot.runs.summary import Summary
 from flatspot.runs.table import RunTable, completions_of, read_run, rollout_files
@@ -88,7 +88,8 @@ class Run:
         """Every completion with its reward, in the order sampled: `core.schema.ROLLOUTS`. Of a large run, read `completions` of some."""
         import pyarrow as pa
 
-        return pa.concat_tables([read_table(file) for file in rollout_files(self.folder)], promote_options="default")
+        none = arrow_schema(ROLLOUTS).empty_table()  # of a run that has no rows yet
+        return pa.concat_tables([none, *map(read_table, rollout_files(self.folder))], promote_options="default")
 
     @cached_property
     def table(self) -> RunTable:
@@ -170,16 +171,14 @@ class Run:
 
     def prompt(self, row: int) -> Prompt:
         """The prompt of a row, with its columns as JSON stored them."""
-        stored = self.prompts.slice(row, 1).to_pylist()[0]
-        text = json.loads(stored["prompt"]) if stored["is_chat"] else stored["prompt"]
-        return Prompt(stored["prompt_id"], text, json.loads(stored["columns"]))
+        return stored_prompt(self.prompts.slice(row, 1).to_pylist()[0])
 
     def completions(self, prompt_ids: Sequence[str] | None = None, *, per_prompt: int = 64) -> pa.Table:
         """The completions of some prompts (None: of all), at most so many of each, in the order sampled."""
         return completions_of(self.folder, self.ids if prompt_ids is None else prompt_ids, per_prompt=per_prompt)
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Some columns of the rollouts, as tables of many rows at a time: for runs that do not fit in memory."""
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Some columns of the rollouts (None: all), as tables of many rows at a time: for runs that do not fit in memory."""
         for file in rollout_files(self.folder):
             yield from read_batches(file, _ROWS, columns)
 
@@ -229,7 +228,8 @@ class Run:
             counts = ", ".join(f"{n} {name}" for name, n in self.summary.counts.items() if n)
             return f"<Run {self.folder}: {self.summary.verdict}, {counts or 'no prompts'}>"
         except RunFolderError:
-            return f"<Run {self.folder}: not judged>"
+            damaged = (self.folder / "report.json").exists()
+            return f"<Run {self.folder}: {'damaged report.json' if damaged else 'not judged'}>"
 
     def __str__(self) -> str:
         text: str = _above("flatspot.report.run.terminal", "render_terminal")(self.summary)
