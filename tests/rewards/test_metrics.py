@@ -127,9 +127,34 @@ def test_meteor_with_synonyms_from_a_folder(tmp_path: Path, nltk_data: list[str]
     assert value(spec, "it ran", "it work") == pytest.approx(1 - 0.5 / 8)  # an irregular form
 
 
+def test_meteor_looks_for_wordnet_in_the_folder_alone(tmp_path: Path, nltk_data: list[str]) -> None:
+    nltk_data.append(str(tiny_wordnet(tmp_path / "elsewhere")))
+    empty = tmp_path / "empty"
+    for folder in (empty, empty, tmp_path / "elsewhere/corpora"):  # not there; there and empty; one level too deep
+        with pytest.raises(RewardLoadError, match=rf"there is none in {folder}"):
+            load_reward(f"meteor[wordnet={folder}]")
+        empty.mkdir(exist_ok=True)
+    words = tiny_wordnet(tmp_path / "words") / "corpora/wordnet/data.noun"
+    words.write_text(words.read_text().replace("car 0 auto 0", "car 0 cart 0"))
+    assert value(f"meteor[wordnet={tmp_path / 'words'}]", "a cars", "a auto") == pytest.approx(0.5 * (1 - 0.5))
+    assert nltk_data[0] == str(tmp_path / "elsewhere")  # which `auto` goes on to find first
+
+
 def test_a_damaged_wordnet_is_named(tmp_path: Path, nltk_data: list[str]) -> None:
     (tiny_wordnet(tmp_path) / "corpora/wordnet/lexnames").write_text("1 one 1\n")
     with pytest.raises(RewardLoadError, match=rf"WordNet in {tmp_path} cannot be read"):
+        load_reward(f"meteor[wordnet={tmp_path}]")
+    shutil.rmtree(tmp_path / "corpora/wordnet")
+    (tmp_path / "corpora/wordnet.zip").write_bytes(b"half of an archive")
+    with pytest.raises(RewardLoadError, match=rf"WordNet in {tmp_path} cannot be read: File is not a zip file"):
+        load_reward(f"meteor[wordnet={tmp_path}]")
+
+
+def test_a_wordnet_that_others_may_write_to_is_refused_with_the_reason(tmp_path: Path, nltk_data: list[str]) -> None:
+    if not hasattr(pytest.importorskip("nltk.pathsec"), "is_private_dir"):
+        pytest.skip("this version of NLTK reads it")
+    tiny_wordnet(tmp_path).chmod(0o777)
+    with pytest.raises(RewardLoadError, match=rf"none in {tmp_path} that NLTK reads: other accounts may write there \(chmod -R go-w\)"):
         load_reward(f"meteor[wordnet={tmp_path}]")
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import cache
 from pathlib import Path
+from typing import Protocol
+from zipfile import BadZipFile
 
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.optional import require
@@ -43,6 +46,10 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
+class _Thesaurus(Protocol):
+    def synsets(self, word: str) -> list[object]: ...
+
+
 class _NoSynonyms:
     """Stands where METEOR asks WordNet, and knows no word."""
 
@@ -50,7 +57,7 @@ class _NoSynonyms:
         return []
 
 
-def _synonyms(wordnet: str) -> object:
+def _synonyms(wordnet: str) -> _Thesaurus:
     """NLTK's reader of WordNet, in memory after about two seconds; `RewardLoadError` where it finds none, or cannot read it."""
     if wordnet == "none":
         return _NoSynonyms()
@@ -58,15 +65,32 @@ def _synonyms(wordnet: str) -> object:
     corpus = require("nltk.corpus", extra="metrics", purpose="the reward meteor")
     folder = None if wordnet == "auto" else str(Path(wordnet).expanduser().resolve())
     if folder is not None and folder not in data.path:
-        data.path.insert(0, folder)  # NLTK reads from nowhere else
+        data.path.append(folder)  # NLTK opens files nowhere else; last, so that `auto` does not take this corpus for its own
     where = "on NLTK's search path" if folder is None else f"in {folder}"
     try:
-        reader = corpus.wordnet if folder is None else corpus.LazyCorpusLoader("wordnet", corpus.WordNetCorpusReader, None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there are no other languages
+            reader: _Thesaurus = corpus.wordnet if folder is None else _reader_of(folder)
             reader.synsets("word")  # the corpus is read on first use, so ask it something
-    except LookupError:
-        raise RewardLoadError(f"meteor needs WordNet for its synonyms, and there is none {where}. {_HOW_TO_GET_WORDNET}") from None
-    except (OSError, ValueError, AssertionError) as error:
+    except LookupError as error:
+        refused = " that NLTK reads: other accounts may write there (chmod -R go-w)" if "writable by other accounts" in str(error) else ""
+        raise RewardLoadError(f"meteor needs WordNet for its synonyms, and there is none {where}{refused}. {_HOW_TO_GET_WORDNET}") from None
+    except (OSError, ValueError, AssertionError, BadZipFile) as error:
         raise RewardLoadError(f"meteor: WordNet {where} cannot be read: {error}. {_HOW_TO_GET_WORDNET}") from None
+    return reader
+
+
+@cache
+def _reader_of(folder: str) -> _Thesaurus:
+    """The reader of WordNet in this folder of NLTK's data, unpacked or not; `LookupError` where it is not there, whatever others hold.
+
+    One for a process: it leaves files open.
+    """
+    data = require("nltk.data", extra="metrics", purpose="the reward meteor")
+    corpus = require("nltk.corpus", extra="metrics", purpose="the reward meteor")
+    try:
+        root = data.find("corpora/wordnet", [folder])
+    except LookupError:
+        root = data.find("corpora/wordnet.zip/wordnet/", [folder])
+    reader: _Thesaurus = corpus.WordNetCorpusReader(root, None)
     return reader
