@@ -112,6 +112,7 @@ def test_what_is_added_is_listed(tmp_path, site):
         ((*diagnose, "con", "--reward", "shows"), "is not one of auto, hf, openvino, scripted, coin"),
         ((*diagnose, "coin", "--reward", "show"), "did you mean shows?"),
         ((*diagnose, "coin", "--reward", "other_one"), "Installed packages add shows."),
+        ((*diagnose, "coin", "--reward", "shows[sid=tails]"), "the reward shows has no parameter 'sid' (parameters: side)"),
         (("diagnose", "coin:3", "--model", "heads/tails", "--reward", "shows"), "(there are reasoning-gym, coins)"),
         (("plan", "run", "--strategy", "best"), "is not one of random, hardest, cover, facility-location, shortest"),
         (("inspect", "x", "--format", "tallies"), "is not one of auto, generic, tally"),

@@ -66,8 +66,8 @@ class RewardFunction(Protocol):
     """What an entry point of `flatspot.rewards` is: a reward function as TRL calls it, for `--reward NAME` or `--reward NAME[key=value]`.
 
     It is called in a process of its own, under the time limit, with the prompts' further columns by name and the parameters between the
-    brackets as text. One value per completion; None where it does not apply. An attribute `reward_range = (low, high)` of the function
-    says what it can return.
+    brackets as text: those that it names, so that a misspelled one is refused, and before a prompt column of the same name. One value per
+    completion; None where it does not apply. An attribute `reward_range = (low, high)` of the function says what it can return.
     """
 
     def __call__(self, prompts: Sequence[object], completions: Sequence[object], **columns: object) -> Sequence[float | None]:

@@ -23,7 +23,7 @@ from types import CellType, ModuleType
 from flatspot.core.errors import FlatspotError, RewardLoadError
 from flatspot.core.extensions import Extension
 from flatspot.rewards.builtin import build_builtin, find_named
-from flatspot.rewards.scorers import Scorer, row_scorer, scorer_for
+from flatspot.rewards.scorers import RESERVED, Scorer, row_scorer, scorer_for
 from flatspot.rewards.spec import Address, Builtin
 from flatspot.rewards.values import describe_exception
 
@@ -69,14 +69,37 @@ def _added(spec: Builtin, added: Extension) -> Resolved:
     declared = getattr(function, "reward_range", None)
     if declared is not None and not _is_range(declared):
         raise added.error(f"its reward_range must be two finite numbers, the smaller first, got {declared!r:.80}")
-    bound = functools.partial(function, **spec.parameters) if spec.parameters else function
     module = sys.modules.get(getattr(function, "__module__", None) or type(function).__module__)
     return Resolved(
         spec.name,
-        scorer_for(bound, "trl", spec.name),
+        scorer_for(_with_parameters(function, spec) if spec.parameters else function, "trl", spec.name),
         None if module is None else _file_sha256(module),
         None if declared is None else (float(declared[0]), float(declared[1])),
     )
+
+
+def _with_parameters(function: Callable[..., object], spec: Builtin) -> Callable[..., object]:
+    """The function with the parameters of the spec, which win over prompt columns of the same names.
+
+    Raises `RewardLoadError` for a parameter that the function does not name. One that names nothing of a reward, as a decorator's
+    `f(**arguments)`, may take any.
+    """
+    try:
+        declared = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some callables of C extensions have none
+        declared = {}
+    by_name = {name for name, p in declared.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    valid = by_name.difference(RESERVED) if by_name else spec.parameters.keys() - set(RESERVED)
+    if unknown := [name for name in spec.parameters if name not in valid]:
+        offer = ", ".join(sorted(valid)) or "none"
+        raise RewardLoadError(f"the reward {spec.name} has no parameter {unknown[0]!r} (parameters: {offer})")
+    bound = functools.partial(function, **spec.parameters)
+
+    @functools.wraps(bound)  # whose signature is read before each call
+    def call(**arguments: object) -> object:
+        return bound(**{**arguments, **spec.parameters})
+
+    return call
 
 
 def _is_range(value: object) -> bool:

@@ -18,8 +18,8 @@ from flatspot.rewards.values import NoAnswer, Value, as_value, as_values
 
 Scorer = Callable[[Sequence[Prompt], Sequence[Completion]], list[Value]]
 
-# the names TRL gives a meaning of its own; a prompt column of the same name gives way
-_RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+# names with a meaning of their own; a prompt column of the same name gives way
+RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 
 
 def scorer_for(function: Callable[..., object], shape: Shape, name: str) -> Scorer:
@@ -68,7 +68,7 @@ def trl_scorer(function: Callable[..., object]) -> Scorer:
         arguments = trl_arguments(prompts, completions)
         missing = sorted(needed - arguments.keys())
         if missing or by_place:
-            columns = ", ".join(sorted(arguments.keys() - set(_RESERVED))) or "none"
+            columns = ", ".join(sorted(arguments.keys() - set(RESERVED))) or "none"
             why = f"needs {', '.join(missing)}, which no prompt column gives (columns: {columns})"
             if not missing:
                 why = f"takes {', '.join(by_place)} by place alone, and is called by keyword: leave out the / in its parameters"
