@@ -23,7 +23,7 @@ from types import CellType, ModuleType
 from flatspot.core.errors import FlatspotError, RewardLoadError
 from flatspot.core.extensions import Extension
 from flatspot.rewards.builtin import build_builtin, find_named
-from flatspot.rewards.scorers import RESERVED, Scorer, row_scorer, scorer_for
+from flatspot.rewards.scorers import RESERVED, Scorer, parameters_of, row_scorer, scorer_for
 from flatspot.rewards.spec import Address, Builtin
 from flatspot.rewards.values import describe_exception
 
@@ -84,11 +84,7 @@ def _with_parameters(function: Callable[..., object], spec: Builtin) -> Callable
     Raises `RewardLoadError` for a parameter that the function does not name. One that names nothing of a reward, as a decorator's
     `f(**arguments)`, may take any.
     """
-    try:
-        declared = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some callables of C extensions have none
-        declared = {}
-    by_name = {name for name, p in declared.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    by_name = {name for name, p in parameters_of(function).items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     valid = by_name.difference(RESERVED) if by_name else spec.parameters.keys() - set(RESERVED)
     if unknown := [name for name in spec.parameters if name not in valid]:
         offer = ", ".join(sorted(valid)) or "none"

@@ -33,7 +33,7 @@ def scorer_for(function: Callable[..., object], shape: Shape, name: str) -> Scor
         )
     own = _own_shape(function)
     if own is not None and own != shape:
-        takes = ", ".join(p for p in _parameters(function) if p in _TELLING[own])
+        takes = ", ".join(p for p in parameters_of(function) if p in _TELLING[own])
         write = f"write {own}: before its address, as in {own}:file.py:{name}" if own != "trl" else f"leave out {shape}:"
         raise RewardLoadError(f"the reward {name!r} takes {takes}, as {own} calls it, not as {shape} does: {write}")
     return {"trl": trl_scorer, "verl": verl_scorer, "openrlhf": openrlhf_scorer}[shape](function)
@@ -48,7 +48,7 @@ _TELLING: Mapping[Shape, frozenset[str]] = {
 
 
 def _own_shape(function: Callable[..., object]) -> Shape | None:
-    names = _parameters(function).keys()
+    names = parameters_of(function).keys()
     return next((shape for shape, telling in _TELLING.items() if telling & names), None)
 
 
@@ -59,7 +59,7 @@ def trl_scorer(function: Callable[..., object]) -> Scorer:
     every prompt column as a list by its name (None where a row lacks it), the prompt ids as `id`, and stand-ins for
     log_extra, log_metric and, outside a training, trainer_state. Unlike TRL, a function without **kwargs gets only the parameters it names.
     """
-    accepted = _parameters(function)
+    accepted = parameters_of(function)
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     needed = {n for n, p in accepted.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     by_place = [n for n, p in accepted.items() if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
@@ -88,7 +88,7 @@ def verl_scorer(function: Callable[..., object]) -> Scorer:
     else from verl's reward_model column, else from the row's references; a row that has none of these is not scored, unless the function
     does not name the parameter. A returned dict counts by its "score".
     """
-    accepted = _parameters(function)
+    accepted = parameters_of(function)
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     batch, needs_truth = "solution_strs" in accepted, not {"ground_truth", "ground_truths"}.isdisjoint(accepted)
 
@@ -266,7 +266,12 @@ async def _awaited(awaitable: Awaitable[object]) -> object:
     return await awaitable
 
 
-def _parameters(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+def parameters_of(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+    """A function's parameters by name; none where it has no signature.
+
+    >>> list(parameters_of(lambda completions, **columns: [0.0]))
+    ['completions', 'columns']
+    """
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):  # some callables of C extensions have no signature: they get everything

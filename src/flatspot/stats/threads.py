@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, wraps
+from threading import RLock
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ def _pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+_ONE_FIT = RLock()  # of those that overlap, the last would put the limit of the first back for good
+
+
 def one_thread(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, with BLAS limited to one thread while it runs.
+    """The function, with BLAS limited to one thread while it runs; calls from several threads run one after the other.
 
     >>> one_thread(sum)([1, 2])
     3
@@ -36,7 +40,7 @@ def one_thread(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _pools().limit(limits=1, user_api="blas"):
+        with _ONE_FIT, _pools().limit(limits=1, user_api="blas"):
             return function(*args, **kwargs)
 
     return limited
