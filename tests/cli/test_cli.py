@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +150,28 @@ def test_export_writes_the_prompts_of_a_verdict(with_run, ending):
     assert [p.text for p in prompts] == ["never"]
     assert prompts[0].references == ("1",)
     assert prompts[0].columns["flatspot_verdict"] == "vanishing"
+
+
+def test_a_latin_1_terminal_gets_escapes(with_run):
+    command = Path(sys.executable).parent / "flatspot"
+    for words in (["plan", "run"], ["diagnose", "--help"], ["export", "run", "--to", "….jsonl"]):
+        environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+        done = subprocess.run([command, *words], capture_output=True, cwd=with_run, env=environment, timeout=120)
+        assert b"Traceback" not in done.stderr and done.returncode == 0, done.stderr
+        assert "\\u" in (done.stdout + done.stderr).decode("ascii", "replace"), words
+
+
+@pytest.mark.parametrize("damage", ["no label\n", None])
+def test_a_plan_that_cannot_be_written_is_printed(with_run, tmp_path, damage):
+    copy = shutil.copytree(with_run / "run", tmp_path / "run")
+    file = copy / "labels.jsonl"
+    file.unlink(missing_ok=True)
+    file.mkdir() if damage is None else file.write_text(damage)
+    done = flatspot("plan", copy)
+    assert done.returncode == 2 and "Forecast from 3 prompts" in done.stdout and "Labels" in done.stdout
+    assert "Fill" not in done.stdout and "labels.jsonl" in done.stderr and "Traceback" not in done.stderr
+    done = flatspot("plan", copy, "--json")
+    assert done.returncode == 2 and json.loads(done.stdout)["n_prompts"] == 3
 
 
 def test_every_verb_has_a_help_page(folder):

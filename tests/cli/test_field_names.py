@@ -42,6 +42,16 @@ def test_what_no_tool_has_is_left_to_click():
     assert with_our_name(found.value) is found.value
 
 
+@pytest.mark.parametrize(("verb", "option", "old"), [("diagnose", "--max-sample", "--max-samples"), ("demo", "--sample", "--samples")])
+def test_an_old_name_is_not_suggested(verb, option, old):
+    with pytest.raises(click.NoSuchOption) as found:
+        cli.main([verb, "x", option, "8"], standalone_mode=False)
+    assert old in found.value.format_message() and old not in with_our_name(found.value).format_message()
+    with pytest.raises(click.NoSuchOption) as found:  # --fixed-completions is similar to this one, too
+        cli.main(["diagnose", "x", "--fixed-sampletions"], standalone_mode=False)
+    assert "--fixed-completions" in with_our_name(found.value).format_message()
+
+
 def test_the_names_are_nobodys_option_and_ours_exist():
     context = click.Context(cli)
     verbs = [command for name in cli.list_commands(context) if (command := cli.get_command(context, name)) is not None]

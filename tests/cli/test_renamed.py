@@ -49,9 +49,14 @@ def test_the_command_line_wins_and_then_the_new_name(completions):
     fixed = "--fixed-completions"
     assert completions(fixed, "--max-samples", "5", **{NEW: "9"})[0] == 5
     assert completions(fixed, "--max-completions", "5", **{OLD: "9"})[0] == 5
-    assert completions(fixed, "--max-completions", "5", "--max-samples", "9")[0] == 5
-    assert completions(fixed, "--max-samples", "9", "--max-completions", "5")[0] == 5
     assert completions(fixed, **{NEW: "5", OLD: "9"})[0] == 5
+
+
+@pytest.mark.parametrize("words", [("--max-completions", "16", "--max-samples", "8"), ("--sure", "--worst-case")])
+def test_both_names_on_one_command_line_are_refused(words):
+    done = CliRunner().invoke(cli, ["diagnose", "p", "--model", "m", "--reward", "r", *words])
+    old, new = ("--sure", "--worst-case") if "--sure" in words else ("--max-samples", "--max-completions")
+    assert done.exit_code == 2 and f"{old} is the old name of {new}: give only {new}" in done.stderr
 
 
 def test_old_names_are_not_shown_and_are_checked_by_their_own(completions):

@@ -1,9 +1,16 @@
 """`flatspot run` from the command line: what is wrong is said before anything runs, with exit code 2."""
 
+import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
+
+from flatspot.cli.main import cli
+from flatspot.recipe import run as recipe_run
+from flatspot.runs.recipe_summary import RecipeSummary
 
 
 def run(*words, **environment):
@@ -37,3 +44,12 @@ def test_without_yaml_the_extra_is_named(tmp_path):
     code = f"{hidden}; from flatspot.cli.main import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 2 and "pip install 'flatspot[train]'" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_json_is_the_summary_as_an_object(tmp_path, monkeypatch):
+    pytest.importorskip("yaml")
+    file = tmp_path / "recipe.yaml"
+    file.write_text("prompts: p.jsonl\nmodel: m\nreward: exact_match\nout: out\n")
+    monkeypatch.setattr(recipe_run, "run", lambda *_, **__: SimpleNamespace(summary=RecipeSummary(n_prompts=7), out=tmp_path))
+    printed = json.loads(CliRunner().invoke(cli, ["run", str(file), "--json"], catch_exceptions=False).stdout)
+    assert printed["n_prompts"] == 7 and printed["gain"] == {"over_before": None, "over_warmed": None, "over_alone": None}

@@ -142,7 +142,8 @@ def test_a_large_set_is_sampled_and_still_gives_what_is_asked_for(run, monkeypat
 
 
 def write(run, **settings):
-    return write_plan(run, plan_labels(run, LabelSettings(**settings)))
+    planned = plan_labels(run, LabelSettings(**settings))
+    return write_plan(run, planned.labels, planned.table)
 
 
 def test_the_labels_file_is_ready_to_fill_and_what_was_filled_stays(own):
@@ -225,7 +226,7 @@ def test_where_nothing_is_known_to_vanish_there_is_nothing_to_label(tmp_path):
         found = plan_labels(run)
         assert found.labels == () and found.summary["n"] == 0 and found.summary["recommended"] == 0
         assert found.summary["actions"][action] == found.table.num_rows
-        write_plan(run, found)
+        write_plan(run, found.labels, found.table)
         assert (run / "labels.jsonl").read_text() == ""
         assert "no prompt is settled as vanishing" in printed(run)
 

@@ -27,14 +27,12 @@ def compare_command(a: Path, b: Path, pair_by: str, as_json: bool) -> None:
     \b
     flatspot compare runs/before runs/after
     """
-    import json
-
-    from flatspot.cli.output import echo_text
+    from flatspot.cli.output import echo_json, echo_text
     from flatspot.flow.compare import compare
     from flatspot.report.compare_text import compare_text
 
     summary = compare(a, b, pair_by=pair_by).summary
     if as_json:
-        click.echo(json.dumps(summary.to_json(), indent=2, allow_nan=False))
+        echo_json(summary)
     else:
         echo_text(lambda width: compare_text(summary, width=width))

@@ -51,9 +51,7 @@ def demo_command(ctx: click.Context, out: Path | None, max_completions: int, eng
 
 
 def _train(ctx: click.Context, out: Path, seed: int, as_json: bool) -> None:
-    import json
-
-    from flatspot.cli.output import say
+    from flatspot.cli.output import echo_json, echo_text, say
     from flatspot.cli.progress import progress_bar
     from flatspot.core.errors import SettingsError
     from flatspot.recipe.overcome import overcome
@@ -64,4 +62,7 @@ def _train(ctx: click.Context, out: Path, seed: int, as_json: bool) -> None:
             raise SettingsError(f"--{name.replace('_', '-')} is for the demo without --train")
     with progress_bar() as on_progress:
         results = overcome(out, seed=seed, say=say, on_progress=on_progress)
-    click.echo(json.dumps(results.to_json(), indent=2) if as_json else demo_text(results, out))
+    if as_json:
+        echo_json(results)
+    else:
+        echo_text(lambda _: demo_text(results, out))

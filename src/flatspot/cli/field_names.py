@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 import click
 
 _OURS = {
@@ -32,11 +35,20 @@ _NAMES = {name: ours for ours, names in _OURS.items() for name in names.split()}
 
 
 def with_our_name(error: click.NoSuchOption) -> click.NoSuchOption:
-    """The error, saying what the option is called here where another tool has a name for it, in place of names that are merely alike."""
+    """The error, with what the option is called here where another tool has a name for it; else with similar names, no old ones."""
     ours = _NAMES.get(error.option_name.lstrip("-").lower().replace("_", "-"))
-    options = error.ctx.command.params if error.ctx else []
-    found = next((option for option in options if isinstance(option, click.Option) and ours in option.opts), None)
-    if found is None:
-        return error
-    what = f" ({(found.help or '').split('.  [')[0].rstrip('.')})" if found.help else ""
+    options = [option for option in (error.ctx.command.params if error.ctx else []) if isinstance(option, click.Option)]
+    option = next((option for option in options if ours in option.opts), None)
+    if option is None:
+        return _without_hidden(error, options)
+    what = f" ({(option.help or '').split('.  [')[0].rstrip('.')})" if option.help else ""
     return click.NoSuchOption(error.option_name, f"No such option: {error.option_name}. It is called {ours} here{what}.", ctx=error.ctx)
+
+
+def _without_hidden(error: click.NoSuchOption, options: Sequence[click.Option]) -> click.NoSuchOption:
+    """The error with similar names that the help page shows: of a renamed option, the new name."""
+    hidden = {name for option in options if option.hidden for name in option.opts}
+    if hidden.isdisjoint(error.possibilities or ()):
+        return error
+    shown = [name for option in options if not option.hidden for name in option.opts if name.startswith("--")]
+    return click.NoSuchOption(error.option_name, error.message, difflib.get_close_matches(error.option_name, shown), error.ctx)

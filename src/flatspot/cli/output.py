@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from flatspot.cli.printing import echo, readable
 from flatspot.cli.streams import silence
 
 if TYPE_CHECKING:
+    from flatspot.report.json import HasJson
     from flatspot.runs.run import Run
     from flatspot.runs.summary import Summary
 
@@ -31,12 +33,11 @@ def show(run: Run, *, as_json: bool, fail_above: float | None) -> None:
         text = render_terminal(run.summary, width=width, color=sys.stdout.isatty(), encoding=encoding)
         place = f"Report   {run.folder / 'report.html'}" if run.written else _NOT_WRITTEN.format(run.folder)
         text += f"\n{readable(place)}"  # a folder's name has no colors
-        text = text.encode(encoding, "backslashreplace").decode(encoding)  # a folder's name may hold what the terminal cannot show
     _echo(text, color=True)
     if as_json and not run.written:
         say(_NOT_WRITTEN.format(run.folder))
     if fail_above is not None and (why := stopped_by(run.summary, fail_above)):
-        click.echo(why, err=True)
+        say(why)
         click.get_current_context().exit(3)
 
 
@@ -61,9 +62,13 @@ def stopped_by(summary: Summary, fail_above: float) -> str:
 
 
 def echo_text(text_of: Callable[[int], str]) -> None:
-    """Print what is made for the terminal's width, in what its encoding has."""
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    _echo(text_of(shutil.get_terminal_size().columns).encode(encoding, "backslashreplace").decode(encoding))
+    """Print a text that is laid out for the width of the terminal."""
+    _echo(text_of(shutil.get_terminal_size().columns))
+
+
+def echo_json(summary: HasJson) -> None:
+    """Print the one JSON object of `--json`."""
+    _echo(json.dumps(summary.to_json(), indent=2, allow_nan=False))
 
 
 def _echo(text: str, *, color: bool = False) -> None:

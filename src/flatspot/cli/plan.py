@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flatspot.cli.option_types import ExtensibleChoice
+
+if TYPE_CHECKING:
+    from flatspot.flow.plan import Plan
 
 
 @click.command("plan")
@@ -39,29 +43,39 @@ def plan_command(run: Path, as_json: bool, labels: str | None, strategy: str | N
     flatspot plan runs/1a2b3c4d --labels 5% --strategy cover
     flatspot plan runs/1a2b3c4d --group-size 16 --batch 64 --gen-batch 192
     """
-    import json
-    import shutil
-    from dataclasses import replace
-
-    from flatspot.cli.printing import echo
+    from flatspot.cli.output import echo_json, echo_text, say
+    from flatspot.core.errors import RunFolderError
     from flatspot.flow.plan import plan
     from flatspot.planning.labels import DEFAULT_STRATEGY
+
+    planned = plan(run, labels=labels, strategy=strategy or DEFAULT_STRATEGY, seed=seed, share=share, write=False, **settings)
+    failure = None
+    try:
+        planned = planned.write()
+    except RunFolderError as error:  # raised once the plan is printed
+        failure = error
+    if planned.answers:
+        say(f"{planned.answers} answers of the labels.jsonl that was there are kept")
+    if as_json:
+        echo_json(planned.summary)
+    else:
+        echo_text(lambda width: _text(planned, width, written=failure is None))
+    if failure is not None:
+        raise failure
+
+
+def _text(planned: Plan, width: int, *, written: bool) -> str:
+    """The forecast, the labels, and what to do with the files where they were written."""
     from flatspot.report.labels_text import labels_text
     from flatspot.report.plan_text import plan_text
     from flatspot.report.prompt_line import asked_last
     from flatspot.report.run.next_steps import warmup_command
     from flatspot.rollouts.store import prompt_text
 
-    planned = plan(run, labels=labels, strategy=strategy or DEFAULT_STRATEGY, seed=seed, share=share, **settings)
-    if planned.answers:
-        click.echo(f"{planned.answers} answers of the labels.jsonl that was there are kept", err=True)
-    if as_json:
-        click.echo(json.dumps(planned.summary.to_json(), indent=2, allow_nan=False))
-        return
-    width, summary = shutil.get_terminal_size().columns, planned.run.summary
-    texts = {x.prompt.id: asked_last(prompt_text(x.prompt.text)) if x.prompt.is_chat else str(x.prompt.text) for x in planned.labels}
-    files = (str(run / "plan.parquet"), str(planned.labels_file))
-    then = warmup_command(replace(summary, settings=replace(summary.settings, out=str(run))))  # wherever the folder is by now
-    echo(plan_text(planned.summary, width=width))
+    parts, folder, summary = [plan_text(planned.summary, width=width)], planned.run.folder, planned.run.summary
     if planned.summary.labels is not None:
-        echo("\n" + labels_text(planned.summary.labels, texts, files, then, width=width))
+        texts = {x.prompt.id: asked_last(prompt_text(x.prompt.text)) if x.prompt.is_chat else str(x.prompt.text) for x in planned.labels}
+        files = (str(folder / "plan.parquet"), str(planned.labels_file)) if written else None
+        then = warmup_command(replace(summary, settings=replace(summary.settings, out=str(folder))))  # wherever the folder is by now
+        parts.append(labels_text(planned.summary.labels, texts, files, then, width=width))
+    return "\n\n".join(parts)

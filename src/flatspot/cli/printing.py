@@ -1,4 +1,4 @@
-"""Text for the terminal: what strangers wrote (file names, columns, cells, errors of rewards) cannot drive it."""
+"""Text for the terminal: what strangers wrote (file names, columns, cells, errors of rewards) cannot drive it, or crash it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ _COLOR = re.compile(r"(\x1b\[(?:1;)?(?:[01]|3[1-5]|90)m)")  # those of the repor
 
 
 def echo(text: str, *, err: bool = False, color: bool = False) -> None:
-    """Print text with every control character made visible; with `color`, the report's own colors stay."""
-    click.echo(readable(text, color=color), err=err)
+    r"""Print text with every control character made visible; with `color`, the report's own colors stay.
+
+    What the encoding of the stream lacks is printed as an escape: `\u2026` for an ellipsis in Latin-1.
+    """
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "ascii"
+    click.echo(readable(text, color=color).encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 def readable(text: str, *, color: bool = False) -> str:

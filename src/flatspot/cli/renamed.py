@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from flatspot.cli.printing import echo
+
 F = TypeVar("F", bound=Callable[..., Any])
 _SHOWN = ("default", "show_default", "help")  # what only the option by its name of today has
 
@@ -15,7 +17,7 @@ _SHOWN = ("default", "show_default", "help")  # what only the option by its name
 def renamed_option(name: str, *, before: str, **settings: Any) -> Callable[[F], F]:
     """`click.option(name, **settings)`, which may also be given as `before`, on the command line or by that name's variable.
 
-    The command line wins over the environment; where one of them has both names, the name of today.
+    The command line wins over the environment, and there the name of today. A command line with both names is refused.
     """
     key = f"flatspot.{name}"
 
@@ -27,10 +29,12 @@ def renamed_option(name: str, *, before: str, **settings: Any) -> Callable[[F], 
     def choose(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
         old, source = ctx.meta.pop(key, (None, None))
         own = ctx.get_parameter_source(option.name or "")
+        if source is ParameterSource.COMMANDLINE and own is ParameterSource.COMMANDLINE and not ctx.resilient_parsing:
+            raise click.UsageError(f"{before} is the old name of {name}: give only {name}", ctx)
         if source is None or own is ParameterSource.COMMANDLINE or own is source:
             return value
         if not ctx.resilient_parsing:
-            click.echo(f"{before} is called {name} now; the old name goes in the next release", err=True)
+            echo(f"{before} is called {name} now; the old name goes in the next release", err=True)
         ctx.set_parameter_source(option.name or "", source)
         return old
 

@@ -18,16 +18,12 @@ def run_command(recipe: str, as_json: bool) -> None:
     flatspot run recipe.yaml
     """
     import contextlib
-    import json
     import os
-    import shutil
     import sys
 
-    from flatspot.cli.output import say
-    from flatspot.cli.printing import echo
+    from flatspot.cli.output import echo_json, echo_text, say
     from flatspot.cli.progress import progress_bar
     from flatspot.core.errors import SettingsError
-    from flatspot.core.plain import plain
     from flatspot.recipe.read import read_recipe
     from flatspot.recipe.run import run
     from flatspot.report.recipe.terminal import recipe_text
@@ -39,10 +35,8 @@ def run_command(recipe: str, as_json: bool) -> None:
         )
     chosen = read_recipe(recipe, say=say)
     with progress_bar() as on_progress, contextlib.redirect_stdout(sys.stderr):  # the trainers' own lines
-        found = run(chosen, say=say, on_progress=on_progress)
+        outcome = run(chosen, say=say, on_progress=on_progress)
     if as_json:
-        click.echo(json.dumps(plain(found.summary), indent=2, allow_nan=False))
-        return
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    text = recipe_text(found.summary, width=shutil.get_terminal_size().columns) + f"\n\nReport  {found.out / 'report.html'}"
-    echo(text.encode(encoding, "backslashreplace").decode(encoding))
+        echo_json(outcome.summary)
+    else:
+        echo_text(lambda width: f"{recipe_text(outcome.summary, width=width)}\n\nReport  {outcome.out / 'report.html'}")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any, TextIO, cast
 
 
 def prepare_streams() -> None:
-    """Make standard streams that were closed (`<&-`, `>&-`) the null device, and standard error one that never fails.
+    """Make standard streams that were closed (`<&-`, `>&-`) the null device, and those for output ones that never fail on a character.
+
+    Standard error does not fail on a write either.
 
     Left closed, the next file opened would take the free descriptor, and what is printed would be written into that file.
     """
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:  # so Python found it closed
-            found = os.open(os.devnull, os.O_RDWR)
-            if found != descriptor:
-                os.dup2(found, descriptor)
-                os.close(found)
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays open
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what it cannot encode is printed as escapes: help pages, names of files
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.stderr = cast(TextIO, _Talk(sys.stderr))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -76,8 +75,7 @@ def train_command(
 
 def _show(done: TrainResult) -> None:
     """Judge the whole training, its start and its end, and say where the policy is."""
-    from flatspot.cli.output import say
-    from flatspot.cli.printing import echo
+    from flatspot.cli.output import echo_text, say
     from flatspot.core.errors import RunFolderError
     from flatspot.flow.inspect import inspect
     from flatspot.report.before_after import before_after
@@ -87,12 +85,12 @@ def _show(done: TrainResult) -> None:
     try:
         halves = split_run(done.folder)
     except RunFolderError as error:  # too short to be compared: the training is done all the same
-        echo(f"Policy   {done.checkpoint}\nReport   {done.folder / 'report.html'}\nNote     {error}")
+        note = f"Policy   {done.checkpoint}\nReport   {done.folder / 'report.html'}\nNote     {error}"
+        echo_text(lambda _: note)
         return
     before, after = (inspect(folder) for folder in halves)
-    echo(before_after(before.summary, after.summary, done.alarms))
     reports = ", ".join(str(folder / "report.html") for folder in (done.folder, before.folder, after.folder))
-    echo(f"Policy   {done.checkpoint}\nReport   {reports}")
-    sys.stdout.flush()
+    table = before_after(before.summary, after.summary, done.alarms)
+    echo_text(lambda _: f"{table}\nPolicy   {done.checkpoint}\nReport   {reports}")
     if after.summary.verdict != "proceed":
         say(f"After the training: {after.summary.reason}")

@@ -49,9 +49,7 @@ def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
     flatspot warmup runs/1a2b3c4d --labels runs/1a2b3c4d/labels.jsonl --out runs/warm --max_steps 200
     flatspot train prompts.jsonl --model runs/warm/policy --reward my_rewards.py:correct --out runs/rl
     """
-    import json
-
-    from flatspot.cli.output import echo_text, say
+    from flatspot.cli.output import echo_json, echo_text, say
     from flatspot.core.errors import SettingsError
     from flatspot.report.warmup_text import warmed_text
 
@@ -69,7 +67,7 @@ def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
         return
     summary = _summary(warmed, run, given, ctx.args)
     if given["as_json"]:
-        click.echo(json.dumps(summary.to_json(), indent=2, allow_nan=False))
+        echo_json(summary)
     else:
         echo_text(lambda width: warmed_text(summary, width=width))
 

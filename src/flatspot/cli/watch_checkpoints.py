@@ -35,11 +35,10 @@ def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
     flatspot watch-checkpoints outputs/sft --run runs/1a2b3c4d
     flatspot watch-checkpoints outputs/sft --run runs/1a2b3c4d --once --json
     """
-    import json
     from dataclasses import replace
     from pathlib import Path
 
-    from flatspot.cli.output import echo_text, say
+    from flatspot.cli.output import echo_json, echo_text, say
     from flatspot.cli.probe_options import probe_settings, stop_rule
     from flatspot.report.warmup_text import curve_line, watched_text
     from flatspot.runs.run import Run
@@ -67,6 +66,6 @@ def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
     choice, checkpoint = watched.choice, str(watched.checkpoint) if watched.checkpoint else None
     summary = WatchSummary(choice.stop, choice.step, choice.why, choice.cause, choice.recovered, checkpoint, tuple(watched.curve))
     if as_json:
-        click.echo(json.dumps(summary.to_json(), indent=2, allow_nan=False))
+        echo_json(summary)
     else:
         echo_text(lambda width: watched_text(summary, width=width))

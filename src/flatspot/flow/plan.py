@@ -33,6 +33,13 @@ class Plan:
     table: pa.Table = field(repr=False)
     answers: int = 0
 
+    def write(self) -> Plan:
+        """Write plan.parquet and labels.jsonl into the run folder; the plan with how many answers that were there stay.
+
+        Raises `RunFolderError` where a file cannot be written, or the labels.jsonl that is there cannot be read.
+        """
+        return replace(self, answers=write_plan(self.run.folder, self.labels, self.table))
+
     @property
     def labels_file(self) -> Path:
         """Where the prompts to label wait for their answers."""
@@ -69,5 +76,5 @@ def plan(
     run = as_run(run)
     forecast = plan_groups(run, PlanSettings(group_size, share, batch, gen_batch, max_gen_batches))
     selected = plan_labels(run, LabelSettings(labels, strategy, seed, share))
-    answers = write_plan(run.folder, selected) if write else 0
-    return Plan(run, replace(forecast, labels=selected.summary), selected.labels, selected.table, answers)
+    planned = Plan(run, replace(forecast, labels=selected.summary), selected.labels, selected.table)
+    return planned.write() if write else planned

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import FileError, RunFolderError
 from flatspot.core.plain import plain
-from flatspot.planning.labels import Label, LabelPlan
+from flatspot.planning.labels import Label
 from flatspot.readers.blocks import Notice, rows_of
 from flatspot.readers.encodings import open_utf8
 from flatspot.readers.json_rows import json_lines_blocks
 from flatspot.rollouts.store import write_table, write_whole
 from flatspot.runs.export import exported_rows
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 ANSWER = "answer"
 
 
-def write_plan(folder: Path, planned: LabelPlan) -> int:
+def write_plan(folder: Path, labels: Sequence[Label], table: pa.Table) -> int:
     """Write labels.jsonl and plan.parquet into a run folder, each whole or not at all; returns how many answers were kept.
+
+    table          of `core.schema.PLAN`
 
     labels.jsonl   a row per label: id and prompt as they were judged, the prompt's own columns (one that is called id or prompt as well as
                    NAME_original), and `answer`, null until somebody writes it
@@ -28,9 +33,9 @@ def write_plan(folder: Path, planned: LabelPlan) -> int:
     An answer that a labels.jsonl already holds stays: with its prompt where that is asked for again, else at the end. A prompt whose own
     columns have an `answer` is there with it. Raises `RunFolderError` where the labels.jsonl that is there cannot be read.
     """
-    kept = write_label_rows(folder / "labels.jsonl", label_rows(planned.labels))
-    write_table(planned.table, folder / "plan.parquet")
-    return kept
+    n_answers = write_label_rows(folder / "labels.jsonl", label_rows(labels))
+    write_table(table, folder / "plan.parquet")
+    return n_answers
 
 
 def write_label_rows(file: Path, rows: Sequence[Mapping[str, Any]], *, keep: bool = True) -> int:
@@ -62,7 +67,7 @@ def read_label_rows(file: Path) -> list[dict[str, Any]]:
     """The rows of a labels.jsonl; raises `RunFolderError` naming the line that is no row."""
     notices: list[Notice] = []
     rows = []
-    advice = "Mend the line, or move the file away to plan anew."
+    advice = "Fix the line, or move the file away to plan anew."
     try:
         with open_utf8(file) as stream:
             found = list(rows_of(json_lines_blocks(stream, str(file), notices, replace_surrogates=False)))

@@ -12,22 +12,22 @@ from flatspot.report.prompt_line import prompt_line
 _SHOWN = 8  # labels listed; labels.jsonl has all
 
 
-def labels_text(labels: LabelSummary, prompts: Mapping[str, str], files: tuple[str, str], then: str, *, width: int = 80) -> str:
+def labels_text(labels: LabelSummary, prompts: Mapping[str, str], files: tuple[str, str] | None, then: str, *, width: int = 80) -> str:
     """The plan of labels as lines of at most `width` columns.
 
     prompts  the chosen prompts by id: their text, of a chat what was asked last
-    files    where the plan and the labels were written
+    files    where the plan and the labels were written; None: they were not
     then     the command that learns the labels
     """
     lines = [*_wrap("Labels", _headline(labels), width)]
     if labels.n:
         lines += ["", "order   gain    prompt", *(_row(row, prompts, width) for row in labels.chosen[:_SHOWN])]
         if labels.n > _SHOWN:
-            lines.append(f"{'…':>5}           {count(labels.n - _SHOWN)} more in {files[1]}")
+            lines.append(f"{'…':>5}           {count(labels.n - _SHOWN)} more{f' in {files[1]}' if files else ''}")
         lines += ["", *_wrap("Gain", _gain(labels), width), *_wrap("Covers", _curve(labels), width)]
     lines += _wrap("Others", _others(labels.actions, labels.samples), width)
-    lines += [f"Plan    {files[0]}"]
-    if labels.n:
+    lines += [f"Plan    {files[0]}"] if files else []
+    if labels.n and files:
         lines += _wrap("Answers", _own_answers(labels.answers, labels.n), width) if labels.answers else []
         lines += [f"Fill    {files[1]}: write the answer of each"] if labels.answers != Answers("answer", labels.n) else []
         lines += [f"Then    {then}"]
