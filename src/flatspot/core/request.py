@@ -79,13 +79,17 @@ class Request:
 
 
 def name_of(thing: object) -> str:
-    """The name of a prompt source, policy or reward in run.json and the report.
+    """The name of a prompt source, policy or reward in run.json and the report; of a pair (model, tokenizer), both names.
 
     >>> name_of("prompts.jsonl"), name_of(abs), name_of([{"prompt": "2+2="}])
     ('prompts.jsonl', 'abs (in memory)', 'list (in memory)')
+    >>> name_of((abs, str.upper))
+    'abs (in memory), str.upper (in memory)'
     """
     if isinstance(thing, str | Path):
         return str(thing)
+    if isinstance(thing, tuple) and len(thing) == 2:
+        return ", ".join(name_of(item) for item in thing)
     return f"{getattr(thing, '__qualname__', None) or getattr(thing, 'name', None) or type(thing).__name__}{IN_MEMORY}"
 
 
