@@ -2,7 +2,7 @@
 
     python benchmarks/rollouts/many_parts.py [--parts 6000] [--rows 200000]
 
-Prints seconds: to find that nothing is left to draw (`is_complete`), to read the statistics (`read_run`), and for the joining itself.
+Prints seconds: to find that nothing is left to draw (`replay_stored`), to read the statistics (`read_run`), and for the joining itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from flatspot.core.records import Prompt
+from flatspot.core.request import Request
 from flatspot.core.schema import ROLLOUTS, arrow_schema
 from flatspot.rollouts.completeness import replay_stored
 from flatspot.rollouts.files import write_table
@@ -31,7 +32,7 @@ def build(path: Path, parts: int, per_part: int) -> None:
     """A run of `parts` prompts, each drawn `per_part` times in a part of its own."""
     prompts = [Prompt(f"p{i:06d}", f"prompt {i}", {}) for i in range(parts)]
     rng, schema = np.random.default_rng(0), arrow_schema(ROLLOUTS)
-    with open_run(path, kind="diagnose", asked={}, identity={}, rows_per_part=per_part, provenance={}) as run:
+    with open_run(path, kind="diagnose", request=Request(), identity={}, rows_per_part=per_part) as run:
         write_table(prompt_table(prompts, [1.0] * parts), path / "prompts.parquet")
         run.write_round(0, Round(np.arange(parts), np.zeros(parts, int), per_part, True))
         for i, prompt in enumerate(prompts):
@@ -56,15 +57,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", type=int, default=6000)
     parser.add_argument("--rows", type=int, default=200_000)
-    given = parser.parse_args()
-    per_part = given.rows // given.parts
+    options = parser.parse_args()
+    per_part = options.rows // options.parts
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         with mock.patch.object(os, "fsync"):  # building is not what is measured; joining is, with what it waits for the disk
-            build(path, given.parts, per_part)
+            build(path, options.parts, per_part)
 
         def opened() -> None:
-            replay = replay_stored(path, {}, per_part, lambda _: FixedCompletions(given.parts, per_part))
+            replay = replay_stored(path, {}, per_part, lambda _: FixedCompletions(options.parts, per_part))
             assert replay is not None and replay.whole == 1
 
         def measure(what: str) -> None:
@@ -73,7 +74,7 @@ def main() -> None:
             print(f"{what:<8} {len(part_files(path)):>6} files {size:>6.1f} MB   open {opens:>6.2f} s   read {reads:>6.2f} s", flush=True)
 
         measure("apart")
-        with open_run(path, kind="diagnose", asked={}, identity={}, rows_per_part=per_part, provenance={}) as run:
+        with open_run(path, kind="diagnose", request=Request(), identity={}, rows_per_part=per_part) as run:
             print(f"joining {seconds(lambda: run.join_parts(0, closed=True)):.2f} s on {os.cpu_count()} cores")
         measure("joined")
 

@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from flatspot.core.records import Sampling
+from flatspot.core.request import Request
 from flatspot.core.settings import Settings
 from flatspot.engines.registry import load_engine
 from flatspot.rewards import load_reward
 from flatspot.rollouts.collect import collect, visit_cost
-from flatspot.rollouts.completeness import replay_run
+from flatspot.rollouts.completeness import replay_opened
 from flatspot.rollouts.rounds import FixedCompletions
 from flatspot.rollouts.store import open_run
 from flatspot.stats.triage.decider import Adaptive
@@ -33,7 +34,7 @@ from flatspot.tasks.demo import demo_prompts
 
 NOUNS = ("apples", "trains", "birds", "shops", "rivers", "songs", "doors", "coins")
 ASKS = (
-    "Name one color of {}.",
+    "Name one colour of {}.",
     "Write a sentence about {} with a number in it.",
     "How many {} are there in a town?",
     "Is it true that {} are old? Answer yes or no.",
@@ -61,10 +62,9 @@ def turn(engine, prompts, reward, sampling, decider):
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        with open_run(
-            Path(folder) / "run", kind="diagnose", asked={}, identity={}, rows_per_part=engine.rows_per_call, provenance={}
-        ) as run:
-            replay = replay_run(run.path, run.record, decider)
+        path, rows = Path(folder) / "run", engine.rows_per_call
+        with open_run(path, kind="diagnose", request=Request(), identity={}, rows_per_part=rows) as run:
+            replay = replay_opened(run.path, run.record, lambda _: decider, None)
             collect(run, prompts, engine, reward, sampling, replay, seed=0, policy="p", on_progress=count)
             rounds = len(list((run.path / "rounds").iterdir()))
         seconds = time.perf_counter() - began
@@ -79,7 +79,7 @@ def main():
     parser.add_argument("--cases", nargs="*", default=list(CASES))
     options = parser.parse_args()
     engine = load_engine(options.engine, "smollm2-135m-instruct", dtype="float32", device="cpu", memory_gib=4)
-    found = {}
+    by_case = {}
     for name in options.cases:
         make, scored_by, new_tokens, samples = CASES[name]
         prompts, sampling = make(), Sampling(max_new_tokens=new_tokens)
@@ -98,15 +98,15 @@ def main():
                     results[how].append(turn(engine, prompts, reward, sampling, decider))
         rate = {how: statistics.median(t["tokens"] / t["seconds"] for t in turns) for how, turns in results.items()}
         lost = 1 - rate["adaptive"] / rate["fixed"]
-        found[name] = {
+        by_case[name] = {
             "prompts": len(prompts),
             "lost": lost,
             **{how: {"tokens_per_second": rate[how], **results[how][-1]} for how in results},
         }
-        print(name, json.dumps(found[name]), flush=True)
+        print(name, json.dumps(by_case[name]), flush=True)
     if options.json:
         before = json.loads(options.json.read_text())["cases"] if options.json.exists() else {}
-        options.json.write_text(json.dumps({"engine": options.engine, "cases": before | found}, indent=1) + "\n")
+        options.json.write_text(json.dumps({"engine": options.engine, "cases": before | by_case}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ def main() -> None:
         "engine": "hf",
         "reward_range": (0.0, 1.0),
     }
-    found = flatspot.diagnose(
+    run = flatspot.diagnose(
         prompts, str(letters_model()), agreement, gradients=True, gradient_completions=64, out=out, say=print, **drawn
     )
-    table = pq.read_table(found.run / "gradients.parquet")
+    table = pq.read_table(run.folder / "gradients.parquet")
     std, norm_sq, score = (table[name].to_numpy() for name in ("std", "grad_norm_sq", "bound_score"))
     theorem = table["bound_theorem_1"].to_numpy()
     print(f"{'std':>14}{'prompts':>9}{'std, rms':>10}{'norm, rms':>11}{'square':>9}{'(error)':>9}{'score bound':>13}{'Theorem 1':>11}")
@@ -56,7 +56,7 @@ def main() -> None:
             f"{low:>7.2g}{high:>7.2g}{own.sum():>9}{rms[0]:>10.4f}{np.sqrt(max(0, square)):>11.2f}{square:>9.3f}{error:>9.3f}"
             f"{rms[1]:>13.1f}{rms[2]:>11.0f}"
         )
-    print(found.summary["gradients"])
+    print(run.summary["gradients"])
 
 
 if __name__ == "__main__":
