@@ -39,9 +39,7 @@ def main() -> None:
         "engine": "hf",
         "reward_range": (0.0, 1.0),
     }
-    run = flatspot.diagnose(
-        prompts, str(letters_model()), agreement, gradients=True, gradient_completions=64, out=out, say=print, **drawn
-    )
+    run = flatspot.diagnose(prompts, str(letters_model()), agreement, gradients=True, gradient_completions=64, out=out, say=print, **drawn)
     table = pq.read_table(run.folder / "gradients.parquet")
     std, norm_sq, score = (table[name].to_numpy() for name in ("std", "grad_norm_sq", "bound_score"))
     theorem = table["bound_theorem_1"].to_numpy()

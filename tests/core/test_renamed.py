@@ -8,6 +8,7 @@ from flatspot.core.renamed import RENAMED, with_new_names, with_old_names
 from flatspot.core.settings import Settings
 from flatspot.report.run.next_steps import next_steps
 from flatspot.runs.summary import Summary
+from flatspot.training.warmup.probe import ProbeSettings
 
 ENGINE = flatspot.ScriptedEngine({"2+2=": {"4": 0.5, "5": 0.5}})
 ROWS = [{"prompt": "2+2=", "reference": "4"}]
@@ -28,7 +29,7 @@ def test_a_call_by_old_names_warns_where_it_stands_and_does_the_same(tmp_path):
 
 
 def test_every_new_name_is_a_setting_and_names_go_back_and_forth():
-    names = set(Settings.__dataclass_fields__)
+    names = set(Settings.__dataclass_fields__) | set(ProbeSettings.__dataclass_fields__)
     assert set(RENAMED.values()) <= names and not set(RENAMED) & names
     settings = dict.fromkeys(names, 0)
     assert with_new_names(with_old_names(settings)) == settings != with_old_names(settings)

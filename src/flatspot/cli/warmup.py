@@ -121,7 +121,7 @@ def _summary(warmed: WarmupResult, run: str, given: Mapping[str, Any], trl_optio
         recovered=warmed.recovered,
         policy=str(warmed.checkpoint),
         labels=warmed.labels,
-        held_back=warmed.held_out,
+        held_out=warmed.held_out,
         generations=sum(row["generations"] for row in warmed.curve),
         seconds=warmed.seconds,
         notes=warmed.notes,

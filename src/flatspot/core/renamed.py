@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import wraps
 from typing import TypeVar
 
 from flatspot.core.errors import SettingsError
 
 Value = TypeVar("Value")
+Thing = TypeVar("Thing")
 
 RENAMED = {
     "max_samples": "max_completions",
     "fixed_samples": "fixed_completions",
     "gradient_samples": "gradient_completions",
     "sure": "worst_case",
+    "held_back": "held_out",
 }
 _OLD = {new: old for old, new in RENAMED.items()}
 _OPTIONS = {f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in RENAMED.items()}
@@ -54,6 +57,18 @@ def keywords(settings: Mapping[str, Value], *, stacklevel: int = 3) -> dict[str,
         text = f"{old} is called {RENAMED[old]} now; the old name goes in the next release"
         warnings.warn(text, DeprecationWarning, stacklevel=stacklevel)
     return with_new_names(settings)
+
+
+def old_keywords(kind: type[Thing]) -> type[Thing]:
+    """A class decorator: the constructor also takes the old names of its keyword arguments, as `keywords` does."""
+    init = kind.__init__
+
+    @wraps(init)
+    def constructor(self: Thing, *args: object, **settings: object) -> None:
+        init(self, *args, **keywords(settings))
+
+    setattr(kind, "__init__", constructor)  # noqa: B010 - mypy refuses the assignment to a method
+    return kind
 
 
 def option_words(words: Iterable[str]) -> list[str]:

@@ -91,7 +91,7 @@ def watched_text(watched: WatchSummary, *, width: int = 80) -> str:
 
 
 def _cost(warmup: WarmupSummary) -> str:
-    held = f" and {warmup.held_back} held out" if warmup.held_back else ""
+    held = f" and {warmup.held_out} held out" if warmup.held_out else ""
     steps = f", {noun(warmup.curve[-1]['step'], 'step')}" if warmup.curve else ""
     probes = f", {count(warmup.generations)} completions to look" if warmup.generations else ""
     return f"{warmup.labels} labels learned{held}{steps}{probes}, {count(round(warmup.seconds))} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from flatspot.core.json_tree import fields_to_json
+from flatspot.core.json_tree import Key, fields_to_json
 from flatspot.core.plain import Json
 from flatspot.runs.recipe_summary import CurveRow
 
@@ -24,7 +24,7 @@ class WarmupSummary:
     recovered: Annotated[bool, "whether mean pass@K is higher than at the start, beyond noise"]
     policy: Annotated[str, "the folder to start RL from"]
     labels: Annotated[int, "labels in the training"]
-    held_back: Annotated[int, "labels held out for their loss"]
+    held_out: Annotated[int, "labels held out for their loss", Key("held_back")]
     generations: Annotated[int, "completions that the probes sampled"]
     seconds: Annotated[float, "time in all"]
     notes: Annotated[tuple[str, ...], "notes on the labels"]

@@ -166,8 +166,20 @@ def test_a_model_in_pieces_is_refused_with_what_to_do():
         LivePolicy(model, word_tokenizer())
 
 
+def test_settings_by_their_old_names_are_the_same_with_a_warning_at_the_call():
+    with pytest.warns(DeprecationWarning, match="is called") as warnings:
+        old = ProbeSettings(max_samples=8, held_back=0.2, seed=1)
+    assert [str(w.message).split(" now")[0] for w in warnings] == ["max_samples is called max_completions", "held_back is called held_out"]
+    assert {w.filename for w in warnings} == {__file__}
+    assert old == ProbeSettings(max_completions=8, held_out=0.2, seed=1) == dataclasses.replace(old, prompts=64)
+    with pytest.raises(SettingsError, match="max_samples is the old name of max_completions"), pytest.warns(DeprecationWarning):
+        ProbeSettings(max_samples=8, max_completions=8)
+    with pytest.raises(TypeError, match="max_rows"):
+        ProbeSettings(max_rows=8)
+
+
 def test_numbers_of_the_settings_are_checked(run):
-    for name, wrong in (("prompts", 0), ("max_completions", 0), ("every", 0), ("held_back", 1.0)):
+    for name, wrong in (("prompts", 0), ("max_completions", 0), ("every", 0), ("held_out", 1.0)):
         with pytest.raises(SettingsError, match=name):
             ProbeSettings(**{name: wrong})
     assert dataclasses.replace(ProbeSettings(), every=3).every == 3

@@ -173,3 +173,24 @@ def test_every_cause_is_listed_and_every_number_of_the_rule_is_checked():
     ):
         with pytest.raises(SettingsError, match=name):
             StopRule(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"ready": {"mean": "0.5", "sd": 0.02}},
+        {"ready": {"mean": 0.5, "sd": "x"}},
+        {"loss": "nan"},
+        {"ready": {"mean": math.nan, "sd": 0.1}},
+    ],
+)
+def test_a_probe_with_anything_but_numbers_is_not_judged(damage):
+    """As in a curve.json that was edited."""
+    good = curve(0.1, 0.5)
+    assert choose([*good, row(10, 0.9) | damage], RULE).cause == "not-a-number"
+    assert choose([row(0, 0.1) | damage, *curve(0.1, 0.5, every=7)[1:]], RULE).step == 7
+
+
+def test_an_entropy_or_loss_that_is_no_number_is_not_used():
+    rows = curve(0.1, 0.5, 0.5)
+    assert choose([r | {"entropy": "1", "heldout_loss": "2"} for r in rows], RULE) == choose(rows, RULE)

@@ -54,10 +54,11 @@ def test_checkpoints_that_are_there(place, tmp_path, kind):
 
 
 def test_probes_of_an_older_flatspot_are_those_of_the_same_settings(tmp_path):
-    """Whose watch.json has a setting by its old name."""
+    """Whose watch.json has settings by their old names."""
     request, probed = {"run": "r", "model": {"name": "m"}, "reward": {}}, types.SimpleNamespace(prompts=[])
-    stored = {name.replace("max_completions", "max_samples"): value for name, value in dataclasses.asdict(PROBE).items()}
-    assert "max_samples" in stored
+    old = {"max_completions": "max_samples", "held_out": "held_back"}
+    stored = {old.get(name, name): value for name, value in dataclasses.asdict(PROBE).items()}
+    assert set(old.values()) < set(stored)
     (tmp_path / "watch.json").write_text(json.dumps(request | {"probe": stored, "prompts": []}))
     _check_settings(tmp_path, request, PROBE, probed)
     assert json.loads((tmp_path / "watch.json").read_text())["probe"] == dataclasses.asdict(PROBE)

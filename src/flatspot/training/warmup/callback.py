@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from flatspot.core.errors import TrainingError
 from flatspot.core.optional import require
 from flatspot.core.plain import Json, plain
 from flatspot.core.records import Prompt
+from flatspot.core.renamed import keywords
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.rollouts.store import prompt_text, write_json
 from flatspot.runs.run import Run
@@ -28,6 +29,7 @@ from flatspot.training.warmup.curve import ProbeRow, read_curve, write_curve
 from flatspot.training.warmup.examples import pairs
 from flatspot.training.warmup.live_policy import LivePolicy
 from flatspot.training.warmup.probe import Probed, ProbeSettings, labels_solved, probe, probed_prompts
+from flatspot.training.warmup.sft import not_finite
 from flatspot.training.warmup.stop_rule import Choice, StopRule, choose
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         self.settings = probe or ProbeSettings()
         self.rule = rule or StopRule()
         self.out, self.reward = Path(out), reward
-        self.labels, self.held_out, self.on_probe = list(labels), list(held_out if held_back is None else held_back), on_probe
+        self.labels, self.held_out, self.on_probe = list(labels), _held_out(held_out, held_back), on_probe
         texts = [prompt_text(row["prompt"]) for row in [*self.labels, *self.held_out]]
         self.probed: Probed = probed_prompts(run, self.settings, without=texts)
         self.checkpoints = Checkpoints(self.out)
@@ -84,7 +86,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         self._loaded: LoadedReward | None = None
         self._folder = ExitStack()
         self._live: LivePolicy | None = None
-        self._broken: str | None = None
+        self._broken = False
         self._begun = time.monotonic()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
@@ -105,11 +107,8 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         **_: object,
     ) -> None:
         """End the training if the loss is not finite."""
-        for name, what in (("loss", "the loss"), ("grad_norm", "the gradient's norm")):
-            value = (logs or {}).get(name)
-            if value is not None and not math.isfinite(float(value)):
-                self._broken = self._broken or what
-                control.should_training_stop = True
+        if not_finite(logs):
+            self._broken = control.should_training_stop = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Probe at regular steps and after the last one."""
@@ -206,7 +205,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
             result = ProbeRow(generations=0, seconds=0.0, loss=math.nan)
         else:
             with self._live.engine() as engine:
-                result = cast(ProbeRow, probe(engine, self._loaded, self.probed, pairs(self.held_out, engine.policy)))
+                result = probe(engine, self._loaded, self.probed, pairs(self.held_out, engine.policy))
                 if step == 0 and self.labels:
                     result["labels_solved"], extra = self._solved(engine)
                     result["generations"] += extra
@@ -236,3 +235,11 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         prompts = [Prompt(f"label-{i}", row["prompt"], row.get("columns") or {}) for i, row in enumerate(self.labels)]
         assert self._loaded is not None
         return labels_solved(engine, self._loaded, self.probed, prompts, np.full(len(prompts), np.nan))
+
+
+def _held_out(held_out: Sequence[LabeledRow], held_back: Sequence[LabeledRow] | None) -> list[LabeledRow]:
+    """The rows of `held_out`, or of its old name; SettingsError for both."""
+    if held_back is None:
+        return list(held_out)
+    both = {"held_back": held_back} | ({"held_out": held_out} if held_out else {})
+    return list(keywords(both, stacklevel=4)["held_out"])

@@ -1,56 +1,71 @@
-"""A look at a policy on a few prompts of a judged run: how many RL could use now, by adaptive triage."""
+"""A probe of a warm-up: how many prompts of a judged run RL could use now, by adaptive triage on a few of them."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.core.errors import EngineError, SettingsError
 from flatspot.core.protocols import Engine, Reward
 from flatspot.core.records import Completion, Prompt, Sampling
+from flatspot.core.renamed import old_keywords
 from flatspot.planning.failing import drawn_order
 from flatspot.rollouts.completions import block_of, draw_completions, rewards_of
 from flatspot.rollouts.rounds import Round, run_rounds
 from flatspot.runs.run import Run, as_run
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.intervals import stratum_weights, weighted_share
+from flatspot.stats.intervals import Share, stratum_weights, weighted_share
 from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.triage.decider import Adaptive
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import evidence_of_draws
+from flatspot.training.warmup.curve import ProbeRow, ShareLimits
+
+if TYPE_CHECKING:
+    from flatspot.engines.hf import HfEngine
+    from flatspot.engines.policy import Policy
+
+TokenRows = Sequence[tuple[Sequence[int], Sequence[int]]]
+"""The token ids of (prompt, completion) pairs."""
 
 STRATA = ("vanishing", "learnable", "solved")
-_GUARDS = 0.25  # of the probed prompts: those that could be lost
+_GUARDS = 0.25  # share of the probed prompts that could be lost: learnable and solved ones
 _ENTROPY_ROWS = 64
 _ROUND_ROWS = 128
-_SURE = 64  # completions of a labeled prompt, at most: whether it is solved takes more of them than whether it recovered
+_LABEL_COMPLETIONS = 64  # at most, of a labeled prompt: "solved" takes more of them than "recovered"
+_LABELS = 16  # labeled prompts that are checked, at most
 
 
+@old_keywords
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """How closely to look.
+    """How often and how precisely a warm-up probes. Raises `SettingsError` for a value that is out of its range.
 
-    prompts         prompts that are probed, at most: three in four of those that vanish, the rest of those that do not
-    max_completions of each, at most
-    target_error    of triage: the smaller, the more completions of prompts in doubt
-    every           steps between probes; None: a twentieth of the trainer's
-    held_back       share of the labels kept out of training, for their loss; none of fewer than 10 labels
-    group_size      completions per prompt in the planned RL run; None: the run's
+    prompts          maximum number of probed prompts: three in four of the vanishing ones, the others from the rest
+    max_completions  maximum number of completions per prompt
+    target_error     of triage: the smaller, the more completions of prompts in doubt
+    every            steps between probes; None: a twentieth of the trainer's
+    held_out         share of the labels held out of the training, for their loss; none of fewer than 10 labels
+    group_size       completions per prompt in the planned RL run; None: the run's
     max_new_tokens, temperature   of the completions; None: the run's
-    seed            draws the prompts and their completions: the same at every probe, so that what differs is the policy
+    seed             of the prompts and their completions: the same at every probe, so that probes differ by the policy alone
+
+    >>> ProbeSettings(prompts=32, max_completions=8).target_error
+    0.1
     """
 
     prompts: int = 64
     max_completions: int = 16
     target_error: float = 0.1
     every: int | None = None
-    held_back: float = 0.1
+    held_out: float = 0.1
     group_size: int | None = None
     max_new_tokens: int | None = None
     temperature: float | None = None
@@ -61,17 +76,17 @@ class ProbeSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} of a probe must be at least 1, got {value}")
-        if not 0 <= self.held_back < 1:
-            raise SettingsError(f"held_back must lie in [0, 1), got {self.held_back}")
+        if not 0 <= self.held_out < 1:
+            raise SettingsError(f"held_out must lie in [0, 1), got {self.held_out}")
 
 
 @dataclass(frozen=True)
 class Probed:
-    """The prompts that every probe looks at, and how it judges them.
+    """The prompts of every probe, and how they are judged.
 
-    stratum  [M] what the run said of each: 0 vanishing, 1 learnable, 2 solved
-    of_run   [3] share of the run's prompts in each
-    r_star   [M] achievable reward, NaN where the reference has none
+    stratum  [M] the run's verdict on each: 0 vanishing, 1 learnable, 2 solved
+    of_run   [3] share of the run's prompts with each verdict
+    r_star   [M] achievable reward, NaN if unknown
     """
 
     prompts: tuple[Prompt, ...]
@@ -86,56 +101,55 @@ class Probed:
 
 
 def probed_prompts(run: str | Path | Run, settings: ProbeSettings, *, without: Sequence[str] = ()) -> Probed:
-    """Choose them from a judged run; `without` names texts of prompts, those with labels, which would look better than the rest.
+    """The prompts of a judged run to probe. `without` has the texts of labeled prompts, which would look better than the rest.
 
-    Raises RunFolderError where the run is not judged, SettingsError where nothing is left to probe.
+    Raises RunFolderError if the run is not judged, SettingsError if no prompt remains.
     """
     run = as_run(run)
     state = _states(run)
-    every_text = run.prompts["prompt"].to_pylist()
-    taken = set(without)
-    open_ = np.array([state[i] >= 0 and every_text[i] not in taken for i in range(len(state))], bool)
-    if not open_.any():
+    labeled = set(without)
+    usable = (state >= 0) & np.array([text not in labeled for text in run.prompts["prompt"].to_pylist()], bool)
+    if not usable.any():
         raise SettingsError(f"{run.folder}: every prompt has a label or no reward, so none is left to see whether the others recover")
-    chosen = _stratified(run.ids, state, open_, settings)
-    prompts = tuple(run.prompt(int(i)) for i in chosen)
+    rows = _stratified(run.ids, state, usable, settings)
+    prompts = tuple(run.prompt(int(i)) for i in rows)
     counts = np.array([(state == s).sum() for s in range(3)], float)
     of_run = counts / counts.sum()
-    r_star = np.asarray(run.prompts["reference_reward"].to_numpy(), float)[chosen]
+    r_star = np.asarray(run.prompts["reference_reward"].to_numpy(), float)[rows]
     sampling = _sampling(run.summary.sampling, settings)
     size = settings.group_size or run.summary.group_size
-    return Probed(prompts, state[chosen], of_run, r_star, run.summary.epsilon, run.summary.reward.range, size, sampling, settings)
+    return Probed(prompts, state[rows], of_run, r_star, run.summary.epsilon, run.summary.reward.range, size, sampling, settings)
 
 
 def _states(run: Run) -> Ints:
-    """[M] the likeliest state of each prompt, −1 where it is unscored."""
+    """[M] the most probable state of each prompt, −1 if it is unscored."""
     p = np.stack([run.numbers(f"p_{name}") for name in STRATA], -1)
-    known = np.asarray(np.isfinite(p).all(-1))
-    return np.where(known, np.where(known[:, None], p, 0.0).argmax(-1), -1)
+    scored = np.asarray(np.isfinite(p).all(-1))
+    return np.where(scored, np.where(scored[:, None], p, 0.0).argmax(-1), -1)
 
 
-def _stratified(ids: Sequence[str], state: Ints, open_: Any, settings: ProbeSettings) -> Ints:
+def _stratified(ids: Sequence[str], state: Ints, usable: NDArray[np.bool_], settings: ProbeSettings) -> Ints:
     order = drawn_order(ids, settings.seed)
-    by = [[int(i) for i in order if open_[i] and state[i] == s] for s in range(3)]
+    by = [[int(i) for i in order if usable[i] and state[i] == s] for s in range(3)]
     guards = min(len(by[1]) + len(by[2]), max(settings.prompts - len(by[0]), round(_GUARDS * settings.prompts)))
     learnable = min(len(by[1]), max(guards - len(by[2]), -(-guards * 2 // 3)))
     counts = (settings.prompts - guards, learnable, guards - learnable)
     return np.sort(np.array([i for part, n in zip(by, counts, strict=True) for i in part[: max(n, 0)]], np.int64))
 
 
-def _sampling(said: Mapping[str, Any], settings: ProbeSettings) -> Sampling:
-    known = {name: said[name] for name in ("temperature", "top_p", "top_k", "max_new_tokens") if said.get(name) is not None}
+def _sampling(of_run: Mapping[str, object], settings: ProbeSettings) -> Sampling:
+    names = ("temperature", "top_p", "top_k", "max_new_tokens")
     own = {name: getattr(settings, name) for name in ("temperature", "max_new_tokens") if getattr(settings, name) is not None}
-    return Sampling(**(known | own))
+    return Sampling(**({name: of_run[name] for name in names if of_run.get(name) is not None} | own))  # type: ignore[arg-type]  # its own fields
 
 
 @dataclass(frozen=True)
 class ProbeDraws:
-    """What was drawn of some prompts, and the model fitted to it.
+    """The completions of some prompts, and the model fitted to their rewards.
 
     n_completions  [M] of each prompt
     some           a few (prompt, completion) pairs
-    error          the reward's first
+    error          the first error of the reward
     """
 
     n_completions: Ints
@@ -146,7 +160,7 @@ class ProbeDraws:
 
 
 def draw(engine: Engine, reward: Reward, probed: Probed) -> ProbeDraws:
-    """Draw and score until every prompt is settled."""
+    """Sample and score until every prompt has a verdict."""
     settings, n = probed.settings, len(probed.prompts)
     plan = Plan(
         n_prompts=n,
@@ -173,32 +187,40 @@ def draw(engine: Engine, reward: Reward, probed: Probed) -> ProbeDraws:
     return ProbeDraws(draws.drawn, evidence_of_draws(draws, plan.zones(draws)), model, tuple(some), errors[0] if errors else None)
 
 
-def shares_of(drawn: ProbeDraws, probed: Probed) -> dict[str, Any]:
-    """The numbers of a probe that rewards alone give, as curve.json has them; no key but `generations` where nothing was scored."""
-    generations = int(drawn.n_completions.sum())
-    known = drawn.model.n > 0
-    if not known.any():
-        return {"generations": generations, "scored": 0.0, "error": drawn.error}
-    states, stratum = drawn.model.states[known], probed.stratum[known]
+def shares_of(draws: ProbeDraws, probed: Probed) -> ProbeRow:
+    """The numbers of a probe that follow from rewards alone; if nothing was scored, only `generations`, `scored` and `error`."""
+    generations = int(draws.n_completions.sum())
+    scored = draws.model.n > 0
+    if not scored.any():
+        return ProbeRow(generations=generations, scored=0.0, error=draws.error)
+    states, stratum = draws.model.states[scored], probed.stratum[scored]
     of_run = np.where(np.bincount(stratum, minlength=3) > 0, probed.of_run, 0.0)
     weights = stratum_weights(stratum, of_run)
-    numbers: dict[str, Any] = {"generations": generations, "scored": float(known.mean())}
-    for i, name in enumerate(STRATA):
-        numbers[name] = asdict(weighted_share(states[:, i], stratum, of_run))
+    shares = [_limits(weighted_share(states[:, i], stratum, of_run)) for i in range(len(STRATA))]
     usable = states[:, 1] + states[:, 2]
-    numbers["recovered"] = asdict(weighted_share(usable, stratum, of_run))
-    # the standard error is for these very prompts, so that two probes of them can be compared
-    mean, variance = (values[known] for values in drawn.model.pass_at(probed.group_size))
-    sd = float(np.sqrt((weights**2 * variance).sum()))
-    numbers["ready"] = asdict(weighted_share(mean, stratum, of_run)) | {"sd": sd}
+    mean, variance = (values[scored] for values in draws.model.pass_at(probed.group_size))
+    ready = _limits(weighted_share(mean, stratum, of_run))
+    ready["sd"] = float(np.sqrt((weights**2 * variance).sum()))  # for these very prompts, so that two probes can be compared
     was = stratum == STRATA.index("learnable")
-    numbers["kept"] = asdict(weighted_share(usable[was], stratum[was], np.array([0.0, 1.0, 0.0]))) if was.any() else None
-    numbers["reward"] = float(weights @ drawn.evidence.mean[known])
-    return numbers
+    return ProbeRow(
+        generations=generations,
+        scored=float(scored.mean()),
+        vanishing=shares[0],
+        learnable=shares[1],
+        solved=shares[2],
+        recovered=_limits(weighted_share(usable, stratum, of_run)),
+        ready=ready,
+        kept=_limits(weighted_share(usable[was], stratum[was], np.array([0.0, 1.0, 0.0]))) if was.any() else None,
+        reward=float(weights @ draws.evidence.mean[scored]),
+    )
 
 
-def read_rows(policy: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]], *, rows_at_once: int = 16) -> dict[str, float | None]:
-    """Mean loss and mean entropy per token, in nats, of completions (prompt ids, completion ids); None without any token."""
+def _limits(share: Share) -> ShareLimits:
+    return ShareLimits(mean=share.mean, lo=share.lo, hi=share.hi)
+
+
+def read_rows(policy: Policy, rows: TokenRows, *, rows_at_once: int = 16) -> dict[str, float | None]:
+    """Mean loss and mean entropy per token, in nats, of the completions of `rows`; None without any token."""
     import torch
 
     from flatspot.engines.sequences import log_prob_and_entropy, token_logits
@@ -218,33 +240,32 @@ def read_rows(policy: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]], 
     return {"loss": loss / tokens, "entropy": entropy / tokens}
 
 
-def probe(engine: Any, reward: Reward, probed: Probed, held_back: Sequence[tuple[Sequence[int], Sequence[int]]] = ()) -> dict[str, Any]:
-    """One row of curve.json, but for its step: shares, ready, kept, reward, entropy, heldout_loss, generations, seconds.
+def probe(engine: HfEngine, reward: Reward, probed: Probed, held_out: TokenRows = ()) -> ProbeRow:
+    """A row of curve.json without its step: shares, ready, kept, reward, entropy, heldout_loss, generations, seconds.
 
-    engine     `HfEngine`, whose policy is read again for entropy and loss
-    held_back  token ids of labels that are not learned: (prompt, answer)
+    held_out  token ids (prompt, answer) of labels that are not in the training
 
-    A policy whose logits are no numbers gives a row with `loss` NaN, which no rule takes for a good one.
+    If the policy's logits are not finite, `loss` is NaN, and the stop rule does not use the row.
     """
     from flatspot.training.warmup.examples import with_end
 
     begun = time.monotonic()
     try:
-        drawn = draw(engine, reward, probed)
+        draws = draw(engine, reward, probed)
     except EngineError as error:
         if not isinstance(error.__cause__, FloatingPointError):
             raise
-        return {"generations": 0, "seconds": round(time.monotonic() - begun, 3), "loss": math.nan}
-    found = shares_of(drawn, probed)
-    said = read_rows(engine.policy, [with_end(engine.policy, p.text, c) for p, c in drawn.some])
-    kept = read_rows(engine.policy, held_back) if held_back else {"loss": None}
-    found |= {"entropy": said["entropy"], "heldout_loss": kept["loss"]}
-    return found | {"seconds": round(time.monotonic() - begun, 3)}
+        return ProbeRow(generations=0, seconds=round(time.monotonic() - begun, 3), loss=math.nan)
+    row = shares_of(draws, probed)
+    row["entropy"] = read_rows(engine.policy, [with_end(engine.policy, p.text, c) for p, c in draws.some])["entropy"]
+    row["heldout_loss"] = read_rows(engine.policy, held_out)["loss"] if held_out else None
+    row["seconds"] = round(time.monotonic() - begun, 3)
+    return row
 
 
-def labels_solved(engine: Any, reward: Reward, probed: Probed, prompts: Sequence[Prompt], r_star: Floats) -> tuple[float | None, int]:
-    """Share of labeled prompts that the policy solves already, at most 16 of them looked at; and how many completions that took."""
-    few = list(prompts[:16])
+def labels_solved(engine: Engine, reward: Reward, probed: Probed, prompts: Sequence[Prompt], r_star: Floats) -> tuple[float | None, int]:
+    """(share of labeled prompts that the policy already solves, from at most 16 of them; the number of completions that it took)."""
+    few = list(prompts[:_LABELS])
     if not few:
         return None, 0
     own = replace(
@@ -252,8 +273,8 @@ def labels_solved(engine: Any, reward: Reward, probed: Probed, prompts: Sequence
         prompts=tuple(few),
         stratum=np.zeros(len(few), np.int64),
         r_star=np.asarray(r_star[: len(few)], float),
-        settings=replace(probed.settings, max_completions=_SURE, target_error=0.05),
+        settings=replace(probed.settings, max_completions=_LABEL_COMPLETIONS, target_error=0.05),
     )
-    done = draw(engine, reward, own)
-    solved = done.model.states[:, 2]
-    return (float(np.nanmean(solved)) if np.isfinite(solved).any() else None), int(done.n_completions.sum())
+    draws = draw(engine, reward, own)
+    solved = draws.model.states[:, 2]
+    return (float(np.nanmean(solved)) if np.isfinite(solved).any() else None), int(draws.n_completions.sum())

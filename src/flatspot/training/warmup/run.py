@@ -101,7 +101,7 @@ def warmup(
             checkpoint = sft(rows.train, model, out=out, options=options, config=config)
             why = "it ran for the length set in the options; nothing was probed"
             return WarmupResult(out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(rows.train), notes=rows.notes)
-        rows = hold_out(rows, probe.held_back, seed)
+        rows = hold_out(rows, probe.held_out, seed)
         loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, weights=weights, timeout_s=reward_timeout_s)
         try:
             rows = _check_rewards(rows, loaded, run)

@@ -241,6 +241,19 @@ def _dataset(rows: Sequence[Mapping[str, Sequence[int]]]) -> Dataset | None:
     return Dataset.from_list([dict(row) for row in rows]) if rows else None
 
 
+def not_finite(logs: Mapping[str, float] | None) -> str | None:
+    """Which number of a trainer's log entry is not finite, the loss or the gradient's norm; None if both are.
+
+    >>> not_finite({"loss": 0.5, "grad_norm": float("nan")}), not_finite({"loss": 0.5, "epoch": 1.0})
+    ("the gradient's norm is nan", None)
+    """
+    for name, what in (("loss", "the loss"), ("grad_norm", "the gradient's norm")):
+        value = (logs or {}).get(name)
+        if value is not None and not math.isfinite(float(value)):
+            return f"{what} is {float(value)}"
+    return None
+
+
 def finite_callback() -> TrainerCallback:
     """A callback that stops a training whose loss or gradient is not finite; its `broken` is then the reason, else empty."""
     import transformers
@@ -259,10 +272,8 @@ def finite_callback() -> TrainerCallback:
             **_: object,
         ) -> None:
             """Check the numbers in the trainer's log."""
-            for name, what in (("loss", "the loss"), ("grad_norm", "the gradient's norm")):
-                value = (logs or {}).get(name)
-                if value is not None and not math.isfinite(float(value)):
-                    self.broken = f"{what} is {float(value)} at step {state.global_step}"
-                    control.should_training_stop = True
+            if problem := not_finite(logs):
+                self.broken = f"{problem} at step {state.global_step}"
+                control.should_training_stop = True
 
     return Finite()

@@ -224,14 +224,15 @@ def _improved(start: ProbeRow, last: ProbeRow) -> bool:
     return _finite(before) and _finite(now) and now > before
 
 
-def _finite(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
+def _finite(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number; a row of curve.json may hold anything."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _usable(row: ProbeRow) -> bool:
     """Whether a probe can be judged: the policy's outputs were finite, and some completions were scored."""
     loss, ready = row.get("loss"), row.get("ready") or {}
-    return _finite(ready.get("mean")) and _finite(ready.get("sd")) and (loss is None or math.isfinite(loss))
+    return _finite(ready.get("mean")) and _finite(ready.get("sd")) and (loss is None or _finite(loss))
 
 
 _WHY = {

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 from flatspot.core.errors import EngineError, RunFolderError, SettingsError
 from flatspot.core.optional import require
@@ -145,7 +144,7 @@ def _probe(source: ModelSource, reward: LoadedReward, probed: Probed, dtype: str
         policy = load_policy(source, dtype=dtype, device=device)
     except (EngineError, OSError) as error:
         raise EngineError(f"{source} cannot be probed: {error}") from error
-    row = cast(ProbeRow, probe(HfEngine(policy), reward, probed))
+    row = probe(HfEngine(policy), reward, probed)
     if row.get("scored") == 0:
         raise RunFolderError(f"the reward failed on every completion of {source}: {row['error']}")
     return row
