@@ -1,4 +1,4 @@
-"""Every odd damage to a run folder is an error that says what mends it, and that does mend it."""
+"""Every odd damage to a run folder is an error that says what fixes it, and that does fix it."""
 
 import json
 import shutil

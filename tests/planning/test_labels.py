@@ -237,8 +237,8 @@ def test_unscored_prompts_are_told_apart(tmp_path):
     )
     run = flatspot.inspect(tmp_path / "log.jsonl", out=tmp_path / "run", reward_range=(0, 1)).folder
     found = plan_labels(run)
-    assert found.summary["actions"]["mend"] == 3 and found.summary["actions"]["label"] >= 1
-    assert {row["reason"] for row in found.table.to_pylist() if row["action"] == "mend"} == {"no completion has a reward: mend the reward"}
+    assert found.summary["actions"]["fix"] == 3 and found.summary["actions"]["label"] >= 1
+    assert {row["reason"] for row in found.table.to_pylist() if row["action"] == "fix"} == {"no completion has a reward: fix the reward"}
 
 
 def test_folders_that_are_not_judged_or_not_whole(tmp_path, run):

@@ -7,7 +7,6 @@ from flatspot.stats.intervals import (
     clopper_pearson,
     equal_rewards_std_upper,
     stratum_weights,
-    variance_interval,
     weighted_share,
 )
 
@@ -52,13 +51,6 @@ def test_equal_rewards_bound_holds_for_the_worst_two_point_reward():
             if (1 - q) ** 10 >= 0.025:
                 worst = max(worst, abs(elsewhere - 0.3) * np.sqrt(q * (1 - q)))
     assert worst <= bound <= worst * 1.02
-
-
-def test_variance_interval_covers_normal_samples():
-    rng = np.random.default_rng(0)
-    variance = rng.normal(size=(20_000, 8)).var(-1, ddof=1)
-    lo, hi = variance_interval(variance, np.full(20_000, 7.0))
-    assert ((lo <= 1) & (hi >= 1)).mean() == pytest.approx(0.95, abs=0.006)
 
 
 def test_shares_stand_for_the_run_whose_strata_were_probed_unevenly():

@@ -98,7 +98,7 @@ VERDICTS: tuple[Column, ...] = (
 PLAN: tuple[Column, ...] = (
     Column("prompt_id", "string", "", "as in prompts and rollouts"),
     Column("verdict", "string", "", "as in verdicts"),
-    Column("action", "string", "", "label, train, drop (solved), defer (vanishing and not chosen, or undecided) or mend (no reward)"),
+    Column("action", "string", "", "label, train, drop (solved), defer (vanishing and not chosen, or undecided) or fix (no reward)"),
     Column("order", "int32", "", "which label to write first, from 1; null where none is asked for"),
     Column(
         "gain",

@@ -45,4 +45,4 @@ def reason_of(row: Named, strategy: str) -> str:
         return f"learnable: {size} make it informative"
     if row.verdict == "undecided":
         return f"undecided after {row.n_samples} completions: draw more, or take the risk"
-    return "no completion has a reward: mend the reward"
+    return "no completion has a reward: fix the reward"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DEFAULT_STRATEGY = "facility-location"  # the best mean reward after RL at 5% of the labels, within noise: design/0014
 MAX_SHARE = 0.05  # of the run's prompts: no more labels are recommended
 _MOST = POOL // 2  # labels that a strategy orders; the rest come as drawn
-_ACTIONS = {"learnable": "train", "solved": "drop", "vanishing": "defer", "undecided": "defer", "unscored": "mend"}
+_ACTIONS = {"learnable": "train", "solved": "drop", "vanishing": "defer", "undecided": "defer", "unscored": "fix"}
 
 
 @dataclass(frozen=True, slots=True)

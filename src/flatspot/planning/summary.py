@@ -84,7 +84,7 @@ class Actions:
     train: Annotated[int, "train on by RL"] = 0
     drop: Annotated[int, "drop: solved"] = 0
     defer: Annotated[int, "diagnose again after the warm-up"] = 0
-    mend: Annotated[int, "fix the reward first: unscored"] = 0
+    fix: Annotated[int, "fix the reward first: unscored"] = 0
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _check_share(path: Path, bad: Sequence[Notice], n_rows: int) -> None:
         raise FileError(f"{path}: not one {what} ({unit} {bad[0].line}: {bad[0].why}).")
     if not is_csv and n - 1 > _BAD_SHARE * (n_rows + n):
         raise FileError(
-            f"{path}: {n} of {n_rows + n} {unit}s are no JSON objects, such as {unit} {bad[0].line} ({bad[0].why}). Mend or remove them."
+            f"{path}: {n} of {n_rows + n} {unit}s are no JSON objects, such as {unit} {bad[0].line} ({bad[0].why}). Fix or remove them."
         )
 
 

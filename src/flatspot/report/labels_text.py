@@ -89,7 +89,7 @@ def _others(actions: Actions, samples: Mapping[str, int]) -> str:
     parts = [f"train on {count(actions.train)} learnable" + (f" ({sizes})" if sizes else "")]
     parts += [f"drop {count(actions.drop)} solved"] if actions.drop else []
     parts += [f"defer {count(actions.defer)} until after the warm-up"] if actions.defer else []
-    parts += [f"fix the reward for {count(actions.mend)}"] if actions.mend else []
+    parts += [f"fix the reward for {count(actions.fix)}"] if actions.fix else []
     return "; ".join(parts) + "."
 
 

@@ -26,7 +26,7 @@ def check_reward(reward: LoadedReward, prompts: Sequence[Prompt], say: Callable[
     shown = []
     for name, value in zip(reward.names, first, strict=True):
         if value.error is not None and value.broken:
-            raise RewardLoadError(f"{name}: {value.error}{_mend(value.error)}")
+            raise RewardLoadError(f"{name}: {value.error}{_remedy(value.error)}")
         if value.unanswered:
             _look_for_answers(reward, name, prompts)
         shown.append(f"reward {name}: {_shown(value)} for an empty completion of prompt 1")
@@ -38,7 +38,7 @@ def check_reward(reward: LoadedReward, prompts: Sequence[Prompt], say: Callable[
         group = [texts[i % len(texts)] + " " * (i // len(texts)) for i in range(size)]
         for place, (name, values) in enumerate(zip(reward.names, _values(reward, [prompts[0]] * size, group), strict=True)):
             if all(value.broken for value in values):
-                raise RewardLoadError(f"{name}: {values[0].error}{_mend(str(values[0].error))}")
+                raise RewardLoadError(f"{name}: {values[0].error}{_remedy(str(values[0].error))}")
             if prompts[0].references and not reward.compares:
                 shown[place] += f", {_shown(values[0])} for its reference"
     for line, is_own in zip(shown, own, strict=True):
@@ -64,7 +64,7 @@ def _look_for_answers(reward: LoadedReward, name: str, prompts: Sequence[Prompt]
     )
 
 
-def _mend(error: str) -> str:
+def _remedy(error: str) -> str:
     if "which no prompt column gives" not in error:
         return ""
     return (

@@ -1,6 +1,6 @@
 """Limits that never collapse to a point: K equal rewards prove less than they seem to, and so do prompts that are all alike.
 
-First those of one prompt's probability, std and variance; then those of shares over a set of prompts.
+First those of one prompt's probability and std; then those of shares over a set of prompts.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv, chdtri
+from scipy.special import betaincinv
 
 from flatspot.stats.evidence import Floats, Ints
 
@@ -60,19 +60,6 @@ def equal_rewards_std_upper(value: Floats, n: Ints, lo: float, hi: float, *, lev
     share = np.minimum(1 - ((1 - level) / 2) ** (1 / np.maximum(np.asarray(n, float), 1e-9)), 0.5)
     distance = np.maximum(value - lo, hi - value)
     return np.asarray(distance * np.sqrt(share * (1 - share)))
-
-
-def variance_interval(variance: Floats, dof: Floats, *, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Chi-square limits of a variance estimated with `dof` degrees of freedom.
-
-    lo = dof * variance / chi2inv(1 - alpha/2), hi = dof * variance / chi2inv(alpha/2).
-
-    >>> lo, hi = variance_interval(np.array(1.0), np.array(15.0))
-    >>> round(float(lo), 3), round(float(hi), 3)
-    (0.546, 2.395)
-    """
-    alpha = 1 - level
-    return np.asarray(dof * variance / chdtri(dof, alpha / 2)), np.asarray(dof * variance / chdtri(dof, 1 - alpha / 2))
 
 
 def with_limits(central: Floats, shares: Floats, *, level: float) -> Floats:

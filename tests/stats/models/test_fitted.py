@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from flatspot.stats.evidence import evidence_of_rows
+from flatspot.stats.models import graded
 from flatspot.stats.models.fitted import fit, spread
 from flatspot.stats.zones import Zones, epsilon_for_group
 
@@ -84,6 +85,32 @@ def test_the_forecast_foretells_held_out_groups(family, name, model):
         assert abs(share - held_out) < 0.03
         assert lo <= share <= hi
         assert hi > lo
+
+
+@pytest.mark.parametrize(("family", "tolerance"), [(binary, 1e-12), (few_valued, 0.006)])
+def test_the_limits_of_the_forecast_are_quantiles_of_the_draws(family, tolerance):
+    _, _, draw = family("hard", 300, np.random.default_rng(3))
+    model = judged(draw(16))
+    (mean, lo, hi), (central, draws) = model.forecast(SIZES).T, model.mixed_shares(SIZES, 400)
+    np.testing.assert_allclose(central, mean, atol=1e-12)
+    np.testing.assert_allclose(np.quantile(draws, [0.05, 0.95], axis=0), [lo, hi], atol=tolerance)
+
+
+@pytest.mark.parametrize("family", [binary, few_valued])
+def test_of_one_completion_each_the_draws_go_out_to_what_the_counts_allow(family):
+    _, _, draw = family("hard", 40, np.random.default_rng(3))
+    model = judged(draw(1))
+    (mean, lo, hi), (central, draws) = model.forecast(SIZES).T, model.mixed_shares(SIZES, 400)
+    np.testing.assert_allclose(central, mean, atol=1e-12)
+    assert (draws.min(0) <= lo + 0.02).all() and (draws.max(0) >= hi - 0.02).all()
+
+
+def test_shares_of_graded_rewards_are_computed_once(monkeypatch):
+    _, _, draw = few_valued("", 50, np.random.default_rng(0))
+    model, calls = judged(draw(8)), []
+    monkeypatch.setattr(graded, "state_shares", lambda *words, own=graded.state_shares: calls.append(1) or own(*words))
+    assert model.shares.tolist() == model.shares.tolist()
+    assert calls == [1]
 
 
 def test_binary_judgments_survive_an_affine_map_and_any_order():

@@ -65,7 +65,11 @@ class FittedModel(Protocol):
         """[S, 3] expected share of mixed groups at each size, for a prompt drawn from prompts like these: mean, and 90% limits."""
 
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
-        """The same as a mean [S] and draws of what it may be [draws, S]."""
+        """The mean of `forecast` [S], and draws [draws, S] of what the share may be.
+
+        Their quantiles are the limits of `forecast`, of graded rewards up to chance. Where a set has too few completions for such limits,
+        both go out to what the counts allow.
+        """
 
     def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
         """The largest mean error that these verdicts may have under any distribution that the counts allow; NaN where it is not known.

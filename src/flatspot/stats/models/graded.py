@@ -101,7 +101,7 @@ class GradedModel:
             gain[at] = [self._gain(draws, row, group_size) for row in range(len(draws.mean))]
         return gain[self.row_of]
 
-    @property
+    @cached_property
     def shares(self) -> Floats:
         """[3, 3] share of prompts like these in each state: mean, and 95% limits."""
         limits = self._state_shares(np.random.default_rng(0))
@@ -155,7 +155,7 @@ class GradedModel:
         return state_shares(self.states, rng)
 
     def _mixed(self, sizes: Sequence[int]) -> Floats:
-        """[M, S] the same at each size, in one more pass at most."""
+        """[M, S] probability that a group of each size is mixed, in one more pass over the draws at most."""
         _ = self._judged  # which counts the groups of `self.sizes`
         if lacking := [k for k in dict.fromkeys(sizes) if k not in self._all_equal]:
             equal = [np.stack([_equal(draws, k) for k in lacking]) for _, draws in self._draws()]

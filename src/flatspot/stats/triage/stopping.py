@@ -104,16 +104,12 @@ def tabulate_states(weights: Floats, loss: Floats, max_completions: int) -> Stat
     return StateTable(risk, chance)
 
 
-def stopping_rules(table: StateTable, prices: Floats, final: Floats | None = None) -> list[StoppingRule]:
-    """The optimal rule at each price, dearest price first or not: all in one backward sweep.
-
-    final : [N + 1, N + 1] the loss that is reported for stopping in a state, where it differs from the one that is minimized
-    """
+def stopping_rules(table: StateTable, prices: Floats) -> list[StoppingRule]:
+    """The optimal rule at each price, dearest price first or not: all in one backward sweep."""
     least = table.risk.min(-1)
-    stop_loss = least if final is None else final
     top, count = len(least) - 1, len(prices)
     go = np.zeros((count, top + 1, top + 1), bool)
-    error, draws = np.tile(stop_loss, (count, 1, 1)), np.zeros((count, top + 1, top + 1))
+    error, draws = np.tile(least, (count, 1, 1)), np.zeros((count, top + 1, top + 1))
     value = np.tile(least[top], (count, 1))
     for n in range(top - 1, -1, -1):
         at, m = slice(0, n + 1), table.chance[n, : n + 1]
