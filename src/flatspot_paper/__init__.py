@@ -33,6 +33,5 @@ _HOME = {
     "run_controlled": "controlled.experiment",
     "train_ppo": "ppo.train",
 }
-__all__ = list(_HOME)
 _NEEDS = {"Controlled": "torch", "run_controlled": "torch"}
-__getattr__, __dir__ = on_first_use(__name__, _HOME, _NEEDS)
+__getattr__, __dir__ = on_first_use(__name__, _HOME, _NEEDS, extra="reproduce")

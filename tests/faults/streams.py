@@ -8,17 +8,9 @@ import numpy as np
 
 from flatspot.stats.evidence import Floats
 from flatspot.training.watch.live import Batch, Live, Scoring
-from flatspot.verdicts.alarms import Seen, Trainer, find_alarms
+from flatspot.verdicts.alarms import Trainer, find_alarms
 
 STEPS, GROUPS, PROMPTS = 60, 8, 100
-
-
-def seen_of(live: Live) -> Seen:
-    window = live.window()
-    assert window is not None
-    return Seen(
-        window.table, window.informative, window.clipped, window.lo, window.hi, window.names, window.weights, window.whole, window.errors
-    )
 
 
 def healthy(seed: int) -> list[str]:
@@ -44,7 +36,7 @@ def healthy(seed: int) -> list[str]:
         live.absorb(Batch(step, prompt, parts, np.nan_to_num(np.asarray(texts, float), nan=-1.0), cuts, failed, False), size)
         rate = 1e-6 * (1 - step / STEPS)
         log = Trainer([rate] * 3, [0.0], [rng.lognormal()] * 3, [rng.uniform(0, 0.2)] * 6, False, step > 0.9 * STEPS)
-        causes += [alarm.cause for alarm in find_alarms(seen_of(live), log)]
+        causes += [alarm.cause for alarm in find_alarms(live.window(), log)]
     return causes
 
 

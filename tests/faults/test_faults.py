@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from streams import false_alarms, seen_of
+from streams import false_alarms
 
 from flatspot.training.watch.live import Batch, Live
 from flatspot.verdicts.alarm_words import alarm_sentence
@@ -31,7 +31,7 @@ def causes_of(rewards, *, steps=20, size=4, trainer=None):
         prompt = np.repeat(np.arange(8), size)
         values = np.asarray([rewards(step, i) for i in range(len(prompt))], float)
         live.absorb(Batch(step, prompt, values[None], np.arange(len(prompt), dtype=float), np.full(len(prompt), np.nan), 0, False), size)
-    found = find_alarms(seen_of(live), trainer or Trainer())
+    found = find_alarms(live.window(), trainer or Trainer())
     assert all(alarm_sentence(alarm) for alarm in found)
     return [alarm.cause for alarm in found]
 

@@ -37,9 +37,7 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)
-    for (
-        old
-    ) in target.parent.iterdir():  # named as flatspot 0.1.0 did; the target's name contains a content hash, so no other file starts with it
+    for old in target.parent.iterdir():  # named as flatspot 0.1.0 did; a name with a content hash is the beginning of no other file's
         if old.name.startswith(f".{target.name}.") and old.is_dir() and not old.is_symlink() and _idle_s(old) > _ABANDONED_S:
             shutil.rmtree(old, ignore_errors=True)
     draft = temporary_beside(target)

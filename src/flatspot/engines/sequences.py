@@ -72,11 +72,16 @@ def token_states(policy: Policy, model: Module, prompts: Ids, completions: Ids, 
     return states[-1][at[0], firsts[at[0]] + at[1]]
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """The values in float32 if their type has fewer bits, else as they are."""
+    return values if values.dtype.itemsize >= 4 else values.float()
+
+
 def log_prob_and_entropy(logits: Tensor, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
     """log p of tokens and the entropies of their distributions, from logits [token, vocabulary]: [token] each."""
     import torch
 
-    log_p = torch.log_softmax(logits if logits.dtype.itemsize >= 4 else logits.float(), -1)
+    log_p = torch.log_softmax(at_least_float32(logits), -1)
     index = torch.tensor(tokens, device=logits.device).unsqueeze(-1)
     finite = log_p.clamp(min=torch.finfo(log_p.dtype).min)  # a token with a logit of −inf adds 0 to the entropy, not NaN
     return log_p.gather(-1, index).squeeze(-1), -(log_p.exp() * finite).sum(-1)

@@ -12,7 +12,7 @@ and w_K(p) is its mean over k ~ Binomial(K, p): exact, at any group size. `limit
     rloo        (r_i − mean of the others) / K                 1                 1
     dr_grpo     (r_i − mean) / K                               1                 1 − 1/K
     grpo        (r_i − mean) / std / K                         1/√(p(1 − p))     at most √(K − 1): the std of a group with one success
-    maxrl       r_i / k; nothing if k = 0                   1/p               (1 − (1 − p)^K) / p, at most K
+    maxrl       r_i / k; nothing if k = 0                      1/p               (1 − (1 − p)^K) / p, at most K
     pass_at_k   share of the n-subsets with i and a success    n(1 − p)^(n−1)    the same, for any K ≥ n
 
 grpo's std is the group's with ddof 0 or 1; the table's bound holds for ddof 1 within a factor √((K−1)/K).

@@ -32,7 +32,7 @@ _FEWEST_ROWS = 32
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecentGroups:
     """The last groups of a run in progress.
 
     table        per-group statistics of the reward as the trainer uses it
@@ -83,23 +83,23 @@ class Alarm:
     about: str = ""
 
 
-def find_alarms(seen: Seen | None, trainer: Trainer) -> list[Alarm]:
+def find_alarms(groups: RecentGroups | None, trainer: Trainer) -> list[Alarm]:
     """Every cause that shows, the ones that make others meaningless first; empty where the run is well.
 
     At most one cause is named for groups without advantages: the first of `CAUSES` that explains most of them.
     """
     found = _of_trainer(trainer)
-    if seen is None or len(seen.informative) == 0:
+    if groups is None or len(groups.informative) == 0:
         return found
-    if not seen.whole:
+    if not groups.whole:
         found.append(Alarm("broken-groups", 1.0))
-    flat = _flat_cause(seen) if no_gradient(seen.informative) else None
+    flat = _flat_cause(groups) if no_gradient(groups.informative) else None
     if flat is not None:
         found.append(flat)
     if flat is None or flat.cause not in ("reward-failures", "unparsed-reward"):
-        found += _failures(seen)
-    found += _beside(seen, trainer, flat)
-    if not found and _blocked(float(seen.informative.mean()), trainer):
+        found += _failures(groups)
+    found += _beside(groups, trainer, flat)
+    if not found and _blocked(float(groups.informative.mean()), trainer):
         found.append(Alarm("blocked-gradient", 1.0))
     return found
 
@@ -137,21 +137,21 @@ def _of_trainer(trainer: Trainer) -> list[Alarm]:
     return found
 
 
-def _flat_cause(seen: Seen) -> Alarm | None:
+def _flat_cause(groups: RecentGroups) -> Alarm | None:
     """Why the groups without advantages have none."""
-    table, idle = seen.table, ~seen.informative
+    table, idle = groups.table, ~groups.informative
     n_idle, rows = int(idle.sum()), int(table.n_rows.sum())
-    slack = 1e-6 * (seen.hi - seen.lo)
+    slack = 1e-6 * (groups.hi - groups.lo)
     unscored = 1 - table.n.sum() / max(rows, 1)
     if unscored >= _UNSCORED:
-        return _unscored(seen, float(unscored))
+        return _unscored(groups, float(unscored))
     moving = float(np.max(table.part_std > 0, axis=0)[idle].mean())
-    if moving >= _MOST and not seen.weights.all():
+    if moving >= _MOST and not groups.weights.all():
         return Alarm("zero-weights", moving)
-    if seen.cut[idle].mean() >= _MOST:
-        return Alarm("reward-cut", float(seen.cut[idle].mean()))
-    low, high = table.mean <= seen.lo + slack, table.mean >= seen.hi - slack
-    poor = seen.references[np.isfinite(seen.references)] < (seen.lo + seen.hi) / 2
+    if groups.cut[idle].mean() >= _MOST:
+        return Alarm("reward-cut", float(groups.cut[idle].mean()))
+    low, high = table.mean <= groups.lo + slack, table.mean >= groups.hi - slack
+    poor = groups.references[np.isfinite(groups.references)] < (groups.lo + groups.hi) / 2
     if len(poor) and poor.mean() >= 0.5:
         return Alarm("unparsed-reward", float(poor.mean()), "references")
     if high[idle].mean() >= _MOST:
@@ -168,28 +168,28 @@ def _flat_cause(seen: Seen) -> Alarm | None:
     return Alarm("all-low-or-high", n_idle / len(idle))
 
 
-def _failures(seen: Seen) -> list[Alarm]:
-    rows = int(seen.table.n_rows.sum())
-    share = float(max(1 - seen.table.n.sum() / max(rows, 1), seen.errors / max(rows, 1)))
-    return [_unscored(seen, share)] if rows >= _FEWEST_ROWS and share > _FAILED else []
+def _failures(groups: RecentGroups) -> list[Alarm]:
+    rows = int(groups.table.n_rows.sum())
+    share = float(max(1 - groups.table.n.sum() / max(rows, 1), groups.errors / max(rows, 1)))
+    return [_unscored(groups, share)] if rows >= _FEWEST_ROWS and share > _FAILED else []
 
 
-def _unscored(seen: Seen, share: float) -> Alarm:
+def _unscored(groups: RecentGroups, share: float) -> Alarm:
     """Rows without a reward: the function failed on them, or returned None."""
-    return Alarm("reward-failures" if seen.errors >= share * seen.table.n_rows.sum() / 2 else "unparsed-reward", share)
+    return Alarm("reward-failures" if groups.errors >= share * groups.table.n_rows.sum() / 2 else "unparsed-reward", share)
 
 
-def _beside(seen: Seen, trainer: Trainer, flat: Alarm | None) -> list[Alarm]:
+def _beside(groups: RecentGroups, trainer: Trainer, flat: Alarm | None) -> list[Alarm]:
     """Causes that leave advantages, but none that teach what was meant."""
-    table, found = seen.table, []
+    table, found = groups.table, []
     if trainer.masks_truncated and (flat is None or flat.cause != "truncation") and np.nan_to_num(table.truncated).mean() >= _MOST:
         found.append(Alarm("masked-truncation", float(table.truncated.mean())))
-    moves = (table.part_std > 0) & (seen.weights != 0)[:, None]
-    for i, name in enumerate(seen.names):
+    moves = (table.part_std > 0) & (groups.weights != 0)[:, None]
+    for i, name in enumerate(groups.names):
         others = np.delete(moves, i, 0)
-        if flat is None and seen.weights[i] != 0 and no_gradient(moves[i]) and not no_gradient(others.any(0)):
+        if flat is None and groups.weights[i] != 0 and no_gradient(moves[i]) and not no_gradient(others.any(0)):
             values = np.r_[table.part_low[i], table.part_high[i]]
-            main = seen.weights[i] >= np.abs(np.delete(seen.weights, i)).max()
+            main = groups.weights[i] >= np.abs(np.delete(groups.weights, i)).max()
             if main and np.nanmax(values, initial=-np.inf) <= _middle(values):
                 found.append(Alarm("shaping-only", float(others.any(0).mean()), name))
     repeats, unequal = int(table.repeats.sum()), int(table.unequal.sum())

@@ -17,7 +17,7 @@ from flatspot.core.protocols import Reward
 from flatspot.core.records import Prompt
 from flatspot.engines.decode import Mode
 from flatspot.engines.policy import Policy, load_policy
-from flatspot.engines.sequences import Ids, Places, log_prob_and_entropy, token_logits, token_states
+from flatspot.engines.sequences import Ids, Places, at_least_float32, log_prob_and_entropy, token_logits, token_states
 from flatspot.engines.verify import choose_mode
 from flatspot.rollouts.identity import digest
 from flatspot_paper.ppo.checkpoint import load_checkpoint, save_checkpoint
@@ -102,7 +102,7 @@ def read_value(networks: Networks, prompts: Ids, completions: Ids, at: Places) -
     with networks.accelerator.autocast():
         states = token_states(networks.policy, networks.value["trunk"], prompts, completions, at)
         head = networks.value["head"]
-        return _float32(head(states.to(head.weight.dtype)).squeeze(-1))
+        return at_least_float32(head(states.to(head.weight.dtype)).squeeze(-1))
 
 
 def save(file: Path, networks: Networks, identity: Mapping[str, object], kl_coef: float, history: list[dict[str, Any]]) -> None:
@@ -137,7 +137,3 @@ def _digest_of(prompts: Sequence[Prompt]) -> str:
     except (TypeError, ValueError):
         return digest(rows, 16)
     return hashlib.sha256(repr(rows).encode("utf-8", "backslashreplace")).hexdigest()[:16]
-
-
-def _float32(values: Tensor) -> Tensor:
-    return values if values.dtype.itemsize >= 4 else values.float()

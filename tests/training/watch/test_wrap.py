@@ -126,6 +126,8 @@ def test_a_resumed_training_adds_to_its_folder(tmp_path):
 def test_anything_but_functions_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="reward model is called by the trainer"):
         flatspot.watch(["some/reward-model"], out=tmp_path / "run")
+    with pytest.raises(SettingsError, match="expects functions, got 'some/reward-model'"):
+        flatspot.watch("some/reward-model", out=tmp_path / "run")
     with pytest.raises(SettingsError, match="at least one"):
         flatspot.watch([], out=tmp_path / "run")
     with pytest.raises(SettingsError, match="is not watched"):

@@ -194,9 +194,8 @@ def _dataset(rows: Sequence[Prompt]) -> Dataset:
     import pyarrow as pa
     from datasets import Dataset
 
-    names = names_beside(
-        (name for row in rows for name in row.columns), ("prompt",)
-    )  # a column `prompt` may exist beside the one of --prompt-col
+    # a column `prompt` may exist beside the one of --prompt-col
+    names = names_beside((name for row in rows for name in row.columns), ("prompt",))
     try:
         return Dataset.from_list([{"prompt": row.text} | {column: row.columns.get(name) for name, column in names.items()} for row in rows])
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:

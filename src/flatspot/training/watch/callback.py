@@ -7,6 +7,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -18,7 +19,7 @@ from flatspot.training.watch.resume import resume_rows
 from flatspot.training.watch.trainer_facts import ends_of, group_sizes, scoring_of
 from flatspot.training.watch.wrap import recorder_of
 from flatspot.verdicts.alarm_words import Share, alarm_sentence, watch_summary
-from flatspot.verdicts.alarms import CAUSES, Alarm, Seen, Trainer, find_alarms
+from flatspot.verdicts.alarms import CAUSES, Alarm, RecentGroups, Trainer, find_alarms
 
 if TYPE_CHECKING:
     from transformers import (
@@ -190,22 +191,11 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # my
                 say(f"step {step}: the training ends here because of stop_on = {', '.join(stops)}")
             control.should_training_stop = True
 
-    def _last_groups(self) -> Seen | None:
+    def _last_groups(self) -> RecentGroups | None:
         window = self.recorder.live.window() if self.recorder is not None else None
         if window is None or self.recorder is None:
             return None
-        return Seen(
-            table=window.table,
-            informative=window.informative,
-            cut=window.clipped,
-            lo=window.lo,
-            hi=window.hi,
-            names=window.names,
-            weights=window.weights,
-            whole=window.whole,
-            errors=window.errors,
-            references=np.array([r for r in self.recorder.references.values() if r is not None], float),
-        )
+        return replace(window, references=np.array([r for r in self.recorder.references.values() if r is not None], float))
 
     def _mixed(self, recorder: Recorder) -> dict[str, Share | None]:
         return recorder.live.mixed() | self._earlier

@@ -15,6 +15,7 @@ from flatspot.stats.discounted import DiscountedStates
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.groups import GroupTable, group_rows, joined, summarize, weighted_total
 from flatspot.stats.zones import STATES, Zones, epsilon_for_group, range_seen
+from flatspot.verdicts.alarms import RecentGroups
 
 WINDOW_GROUPS = 256  # groups that alarms are judged on, at most
 _WINDOW_BATCHES = 64
@@ -59,29 +60,6 @@ class Scoring:
         """Whether both give the same total for the same rewards."""
         same = (self.clip, self.each_normalized) == (other.clip, other.each_normalized)
         return same and np.array_equal(self.weights, other.weights)
-
-
-@dataclass(frozen=True)
-class Window:
-    """The last batches of training, together.
-
-    table        their groups
-    informative  [G] whether a group has nonzero advantages, as the trainer scores it
-    lo, hi       the reward's range: declared, or observed so far
-    whole        whether every batch consisted of complete groups of the trainer's size
-    errors       number of rows with an error
-    clipped      [G] groups whose rewards are only equal because the trainer clips them
-    """
-
-    table: GroupTable
-    informative: NDArray[np.bool_]
-    lo: float
-    hi: float
-    whole: bool
-    errors: int
-    clipped: NDArray[np.bool_]
-    names: tuple[str, ...]
-    weights: Floats
 
 
 class Live:
@@ -146,7 +124,7 @@ class Live:
         first = np.concatenate(self._first)
         return {"first": (_mean(first), len(first)), "last": (_mean(last.informative), len(last.informative))}
 
-    def window(self) -> Window | None:
+    def window(self) -> RecentGroups | None:
         """The last batches together; None before the first."""
         entries: list[tuple[GroupTable, NDArray[np.bool_], NDArray[np.bool_], bool, int]] = []
         groups = 0
@@ -158,10 +136,18 @@ class Live:
         if not entries:
             return None
         tables, informative, clipped, whole, errors = zip(*entries, strict=True)
-        return Window(
-            joined(tables), np.concatenate(informative), *self.range, all(whole), sum(errors), np.concatenate(clipped),
-            self.names, self.scoring.weights,
-        )  # fmt: skip
+        lo, hi = self.range
+        return RecentGroups(
+            table=joined(tables),
+            informative=np.concatenate(informative),
+            cut=np.concatenate(clipped),
+            lo=lo,
+            hi=hi,
+            names=self.names,
+            weights=self.scoring.weights,
+            whole=all(whole),
+            errors=sum(errors),
+        )
 
     def _train(self, step: int | None, rewards: Floats, group_size: int, table: GroupTable) -> None:
         self._steps += 1

@@ -49,16 +49,9 @@ def watch(
     >>> watched.__name__, watched(prompts=["a", "a"], completions=["bb", "c"], completion_ids=[[1, 1], [1]])
     ('length', [2.0, 1.0])
     """
-    functions: list[RewardFunction] = list(reward_funcs) if isinstance(reward_funcs, Sequence) else [reward_funcs]
+    functions = [_function(value) for value in (reward_funcs if isinstance(reward_funcs, list | tuple) else [reward_funcs])]
     if not functions:
         raise SettingsError("watch got no reward function: pass at least one")
-    for function in functions:
-        if not callable(function) or hasattr(function, "forward"):
-            raise SettingsError(
-                f"watch expects functions, got {function!r:.60} (a {type(function).__name__}). A reward model is called by the trainer "
-                "itself: pass it to the trainer in addition to the functions that watch returns, and it is included in the total; or wrap "
-                "it in a function that scores the completions."
-            )
     names = _distinct([_name(function) for function in functions])
     path = Path(out)
     if (older := _open.pop(path.resolve(), None)) is not None:
@@ -66,6 +59,16 @@ def watch(
     recorder = _start(path, names, [_sha256(function) for function in functions], reward_range)
     _open[path.resolve()] = recorder
     return [_watched(function, recorder, i) for i, function in enumerate(functions)]
+
+
+def _function(value: object) -> RewardFunction:
+    if not callable(value) or hasattr(value, "forward"):
+        raise SettingsError(
+            f"watch expects functions, got {value!r:.60} (a {type(value).__name__}). A reward model is called by the trainer itself: pass "
+            "it to the trainer in addition to the functions that watch returns, and it is included in the total; or wrap it in a function "
+            "that scores the completions."
+        )
+    return value
 
 
 def recorder_of(watched: object = None) -> Recorder | None:
@@ -78,7 +81,7 @@ def recorder_of(watched: object = None) -> Recorder | None:
     if isinstance(watched, str | Path):
         recorder: object = _open.get(Path(watched).resolve())
     else:
-        some = watched if isinstance(watched, Sequence) else [watched]
+        some = watched if isinstance(watched, list | tuple) else [watched]
         recorder = next((f.flatspot_recorder for f in some if hasattr(f, "flatspot_recorder")), None)
     if not isinstance(recorder, Recorder):
         raise SettingsError(f"{watched!r:.80} is not watched: pass the functions that flatspot.watch returned, or its run folder")
