@@ -26,7 +26,7 @@ def folder(tmp_path):
         {"name": "warm-up, then RL", **ROW, "reward": 0.97},
     ]
     (tmp_path / "flatspot-demo-train").mkdir()
-    results = {"size": asdict(DemoSize()), "seed": 0, "rows": rows, "seconds": 100.0}
+    results = {"task": "capitals", "size": asdict(DemoSize()), "seed": 0, "rows": rows, "policy": "", "seconds": 100.0, "provenance": {}}
     (tmp_path / "flatspot-demo-train" / "results.json").write_text(json.dumps(results))
     return tmp_path
 

@@ -41,13 +41,18 @@ def test_a_second_call_reads_and_other_settings_are_refused(done, monkeypatch):
     assert overcome(out, size=SMALL) == results
     with pytest.raises(RunFolderError, match="other settings"):
         overcome(out, size=SMALL, seed=1)
-    (out / "results.json").write_text("{")
-    with pytest.raises(RunFolderError, match="damaged"):
-        overcome(out, size=SMALL)
+    for text, says in (("{", "damaged"), ("{}", r"damaged \(it has no 'task'\)"), (without_rows(results), "it has no row 'RL alone'")):
+        (out / "results.json").write_text(text)
+        with pytest.raises(RunFolderError, match=f"results.json is .*{says}"):
+            overcome(str(out), size=SMALL)
+
+
+def without_rows(results):
+    return json.dumps(results.to_json() | {"rows": []})
 
 
 def row(name, reward, **more):
-    usual = {"generations": 3840, "seconds": 61.2, "learnable": 0.2, "vanishing": 0.5, "solved": 0.3}
+    usual = {"labels": 0, "sft_steps": 0, "generations": 3840, "seconds": 61.2, "learnable": 0.2, "vanishing": 0.5, "solved": 0.3}
     return DemoPolicy(name, reward=reward, **(usual | more))
 
 
@@ -56,7 +61,7 @@ def test_the_table_fits_a_screen_and_says_what_came_out(tmp_path, after, says):
     why = "mean pass@K is 99%, and 2 more probes gained no more than their steps cost"
     rows = [row("as it is", 0.0, seconds=0.0), *(row(name, 0.02) for name in module.REMEDIES)]
     rows += [row("warm-up", 0.5, labels=20, sft_steps=15, why=why), row("warm-up, then RL", after)]
-    text = demo_text(DemoResults(rows=tuple(rows), seconds=200.0), tmp_path)
+    text = demo_text(DemoResults("capitals", DemoSize(), 0, tuple(rows), "", 200.0, {}), tmp_path)
     lines = text.splitlines()
     assert len(lines) <= 24
     assert max(len(line) for line in lines[:-1]) <= WIDTH

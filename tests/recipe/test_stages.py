@@ -6,6 +6,7 @@ import pytest
 
 from flatspot.core.errors import RunFolderError
 from flatspot.recipe.stages import contents, do_stage, only_one, read_stage
+from flatspot.runs.recipe_summary import WarmupOutcome
 
 
 def work_of(log, result=None, fail=False):
@@ -48,6 +49,23 @@ def test_a_damaged_record_is_named(tmp_path, text):
     (done.folder / "stage.json").write_text(text)
     with pytest.raises(RunFolderError, match=r"stage\.json is damaged"):
         do_stage(tmp_path, "a", {}, work_of([]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"chosen_step": None}, "it has no 'chosen_step'"), ({"generations": "many"}, "generations is 'many'"), ({}, None)],
+)
+def test_a_result_without_what_later_stages_read_is_named(tmp_path, changes, says):
+    result = {"chosen_step": 8, "steps": 10, "labels": 10, "learnt": 9, "generations": 180, "why": "w", "cause": "plateau"}
+    result |= {"recovered": True, "curve": [], "notes": []}
+    changed = {name: value for name, value in (result | changes).items() if value is not None}
+    do_stage(tmp_path, "a", {}, work_of([], changed))
+    if says is None:
+        assert do_stage(tmp_path, "a", {}, work_of([]), kinds=(WarmupOutcome,)).reused
+        return
+    with pytest.raises(RunFolderError) as error:
+        do_stage(tmp_path, "a", {}, work_of([]), kinds=(WarmupOutcome,))
+    assert f"stage.json is damaged ({says})" in str(error.value)
 
 
 def test_what_is_no_number_is_kept_as_null(tmp_path):

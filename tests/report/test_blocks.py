@@ -14,6 +14,7 @@ from flatspot.core.settings import Settings
 from flatspot.report import blocks
 from flatspot.report.run.next_steps import completions_command, diagnose_command, export_command, next_steps, train_command
 from flatspot.runs.summary import RewardSummary, Summary
+from flatspot.verdicts.judge import VERDICTS
 
 FULL = {
     "verdict": "proceed",
@@ -27,6 +28,10 @@ FULL = {
     },
     "group_size": 4,
 }
+
+
+def test_the_verdicts_are_those_that_are_given():
+    assert tuple(verdict.name for verdict in blocks.VERDICTS) == VERDICTS
 
 
 def test_missing_keys_are_missing_words_and_nothing_else():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from html import escape
 
 import pyarrow.parquet as pq
@@ -70,6 +71,14 @@ def test_it_says_its_verdict(folder, tmp_path):
     assert repr(unjudged).endswith("not judged>")
     with pytest.raises(flatspot.FlatspotError, match="has not been judged yet"):
         _ = unjudged.summary
+
+
+def test_a_notebook_shows_what_reorders_or_hides_text(folder):
+    run = flatspot.open(folder)
+    hostile = "p\u202e</li><script>\x1b[2J"
+    run = run.judged_as(run.verdicts, replace(run.summary, reason=hostile, caveats=(hostile,)), run.model)
+    html = run._repr_html_()
+    assert html.count("p⟦U+202E⟧&lt;/li&gt;&lt;script&gt;␛[2J") == 2 and "\u202e" not in html and "\x1b" not in html
 
 
 def test_verbs_go_on_from_it(folder, tmp_path):

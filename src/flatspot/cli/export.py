@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from flatspot.report.blocks import VERDICTS
+
 
 @click.command("export")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
@@ -13,7 +15,7 @@ import click
     "--verdict",
     "verdicts",
     multiple=True,
-    type=click.Choice(["learnable", "vanishing", "solved", "undecided", "unscored"]),
+    type=click.Choice([verdict.name for verdict in VERDICTS]),
     help="Only these; repeat for several.  [default: all]",
 )
 @click.option("--completions", is_flag=True, help="A row per completion with its reward, instead of a row per prompt.")

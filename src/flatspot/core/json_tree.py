@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import MISSING, is_dataclass
+from dataclasses import fields as dataclass_fields
 from types import UnionType
-from typing import Annotated, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from flatspot.core.plain import Json, plain
 
@@ -18,11 +19,12 @@ class Key(str):
 
 
 class JsonField(NamedTuple):
-    """A field of a dataclass: its name in Python, its type and what it means."""
+    """A field of a dataclass: its name in Python, its type, what it means, and whether its JSON must hold it: it has no default."""
 
     name: str
     kind: object
     meaning: str
+    required: bool
 
 
 _FIELDS: dict[type[object], dict[str, JsonField]] = {}  # of each dataclass, read once
@@ -43,13 +45,14 @@ def json_fields(kind: type[object]) -> dict[str, JsonField]:
     return _FIELDS[kind]
 
 
-def _annotated_fields(kind: type[object]) -> dict[str, JsonField]:
+def _annotated_fields(kind: type[Any]) -> dict[str, JsonField]:
     fields = {}
+    required = {field.name for field in dataclass_fields(kind) if field.default is MISSING and field.default_factory is MISSING}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
         key = next((str(note) for note in notes if isinstance(note, Key)), name)
         meaning = next((str(note) for note in notes if not isinstance(note, Key)), "")
-        fields[key] = JsonField(name, get_args(hint)[0] if notes else hint, meaning)
+        fields[key] = JsonField(name, get_args(hint)[0] if notes else hint, meaning, name in required)
     return fields
 
 
@@ -74,7 +77,7 @@ def fields_to_json(value: object) -> dict[str, Json]:
 def fields_from_json(kind: type[T], values: Mapping[str, object]) -> T:
     """A dataclass from its JSON object; a key that is missing keeps its default, one that is unknown is left out.
 
-    Raises TypeError, ValueError or KeyError where the JSON is of another shape.
+    Raises KeyError for a missing key without a default, TypeError or ValueError where the JSON is of another shape; `damage` words them.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -88,7 +91,19 @@ def fields_from_json(kind: type[T], values: Mapping[str, object]) -> T:
     TypeError: mean is 'half'
     """
     fields = json_fields(kind)
+    for key, field in fields.items():
+        if field.required and key not in values:
+            raise KeyError(key)
     return kind(**{field.name: tree_from_json(field, values[key]) for key, field in fields.items() if key in values})
+
+
+def damage(error: Exception) -> str:
+    """What is wrong with a JSON object, from the error of reading it.
+
+    >>> damage(KeyError("seed")), damage(TypeError("seed is 'x'"))
+    ("it has no 'seed'", "seed is 'x'")
+    """
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def tree_from_json(field: JsonField, value: object) -> object:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
+from flatspot.core.json_tree import damage
 from flatspot.core.optional import require
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
@@ -35,7 +36,7 @@ REMEDIES: Mapping[str, Mapping[str, float]] = {
 
 
 def overcome(
-    out: Path, *, size: DemoSize | None = None, seed: int = 0, say: Say = lambda _: None, on_progress: OnProgress | None = None
+    out: str | Path, *, size: DemoSize | None = None, seed: int = 0, say: Say = lambda _: None, on_progress: OnProgress | None = None
 ) -> DemoResults:
     """Diagnose, try RL and three remedies, warm up, RL again; writes run folders and results.json into `out`, and returns them.
 
@@ -46,7 +47,7 @@ def overcome(
     from flatspot.tasks.letters import letters_model, letters_prompts
     from flatspot.training.folders import own_folder
 
-    size, begun = size or DemoSize(), time.monotonic()
+    out, size, begun = Path(out), size or DemoSize(), time.monotonic()
     if (results := _results_there(out, size, seed)) is not None:
         return results
     prompts, model = letters_prompts(_TASK, size.prompts), letters_model()
@@ -96,7 +97,8 @@ class _Demo:
             fixed_completions=not first,
         ).summary
         learnable, vanishing, solved = (getattr(summary.fractions, state).mean or 0.0 for state in ("learnable", "vanishing", "solved"))
-        return DemoPolicy(name, reward=summary.reward.mean or 0.0, learnable=learnable, vanishing=vanishing, solved=solved)
+        reward = summary.reward.mean or 0.0
+        return DemoPolicy(name, 0, 0, 0, reward=reward, learnable=learnable, vanishing=vanishing, solved=solved, seconds=0.0)
 
     def reinforced(self, name: str, model: Path, *, rate: float = 1.0, temperature: float = 1.0, entropy: float = 0.0) -> DemoPolicy:
         """An RL run, and the row that its policy gets."""
@@ -183,6 +185,7 @@ def _folder(name: str) -> str:
 
 _KIND = "flatspot demo --train"
 _NAMES = ("judged", "warm-up", *(_folder(name) for name in (*REMEDIES, "warm-up, then RL")))
+_COMPARED = {"RL alone", "warm-up", "warm-up, then RL"}  # policies without which there is nothing to show
 
 
 def _results_there(out: Path, size: DemoSize, seed: int) -> DemoResults | None:
@@ -191,8 +194,10 @@ def _results_there(out: Path, size: DemoSize, seed: int) -> DemoResults | None:
         return None
     try:
         results = DemoResults.from_json(json.loads((out / _FILE).read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunFolderError(f"{out / _FILE} is damaged ({error}). Delete it and run again.") from None
+        if lacking := _COMPARED - {row.name for row in results.rows}:
+            raise ValueError(f"it has no row {min(lacking)!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunFolderError(f"{out / _FILE} is damaged ({damage(error)}). Delete it and run again.") from None
     if (results.size, results.seed) != (size, seed):
         raise RunFolderError(f"{out} holds the results of other settings ({results.size}, seed {results.seed}): give another --out")
     return results

@@ -14,11 +14,13 @@ from flatspot.core.renamed import with_old_names
 from flatspot.flow.diagnose import Say
 from flatspot.recipe import work
 from flatspot.recipe.read import Recipe, read_recipe, recipe_of
+from flatspot.recipe.results import DiagnosisResult, PlanResult, PolicyResult, TrainingResult
 from flatspot.recipe.stages import Stage, do_stage, only_one
 from flatspot.recipe.summary import paths_table, summarize
 from flatspot.recipe.work import Bench, train_options
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.store import write_table
+from flatspot.runs.recipe_summary import WarmupOutcome
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,7 +108,8 @@ def steps_at_equal_generations(warmup: Mapping[str, Any], trained: Mapping[str, 
 
 def _diagnose(bench: Bench, name: str, model: str, origin: str) -> Stage:
     inputs = bench.shared | {"model": origin, "settings": bench.sampling}
-    return do_stage(bench.recipe.out, name, inputs, lambda folder: work.diagnose_in(bench, model, folder), needs=_DIAGNOSED, say=bench.say)
+    do = lambda folder: work.diagnose_in(bench, model, folder)  # noqa: E731
+    return do_stage(bench.recipe.out, name, inputs, do, needs=_DIAGNOSED, kinds=(DiagnosisResult,), say=bench.say)
 
 
 def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
@@ -115,8 +118,8 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
     plan = None
     if recipe.labels is None:
         inputs: JsonObject = {"before": before.key, "plan": asdict(recipe.plan), "answer_col": recipe.answer_col}
-        needs = ("plan.parquet", "labels.jsonl")
-        plan = do_stage(recipe.out, "plan", inputs, lambda folder: work.plan_in(bench, before.run, folder), needs=needs, say=bench.say)
+        needs, do = ("plan.parquet", "labels.jsonl"), lambda folder: work.plan_in(bench, before.run, folder)
+        plan = do_stage(recipe.out, "plan", inputs, do, needs=needs, kinds=(PlanResult,), say=bench.say)
     file, rows = work.filled_labels(bench, None if plan is None else plan.folder)
     if not rows:
         if plan is None:
@@ -133,14 +136,15 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
     probe = with_old_names(asdict(recipe.probe))
     inputs = bench.shared | learned | {"options": dict(recipe.warmup), "rule": rule, "probe": probe, "seed": recipe.seed}
     do = lambda folder: work.warm_up_in(bench, before.run, file, rows, folder)  # noqa: E731
-    return plan, do_stage(recipe.out, "warmup", inputs, do, needs=("policy",), say=bench.say)
+    kinds = (PolicyResult, WarmupOutcome)
+    return plan, do_stage(recipe.out, "warmup", inputs, do, needs=("policy",), kinds=kinds, say=bench.say)
 
 
 def _train(bench: Bench, name: str, model: str, origin: str, options: Mapping[str, Any]) -> Stage:
     recipe = bench.recipe
     inputs = bench.shared | {"model": origin, "options": dict(options), "algorithm": recipe.algorithm, "seed": recipe.seed}
     do = lambda folder: work.train_in(bench, model, options, folder)  # noqa: E731
-    return do_stage(recipe.out, name, inputs, do, needs=("trainer", "run.json"), say=bench.say)
+    return do_stage(recipe.out, name, inputs, do, needs=("trainer", "run.json"), kinds=(PolicyResult, TrainingResult), say=bench.say)
 
 
 def _checkpoint(stage: Stage) -> str:

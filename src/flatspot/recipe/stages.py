@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import RunFolderError
+from flatspot.core.json_tree import damage, fields_from_json
 from flatspot.core.plain import JsonObject, plain
 from flatspot.rollouts.identity import digest
 from flatspot.rollouts.locks import lock_folder
@@ -54,12 +55,22 @@ class Stage:
 
 
 def do_stage(
-    out: Path, name: str, inputs: Mapping[str, Any], work: Work, *, needs: Sequence[str] = (), say: Callable[[str], None] = lambda _: None
+    out: Path,
+    name: str,
+    inputs: Mapping[str, Any],
+    work: Work,
+    *,
+    needs: Sequence[str] = (),
+    kinds: Sequence[type[object]] = (),
+    say: Callable[[str], None] = lambda _: None,
 ) -> Stage:
-    """The stage of these inputs: as it is where it is done and `needs` are in its folder, else by `work(folder)`."""
+    """The stage of these inputs: as it is where it is done and `needs` are in its folder, else by `work(folder)`.
+
+    kinds  dataclasses whose fields the result has: one that was stored is checked against them
+    """
     key = digest(plain(dict(inputs) | {"format": FORMAT}))
     folder = out / f"{name}-{key}"
-    done = read_stage(folder)
+    done = read_stage(folder, kinds)
     if done is not None and all((folder / part).exists() for part in needs):
         say(f"{name}: there already, {folder}")
         return Stage(name, folder, key, done["result"], float(done["seconds"]), True)
@@ -75,18 +86,20 @@ def do_stage(
     return Stage(name, folder, key, result, seconds, False)
 
 
-def read_stage(folder: Path) -> JsonObject | None:
-    """stage.json of a folder; None where the stage is not done. Raises `RunFolderError` where it is damaged."""
+def read_stage(folder: Path, kinds: Sequence[type[object]] = ()) -> JsonObject | None:
+    """stage.json of a folder; None where the stage is not done. Raises `RunFolderError` where it is damaged or lacks a field of `kinds`."""
     file = folder / "stage.json"
     try:
         stage = json.loads(file.read_text("utf-8"))
         if not isinstance(stage["result"], dict):
             raise ValueError("its result is no object")
+        for kind in kinds:
+            fields_from_json(kind, stage["result"])
         return dict(stage) | {"seconds": float(stage["seconds"])}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{file} is damaged ({error}). Delete it: the stage is then done again.") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunFolderError(f"{file} is damaged ({damage(error)}). Delete it: the stage is then done again.") from error
 
 
 @contextmanager

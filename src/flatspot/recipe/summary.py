@@ -27,12 +27,12 @@ from flatspot.runs.recipe_summary import (
 )
 from flatspot.runs.run import Run
 from flatspot.runs.summary import Share
+from flatspot.verdicts.judge import VERDICTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DIAGNOSED = ("before", "warmed", "after", "after-alone")
-_STATES = ("learnable", "vanishing", "solved", "undecided", "unscored")
 
 
 def summarize(recipe: Recipe, stages: Sequence[Stage]) -> RecipeSummary:
@@ -83,7 +83,7 @@ def _fewest(runs: Iterable[Run]) -> int | None:
 def _moves(before: Run, after: Run) -> dict[str, dict[str, int]]:
     """How many prompts went from each verdict to each other."""
     pairs = zip(*(run.verdicts["verdict"].to_pylist() for run in (before, after)), strict=True)
-    moves = {name: dict.fromkeys(_STATES, 0) for name in _STATES}
+    moves = {name: dict.fromkeys(VERDICTS, 0) for name in VERDICTS}
     for was, now in pairs:
         moves[was][now] += 1
     return moves

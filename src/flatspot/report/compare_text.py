@@ -6,13 +6,14 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from flatspot.report.blocks import VERDICTS
 from flatspot.report.formats import MISSING, count, decimal, noun, percent, signed, visible
 from flatspot.report.prompt_line import prompt_line
 
 if TYPE_CHECKING:
     from flatspot.runs.comparison import ChangeLimits, ComparedRun, ComparisonSummary, PairCounts
 
-_STATES = ("learnable", "vanishing", "solved", "undecided", "unscored")
+_VERDICTS = tuple(verdict.name for verdict in VERDICTS)
 
 
 def compare_text(summary: ComparisonSummary, *, width: int = 80) -> str:
@@ -74,9 +75,9 @@ def _change(label: str, row: ChangeLimits, write: Callable[[object], str], place
 
 
 def _transitions(moved: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    columns = [name for name in _STATES if any(moved[row][name] for row in _STATES)]
+    columns = [name for name in _VERDICTS if any(moved[row][name] for row in _VERDICTS)]
     yield f"{'verdict in A':<14}→ B{'':<3}" + "".join(f"{name:>11}" for name in columns)
-    for row in _STATES:
+    for row in _VERDICTS:
         if any(moved[row].values()):
             yield f"{row:<20}" + "".join(f"{count(moved[row][name]) if moved[row][name] else '·':>11}" for name in columns)
 

@@ -64,21 +64,23 @@ def _round_values(low: float, high: float, count: int) -> list[float]:
         return [low]
     factor = next((f for f, least in ((10, 50**0.5), (5, 10**0.5), (2, 2**0.5)) if raw / power >= least), 1)
     first, last = math.ceil(low / power / factor - 1e-9), math.floor(high / power / factor + 1e-9)
-    # by division where the power is a fraction: 3 * 0.2 is not 0.6
-    return [k * factor * power if power >= 1 else k * factor / round(1 / power) for k in range(first, min(last, first + 3 * count) + 1)]
+    multiples = [k * factor for k in range(first, min(last, first + 3 * count) + 1)]
+    # by division where the power is a fraction: 3 * 0.2 is not 0.6; the reciprocal of the smallest powers is infinite
+    return [k / round(1 / power) for k in multiples] if 1e-300 < power < 1 else [k * power for k in multiples]
 
 
 def _decades(low: float, high: float, count: int) -> list[float]:
-    """Powers of ten, every so many of them; with their 2- and 5-fold where there are fewer than three.
+    """Powers of ten, every so many; with their 2- and 5-fold where there are fewer than three; evenly spaced where there are none.
 
-    >>> _decades(0.002, 3.0, 6), _decades(0.15, 1.2, 6)
-    ([0.01, 0.1, 1.0], [0.2, 0.5, 1.0])
+    >>> _decades(0.002, 3.0, 6), _decades(0.15, 1.2, 6), _decades(0.6, 0.95, 4)
+    ([0.01, 0.1, 1.0], [0.2, 0.5, 1.0], [0.6, 0.7, 0.8, 0.9])
     """
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    first, last = math.floor(math.log10(low)), min(math.ceil(math.log10(high)), 308)
     powers = [10.0**k for k in range(first, last + 1) if low <= 10.0**k <= high]
     if len(powers) >= 3:
         return powers[:: math.ceil(len(powers) / count)]
-    return [v for k in range(first, last + 1) for m in (1, 2, 5) if low <= (v := float(f"{m}e{k}")) <= high]
+    values = [v for k in range(first, last + 1) for m in (1, 2, 5) if low <= (v := float(f"{m}e{k}")) <= high]
+    return values or _round_values(low, high, count)
 
 
 def tick_labels(values: Sequence[float]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flatspot.report.blocks import VERDICTS
+
 
 @dataclass(frozen=True, slots=True)
 class Theme:
@@ -25,6 +27,6 @@ DARK = Theme("#121417", "#1b1e23", "#eceef1", "#a5adb7", "#343a42", "#7cc0f5", (
 
 def css_variables(theme: Theme) -> str:
     """The colors as CSS custom properties."""
-    names = ("learnable", "vanishing", "solved", "undecided", "unscored")
+    names = (verdict.name for verdict in VERDICTS)
     pairs = [(key, getattr(theme, key)) for key in ("paper", "panel", "ink", "muted", "line", "accent")]
     return "".join(f"--{key}:{value};" for key, value in [*pairs, *zip(names, theme.verdicts, strict=True)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from flatspot.core.json_tree import fields_from_json, fields_to_json
@@ -30,14 +30,14 @@ class DemoPolicy:
     """A policy of the demo, measured, and what it took."""
 
     name: Annotated[str, "its name"]
-    labels: Annotated[int, "labels"] = 0
-    sft_steps: Annotated[int, "steps of the warm-up"] = 0
-    generations: Annotated[int, "completions that RL, or the probes of the warm-up, sampled"] = 0
-    reward: Annotated[float, "mean reward"] = 0.0
-    learnable: Annotated[float, "share of learnable prompts"] = 0.0
-    vanishing: Annotated[float, "share of vanishing prompts"] = 0.0
-    solved: Annotated[float, "share of solved prompts"] = 0.0
-    seconds: Annotated[float, "time"] = 0.0
+    labels: Annotated[int, "labels"]
+    sft_steps: Annotated[int, "steps of the warm-up"]
+    generations: Annotated[int, "completions that RL, or the probes of the warm-up, sampled"]
+    reward: Annotated[float, "mean reward"]
+    learnable: Annotated[float, "share of learnable prompts"]
+    vanishing: Annotated[float, "share of vanishing prompts"]
+    solved: Annotated[float, "share of solved prompts"]
+    seconds: Annotated[float, "time"]
     why: Annotated[str | None, "of the warm-up: why it stopped"] = None
 
     def to_json(self) -> dict[str, Json]:
@@ -54,13 +54,13 @@ class DemoPolicy:
 class DemoResults:
     """The results of `flatspot demo --train`."""
 
-    task: Annotated[str, "the task"] = ""
-    size: Annotated[DemoSize, "how much was done"] = DemoSize()
-    seed: Annotated[int, "seed of the trainings"] = 0
-    rows: Annotated[tuple[DemoPolicy, ...], "the policies, in order"] = ()
-    policy: Annotated[str, "folder of the last policy"] = ""
-    seconds: Annotated[float, "time in all"] = 0.0
-    provenance: Annotated[Mapping[str, object], "versions and time, as in the summary of a run"] = field(default_factory=dict)
+    task: Annotated[str, "the task"]
+    size: Annotated[DemoSize, "how much was done"]
+    seed: Annotated[int, "seed of the trainings"]
+    rows: Annotated[tuple[DemoPolicy, ...], "the policies, in order"]
+    policy: Annotated[str, "folder of the last policy"]
+    seconds: Annotated[float, "time in all"]
+    provenance: Annotated[Mapping[str, object], "versions and time, as in the summary of a run"]
 
     def to_json(self) -> dict[str, Json]:
         """The object in results.json, in JSON's own types."""

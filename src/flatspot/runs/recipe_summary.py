@@ -50,16 +50,16 @@ class Gain:
 class WarmupOutcome:
     """The warm-up of a recipe."""
 
-    chosen_step: Annotated[int, "step of the selected checkpoint"] = 0
-    steps: Annotated[int | None, "step at which it stopped"] = None
-    labels: Annotated[int, "labels in all"] = 0
-    learned: Annotated[int, "labels in the training; the others were held out", Key("learnt")] = 0
-    generations: Annotated[int, "completions that its probes sampled"] = 0
-    why: Annotated[str, "why it stopped"] = ""
-    cause: Annotated[str, "the same as a code"] = ""
-    recovered: Annotated[bool, "whether mean pass@K is higher than at the start, beyond noise"] = False
-    curve: Annotated[tuple[CurveRow, ...], "the rows of curve.json"] = ()
-    notes: Annotated[tuple[str, ...], "notes on the labels"] = ()
+    chosen_step: Annotated[int, "step of the selected checkpoint"]
+    steps: Annotated[int | None, "step at which it stopped"]
+    labels: Annotated[int, "labels in all"]
+    learned: Annotated[int, "labels in the training; the others were held out", Key("learnt")]
+    generations: Annotated[int, "completions that its probes sampled"]
+    why: Annotated[str, "why it stopped"]
+    cause: Annotated[str, "the same as a code"]
+    recovered: Annotated[bool, "whether mean pass@K is higher than at the start, beyond noise"]
+    curve: Annotated[tuple[CurveRow, ...], "the rows of curve.json"]
+    notes: Annotated[tuple[str, ...], "notes on the labels"]
 
 
 @dataclass(frozen=True)

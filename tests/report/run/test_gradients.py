@@ -49,6 +49,14 @@ def test_a_mark_stands_at_the_std_that_the_norm_was_measured_with(measured):
     assert gradient_marks(measured(std=0.0)) == []  # no place on a logarithmic axis
 
 
+@pytest.mark.parametrize("changes", [{"std": 1e-305}, {"grad_norm_hi": 1.7e308}, {"grad_norm": 1e-320}, {"bound_score": 1e301}])
+def test_numbers_without_a_place_on_the_axes_are_not_drawn(measured, changes):
+    marks = gradient_marks(measured(**changes))
+    chart = gradient_chart(marks)
+    assert len(marks) == (0 if {"std", "grad_norm_hi"} & set(changes) else 6)
+    assert (chart is None) is not marks and "nan" not in str(chart) and "inf" not in str(chart)
+
+
 def test_prompts_that_the_page_does_not_show_have_no_mark(measured):
     data = measured()
     assert len(gradient_marks(dataclasses.replace(data, verdicts=data.verdicts.slice(0, 2)))) == 2

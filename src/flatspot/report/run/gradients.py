@@ -29,7 +29,7 @@ class GradientMark:
 
 
 def gradient_marks(data: ReportData) -> list[GradientMark]:
-    """A mark per measured prompt with a std above 0 and an upper limit above 0: only those have a place on logarithmic axes.
+    """A mark per measured prompt whose std and upper limit are above 0, and no less or more than axes show: others have no place on them.
 
     The std is that of the rewards the norm was measured on. That of the verdict would be of other completions, and of as few as were
     enough to judge the prompt.
@@ -39,16 +39,17 @@ def gradient_marks(data: ReportData) -> list[GradientMark]:
     verdicts = dict(zip(*(data.verdicts[name].to_pylist() for name in ("prompt_id", "verdict")), strict=True))
     marks = []
     for row in data.gradients.to_pylist():
-        std, high = number(row["std"]), number(row["grad_norm_hi"])
-        if row["prompt_id"] in verdicts and std and high and std > 0 and high > 0:
+        std, high = _positive(row["std"]), _positive(row["grad_norm_hi"])
+        if row["prompt_id"] in verdicts and std and high:
             norm, low, bound = (_positive(row[key]) for key in ("grad_norm", "grad_norm_lo", "bound_score"))
             marks.append(GradientMark(verdicts[row["prompt_id"]], std, norm, low, high, bound))
     return marks
 
 
 def _positive(value: object) -> float | None:
+    """The number where it has a place on a logarithmic axis; its ends, a factor away, are floats too."""
     x = number(value)
-    return x if x is not None and x > 0 else None
+    return x if x is not None and 1e-300 < x < 1e300 else None
 
 
 def gradient_facts(data: ReportData) -> tuple[Fact, ...]:

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from flatspot.report.blocks import headline
-from flatspot.report.formats import percent_range
+from flatspot.report.formats import percent_range, visible
 
 if TYPE_CHECKING:
     from flatspot.runs.run import Run
@@ -23,10 +23,14 @@ def notebook_html(run: Run) -> str:
         for name, n in summary.counts.items()
         if (share := getattr(summary.fractions, name)) and n
     )
-    caveats = "".join(f"<li>{escape(caveat)}</li>" for caveat in summary.caveats)
+    caveats = "".join(f"<li>{_text(caveat)}</li>" for caveat in summary.caveats)
     return (
-        f"<div><p><strong>{escape(title)}</strong><br>{escape(summary.reason)}</p>"
+        f"<div><p><strong>{_text(title)}</strong><br>{_text(summary.reason)}</p>"
         f"<table><thead><tr><th>verdict</th><th>prompts</th><th>share of the set, 95%</th></tr></thead><tbody>{rows}</tbody></table>"
         + (f"<ul>{caveats}</ul>" if caveats else "")
-        + f"<p><code>{escape(str(run.folder))}</code></p></div>"
+        + f"<p><code>{_text(str(run.folder))}</code></p></div>"
     )
+
+
+def _text(text: str) -> str:
+    return escape(visible(text))
