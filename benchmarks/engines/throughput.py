@@ -131,7 +131,7 @@ def _engine(kind: str, dtype: str):
 
     engine = load_engine(kind, POLICY, dtype=dtype, device="cpu")
     if engine.name != kind:
-        raise SystemExit(f"asked for {kind}, got {engine.name}: {engine.notes}")
+        raise SystemExit(f"expected the engine {kind}, got {engine.name}: {getattr(engine, 'notes', ())}")
 
     def run(chats, new_tokens):
         counted = []
