@@ -36,8 +36,8 @@ def main() -> None:
         for name, command in COMMANDS.items():
             times[name].append(seconds(command))
     bare = statistics.median(times["bare interpreter"])
-    for name, found in times.items():
-        median = statistics.median(found)
+    for name, runs in times.items():
+        median = statistics.median(runs)
         print(f"{name:<36} {median:.3f} s   {median - bare:+.3f} s over bare")
 
 

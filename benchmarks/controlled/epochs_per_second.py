@@ -130,10 +130,10 @@ def three_pass(plan: Plan, dataset: Dataset, samples: Samples, method: str) -> T
     return turn
 
 
-def contestant(connection: Connection, who: str, method: str, given: argparse.Namespace) -> None:
+def contestant(connection: Connection, who: str, method: str, options: argparse.Namespace) -> None:
     """A process of its own, so that none works in memory that another has set up: runs as many epochs as it is told, and says how long."""
-    name = given.dataset
-    dataset = load_dataset(name, given.data)
+    name = options.dataset
+    dataset = load_dataset(name, options.data)
     # the official code looks at the test samples in every epoch
     plan = plan_for(name, test_every=1, **SIZES[name], **OURS.get(who, {}))
     labels = label_samples(dataset.train.labels, dataset.test.labels, plan)
@@ -143,7 +143,7 @@ def contestant(connection: Connection, who: str, method: str, given: argparse.Na
     elif who == "three_pass":
         turn = three_pass(plan, dataset, samples, method)
     else:
-        turn = official(given.official, plan, dataset, samples, method)
+        turn = official(options.official, plan, dataset, samples, method)
     turn(1)  # not timed
     connection.send(dataset.source)
     while epochs := connection.recv():
@@ -152,31 +152,31 @@ def contestant(connection: Connection, who: str, method: str, given: argparse.Na
         connection.send({"clock": time.perf_counter() - began, "processor": time.process_time() - began_working})
 
 
-def measure(given: argparse.Namespace, method: str) -> tuple[str, dict[str, dict[str, list[float]]]]:
+def measure(options: argparse.Namespace, method: str) -> tuple[str, dict[str, dict[str, list[float]]]]:
     """Epochs per second of each in each round, by the clock and by the processor's time. → the data's source, and the rates
 
     On one thread the two agree where nothing else runs; under load the processor's time is the fairer.
     """
-    epochs = EPOCHS[given.dataset]
-    names = [who for who in epochs if who != "official" or given.official]
-    found: dict[str, dict[str, list[float]]] = {who: {"clock": [], "processor": []} for who in names}
+    epochs = EPOCHS[options.dataset]
+    names = [who for who in epochs if who != "official" or options.official]
+    rates: dict[str, dict[str, list[float]]] = {who: {"clock": [], "processor": []} for who in names}
     spawn = multiprocessing.get_context("spawn")
     lines, processes = {}, []
     for who in names:
         lines[who], theirs = spawn.Pipe()
-        processes.append(spawn.Process(target=contestant, args=(theirs, who, method, given), daemon=True))
+        processes.append(spawn.Process(target=contestant, args=(theirs, who, method, options), daemon=True))
         processes[-1].start()
         theirs.close()
         source = lines[who].recv()
-    for _ in range(given.rounds):
+    for _ in range(options.rounds):
         for who in names:
             lines[who].send(epochs[who])
             for clock, seconds in lines[who].recv().items():
-                found[who][clock].append(round(epochs[who] / seconds, 4))
+                rates[who][clock].append(round(epochs[who] / seconds, 4))
     for line, process in zip(lines.values(), processes, strict=True):
         line.send(0)
         process.join()
-    return source, found
+    return source, rates
 
 
 def main() -> None:
@@ -186,20 +186,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dataset", choices=sorted(SIZES), default="mnist")
     parser.add_argument("--out", type=Path, help="default: results.json, or results-DATASET.json, beside this file")
-    given = parser.parse_args()
-    name = given.dataset
+    options = parser.parse_args()
+    name = options.dataset
     results = {"threads": torch.get_num_threads(), "load_before": os.getloadavg()[0], "source": "", "sizes": SIZES[name]}
     results["epochs_per_second"] = {}
     for method in ("sft", "rft"):
-        results["source"], found = measure(given, method)
-        results["epochs_per_second"][method] = found
+        results["source"], rates = measure(options, method)
+        results["epochs_per_second"][method] = rates
         for clock in ("clock", "processor"):
-            middle = {who: statistics.median(rates[clock]) for who, rates in found.items()}
+            middle = {who: statistics.median(values[clock]) for who, values in rates.items()}
             for who, rate in middle.items():
-                against = f"  {rate / middle['official']:5.1f} times the official" if given.official else ""
+                against = f"  {rate / middle['official']:5.1f} times the official" if options.official else ""
                 print(f"{method}  {who:<17} {rate:8.3f} epochs/s by the {clock:<9}{against}")
     results |= {"load_after": os.getloadavg()[0], "provenance": provenance()}
-    out = given.out or Path(__file__).with_name("results.json" if name == "mnist" else f"results-{name}.json")
+    out = options.out or Path(__file__).with_name("results.json" if name == "mnist" else f"results-{name}.json")
     out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 

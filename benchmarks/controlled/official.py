@@ -48,8 +48,8 @@ def official(folder: Path, plan: Plan, dataset: Dataset, samples: Samples, metho
         _replace_images(dataset, name)
         data = experiment.create_datamodule(config, state, logger)
     model = experiment.create_model(data, config, state, logger)
-    seen = experiment.create_train_and_validation_evaluators(model, data, device, config, state, logger)
-    trainer = experiment.create_trainer(model, data, *seen, Callback(), device, config, state, logger)
+    evaluators = experiment.create_train_and_validation_evaluators(model, data, device, config, state, logger)
+    trainer = experiment.create_trainer(model, data, *evaluators, Callback(), device, config, state, logger)
     batches = data.train_dataloader()
     return lambda epochs: trainer.fit(batches, num_epochs=epochs, validate_every=config["validate_every"])
 

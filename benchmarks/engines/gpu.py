@@ -86,8 +86,8 @@ def total_variation(samples: int = 40_000) -> float:
     model, tok = llama(128, 2, 100, torch.float32, spread=0.3), tokenizer(100)
     engine = HfEngine(load_policy((model, tok)))
     text = "w5 w17 w40"
-    drawn = engine.sample([PromptRequest(text, tuple(row_seed(1, "tv", i) for i in range(samples)))], Sampling(max_new_tokens=1))[0]
-    counts = np.bincount([c.token_ids[0] if c.token_ids else EOS for c in drawn], minlength=100) / samples
+    completions = engine.sample([PromptRequest(text, tuple(row_seed(1, "tv", i) for i in range(samples)))], Sampling(max_new_tokens=1))[0]
+    counts = np.bincount([c.token_ids[0] if c.token_ids else EOS for c in completions], minlength=100) / samples
     with torch.no_grad():
         exact = model(input_ids=tok(text, return_tensors="pt").input_ids.cuda()).logits[0, -1].double().softmax(-1).cpu().numpy()
     return float(np.abs(counts - exact).sum() / 2)
@@ -106,7 +106,7 @@ def main() -> None:
     slow = generate_rate(model, tok, prompts[:8], options.samples, options.new)
     engine = HfEngine(load_policy((model, tok)))
     fast, peak = engine_rate(engine, prompts, options.samples, options.new)
-    found = {
+    results = {
         "device": torch.cuda.get_device_name(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "dtype": "bfloat16",
@@ -120,7 +120,7 @@ def main() -> None:
         "notes": engine.notes,
         "total_variation_40000": round(total_variation(), 4),
     }
-    print(json.dumps(found, indent=2))
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

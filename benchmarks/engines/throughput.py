@@ -117,9 +117,9 @@ def _generate(dtype: str):
                 max_new_tokens=new_tokens,
                 pad_token_id=policy.pad_id,
             )
-        drawn = out[:, inputs["input_ids"].shape[1] :]
-        ends = (drawn == policy.eos_ids[0]).int().argmax(-1)
-        return sum(int(end) + 1 if row[end] == policy.eos_ids[0] else len(row) for row, end in zip(drawn, ends, strict=True))
+        tokens = out[:, inputs["input_ids"].shape[1] :]
+        ends = (tokens == policy.eos_ids[0]).int().argmax(-1)
+        return sum(int(end) + 1 if row[end] == policy.eos_ids[0] else len(row) for row, end in zip(tokens, ends, strict=True))
 
     return run
 
@@ -134,10 +134,10 @@ def _engine(kind: str, dtype: str):
         raise SystemExit(f"expected the engine {kind}, got {engine.name}: {getattr(engine, 'notes', ())}")
 
     def run(chats, new_tokens):
-        counted = []
+        counts = []
         requests = [PromptRequest(chat, tuple(row_seed(0, str(i), j) for j in range(SAMPLES))) for i, chat in enumerate(chats)]
-        engine.sample(requests, Sampling(max_new_tokens=new_tokens), counted.append)
-        return sum(counted)
+        engine.sample(requests, Sampling(max_new_tokens=new_tokens), counts.append)
+        return sum(counts)
 
     return run
 

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 PROMPTS, SAMPLES = 625_000, 16
 PEER = """
 import sys, pandas
-found = pandas.read_parquet(sys.argv[1]).groupby("prompt_id")["reward"].agg(["count", "mean", "std"])
-assert len(found) == 625_000
+table = pandas.read_parquet(sys.argv[1]).groupby("prompt_id")["reward"].agg(["count", "mean", "std"])
+assert len(table) == 625_000
 """
 
 
@@ -71,14 +71,14 @@ def main() -> None:
         log = Path(scratch) / "log.parquet"
         write_log(log, options.kind, options.shuffled)
         print(f"{PROMPTS * SAMPLES:,} rollouts of {PROMPTS:,} prompts, {options.kind}, {log.stat().st_size / 2**20:.0f} MiB of Parquet")
-        found = {
+        results = {
             "flatspot inspect": timed([str(Path(sys.executable).parent / "flatspot"), "inspect", str(log), "--out", f"{scratch}/run"]),
             "pandas groupby": timed([sys.executable, "-c", PEER, str(log)]),
         }
-    for name, row in found.items():
+    for name, row in results.items():
         if row:
             print(f"{name:<18} {row['seconds']:6.1f} s   {row['cpu_seconds']:6.1f} s CPU   {row['peak_gib']:5.2f} GiB peak")
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

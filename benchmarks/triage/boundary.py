@@ -25,12 +25,12 @@ MARKS = {"draw again": ("#9a9a9a", "o"), "vanishing": ("#c2410c", "s"), "learnab
 
 def reachable(rule):
     """The states a prompt can be in, and whether it is drawn on there."""
-    seen = {(0, 0)}
+    reachable = {(0, 0)}
     for n in range(SHOWN):
         for s in range(n + 1):
-            if (n, s) in seen and rule.go[n, s]:
-                seen |= {(n + 1, s), (n + 1, s + 1)}
-    return sorted(seen)
+            if (n, s) in reachable and rule.go[n, s]:
+                reachable |= {(n + 1, s), (n + 1, s + 1)}
+    return sorted(reachable)
 
 
 def main():

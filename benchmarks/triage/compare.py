@@ -53,12 +53,12 @@ def binary(name, m, seeds):
 
 
 def row_of(name, target, ps, tables, oracle, hindsight):
-    found = [triage(served(t), len(t), target_error=target) for t in tables]
+    results = [triage(served(t), len(t), target_error=target) for t in tables]
     ours = {
-        "error": float(np.mean([wrong_share(ZONES, p, index_of(t.verdict)) for p, t in zip(ps, found, strict=True)])),
-        "generations": float(np.mean([t.n_samples.mean() for t in found])),
-        "undecided": float(np.mean([(t.verdict == "undecided").mean() for t in found])),
-        "predicted": float(np.mean([t.predicted_error for t in found])),
+        "error": float(np.mean([wrong_share(ZONES, p, index_of(t.verdict)) for p, t in zip(ps, results, strict=True)])),
+        "generations": float(np.mean([t.n_samples.mean() for t in results])),
+        "undecided": float(np.mean([(t.verdict == "undecided").mean() for t in results])),
+        "predicted": float(np.mean([t.predicted_error for t in results])),
     }
     row = {"population": name, "target": target, "EB-DP": ours}
     for rule, prices in (("oracle prior", oracle), ("flat prior", flat(ZONES, CAP))):
@@ -70,18 +70,18 @@ def row_of(name, target, ps, tables, oracle, hindsight):
         affordable = [s for s in settings if s[2] <= ours["generations"] + 1e-9]
         row[rule] = _entry(min(enough, key=lambda s: s[2])) if enough else None
         row[rule + ", same cost"] = _entry(min(affordable, key=lambda s: s[1])) if affordable else None
-    row["forecast error"] = _forecast(ps, found)
+    row["forecast error"] = _forecast(ps, results)
     return row
 
 
-def _entry(found):
-    return {"setting": found[0], "error": found[1], "generations": found[2]}
+def _entry(result):
+    return {"setting": result[0], "error": result[1], "generations": result[2]}
 
 
-def _forecast(ps, found):
+def _forecast(ps, results):
     """Distance of the forecast from the share of mixed groups among the true p of the set, per group size, in points."""
     distance = []
-    for p, t in zip(ps, found, strict=True):
+    for p, t in zip(ps, results, strict=True):
         truth = np.array([(1 - p**k - (1 - p) ** k).mean() for k in SIZES])
         distance.append(np.abs(t.fitted.mixed_shares(SIZES, 1)[0] - truth))
     return (100 * np.mean(distance, 0)).round(2).tolist()
@@ -105,14 +105,14 @@ def worst_case(name, m, seeds):
     """With `worst_case`: a row per target, with the share of sets whose realized error is above it."""
     rows = []
     for target in TARGETS:
-        found = []
+        per_set = []
         for seed in range(seeds):
             p = BINARY[name](m, np.random.default_rng(1000 + seed))
             table = (np.random.default_rng(seed).random((m, CAP)) < p[:, None]).astype(float)
             t = triage(served(table), m, target_error=target, worst_case=True)
             error = wrong_share(ZONES, p, index_of(t.verdict))
-            found.append((error, t.worst_case_error, t.n_samples.mean(), (t.verdict == "undecided").mean(), error > target))
-        error, limit, generations, undecided, above = map(float, np.nanmean(found, 0))
+            per_set.append((error, t.worst_case_error, t.n_samples.mean(), (t.verdict == "undecided").mean(), error > target))
+        error, limit, generations, undecided, above = map(float, np.nanmean(per_set, 0))
         entry = {"error": error, "limit": limit, "generations": generations, "undecided": undecided, "above": above}
         rows.append({"population": name, "n_prompts": m, "target": target} | entry)
     return rows
@@ -122,17 +122,17 @@ def other(name, m, seeds, targets):
     """Graded rewards: realized and predicted error, generations, and what the model says of itself."""
     rows = []
     for target in targets:
-        found = []
+        per_set = []
         for seed in range(seeds):
             rng = np.random.default_rng(seed)
             rewards = OTHER[name](m, rng)
             t = triage(rewards.draw, m, target_error=target, reward_range=(rewards.low, rewards.high))
             zones = Zones(0.05, rewards.low, rewards.high)
             loss = zones.loss(rewards.mean, rewards.std, np.full(m, zones.hi))
-            given = index_of(t.verdict)
-            error = loss[np.flatnonzero(given >= 0), given[given >= 0]].mean()
-            found.append((error, t.predicted_error, t.n_samples.mean(), (given < 0).mean()))
-        error, predicted, generations, undecided = map(float, np.mean(found, 0))
+            labels = index_of(t.verdict)
+            error = loss[np.flatnonzero(labels >= 0), labels[labels >= 0]].mean()
+            per_set.append((error, t.predicted_error, t.n_samples.mean(), (labels < 0).mean()))
+        error, predicted, generations, undecided = map(float, np.mean(per_set, 0))
         entry = {"error": error, "predicted": predicted, "generations": generations, "undecided": undecided}
         rows.append({"population": name, "target": target, "model": t.model, "caveat": bool(t.caveats)} | entry)
     return rows
@@ -140,14 +140,14 @@ def other(name, m, seeds, targets):
 
 def small(name, m, sets):
     """Few prompts: realized error over many sets."""
-    found = []
+    rows = []
     for seed in range(sets):
         rng = np.random.default_rng(seed)
         p = BINARY[name](m, rng)
         t = triage(lambda i, k, p=p, rng=rng: (rng.random((len(i), k)) < p[i, None]).astype(float), m)
         v = index_of(t.verdict)
-        found.append((wrong_share(ZONES, p, v), t.n_samples.mean(), (v < 0).mean()))
-    error, generations, undecided = map(float, np.nanmean(found, 0))
+        rows.append((wrong_share(ZONES, p, v), t.n_samples.mean(), (v < 0).mean()))
+    error, generations, undecided = map(float, np.nanmean(rows, 0))
     return {"population": name, "n_prompts": m, "error": error, "generations": generations, "undecided": undecided}
 
 

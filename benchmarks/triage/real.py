@@ -88,14 +88,14 @@ def main():
     lines.append("| " + " | ".join([*head, "forecast off by, points, K = 4 / 8 / 16 / 32"]) + " |")
     lines.append("| --- " * (len(head) + 1) + "|")
     for target, worst_case in itertools.product((0.05, 0.03, 0.02, 0.01), (False, True)):
-        found, off = [], []
+        per_set, off = [], []
         for seed in range(SETS):
             t = replay(rewards, target, seed, low, high, worst_case)
-            given = np.array([STATES.index(v) if v in STATES else -1 for v in t.verdict])
-            error = loss[np.flatnonzero(given >= 0), given[given >= 0]].mean()
-            found.append((error, t.predicted_error, t.worst_case_error, t.n_samples.mean(), (given < 0).mean()))
+            labels = np.array([STATES.index(v) if v in STATES else -1 for v in t.verdict])
+            error = loss[np.flatnonzero(labels >= 0), labels[labels >= 0]].mean()
+            per_set.append((error, t.predicted_error, t.worst_case_error, t.n_samples.mean(), (labels < 0).mean()))
             off.append(np.abs(t.fitted.mixed_shares(SIZES, 1)[0] - [mixed_share(rewards, k) for k in SIZES]))
-        error, predicted, limit, generations, undecided = np.mean(found, 0)
+        error, predicted, limit, generations, undecided = np.mean(per_set, 0)
         points = " / ".join(f"{100 * x:.1f}" for x in np.mean(off, 0))
         shown = [f"{target:.0%}", "yes" if worst_case else "", f"{error:.1%}", f"{predicted:.1%}", f"{limit:.1%}", f"{generations:.1f}"]
         lines.append("| " + " | ".join([*shown, f"{undecided:.1%}", points]) + " |")

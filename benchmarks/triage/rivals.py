@@ -14,8 +14,8 @@ VANISHING, LEARNABLE, SOLVED = range(3)
 def wrong_share(zones, p, verdict):
     """Share of verdicts that are wrong beyond indifference; -1 marks no verdict and is left out."""
     table = zones.loss(p, np.sqrt(p * (1 - p)), np.ones(len(p)))
-    given = verdict >= 0
-    return float(table[np.flatnonzero(given), verdict[given]].mean()) if given.any() else float("nan")
+    judged = verdict >= 0
+    return float(table[np.flatnonzero(judged), verdict[judged]].mean()) if judged.any() else float("nan")
 
 
 def _follow(rule, risk, table):
@@ -90,9 +90,9 @@ def tuned(family, tables, ps, zones):
     """Every setting of a rule: [(setting, realized error, samples per prompt)], averaged over the sets."""
     rows = []
     for setting, label in family.items():
-        found = [label(t) for t in tables]
-        error = np.mean([wrong_share(zones, p, v) for p, (v, _) in zip(ps, found, strict=True)])
-        rows.append((setting, float(error), float(np.mean([n.mean() for _, n in found]))))
+        labels = [label(t) for t in tables]
+        error = np.mean([wrong_share(zones, p, v) for p, (v, _) in zip(ps, labels, strict=True)])
+        rows.append((setting, float(error), float(np.mean([n.mean() for _, n in labels]))))
     return rows
 
 

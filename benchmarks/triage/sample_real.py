@@ -59,9 +59,9 @@ def _sampled(engine, reward, prompts, seed):
     ids, rewards = [], []
     completions = [[] for _ in prompts]
     for first in range(0, SAMPLES, AT_ONCE):
-        asked = [PromptRequest(p.text, tuple(row_seed(seed, p.id, i) for i in range(first, first + AT_ONCE))) for p in prompts]
-        for mine, drawn in zip(completions, engine.sample(asked, Sampling(max_new_tokens=16)), strict=True):
-            mine.extend(drawn)
+        requests = [PromptRequest(p.text, tuple(row_seed(seed, p.id, i) for i in range(first, first + AT_ONCE))) for p in prompts]
+        for mine, more in zip(completions, engine.sample(requests, Sampling(max_new_tokens=16)), strict=True):
+            mine.extend(more)
     for prompt, mine in zip(prompts, completions, strict=True):
         ids += [prompt.id] * len(mine)
         rewards += [score.reward for score in reward.score([prompt] * len(mine), mine)]

@@ -47,9 +47,9 @@ def _engine(engine):
     out = []
     for name, case in engine["cases"].items():
         for how in ("fixed", "adaptive"):
-            found = case[how]
+            numbers = case[how]
             lost = f"{100 * case['lost']:.0f}%" if how == "adaptive" else ""
-            cells = [f"{found['tokens_per_second']:.0f}", lost, found["rows"], found["rounds"], f"{found['seconds']:.0f}"]
+            cells = [f"{numbers['tokens_per_second']:.0f}", lost, numbers["rows"], numbers["rounds"], f"{numbers['seconds']:.0f}"]
             out.append([name, how, *cells])
     head = ["prompts", "drawn", "tokens/s", "lost", "completions", "rounds", "seconds"]
     text = f"`python benchmarks/triage/engine_side.py --engine {engine['engine']}`: SmolLM2-135M-Instruct, up to 16 completions a prompt, "
@@ -68,8 +68,8 @@ def equal_error(rows):
         best = min(good, key=good.get) if good else None
         cells = []
         for rule in RULES:
-            found = row[rule]
-            cell = f"{found['generations']:.1f} ({100 * found['error']:.1f})" if found else "–"
+            numbers = row[rule]
+            cell = f"{numbers['generations']:.1f} ({100 * numbers['error']:.1f})" if numbers else "–"
             cells.append(f"**{cell}**" if rule == best and rule != "EB-DP" else cell)
         out.append([row["population"], f"{row['target']:.0%}", *cells])
     return _table(["population", "target", *RULES], out)

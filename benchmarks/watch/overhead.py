@@ -40,7 +40,7 @@ def main() -> None:
             if state.global_step == 5:
                 self.began, self.spent = self.ended, flatspot_recorder().spent
 
-    found = {}
+    costs = {}
     with tempfile.TemporaryDirectory() as folder:
         for i, (name, settings) in enumerate(SIZES.items()):
             steps = 200 if not settings else 60
@@ -48,12 +48,12 @@ def main() -> None:
             clock = Clock()
             _, callback, _ = train(case, Path(folder) / str(i), steps=steps, callbacks=[clock])
             seconds, spent = clock.ended - clock.began, callback.recorder.spent - clock.spent
-            found[name] = {"step_ms": 1e3 * seconds / (steps - 5), "watch_ms": 1e3 * spent / (steps - 5), "share": spent / seconds}
+            costs[name] = {"step_ms": 1e3 * seconds / (steps - 5), "watch_ms": 1e3 * spent / (steps - 5), "share": spent / seconds}
             print(
-                f"{name}: step {found[name]['step_ms']:.0f} ms, watch {found[name]['watch_ms']:.2f} ms, {found[name]['share']:.2%}",
+                f"{name}: step {costs[name]['step_ms']:.0f} ms, watch {costs[name]['watch_ms']:.2f} ms, {costs[name]['share']:.2%}",
                 flush=True,
             )
-    (HERE / "overhead.json").write_text(json.dumps(found, indent=1) + "\n")
+    (HERE / "overhead.json").write_text(json.dumps(costs, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ def file_for(results: dict[str, Any]) -> Path:
     return EXPECTED / f"controlled-{plan['setting']['dataset']}-{plan['scale']}-{results['variant']}.json"
 
 
-def kept(results: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of results.json: the plan, the source, the seeds, and the spread of each number over the seeds."""
+def expected_of(results: dict[str, Any]) -> dict[str, Any]:
+    """What is recorded of results.json: the plan, the source, the seeds, and the spread of each number over the seeds."""
     numbers = {
         method: {g: {when: {m: groups[g][when][m] for m in FLOORS} for when in ("start", "end")} for g in GROUPS}
         for method, groups in results["over_seeds"].items()
@@ -38,7 +38,7 @@ def kept(results: dict[str, Any]) -> dict[str, Any]:
 
 def differences(results: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """Each number of a run that lies outside the expected range, in words."""
-    found = []
+    differing = []
     for method in sorted(set(results["over_seeds"]) & set(expected["over_seeds"])):
         for group in GROUPS:
             for when in ("start", "end"):
@@ -47,9 +47,9 @@ def differences(results: dict[str, Any], expected: dict[str, Any]) -> list[str]:
                     spread = expected["over_seeds"][method][group][when][metric]
                     room = max(floor, 3 * (spread["std"] or 0.0))
                     if not spread["min"] - room <= value <= spread["max"] + room:
-                        wanted = f"{spread['min']:.4f} to {spread['max']:.4f}, give or take {room:.3f}"
-                        found.append(f"{method}, {group}, {when}: {metric} is {value:.4f}, expected {wanted}")
-    return found
+                        limits = f"{spread['min']:.4f} to {spread['max']:.4f}, give or take {room:.3f}"
+                        differing.append(f"{method}, {group}, {when}: {metric} is {value:.4f}, expected {limits}")
+    return differing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,11 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["record", "compare"])
     parser.add_argument("results", type=Path, help="results.json of an experiment")
-    given = parser.parse_args(arguments)
-    results = json.loads(given.results.read_text("utf-8"))
+    options = parser.parse_args(arguments)
+    results = json.loads(options.results.read_text("utf-8"))
     file = file_for(results)
-    if given.action == "record":
-        file.write_text(json.dumps(kept(results), indent=1) + "\n", encoding="utf-8")
+    if options.action == "record":
+        file.write_text(json.dumps(expected_of(results), indent=1) + "\n", encoding="utf-8")
         print(f"recorded {file}")
         return 0
     if not file.exists():
@@ -71,9 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
     if expected["plan"] != results["plan"]:
         print(f"not comparable: the plan differs from that of {file}", file=sys.stderr)
         return 2
-    found = differences(results, expected)
-    print("\n".join(found) if found else f"all numbers agree with {file}")
-    return 1 if found else 0
+    differing = differences(results, expected)
+    print("\n".join(differing) if differing else f"all numbers agree with {file}")
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main() -> None:
     """Measure, then print a line per band of the std; squares are averaged, as only they are unbiased."""
     out, each = (sys.argv[1:] + ["gradients-letters", "24"][len(sys.argv) - 1 :])[:2]
     prompts = [p for task in ("capitals", "brackets", "backward") for p in letters_prompts(task, int(each), 0)]
-    drawn = {
+    settings = {
         "max_completions": 8,
         "fixed_completions": True,
         "max_new_tokens": 13,
@@ -39,7 +39,9 @@ def main() -> None:
         "engine": "hf",
         "reward_range": (0.0, 1.0),
     }
-    run = flatspot.diagnose(prompts, str(letters_model()), agreement, gradients=True, gradient_completions=64, out=out, say=print, **drawn)
+    run = flatspot.diagnose(
+        prompts, str(letters_model()), agreement, gradients=True, gradient_completions=64, out=out, say=print, **settings
+    )
     table = pq.read_table(run.folder / "gradients.parquet")
     std, norm_sq, score = (table[name].to_numpy() for name in ("std", "grad_norm_sq", "bound_score"))
     theorem = table["bound_theorem_1"].to_numpy()

@@ -73,7 +73,7 @@ def batch(rng: random.Random, tokens: PreTrainedTokenizerFast) -> tuple[torch.Te
 def pretrain(out: Path, steps: int, seed: int) -> None:
     """Train, and write the folder in half precision."""
     torch.manual_seed(seed)
-    rng, tokens, begun = random.Random(seed), tokenizer(), time.monotonic()
+    rng, tokens, start = random.Random(seed), tokenizer(), time.monotonic()
     config = LlamaConfig(
         vocab_size=len(tokens),
         hidden_size=128,
@@ -98,10 +98,10 @@ def pretrain(out: Path, steps: int, seed: int) -> None:
         schedule.step()
         optimizer.zero_grad()
         if step % 100 == 0:
-            print(f"step {step}: loss {loss.item():.4f}, {time.monotonic() - begun:.0f} s", flush=True)
+            print(f"step {step}: loss {loss.item():.4f}, {time.monotonic() - start:.0f} s", flush=True)
     model.half().save_pretrained(out)
-    said = out / "config.json"  # half the bytes on disk; whoever loads it computes in single precision
-    said.write_text(said.read_text("utf-8").replace('"dtype": "float16"', '"dtype": "float32"'), "utf-8")
+    config_file = out / "config.json"  # half the bytes on disk; whoever loads it computes in single precision
+    config_file.write_text(config_file.read_text("utf-8").replace('"dtype": "float16"', '"dtype": "float32"'), "utf-8")
     tokens.save_pretrained(out)
 
 

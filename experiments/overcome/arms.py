@@ -91,13 +91,13 @@ def queue() -> Iterator[tuple[str, Arm, int]]:
         (heuristics(), SEEDS, ("brackets", "capitals")),
         (grid(), SEEDS, tuple(TASKS)),
     )
-    seen = set()
+    yielded = set()
     for arms, seeds, tasks in stages:
         for task in tasks:
             for seed in seeds:
                 for arm in arms:
-                    if (task, arm.name, seed) not in seen:
-                        seen.add((task, arm.name, seed))
+                    if (task, arm.name, seed) not in yielded:
+                        yielded.add((task, arm.name, seed))
                         yield task, arm, seed
 
 

@@ -19,22 +19,22 @@ EXPECTED = Path(__file__).parents[1] / "expected" / "overcome.json"
 FLOOR = 0.05
 
 
-def kept(summary: dict[str, Any]) -> dict[str, Any]:
+def expected_of(summary: dict[str, Any]) -> dict[str, Any]:
     """Of each task and arm: the seeds and the spread of the reward after RL."""
     return {
-        task: {name: {"seeds": arm["seeds"], **arm["reward"]} for name, arm in found["arms"].items()} for task, found in summary.items()
+        task: {name: {"seeds": arm["seeds"], **arm["reward"]} for name, arm in tables["arms"].items()} for task, tables in summary.items()
     }
 
 
 def differences(summary: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """Each arm whose reward lies outside the expected range, in words."""
-    found = []
-    for task, arms in kept(summary).items():
+    differing = []
+    for task, arms in expected_of(summary).items():
         for name, arm in arms.items():
-            wanted = expected.get(task, {}).get(name)
-            if wanted and not wanted["min"] - FLOOR <= arm["mean"] <= wanted["max"] + FLOOR:
-                found.append(f"{task}, {name}: reward {arm['mean']:.3f}, expected {wanted['min']:.3f} to {wanted['max']:.3f}")
-    return found
+            limits = expected.get(task, {}).get(name)
+            if limits and not limits["min"] - FLOOR <= arm["mean"] <= limits["max"] + FLOOR:
+                differing.append(f"{task}, {name}: reward {arm['mean']:.3f}, expected {limits['min']:.3f} to {limits['max']:.3f}")
+    return differing
 
 
 def main() -> int:
@@ -42,14 +42,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["record", "compare"])
     parser.add_argument("summary", type=Path)
-    given = parser.parse_args()
-    summary = json.loads(given.summary.read_text("utf-8"))
-    if given.action == "record":
-        EXPECTED.write_text(json.dumps(kept(summary), indent=1) + "\n", "utf-8")
+    options = parser.parse_args()
+    summary = json.loads(options.summary.read_text("utf-8"))
+    if options.action == "record":
+        EXPECTED.write_text(json.dumps(expected_of(summary), indent=1) + "\n", "utf-8")
         return 0
-    found = differences(summary, json.loads(EXPECTED.read_text("utf-8")))
-    print("\n".join(found) or "all agree")
-    return 1 if found else 0
+    differing = differences(summary, json.loads(EXPECTED.read_text("utf-8")))
+    print("\n".join(differing) or "all agree")
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

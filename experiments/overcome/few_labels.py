@@ -25,15 +25,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("work"))
     work = parser.parse_args().work
-    found = {}
+    losses = {}
     for name, task in TASKS.items():
         for seed in ORACLE_SEEDS:
             labels = random_labels(task, FIVE_PERCENT + HELD_BACK, seed)[FIVE_PERCENT:]
             for steps in ORACLE_STEPS:
                 folder = work / name / f"oracle-{seed}" / f"step-{steps}"
                 if folder.exists():
-                    found[f"{name} {seed} {steps}"] = loss(folder, labels)
-    (RESULTS.parent / "few_labels.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+                    losses[f"{name} {seed} {steps}"] = loss(folder, labels)
+    (RESULTS.parent / "few_labels.json").write_text(json.dumps(losses, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -70,9 +70,9 @@ def _panel(axes: Any, arms: Mapping[str, Any]) -> None:
         )
     axes.axhline(arms[FULL.name]["reward"]["mean"], color=_AFTER, linestyle=":", label="SFT on all labels, then RL")
     axes.axhline(arms[RL.name]["reward"]["mean"], color=_ALONE, linestyle="--", label="RL alone")
-    tried = [arms[arm.name]["reward"]["mean"] for arm in heuristics() if arm.name in arms]
-    if tried:
-        axes.axhline(max(tried), color=_TRIED, linestyle="-.", label="RL with the best heuristic")
+    rewards = [arms[arm.name]["reward"]["mean"] for arm in heuristics() if arm.name in arms]
+    if rewards:
+        axes.axhline(max(rewards), color=_TRIED, linestyle="-.", label="RL with the best heuristic")
     axes.set_xscale("log")
     axes.set_xticks(ORACLE_STEPS, [str(step) for step in ORACLE_STEPS])
     axes.minorticks_off()

@@ -40,14 +40,14 @@ def strategy(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
     from flatspot.planning.labels import LabelSettings, select_labels
 
     name = "facility-location" if arm.strategy == "ours" else arm.strategy
-    chosen = select_labels(judged(task, work), LabelSettings(labels=arm.labels, strategy=name, seed=seed))
-    return _after_sft(labeled([label.prompt for label in chosen]), task, arm, seed, folder)
+    labels = select_labels(judged(task, work), LabelSettings(labels=arm.labels, strategy=name, seed=seed))
+    return _after_sft(labeled([label.prompt for label in labels]), task, arm, seed, folder)
 
 
 def _after_sft(rows: Sequence[Mapping[str, Any]], task: Task, arm: Arm, seed: int, folder: Path) -> Row:
-    begun = time.monotonic()
+    since = time.monotonic()
     warm = supervise(rows, task, seed, arm.steps, folder / "sft")
-    spent = {"sft_seconds": round(time.monotonic() - begun, 1)} | start(warm, task)
+    spent = {"sft_seconds": round(time.monotonic() - since, 1)} | start(warm, task)
     checkpoint, cost = reinforce(warm, task, seed, folder / "rl")
     return evaluate(checkpoint, task) | spent | cost
 
@@ -56,9 +56,9 @@ def oracle(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
     """RL from one checkpoint of an SFT run with 5% of the labels, with what the usual criteria say of the checkpoint."""
     warm = checkpoints(task, seed, work) / f"step-{arm.steps}"
     held_out = random_labels(task, 2 * FIVE_PERCENT, seed)[FIVE_PERCENT:]
-    said = start(warm, task) | {"validation_loss": loss(warm, held_out), "sft_accuracy": greedy(warm, task, held_out)}
+    numbers = start(warm, task) | {"validation_loss": loss(warm, held_out), "sft_accuracy": greedy(warm, task, held_out)}
     checkpoint, cost = reinforce(warm, task, seed, folder / "rl")
-    return evaluate(checkpoint, task) | said | cost
+    return evaluate(checkpoint, task) | numbers | cost
 
 
 def warmup(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
@@ -67,7 +67,7 @@ def warmup(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
 
     labels = [{"id": p.id, "prompt": p.text, "answer": p.references[0]} for p in random_labels(task, arm.labels, seed)]
     shutil.rmtree(folder, ignore_errors=True)
-    begun = time.monotonic()
+    since = time.monotonic()
     with silent():
         warmed = stopped_warmup(
             labels,
@@ -80,7 +80,7 @@ def warmup(task: Task, arm: Arm, seed: int, work: Path, folder: Path) -> Row:
         )
     curve = [{"step": row["step"], "ready": row["ready"]["mean"], "reward": row.get("reward")} for row in warmed.curve]
     spent = {
-        "sft_seconds": round(time.monotonic() - begun, 1),
+        "sft_seconds": round(time.monotonic() - since, 1),
         "chosen_step": warmed.chosen_step,
         "why": warmed.why,
         "cause": warmed.cause,
@@ -103,9 +103,9 @@ KINDS: Mapping[str, Callable[[Task, Arm, int, Path, Path], Row]] = {
 
 def start(warm: Path | str, task: Task) -> Row:
     """Reward and reward std of a policy before RL, on the prompts trained on."""
-    drawn = rewards(warm, task, prompts_of(task.name)[0], seed=1)
-    std = np.nanstd(drawn, axis=1, ddof=1)
-    return {"start_reward": float(np.nanmean(drawn)), "start_std": float(std.mean()), "start_flat": float((std < 0.05).mean())}
+    values = rewards(warm, task, prompts_of(task.name)[0], seed=1)
+    std = np.nanstd(values, axis=1, ddof=1)
+    return {"start_reward": float(np.nanmean(values)), "start_std": float(std.mean()), "start_flat": float((std < 0.05).mean())}
 
 
 def judged(task: Task, work: Path) -> Path:
@@ -135,11 +135,11 @@ class _Keep(transformers.TrainerCallback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **trainer: Any) -> None:
         if state.global_step in ORACLE_STEPS:
             target = self.folder / f"step-{state.global_step}"
-            given["model"].save_pretrained(target)
-            given["processing_class"].save_pretrained(target)
+            trainer["model"].save_pretrained(target)
+            trainer["processing_class"].save_pretrained(target)
 
 
 class _once:
@@ -175,10 +175,10 @@ def greedy(warm: Path, task: Task, held_out: Sequence[Prompt]) -> float:
     from flatspot.core.records import Completion
 
     model, tokens = _load(warm)
-    asked = tokens([str(prompt.text) for prompt in held_out], return_tensors="pt", padding=True, return_token_type_ids=False)
+    inputs = tokens([str(prompt.text) for prompt in held_out], return_tensors="pt", padding=True, return_token_type_ids=False)
     with torch.no_grad():
-        out = model.generate(**asked, do_sample=False, max_new_tokens=13)
-    texts = tokens.batch_decode(out[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
+        out = model.generate(**inputs, do_sample=False, max_new_tokens=13)
+    texts = tokens.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     scores = loaded_reward(task).score(list(held_out), [Completion(text, 0, False) for text in texts])
     return float(np.mean([score.reward for score in scores]))
 

@@ -43,8 +43,8 @@ def main() -> None:
     for name, arm, seed in queue():
         if time.monotonic() > end or (options.work / "stop").exists():
             return
-        chosen = (options.task in (None, name), arm.name.startswith(options.arm or ""), options.kind in (None, arm.kind))
-        if all(chosen) and options.seed in (None, seed) and (name, arm.name, seed) not in done():
+        matches = (options.task in (None, name), arm.name.startswith(options.arm or ""), options.kind in (None, arm.kind))
+        if all(matches) and options.seed in (None, seed) and (name, arm.name, seed) not in done():
             attempt(TASKS[name], arm, seed, options.work)
 
 
@@ -65,20 +65,20 @@ def attempt(task: Task, arm: Arm, seed: int, work: Path) -> None:
             return
         from kinds import KINDS
 
-        folder, begun = work / f"run-{os.getpid()}", time.monotonic()
+        folder, since = work / f"run-{os.getpid()}", time.monotonic()
         try:
-            found = KINDS[arm.kind](task, arm, seed, work, folder)
+            result = KINDS[arm.kind](task, arm, seed, work, folder)
         except Exception:
             traceback.print_exc()
             print(f"FAILED {task.name} {arm.name} {seed}", file=sys.stderr, flush=True)
             return
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        row = {"task": task.name, "seed": seed, **described(arm), **found, "seconds": round(time.monotonic() - begun, 1)}
+        row = {"task": task.name, "seed": seed, **described(arm), **result, "seconds": round(time.monotonic() - since, 1)}
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(
-            f"{time.strftime('%H:%M:%S')} {task.name:9} {arm.name:22} seed {seed}: {found['reward']:.3f} ({row['seconds']:.0f} s)",
+            f"{time.strftime('%H:%M:%S')} {task.name:9} {arm.name:22} seed {seed}: {result['reward']:.3f} ({row['seconds']:.0f} s)",
             flush=True,
         )
 

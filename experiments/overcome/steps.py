@@ -34,9 +34,9 @@ def loaded_reward(task: Task) -> LoadedReward:
 def rewards(model: str | Path, task: Task, prompts: Sequence[Prompt], *, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
     """Rewards [prompt, sample] of completions drawn at temperature 1."""
     engine = load_engine("hf", str(model), dtype="float32", device="cpu")
-    asked = [PromptRequest(prompt.text, tuple(row_seed(seed, prompt.id, i) for i in range(samples))) for prompt in prompts]
-    drawn = engine.sample(asked, Sampling(max_new_tokens=MAX_NEW_TOKENS))
-    rows = [(prompt, completion) for prompt, several in zip(prompts, drawn, strict=True) for completion in several]
+    requests = [PromptRequest(prompt.text, tuple(row_seed(seed, prompt.id, i) for i in range(samples))) for prompt in prompts]
+    completions = engine.sample(requests, Sampling(max_new_tokens=MAX_NEW_TOKENS))
+    rows = [(prompt, completion) for prompt, several in zip(prompts, completions, strict=True) for completion in several]
     scores = loaded_reward(task).score([prompt for prompt, _ in rows], [completion for _, completion in rows])
     return np.array([np.nan if score.reward is None else score.reward for score in scores]).reshape(len(prompts), samples)
 
@@ -49,14 +49,14 @@ def evaluate(model: str | Path, task: Task) -> dict[str, float]:
 
 def reinforce(model: str | Path, task: Task, seed: int, folder: Path, **heuristic: Any) -> tuple[Path, dict[str, Any]]:
     """GRPO from a model; the checkpoint, and how long it took."""
-    begun = time.monotonic()
+    since = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     options = rl_options(task, seed, **heuristic)
     with silent():
         trained = train(list(prompts_of(task.name)[0]), str(model), task.reward, out=folder, options=options)
     return trained.checkpoint, {
         "generations": heuristic.get("steps", task.rl_steps) * task.generations,
-        "rl_seconds": round(time.monotonic() - begun, 1),
+        "rl_seconds": round(time.monotonic() - since, 1),
         "alarms": sorted({alarm["cause"] for alarm in trained.alarms if "cause" in alarm}),
     }
 

@@ -27,9 +27,9 @@ def main() -> None:
     plain = [{name: value for name, value in row.items() if name != "curve"} for row in rows]
     columns = list(dict.fromkeys(name for row in plain for name in row))
     pq.write_table(pa.Table.from_pylist([{name: row.get(name) for name in columns} for row in plain]), RESULTS.with_suffix(".parquet"))
-    found = summary(rows)
-    (RESULTS.parent / "summary.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print(json.dumps(found, indent=1))
+    tables = summary(rows)
+    (RESULTS.parent / "summary.json").write_text(json.dumps(tables, indent=1) + "\n", "utf-8")
+    print(json.dumps(tables, indent=1))
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -52,29 +52,29 @@ def of_task(rows: Sequence[Row]) -> dict[str, Any]:
 
 def spread(rows: Sequence[Row]) -> dict[str, Any]:
     """Reward after RL over seeds, and what it started from."""
-    found: dict[str, Any] = {"seeds": len(rows), "labels": rows[0]["labels"], "sft_steps": rows[0]["sft_steps"]}
+    numbers: dict[str, Any] = {"seeds": len(rows), "labels": rows[0]["labels"], "sft_steps": rows[0]["sft_steps"]}
     for name in ("reward", "reward_held_out", "start_reward", "start_flat", "chosen_step", "probe_generations", "rl_seconds"):
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
-            found[name] = {"mean": _round(np.mean(values)), "min": _round(min(values)), "max": _round(max(values))}
-    return found
+            numbers[name] = {"mean": _round(np.mean(values)), "min": _round(min(values)), "max": _round(max(values))}
+    return numbers
 
 
 def targets(arms: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Warm-up against full SFT, and how much of the gain each heuristic recovers, in means over the seeds that both have."""
     alone, full = (_mean(arms.get(arm.name, ())) for arm in (RL, FULL))
-    found: dict[str, Any] = {"rl": alone, "full": full}
+    shares: dict[str, Any] = {"rl": alone, "full": full}
     if alone is None or full is None:
-        return found
+        return shares
     warm = _mean(arms.get(WARMUP.name, ()))
     if warm is not None:
-        found |= {"warmup": warm, "warmup_of_full": _round(warm / full)}
+        shares |= {"warmup": warm, "warmup_of_full": _round(warm / full)}
     gain = full - alone
     recovered = {arm.name: _mean(arms.get(arm.name, ())) for arm in heuristics()}
-    found["heuristics_recover"] = {
+    shares["heuristics_recover"] = {
         name: _round((value - alone) / gain) for name, value in recovered.items() if value is not None and gain > 0
     }
-    return found
+    return shares
 
 
 def stopping(rows: Sequence[Row]) -> dict[str, Any]:
@@ -91,20 +91,22 @@ def stopping(rows: Sequence[Row]) -> dict[str, Any]:
         if set(steps) != set(ORACLE_STEPS):
             continue
         points = [steps[step] | {"loss_of_two": few.get(f"{steps[step]['task']} {seed} {step}", math.inf)} for step in ORACLE_STEPS]
-        found: dict[str, Any] = {"seed": seed, "best": max(point["reward"] for point in points)}
-        found["rewards"] = {str(point["sft_steps"]): _round(point["reward"]) for point in points}
+        row: dict[str, Any] = {"seed": seed, "best": max(point["reward"] for point in points)}
+        row["rewards"] = {str(point["sft_steps"]): _round(point["reward"]) for point in points}
         for name, key in _RULES.items():
-            taken = max(points, key=key)
-            found[name], found[f"{name}_step"] = taken["reward"], taken["sft_steps"]
+            pick = max(points, key=key)
+            row[name], row[f"{name}_step"] = pick["reward"], pick["sft_steps"]
         if seed in ours:
-            found["ours"], found["ours_step"] = ours[seed]["reward"], ours[seed]["chosen_step"]
-        seeds.append({name: _round(value) if isinstance(value, float) else value for name, value in found.items()})
+            row["ours"], row["ours_step"] = ours[seed]["reward"], ours[seed]["chosen_step"]
+        seeds.append({name: _round(value) if isinstance(value, float) else value for name, value in row.items()})
     full = [row for row in seeds if "ours" in row]
     names = ("best", "ours", *_RULES)
     against = {name: [row["ours"] - row[name] for row in full] for name in _RULES}
     return {
         "seeds": seeds,
-        "ours_minus": {name: {"mean": _round(np.mean(found)), "standard_error": _error(found)} for name, found in against.items() if found},
+        "ours_minus": {
+            name: {"mean": _round(np.mean(values)), "standard_error": _error(values)} for name, values in against.items() if values
+        },
         "means": {name: _round(np.mean([row[name] for row in full])) for name in names} if full else {},
         "ours_within_5%": sum(row["ours"] >= 0.95 * row["best"] for row in full),
         "of": len(full),
@@ -122,20 +124,20 @@ _RULES: Mapping[str, Callable[[Row], float]] = {
 
 def strategies(rows: Sequence[Row]) -> dict[str, Any]:
     """Reward after RL by strategy and labels, and its difference to random labels, paired over seeds."""
-    found: dict[str, Any] = {}
+    table: dict[str, Any] = {}
     for labels in (4, FIVE_PERCENT):
         by = {name: {row["seed"]: row["reward"] for row in rows if row["arm"] == f"labels {name} {labels}"} for name in STRATEGIES}
         for name, values in by.items():
             if not values:
                 continue
             pairs = [values[seed] - by["random"][seed] for seed in values if seed in by["random"]]
-            found[f"{name} {labels}"] = {
+            table[f"{name} {labels}"] = {
                 "seeds": len(values),
                 "reward": _round(np.mean(list(values.values()))),
                 "against_random": _round(np.mean(pairs)) if pairs else None,
                 "standard_error": _error(pairs),
             }
-    return found
+    return table
 
 
 def _mean(rows: Iterable[Row]) -> float | None:

@@ -63,10 +63,10 @@ def targets(summary: Found) -> str:
     rows = ["warmup_of_full", "best heuristic recovers"]
 
     def cell(task: str, row: str) -> str:
-        found = summary[task]["targets"]
+        targets = summary[task]["targets"]
         if row == "warmup_of_full":
-            return f"{found[row]:.1%}" if row in found else "-"
-        recovered = found.get("heuristics_recover") or {}
+            return f"{targets[row]:.1%}" if row in targets else "-"
+        recovered = targets.get("heuristics_recover") or {}
         return f"{max(recovered.values()):.0%} ({max(recovered, key=recovered.get)})" if recovered else "-"
 
     return _table("target", rows, cell)
@@ -93,10 +93,10 @@ def stopping(summary: Found) -> str:
     names = ["best", "ours", "best_validation_loss", "best_loss_of_two", "best_sft_accuracy", "last"]
     lines.append(_table("rule", names, lambda task, name: f"{v:.3f}" if (v := summary[task]["stopping"]["means"].get(name)) else "-"))
     for task in TASKS:
-        found = summary[task]["stopping"]
-        lines.append(f"{task}: within 5% of the best in {found['ours_within_5%']} of {found['of']} seeds")
+        stopping = summary[task]["stopping"]
+        lines.append(f"{task}: within 5% of the best in {stopping['ours_within_5%']} of {stopping['of']} seeds")
         lines += [
-            f"  seed {row['seed']}: " + ", ".join(f"{k} {v}" for k, v in row.items() if k.endswith("_step")) for row in found["seeds"]
+            f"  seed {row['seed']}: " + ", ".join(f"{k} {v}" for k, v in row.items() if k.endswith("_step")) for row in stopping["seeds"]
         ]
     return "\n".join(lines)
 
@@ -106,11 +106,11 @@ def strategies(summary: Found) -> str:
     names = [f"{name} {labels}" for labels in (LABELS[0], FIVE_PERCENT) for name in STRATEGIES]
 
     def cell(task: str, name: str) -> str:
-        found = summary[task]["strategies"].get(name)
-        if not found:
+        strategy = summary[task]["strategies"].get(name)
+        if not strategy:
             return "-"
-        against = "" if found["standard_error"] is None else f" ({found['against_random']:+.3f} ± {found['standard_error']:.3f})"
-        return f"{found['reward']:.3f}{against}"
+        against = "" if strategy["standard_error"] is None else f" ({strategy['against_random']:+.3f} ± {strategy['standard_error']:.3f})"
+        return f"{strategy['reward']:.3f}{against}"
 
     return _table("strategy, labels", names, cell)
 
@@ -123,9 +123,9 @@ def _table(head: str, names: list[str], cell: Any) -> str:
 def _cell(arm: Found | None) -> str:
     if not arm:
         return "-"
-    found = arm["reward"]
-    spread = f" ({found['min']:.2f} to {found['max']:.2f})" if arm["seeds"] > 1 else ""
-    return f"{found['mean']:.3f}{spread}"
+    reward = arm["reward"]
+    spread = f" ({reward['min']:.2f} to {reward['max']:.2f})" if arm["seeds"] > 1 else ""
+    return f"{reward['mean']:.3f}{spread}"
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ def shipped(**changes: float) -> Pick:
     rule = StopRule(**({"max_steps": 100} | changes))  # type: ignore[arg-type]
 
     def pick(curve: Rows, oracle: Rows) -> int:
-        found = [choose(curve[:n], rule) for n in range(1, len(curve) + 1)]
-        return next((choice for choice in found if choice.stop), found[-1]).step
+        choices = [choose(curve[:n], rule) for n in range(1, len(curve) + 1)]
+        return next((choice for choice in choices if choice.stop), choices[-1]).step
 
     return pick
 
@@ -53,16 +53,16 @@ def main() -> None:
     """Print the table."""
     curves = json.loads((HERE / "curves.json").read_text())
     runs = [json.loads(line) for line in (HERE.parent / "overcome/results/runs.jsonl").read_text().splitlines()]
-    kept = {}
+    whole = {}
     for name, curve in curves.items():
         task, seed = name.rsplit("-", 1)
         oracle = [row for row in runs if (row["task"], row["kind"], row["seed"]) == (task, "oracle", int(seed))]
         if len({row["sft_steps"] for row in oracle}) == len(curve) - 1:
-            kept[name] = (curve, sorted(oracle, key=lambda row: row["sft_steps"]))
-    print(f"{len(kept)} tasks and seeds\n\n| rule | mean | worst | within 5% | median step |\n|---|---|---|---|---|")
+            whole[name] = (curve, sorted(oracle, key=lambda row: row["sft_steps"]))
+    print(f"{len(whole)} tasks and seeds\n\n| rule | mean | worst | within 5% | median step |\n|---|---|---|---|---|")
     for rule, pick in RULES.items():
         shares, steps = [], []
-        for curve, oracle in kept.values():
+        for curve, oracle in whole.values():
             reward = {row["sft_steps"]: row["reward"] for row in oracle}
             steps.append(pick(curve, oracle))
             shares.append(reward.get(steps[-1], 0.0) / max(reward.values()))  # the start, which RL does not move, counts 0

@@ -30,21 +30,21 @@ CURVES = HERE / "curves.json"
 def main() -> None:
     """One curve after the other, each saved when it is whole."""
     work = Path(sys.argv[1] if len(sys.argv) > 1 else "work")
-    found = json.loads(CURVES.read_text()) if CURVES.exists() else {}
+    curves = json.loads(CURVES.read_text()) if CURVES.exists() else {}
     for seed in ORACLE_SEEDS:
         for name, task in TASKS.items():
-            if f"{name}-{seed}" in found:
+            if f"{name}-{seed}" in curves:
                 continue
             folder, run = kinds.checkpoints(task, seed, work), kinds.judged(task, work)
-            labeled = [prompt_text(prompt.text) for prompt in random_labels(task, FIVE_PERCENT, seed)]
-            probed = probed_prompts(run, ProbeSettings(seed=seed), without=labeled)
+            labels = [prompt_text(prompt.text) for prompt in random_labels(task, FIVE_PERCENT, seed)]
+            probed = probed_prompts(run, ProbeSettings(seed=seed), without=labels)
             curve = []
             for step in (0, *ORACLE_STEPS):
                 source = str(folder / f"step-{step}") if step else MODEL
                 policy = load_policy(source, dtype="float32", device="cpu")
                 curve.append({"step": step} | probe(HfEngine(policy), loaded_reward(task), probed))
-            found[f"{name}-{seed}"] = curve
-            CURVES.write_text(json.dumps(found, indent=1) + "\n")
+            curves[f"{name}-{seed}"] = curve
+            CURVES.write_text(json.dumps(curves, indent=1) + "\n")
             print(name, seed, [round(row["ready"]["mean"], 2) for row in curve], flush=True)
 
 

@@ -68,16 +68,16 @@ def _idle_s(folder: Path) -> float:
 def _evict(new: Path) -> None:
     """Delete the least recently used conversions, none used within the last day, until the cache is within its limit."""
     try:
-        left = float(os.environ.get("FLATSPOT_CACHE_GIB") or _CACHE_GIB) * (1 << 30)
+        budget = float(os.environ.get("FLATSPOT_CACHE_GIB") or _CACHE_GIB) * (1 << 30)
     except ValueError:
-        left = _CACHE_GIB * (1 << 30)
+        budget = _CACHE_GIB * (1 << 30)
     with contextlib.suppress(OSError):  # another process may delete the same ones
         folders = [
             folder for folder in new.parent.iterdir() if _CONVERTED.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
         ]
         for folder in sorted(folders, key=lambda folder: (folder == new, folder.stat().st_mtime), reverse=True):
-            left -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-            if left < 0 and folder != new and time.time() - folder.stat().st_mtime > _DAY_S:
+            budget -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            if budget < 0 and folder != new and time.time() - folder.stat().st_mtime > _DAY_S:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

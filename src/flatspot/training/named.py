@@ -1,4 +1,4 @@
-"""The model and the rewards of a judged run, as defaults for what follows it."""
+"""The model and the rewards of a run, as defaults of the commands that follow it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Weights = Sequence[float] | None
 def named_by_run(
     run: Run, model: ModelSource | None, reward: RewardSource | None, weights: Weights = None
 ) -> tuple[ModelSource, RewardSource, Weights]:
-    """The model, the rewards and their weights, with those of a judged run for None.
+    """The model, the rewards and their weights, with those of the run for None.
 
     Raises SettingsError if the run has none that can be loaded again (an object in memory, a missing folder, the logs of a trainer), and
     if rewards are passed without weights but those of the run have some.

@@ -156,8 +156,12 @@ def controlled_command(
 
     where = out or Path("flatspot-controlled") / f"{dataset}-{scale}"
     with _progress() as on_step:
-        done = run_controlled(plan, methods, seeds, where, data=data, device=device, say=say, on_step=on_step)
-    click.echo(json.dumps(done.results, indent=2) if as_json else results_text(done.results) + f"\n\nFigure   {done.folder / 'curves.png'}")
+        experiment = run_controlled(plan, methods, seeds, where, data=data, device=device, say=say, on_step=on_step)
+    click.echo(
+        json.dumps(experiment.results, indent=2)
+        if as_json
+        else results_text(experiment.results) + f"\n\nFigure   {experiment.folder / 'curves.png'}"
+    )
 
 
 @contextmanager
@@ -173,9 +177,9 @@ def _progress() -> Iterator[Callable[[Plan, str, Progress], None]]:
             return
         last = time.monotonic()
         total = plan.schedule.pretrain_epochs if method == "pretrain" else plan.schedule.epochs
-        done = progress.epoch - first_epoch
-        left = (last - first_time) / done * (total - progress.epoch) if done else None
-        clock = "" if left is None else f"  {int(left) // 60}:{int(left) % 60:02d} left"
+        epochs = progress.epoch - first_epoch
+        rest = (last - first_time) / epochs * (total - progress.epoch) if epochs else None
+        clock = "" if rest is None else f"  {int(rest) // 60}:{int(rest) % 60:02d} left"
         text = f"seed {plan.seed}  {method}  epoch {progress.epoch}/{total}{clock}"
         sys.stderr.write(f"\r\x1b[2K{text}" if bar else f"{text}\n")
         sys.stderr.flush()
