@@ -34,7 +34,7 @@ def load_engine(
     model       as `load_policy` takes it; an Engine is returned as it is
     dtype       auto, float32, bfloat16 or float16 (openvino: the precision of the arithmetic)
     memory_gib  bound of caches and logits beside the weights
-    say         told what takes its time
+    say         called with a line before a slow step
 
     An openvino engine that fails its check against transformers is replaced by hf, and its `notes` say so. Notes are also logged, as
     warnings of `flatspot.engines`.
