@@ -71,11 +71,11 @@ class Called:
     def _free(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         values = self.scores.score(prompts, completions)
         if self._looks:
-            found = compare(values, lambda rows: self.scores.ask([prompts[i] for i in rows], [completions[i] for i in rows]))
-            self._looks -= found == "same"
-            if found == "noise":
+            finding = compare(values, lambda rows: self.scores.ask([prompts[i] for i in rows], [completions[i] for i in rows]))
+            self._looks -= finding == "same"
+            if finding == "noise":
                 self.noisy, self._looks = True, 0
-            if found == "other":
+            if finding == "other":
                 self.compares = True
                 return self._grouped(prompts, completions)
         return values
@@ -91,16 +91,16 @@ class Called:
                 "multiple of --group-size"
             )
         values: list[Value] = []
-        lost, late = 0, False
+        silent, late = 0, False
         for at in starts:
             group = prompts[at : at + size], completions[at : at + size]
-            given_up = lost >= _GIVE_UP_AFTER
-            found = Failed(f"not tried: {lost} groups in a row got no answer", True, late) if given_up else self.scores.ask(*group)
-            if not isinstance(found, Failed):
-                values, lost = values + found, 0
+            given_up = silent >= _GIVE_UP_AFTER
+            answer = Failed(f"not tried: {silent} groups in a row got no answer", True, late) if given_up else self.scores.ask(*group)
+            if not isinstance(answer, Failed):
+                values, silent = values + answer, 0
                 continue
-            lost, late = lost + 1 if found.lost else 0, found.late
-            values += [Value(error=found.message, broken=is_broken(found.message))] * size
+            silent, late = silent + 1 if answer.lost else 0, answer.late
+            values += [Value(error=answer.message, broken=is_broken(answer.message))] * size
             if late and isinstance(self.scores, Guard):
                 self.scores.late_rows += size
         self._look_across(prompts, completions, values)

@@ -23,16 +23,16 @@ def check_reward(reward: LoadedReward, prompts: Sequence[Prompt], say: Callable[
     if not prompts:
         return
     first = [value for [value] in _values(reward, prompts[:1], [""])]
-    shown = []
+    lines = []
     for name, value in zip(reward.names, first, strict=True):
         if value.error is not None and value.broken:
             raise RewardLoadError(f"{name}: {value.error}{_remedy(value.error)}")
         if value.unanswered:
             _look_for_answers(reward, name, prompts)
-        shown.append(f"reward {name}: {_shown(value)} for an empty completion of prompt 1")
-    lost = any("TimeoutError" in (value.error or "") for value in first)
+        lines.append(f"reward {name}: {_shown(value)} for an empty completion of prompt 1")
+    late = any("TimeoutError" in (value.error or "") for value in first)
     own = [not component.by_row for component in reward.components]  # what a built-in one gives is known
-    if any(own) and not lost:
+    if any(own) and not late:
         size = reward.group_size or len(_MADE_UP)
         texts = [*prompts[0].references, *_MADE_UP]
         group = [texts[i % len(texts)] + " " * (i // len(texts)) for i in range(size)]
@@ -40,8 +40,8 @@ def check_reward(reward: LoadedReward, prompts: Sequence[Prompt], say: Callable[
             if all(value.broken for value in values):
                 raise RewardLoadError(f"{name}: {values[0].error}{_remedy(str(values[0].error))}")
             if prompts[0].references and not reward.compares:
-                shown[place] += f", {_shown(values[0])} for its reference"
-    for line, is_own in zip(shown, own, strict=True):
+                lines[place] += f", {_shown(values[0])} for its reference"
+    for line, is_own in zip(lines, own, strict=True):
         if is_own:
             say(line)
 

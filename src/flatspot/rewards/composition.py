@@ -37,11 +37,11 @@ def compare(values: Sequence[Value], ask: Ask) -> Finding:
     for rows in (*([end] for end in dict.fromkeys(ends)), window):
         if len(rows) == len(values):
             continue
-        found = ask(rows)
-        if isinstance(found, Failed) and found.lost:
+        answer = ask(rows)
+        if isinstance(answer, Failed) and answer.lost:
             return "unknown"
-        if not equal([values[row] for row in rows], found, values):
-            return _repeated(rows, found, values, ask)
+        if not equal([values[row] for row in rows], answer, values):
+            return _repeated(rows, answer, values, ask)
     return "same"
 
 
@@ -63,23 +63,23 @@ def compare_alone(values: Sequence[Value], ask: Ask) -> Finding:
         return "noise"
     apart = [row for row, value in zip(rows, together, strict=True) if not equal([values[row]], [value], scale)][:3]
     alone = [ask([row]) for row in apart]
-    same = all(equal([values[row]], found, scale) for row, found in zip(apart, alone, strict=True))
+    same = all(equal([values[row]], answer, scale) for row, answer in zip(apart, alone, strict=True))
     return "other" if same else "noise"
 
 
-def _repeated(rows: Sequence[int], found: list[Value] | Failed, values: Sequence[Value], ask: Ask) -> Finding:
+def _repeated(rows: Sequence[int], answer: list[Value] | Failed, values: Sequence[Value], ask: Ask) -> Finding:
     """Both calls once more: a reward that is drawn at random, or an unsteady judge, does not say the same again."""
     for _ in range(2):
-        if not equal(found, ask(rows), values):
+        if not equal(answer, ask(rows), values):
             return "noise"
     return "other" if equal(values, ask(range(len(values))), values) else "noise"
 
 
 def _varied(values: Sequence[Value]) -> list[int]:
     """Up to `WINDOW` rows in a row whose numbers are not all equal; empty where there are none."""
-    known = [row for row, value in enumerate(values) if value.number is not None]
-    change = next((i for i, row in enumerate(known) if values[row].number != values[known[0]].number), None)
-    return known[max(0, change - WINDOW // 2) : change + WINDOW // 2] if change is not None else []
+    scored = [row for row, value in enumerate(values) if value.number is not None]
+    change = next((i for i, row in enumerate(scored) if values[row].number != values[scored[0]].number), None)
+    return scored[max(0, change - WINDOW // 2) : change + WINDOW // 2] if change is not None else []
 
 
 def equal(a: Sequence[Value] | Failed, b: Sequence[Value] | Failed, scale: Sequence[Value]) -> bool:

@@ -108,11 +108,11 @@ class Guard:
         """Keep the values of smaller calls only where the call as a whole would have given them too."""
         start, end, failed, limit = whole
         if not self._may_split:
-            found = compare_alone(
+            finding = compare_alone(
                 values[start:end], lambda rows: self._call([prompts[start + i] for i in rows], [completions[start + i] for i in rows])
             )
-            self._may_split = found == "same"
-            if found == "other":
+            self._may_split = finding == "same"
+            if finding == "other":
                 values[start:end] = [value if value.error else Value(error=f"{failed.message}; {COMPARES}") for value in values[start:end]]
                 return
         if failed.late and not any(value.error for value in values[start:end]):

@@ -73,8 +73,8 @@ def _synonyms(wordnet: str) -> _Thesaurus:
             reader: _Thesaurus = corpus.wordnet if folder is None else _reader_of(folder)
             reader.synsets("word")  # the corpus is read on first use, so ask it something
     except LookupError as error:
-        refused = " that NLTK reads: other accounts may write there (chmod -R go-w)" if "writable by other accounts" in str(error) else ""
-        raise RewardLoadError(f"meteor needs WordNet for its synonyms, and there is none {where}{refused}. {_HOW_TO_GET_WORDNET}") from None
+        hint = " that NLTK reads: other accounts may write there (chmod -R go-w)" if "writable by other accounts" in str(error) else ""
+        raise RewardLoadError(f"meteor needs WordNet for its synonyms, and there is none {where}{hint}. {_HOW_TO_GET_WORDNET}") from None
     except (OSError, ValueError, AssertionError, BadZipFile) as error:
         raise RewardLoadError(f"meteor: WordNet {where} cannot be read: {error}. {_HOW_TO_GET_WORDNET}") from None
     return reader

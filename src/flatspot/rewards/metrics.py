@@ -72,8 +72,8 @@ def regex(*, pattern: str, ignore_case: bool = False) -> RowReward:
             return 0.0
         if not compiled.groups or not prompt.references:
             return 1.0
-        found = next((group for group in match.groups() if group is not None), "").strip()
-        return float(any(found == reference.strip() for reference in prompt.references))
+        answer = next((group for group in match.groups() if group is not None), "").strip()
+        return float(any(answer == reference.strip() for reference in prompt.references))
 
     return score
 

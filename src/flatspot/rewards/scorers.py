@@ -96,12 +96,12 @@ def verl_scorer(function: Callable[..., object]) -> Scorer:
         rows = [_verl_arguments(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         if not batch:
             rows = [{key: value for key, value in row.items() if takes_any or not accepted or key in accepted} for row in rows]
-            if (found := _uncallable(function, "verl", **rows[0])) is not None:
-                return [found] * len(rows)
+            if (problem := _uncallable(function, "verl", **rows[0])) is not None:
+                return [problem] * len(rows)
             return [_verl_value(_finished(function(**row))) for row in rows]
         several = {plural: [row[name] for row in rows] for name, plural in _PLURALS.items() if takes_any or plural in accepted}
-        if (found := _uncallable(function, "verl", **several)) is not None:
-            return [found] * len(rows)
+        if (problem := _uncallable(function, "verl", **several)) is not None:
+            return [problem] * len(rows)
         raw = _finished(function(**several))
         if isinstance(raw, list | tuple) and len(raw) == len(rows):
             return [_verl_value(item) for item in raw]
@@ -165,11 +165,11 @@ def openrlhf_scorer(function: Callable[..., object]) -> Scorer:
     return score_labeled
 
 
-def _only(score: Scorer, known: Sequence[Value | None], prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
+def _only(score: Scorer, values: Sequence[Value | None], prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
     """Score the rows whose value is not known already, in one call."""
-    asked = [row for row, value in enumerate(known) if value is None]
-    found = iter(score([prompts[row] for row in asked], [completions[row] for row in asked]) if asked else ())
-    return [value if value is not None else next(found) for value in known]
+    rows = [row for row, value in enumerate(values) if value is None]
+    scores = iter(score([prompts[row] for row in rows], [completions[row] for row in rows]) if rows else ())
+    return [value if value is not None else next(scores) for value in values]
 
 
 def _uncallable(function: Callable[..., object], shape: Shape, *places: object, **names: object) -> Value | None:
@@ -210,8 +210,8 @@ def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) 
     names = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
     arguments: dict[str, object] = {"id": [prompt.id for prompt in prompts]}
     arguments |= {name: [prompt.columns.get(name) for prompt in prompts] for name in names}
-    given = (prompt.columns.get("trainer_state") for prompt in prompts)
-    now = next((state for state in given if isinstance(state, Progress)), Progress())
+    states = (prompt.columns.get("trainer_state") for prompt in prompts)
+    now = next((state for state in states if isinstance(state, Progress)), Progress())
     return arguments | {
         "prompts": [prompt.text if isinstance(prompt.text, str) else [dict(message) for message in prompt.text] for prompt in prompts],
         "completions": [_as_trl(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)],

@@ -81,12 +81,12 @@ def as_values(raw: object, n_rows: int) -> list[Value]:
         name = getattr(raw, "__qualname__", "one")
         return [Value(error=f"returned a function ({name}): give that as the reward, not what makes it", broken=True)] * n_rows
     if isinstance(raw, str | bytes | dict | set | frozenset) or not isinstance(raw, Iterable):
-        shown = "nothing" if raw is None else f"{_short(raw)} (a {type(raw).__name__})"
-        return [Value(error=f"returned {shown} where a list of {n_rows} numbers was expected", broken=True)] * n_rows
-    found = list(raw)
-    if len(found) != n_rows:
-        return [Value(error=f"returned {len(found)} values for {n_rows} completions", broken=True)] * n_rows
-    return [as_value(item) for item in found]
+        what = "nothing" if raw is None else f"{_short(raw)} (a {type(raw).__name__})"
+        return [Value(error=f"returned {what} where a list of {n_rows} numbers was expected", broken=True)] * n_rows
+    items = list(raw)
+    if len(items) != n_rows:
+        return [Value(error=f"returned {len(items)} values for {n_rows} completions", broken=True)] * n_rows
+    return [as_value(item) for item in items]
 
 
 def is_broken(error: str) -> bool:

@@ -157,8 +157,8 @@ def merge_equal(values: Floats) -> Floats:
 
 def _support(prompt: Ints, value: Floats, length: Ints, n_prompts: int) -> tuple[Floats | None, Ints | None]:
     support, place = np.unique(value, return_inverse=True)
-    seen = np.bincount(place, length) if len(value) else np.zeros(0)
-    if len(support) > MAX_SUPPORT or (seen[seen > 1].sum() < _REPEATED_SHARE * seen.sum() and len(support) > 2):
+    sizes = np.bincount(place, length) if len(value) else np.zeros(0)
+    if len(support) > MAX_SUPPORT or (sizes[sizes > 1].sum() < _REPEATED_SHARE * sizes.sum() and len(support) > 2):
         return None, None
     counts = np.zeros((n_prompts, len(support)), np.int64)
     counts[prompt, np.searchsorted(support, value)] = length

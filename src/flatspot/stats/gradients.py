@@ -37,8 +37,8 @@ def std_against_norm(std: Floats, norm_sq: Floats) -> StdAgainstNorm:
     """
     from scipy.stats import rankdata
 
-    known = np.isfinite(std) & np.isfinite(norm_sq)
-    std, norm_sq = std[known], norm_sq[known]
+    finite = np.isfinite(std) & np.isfinite(norm_sq)
+    std, norm_sq = std[finite], norm_sq[finite]
     above = (std > 0) & (norm_sq > 0)
     x, y = np.log(std[above]), np.log(norm_sq[above]) / 2
     slope = float(np.cov(x, y)[0, 1] / x.var(ddof=1)) if len(x) > 2 and np.ptp(x) > 0 else float("nan")
@@ -51,11 +51,11 @@ def tightness(norm: Floats, bounds: Mapping[str, Floats]) -> dict[str, float]:
     >>> tightness(np.array([1.0, 2.0, 0.0]), {"score": np.array([3.0, 4.0, 5.0])})
     {'score': 2.5}
     """
-    found = {}
+    medians = {}
     for name, bound in bounds.items():
         used = np.isfinite(bound) & (norm > 0)
-        found[name] = float(np.median(bound[used] / norm[used])) if used.any() else float("nan")
-    return found
+        medians[name] = float(np.median(bound[used] / norm[used])) if used.any() else float("nan")
+    return medians
 
 
 def _correlation(x: Floats, y: Floats) -> float:

@@ -38,8 +38,8 @@ class Rewards:
     def first(self, k: Ints) -> Rewards:
         """The first k [M] of each prompt."""
         starts = np.searchsorted(self.prompt, np.arange(len(k)))
-        taken = np.arange(len(self.prompt)) - starts[self.prompt] < k[self.prompt]
-        return Rewards(self.prompt[taken], self.reward[taken])
+        inside = np.arange(len(self.prompt)) - starts[self.prompt] < k[self.prompt]
+        return Rewards(self.prompt[inside], self.reward[inside])
 
 
 def mean_change(before: Floats, after: Floats, width: float) -> Change:
@@ -54,15 +54,15 @@ def mean_change(before: Floats, after: Floats, width: float) -> Change:
     >>> same.change, round(same.lo, 2), round(same.hi, 2)
     (0.0, -0.27, 0.27)
     """
-    known = np.isfinite(before) & np.isfinite(after)
-    n = int(known.sum())
+    both = np.isfinite(before) & np.isfinite(after)
+    n = int(both.sum())
     if n == 0:
         return Change(np.nan, np.nan, np.nan, np.nan, np.nan, 0)
-    first, second = before[known], after[known]
-    found = np.r_[second - first, -width, width]
+    first, second = before[both], after[both]
+    differences = np.r_[second - first, -width, width]
     change = float((second - first).mean())
-    half = float(stdtrit(n + 1, 0.975) * found.std(ddof=1) / np.sqrt(n + 2))
-    lo, hi = max(float(found.mean()) - half, -width), min(float(found.mean()) + half, width)
+    half = float(stdtrit(n + 1, 0.975) * differences.std(ddof=1) / np.sqrt(n + 2))
+    lo, hi = max(float(differences.mean()) - half, -width), min(float(differences.mean()) + half, width)
     return Change(float(first.mean()), float(second.mean()), change, min(lo, change), max(hi, change), n)
 
 
@@ -95,8 +95,8 @@ def compared_sizes(before: Rewards, after: Rewards, n_prompts: int) -> Ints:
 
 def std_of_first(side: Rewards, k: Ints) -> Floats:
     """[M] within-prompt std (ddof 1) of the first k [M] completions; NaN under two."""
-    taken = side.first(k)
-    return evidence_of_rows(taken.prompt, taken.reward, len(k)).std
+    rewards = side.first(k)
+    return evidence_of_rows(rewards.prompt, rewards.reward, len(k)).std
 
 
 def largest_std(k: int, width: float) -> float:

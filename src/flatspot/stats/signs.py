@@ -60,14 +60,14 @@ class Signs:
         >>> noisy.noise_share(np.array([0.5])), noisy.noise_share(np.array([1.0]))
         (1.0, 0.25)
         """
-        known = (self.repeats > 0) & np.isfinite(std)
-        spread = float(self.repeats[known] @ std[known] ** 2)
-        return float(self.squares[known].sum()) / spread if spread > 0 else np.nan
+        defined = (self.repeats > 0) & np.isfinite(std)
+        spread = float(self.repeats[defined] @ std[defined] ** 2)
+        return float(self.squares[defined].sum()) / spread if spread > 0 else np.nan
 
 
 def read_signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
     """From the views `rows` and `prompts` that `stats.table` reads a run folder through."""
-    found = db.execute(
+    table = db.execute(
         f"""WITH texts AS (
                 SELECT i, count(*) - 1 AS again, var_pop(reward) * count(*) AS squares,
                        max(reward) - min(reward) > {RELATIVE_TOLERANCE} * greatest(abs(max(reward)), abs(min(reward))) AS unequal
@@ -77,8 +77,8 @@ def read_signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
                    coalesce(sum(squares) FILTER (unequal), 0)::DOUBLE AS squares
             FROM texts GROUP BY i"""
     ).fetchnumpy()
-    signs, at = Signs.none(n_prompts), found["i"].astype(np.int64)
-    signs.repeats[at], signs.unequal[at], signs.squares[at] = (np.ma.getdata(found[name]) for name in ("repeats", "unequal", "squares"))
+    signs, at = Signs.none(n_prompts), table["i"].astype(np.int64)
+    signs.repeats[at], signs.unequal[at], signs.squares[at] = (np.ma.getdata(table[name]) for name in ("repeats", "unequal", "squares"))
     cut = dict.fromkeys((True, False), (0, np.nan))
     for truncated, n, mean in db.execute(
         """SELECT truncated, count(*), avg(reward) FILTER (isfinite(reward)) FROM rows JOIN prompts USING (prompt_id)

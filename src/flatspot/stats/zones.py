@@ -46,8 +46,8 @@ class Zones:
         """Width of the reward range."""
         return self.hi - self.lo
 
-    def achievable(self, reference: Floats, seen: Floats | None = None) -> Floats:
-        """[M] r* of each prompt from the reward of its reference [M]: that reward, and no less than was seen on the prompt [M].
+    def achievable(self, reference: Floats, best: Floats | None = None) -> Floats:
+        """[M] r* of each prompt from the reward of its reference [M]: that reward, or the best of the prompt [M] if larger.
 
         The top of the range where there is no reference (NaN), and where it earns less than half of the range: it then is not what the
         reward looks for, such as the final answer alone where a reward parses a longer text.
@@ -55,8 +55,8 @@ class Zones:
         >>> Zones(0.05).achievable(np.array([0.0, 0.6, np.nan]), np.array([0.0, 0.8, 0.0])).tolist()
         [1.0, 0.8, 1.0]
         """
-        known = np.isfinite(reference) & ~self.low(reference)
-        return np.where(known, reference if seen is None else np.fmax(reference, seen), self.hi)
+        usable = np.isfinite(reference) & ~self.low(reference)
+        return np.where(usable, reference if best is None else np.fmax(reference, best), self.hi)
 
     def low(self, reward: Floats) -> NDArray[np.bool_]:
         """Whether a reward is less than half of the range; false for NaN."""

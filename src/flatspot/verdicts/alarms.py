@@ -88,20 +88,20 @@ def find_alarms(groups: RecentGroups | None, trainer: Trainer) -> list[Alarm]:
 
     At most one cause is named for groups without advantages: the first of `CAUSES` that explains most of them.
     """
-    found = _of_trainer(trainer)
+    alarms = _of_trainer(trainer)
     if groups is None or len(groups.informative) == 0:
-        return found
+        return alarms
     if not groups.whole:
-        found.append(Alarm("broken-groups", 1.0))
+        alarms.append(Alarm("broken-groups", 1.0))
     flat = _flat_cause(groups) if no_gradient(groups.informative) else None
     if flat is not None:
-        found.append(flat)
+        alarms.append(flat)
     if flat is None or flat.cause not in ("reward-failures", "unparsed-reward"):
-        found += _failures(groups)
-    found += _beside(groups, trainer, flat)
-    if not found and _blocked(float(groups.informative.mean()), trainer):
-        found.append(Alarm("blocked-gradient", 1.0))
-    return found
+        alarms += _failures(groups)
+    alarms += _beside(groups, trainer, flat)
+    if not alarms and _blocked(float(groups.informative.mean()), trainer):
+        alarms.append(Alarm("blocked-gradient", 1.0))
+    return alarms
 
 
 def _blocked(informative: float, trainer: Trainer) -> bool:
@@ -124,17 +124,17 @@ def no_gradient(informative: NDArray[np.bool_]) -> bool:
 
 
 def _of_trainer(trainer: Trainer) -> list[Alarm]:
-    found = []
+    alarms = []
     newest = [values[-1] for values in (trainer.loss, trainer.grad_norm) if len(values)]
     if not np.isfinite(newest).all():
-        found.append(Alarm("nan-loss", 1.0))
+        alarms.append(Alarm("nan-loss", 1.0))
     rates = np.array(trainer.learning_rate[-_LOGS:])
     if len(rates) == _LOGS and not trainer.ending and bool((rates == 0).all()):
-        found.append(Alarm("zero-learning-rate", 1.0))
+        alarms.append(Alarm("zero-learning-rate", 1.0))
     shares = np.array(trainer.clipped[-2 * _LOGS :])
     if len(shares) >= _LOGS and np.isfinite(shares).all() and shares.mean() > _CLIPPED:
-        found.append(Alarm("everything-clipped", float(shares.mean())))
-    return found
+        alarms.append(Alarm("everything-clipped", float(shares.mean())))
+    return alarms
 
 
 def _flat_cause(groups: RecentGroups) -> Alarm | None:
@@ -181,9 +181,9 @@ def _unscored(groups: RecentGroups, share: float) -> Alarm:
 
 def _beside(groups: RecentGroups, trainer: Trainer, flat: Alarm | None) -> list[Alarm]:
     """Causes that leave advantages, but none that teach what was meant."""
-    table, found = groups.table, []
+    table, alarms = groups.table, []
     if trainer.masks_truncated and (flat is None or flat.cause != "truncation") and np.nan_to_num(table.truncated).mean() >= _MOST:
-        found.append(Alarm("masked-truncation", float(table.truncated.mean())))
+        alarms.append(Alarm("masked-truncation", float(table.truncated.mean())))
     moves = (table.part_std > 0) & (groups.weights != 0)[:, None]
     for i, name in enumerate(groups.names):
         others = np.delete(moves, i, 0)
@@ -191,11 +191,11 @@ def _beside(groups: RecentGroups, trainer: Trainer, flat: Alarm | None) -> list[
             values = np.r_[table.part_low[i], table.part_high[i]]
             main = groups.weights[i] >= np.abs(np.delete(groups.weights, i)).max()
             if main and np.nanmax(values, initial=-np.inf) <= _middle(values):
-                found.append(Alarm("shaping-only", float(others.any(0).mean()), name))
+                alarms.append(Alarm("shaping-only", float(others.any(0).mean()), name))
     repeats, unequal = int(table.repeats.sum()), int(table.unequal.sum())
     if repeats >= REPEATED and unequal > 0.5 * repeats:
-        found.append(Alarm("noisy-reward", unequal / repeats))
-    return found
+        alarms.append(Alarm("noisy-reward", unequal / repeats))
+    return alarms
 
 
 def _middle(values: Floats) -> float:

@@ -66,16 +66,16 @@ def as_caveat(note: Any) -> Caveat:
 
 def sign_caveats(signs: RewardSigns) -> list[Caveat]:
     """What the rows say against the reward, also where the headline rests on it."""
-    found = []
+    caveats = []
     if signs.n_unequal:
         share = f"; that is {percent(min(signs.noise_share, 1.0))} of the variance within prompts" if np.isfinite(signs.noise_share) else ""
         text = (
             f"Equal completions of a prompt got different rewards in {signs.n_unequal:,} of {signs.n_repeats:,} repeats{share}. The reward "
             "is noisy, or depends on more than the completion; RL learns noise as readily as anything else."
         )
-        found.append(Caveat("noisy-reward", text))
+        caveats.append(Caveat("noisy-reward", text))
     if signs.flat_part:
-        found.append(
+        caveats.append(
             Caveat("shaping-only", f"The reward {signs.flat_part!r} hardly varies on any prompt: all that varies comes from the others.")
         )
     if signs.hidden_part:
@@ -83,11 +83,11 @@ def sign_caveats(signs: RewardSigns) -> list[Caveat]:
             f"On {percent(signs.hidden_share)} of the prompts whose reward varies, {signs.hidden_part!r} does not, and is low: there RL "
             "learns from the other rewards alone. Judge a run with that reward alone (flatspot rescore) if it is what the training is for."
         )
-        found.append(Caveat("shaping-only", text))
+        caveats.append(Caveat("shaping-only", text))
     if signs.ties:
         text = f"On {percent(signs.ties)} of the prompts the rewards differ but their sum does not: they cancel out. Check the weights."
-        found.append(Caveat("components-tie", text))
-    return found
+        caveats.append(Caveat("components-tie", text))
+    return caveats
 
 
 def close_call(judgment: SetJudgment) -> list[Caveat]:
@@ -125,7 +125,7 @@ def set_caveats(
     truncated_share: float | None,
 ) -> list[Caveat]:
     """What stands out in the set; empty where nothing does."""
-    found = []
+    caveats = []
     scored = evidence.n > 0
     top = np.nanmax(evidence.high) if scored.any() else np.nan
     if scored.any() and top <= settings.reward_lo:
@@ -133,29 +133,29 @@ def set_caveats(
             f"Every reward is {settings.reward_lo:.3g}, the bottom of its range: either the task is out of reach, or the reward does not "
             "recognize a right answer. Read a few completions before assuming either."
         )
-        found.append(Caveat("all-low", text))
+        caveats.append(Caveat("all-low", text))
     if range_source != "given":
         limits = f"[{settings.reward_lo:.3g}, {settings.reward_hi:.3g}]"
-        found.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
+        caveats.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
     if 0 < scored.sum() < FEW_PROMPTS:
-        found.append(Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: set-level estimates are uncertain."))
+        caveats.append(Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: set-level estimates are uncertain."))
     if scored.any() and (middle := np.median(evidence.n[scored])) < 4:
         many = f"{middle:g} scored completion{'' if middle == 1 else 's'}"
         text = f"Only {many} per prompt: most verdicts rest on the other prompts of the set."
-        found.append(Caveat("few-completions", text))
+        caveats.append(Caveat("few-completions", text))
     if model in ("continuous", "zero-inflated", "mixed"):
         text = "The reward is continuous: verdicts assume near-normal rewards within a prompt, and are provisional."
-        found.append(Caveat("provisional-model", text))
-    found += [Caveat("model-misfit", text[:1].upper() + text[1:] + ".") for text in misfit]
+        caveats.append(Caveat("provisional-model", text))
+    caveats += [Caveat("model-misfit", text[:1].upper() + text[1:] + ".") for text in misfit]
     if truncated_share is not None and truncated_share > 0.2:
         text = f"{percent(truncated_share)} of the completions were cut by the token limit: raise --max-new-tokens if answers come late."
-        found.append(Caveat("truncated-completions", text))
+        caveats.append(Caveat("truncated-completions", text))
     if identical_share is not None and identical_share > 0.9 and scored.any() and np.median(evidence.n[scored]) >= 4:
         text = (
             f"On {percent(identical_share)} of the prompts all completions are one text: check temperature and seeds, or it has collapsed."
         )
-        found.append(Caveat("identical-completions", text))
-    return found
+        caveats.append(Caveat("identical-completions", text))
+    return caveats
 
 
 def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Caveat]:
@@ -177,14 +177,14 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
 
 
 def _what_worst_case_did(verdicts: PromptVerdicts) -> list[Caveat]:
-    given, open_ = int(np.isin(verdicts.verdict, STATES).sum()), int((verdicts.verdict == "undecided").sum())
-    if given and not np.isfinite(verdicts.worst_case_error):
+    n_verdicts, n_open = int(np.isin(verdicts.verdict, STATES).sum()), int((verdicts.verdict == "undecided").sum())
+    if n_verdicts and not np.isfinite(verdicts.worst_case_error):
         text = "--worst-case needs a limit on the error, which is known for binary rewards only: it changed nothing here."
         return [Caveat("sure-without-limit", text)]
-    if open_ > given:
+    if n_open > n_verdicts:
         text = (
-            f"--worst-case leaves {_counted(open_, 'prompt')} undecided: in the worst case too many of their verdicts could be wrong. More "
-            "completions of each prompt settle them, or a larger --target-error."
+            f"--worst-case leaves {_counted(n_open, 'prompt')} undecided: in the worst case too many of their verdicts could be wrong. "
+            "More completions of each prompt settle them, or a larger --target-error."
         )
         return [Caveat("sure-undecided", text)]
     return []

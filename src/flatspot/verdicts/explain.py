@@ -1,4 +1,4 @@
-"""Verdicts in sentences: what was seen, and what it means for the run. No numbers are computed here."""
+"""Verdicts in sentences: what the rewards show, and what it means for the run. Numbers are only worded here: rounded, as percentages."""
 
 from __future__ import annotations
 

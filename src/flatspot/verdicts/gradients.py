@@ -23,19 +23,21 @@ def summarize_gradients(table: pa.Table) -> Gradients:
     failed = table.num_rows - table["error"].null_count
     column = {name: table[name].to_numpy().astype(float) for name in table.column_names if name not in ("prompt_id", "error")}
     norm = column["grad_norm"]
-    known = norm[np.isfinite(norm)]
-    found = std_against_norm(column["std"], column["grad_norm_sq"])
+    finite = norm[np.isfinite(norm)]
+    relation = std_against_norm(column["std"], column["grad_norm_sq"])
     bounds = tightness(norm, {name: column[f"bound_{name}"] for name in BOUNDS})
     return Gradients(
         n_prompts=table.num_rows - failed,
         n_failed=failed,
         samples=int(np.nanmax(column["n_samples"], initial=0)),
         norm=Norms(
-            float(np.median(known)) if len(known) else None,
-            float(known.max()) if len(known) else None,
+            float(np.median(finite)) if len(finite) else None,
+            float(finite.max()) if len(finite) else None,
             int((column["grad_norm_lo"] > 0).sum()),
         ),
-        std_and_norm=StdAndNorm(_finite(found.rank_correlation), found.n_positive, _finite(found.correlation), _finite(found.slope)),
+        std_and_norm=StdAndNorm(
+            _finite(relation.rank_correlation), relation.n_positive, _finite(relation.correlation), _finite(relation.slope)
+        ),
         bound_over_norm=BoundOverNorm(**{name: _finite(ratio) for name, ratio in bounds.items()}),
     )
 

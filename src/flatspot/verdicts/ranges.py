@@ -11,20 +11,20 @@ from flatspot.verdicts.caveats import Caveat
 Range = tuple[float, float]
 
 
-def reward_range(low: Floats, high: Floats, given: Range | None, declared: Range | None) -> tuple[Range, str, list[Caveat]]:
+def reward_range(low: Floats, high: Floats, option: Range | None, own: Range | None) -> tuple[Range, str, list[Caveat]]:
     """((lo, hi), where it comes from, caveats): given by the user, declared by the reward, or read off the rewards of all prompts."""
-    seen = (float(np.nanmin(low)), float(np.nanmax(high))) if np.isfinite(low).any() else None
-    limits = given or declared
+    ends = (float(np.nanmin(low)), float(np.nanmax(high))) if np.isfinite(low).any() else None
+    limits = option or own
     if limits is not None:
         slack = 1e-6 * (limits[1] - limits[0])
-        if seen and (seen[0] < limits[0] - slack or seen[1] > limits[1] + slack):
-            text = f"Rewards from {seen[0]:.3g} to {seen[1]:.3g} lie outside the range {list(limits)}: fix --reward-range."
+        if ends and (ends[0] < limits[0] - slack or ends[1] > limits[1] + slack):
+            text = f"Rewards from {ends[0]:.3g} to {ends[1]:.3g} lie outside the range {list(limits)}: fix --reward-range."
             return limits, "given", [Caveat("outside-range", text)]
         return limits, "given", []
-    if seen is None or (seen[0] >= 0 and seen[1] <= 1):
+    if ends is None or (ends[0] >= 0 and ends[1] <= 1):
         return (0.0, 1.0), "assumed, as every reward lies inside it", []
-    source = "guessed around the one reward seen" if seen[0] == seen[1] else "taken from the smallest and largest reward seen"
-    return range_seen(*seen), source, []
+    source = "guessed around the one reward seen" if ends[0] == ends[1] else "taken from the smallest and largest reward seen"
+    return range_seen(*ends), source, []
 
 
 def usable_range(limits: Range | None) -> Range | None:

@@ -67,17 +67,17 @@ def reward_signs(run: RunTable, weights: Mapping[str, float] | None = None) -> R
     flat, hidden, hidden_share, others, ties = "", "", 0.0, 0.0, 0.0
     weight = {name: (weights or {}).get(name, 1.0) for name in run.components}
     parts = {name: part for name, part in run.components.items() if weight[name] != 0}
-    known = evidence.n >= 2
-    if len(parts) > 1 and known.any():
-        moves = np.stack([np.nan_to_num(std[known]) > 0 for _, std in parts.values()])
-        ties = float((moves.any(0) & (evidence.std[known] == 0)).mean())
-        enough = np.median(evidence.n[known]) >= _ENOUGH
+    several = evidence.n >= 2
+    if len(parts) > 1 and several.any():
+        moves = np.stack([np.nan_to_num(std[several]) > 0 for _, std in parts.values()])
+        ties = float((moves.any(0) & (evidence.std[several] == 0)).mean())
+        enough = np.median(evidence.n[several]) >= _ENOUGH
         for i, name in enumerate(parts):
             rest = np.asarray(np.delete(moves, i, 0).any(0))
             worth = abs(weight[name]) >= max(abs(weight[other]) for other in parts)
             if not worth or _hardly(rest):
                 continue
-            low = _low(parts[name][0][known])
+            low = _low(parts[name][0][several])
             if _hardly(moves[i]) and low.all():
                 flat, others = name, float(rest.mean())
             elif enough and rest.any() and (share := float((~moves[i] & low)[rest].mean())) > max(_HIDDEN, hidden_share):

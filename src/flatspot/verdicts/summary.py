@@ -69,7 +69,7 @@ def judge(
     signs = reward_signs(run, weights)
     judgment = judge_set(prompts, model, evidence, run.n_rows, settings, run.reference_reward, signs)
     reason, rule = explain_set(judgment, signs)
-    known = [
+    caveats = [
         *sign_caveats(signs),
         *map(as_caveat, notes),
         *set_caveats(
@@ -104,8 +104,8 @@ def judge(
         forecast=_forecast(model),
         to_train=_to_train(prompts, model, settings.group_size),
         health=_health(run, signs),
-        caveats=tuple(caveat.text for caveat in known),
-        caveat_codes=tuple(dict.fromkeys(caveat.code for caveat in known if caveat.code)),
+        caveats=tuple(caveat.text for caveat in caveats),
+        caveat_codes=tuple(dict.fromkeys(caveat.code for caveat in caveats if caveat.code)),
     )
     return Judged(_verdict_table(run, r_star, model, prompts, settings.group_size), summary, model)
 
@@ -178,8 +178,8 @@ def _finite(value: float) -> float | None:
 
 def _identical_share(run: RunTable) -> float | None:
     """Share of the prompts whose completions are all one text; None where the log has no completions."""
-    known = np.isfinite(run.distinct_share) & (run.n_rows > 1)
-    return float((run.distinct_share[known] * run.n_rows[known] < 1.5).mean()) if known.any() else None
+    several = np.isfinite(run.distinct_share) & (run.n_rows > 1)
+    return float((run.distinct_share[several] * run.n_rows[several] < 1.5).mean()) if several.any() else None
 
 
 def _verdict_table(run: RunTable, r_star: Floats, model: FittedModel, prompts: PromptVerdicts, group_size: int) -> pa.Table:
@@ -232,7 +232,7 @@ def _component_map(run: RunTable, which: int) -> pa.Array:
 
 
 def _mean(values: Floats, weights: Any = None) -> float | None:
-    known = np.isfinite(values) & (True if weights is None else weights > 0)
-    if not known.any():
+    usable = np.isfinite(values) & (True if weights is None else weights > 0)
+    if not usable.any():
         return None
-    return float(np.average(values[known], weights=None if weights is None else weights[known]))
+    return float(np.average(values[usable], weights=None if weights is None else weights[usable]))

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 _WHY = "This prompt has no completions yet: run the same command again to resume."
 
 
-def judge_drawn(run: RunTable, planned: Completeness | None, settings: JudgeSettings, *, notes: Sequence[Any] = (), **given: Any) -> Judged:
+def judge_drawn(
+    run: RunTable, planned: Completeness | None, settings: JudgeSettings, *, notes: Sequence[Any] = (), **options: Any
+) -> Judged:
     """As `judge`, but nothing that is said of the set rests on prompts without a row; they are undecided, not unscored."""
     drawn = run.n_rows > 0
-    judged = judge(run if drawn.all() else _of(run, drawn), settings, notes=[*_unfinished(run, planned), *notes], **given)
+    judged = judge(run if drawn.all() else _of(run, drawn), settings, notes=[*_unfinished(run, planned), *notes], **options)
     if not drawn.all():
         judged = _with_undrawn(judged, run, drawn)
     if planned is None:
@@ -51,9 +53,9 @@ def _unfinished(run: RunTable, planned: Completeness | None) -> list[Caveat]:
     """The caveat of a run that did not end."""
     if planned is None or planned.ended:
         return []
-    gone = f": {planned.missing:,} parts are missing" if planned.missing else ""
+    gap = f": {planned.missing:,} parts are missing" if planned.missing else ""
     text = (
-        f"This run is not complete{gone}. Set-level numbers rest on the prompts that have completions; those without are "
+        f"This run is not complete{gap}. Set-level numbers rest on the prompts that have completions; those without are "
         "undecided, which is not a fault of the reward. Run the same flatspot diagnose again to resume."
     )
     return [Caveat("incomplete-run", text)]
@@ -62,8 +64,8 @@ def _unfinished(run: RunTable, planned: Completeness | None) -> list[Caveat]:
 def _of(run: RunTable, rows: NDArray[np.bool_]) -> RunTable:
     per_prompt = ("prompt_id", "reference_reward", "n_rows", "distinct_share", "truncated_share", "mean_tokens")
     components = {name: (mean[rows], std[rows]) for name, (mean, std) in run.components.items()}
-    taken = {name: getattr(run, name)[rows] for name in per_prompt}
-    return replace(run, **taken, evidence=run.evidence.subset(rows), components=components, signs=run.signs.subset(rows))
+    columns = {name: getattr(run, name)[rows] for name in per_prompt}
+    return replace(run, **columns, evidence=run.evidence.subset(rows), components=components, signs=run.signs.subset(rows))
 
 
 def _with_undrawn(judged: Judged, run: RunTable, drawn: NDArray[np.bool_]) -> Judged:

@@ -187,5 +187,5 @@ def _with(earlier: Draws | None, draws: Draws) -> Draws:
 
 
 def _some(indices: Ints) -> str:
-    shown = ", ".join(str(int(i)) for i in indices[:3])
-    return f"{shown}, … ({len(indices)} prompts)" if len(indices) > 3 else shown
+    text = ", ".join(str(int(i)) for i in indices[:3])
+    return f"{text}, … ({len(indices)} prompts)" if len(indices) > 3 else text

@@ -88,8 +88,8 @@ class Triage:
 
     def __repr__(self) -> str:
         names, counts = np.unique(self.verdict, return_counts=True)
-        shown = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
-        return f"<Triage of {self.draws.n_prompts} prompts: {shown}>"
+        parts = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+        return f"<Triage of {self.draws.n_prompts} prompts: {parts}>"
 
 
 def evidence_of_draws(draws: Draws, zones: Zones) -> Evidence:
