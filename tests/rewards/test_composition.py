@@ -14,7 +14,7 @@ from flatspot.core.records import Completion, Prompt
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.rewards import load_reward, reference_rewards
 from flatspot.rewards.guard import Guard
-from flatspot.rewards.process import Failed
+from flatspot.rewards.process import Failure
 from flatspot.rollouts.notes import read_notes
 from flatspot.rollouts.rescore import whole_groups
 
@@ -128,7 +128,7 @@ def test_completions_of_groups_without_an_answer_in_time_are_counted(monkeypatch
     texts = ["x" * n for n in range(20)]
     with load_reward(ranked, group_size=4) as reward:
         reward.score(*rows(*texts[:4], each=4))
-        monkeypatch.setattr(Guard, "ask", lambda *_: Failed("TimeoutError: no answer in 10 s", lost=True, late=True))
+        monkeypatch.setattr(Guard, "ask", lambda *_: Failure("TimeoutError: no answer in 10 s", lost=True, late=True))
         reward.start_counting()
         scores = reward.score(*rows(*texts, each=4))
         assert all(score.reward is None for score in scores)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from flatspot.rewards.process import Failed
+from flatspot.rewards.process import Failure
 from flatspot.rewards.values import Value
 
-Ask = Callable[[Sequence[int]], "list[Value] | Failed"]  # the rows of one call → their values
+Ask = Callable[[Sequence[int]], "list[Value] | Failure"]  # the rows of one call → their values
 Finding = Literal["same", "other", "noise", "unknown"]
 
 COMPARES = "it compares the completions of a call, so they cannot be scored in smaller calls"
@@ -38,7 +38,7 @@ def compare(values: Sequence[Value], ask: Ask) -> Finding:
         if len(rows) == len(values):
             continue
         answer = ask(rows)
-        if isinstance(answer, Failed) and answer.lost:
+        if isinstance(answer, Failure) and answer.lost:
             return "unknown"
         if not equal([values[row] for row in rows], answer, values):
             return _repeated(rows, answer, values, ask)
@@ -51,15 +51,15 @@ def compare_alone(values: Sequence[Value], ask: Ask) -> Finding:
     if len(rows) < 2:
         return "unknown"
     together = ask(rows)
-    if isinstance(together, Failed):
+    if isinstance(together, Failure):
         together = ask(rows := rows[:2])
-    if isinstance(together, Failed):
+    if isinstance(together, Failure):
         return "unknown"
     scale = [*values, *together]
     if equal([values[row] for row in rows], together, scale):
         return "same" if _varied(together) else "unknown"
     again = ask(rows)
-    if isinstance(again, Failed) or not equal(together, again, scale):
+    if isinstance(again, Failure) or not equal(together, again, scale):
         return "noise"
     apart = [row for row, value in zip(rows, together, strict=True) if not equal([values[row]], [value], scale)][:3]
     alone = [ask([row]) for row in apart]
@@ -67,7 +67,7 @@ def compare_alone(values: Sequence[Value], ask: Ask) -> Finding:
     return "other" if same else "noise"
 
 
-def _repeated(rows: Sequence[int], answer: list[Value] | Failed, values: Sequence[Value], ask: Ask) -> Finding:
+def _repeated(rows: Sequence[int], answer: list[Value] | Failure, values: Sequence[Value], ask: Ask) -> Finding:
     """Both calls once more: a reward that is drawn at random, or an unsteady judge, does not say the same again."""
     for _ in range(2):
         if not equal(answer, ask(rows), values):
@@ -82,10 +82,10 @@ def _varied(values: Sequence[Value]) -> list[int]:
     return scored[max(0, change - WINDOW // 2) : change + WINDOW // 2] if change is not None else []
 
 
-def equal(a: Sequence[Value] | Failed, b: Sequence[Value] | Failed, scale: Sequence[Value]) -> bool:
+def equal(a: Sequence[Value] | Failure, b: Sequence[Value] | Failure, scale: Sequence[Value]) -> bool:
     """Whether two calls gave the same values, up to a share of the spread of `scale`; two calls that failed did."""
-    if isinstance(a, Failed) or isinstance(b, Failed):
-        return isinstance(a, Failed) and isinstance(b, Failed)
+    if isinstance(a, Failure) or isinstance(b, Failure):
+        return isinstance(a, Failure) and isinstance(b, Failure)
     numbers = [value.number for value in scale if value.number is not None]
     most = _TOLERANCE * (max(numbers) - min(numbers)) if numbers else 0.0
     return all(

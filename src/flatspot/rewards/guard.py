@@ -21,7 +21,7 @@ from flatspot.core.errors import ExtensionError, FlatspotError, MissingExtra, Re
 from flatspot.core.records import Completion, Prompt
 from flatspot.rewards.composition import COMPARES, compare_alone
 from flatspot.rewards.pace import Pace
-from flatspot.rewards.process import Failed, Worker
+from flatspot.rewards.process import Failure, Worker
 from flatspot.rewards.spec import Address, Builtin
 from flatspot.rewards.values import Value, describe_exception, is_broken
 
@@ -65,7 +65,7 @@ class Guard:
         with self._lock:
             return self._score(prompts, completions)
 
-    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failed:
+    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failure:
         """One call, as it is: where it fails it is not repeated."""
         with self._lock:
             return self._call(prompts, completions)
@@ -103,7 +103,7 @@ class Guard:
         return values
 
     def _check_pieces(
-        self, values: list[Value], whole: tuple[int, int, Failed, float], prompts: Sequence[Prompt], completions: Sequence[Completion]
+        self, values: list[Value], whole: tuple[int, int, Failure, float], prompts: Sequence[Prompt], completions: Sequence[Completion]
     ) -> None:
         """Keep the values of smaller calls only where the call as a whole would have given them too."""
         start, end, failed, limit = whole
@@ -118,7 +118,7 @@ class Guard:
         if failed.late and not any(value.error for value in values[start:end]):
             self.late_call = self.late_call or (end - start, limit)
 
-    def _after_a_failure(self, answer: Failed, prompts: Sequence[Prompt], row: int) -> list[Value]:
+    def _after_a_failure(self, answer: Failure, prompts: Sequence[Prompt], row: int) -> list[Value]:
         """What becomes of the rows after one that failed alone: nothing yet, its prompt's others not tried, or all not tried.
 
         A prompt is given up after three rows in a row without an answer, the call after three such prompts in a row.
@@ -136,25 +136,25 @@ class Guard:
         same = next((i for i, prompt in enumerate(prompts[row + 1 :]) if prompt.id != own), len(prompts) - row - 1)
         return self._not_tried(answer, same)
 
-    def _not_tried(self, last: Failed, rows: int) -> list[Value]:
+    def _not_tried(self, last: Failure, rows: int) -> list[Value]:
         self.late_rows += rows if last.late else 0
         return [Value(error=f"not tried: {self._strikes} rows in a row got no answer, the last one with {last.message}")] * rows
 
-    def _call(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failed:
+    def _call(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failure:
         try:
             request = cloudpickle.dumps({"prompts": list(prompts), "completions": list(completions)})
         except Exception as error:
-            return Failed(f"the prompt's columns cannot be sent to the reward's process: {describe_exception(error)}", lost=False)
+            return Failure(f"the prompt's columns cannot be sent to the reward's process: {describe_exception(error)}", lost=False)
         try:
             # a worker that ended while nobody asked it anything is no row's fault
             if self._worker is None or not self._worker.is_alive():
                 self._start()
         except FlatspotError as error:
-            return Failed(f"the reward's process could not be started again: {error}", lost=True)
+            return Failure(f"the reward's process could not be started again: {error}", lost=True)
         assert self._worker is not None
         began = time.monotonic()  # the start of a worker is no row's time
         reply = self._worker.ask(request, self.pace.limit(len(prompts), fresh=self._fresh))
-        if isinstance(reply, Failed):
+        if isinstance(reply, Failure):
             self.pace.unanswered(len(prompts), fresh=self._fresh)
             self._worker = None
             return reply
@@ -162,7 +162,7 @@ class Guard:
         self._fresh = False
         if "values" in reply:
             return [Value(*parts) for parts in reply["values"]]
-        return Failed(reply.get("raised") or reply["failed"], lost=False)
+        return Failure(reply.get("raised") or reply["failed"], lost=False)
 
     def _start(self) -> tuple[str, str | None, tuple[float, float] | None]:
         if self._worker is not None:
@@ -170,7 +170,7 @@ class Guard:
         worker = Worker()
         request = {"load": self._load, "path": [str(Path.cwd()), *(entry for entry in sys.path if entry)]}
         reply = worker.ask(cloudpickle.dumps(request), max(_LOAD_TIMEOUT_S, self.pace.timeout_s))
-        if isinstance(reply, Failed):
+        if isinstance(reply, Failure):
             raise RewardLoadError(f"the reward's process ended while it imported the reward: {reply.message}")
         if "ready" not in reply:
             worker.close()

@@ -11,11 +11,11 @@ from flatspot.core.errors import RewardLoadError
 from flatspot.core.extensions import Extension
 from flatspot.core.records import LARGEST_REWARD, Completion, Prompt, Score
 from flatspot.rewards.builtin import find_named
-from flatspot.rewards.called import Called, Scores, last_notes_of, lasting_notes_of
+from flatspot.rewards.caller import Caller, Scores, last_notes_of, lasting_notes_of
 from flatspot.rewards.composition import COMPARES, compare_alone
 from flatspot.rewards.guard import Guard
-from flatspot.rewards.process import Failed
-from flatspot.rewards.resolve import Resolved, function_name, function_sha256, resolve
+from flatspot.rewards.process import Failure
+from flatspot.rewards.resolve import ReadyReward, function_name, function_sha256, resolve
 from flatspot.rewards.scorers import Scorer
 from flatspot.rewards.spec import Address, Builtin, parse_spec
 from flatspot.rewards.values import Value, describe_exception, is_broken
@@ -51,22 +51,22 @@ class LoadedReward:
         self.names = tuple(component.name for component in components)
         self.group_size = group_size
         self._timeout_s = timeout_s
-        self._called = [Called(c.name, c.scores, group_size, by_row=c.by_row) for c in components]
+        self._callers = [Caller(c.name, c.scores, group_size, by_row=c.by_row) for c in components]
 
     @property
     def compares(self) -> bool:
         """Whether a reward was seen to compare the completions of a call, as a rank within a group does."""
-        return any(called.compares for called in self._called)
+        return any(caller.compares for caller in self._callers)
 
     @property
     def notes(self) -> list[str]:
         """What whoever reads the scores should know, in sentences."""
-        return [note for called in self._called for note in [*lasting_notes_of(called), *last_notes_of(called)]]
+        return [note for caller in self._callers for note in [*lasting_notes_of(caller), *last_notes_of(caller)]]
 
     @property
     def lasting_notes(self) -> list[str]:
         """Those of the notes that no row scored after takes back."""
-        return [note for called in self._called for note in lasting_notes_of(called)]
+        return [note for caller in self._callers for note in lasting_notes_of(caller)]
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -93,12 +93,12 @@ class LoadedReward:
 
     def start_counting(self) -> None:
         """Count for `notes` from here on: what was scored before were no completions of the policy."""
-        for called in self._called:
-            called.start_counting()
+        for caller in self._callers:
+            caller.start_counting()
 
     def values(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[list[Value]]:
         """What each component says of the rows, before weights."""
-        return [called.score(prompts, completions) for called in self._called]
+        return [caller.score(prompts, completions) for caller in self._callers]
 
     def describe(self) -> Mapping[str, object]:
         """Names, weights, specs, source hashes and the time limit: what the scores depend on."""
@@ -189,13 +189,13 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
     named = find_named(parsed) if isinstance(parsed, Builtin) else None
     built_in = named is not None and not isinstance(named, Extension)
     guarded = True if named is None or isinstance(named, Extension) else named.guarded
-    loaded: Guard | Resolved
+    loaded: Guard | ReadyReward
     if guarded and isolate:
         loaded = guard = Guard(parsed, timeout_s)
         scores: Scores = guard
     else:
-        loaded = resolved = resolve(parsed)
-        scores = _Unguarded(resolved.score)
+        loaded = ready = resolve(parsed)
+        scores = _Unguarded(ready.score)
     # the name and hash of a function of this process are read here: its source does not travel with it
     is_function = not isinstance(parsed, Builtin | Address)
     name = function_name(parsed) if is_function else loaded.name  # type: ignore[arg-type]
@@ -211,7 +211,7 @@ class _Unguarded:
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         values = self.ask(prompts, completions)
-        if not isinstance(values, Failed):
+        if not isinstance(values, Failure):
             return values
         if len(prompts) == 1:
             return [Value(error=values.message, broken=is_broken(values.message))]
@@ -219,11 +219,11 @@ class _Unguarded:
         finding = compare_alone(alone, lambda rows: self.ask([prompts[i] for i in rows], [completions[i] for i in rows]))
         return [Value(error=value.error or f"{values.message}; {COMPARES}") for value in alone] if finding == "other" else alone
 
-    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failed:
+    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failure:
         try:
             return self.call(prompts, completions)
         except Exception as error:
-            return Failed(describe_exception(error), lost=False)
+            return Failure(describe_exception(error), lost=False)
 
 
 def _free(name: str, others: Sequence[str]) -> str:

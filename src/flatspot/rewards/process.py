@@ -17,8 +17,8 @@ from flatspot.rewards.frames import Reply, read_frame, write_frame
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """A call without values.
+class Failure:
+    """A call that gave no values.
 
     lost  the worker hung or died, and had to be replaced; else the function raised
     late  it was killed because its time was up
@@ -30,7 +30,7 @@ class Failed:
 
 
 class Worker:
-    """The process and its pipes. After an answer of `Failed` it is gone."""
+    """The process and its pipes. After an answer of `Failure` it is gone."""
 
     def __init__(self) -> None:
         # -P: nothing of the working directory may stand in for a module that the worker itself imports
@@ -54,14 +54,14 @@ class Worker:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def ask(self, request: bytes, timeout_s: float) -> Reply | Failed:
-        """The worker's answer; where it gives none in time, or dies, it is killed and the answer is `Failed`."""
+    def ask(self, request: bytes, timeout_s: float) -> Reply | Failure:
+        """The worker's answer; where it gives none in time, or dies, it is killed and the answer is `Failure`."""
         try:
             write_frame(cast(BinaryIO, self._process.stdin), request)
             reply = self._replies.get(timeout=timeout_s)
         except queue.Empty:
             self._end()
-            return Failed(f"TimeoutError: no answer within {_shown(timeout_s)} s (--reward-timeout)", lost=True, late=True)
+            return Failure(f"TimeoutError: no answer within {_shown(timeout_s)} s (--reward-timeout)", lost=True, late=True)
         except OSError:  # a broken pipe: it died before it read the request
             reply = None
         except BaseException:  # Ctrl-C: the answer to this question must not be taken for the answer to the next
@@ -74,7 +74,7 @@ class Worker:
         except subprocess.TimeoutExpired:  # it closed its pipe and lives on
             code = 0
         self._end()
-        return Failed(f"the reward's process {_how_it_ended(code)}", lost=True)
+        return Failure(f"the reward's process {_how_it_ended(code)}", lost=True)
 
     def close(self) -> None:
         """End the process; repeatable."""

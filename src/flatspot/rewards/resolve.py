@@ -29,7 +29,7 @@ from flatspot.rewards.values import describe_exception
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ReadyReward:
     """A reward ready to score.
 
     sha256  of the source it came from; None for a built-in one
@@ -42,7 +42,7 @@ class Resolved:
     range: tuple[float, float] | None = None
 
 
-def resolve(spec: Builtin | Address | Callable[..., object]) -> Resolved:
+def resolve(spec: Builtin | Address | Callable[..., object]) -> ReadyReward:
     """The scorer of a parsed spec or of a Python function.
 
     Raises `RewardLoadError` where the file or module cannot be imported (naming the line at fault) or has no such function,
@@ -52,15 +52,15 @@ def resolve(spec: Builtin | Address | Callable[..., object]) -> Resolved:
         named = find_named(spec)
         if isinstance(named, Extension):
             return _added(spec, named)
-        return Resolved(spec.name, row_scorer(build_builtin(spec, named.build)), range=named.range)
+        return ReadyReward(spec.name, row_scorer(build_builtin(spec, named.build)), range=named.range)
     if not isinstance(spec, Address):
-        return Resolved(function_name(spec), scorer_for(spec, "trl", function_name(spec)), function_sha256(spec))
+        return ReadyReward(function_name(spec), scorer_for(spec, "trl", function_name(spec)), function_sha256(spec))
     module = _import_file(Path(spec.place)) if spec.is_file else _import_module(spec.place)
     function = _attribute(module, spec)
-    return Resolved(spec.attribute.rpartition(".")[2], scorer_for(function, spec.shape, spec.attribute), _file_sha256(module))
+    return ReadyReward(spec.attribute.rpartition(".")[2], scorer_for(function, spec.shape, spec.attribute), _file_sha256(module))
 
 
-def _added(spec: Builtin, added: Extension) -> Resolved:
+def _added(spec: Builtin, added: Extension) -> ReadyReward:
     """A reward of another package, with the parameters of the spec as keyword arguments; see `core.protocols.RewardFunction`."""
     function = added.load()
     if not callable(function) or inspect.isclass(function):
@@ -70,7 +70,7 @@ def _added(spec: Builtin, added: Extension) -> Resolved:
     if declared is not None and not _is_range(declared):
         raise added.error(f"its reward_range must be two finite numbers, the smaller first, got {declared!r:.80}")
     module = sys.modules.get(getattr(function, "__module__", None) or type(function).__module__)
-    return Resolved(
+    return ReadyReward(
         spec.name,
         scorer_for(_with_parameters(function, spec) if spec.parameters else function, "trl", spec.name),
         None if module is None else _file_sha256(module),

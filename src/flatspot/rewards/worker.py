@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from flatspot.core.errors import FlatspotError
 from flatspot.rewards.frames import Load, Reply, read_frame, write_frame
-from flatspot.rewards.resolve import Resolved, resolve
+from flatspot.rewards.resolve import ReadyReward, resolve
 from flatspot.rewards.values import describe_exception
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     requests, replies = _take_pipes()
     if len(sys.argv) > 1:
         _end_with_parent(int(sys.argv.pop()))  # popped: the user's code finds no arguments of ours
-    reward: Resolved | None = None
+    reward: ReadyReward | None = None
     while (payload := read_frame(requests)) is not None:
         reply: Reply
         try:
@@ -59,7 +59,7 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, replies
 
 
-def _load(request: Load) -> Resolved:
+def _load(request: Load) -> ReadyReward:
     sys.path[:0] = [entry for entry in request["path"] if entry not in sys.path]
     load = request["load"]
     # a function of the main process comes as a pickle of its own, so that its failure to load is told from a damaged message

@@ -22,7 +22,7 @@ from flatspot.stats.models.fitted import FittedModel, fit
 from flatspot.stats.triage.draws import Draws, checked
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import Triage, evidence_of_draws
-from flatspot.stats.triage.stopping import Flags, Priced, StoppingRule, kinds_of, priced_rules
+from flatspot.stats.triage.stopping import Flags, PriceList, StoppingRule, kinds_of, priced_rules
 
 PILOT_COMPLETIONS = 4
 _USUAL_COMPLETIONS = 8  # what a prompt takes, before anything is known
@@ -150,8 +150,8 @@ def _refitted(state: State) -> State:
     """With rules fitted to everything drawn; where they would end it in too much doubt of the target, with ones that aim at less error."""
     plan, draws = state.plan, state.draws
     aim = plan.target_error if state.aim is None else state.aim
-    priced = _priced(plan, draws)
-    state = replace(state, rules=priced.meeting(aim), fitted_at=draws.total)
+    price_list = _price_list(plan, draws)
+    state = replace(state, rules=price_list.meeting(aim), fitted_at=draws.total)
     if plan.n_prompts < _FEW_PROMPTS and not plan.worst_case:
         return state
     more = may_go_on(state)
@@ -159,7 +159,7 @@ def _refitted(state: State) -> State:
         return state
     while aim > plan.target_error / _MOST_STRICT and not (_open(state) & more).any():
         aim *= _STRICTER
-        state = replace(state, rules=priced.meeting(aim), aim=aim)
+        state = replace(state, rules=price_list.meeting(aim), aim=aim)
     return state
 
 
@@ -169,7 +169,7 @@ def _may_exceed(state: State) -> bool:
     return may_exceed(model, decide(model.loss, model.n, plan.target_error), plan.target_error, worst_case=plan.worst_case)
 
 
-def _priced(plan: Plan, draws: Draws) -> Priced:
+def _price_list(plan: Plan, draws: Draws) -> PriceList:
     """The rules at every price under g fitted to everything drawn so far."""
     zones = plan.zones(draws)
     low, high = two_ends(draws.values, zones)

@@ -59,7 +59,7 @@ class StoppingRule:
 
 
 @dataclass(frozen=True)
-class Priced:
+class PriceList:
     """A rule per price for each kind of prompt, and the prompts they were fitted to: whatever error is aimed at, the fit is the same.
 
     rules       one list, a rule per price, for each kind
@@ -154,7 +154,7 @@ def kinds_of(r_star: Floats) -> tuple[Floats, Ints]:
     return values, kind.reshape(-1)
 
 
-def priced_rules(prompts: Ints, losses: Floats, *, max_completions: int, most_draws: float) -> Priced:
+def priced_rules(prompts: Ints, losses: Floats, *, max_completions: int, most_draws: float) -> PriceList:
     """The rules for each kind of prompt under g fitted to the prompts, at every price.
 
     prompts  [M, 3] kind, completions and ones of each;  losses  [R, 163, 3] as `state_table` gives them
@@ -164,4 +164,4 @@ def priced_rules(prompts: Ints, losses: Floats, *, max_completions: int, most_dr
     some = triples[:, 1] > 0
     weights = flat_prior() if not some.any() else fit_pairs(triples[some, 1], triples[some, 2], size[some])
     rules = tuple(stopping_rules(tabulate_states(weights, loss, max_completions), PRICES) for loss in losses)
-    return Priced(rules, triples, size, most_draws)
+    return PriceList(rules, triples, size, most_draws)

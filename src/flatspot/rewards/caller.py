@@ -12,7 +12,7 @@ from flatspot.core.errors import RewardLoadError
 from flatspot.core.records import Completion, Prompt
 from flatspot.rewards.composition import compare, equal
 from flatspot.rewards.guard import Guard
-from flatspot.rewards.process import Failed
+from flatspot.rewards.process import Failure
 from flatspot.rewards.values import Value, is_broken
 
 _LOOKS = 3  # calls with different values that are repeated in parts, before a reward is taken for one that looks at rows one by one
@@ -28,12 +28,12 @@ class Scores(Protocol):
         """One value per row; a call that fails is repeated in smaller ones."""
         ...
 
-    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failed:
+    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failure:
         """One call, as it is."""
         ...
 
 
-class Called:
+class Caller:
     """A reward function and what was found out about it by calling it.
 
     group_size  completions of a prompt that the RL run will call it with; None where the rows that come are no such groups
@@ -95,8 +95,8 @@ class Called:
         for at in starts:
             group = prompts[at : at + size], completions[at : at + size]
             given_up = silent >= _GIVE_UP_AFTER
-            answer = Failed(f"not tried: {silent} groups in a row got no answer", True, late) if given_up else self.scores.ask(*group)
-            if not isinstance(answer, Failed):
+            answer = Failure(f"not tried: {silent} groups in a row got no answer", True, late) if given_up else self.scores.ask(*group)
+            if not isinstance(answer, Failure):
                 values, silent = values + answer, 0
                 continue
             silent, late = silent + 1 if answer.lost else 0, answer.late
@@ -114,11 +114,11 @@ class Called:
             return
         rows = [*range(size), *range(other, other + size)]
 
-        def pair() -> list[Value] | Failed:
+        def pair() -> list[Value] | Failure:
             return self.scores.ask([prompts[i] for i in rows], [completions[i] for i in rows])
 
         apart, together = [values[i] for i in rows], pair()
-        if isinstance(together, Failed):
+        if isinstance(together, Failure):
             return
         self._looks_across -= 1
         if equal(apart, together, apart + together) or not equal(together, pair(), together):  # the latter is noise
@@ -130,34 +130,34 @@ class Called:
         )
 
 
-def last_notes_of(called: Called) -> list[str]:
+def last_notes_of(caller: Caller) -> list[str]:
     """What holds of a reward only once all rows were scored."""
-    if not called.rows or called.none < called.rows:
+    if not caller.rows or caller.none < caller.rows:
         return []
-    return [f"The reward {called.name} returned None for every completion that was scored: it is in no total."]
+    return [f"The reward {caller.name} returned None for every completion that was scored: it is in no total."]
 
 
-def lasting_notes_of(called: Called) -> list[str]:
+def lasting_notes_of(caller: Caller) -> list[str]:
     """What was found out about a reward that whoever reads its values should know: further rows may add to it, and take nothing back."""
-    name, notes = called.name, []
-    if called.compares:
+    name, notes = caller.name, []
+    if caller.compares:
         notes.append(
-            f"The reward {name} compares the completions of a call, so it was called with one group of {called.group_size} at a time: its "
-            f"values are those of --group-size {called.group_size}, and of no other."
+            f"The reward {name} compares the completions of a call, so it was called with one group of {caller.group_size} at a time: its "
+            f"values are those of --group-size {caller.group_size}, and of no other."
         )
-    if called.noisy:
+    if caller.noisy:
         notes.append(
             f"The reward {name} gave the same completions other values when it was called again: part of its std is its own noise, "
             f"not the policy's."
         )
-    if isinstance(called.scores, Guard):
-        if called.scores.late_rows:
+    if isinstance(caller.scores, Guard):
+        if caller.scores.late_rows:
             notes.append(
-                f"{called.scores.late_rows} completions are unscored because the reward {name} gave no answer in time: raise "
-                f"--reward-timeout (now {called.scores.pace.timeout_s:g} s) if it is only slow."
+                f"{caller.scores.late_rows} completions are unscored because the reward {name} gave no answer in time: raise "
+                f"--reward-timeout (now {caller.scores.pace.timeout_s:g} s) if it is only slow."
             )
-        if called.scores.late_call is not None:
-            rows, seconds = called.scores.late_call
+        if caller.scores.late_call is not None:
+            rows, seconds = caller.scores.late_call
             notes.append(
                 f"The reward {name} took longer than {seconds:.3g} s for {rows} completions, which were then scored in smaller calls."
             )
