@@ -16,6 +16,7 @@ from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.records import Completion, Prompt
 from flatspot.core.schema import PROMPTS, ROLLOUTS, VERDICTS
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.report.run.next_steps import next_steps
 from flatspot.rollouts.parts import parts_of
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "rare": {"1": 0.01, "0": 0.99}}
@@ -46,6 +47,17 @@ def test_the_run_folder_is_complete_and_as_declared(tmp_path):
     for name, columns in (("rollouts", ROLLOUTS), ("prompts.parquet", PROMPTS), ("verdicts.parquet", VERDICTS)):
         assert pq.read_table(found.folder / name).schema.names == [c.name for c in columns]
     assert json.loads((found.folder / "report.json").read_text())["n_prompts"] == 4
+
+
+def test_a_moved_run_names_the_folder_where_it_is(tmp_path):
+    run(tmp_path, max_completions=8)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    opened = flatspot.open(tmp_path / "moved")
+    judged = flatspot.inspect(tmp_path / "moved")
+    for found in (opened, judged):
+        assert found.summary.settings.out == str(tmp_path / "moved")
+        assert not any(str(tmp_path / "run") in step.command for step in next_steps(found.summary))
+    assert str(tmp_path / "moved") in str(judged)
 
 
 def test_the_rows_are_the_engines_and_the_rewards(tmp_path):

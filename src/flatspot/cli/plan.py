@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +71,9 @@ def _text(planned: Plan, width: int, *, written: bool) -> str:
     from flatspot.report.run.next_steps import warmup_command
     from flatspot.rollouts.store import prompt_text
 
-    parts, folder, summary = [plan_text(planned.summary, width=width)], planned.run.folder, planned.run.summary
+    parts = [plan_text(planned.summary, width=width)]
     if planned.summary.labels is not None:
         texts = {x.prompt.id: asked_last(prompt_text(x.prompt.text)) if x.prompt.is_chat else str(x.prompt.text) for x in planned.labels}
-        files = (str(folder / "plan.parquet"), str(planned.labels_file)) if written else None
-        then = warmup_command(replace(summary, settings=replace(summary.settings, out=str(folder))))  # wherever the folder is by now
-        parts.append(labels_text(planned.summary.labels, texts, files, then, width=width))
+        files = (str(planned.run.folder / "plan.parquet"), str(planned.labels_file)) if written else None
+        parts.append(labels_text(planned.summary.labels, texts, files, warmup_command(planned.run.summary), width=width))
     return "\n\n".join(parts)

@@ -69,7 +69,7 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
         source=run.record.kind,
         sampling=identity.get("sampling", {}),
         engine=identity.get("engine", {}),
-        settings=replace(request, out=request.out or str(run.folder)),
+        settings=replace(request, out=str(run.folder)),
         gradients=None if run.gradients is None else summarize_gradients(run.gradients),
         provenance=dict(run.record.provenance) | {"judged": provenance()["created"]},
     )

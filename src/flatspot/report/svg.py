@@ -80,7 +80,7 @@ def _decades(low: float, high: float, count: int) -> list[float]:
     if len(powers) >= 3:
         return powers[:: math.ceil(len(powers) / count)]
     values = [v for k in range(first, last + 1) for m in (1, 2, 5) if low <= (v := float(f"{m}e{k}")) <= high]
-    return values or _round_values(low, high, count)
+    return values or [v for v in _round_values(low, high, count) if low <= v <= high]
 
 
 def tick_labels(values: Sequence[float]) -> list[str]:

@@ -137,7 +137,8 @@ class Run:
             stored = json.loads(file.read_text("utf-8"))
             if lacking := [name for name in ("epsilon", "reward", "group_size", "generations", "fractions") if name not in stored]:
                 raise ValueError(f"it has no {lacking[0]!r}")
-            return Summary.from_json(stored)
+            summary = Summary.from_json(stored)
+            return replace(summary, settings=replace(summary.settings, out=str(self.folder)))  # where it is now: it may have been moved
         except FileNotFoundError:
             raise self._not_judged(file.name) from None
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:

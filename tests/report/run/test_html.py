@@ -34,6 +34,13 @@ def test_equal_input_gives_equal_bytes(make_report):
     assert render_html(make_report(20)) == render_html(make_report(20))
 
 
+def test_the_words_that_resume_a_run_are_shown_as_a_shell_takes_them(make_report):
+    data = make_report(3)
+    settings = {"settings": {"resume": ["--dtype", "a b", "--seed", "3"]}}
+    html = render_html(dataclasses.replace(data, summary=Summary.from_json(data.summary.to_json() | settings)))
+    assert "--dtype &#39;a b&#39; --seed 3" in html
+
+
 def test_every_text_of_the_summary_is_escaped(make_report):
     data = make_report(3)
     bad = {"error": HOSTILE, "count": 1}

@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import os
+import shlex
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from importlib import resources
@@ -122,12 +123,18 @@ def _words(summary: Summary) -> dict[str, object]:
         "glossary": blocks.GLOSSARY,
         "tables": [
             ("sampling", flat_rows(summary.sampling)),
-            ("settings", flat_rows(summary.settings.to_json())),
+            ("settings", flat_rows(_settings(summary))),
             ("engine", flat_rows(summary.engine)),
             ("provenance", flat_rows(summary.provenance)),
         ],
         "show_command": steps.completions_command(summary),
     }
+
+
+def _settings(summary: Summary) -> Mapping[str, object]:
+    """The settings by name; the words that resume the run as a shell takes them."""
+    resume = summary.settings.resume
+    return summary.settings.to_json() | ({} if resume is None else {"resume": shlex.join(resume)})
 
 
 def date_text(text: str) -> str:
