@@ -83,7 +83,7 @@ def test_exit_code_3_above_the_limit(folder):
         ([*DIAGNOSE, *SCRIPTED, "--fail-above", "nan"], "fail-above"),
         (["inspect", "absent.parquet"], "absent.parquet"),
         (["inspect", "prompts.jsonl"], "--reward-col"),
-        (["export", "."  , "--to", "x.jsonl"], "no run folder"),
+        (["export", "."  , "--to", "x.jsonl"], "not a run folder"),
         (["diagnoze"], "diagnoze"),
         (["diagnose"], "PROMPTS"),
     ],

@@ -1,6 +1,7 @@
 """Entry points of other packages, stood in for: names, clashes, and what goes wrong."""
 
 import importlib.metadata
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,6 +89,16 @@ def test_errors_of_flatspots_own_tree_are_passed_on_and_others_name_the_package(
     ) as told:
         load_engine("fails", "m")
     assert isinstance(told.value.__cause__, ZeroDivisionError)
+
+
+def test_a_package_that_exits_fails_like_any_other(add, monkeypatch):
+    """`sys.exit` at import must not end `flatspot --help`, nor a verb that asks the package."""
+    add("engines", "exits", lambda *_, **__: sys.exit(3))
+    with pytest.raises(ExtensionError, match=r"'exits' to flatspot\.engines: it failed with SystemExit: 3"):
+        load_engine("exits", "m")
+    monkeypatch.setattr(Point, "load", lambda self: sys.exit("no license"))
+    with pytest.raises(ExtensionError, match=r"theirs:exits cannot be imported: SystemExit: no license"):
+        load_engine("exits", "m")
 
 
 def test_two_packages_with_one_name_are_refused_when_it_is_used(add):

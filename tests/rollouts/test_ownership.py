@@ -42,7 +42,7 @@ def test_a_folder_of_somebody_else_is_refused_untouched(tmp_path, name):
 def test_a_run_json_of_another_tool_is_refused_untouched(tmp_path):
     (tmp_path / "run.json").write_text('{"wandb": 1}')
     before = state(tmp_path)
-    with pytest.raises(RunFolderError, match=r"run\.json is damaged"):
+    with pytest.raises(RunFolderError, match=r"run\.json is not flatspot's"):
         start(tmp_path)
     assert state(tmp_path) == before
 

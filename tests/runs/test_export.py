@@ -59,9 +59,21 @@ def test_parquet_columns_of_several_types_become_text(tmp_path):
     assert table["late"].to_pylist() == [None] * 5 + ["x"]
 
 
+def test_a_verdict_is_one_of_five(run, tmp_path):
+    file = tmp_path / "out.jsonl"
+    for completions in (False, True):
+        with pytest.raises(SettingsError, match="no verdict 'vanish'; there are: learnable, vanishing, solved, undecided, unscored"):
+            flatspot.export(run, file, verdicts=["learnable", "vanish"], completions=completions)
+        assert not file.exists()
+    for completions in (False, True):
+        for verdict in ("learnable", "vanishing", "solved", "undecided", "unscored"):
+            n = flatspot.export(run, file, verdicts=[verdict], completions=completions)
+            assert flatspot.export(run, file, verdicts=verdict, completions=completions) == n
+
+
 def test_nothing_is_made_in_a_folder_that_is_no_run(tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(RunFolderError, match="is no run folder"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         flatspot.export(tmp_path / "mine", tmp_path / "out.jsonl")
     assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 

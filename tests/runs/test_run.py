@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import flatspot
+from flatspot.core.errors import SettingsError
+from flatspot.rollouts.parts import part_file
 from flatspot.runs.summary import Summary
 
 ROWS = [{"prompt": f"q{i}", "reference": "a"} for i in range(12)]
@@ -71,6 +73,8 @@ def test_it_says_its_verdict(folder, tmp_path):
     assert repr(unjudged).endswith("not judged>")
     with pytest.raises(flatspot.FlatspotError, match="has not been judged yet"):
         _ = unjudged.summary
+    for text in (str(unjudged), unjudged._repr_html_()):
+        assert "has not been judged yet" in text and f"flatspot inspect {tmp_path}" in text
 
 
 def test_a_notebook_shows_what_reorders_or_hides_text(folder):
@@ -128,6 +132,13 @@ def test_a_read_only_folder_gives_a_run_that_was_not_written(folder, tmp_path, m
         ("report.json", {"n_prompts": 1e400}),
         ("report.json", {"settings": {"reward_range": ["a", "b"]}}),
         ("report.json", {"caveats": [1]}),
+        ("report.json", {"counts": None}),
+        ("report.json", {"settings": None}),
+        ("report.json", {"group_size": 10**19}),
+        ("report.json", {"generations": {"total": 1, "tokens": 10**400}}),
+        ("run.json", {"kind": "x"}),
+        ("run.json", {"identity": {"sampling": None}}),
+        ("run.json", {"visit_cost": 1e400}),
     ],
 )
 def test_a_file_of_other_types_is_named_as_damaged(folder, tmp_path, file, change):
@@ -160,3 +171,107 @@ def test_a_damaged_report_is_not_taken_for_a_run_that_was_not_judged(folder, tmp
     assert "damaged report.json" in repr(flatspot.open(tmp_path / "run"))
     (tmp_path / "run" / "report.json").unlink()
     assert "not judged" in repr(flatspot.open(tmp_path / "run"))
+
+
+def test_names_and_rows_that_are_not_there_are_refused(folder):
+    run = flatspot.open(folder)
+    refusals = {
+        "no column 'rewardz'; there are: prompt_id, prompt, completion": lambda: run.batches(["rewardz"]),
+        "got 'nope'; there are: error_probability, p_learnable": lambda: run.numbers("nope"),
+        "numeric column of the verdicts, got 'verdict'": lambda: run.numbers("verdict"),
+        "no prompt with the id 'nope'": lambda: run.completions(["nope"]),
+        "per_prompt must be at least 0, got -1": lambda: run.completions(per_prompt=-1),
+        "12 prompts, in rows 0 to 11; got row 12": lambda: run.prompt(12),
+        "got row -13": lambda: run.prompt(-13),
+    }
+    for message, call in refusals.items():
+        with pytest.raises(SettingsError, match=message):
+            call()
+    with pytest.raises(IndexError):
+        run.prompt(12)
+    assert run.prompt(-1) == run.prompt(11)
+    assert run.completions(run.ids[3]).equals(run.completions([run.ids[3]])) and run.completions(run.ids[3]).num_rows > 0
+    assert next(run.batches("reward")).column_names == ["reward"]
+
+
+def test_a_group_has_a_completion(folder):
+    model = flatspot.open(folder).model
+    for call in (model.pass_at, model.best_of, model.mixed, lambda k: model.forecast([8, k]), lambda k: model.mixed_shares([k])):
+        for size in (0, -1, float("nan")):
+            with pytest.raises(SettingsError, match="at least 1 completion"):
+                call(size)
+    assert (model.best_of(1).round(9) == 0).all()
+
+
+def more_rows(run):
+    """As a run that was continued and killed before it was judged: the rows of its last part again, in a part after it."""
+    last = max((run / "rollouts").iterdir())
+    shutil.copy(last, part_file(run, 99, 0))
+
+
+def test_rows_drawn_after_the_judging_are_not_mixed_with_it(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    more_rows(copy)
+    run = flatspot.open(copy)
+    assert run.summary.n_prompts == 12 and run.verdicts.num_rows == 12  # the last judging, as it was
+    for call in (lambda: run.model, run.plan):
+        with pytest.raises(flatspot.FlatspotError, match=rf"was judged on [\d,]+ completions and holds .*flatspot inspect {copy}"):
+            call()
+    assert not (copy / "plan.parquet").exists()
+    flatspot.inspect(copy)
+    assert flatspot.open(copy).plan().labels_file.exists()
+
+
+def test_files_of_two_judgings_are_not_mixed(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    old = (copy / "report.json").read_bytes()
+    more_rows(copy)
+    flatspot.inspect(copy)
+    (copy / "report.json").write_bytes(old)
+    with pytest.raises(flatspot.FlatspotError, match=rf"two judgings.*flatspot inspect {copy}"):
+        _ = flatspot.open(copy).verdicts
+
+
+def test_a_run_that_was_judged_again_meanwhile_writes_nothing(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    stale = flatspot.open(copy)
+    _ = stale.summary, stale.verdicts
+    flatspot.inspect(copy, group_size=4)
+    before = {file.name: file.read_bytes() for file in copy.iterdir() if file.is_file()}
+    for write in (stale.plan, stale.report):
+        with pytest.raises(flatspot.FlatspotError, match=r"judged again after .* flatspot\.open\("):
+            write()
+    assert {file.name: file.read_bytes() for file in copy.iterdir() if file.is_file()} == before
+    assert stale.plan(write=False).summary.group_size == 8  # of what was read
+    assert stale.report(tmp_path / "elsewhere.html").exists()
+    assert flatspot.open(copy).plan().summary.group_size == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"name": "a run of another tool"}, "is not a run folder: its run.json is not flatspot's"),
+        ({"schema_version": 99}, r"schema version 99; .* A newer flatspot wrote it\. Upgrade"),
+        ({"schema_version": "2"}, "schema version '2'; "),
+    ],
+)
+def test_a_run_json_of_others_is_told_apart(tmp_path, content, message):
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(flatspot.FlatspotError, match=message):
+        flatspot.open(tmp_path)
+
+
+def test_a_report_of_a_newer_flatspot_is_refused(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "report.json").write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(flatspot.FlatspotError, match=f"newer flatspot .*flatspot inspect {copy}"):
+        _ = flatspot.open(copy).summary
+
+
+def test_a_file_is_no_run_folder(folder, tmp_path):
+    with pytest.raises(flatspot.FlatspotError, match=rf"run\.json is a file.*Give the run folder: {folder}\."):
+        flatspot.open(folder / "run.json")
+    (tmp_path / "x.json").write_text("{}")
+    for verb in (flatspot.open, flatspot.plan):
+        with pytest.raises(flatspot.FlatspotError, match=r"x\.json is a file"):
+            verb(tmp_path / "x.json")

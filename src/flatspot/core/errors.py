@@ -69,5 +69,9 @@ class MissingExtra(FlatspotError):
     """An optional package is needed and not installed."""
 
 
+class NoSuchPrompt(SettingsError, IndexError):
+    """A run has no prompt in this row: to Python an index out of range."""
+
+
 class MissingName(MissingExtra, AttributeError):
     """A public name whose package is not installed: to Python an attribute that is not there, to a user the pip command."""

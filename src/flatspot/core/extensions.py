@@ -48,7 +48,7 @@ class Extension:
             raise ExtensionError(f"the packages {rivals} both add {self.name!r} to flatspot.{self.group}. Uninstall one of them")
         try:
             return self.points[0].load()
-        except Exception as error:  # any error of a foreign package's import
+        except (Exception, SystemExit) as error:  # whatever a foreign package's import ends in
             raise self.error(f"{self.points[0].value} cannot be imported: {type(error).__name__}: {error}") from error
 
     def error(self, problem: str) -> ExtensionError:
@@ -65,7 +65,7 @@ class Extension:
             yield
         except FlatspotError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self.error(f"it failed with {type(error).__name__}: {error}") from error
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, is_dataclass
 from dataclasses import fields as dataclass_fields
 from types import UnionType
-from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeGuard, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from flatspot.core.plain import Json, plain
 
@@ -148,13 +149,20 @@ def _items_fit(values: Sequence[object], kinds: tuple[object, ...]) -> bool:
     return len(values) == len(kinds) and all(map(_fits, values, kinds))
 
 
+def _is_finite(value: object) -> TypeGuard[int | float]:
+    """Whether a JSON value is a number that a computation can take: no infinity, and a whole number of at most 64 bits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 2**63
+    return isinstance(value, float) and math.isfinite(value)
+
+
 def _fits(value: object, kind: object) -> bool:
     """Whether a JSON value without a dataclass is of a type: numbers, texts and null are told apart, lists and objects by their items."""
     origin = get_origin(kind)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in get_args(kind))
-    if kind is None or kind is type(None):
-        return value is None
+    if value is None or kind is type(None):
+        return value is None and kind in (type(None), object)
     if origin is tuple:
         return isinstance(value, list | tuple) and _items_fit(value, get_args(kind))
     if origin is abc.Sequence:
@@ -162,6 +170,5 @@ def _fits(value: object, kind: object) -> bool:
     if origin is not None:
         return isinstance(value, Mapping) and _items_fit(list(value.values()), (get_args(kind)[1], ...))
     if kind in (int, float):
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        return isinstance(value, int | float) and not isinstance(value, bool) and (kind is float or whole)
+        return _is_finite(value) and (kind is float or value == int(value))
     return isinstance(value, kind) if kind in (str, bool) and isinstance(kind, type) else True

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from flatspot.core.errors import SettingsError
 from flatspot.rollouts.locks import judging
 from flatspot.runs.export import export_completions, export_prompts
 from flatspot.runs.run import Run, as_run
+from flatspot.runs.summary import Counts
 
 
 def export(
@@ -20,9 +22,15 @@ def export(
 ) -> int:
     """Write the prompts of a judged run (or their completions) to JSONL, CSV or Parquet, by the file's ending; returns how many rows.
 
-    verdicts  only prompts with one of these; empty: all
+    verdicts  only prompts with one of these (or with this one); empty: all
+
+    Raises `SettingsError` for another verdict, before anything is written.
     """
     run = as_run(run)
+    verdicts = [verdicts] if isinstance(verdicts, str) else list(verdicts)
+    names = [name for name, _ in Counts().items()]
+    if unknown := [name for name in verdicts if name not in names]:
+        raise SettingsError(f"there is no verdict {unknown[0]!r}; there are: {', '.join(names)}")
     run.check_is_there()  # no lock is made in another folder
     with judging(run.folder):
         return (export_completions if completions else export_prompts)(run, Path(path), verdicts, say or (lambda _: None))

@@ -10,6 +10,7 @@ from flatspot.planning.forecast import PlanSettings, plan_groups
 from flatspot.planning.label_files import write_plan
 from flatspot.planning.labels import DEFAULT_STRATEGY, Label, LabelSettings, plan_labels
 from flatspot.planning.summary import PlanSummary
+from flatspot.runs.judging import check_last_judging
 from flatspot.runs.run import Run, as_run
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ class Plan:
     def write(self) -> Plan:
         """Write plan.parquet and labels.jsonl into the run folder; the plan with how many answers that were there stay.
 
-        Raises `RunFolderError` where a file cannot be written, or the labels.jsonl that is there cannot be read.
+        Raises `RunFolderError` where a file cannot be written, where the labels.jsonl that is there cannot be read, and where the folder
+        was judged again since the run was opened.
         """
+        check_last_judging(self.run.folder, self.run.summary)
         return replace(self, answers=write_plan(self.run.folder, self.labels, self.table))
 
     @property
@@ -71,7 +74,8 @@ def plan(
     max_gen_batches  how often it may, for one training batch
     write       plan.parquet and labels.jsonl into the run folder; answers already written there stay
 
-    Raises `RunFolderError` where the run has not been judged or has no scored completion, `SettingsError` for a value out of its range.
+    Raises `RunFolderError` where the run has not been judged or has no scored completion, `SettingsError` for a value out of its
+    range; with `write`, what `Plan.write` raises.
     """
     run = as_run(run)
     forecast = plan_groups(run, PlanSettings(group_size, share, batch, gen_batch, max_gen_batches))

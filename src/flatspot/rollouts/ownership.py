@@ -29,6 +29,13 @@ def refuse_addresses(path: Path) -> None:
         )
 
 
+def refuse_files(path: Path) -> None:
+    """Raise `RunFolderError` for a file, such as the run.json of a run, where a run folder is expected."""
+    if path.is_file():
+        folder = f": {path.parent}" if (path.parent / "run.json").exists() else ", which holds a run.json"
+        raise RunFolderError(f"{path} is a file, and a run is a folder. Give the run folder{folder}.")
+
+
 def refuse_strangers(path: Path) -> None:
     """Raise `RunFolderError` for a folder that holds other things than a run, or than the beginning of one that was killed."""
     try:

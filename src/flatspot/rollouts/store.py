@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from flatspot.rollouts.files import write_table as write_table
 from flatspot.rollouts.files import write_whole as write_whole
 from flatspot.rollouts.locks import Lock, lock_folder
 from flatspot.rollouts.migration import from_version_1
-from flatspot.rollouts.ownership import refuse_addresses, refuse_strangers, remove_leftovers
+from flatspot.rollouts.ownership import refuse_addresses, refuse_files, refuse_strangers, remove_leftovers
 from flatspot.rollouts.parts import most_completions, part_file, parts_of, read_rewards, read_rounds, round_file
 from flatspot.rollouts.rounds import Floats, Round
 from flatspot.rollouts.settings_diff import differences
@@ -181,19 +182,22 @@ def write_request(path: Path, record: RunRecord, request: Request) -> RunRecord:
 
 def read_record(path: Path) -> RunRecord:
     """run.json of a run folder, of this schema version or of the one before."""
+    refuse_files(path)
     try:
         stored = read_json(path / "run.json")
+        _check_version(path / "run.json", stored)
         if int(stored["rows_per_part"]) < 1:
             raise ValueError("rows_per_part must be 1 or more")
-        if stored["schema_version"] not in (SCHEMA_VERSION, SCHEMA_VERSION - 1):
-            raise RunFolderError(
-                f"{path / 'run.json'} has schema version {stored['schema_version']}; this flatspot reads {SCHEMA_VERSION - 1} and "
-                f"{SCHEMA_VERSION}. Use the flatspot that wrote it (its version is under provenance), or start anew with another --out."
-            )
+        if stored["kind"] not in ("diagnose", "inspect", "watch"):
+            raise ValueError(f"kind is {stored['kind']!r:.80}")
+        if not 0 <= float(stored["visit_cost"]) < math.inf:
+            raise ValueError(f"visit_cost is {stored['visit_cost']!r:.80}")
         if stored["schema_version"] < SCHEMA_VERSION:
             stored = from_version_1(path, stored)
         if wrong := [name for name in ("request", "identity", "before_loading", "provenance") if not isinstance(stored[name], dict)]:
-            raise ValueError(f"{wrong[0]} is no object")
+            raise ValueError(f"{wrong[0]} is not an object")
+        if wrong := [name for name in ("engine", "sampling") if not isinstance(stored["identity"].get(name, {}), dict)]:
+            raise ValueError(f"identity.{wrong[0]} is not an object")
         return RunRecord(
             stored["kind"],
             Request.from_json(stored["request"]),
@@ -208,6 +212,21 @@ def read_record(path: Path) -> RunRecord:
     except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else error
         raise RunFolderError(f"{path / 'run.json'} is damaged ({why}). Start anew with another --out.") from None
+
+
+def _check_version(file: Path, stored: object) -> None:
+    """Raise `RunFolderError` for a run.json of another program or of another schema, ValueError for one that is damaged."""
+    if not isinstance(stored, dict):
+        raise ValueError("it is not an object")
+    if stored and not stored.keys() & {"schema_version", "identity"}:
+        raise RunFolderError(f"{file.parent} is not a run folder: its run.json is not flatspot's. Give another folder.")
+    version = stored["schema_version"]
+    if version in (SCHEMA_VERSION, SCHEMA_VERSION - 1):
+        return
+    way = "Use the flatspot that wrote it (its version is under provenance), or start anew with another --out."
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        way = "A newer flatspot wrote it. Upgrade: pip install --upgrade flatspot. Or start anew with another --out."
+    raise RunFolderError(f"{file} has schema version {version!r}; this flatspot reads {SCHEMA_VERSION - 1} and {SCHEMA_VERSION}. {way}")
 
 
 def _all_of(changed: Sequence[str], what: str) -> bool:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flatspot.core.errors import RunFolderError
+from flatspot.core.errors import NoSuchPrompt, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Prompt
 from flatspot.core.request import Request
 from flatspot.core.schema import GRADIENTS, PROMPTS, ROLLOUTS, VERDICTS, arrow_schema
+from flatspot.core.visible import visible
 from flatspot.rollouts.completeness import Completeness, read_completeness
 from flatspot.rollouts.notes import Notes, read_notes
+from flatspot.rollouts.ownership import refuse_files
 from flatspot.rollouts.store import RunRecord, read_record, stored_prompt
 from flatspot.rollouts.tables import read_batches, read_table
+from flatspot.runs.judging import check_last_judging, check_rows_judged, check_verdicts, read_summary
 from flatspot.runs.summary import Summary
 from flatspot.runs.table import RunTable, completions_of, read_run, rollout_files
 from flatspot.stats.evidence import Evidence, Floats
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS = 65536
+_NUMERIC = tuple(column.name for column in VERDICTS if column.type in ("float64", "int32", "int64"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,6 +113,7 @@ class Run:
         summary, evidence = self.summary, self.evidence
         zones = Zones(summary.epsilon, *summary.reward.range)
         sizes = sorted({*SIZES, summary.group_size})
+        check_rows_judged(self.folder, summary, int(self.table.n_rows.sum()))
         return fit(evidence, zones.achievable(self.table.reference_reward, evidence.high), zones, sizes)
 
     @cached_property
@@ -125,6 +130,8 @@ class Run:
             lacking = len(set(ids.to_pylist()) - set(verdicts["prompt_id"].to_pylist()))
             why = f"{lacking} of the {len(ids)} prompts have no verdict" if lacking else "verdicts.parquet is of different prompts"
             raise RunFolderError(f"{self.folder}: {why}. Run flatspot inspect {self.folder}, which judges all.")
+        if (self.folder / "report.json").exists():
+            check_verdicts(self.folder, verdicts, self.summary)
         return verdicts
 
     @cached_property
@@ -132,17 +139,10 @@ class Run:
         """The object that `--json` prints. Raises `RunFolderError` where the run has not been judged."""
         if self.judged is not None:
             return self.judged[1]
-        file = self.folder / "report.json"
-        try:
-            stored = json.loads(file.read_text("utf-8"))
-            if lacking := [name for name in ("epsilon", "reward", "group_size", "generations", "fractions") if name not in stored]:
-                raise ValueError(f"it has no {lacking[0]!r}")
-            summary = Summary.from_json(stored)
-            return replace(summary, settings=replace(summary.settings, out=str(self.folder)))  # where it is now: it may have been moved
-        except FileNotFoundError:
-            raise self._not_judged(file.name) from None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise RunFolderError(f"{file} is damaged ({error}). Judge the run again: flatspot inspect {self.folder}") from error
+        summary = read_summary(self.folder)
+        if summary is None:
+            raise self._not_judged("report.json")
+        return summary
 
     def check_is_there(self) -> None:
         """Raise `RunFolderError` where the folder has no prompts."""
@@ -150,8 +150,11 @@ class Run:
             raise self._not_judged("prompts.parquet")
 
     def _not_judged(self, name: str) -> RunFolderError:
+        refuse_files(self.folder)
+        if (self.folder / "run.json").exists() and name != "prompts.parquet":
+            return RunFolderError(f"{self.folder} has not been judged yet (it has no {name}). Judge it: flatspot inspect {self.folder}")
         return RunFolderError(
-            f"{self.folder} has no {name}: it is no run folder, or its run has not been judged yet. "
+            f"{self.folder} has no {name}: it is not a run folder, or its run has not been judged yet. "
             f"Run flatspot diagnose … --out {self.folder}"
         )
 
@@ -167,21 +170,43 @@ class Run:
         return [str(name) for name in self.prompts["prompt_id"].to_pylist()]
 
     def numbers(self, name: str) -> Floats:
-        """[M] a numeric column of the verdicts, NaN for null."""
+        """[M] a numeric column of the verdicts, NaN for null. Raises `SettingsError` for another name."""
+        if name not in _NUMERIC:
+            raise SettingsError(f"expected a numeric column of the verdicts, got {name!r}; there are: {', '.join(_NUMERIC)}")
         return np.asarray(self.verdicts[name].to_numpy(), np.float64)
 
     def prompt(self, row: int) -> Prompt:
-        """The prompt of a row, with its columns as JSON stored them."""
-        return stored_prompt(self.prompts.slice(row, 1).to_pylist()[0])
+        """The prompt of a row (of a negative one, counted from the end), with its columns as JSON stored them.
+
+        Raises `NoSuchPrompt`, an `IndexError`, where there is no such row.
+        """
+        n = len(self.prompts)
+        if not -n <= row < n:
+            raise NoSuchPrompt(f"{self.folder} has {n} prompts, in rows 0 to {n - 1}; got row {row}")
+        return stored_prompt(self.prompts.slice(row % n, 1).to_pylist()[0])
 
     def completions(self, prompt_ids: Sequence[str] | None = None, *, per_prompt: int = 64) -> pa.Table:
-        """The completions of some prompts (None: of all), at most so many of each, in the order sampled."""
-        return completions_of(self.folder, self.ids if prompt_ids is None else prompt_ids, per_prompt=per_prompt)
+        """The completions of some prompts (one id, or several; None: of all), at most so many of each, in the order sampled.
+
+        Raises `SettingsError` for an id that is not one of the run's, and where `per_prompt` is negative.
+        """
+        ids = [prompt_ids] if isinstance(prompt_ids, str) else self.ids if prompt_ids is None else list(prompt_ids)
+        if prompt_ids is not None and (unknown := sorted(set(ids) - set(self.ids))):
+            raise SettingsError(f"{self.folder} has no prompt with the id {unknown[0]!r}; Run.ids has those of its {len(self.ids)} prompts")
+        if per_prompt < 0:
+            raise SettingsError(f"per_prompt must be at least 0, got {per_prompt}")
+        return completions_of(self.folder, ids, per_prompt=per_prompt)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Some columns of the rollouts (None: all), as tables of many rows at a time: for runs that do not fit in memory."""
-        for file in rollout_files(self.folder):
-            yield from read_batches(file, _ROWS, columns)
+        """Some columns of the rollouts (None: all), as tables of many rows at a time: for runs that do not fit in memory.
+
+        Raises `SettingsError` for a column that rollouts do not have.
+        """
+        names = [columns] if isinstance(columns, str) else columns
+        own = [column.name for column in ROLLOUTS]
+        if unknown := [name for name in names or () if name not in own]:
+            raise SettingsError(f"rollouts have no column {unknown[0]!r}; there are: {', '.join(own)}")
+        return (batch for file in rollout_files(self.folder) for batch in read_batches(file, _ROWS, names))
 
     def to_arrow(self) -> pa.Table:
         """One row per prompt: its text and its verdict with all numbers."""
@@ -205,8 +230,13 @@ class Run:
         return run
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Write the report as one HTML file; by default report.html in the run folder. Returns where."""
+        """Write the report as one HTML file; by default report.html in the run folder. Returns where.
+
+        Raises `RunFolderError` where that would replace the report of a later judging.
+        """
         target = Path(path) if path is not None else self.folder / "report.html"
+        if path is None:
+            check_last_judging(self.folder, self.summary)
         _above("flatspot.report.run.html", "write_report")(self, target)
         return target
 
@@ -233,12 +263,18 @@ class Run:
             return f"<Run {self.folder}: {'damaged report.json' if damaged else 'not judged'}>"
 
     def __str__(self) -> str:
-        text: str = _above("flatspot.report.run.terminal", "render_terminal")(self.summary)
+        try:
+            text: str = _above("flatspot.report.run.terminal", "render_terminal")(self.summary)
+        except RunFolderError as error:  # it was not judged, or report.json is damaged: the message has the command that judges it
+            return str(error)
         return text
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        html: str = _above("flatspot.report.run.notebook", "notebook_html")(self)
+        try:
+            html: str = _above("flatspot.report.run.notebook", "notebook_html")(self)
+        except RunFolderError as error:
+            return f"<p>{escape(visible(str(error)))}</p>"
         return html
 
 

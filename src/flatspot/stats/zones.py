@@ -138,3 +138,14 @@ def epsilon_for_group(group_size: int, mixed: float = 0.34) -> float:
         middle = (lo + hi) / 2
         lo, hi = (middle, hi) if excess(middle) < 0 else (lo, middle)
     return hi
+
+
+def check_size(group_size: float) -> None:
+    """Raise `SettingsError` for a group of less than one completion.
+
+    >>> check_size(0)
+    Traceback (most recent call last):
+    flatspot.core.errors.SettingsError: a group has at least 1 completion, got 0
+    """
+    if not group_size >= 1:
+        raise SettingsError(f"a group has at least 1 completion, got {group_size}")

@@ -16,7 +16,7 @@ from flatspot.stats.models.identified_set import mean_bounds, too_few
 from flatspot.stats.models.npmle import GRID, Mixture, fit_mixture, likelihood, weigh
 from flatspot.stats.models.profile import Profile, profile
 from flatspot.stats.models.worst_case import DROP, Enough, largest_error
-from flatspot.stats.zones import Zones, chance_of_best
+from flatspot.stats.zones import Zones, chance_of_best, check_size
 
 _ROWS_AT_ONCE = 4096
 _MOST_KINDS = 20_000
@@ -56,6 +56,7 @@ def state_table(zones: Zones, low: float, high: float, r_star: Floats) -> tuple[
 
 def mixed_at(group_size: int) -> Floats:
     """[163] probability that a group of this size is mixed: 1 - p^K - (1 - p)^K."""
+    check_size(group_size)
     return np.asarray(1 - GRID**group_size - (1 - GRID) ** group_size)
 
 
@@ -120,6 +121,7 @@ class BinaryModel:
 
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
         """[M] posterior mean and variance of pass@K."""
+        check_size(group_size)
         mean, std = self.low + GRID * (self.high - self.low), np.sqrt(GRID * (1 - GRID)) * (self.high - self.low)
         at = 1 - (1 - chance_of_best(mean, std, self.r_star[:, None])) ** group_size
         weights = self._by_pair[self.pair]
@@ -128,6 +130,7 @@ class BinaryModel:
 
     def best_of(self, group_size: int) -> Floats:
         """[M] gain of the best of K: (1 − (1 − p)^K − p) of the distance between the two rewards."""
+        check_size(group_size)
         return np.asarray(self._by_pair @ (1 - (1 - GRID) ** group_size - GRID))[self.pair] * (self.high - self.low)
 
     @cached_property

@@ -14,14 +14,14 @@ from flatspot.stats.intervals import REFITS
 from flatspot.stats.models.binary import BinaryModel, is_binary
 from flatspot.stats.models.graded import GradedModel
 from flatspot.stats.models.worst_case import DROP, Enough
-from flatspot.stats.zones import Zones
+from flatspot.stats.zones import Zones, check_size
 
 
 class FittedModel(Protocol):
     """What the completions of M prompts and the model fitted to them tell of each prompt and of the set; K is a group size.
 
     Everything but the fit itself is computed when it is first asked for. Prompts without a reward have NaN in every array, and count for
-    nothing in what is told of the set.
+    nothing in what is told of the set. Raises `SettingsError` for a K under 1.
     """
 
     @property
@@ -197,6 +197,7 @@ class _Unscored:
         return np.tile([np.nan, 0.0, 1.0], (3, 1))
 
     def mixed(self, group_size: int) -> Floats:
+        check_size(group_size)
         return np.full(self.n_prompts, np.nan)
 
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
@@ -206,6 +207,8 @@ class _Unscored:
         return self.mixed(group_size)
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
+        for k in sizes:
+            check_size(k)
         return np.tile([np.nan, 0.0, 1.0], (len(sizes), 1))
 
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ from flatspot.stats.intervals import REFITS, equal_rewards_std_upper, mean_share
 from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.families import Moments, Parts, moments, prior_of, split
 from flatspot.stats.models.worst_case import DROP, Enough
-from flatspot.stats.zones import Zones, chance_of_best
+from flatspot.stats.zones import Zones, chance_of_best, check_size
 
 _DRAWS = 400
 _FEWEST_DRAWS = 64
@@ -88,6 +88,7 @@ class GradedModel:
 
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
         """[M] posterior mean and variance of pass@K."""
+        check_size(group_size)
         mean, variance = np.empty(len(self.rows)), np.empty(len(self.rows))
         for at, draws in self._draws():
             chance = 1 - (1 - chance_of_best(draws.mean, draws.std, self.r_star[self.rows[at], None])) ** group_size
@@ -96,6 +97,7 @@ class GradedModel:
 
     def best_of(self, group_size: int) -> Floats:
         """[M] gain of the best of K: the integral of F − F^K over the range, F being the distribution of a reward; from 64 of the draws."""
+        check_size(group_size)
         gain = np.empty(len(self.rows))
         for at, draws in self._draws():
             gain[at] = [self._gain(draws, row, group_size) for row in range(len(draws.mean))]
@@ -156,6 +158,8 @@ class GradedModel:
 
     def _mixed(self, sizes: Sequence[int]) -> Floats:
         """[M, S] probability that a group of each size is mixed, in one more pass over the draws at most."""
+        for k in sizes:
+            check_size(k)
         _ = self._judged  # which counts the groups of `self.sizes`
         if lacking := [k for k in dict.fromkeys(sizes) if k not in self._all_equal]:
             equal = [np.stack([_equal(draws, k) for k in lacking]) for _, draws in self._draws()]
