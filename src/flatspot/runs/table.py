@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from flatspot.core.leftovers import scratch_name, temporary_beside
 from flatspot.core.sql import literal
 from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source
-from flatspot.stats.evidence import Evidence, Floats, Ints, evidence_of_counts
-from flatspot.stats.signs import Signs, read_signs
+from flatspot.stats.evidence import RELATIVE_TOLERANCE, Evidence, Floats, Ints, evidence_of_counts
+from flatspot.stats.signs import Signs
 
 if TYPE_CHECKING:
     import duckdb
@@ -129,7 +129,7 @@ def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
         mean_tokens=_place(totals["tokens"], at, m, np.nan),
         components=_components(db, m),
         errors=db.execute("SELECT error, count(*) FROM rows WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1 LIMIT 20").fetchall(),
-        signs=read_signs(db, m),
+        signs=_signs(db, m),
     )
 
 
@@ -158,6 +158,29 @@ def _components(db: duckdb.DuckDBPyConnection, m: int) -> dict[str, tuple[Floats
         for name in sorted(set(names))
         for mine in [names == name]
     }
+
+
+def _signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
+    """Equal completions with different rewards, and what cut ones earn: from the views `rows` and `prompts`."""
+    table = db.execute(
+        f"""WITH texts AS (
+                SELECT i, count(*) - 1 AS again, var_pop(reward) * count(*) AS squares,
+                       max(reward) - min(reward) > {RELATIVE_TOLERANCE} * greatest(abs(max(reward)), abs(min(reward))) AS unequal
+                FROM rows JOIN prompts USING (prompt_id)
+                WHERE isfinite(reward) AND completion <> '' GROUP BY i, step, truncated, hash(completion) HAVING count(*) > 1)
+            SELECT i, sum(again)::BIGINT AS repeats, coalesce(sum(again) FILTER (unequal), 0)::BIGINT AS unequal,
+                   coalesce(sum(squares) FILTER (unequal), 0)::DOUBLE AS squares
+            FROM texts GROUP BY i"""
+    ).fetchnumpy()
+    signs, at = Signs.none(n_prompts), table["i"].astype(np.int64)
+    signs.repeats[at], signs.unequal[at], signs.squares[at] = (np.ma.getdata(table[name]) for name in ("repeats", "unequal", "squares"))
+    cut = dict.fromkeys((True, False), (0, np.nan))
+    for truncated, n, mean in db.execute(
+        """SELECT truncated, count(*), avg(reward) FILTER (isfinite(reward)) FROM rows JOIN prompts USING (prompt_id)
+           WHERE truncated IS NOT NULL GROUP BY truncated"""
+    ).fetchall():
+        cut[bool(truncated)] = (int(n), np.nan if mean is None else float(mean))
+    return replace(signs, n_cut=cut[True][0], n_whole=cut[False][0], cut_mean=cut[True][1], whole_mean=cut[False][1])
 
 
 def _floats(column: object) -> Floats:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.stats.evidence import RELATIVE_TOLERANCE, Floats, Ints
-
-if TYPE_CHECKING:
-    import duckdb
+from flatspot.stats.evidence import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -63,26 +59,3 @@ class Signs:
         defined = (self.repeats > 0) & np.isfinite(std)
         spread = float(self.repeats[defined] @ std[defined] ** 2)
         return float(self.squares[defined].sum()) / spread if spread > 0 else np.nan
-
-
-def read_signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
-    """From the views `rows` and `prompts` that `stats.table` reads a run folder through."""
-    table = db.execute(
-        f"""WITH texts AS (
-                SELECT i, count(*) - 1 AS again, var_pop(reward) * count(*) AS squares,
-                       max(reward) - min(reward) > {RELATIVE_TOLERANCE} * greatest(abs(max(reward)), abs(min(reward))) AS unequal
-                FROM rows JOIN prompts USING (prompt_id)
-                WHERE isfinite(reward) AND completion <> '' GROUP BY i, step, truncated, hash(completion) HAVING count(*) > 1)
-            SELECT i, sum(again)::BIGINT AS repeats, coalesce(sum(again) FILTER (unequal), 0)::BIGINT AS unequal,
-                   coalesce(sum(squares) FILTER (unequal), 0)::DOUBLE AS squares
-            FROM texts GROUP BY i"""
-    ).fetchnumpy()
-    signs, at = Signs.none(n_prompts), table["i"].astype(np.int64)
-    signs.repeats[at], signs.unequal[at], signs.squares[at] = (np.ma.getdata(table[name]) for name in ("repeats", "unequal", "squares"))
-    cut = dict.fromkeys((True, False), (0, np.nan))
-    for truncated, n, mean in db.execute(
-        """SELECT truncated, count(*), avg(reward) FILTER (isfinite(reward)) FROM rows JOIN prompts USING (prompt_id)
-           WHERE truncated IS NOT NULL GROUP BY truncated"""
-    ).fetchall():
-        cut[bool(truncated)] = (int(n), np.nan if mean is None else float(mean))
-    return replace(signs, n_cut=cut[True][0], n_whole=cut[False][0], cut_mean=cut[True][1], whole_mean=cut[False][1])
