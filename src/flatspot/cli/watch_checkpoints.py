@@ -18,7 +18,7 @@ from flatspot.cli.probe_options import probe_options
 @own_reward_weight_option
 @reward_timeout_option
 @click.option("--labels", metavar="FILE", help="The labeled prompts, which are then not probed.")
-@click.option("--answer-col", default="answer", show_default=True, help="Column of the answer in --labels.")
+@click.option("--answer-col", help="Column of the answer in --labels.  [default: answer]")
 @click.option("--out", type=click.Path(file_okay=False), metavar="OUT", help="Folder of the curve.  [default: DIR/flatspot]")
 @click.option("--once", is_flag=True, help="Look at the checkpoints that are there, and end.")
 @click.option("--max-steps", type=click.IntRange(1), metavar="N", help="How long the training will be, which sets the price of a step.")

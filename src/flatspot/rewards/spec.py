@@ -56,6 +56,8 @@ def parse_spec(text: str) -> Builtin | Address:
     Builtin(name='exact_match', parameters={})
     >>> parse_spec(r"regex[pattern=\d{1,3},ignore_case=true]").parameters
     {'pattern': '\\d{1,3}', 'ignore_case': 'true'}
+    >>> parse_spec('regex[pattern="a, b=c"]').parameters
+    {'pattern': 'a, b=c'}
     >>> parse_spec("verl:rewards/math.py:compute_score")
     Address(place='rewards/math.py', attribute='compute_score', shape='verl')
     >>> parse_spec("trl.rewards.accuracy_reward")
@@ -75,9 +77,14 @@ def parse_spec(text: str) -> Builtin | Address:
 
 def _parameters(text: str | None, whole: str) -> dict[str, str]:
     try:
-        return read_pairs(text or "")
+        return {key: _unquoted(value) for key, value in read_pairs(text or "").items()}
     except ValueError as error:
         raise RewardLoadError(f"reward {whole!r}: {error}") from None
+
+
+def _unquoted(value: str) -> str:
+    """A value that is one text in double quotes, without these; in all others a quote is a character like any other."""
+    return value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' and value.count('"') == 2 else value
 
 
 def _address(text: str, shape: Shape, *, whole: str) -> Address:

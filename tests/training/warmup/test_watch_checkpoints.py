@@ -114,6 +114,11 @@ def test_folders_that_are_not_checkpoints(place, tmp_path):
         watch(place, tmp_path / "sft")
 
 
+def test_a_column_of_labels_takes_labels(tmp_path):
+    with pytest.raises(SettingsError, match=r"--answer-col x .*Add --labels FILE"):
+        watch_checkpoints(tmp_path, "model", "exact_match", run=tmp_path, answer_col="x")
+
+
 def test_another_reward_or_model_is_refused_and_the_same_folder_by_another_path_is_not(place, tmp_path, monkeypatch):
     (tmp_path / "sft").mkdir()
     few = {"probe": ProbeSettings(prompts=4, max_completions=2), "once": True, "out": tmp_path / "out"}

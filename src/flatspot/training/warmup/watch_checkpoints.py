@@ -54,7 +54,7 @@ def watch_checkpoints(
     run: str | Path | Run,
     out: str | Path | None = None,
     labels: Source | None = None,
-    answer_col: str = "answer",
+    answer_col: str | None = None,
     rule: StopRule | None = None,
     probe: ProbeSettings | None = None,
     once: bool = False,
@@ -69,17 +69,19 @@ def watch_checkpoints(
     folder   the folder in which the trainer writes checkpoint-1, checkpoint-2, …: full models or LoRA adapters
     model    the initial policy of the training, probed as step 0
     out      the folder of curve.json, by default folder/flatspot. Checkpoints in an existing curve are not probed again
-    labels   the labeled prompts, which are not probed
+    labels   the labeled prompts, which are not probed; their answers are in the column `answer_col`, by default "answer"
 
     Nothing in `folder` is changed, and the trainer is not stopped. Raises SettingsError for an existing curve with other settings,
     EngineError for a complete checkpoint that cannot be loaded.
     """
     require("transformers", extra="hf", purpose="flatspot watch-checkpoints")
     place, settings, rule = Path(folder), probe or ProbeSettings(), rule or StopRule()
+    if answer_col is not None and labels is None:
+        raise SettingsError(f"--answer-col {answer_col} is the column of the answers in --labels, which is not set. Add --labels FILE")
     if not place.is_dir():
         raise SettingsError(f"{place} is not a folder: expected the one in which the trainer writes checkpoint-1, checkpoint-2, …")
     out = Path(out) if out is not None else place / "flatspot"
-    texts = [] if labels is None else [prompt_text(r["prompt"]) for r in read_labels(labels, run, answer_col=answer_col).train]
+    texts = [] if labels is None else [prompt_text(r["prompt"]) for r in read_labels(labels, run, answer_col=answer_col or "answer").train]
     probed = probed_prompts(run, settings, without=texts)
     with own_folder(out, _KIND, _NAMES, _is_older), _loaded(reward, reward_timeout_s, reward_weights) as scores:
         request = {"run": _full_name(as_run(run).folder), "model": _describe_model(model), "reward": reward_identity(scores)}
