@@ -163,7 +163,7 @@ def test_an_interrupt_keeps_the_best_so_far(place):
     while time.monotonic() < end and not _probed(place / "stopped" / "curve.json", 3):
         time.sleep(0.2)
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=300)
     assert running.returncode == 130 and "Traceback" not in err, err[-2000:]
     assert "Stopped: the checkpoint chosen so far is stopped/policy" in err
     assert json.loads((place / "stopped" / "warmup.json").read_text())["cause"] == "interrupted"
