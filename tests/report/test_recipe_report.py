@@ -114,7 +114,7 @@ def test_the_terminal_fits_and_says_what_the_numbers_are():
     text = recipe_text(summary_of())
     assert max(map(len, text.splitlines())) <= 80
     assert "THE WARM-UP PAID OFF" in text and "+0.20 (95% interval +0.10 to +0.30)" in " ".join(text.split())
-    assert "Stopped after step 10, and the checkpoint of step 8 was taken: more cost than gain." in " ".join(text.split())
+    assert "Stopped after step 10, and the checkpoint of step 8 was selected: more cost than gain." in " ".join(text.split())
     row = next(line for line in text.splitlines() if line.startswith("to train without"))
     assert row.split()[3:] == ["0", "8", "512", "1", "h", "1", "min"]
     assert "no warm-up" in recipe_text(summary_of(compare=False, warmed=False)) and recipe_text(RecipeSummary()).startswith("NO OUTCOME")
@@ -168,7 +168,7 @@ def test_charts_of_what_is_missing_are_none_and_curves_hold_every_point():
     assert [ruler.value(at(node)) for node in all_of(chart, "circle")[:6]] == [
         pytest.approx((row["step"], row["ready"]["mean"]), abs=0.02) for row in curve
     ]
-    assert "taken: step 8, 80%" in words(chart)
+    assert "selected: step 8, 80%" in words(chart)
     unprobed = [{"step": 0, "loss": None, "generations": 0}, *curve]
     assert warm_up(unprobed, 8) == chart
 

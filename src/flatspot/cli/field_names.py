@@ -50,5 +50,5 @@ def _without_hidden(error: click.NoSuchOption, options: Sequence[click.Option]) 
     hidden = {name for option in options if option.hidden for name in option.opts}
     if hidden.isdisjoint(error.possibilities or ()):
         return error
-    shown = [name for option in options if not option.hidden for name in option.opts if name.startswith("--")]
-    return click.NoSuchOption(error.option_name, error.message, difflib.get_close_matches(error.option_name, shown), error.ctx)
+    names = [name for option in options if not option.hidden for name in option.opts if name.startswith("--")]
+    return click.NoSuchOption(error.option_name, error.message, difflib.get_close_matches(error.option_name, names), error.ctx)

@@ -36,17 +36,17 @@ _VERBS = {
     "export": "flatspot.cli.export",
 }
 _HELP = {
-    "demo": "A few minutes: a small real model on prompts from trivial to impossible; --train shows the remedy.",
-    "diagnose": "Find the prompts an RL run cannot learn from, from a model, prompts and a reward.",
-    "inspect": "The same verdicts from the logs of another trainer.",
-    "plan": "Which prompts to label, and what an RL run on these would see and cost.",
-    "warmup": "Supervised finetuning on few labels that ends itself once RL can use the prompts.",
-    "watch-checkpoints": "The same from outside, over the checkpoints that another trainer writes.",
-    "train": "Reinforcement finetuning by TRL, watched: alarms name the cause of a missing gradient.",
-    "run": "A recipe: diagnose, choose labels, warm up, train, diagnose again, report.",
-    "rescore": "The completions of a run, scored by another reward and judged anew.",
-    "compare": "Two runs of the same prompts: what changed, prompt by prompt, with limits.",
-    "export": "The prompts of a run by verdict, as JSONL, CSV or Parquet.",
+    "demo": "Try flatspot on a small real model, in a few minutes; --train shows the fix on a tiny one.",
+    "diagnose": "Find the prompts an RL run cannot learn from, given a model, prompts and a reward.",
+    "inspect": "Find these prompts in the logs of another trainer.",
+    "plan": "Choose which prompts to label, and forecast what an RL run on the prompts would see and cost.",
+    "warmup": "SFT on a few labels; stops by itself once RL can take over.",
+    "watch-checkpoints": "The same stop rule, over the checkpoints that another trainer writes.",
+    "train": "RL with TRL; alarms name the cause of a missing gradient.",
+    "run": "Run a recipe: diagnose, choose labels, warm up, train, diagnose again, report.",
+    "rescore": "Score the completions of a run with another reward, and judge them again.",
+    "compare": "Compare two runs of the same prompts: what changed, prompt by prompt, with limits.",
+    "export": "Write the prompts of a run to a file, by verdict: JSONL, CSV or Parquet.",
 }
 
 
@@ -83,9 +83,9 @@ def main() -> None:
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = _stopped()
     except click.ClickException as error:
-        shown = with_our_name(error) if isinstance(error, click.NoSuchOption) else error
-        shown.show(said := io.StringIO())
-        echo(said.getvalue().rstrip("\n"), err=True)
+        refusal = with_our_name(error) if isinstance(error, click.NoSuchOption) else error
+        refusal.show(text := io.StringIO())
+        echo(text.getvalue().rstrip("\n"), err=True)
         code = error.exit_code
     except FlatspotError as error:
         code = _fail(f"error: {error}", 2)

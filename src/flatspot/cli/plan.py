@@ -25,17 +25,19 @@ if TYPE_CHECKING:
 @click.option(
     "--group-size", type=click.IntRange(2), metavar="K", help="Completions per prompt in the planned RL run.  [default: the run's]"
 )
-@click.option("--share", type=float, default=0.5, show_default=True, help="Recommend the group size that makes this share informative.")
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, metavar="B", help="Informative groups in a training batch.")
+@click.option(
+    "--share", type=float, default=0.5, show_default=True, help="Recommend the group size at which this share of the groups is mixed."
+)
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, metavar="B", help="Mixed groups in a training batch.")
 @click.option("--gen-batch", type=click.IntRange(1), metavar="G", help="Groups that a dynamic sampler draws at a time.  [default: --batch]")
 @click.option("--max-gen-batches", type=click.IntRange(1), default=10, show_default=True, help="How often it may, for one training batch.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def plan_command(run: Path, as_json: bool, labels: str | None, strategy: str | None, seed: int, share: float, **settings: Any) -> None:
     """Plan a warm-up and an RL run from a run folder: which prompts to label, train on, drop, or leave until after the warm-up.
 
-    The share of groups that hold two different rewards at each group size, the size to take, the rollouts that fill a batch with such
-    groups, and the chance that a dynamic sampler with a limit gives up; then the vanishing prompts to label, in order. Writes
-    RUN/plan.parquet, and RUN/labels.jsonl for the answers: those already written into it are kept.
+    Prints the share of mixed groups (those with two different rewards) at each group size, the recommended size, the rollouts that fill
+    a batch with mixed groups, and the probability that a dynamic sampler reaches its limit first; then the vanishing prompts to label, in
+    order. Writes RUN/plan.parquet, and RUN/labels.jsonl for the answers: those already written into it are kept.
 
     \b
     flatspot plan runs/1a2b3c4d
@@ -54,7 +56,7 @@ def plan_command(run: Path, as_json: bool, labels: str | None, strategy: str | N
     except RunFolderError as error:  # raised once the plan is printed
         failure = error
     if planned.answers:
-        say(f"{planned.answers} answers of the labels.jsonl that was there are kept")
+        say(f"{planned.answers} answers in the existing labels.jsonl are kept")
     if as_json:
         echo_json(planned.summary)
     else:

@@ -53,21 +53,21 @@ def probe_options(command: F) -> F:
     return command
 
 
-def probe_settings(given: Mapping[str, Any]) -> ProbeSettings:
+def probe_settings(values: Mapping[str, Any]) -> ProbeSettings:
     """The settings of the probes that the options ask for."""
     from flatspot.training.warmup.probe import ProbeSettings
 
     return ProbeSettings(
-        prompts=given["probe_prompts"],
-        max_completions=given["probe_completions"],
-        every=given["every"],
-        group_size=given["group_size"],
-        seed=given["seed"],
+        prompts=values["probe_prompts"],
+        max_completions=values["probe_completions"],
+        every=values["every"],
+        group_size=values["group_size"],
+        seed=values["seed"],
     )
 
 
-def stop_rule(given: Mapping[str, Any]) -> StopRule:
+def stop_rule(values: Mapping[str, Any]) -> StopRule:
     """The stop rule that the options ask for."""
     from flatspot.training.warmup.stop_rule import StopRule
 
-    return StopRule(budget_worth=given["budget_worth"], patience=given["patience"])
+    return StopRule(budget_worth=values["budget_worth"], patience=values["patience"])

@@ -50,11 +50,11 @@ def train_command(
     from flatspot.core.errors import SettingsError
 
     if prompts.startswith("--"):
-        raise SettingsError(f"PROMPTS comes first, then the options; the first thing given was {prompts}")
+        raise SettingsError(f"PROMPTS comes first, then the options; the first word was {prompts}")
     from flatspot.training.rl.train import train
 
     try:
-        done = train(
+        result = train(
             prompts,
             model,
             list(rewards),
@@ -69,11 +69,11 @@ def train_command(
     except KeyboardInterrupt:
         say(f"\nStopped. `flatspot inspect {out}` judges the completions so far; --resume_from_checkpoint resumes from a saved checkpoint.")
         ctx.exit(130)
-    if done.is_main:
-        _show(done)
+    if result.is_main:
+        _show(result)
 
 
-def _show(done: TrainResult) -> None:
+def _show(result: TrainResult) -> None:
     """Judge the whole training, its start and its end, and say where the policy is."""
     from flatspot.cli.output import echo_text, say
     from flatspot.core.errors import RunFolderError
@@ -81,16 +81,16 @@ def _show(done: TrainResult) -> None:
     from flatspot.report.before_after import before_after
     from flatspot.training.watch.before_after import split_run
 
-    inspect(done.folder)
+    inspect(result.folder)
     try:
-        halves = split_run(done.folder)
+        halves = split_run(result.folder)
     except RunFolderError as error:  # too short to be compared: the training is done all the same
-        note = f"Policy   {done.checkpoint}\nReport   {done.folder / 'report.html'}\nNote     {error}"
+        note = f"Policy   {result.checkpoint}\nReport   {result.folder / 'report.html'}\nNote     {error}"
         echo_text(lambda _: note)
         return
     before, after = (inspect(folder) for folder in halves)
-    reports = ", ".join(str(folder / "report.html") for folder in (done.folder, before.folder, after.folder))
-    table = before_after(before.summary, after.summary, done.alarms)
-    echo_text(lambda _: f"{table}\nPolicy   {done.checkpoint}\nReport   {reports}")
+    reports = ", ".join(str(folder / "report.html") for folder in (result.folder, before.folder, after.folder))
+    table = before_after(before.summary, after.summary, result.alarms)
+    echo_text(lambda _: f"{table}\nPolicy   {result.checkpoint}\nReport   {reports}")
     if after.summary.verdict != "proceed":
         say(f"After the training: {after.summary.reason}")

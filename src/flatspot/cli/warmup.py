@@ -1,4 +1,4 @@
-"""`flatspot warmup`: supervised finetuning on few labels, ended once RL can use the prompts."""
+"""`flatspot warmup`: SFT on a few labels, which stops by itself once RL can take over."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the training, the probes, and the held-out labels.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 @click.pass_context
-def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
-    """Warm a policy up on few labels, no longer than it takes until RL can use the prompts.
+def warmup_command(ctx: click.Context, /, run: str, **values: Any) -> None:
+    """Finetune a policy on a few labels (SFT), and stop once RL can take over.
 
     RUN is a judged run folder; its prompts without a label are probed every few steps. Every other option is that of TRL's SFTTrainer (of
     transformers' Seq2SeqTrainer for an encoder–decoder), handed on as it is, with underscores: --max_steps, --learning_rate, --use_peft, …
@@ -54,25 +54,25 @@ def warmup_command(ctx: click.Context, /, run: str, **given: Any) -> None:
     from flatspot.report.warmup_text import warmed_text
 
     if run.startswith("--"):
-        raise SettingsError(f"RUN comes first, then the options; the first thing given was {run}")
-    if given["no_stop"]:
+        raise SettingsError(f"RUN comes first, then the options; the first word was {run}")
+    if values["no_stop"]:
         refuse_unread(PROBE_OPTIONS, "is for probes, and --no-stop makes none: leave out one of them")
     try:
-        warmed = _warm(run, given, ctx.args)
+        outcome = _warm(run, values, ctx.args)
     except KeyboardInterrupt:
-        kept = f"the checkpoint chosen so far is {given['out']}/policy, and " if (Path(given["out"]) / "warmup.json").exists() else ""
-        say(f"\nStopped: {kept}the curve so far is in {given['out']}/curve.json. The same command starts anew.")
+        policy = f"the checkpoint chosen so far is {values['out']}/policy, and " if (Path(values["out"]) / "warmup.json").exists() else ""
+        say(f"\nStopped: {policy}the curve so far is in {values['out']}/curve.json. The same command starts over.")
         ctx.exit(130)
-    if not warmed.is_main:
+    if not outcome.is_main:
         return
-    summary = _summary(warmed, run, given, ctx.args)
-    if given["as_json"]:
+    summary = _summary(outcome, run, values, ctx.args)
+    if values["as_json"]:
         echo_json(summary)
     else:
         echo_text(lambda width: warmed_text(summary, width=width))
 
 
-def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> WarmupResult:
+def _warm(run: str, values: Mapping[str, Any], options: list[str]) -> WarmupResult:
     from flatspot.cli.output import say
     from flatspot.cli.probe_options import probe_settings, stop_rule
     from flatspot.report.warmup_text import curve_line
@@ -80,51 +80,51 @@ def _warm(run: str, given: Mapping[str, Any], options: list[str]) -> WarmupResul
 
     with contextlib.redirect_stdout(sys.stderr):  # where the trainer prints its log
         return warmup(
-            given["labels"],
-            given["model"],
-            list(given["rewards"]) or None,
+            values["labels"],
+            values["model"],
+            list(values["rewards"]) or None,
             run=run,
-            out=given["out"],
-            answer_col=given["answer_col"],
-            rule=None if given["no_stop"] else stop_rule(given),
-            probe=probe_settings(given),
-            options=[*options, "--seed", str(given["seed"])],
-            config=given["config"],
-            seed=given["seed"],
-            allow_foreign=given["allow_foreign"],
-            reward_timeout_s=given["reward_timeout"],
-            reward_weights=given["weights"] or None,
+            out=values["out"],
+            answer_col=values["answer_col"],
+            rule=None if values["no_stop"] else stop_rule(values),
+            probe=probe_settings(values),
+            options=[*options, "--seed", str(values["seed"])],
+            config=values["config"],
+            seed=values["seed"],
+            allow_foreign=values["allow_foreign"],
+            reward_timeout_s=values["reward_timeout"],
+            reward_weights=values["weights"] or None,
             on_probe=lambda row, choice: say(f"{curve_line(row)}   {choice.cause}"),
         )
 
 
-def _summary(warmed: WarmupResult, run: str, given: Mapping[str, Any], trl_options: list[str]) -> WarmupSummary:
+def _summary(outcome: WarmupResult, run: str, values: Mapping[str, Any], trl_options: list[str]) -> WarmupSummary:
     from flatspot.report.warmup_text import next_lines
     from flatspot.runs.run import Run
     from flatspot.runs.warmup_summary import WarmupSummary
     from flatspot.training.trl_options import flags_for
 
-    options = flags_for(trl_options, given["config"], ("use_cpu", "bf16", "gradient_checkpointing"))
+    options = flags_for(trl_options, values["config"], ("use_cpu", "bf16", "gradient_checkpointing"))
     following = next_lines(
         Run(Path(run)).summary,
-        cause=warmed.cause,
-        recovered=warmed.recovered,
-        probed=bool(warmed.curve),
-        policy=str(warmed.checkpoint),
-        out=str(warmed.out / "rl"),
+        cause=outcome.cause,
+        recovered=outcome.recovered,
+        probed=bool(outcome.curve),
+        policy=str(outcome.checkpoint),
+        out=str(outcome.out / "rl"),
         options=options,
     )
     return WarmupSummary(
-        chosen_step=warmed.chosen_step,
-        cause=warmed.cause,
-        why=warmed.why,
-        recovered=warmed.recovered,
-        policy=str(warmed.checkpoint),
-        labels=warmed.labels,
-        held_out=warmed.held_out,
-        generations=sum(row["generations"] for row in warmed.curve),
-        seconds=warmed.seconds,
-        notes=warmed.notes,
+        chosen_step=outcome.chosen_step,
+        cause=outcome.cause,
+        why=outcome.why,
+        recovered=outcome.recovered,
+        policy=str(outcome.checkpoint),
+        labels=outcome.labels,
+        held_out=outcome.held_out,
+        generations=sum(row["generations"] for row in outcome.curve),
+        seconds=outcome.seconds,
+        notes=outcome.notes,
         next=tuple(following),
-        curve=tuple(warmed.curve),
+        curve=tuple(outcome.curve),
     )

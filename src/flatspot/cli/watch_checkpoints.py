@@ -25,7 +25,7 @@ from flatspot.cli.probe_options import probe_options
 @probe_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the probes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
+def watch_checkpoints_command(folder: str, as_json: bool, **values: Any) -> None:
     """Probe checkpoint-N folders of a supervised training as they appear, and report when RL can start.
 
     For trainers without callbacks. Whole models and LoRA adapters; stop it at any time: the same command resumes. It ends when the
@@ -46,25 +46,25 @@ def watch_checkpoints_command(folder: str, as_json: bool, **given: Any) -> None:
     from flatspot.training.named import named_by_run
     from flatspot.training.warmup.watch_checkpoints import watch_checkpoints
 
-    rewards, weights = list(given["rewards"]) or None, given["weights"] or None
-    model, reward, weights = named_by_run(Run(Path(given["run"])), given["model"], rewards, weights)
-    watched = watch_checkpoints(
+    rewards, weights = list(values["rewards"]) or None, values["weights"] or None
+    model, reward, weights = named_by_run(Run(Path(values["run"])), values["model"], rewards, weights)
+    outcome = watch_checkpoints(
         folder,
         model,
         reward,
-        run=given["run"],
-        out=given["out"],
-        labels=given["labels"],
-        answer_col=given["answer_col"],
-        rule=replace(stop_rule(given), max_steps=given["max_steps"]),
-        probe=probe_settings(given),
-        once=given["once"],
-        reward_timeout_s=given["reward_timeout"],
+        run=values["run"],
+        out=values["out"],
+        labels=values["labels"],
+        answer_col=values["answer_col"],
+        rule=replace(stop_rule(values), max_steps=values["max_steps"]),
+        probe=probe_settings(values),
+        once=values["once"],
+        reward_timeout_s=values["reward_timeout"],
         reward_weights=weights,
         on_probe=lambda row, choice: say(f"{curve_line(row)}   {choice.cause}"),
     )
-    choice, checkpoint = watched.choice, str(watched.checkpoint) if watched.checkpoint else None
-    summary = WatchSummary(choice.stop, choice.step, choice.why, choice.cause, choice.recovered, checkpoint, tuple(watched.curve))
+    choice, checkpoint = outcome.choice, str(outcome.checkpoint) if outcome.checkpoint else None
+    summary = WatchSummary(choice.stop, choice.step, choice.why, choice.cause, choice.recovered, checkpoint, tuple(outcome.curve))
     if as_json:
         echo_json(summary)
     else:

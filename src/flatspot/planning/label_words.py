@@ -44,5 +44,5 @@ def reason_of(row: Named, strategy: str) -> str:
         size = f"{row.samples} completions a group" if row.samples else "more completions a group than is usual"
         return f"learnable: {size} make it informative"
     if row.verdict == "undecided":
-        return f"undecided after {row.n_samples} completions: draw more, or take the risk"
+        return f"undecided after {row.n_samples} completions: sample more, or accept the risk"
     return "no completion has a reward: fix the reward"

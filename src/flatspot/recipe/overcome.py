@@ -146,7 +146,7 @@ class _Demo:
         )
         shutil.rmtree(self.out / "warm-up", ignore_errors=True)
         warmed = warmup(labels, str(model), _REWARD, run=run, out=self.out / "warm-up", options=options, seed=self.seed)
-        self.say(f"The policy of step {warmed.chosen_step} is taken.")
+        self.say(f"The policy of step {warmed.chosen_step} is selected.")
         row = self.measured("warm-up", warmed.checkpoint, "warm-up")
         return warmed.checkpoint, replace(
             row,

@@ -201,7 +201,7 @@ def train_in(bench: Bench, model: str, options: Mapping[str, Any], folder: Path)
         _clear(folder, _OF_A_TRAINING)
     else:
         more = ["--resume_from_checkpoint", str(saved[0])]
-        bench.say(f"going on after update {saved[1]}")
+        bench.say(f"resuming after update {saved[1]}")
     start_afresh(recipe.seed)
     done = train(
         bench.prompts,

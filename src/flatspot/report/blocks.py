@@ -65,23 +65,25 @@ _HEADLINES = {
 }
 _NOISY = 0.2  # of the variance within prompts, from which on "proceed" says so
 
+# terms of the report, each of which it uses
 GLOSSARY: tuple[tuple[str, str], ...] = (
     (
         "reward std",
-        "the standard deviation of the reward over several completions of one prompt (ddof 1). Near 0, the expected gradient is too.",
+        "the standard deviation of the reward over the completions of one prompt (ddof 1). If it is near 0, so is the expected gradient.",
     ),
     (
-        "reach",
-        "how many of its own standard deviations a prompt must climb to the best achievable reward: (best − mean) / std. Large is bad.",
+        "gap in standard deviations",
+        "(achievable − mean) / std: how many of its own standard deviations the mean reward of a prompt lies below the best it can earn.",
     ),
-    ("mixed group", "a group of completions of one prompt whose rewards are not all equal. Group-based methods learn only from those."),
-    ("interval", "the range that holds the true value with 95% confidence, given the completions sampled."),
-    ("predicted error", "the share of verdicts expected to be wrong, under the fitted model."),
-    ("gradient norm", "the length of the gradient of the prompt's expected reward by the policy's weights; what RL follows."),
-    ("relative std", "the prompt's std over the root mean square of all prompts' stds."),
-    ("distinct", "how many of a prompt's completions differ from one another as text."),
-    ("truncated", "completions cut off by the token limit before they ended."),
+    (
+        "mixed group",
+        "a group of completions of one prompt with at least two different rewards. GRPO and RLOO get a gradient from mixed groups only.",
+    ),
+    ("interval", "contains the true value with the stated probability, given the completions sampled."),
+    ("predicted error", "the expected share of wrong verdicts, under the fitted model."),
+    ("distinct completions", "different texts among the completions of a prompt, as a share of them; averaged over the prompts."),
 )
+GRADIENT_TERM = ("gradient norm", "the length of the gradient of a prompt's expected reward with respect to the weights of the policy.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from flatspot.core.shares import MISSING as MISSING
 from flatspot.core.shares import number as number
 from flatspot.core.shares import percent as percent
@@ -83,3 +85,12 @@ def _limit(share: float) -> str:
     if 0.01 <= share < 0.995:
         return f"{100 * share:.0f}"
     return "<0.1" if share < 0.0005 else ">99.9" if share >= 0.9995 else f"{100 * share:.1f}"
+
+
+def wrap_labeled(label: str, text: str, width: int) -> list[str]:
+    """Text in lines of at most `width` columns, beside its label.
+
+    >>> wrap_labeled("Size", "8 is the smallest", 20)
+    ['Size    8 is the', '        smallest']
+    """
+    return textwrap.wrap(text, width, initial_indent=f"{label:<8}", subsequent_indent=" " * 8, break_on_hyphens=False)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 
 from flatspot.planning.summary import Actions, Answers, LabelSummary, Reward, SelectedLabel
-from flatspot.report.formats import count, decimal, noun, percent, visible
+from flatspot.report.formats import count, decimal, noun, percent, visible, wrap_labeled
 from flatspot.report.prompt_line import prompt_line
 
 _SHOWN = 8  # labels listed; labels.jsonl has all
@@ -19,16 +18,16 @@ def labels_text(labels: LabelSummary, prompts: Mapping[str, str], files: tuple[s
     files    where the plan and the labels were written; None: they were not
     then     the command that learns the labels
     """
-    lines = [*_wrap("Labels", _headline(labels), width)]
+    lines = [*wrap_labeled("Labels", _headline(labels), width)]
     if labels.n:
         lines += ["", "order   gain    prompt", *(_row(row, prompts, width) for row in labels.chosen[:_SHOWN])]
         if labels.n > _SHOWN:
             lines.append(f"{'…':>5}           {count(labels.n - _SHOWN)} more{f' in {files[1]}' if files else ''}")
-        lines += ["", *_wrap("Gain", _gain(labels), width), *_wrap("Covers", _curve(labels), width)]
-    lines += _wrap("Others", _others(labels.actions, labels.samples), width)
+        lines += ["", *wrap_labeled("Gain", _gain(labels), width), *wrap_labeled("Covers", _curve(labels), width)]
+    lines += wrap_labeled("Others", _others(labels.actions, labels.samples), width)
     lines += [f"Plan    {files[0]}"] if files else []
     if labels.n and files:
-        lines += _wrap("Answers", _own_answers(labels.answers, labels.n), width) if labels.answers else []
+        lines += wrap_labeled("Answers", _own_answers(labels.answers, labels.n), width) if labels.answers else []
         lines += [f"Fill    {files[1]}: write the answer of each"] if labels.answers != Answers("answer", labels.n) else []
         lines += [f"Then    {then}"]
     return "\n".join(lines)
@@ -95,7 +94,3 @@ def _others(actions: Actions, samples: Mapping[str, int]) -> str:
 
 def _limits(reward: Reward) -> str:
     return f"{decimal(reward.mean)} [{decimal(reward.lo)}–{decimal(reward.hi)}]"
-
-
-def _wrap(label: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=f"{label:<8}", subsequent_indent=" " * 8, break_on_hyphens=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from flatspot.report.formats import MISSING, count, decimal, fine_percent, percent, percent_range
+from flatspot.report.formats import MISSING, count, decimal, fine_percent, percent, percent_range, wrap_labeled
 
 if TYPE_CHECKING:
     from flatspot.planning.summary import BatchCost, Interval, PlanSummary, SizeAdvice, SizeForecast
@@ -26,9 +26,9 @@ def plan_text(plan: PlanSummary, *, width: int = 80) -> str:
         "size    groups        mixed group",
         *(_row(size, row) for size, row in plan.forecast.items()),
         "",
-        *_wrap("Size", _recommended(plan.recommended), width),
-        *_wrap("Batch", _batch(plan.batch, plan.group_size), width),
-        *_wrap("Stall", _stall(plan.batch), width),
+        *wrap_labeled("Size", _recommended(plan.recommended), width),
+        *wrap_labeled("Batch", _batch(plan.batch, plan.group_size), width),
+        *wrap_labeled("Stall", _stall(plan.batch), width),
     ]
     if plan.caveats:
         lines += [
@@ -75,7 +75,3 @@ def _stall(batch: BatchCost) -> str:
         f"a dynamic sampler with {count(batch.gen_batch)} groups at a time and at most {count(batch.max_gen_batches)} rounds fails to "
         f"fill the batch with a probability of {text}."
     )
-
-
-def _wrap(label: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=f"{label:<8}", subsequent_indent=" " * 8, break_on_hyphens=False)

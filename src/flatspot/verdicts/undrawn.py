@@ -53,7 +53,7 @@ def _unfinished(run: RunTable, planned: Completeness | None) -> list[Caveat]:
     """The caveat of a run that did not end."""
     if planned is None or planned.ended:
         return []
-    gap = f": {planned.missing:,} parts are missing" if planned.missing else ""
+    gap = f": {planned.missing:,} {'part is' if planned.missing == 1 else 'parts are'} missing" if planned.missing else ""
     text = (
         f"This run is not complete{gap}. Set-level numbers rest on the prompts that have completions; those without are "
         "undecided, which is not a fault of the reward. Run the same flatspot diagnose again to resume."

@@ -10,6 +10,7 @@ import sys
 import pyarrow as pa
 import pytest
 
+from flatspot.core.schema import GRADIENTS, arrow_schema
 from flatspot.report.blocks import ReportData
 from flatspot.report.run.html import render_html, write_html
 from flatspot.report.theme import DARK, LIGHT, Theme
@@ -69,6 +70,28 @@ def test_caveats_stand_under_the_headline_and_the_bar_has_a_legend(make_report):
     for name, n in data.summary.counts.items():
         assert not n or f"<b>{n}</b> {name}</li>" in legend
     assert 'id="caveats"' not in render_html(dataclasses.replace(data, summary=dataclasses.replace(data.summary, caveats=())))
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_glossary_holds_the_terms_of_the_report_and_no_others(make_report, measured):
+    data = make_report(20)
+    if measured:
+        row = dict.fromkeys(c.name for c in GRADIENTS) | {"prompt_id": data.verdicts["prompt_id"][0].as_py(), "n_samples": 16}
+        data = dataclasses.replace(data, gradients=pa.Table.from_pylist([row], schema=arrow_schema(GRADIENTS)))
+    html = render_html(data)
+    body, terms = html[html.index("<body>") :].split('id="h-terms"')
+    text = " ".join(re.sub(r"<[^>]*>", "", body).lower().split())
+    names = re.findall(r"<dt>([^<]*)</dt>", terms)
+    assert len(names) >= 6 and [name for name in names if name not in text] == []
+    assert set(re.findall(r'href="#(term-[^"]*)"', body)) <= set(re.findall(r'id="(term-[^"]*)"', terms))
+
+
+def test_an_option_in_a_sentence_is_not_broken_across_lines(make_report):
+    data = make_report(3)
+    caveats = ("--worst-case samples more; " + "--" + "x" * 200,)
+    html = render_html(dataclasses.replace(data, summary=dataclasses.replace(data.summary, caveats=caveats)))
+    assert f'<li><span class="option">--worst-case</span> samples more; --{"x" * 200}</li>' in html
+    assert ".option{white-space:nowrap}" in html
 
 
 def test_nothing_but_empty_tables_is_enough(tmp_path):

@@ -22,8 +22,8 @@ STAGES: Mapping[str, str] = {
 }
 
 COMPOSITION_NOTE = (
-    "Shares are estimates for prompts like these, with 95% limits: an undecided prompt counts to the states it may be in. Undecided and "
-    "unscored are counts of these prompts."
+    "Shares are estimates for prompts like these, with 95% limits: an undecided prompt counts partly as each verdict that it may turn "
+    "out to have. Undecided and unscored are counts of these prompts."
 )
 
 
@@ -131,7 +131,7 @@ def warm_up_sentence(summary: RecipeSummary) -> str:
     why, step, steps = visible(summary.warmup.why), summary.warmup.chosen_step, summary.warmup.steps
     if not summary.warmup.curve:
         return f"{why[:1].upper()}{why[1:]}."
-    return f"Stopped after step {count(steps)}, and the checkpoint of step {count(step)} was taken: {why}."
+    return f"Stopped after step {count(steps)}, and the checkpoint of step {count(step)} was selected: {why}."
 
 
 def stage_folders(summary: RecipeSummary) -> tuple[Fact, ...]:

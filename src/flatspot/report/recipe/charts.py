@@ -134,12 +134,12 @@ def _by_step(
 
 
 def _checkpoint_mark(plane: Plane, at: Point, probe: _Probe, value: str) -> list[str]:
-    """A rule at the checkpoint that was taken, named on the side that has room."""
+    """A rule at the selected checkpoint, named on the side that has room."""
     anchor, dx = ("start", 7) if at[0] < 60 else ("end", -7)
-    words = f"taken: step {probe.step}, {value}"
+    words = f"selected: step {probe.step}, {value}"
     return [
         svg.rule((at[0], plane.height), at, "checkpoint"),
-        svg.dot(at, 7.5, "dot", f"taken\nstep  {probe.step}\nvalue  {value}"),
+        svg.dot(at, 7.5, "dot", f"selected\nstep  {probe.step}\nvalue  {value}"),
         svg.text((at[0], plane.height - 8), words, "value", anchor=anchor, dx=dx),
     ]
 

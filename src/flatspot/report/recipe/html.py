@@ -73,7 +73,6 @@ def render_recipe_html(summary: RecipeSummary, paths: pa.Table) -> str:
         n_stages=len(summary.cost),
         folders=recipe_blocks.stage_folders(summary),
         caveats=[formats.visible(text) for text in summary.caveats],
-        glossary=blocks.GLOSSARY[:2],
         tables=[("settings", flat_rows(summary.settings)), ("provenance", flat_rows(summary.provenance))],
         policy=content_policy(scripts),
         scripts=scripts,

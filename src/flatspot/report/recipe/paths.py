@@ -31,30 +31,30 @@ def paths_between(paths: pa.Table, first: str, last: str, span: float) -> tuple[
     span   of the reward's range
     """
     was, now = (_by_prompt(paths, name) for name in (first, last))
-    found: dict[tuple[tuple[float, float], tuple[float, float], str], int] = {}
+    counts: dict[tuple[tuple[float, float], tuple[float, float], str], int] = {}
     for prompt, (start, _) in was.items():
         if start is not None and prompt in now and now[prompt][0] is not None:
             end, verdict = now[prompt]
             key = (_cell(start, span), _cell(end, span), verdict)
-            found[key] = found.get(key, 0) + 1
-    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+            counts[key] = counts.get(key, 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown = [Path(start, end, verdict, n) for (start, end, verdict), n in ordered[:MOST]]
     return shown, len(was) - sum(path.count for path in shown)
 
 
 def largest_std(paths: pa.Table) -> float:
     """The largest std of any stage; 0 where there is none."""
-    return max((found for value in paths["std"].to_pylist() if (found := number(value)) is not None), default=0.0)
+    return max((std for value in paths["std"].to_pylist() if (std := number(value)) is not None), default=0.0)
 
 
 def _by_prompt(paths: pa.Table, stage: str) -> dict[str, tuple[tuple[float, float] | None, str]]:
     columns = (paths[name].to_pylist() for name in ("prompt_id", "stage", "verdict", "mean", "std"))
-    found: dict[str, tuple[tuple[float, float] | None, str]] = {}
+    places: dict[str, tuple[tuple[float, float] | None, str]] = {}
     for prompt, name, verdict, mean, std in zip(*columns, strict=True):
         if name == stage:
             place = (number(mean), number(std))
-            found[prompt] = (None if place[0] is None or place[1] is None else (place[0], place[1]), verdict)
-    return found
+            places[prompt] = (None if place[0] is None or place[1] is None else (place[0], place[1]), verdict)
+    return places
 
 
 def _cell(place: tuple[float, float] | None, span: float) -> tuple[float, float]:

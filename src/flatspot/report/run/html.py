@@ -63,6 +63,7 @@ def render_html(data: ReportData) -> str:
     components = {name: charts.scatter(place, None) for name, place in marks.items() if name and place.values}
     page = {"rows": {**rows, "marks": {name: place.of_prompt for name, place in marks.items()}}, "components": components}
     scripts = [page_script("unpack.js", "charts.js", "table.js", "page.js")]
+    facts = gradient_facts(data)
     html = template("report.html.j2").render(
         **_words(data.summary),
         policy=content_policy(scripts),
@@ -73,7 +74,8 @@ def render_html(data: ReportData) -> str:
         details=pack(payload.details),
         charts=pictures,
         marks=marks[""],
-        gradient_facts=gradient_facts(data),
+        gradient_facts=facts,
+        glossary=[*blocks.GLOSSARY, *([blocks.GRADIENT_TERM] if facts else [])],
         components=list(components),
         static_rows=_static_rows(payload, names),
         payload=payload,
@@ -120,7 +122,6 @@ def _words(summary: Summary) -> dict[str, object]:
         "forecasts": blocks.forecasts(summary),
         "reach": charts.reach_threshold(summary.reach_threshold, summary.epsilon),
         "caveats": blocks.caveats(summary),
-        "glossary": blocks.GLOSSARY,
         "tables": [
             ("sampling", flat_rows(summary.sampling)),
             ("settings", flat_rows(_settings(summary))),

@@ -73,14 +73,14 @@ def build_payload(data: ReportData, *, total_limit: int = TOTAL_LIMIT) -> Payloa
 
 
 def _rows(data: ReportData, order: Sequence[int], ids: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
-    known = [verdict.name for verdict in VERDICTS]
-    known += sorted(set(names) - set(known))
-    asked = {prompt_id: (text, is_chat) for prompt_id, text, is_chat in _asked(data.prompts)}
+    verdict_names = [verdict.name for verdict in VERDICTS]
+    verdict_names += sorted(set(names) - set(verdict_names))
+    texts = {prompt_id: (text, is_chat) for prompt_id, text, is_chat in _prompt_texts(data.prompts)}
     rows: dict[str, Any] = {
-        "names": [visible(name) for name in known],
+        "names": [visible(name) for name in verdict_names],
         "id": [visible(ids[i]) for i in order],
-        "verdict": [known.index(names[i]) for i in order],
-        "prompt": [prompt_line(*asked.get(ids[i], ("", False)), PREVIEW_LIMIT) for i in order],
+        "verdict": [verdict_names.index(names[i]) for i in order],
+        "prompt": [prompt_line(*texts.get(ids[i], ("", False)), PREVIEW_LIMIT) for i in order],
     }
     if "why" in data.verdicts.column_names:
         why = _texts(data.verdicts, "why")
@@ -95,13 +95,13 @@ def _rows(data: ReportData, order: Sequence[int], ids: Sequence[str], names: Seq
 
 def _components(verdicts: pyarrow.Table, order: Sequence[int]) -> dict[str, dict[str, list[float | None]]]:
     """Mean and std per reward function, by its name; nothing where there is only one, which is the total."""
-    found: dict[str, dict[str, list[float | None]]] = {}
+    components: dict[str, dict[str, list[float | None]]] = {}
     for key in ("mean", "std"):
         maps = [dict(row or ()) for row in _column(verdicts, f"component_{key}")]
         names = dict.fromkeys(name for row in maps for name in row)
         for name in names:
-            found.setdefault(visible(name), {})[key] = [_rounded(maps[i].get(name)) for i in order]
-    return found if len(found) > 1 else {}
+            components.setdefault(visible(name), {})[key] = [_rounded(maps[i].get(name)) for i in order]
+    return components if len(components) > 1 else {}
 
 
 def _choose(completions: pyarrow.Table, ordered_ids: Sequence[str], texts: dict[str, list[tuple[str, str]]], total_limit: int) -> set[str]:
@@ -146,30 +146,30 @@ def _details(
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        kept = completions.filter(
+        table = completions.filter(
             pc.is_in(completions["prompt_id"], value_set=pa.array(sorted(chosen), completions.schema.field("prompt_id").type))
         )
-        if "sample_idx" in kept.column_names:
-            kept = kept.sort_by([("prompt_id", "ascending"), ("sample_idx", "ascending")])
-        for row in kept.to_pylist():
+        if "sample_idx" in table.column_names:
+            table = table.sort_by([("prompt_id", "ascending"), ("sample_idx", "ascending")])
+        for row in table.to_pylist():
             details[str(index[row["prompt_id"]])]["completions"].append(_completion_row(row))
     return details
 
 
 def _completion_row(row: dict[str, Any]) -> dict[str, Any]:
     text, whole = _cut(str(row.get("completion") or ""), TEXT_LIMIT)
-    found: dict[str, Any] = {"text": visible(text), "reward": _rounded(row.get("reward"))}
+    values: dict[str, Any] = {"text": visible(text), "reward": _rounded(row.get("reward"))}
     if whole:
-        found["of"] = whole
+        values["of"] = whole
     if parts := dict(row.get("rewards") or ()):
-        found["parts"] = [[visible(str(name)), _rounded(value)] for name, value in parts.items()]
+        values["parts"] = [[visible(str(name)), _rounded(value)] for name, value in parts.items()]
     if row.get("error"):
-        found["error"] = visible(_cut(str(row["error"]), TEXT_LIMIT)[0])
+        values["error"] = visible(_cut(str(row["error"]), TEXT_LIMIT)[0])
     if row.get("truncated"):
-        found["truncated"] = True
+        values["truncated"] = True
     if row.get("n_tokens") is not None:
-        found["tokens"] = row["n_tokens"]
-    return found
+        values["tokens"] = row["n_tokens"]
+    return values
 
 
 def _shown(role: str, text: str) -> dict[str, Any]:
@@ -179,10 +179,10 @@ def _shown(role: str, text: str) -> dict[str, Any]:
 
 def _prompts(table: pyarrow.Table) -> dict[str, list[tuple[str, str]]]:
     """By id, the prompt as (role, text) pairs; the role is empty for plain text."""
-    return {prompt_id: _messages(text) if is_chat else [("", text)] for prompt_id, text, is_chat in _asked(table)}
+    return {prompt_id: _messages(text) if is_chat else [("", text)] for prompt_id, text, is_chat in _prompt_texts(table)}
 
 
-def _asked(table: pyarrow.Table) -> list[tuple[str, str, bool]]:
+def _prompt_texts(table: pyarrow.Table) -> list[tuple[str, str, bool]]:
     """(id, text as stored, whether that is a chat) of each prompt."""
     if "prompt" not in table.column_names or "prompt_id" not in table.column_names:
         return []
@@ -200,8 +200,8 @@ def _answers(table: pyarrow.Table) -> dict[str, list[tuple[str, str]]]:
 
 def _answer_texts(columns: str) -> list[tuple[str, str]]:
     try:
-        found = json.loads(columns or "{}")
-        answers = answers_in(found) if isinstance(found, dict) else {}
+        values = json.loads(columns or "{}")
+        answers = answers_in(values) if isinstance(values, dict) else {}
     except (ValueError, RecursionError):
         return []
     return [
@@ -215,9 +215,9 @@ def _answer_text(value: Any) -> str:
 
 def _messages(text: str) -> list[tuple[str, str]]:
     try:
-        found = json.loads(text)
+        messages = json.loads(text)
         return [
-            (str(m.get("role", "")), m["content"] if isinstance(m.get("content"), str) else json.dumps(m.get("content"))) for m in found
+            (str(m.get("role", "")), m["content"] if isinstance(m.get("content"), str) else json.dumps(m.get("content"))) for m in messages
         ]
     except (ValueError, AttributeError, TypeError, RecursionError):
         return [("", text)]  # a foreign log's idea of a chat: shown as it came
@@ -229,8 +229,8 @@ def _cut(text: str, limit: int) -> tuple[str, int]:
 
 
 def _rounded(value: Any) -> float | None:
-    found = number(value)
-    return None if found is None else float(f"{found:.5g}")
+    x = number(value)
+    return None if x is None else float(f"{x:.5g}")
 
 
 def _column(table: pyarrow.Table, name: str) -> list[Any]:

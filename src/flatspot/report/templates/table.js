@@ -13,7 +13,7 @@ const COLUMNS = [
   { key: "prompt", label: "Prompt", first: "ascending" },
   { key: "mean", label: "Mean", title: "mean reward of the scored completions", first: "ascending", numeric: true },
   { key: "std", label: "Std", title: "within-prompt reward std, with its 95% interval", first: "ascending", numeric: true, range: ["std_lo", "std_hi"] },
-  { key: "reach", label: "Reach", title: "how many of its own stds the prompt must climb", first: "descending", numeric: true, places: 1 },
+  { key: "reach", label: "Gap", title: "gap in standard deviations: how many of its own stds the mean lies below the best reward it can earn", first: "descending", numeric: true, places: 1 },
   { key: "p_mixed", label: "P(mixed)", title: "chance that a group of the planned size is not all equal", first: "ascending", numeric: true, show: percent },
   { key: "error_probability", label: "P(wrong)", title: "chance that this verdict is wrong, under the fitted model", first: "descending", numeric: true, show: percent },
   { key: "n_samples", label: "Completions", title: "completions drawn", first: "descending", numeric: true, places: 0 },
