@@ -204,7 +204,7 @@ def prompt_content(text: object) -> tuple[str, tuple[str, ...]]:
         canonical, opaque = content_text(text, sort_keys=True)
         return _short_hash(canonical), opaque
     messages = [_message(message) for message in text]
-    canonical = "\x1e".join(said for said, _ in messages)
+    canonical = "\x1e".join(part for part, _ in messages)
     return _short_hash(canonical), tuple(dict.fromkeys(name for _, opaque in messages for name in opaque))
 
 

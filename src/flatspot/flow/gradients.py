@@ -62,7 +62,7 @@ def measure_gradients(
     if not settings.gradients:
         return
     request = as_json({"samples": settings.gradient_completions, "seed": settings.seed, "format": _FORMAT, "range": settings.reward_range})
-    rows = _kept(folder / "gradients.parquet", request)
+    rows = _stored_rows(folder / "gradients.parquet", request)
     measured = {row["prompt_id"] for row in rows}
     left = [p for p in prompts if p.id not in measured]
     if not left:
@@ -137,7 +137,7 @@ def _bounds(estimate: GradientEstimate, gamma: float, rewards: Any, limits: tupl
     }
 
 
-def _kept(path: Path, request: Mapping[str, Any]) -> list[Row]:
+def _stored_rows(path: Path, request: Mapping[str, Any]) -> list[Row]:
     """The rows on disk, if they answer the same question; rows of errors are measured again."""
     if not path.exists():
         return []

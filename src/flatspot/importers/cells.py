@@ -136,5 +136,5 @@ def messages(cell: str, kind: str) -> str:
 
 def canonical(messages_text: str) -> str:
     """VARCHAR: what `core.records.prompt_id` hashes of chat messages, given their JSON list."""
-    said = "coalesce(m ->> '$.role', '') || chr(31) || coalesce(m ->> '$.content', '')"
-    return f"array_to_string(list_transform(CAST(CAST({messages_text} AS JSON) AS JSON[]), lambda m: {said}), chr(30))"
+    message = "coalesce(m ->> '$.role', '') || chr(31) || coalesce(m ->> '$.content', '')"
+    return f"array_to_string(list_transform(CAST(CAST({messages_text} AS JSON) AS JSON[]), lambda m: {message}), chr(30))"

@@ -64,36 +64,36 @@ class ColumnMap:
     @property
     def answers(self) -> tuple[str, ...]:
         """The columns with a data set's answers that are there, and nothing else."""
-        taken = {name for names in self.names.values() for name in names}
-        return tuple(name for name in self.types if name.lower() in ANSWERS and name not in taken)
+        used = {name for names in self.names.values() for name in names}
+        return tuple(name for name in self.types if name.lower() in ANSWERS and name not in used)
 
 
-def map_columns(types: Mapping[str, str], given: Mapping[str, str | Sequence[str] | None], where: str) -> ColumnMap:
+def map_columns(types: Mapping[str, str], choices: Mapping[str, str | Sequence[str] | None], where: str) -> ColumnMap:
     """Find the columns of a log; of several usual names of a prompt or a reward, all are kept for `choose_columns`.
 
-    types : column → DuckDB type; given : our name → the column the user named (of the reward: or several), or None
+    types : column → DuckDB type; choices : our name → the column the user named (of the reward: or several), or None
 
     Raises `ImportFormatError` where a named column is absent, where two differ in case alone, or where no reward or neither a prompt nor
     an id is found.
     """
     types = dict(types)
     names: dict[str, tuple[str, ...]] = {}
-    asked = {ours: (wanted,) if isinstance(wanted, str) else tuple(wanted) for ours, wanted in given.items() if wanted}
+    by_user = {ours: (wanted,) if isinstance(wanted, str) else tuple(wanted) for ours, wanted in choices.items() if wanted}
     for ours in USUAL_NAMES:
-        for wanted in asked.get(ours, ()):
+        for wanted in by_user.get(ours, ()):
             if wanted in PLACES:
                 raise ImportFormatError(f"{where}: a column cannot be named {wanted!r} here, which is the reader's own name. Rename it.")
             if wanted not in types:
                 raise ImportFormatError(f"{where}: there is no column {wanted!r}; it has {_listed(types)}.")
-        if ours in asked:
-            names[ours] = tuple(dict.fromkeys(asked[ours]))
+        if ours in by_user:
+            names[ours] = tuple(dict.fromkeys(by_user[ours]))
     if "prompt_id" in names and "prompt" not in names and names["prompt_id"][0].lower() in USUAL_NAMES["prompt"]:
         names["prompt"] = names["prompt_id"]  # --id-col prompt: the prompts themselves are compared
-    taken = {name for found in names.values() for name in found}
-    free = [column for column in types if column not in taken and column not in PLACES]
+    used = {name for matches in names.values() for name in matches}
+    free = [column for column in types if column not in used and column not in PLACES]
     for ours, usual in USUAL_NAMES.items():
-        if ours not in names and (found := tuple(column for name in usual for column in _called(name, free, where))):
-            names[ours] = found if ours in ("prompt", "reward", "prompt_id") else found[:1]
+        if ours not in names and (matches := tuple(column for name in usual for column in _called(name, free, where))):
+            names[ours] = matches if ours in ("prompt", "reward", "prompt_id") else matches[:1]
             free = [column for column in free if column not in names[ours]]
     if "reward" not in names:
         raise ImportFormatError(
@@ -108,7 +108,7 @@ def map_columns(types: Mapping[str, str], given: Mapping[str, str | Sequence[str
         raise ImportFormatError(
             f"{where}: neither a prompt nor an id column found among {_listed(types)}. Name one: --prompt-col COLUMN or --id-col COLUMN"
         )
-    return ColumnMap(names, names.pop("prompt_id", ()), frozenset(asked), types)
+    return ColumnMap(names, names.pop("prompt_id", ()), frozenset(by_user), types)
 
 
 def choose_columns(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list[str]) -> ColumnMap:
@@ -117,29 +117,29 @@ def choose_columns(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: l
     prompts = columns.names.get("prompt", ())
     if "prompt" in columns.named or len(prompts) < 2:
         return columns
-    seen = _look(db, [part for p in prompts for part in _prompt_probe(p, columns.types[p])])
-    filled = {p for i, p in enumerate(prompts) if seen[2 * i]}
-    varied = {p for i, p in enumerate(prompts) if seen[2 * i + 1]}
+    facts = _look(db, [part for p in prompts for part in _prompt_probe(p, columns.types[p])])
+    filled = {p for i, p in enumerate(prompts) if facts[2 * i]}
+    varied = {p for i, p in enumerate(prompts) if facts[2 * i + 1]}
     usable = [p for p in prompts if p in varied] or [p for p in prompts if p in filled] or list(prompts)
-    taken = usable[:1]
+    used = usable[:1]
     by_name = {p.lower(): p for p in usable}
-    if taken[0].lower() in ("input", "instruction") and {"input", "instruction"} <= set(by_name):
-        taken = [by_name["instruction"], by_name["input"]]  # Alpaca's: what to do, and what to do it with
-        caveats.append(f"The prompt is `{taken[0]}` and `{taken[1]}` together (--prompt-col takes one alone).")
-    elif skipped := [p for p in prompts[: prompts.index(taken[0])] if p not in usable]:
+    if used[0].lower() in ("input", "instruction") and {"input", "instruction"} <= set(by_name):
+        used = [by_name["instruction"], by_name["input"]]  # Alpaca's: what to do, and what to do it with
+        caveats.append(f"The prompt is `{used[0]}` and `{used[1]}` together (--prompt-col takes one alone).")
+    elif skipped := [p for p in prompts[: prompts.index(used[0])] if p not in usable]:
         why = "is empty" if skipped[0] not in filled else "is the same"
-        caveats.append(f"`{skipped[0]}` {why} on all rows, so `{taken[0]}` is taken for the prompt (--prompt-col {skipped[0]} takes it).")
-    elif others := [p for p in usable if p not in taken]:
-        caveats.append(f"`{taken[0]}` is taken for the prompt, not `{'` or `'.join(others)}` (--prompt-col).")
-    return replace(columns, names={**columns.names, "prompt": tuple(taken)})
+        caveats.append(f"`{skipped[0]}` {why} on all rows, so `{used[0]}` is taken for the prompt (--prompt-col {skipped[0]} takes it).")
+    elif others := [p for p in usable if p not in used]:
+        caveats.append(f"`{used[0]}` is taken for the prompt, not `{'` or `'.join(others)}` (--prompt-col).")
+    return replace(columns, names={**columns.names, "prompt": tuple(used)})
 
 
 def _reward_of(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list[str]) -> ColumnMap:
     rewards = columns.names["reward"]
     if "reward" in columns.named or len(rewards) < 2:
         return columns
-    seen = _look(db, [_reward_probe(r, columns.types[r]) for r in rewards])
-    usable = [r for r, any_number in zip(rewards, seen, strict=True) if any_number] or list(rewards)
+    facts = _look(db, [_reward_probe(r, columns.types[r]) for r in rewards])
+    usable = [r for r, any_number in zip(rewards, facts, strict=True) if any_number] or list(rewards)
     others = [r for r in rewards if r != usable[0]]
     empty = "" if rewards[0] in usable else ", which holds no number"
     caveats.append(f"`{usable[0]}` is taken for the reward, not `{'` or `'.join(others)}`{empty} (--reward-col).")
@@ -164,10 +164,10 @@ def _reward_probe(column: str, kind: str) -> str:
 
 
 def _called(usual: str, columns: Sequence[str], where: str) -> list[str]:
-    found = [column for column in columns if column.lower() == usual]
-    if len(found) > 1:
-        raise ImportFormatError(f"{where}: the columns {found[0]!r} and {found[1]!r} differ in case alone; rename or drop one of them.")
-    return found
+    matches = [column for column in columns if column.lower() == usual]
+    if len(matches) > 1:
+        raise ImportFormatError(f"{where}: the columns {matches[0]!r} and {matches[1]!r} differ in case alone; rename or drop one of them.")
+    return matches
 
 
 def _listed(types: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ from flatspot.importers.grouping import NO_PROMPT, Grouping, find_grouping
 from flatspot.importers.layout import find_layout
 from flatspot.importers.prompts import select_prompts, spaces_apart
 from flatspot.importers.rows import Cells, select_cells
-from flatspot.importers.turns import join_turns, said_of_turns
+from flatspot.importers.turns import join_turns, rows_are_turns
 from flatspot.readers.log import named
 from flatspot.rollouts.files import write_query
 
@@ -60,67 +60,67 @@ class Imported:
     caveats: tuple[str, ...]
 
 
-def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], given: LogColumns, rollouts: Path, prompts: Path) -> Imported:
+def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], request: LogColumns, rollouts: Path, prompts: Path) -> Imported:
     """Write the rows of `files` to `rollouts` and their prompts to `prompts`, both Parquet, in the declared columns."""
     import duckdb
 
-    if given.lists not in (None, "completions", "tokens"):
-        raise SettingsError(f"--reward-list must be completions or tokens, got {given.lists!r}")
+    if request.lists not in (None, "completions", "tokens"):
+        raise SettingsError(f"--reward-list must be completions or tokens, got {request.lists!r}")
     caveats: list[str] = []
     try:
         with scratch_folder() as scratch:
             types = open_log(db, files, scratch, caveats)
-            names = {ours: name for ours, name in given.names.items() if (ours, name) != ("turn", "none")}
+            names = {ours: name for ours, name in request.names.items() if (ours, name) != ("turn", "none")}
             columns = choose_columns(db, map_columns(types, names, named(files)), caveats)
-            weights = _weights(given, columns, caveats)
-            layout = find_layout(db, columns, given.lists, named(files), caveats)
-            found = select_cells(columns, layout)
-            db.execute(f"CREATE OR REPLACE VIEW rows AS {found.sql}")
-            join_turns(db, columns, found, asked=said_of_turns(given.names.get("turn")), where=named(files), caveats=caveats)
-            grouping = find_grouping(db, columns, found)
+            weights = _weights(request, columns, caveats)
+            layout = find_layout(db, columns, request.lists, named(files), caveats)
+            log_cells = select_cells(columns, layout)
+            db.execute(f"CREATE OR REPLACE VIEW rows AS {log_cells.sql}")
+            join_turns(db, columns, log_cells, are_turns=rows_are_turns(request.names.get("turn")), where=named(files), caveats=caveats)
+            grouping = find_grouping(db, columns, log_cells)
             blanks = find_blanks(db, columns, caveats)
-            write_query(db, _rollout_select(found, grouping, weights, blanks), rollouts)
-            write_query(db, select_prompts(db, found, grouping, rollouts), prompts)
+            write_query(db, _rollout_select(log_cells, grouping, weights, blanks), rollouts)
+            write_query(db, select_prompts(db, log_cells, grouping, rollouts), prompts)
     except duckdb.Error as error:
         raise ImportFormatError(f"{named(files)}: cannot be read as a log: {what_was_wrong(error)}") from error
     if "completion" not in columns.names:
         caveats.append("The log has no completions: distinct answers and truncation are unknown.")
-    caveats = [grouping.said, *caveats, *spaces_apart(db, prompts), *_told_by_rows(rollouts, db), *_told_by_paths(files)]
-    taken: dict[str, str | tuple[str, ...]] = {"prompt_id": grouping.columns[0]} if grouping.columns[0] in columns.ids else {}
-    taken |= {ours: names[0] if len(names) == 1 else names for ours, names in columns.names.items()}
-    return Imported(tuple(files), taken, grouping.columns, tuple(caveats))
+    caveats = [grouping.sentence, *caveats, *spaces_apart(db, prompts), *_row_caveats(rollouts, db), *_path_caveats(files)]
+    used: dict[str, str | tuple[str, ...]] = {"prompt_id": grouping.columns[0]} if grouping.columns[0] in columns.ids else {}
+    used |= {ours: names[0] if len(names) == 1 else names for ours, names in columns.names.items()}
+    return Imported(tuple(files), used, grouping.columns, tuple(caveats))
 
 
-def _weights(given: LogColumns, columns: ColumnMap, caveats: list[str]) -> tuple[float, ...]:
+def _weights(request: LogColumns, columns: ColumnMap, caveats: list[str]) -> tuple[float, ...]:
     rewards = columns.names["reward"]
-    weights = tuple(map(float, given.weights)) if given.weights is not None else (1.0,) * len(rewards)
+    weights = tuple(map(float, request.weights)) if request.weights is not None else (1.0,) * len(rewards)
     if len(weights) != len(rewards):
         raise SettingsError(f"{len(rewards)} reward columns need {len(rewards)} weights, got {len(weights)}: one --reward-weight for each")
     if not all(math.isfinite(weight) and abs(weight) <= LARGEST_REWARD for weight in weights):
         raise SettingsError(f"--reward-weight must be a finite number of at most {LARGEST_REWARD:g}, got {weights}")
     if len(rewards) > 1:
         added = " + ".join(name if weight == 1 else f"{weight:g} × {name}" for name, weight in zip(rewards, weights, strict=True))
-        caveats.append(f"The reward is {added}{'' if given.weights is not None else ', each with weight 1 (--reward-weight)'}.")
+        caveats.append(f"The reward is {added}{'' if request.weights is not None else ', each with weight 1 (--reward-weight)'}.")
     return weights
 
 
-def _told_by_rows(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[str]:
+def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[str]:
     """What the rows say of themselves that a reader must know: several steps, several splits, survivors only."""
     row = db.execute(
         f"SELECT count(DISTINCT step), count(DISTINCT split), count(kept), count_if(kept) FROM {cells.parquet(rollouts)}"
     ).fetchone()
-    steps, splits, with_kept, kept = row or (0, 0, 0, 0)
-    found = []
+    steps, splits, with_kept, n_kept = row or (0, 0, 0, 0)
+    caveats = []
     if steps > 1:
-        found.append(f"The log has {steps} training steps: their rows are judged together, as if one policy had drawn them.")
+        caveats.append(f"The log has {steps} training steps: their rows are judged together, as if one policy had drawn them.")
     if splits > 1:
-        found.append(f"The log mixes {splits} splits (such as train and eval): their rows are judged together.")
-    if with_kept and kept == with_kept:
-        found.append("The log holds only groups that the trainer kept: the groups it dropped were flat, so every std here is too high.")
-    return found
+        caveats.append(f"The log mixes {splits} splits (such as train and eval): their rows are judged together.")
+    if with_kept and n_kept == with_kept:
+        caveats.append("The log holds only groups that the trainer kept: the groups it dropped were flat, so every std here is too high.")
+    return caveats
 
 
-def _told_by_paths(files: Sequence[Path]) -> list[str]:
+def _path_caveats(files: Sequence[Path]) -> list[str]:
     """A caveat where the names of some files or of their folders speak of an evaluation, and others' do not."""
     files = [file.absolute() for file in files]
     shared = os.path.commonpath([file.parent for file in files])
@@ -131,11 +131,11 @@ def _told_by_paths(files: Sequence[Path]) -> list[str]:
     return [f"{some}: their rows are judged together with the others. Name the files to be judged to leave them out."]
 
 
-def _rollout_select(found: Cells, grouping: Grouping, weights: Sequence[float], blanks: Blanks) -> str:
+def _rollout_select(log_cells: Cells, grouping: Grouping, weights: Sequence[float], blanks: Blanks) -> str:
     """The declared columns of rollouts, over the view `cells`."""
     no_prompt = f"prompt_id = {cells.literal(NO_PROMPT)}"
     several = len(weights) > 1
-    wrong = [_wrong(i, name if several else "", several) for i, name in enumerate(found.rewards)]
+    wrong = [_wrong(i, name if several else "", several) for i, name in enumerate(log_cells.rewards)]
     unscored = f"coalesce({', '.join(wrong)})"
     if several:  # as in TRL, a component that is null does not apply to the row, unless none does
         shown = " AND ".join(cells.nothing(f"shown_{i}") for i in range(len(weights)))
@@ -152,7 +152,7 @@ def _rollout_select(found: Cells, grouping: Grouping, weights: Sequence[float], 
         "policy": "''",
     }
     if several:
-        names = ", ".join(map(cells.literal, found.rewards))
+        names = ", ".join(map(cells.literal, log_cells.rewards))
         values = ", ".join(f"CASE WHEN {_usable(f'number_{i}')} THEN number_{i} END" for i in range(len(weights)))
         derived["rewards"] = f"MAP([{names}], [{values}])"
     problem = f"""CASE WHEN error IS NOT NULL THEN error WHEN {no_prompt} THEN 'the row has neither a prompt nor an id' {failed}
@@ -172,9 +172,9 @@ def _too_large(number: str) -> str:
 
 def _wrong(i: int, name: str, several: bool) -> str:
     """Why a reward is no number; null where it is one, or where it is one of several and is not there."""
-    said = f"{cells.literal(f'{name}: ')} || " if name else ""
+    prefix = f"{cells.literal(f'{name}: ')} || " if name else ""
     number = f"number_{i}"
     return f"""CASE WHEN {cells.nothing(f"shown_{i}")} THEN {"NULL" if several else "'the log has no reward here'"}
-        WHEN {number} IS NULL THEN {said}'not a number: ' || left(CAST(shown_{i} AS VARCHAR), 80)
-        WHEN NOT isfinite({number}) THEN {said}'the reward is ' || CAST(shown_{i} AS VARCHAR)
-        WHEN NOT ({_usable(number)}) THEN {said}{_too_large(number)} END"""
+        WHEN {number} IS NULL THEN {prefix}'not a number: ' || left(CAST(shown_{i} AS VARCHAR), 80)
+        WHEN NOT isfinite({number}) THEN {prefix}'the reward is ' || CAST(shown_{i} AS VARCHAR)
+        WHEN NOT ({_usable(number)}) THEN {prefix}{_too_large(number)} END"""

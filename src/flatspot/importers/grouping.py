@@ -27,12 +27,12 @@ class Grouping:
 
     columns  the log's columns whose values name a prompt
     sql      the prompt's id, over the view `cells`
-    said     the sentence for a reader
+    sentence the sentence for a reader
     """
 
     columns: tuple[str, ...]
     sql: str
-    said: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +51,21 @@ class _Counts:
     steps: int  # 1 where the log says steps
 
 
-def find_grouping(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) -> Grouping:
+def find_grouping(db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells) -> Grouping:
     """How the rows of the view `cells` are grouped."""
     prompt = columns.names.get("prompt", ())
     if not prompt:
-        return _by_unchecked_id(db, found)
+        return _by_unchecked_id(db, log_cells)
     if "prompt_id" in columns.named:
-        return _by_named_id(db, columns, found)
-    answer = _answer_column(db, columns, found)
+        return _by_named_id(db, columns, log_cells)
+    answer = _answer_column(db, columns, log_cells)
     why = []
-    for i, column in enumerate(found.ids):
-        own = answer if answer is not None else next(iter(range(len(found.answers))), None)
+    for i, column in enumerate(log_cells.ids):
+        own = answer if answer is not None else next(iter(range(len(log_cells.answers))), None)
         counts = _count(db, i, own)
         trouble = _trouble(db, counts, column, i, checked=answer is not None, answers=own is not None)
         if trouble is None and counts.ids:
-            return _by_id(found, i, counts, prompt)
+            return _by_id(log_cells, i, counts, prompt)
         if (
             own is not None
             and counts.ids
@@ -75,9 +75,9 @@ def find_grouping(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cell
         ):
             answer = own
         why.append(trouble or f"`{column}` is empty")
-    named = prompt if answer is None else (*prompt, found.answers[answer])
+    named = prompt if answer is None else (*prompt, log_cells.answers[answer])
     key = "key" if answer is None else f"key || chr(29) || coalesce(answer_{answer}, '')"
-    option = f" (--id-col {found.ids[0]} groups by it all the same)" if why else ""
+    option = f" (--id-col {log_cells.ids[0]} groups by it all the same)" if why else ""
     return Grouping(named, _hashed(key), f"{'; '.join([_grouped(named), *why])}{option}.")
 
 
@@ -85,28 +85,29 @@ def _grouped(columns: tuple[str, ...]) -> str:
     return f"Rows are grouped by {' and '.join(f'`{column}`' for column in columns)}"
 
 
-def _by_unchecked_id(db: duckdb.DuckDBPyConnection, found: Cells) -> Grouping:
+def _by_unchecked_id(db: duckdb.DuckDBPyConnection, log_cells: Cells) -> Grouping:
     sql = f"coalesce(id_0, '{NO_PROMPT}')"
-    said = f"{_grouped(found.ids[:1])}, and there is no prompt to check it against"
-    if len(found.ids) > 1:
-        said += f"; `{'` and `'.join(found.ids[1:])}` could be the id too"
-    return Grouping(found.ids[:1], sql, f"{said} (--id-col, --prompt-col).")
+    sentence = f"{_grouped(log_cells.ids[:1])}, and there is no prompt to check it against"
+    if len(log_cells.ids) > 1:
+        sentence += f"; `{'` and `'.join(log_cells.ids[1:])}` could be the id too"
+    return Grouping(log_cells.ids[:1], sql, f"{sentence} (--id-col, --prompt-col).")
 
 
-def _by_named_id(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) -> Grouping:
+def _by_named_id(db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells) -> Grouping:
     """As the user said; what speaks against it is said too."""
-    if found.ids[0] in columns.names["prompt"]:
-        return Grouping(found.ids[:1], _hashed("key"), f"{_grouped(found.ids[:1])}.")
-    trouble = _trouble(db, _count(db, 0, None), found.ids[0], 0, named=True)
-    return Grouping(found.ids[:1], _id(0), f"{_grouped(found.ids[:1])}, as --id-col says{f', though {trouble}' if trouble else ''}.")
+    if log_cells.ids[0] in columns.names["prompt"]:
+        return Grouping(log_cells.ids[:1], _hashed("key"), f"{_grouped(log_cells.ids[:1])}.")
+    trouble = _trouble(db, _count(db, 0, None), log_cells.ids[0], 0, named=True)
+    though = f", though {trouble}" if trouble else ""
+    return Grouping(log_cells.ids[:1], _id(0), f"{_grouped(log_cells.ids[:1])}, as --id-col says{though}.")
 
 
-def _by_id(found: Cells, i: int, counts: _Counts, prompt: tuple[str, ...]) -> Grouping:
-    said = f"{_grouped(found.ids[i : i + 1])}: each has one `{'`, `'.join(prompt)}`"
+def _by_id(log_cells: Cells, i: int, counts: _Counts, prompt: tuple[str, ...]) -> Grouping:
+    sentence = f"{_grouped(log_cells.ids[i : i + 1])}: each has one `{'`, `'.join(prompt)}`"
     if counts.split:
         some = "prompt has" if counts.split == 1 else "prompts have"
-        said += f"; {counts.split} {some} several of them, which are kept apart (--id-col {prompt[0]} joins them)"
-    return Grouping(found.ids[i : i + 1], _id(i), f"{said}.")
+        sentence += f"; {counts.split} {some} several of them, which are kept apart (--id-col {prompt[0]} joins them)"
+    return Grouping(log_cells.ids[i : i + 1], _id(i), f"{sentence}.")
 
 
 def _trouble(
@@ -142,12 +143,12 @@ def _trouble(
     return f"`{column}` has several values for one prompt"
 
 
-def _answer_column(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) -> int | None:
+def _answer_column(db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells) -> int | None:
     """The column with a data set's answers that tells examples of one text apart; None where none does.
 
     Where there is no column of completions, a column of answers may be that, and is not believed.
     """
-    sure = [i for i, name in enumerate(found.answers) if name.lower() not in _OWN_ANSWERS]
+    sure = [i for i, name in enumerate(log_cells.answers) if name.lower() not in _OWN_ANSWERS]
     if "completion" not in columns.names or not sure:
         return None
     picked = ", ".join(f"count(DISTINCT answer_{i}) AS n_{i}" for i in sure)

@@ -22,7 +22,7 @@ _MESSAGES = r"""^\s*\[\s*\{[^{}]*["']role["']\s*:"""
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Facts:
     """Counts over the rows whose reward is a list that is not empty."""
 
     lists: int
@@ -47,42 +47,42 @@ def find_layout(db: duckdb.DuckDBPyConnection, columns: ColumnMap, lists: str | 
     kinds = [columns.types[reward] for reward in columns.names["reward"]]
     if not all(cells.may_be_list(kind) for kind in kinds):
         return "long"
-    seen = _look(db, columns)
-    if seen.lists == 0:
+    facts = _look(db, columns)
+    if facts.lists == 0:
         return "long"
     reward = columns.names["reward"][0]
-    if 2 * seen.with_prompts >= seen.lists and lists != "tokens":
+    if 2 * facts.with_prompts >= facts.lists and lists != "tokens":
         prompt = columns.names.get("prompt", columns.ids)[0]
         caveats.append(f"Each row is a batch in columns: each entry of its lists `{prompt}` and `{reward}` is a completion.")
-        if wrong := seen.prompt_lists - seen.with_prompts:
+        if wrong := facts.prompt_lists - facts.with_prompts:
             caveats.append(
-                f"On {wrong} of {seen.lists} rows the lists of prompts and of `{reward}` differ in length: which go together is unknown."
+                f"On {wrong} of {facts.lists} rows the lists of prompts and of `{reward}` differ in length: which go together is unknown."
             )
         return "columns"
-    tokens = lists == "tokens" if lists else _are_tokens(seen, reward, where)
+    tokens = lists == "tokens" if lists else _are_tokens(facts, reward, where)
     if tokens:
         caveats.append(
-            f"`{reward}` is a list of {seen.shortest} to {seen.longest} values on a row of one completion: read as the rewards of its "
+            f"`{reward}` is a list of {facts.shortest} to {facts.longest} values on a row of one completion: read as the rewards of its "
             "tokens and added up (--reward-list completions reads each as a completion's)."
         )
         return "tokens"
-    if seen.other_length:
+    if facts.other_length:
         caveats.append(
-            f"On {seen.other_length} of {seen.lists} rows `{columns.names['completion'][0]}` and `{reward}` are lists of different "
+            f"On {facts.other_length} of {facts.lists} rows `{columns.names['completion'][0]}` and `{reward}` are lists of different "
             "lengths: what has no partner is kept without it."
         )
     return "wide"
 
 
-def _are_tokens(seen: _Seen, reward: str, where: str) -> bool:
+def _are_tokens(facts: _Facts, reward: str, where: str) -> bool:
     """Whether lists are rewards of tokens rather than of completions."""
-    repeated, ragged = seen.prompts < seen.lists, seen.shortest < seen.longest
-    only_last = seen.rewarded > 2 and seen.rewarded_last == seen.rewarded
-    if seen.longest == 1 or seen.with_completions > seen.with_one_completion:
+    repeated, ragged = facts.prompts < facts.lists, facts.shortest < facts.longest
+    only_last = facts.rewarded > 2 and facts.rewarded_last == facts.rewarded
+    if facts.longest == 1 or facts.with_completions > facts.with_one_completion:
         return False
-    if seen.token_counts == seen.lists and ragged:
+    if facts.token_counts == facts.lists and ragged:
         return True
-    if seen.with_one_completion:
+    if facts.with_one_completion:
         if ragged or repeated:
             return True
     elif repeated and only_last:
@@ -90,12 +90,12 @@ def _are_tokens(seen: _Seen, reward: str, where: str) -> bool:
     elif not ((repeated and ragged) or (only_last and ragged)):
         return False
     raise ImportFormatError(
-        f"{where}: `{reward}` holds lists of {seen.shortest} to {seen.longest} values, and it cannot be told whether they are the rewards "
-        "of a prompt's completions or of a completion's tokens. Say which: --reward-list completions or --reward-list tokens"
+        f"{where}: `{reward}` holds lists of {facts.shortest} to {facts.longest} values. They may be the rewards of a "
+        "prompt's completions or of a completion's tokens. State which: --reward-list completions or --reward-list tokens"
     )
 
 
-def _look(db: duckdb.DuckDBPyConnection, columns: ColumnMap) -> _Seen:
+def _look(db: duckdb.DuckDBPyConnection, columns: ColumnMap) -> _Facts:
     listed, element = cells.numbers(columns.cell("reward"), columns.kind("reward"))
     prompt = columns.names.get("prompt", columns.ids)[0]
     prompts = _plain_list(prompt, columns.types[prompt])
@@ -118,7 +118,7 @@ def _look(db: duckdb.DuckDBPyConnection, columns: ColumnMap) -> _Seen:
                    count_if(n > 3 AND list_contains(nonzero, true) AND NOT list_contains(nonzero[:-2], true)), count_if(tokens = n)
             FROM lists"""
     ).fetchone()
-    return _Seen(*(n or 0 for n in row or (0,) * 12))
+    return _Facts(*(n or 0 for n in row or (0,) * 12))
 
 
 def _plain_list(column: str, kind: str) -> str:

@@ -20,16 +20,16 @@ _FIRST = 20_000  # rows
 _MOST_DIGITS = 4300  # of a whole number
 
 
-def select_prompts(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Grouping, rollouts: Path) -> str:
+def select_prompts(db: duckdb.DuckDBPyConnection, log_cells: Cells, grouping: Grouping, rollouts: Path) -> str:
     """Each prompt once, in the order of its first row in `rollouts`: the declared columns, over the view `cells`."""
-    extras = _constant(db, found, grouping)
+    extras = _constant(db, log_cells, grouping)
     numbered = f"(SELECT prompt_id, prompt, file_row_number AS row_number FROM {cells.parquet(rollouts)})"
     first = (
         f"SELECT prompt_id AS id, arg_min(prompt, row_number) AS prompt, min(row_number) AS first_row FROM {numbered} GROUP BY prompt_id"
     )
     values = [f"any_value(extra_{i}) AS extra_{i}" for i in extras]
     further = f"SELECT {grouping.sql} AS id, {', '.join(['bool_or(is_chat) AS is_chat', *values])} FROM cells GROUP BY 1"
-    pairs = ", ".join(f"{cells.literal(found.extras[i])}, {_readable(f'extra_{i}')}" for i in extras)
+    pairs = ", ".join(f"{cells.literal(log_cells.extras[i])}, {_readable(f'extra_{i}')}" for i in extras)
     derived = {
         "prompt_id": "id",
         "prompt": "coalesce(prompt, '')",
@@ -38,7 +38,7 @@ def select_prompts(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Groupi
         "reference_reward": "NULL::DOUBLE",
     }
     picked = ", ".join(f"{derived[c.name]} AS {c.name}" for c in PROMPTS)
-    if not extras and not found.may_be_chat:
+    if not extras and not log_cells.may_be_chat:
         return f"SELECT {picked} FROM (SELECT *, false AS is_chat FROM ({first})) ORDER BY first_row"
     return f"SELECT {picked} FROM ({first}) LEFT JOIN ({further}) USING (id) ORDER BY first_row"
 
@@ -50,23 +50,23 @@ def _readable(extra: str) -> str:
     return f"CASE WHEN {huge} THEN to_json({extra}) ELSE CAST({extra} AS JSON) END"
 
 
-def _constant(db: duckdb.DuckDBPyConnection, found: Cells, grouping: Grouping) -> list[int]:
+def _constant(db: duckdb.DuckDBPyConnection, log_cells: Cells, grouping: Grouping) -> list[int]:
     """The further columns that hold one value on all rows of a prompt, as far as prompts with several rows show it."""
-    asked = [i for i, name in enumerate(found.extras) if name.lower() not in _OURS and name not in grouping.columns[:1]]
-    if not asked:
+    further = [i for i, name in enumerate(log_cells.extras) if name.lower() not in _OURS and name not in grouping.columns[:1]]
+    if not further:
         return []
     for table in (f"(SELECT * FROM cells LIMIT {_FIRST})", "cells"):  # what differs from row to row is dropped by the first few
-        same = [f"min(hash(extra_{i})) = max(hash(extra_{i})) AND count(extra_{i}) IN (0, count(*)) AS same_{i}" for i in asked]
-        there = [f"count(extra_{i}) > 0 AS there_{i}" for i in asked]
+        same = [f"min(hash(extra_{i})) = max(hash(extra_{i})) AND count(extra_{i}) IN (0, count(*)) AS same_{i}" for i in further]
+        there = [f"count(extra_{i}) > 0 AS there_{i}" for i in further]
         grouped = f"SELECT count(*) AS n, {', '.join([*same, *there])} FROM {table} GROUP BY {grouping.sql}"
-        picked = ", ".join(f"bool_and(same_{i}) FILTER (n > 1), bool_or(there_{i})" for i in asked)
-        row = db.execute(f"SELECT {picked} FROM ({grouped})").fetchone() or (None,) * (2 * len(asked))
-        seen = {i: row[2 * at : 2 * at + 2] for at, i in enumerate(asked)}
-        asked = [i for i, (same_in_all, _) in seen.items() if same_in_all is not False]
-        if not asked:
+        picked = ", ".join(f"bool_and(same_{i}) FILTER (n > 1), bool_or(there_{i})" for i in further)
+        row = db.execute(f"SELECT {picked} FROM ({grouped})").fetchone() or (None,) * (2 * len(further))
+        facts = {i: row[2 * at : 2 * at + 2] for at, i in enumerate(further)}
+        further = [i for i, (same_in_all, _) in facts.items() if same_in_all is not False]
+        if not further:
             return []
     # where each prompt has one row, nothing shows what is its prompt's: only what is called an answer is believed to be
-    return [i for i in asked if seen[i][1] and (seen[i][0] or found.extras[i].lower() in ANSWER_COLUMNS)]
+    return [i for i in further if facts[i][1] and (facts[i][0] or log_cells.extras[i].lower() in ANSWER_COLUMNS)]
 
 
 def spaces_apart(db: duckdb.DuckDBPyConnection, prompts: Path) -> list[str]:

@@ -58,8 +58,8 @@ def select_cells(columns: ColumnMap, layout: Layout) -> Cells:
 
 def _extras(columns: ColumnMap) -> tuple[str, ...]:
     """The columns that no part of ours was taken from: a reward may need them. Bytes are not among them: JSON has no place for them."""
-    taken = {*PLACES, *columns.answers, *(name for names in columns.names.values() for name in names)}
-    return tuple(name for name, kind in columns.types.items() if name not in taken and "BLOB" not in kind and "BIT" not in kind)
+    used = {*PLACES, *columns.answers, *(name for names in columns.names.values() for name in names)}
+    return tuple(name for name, kind in columns.types.items() if name not in used and "BLOB" not in kind and "BIT" not in kind)
 
 
 def _flat(columns: ColumnMap, layout: Layout, extras: Sequence[str]) -> tuple[str, Mapping[str, str]]:
@@ -139,10 +139,10 @@ def _completions(cell: str, kind: str, n: str) -> tuple[str, str]:
     """The completions of a row as a list: one that stands alone, as text or as messages, is that of a row with one reward."""
     listed, element = cells.elements(cell, kind)
     if kind == "JSON":
-        said = cells.messages(cell, kind)
+        messages = cells.messages(cell, kind)
         own = f"len(list_filter({listed}, lambda m: m ->> '$.role' = 'assistant')) = {n}"  # one message each
         alone = f"CASE WHEN {n} = 1 THEN [{cell}] END"
-        return f"CASE WHEN {listed} IS NULL OR ({said} IS NOT NULL AND NOT ({own})) THEN {alone} ELSE {listed} END", "JSON"
+        return f"CASE WHEN {listed} IS NULL OR ({messages} IS NOT NULL AND NOT ({own})) THEN {alone} ELSE {listed} END", "JSON"
     if kind == "VARCHAR":
         return f"CASE WHEN {listed} IS NULL THEN CASE WHEN {n} = 1 THEN [{cell}] END ELSE {listed} END", "VARCHAR"
     if cells.is_list(kind):
@@ -197,10 +197,10 @@ def _completion(kind: str | None) -> list[str]:
         text = cells.text("completion", kind)
         blank = "len(completion) = 0" if cells.is_list(kind) else "false"
         return [f"{text} AS completion", "NULL::BOOLEAN AS completion_is_chat", f"coalesce({blank}, false) AS blank"]
-    said, text = cells.messages("completion", kind), cells.text("completion", kind)
+    messages, text = cells.messages("completion", kind), cells.text("completion", kind)
     blank = "len(completion) = 0" if cells.is_list(kind) else f"{text} = '[]'"
-    chat = f"CASE WHEN {said} IS NOT NULL THEN true END"
-    return [f"coalesce({said}, {text}) AS completion", f"{chat} AS completion_is_chat", f"coalesce({blank}, false) AS blank"]
+    chat = f"CASE WHEN {messages} IS NOT NULL THEN true END"
+    return [f"coalesce({messages}, {text}) AS completion", f"{chat} AS completion_is_chat", f"coalesce({blank}, false) AS blank"]
 
 
 def _label(ours: str, kind: str | None) -> str:

@@ -22,7 +22,7 @@ from flatspot.rollouts.store import RunFolder, open_run, read_record, write_requ
 from flatspot.runs.table import connect
 
 
-def import_logs(paths: Any, given: LogColumns, out: str | Path | None, say: Callable[[str], None], format: str = "auto") -> Path:
+def import_logs(paths: Any, log_columns: LogColumns, out: str | Path | None, say: Callable[[str], None], format: str = "auto") -> Path:
     """The run folder of some logs; read unless it is there already.
 
     paths   files or folders; or rows in memory (`readers.in_memory`), which are written to a file for as long as they are read
@@ -32,7 +32,7 @@ def import_logs(paths: Any, given: LogColumns, out: str | Path | None, say: Call
         named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         _refuse_run_folders(named, format)
         added = find_format(format, named, say) if all(path.exists() for path in named) else None  # what is absent is named below
-        return _import_files(named, given, out, say) if added is None else _import_added(added, named, given, out, say)
+        return _import_files(named, log_columns, out, say) if added is None else _import_added(added, named, log_columns, out, say)
     if format not in FORMATS:
         raise SettingsError(f"--format {format} reads files, and these are rows in memory: give them without a format")
     kind = f"{type(paths).__module__}.{type(paths).__name__}".removeprefix("builtins.")
@@ -46,7 +46,7 @@ def import_logs(paths: Any, given: LogColumns, out: str | Path | None, say: Call
             raise ImportFormatError(f"expected logs, got {what}: {way_on(paths)}.")
         name, stamp = f"{kind} (in memory)", {"in_memory": written[1]}
         with _called(name, written[0]):
-            return _import_files([written[0]], given, out, say, stamp, name)
+            return _import_files([written[0]], log_columns, out, say, stamp, name)
 
 
 def _refuse_run_folders(paths: Sequence[Path], format: str) -> None:
@@ -68,7 +68,7 @@ def _called(name: str, file: Path) -> Iterator[None]:
 
 def _import_files(
     paths: Sequence[str | Path],
-    given: LogColumns,
+    log_columns: LogColumns,
     out: str | Path | None,
     say: Callable[[str], None],
     rows: Mapping[str, str] | None = None,
@@ -80,19 +80,19 @@ def _import_files(
     """
     passed_over: list[str] = []
     files = find_logs(paths, passed_over)
-    identity = _identity([rows] if rows else _stamps(files), given)
+    identity = _identity([rows] if rows else _stamps(files), log_columns)
     path = _folder(out, identity)
     with open_run(path, kind="inspect", request=_request(path, [name] if name else files), identity=identity) as run:
         if not _is_imported(path):
             say(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
-            _write(run, files, given, passed_over)
+            _write(run, files, log_columns, passed_over)
     return path
 
 
-def _import_added(added: Added, paths: Sequence[Path], given: LogColumns, out: str | Path | None, say: Callable[[str], None]) -> Path:
+def _import_added(added: Added, paths: Sequence[Path], log_columns: LogColumns, out: str | Path | None, say: Callable[[str], None]) -> Path:
     """The run folder of logs that a format of another package reads."""
     name = added.extension.name
-    identity = _identity(_stamps(files_below(paths)), given) | {"format": name}
+    identity = _identity(_stamps(files_below(paths)), log_columns) | {"format": name}
     path = _folder(out, identity)
     with open_run(path, kind="inspect", request=_request(path, paths), identity=identity) as run:
         if not _is_imported(path):
@@ -100,14 +100,14 @@ def _import_added(added: Added, paths: Sequence[Path], given: LogColumns, out: s
             with tempfile.TemporaryDirectory(prefix="flatspot-log-") as folder:
                 file, caveats = added.write(paths, Path(folder))
                 with _called(f"the rows of {name}", file):
-                    _write(run, [file], given, caveats)
+                    _write(run, [file], log_columns, caveats)
     return path
 
 
-def _identity(stamps: Sequence[Mapping[str, Any]], given: LogColumns) -> dict[str, Any]:
+def _identity(stamps: Sequence[Mapping[str, Any]], log_columns: LogColumns) -> dict[str, Any]:
     """What the rows of an import depend on: the files, and what was said of their columns."""
-    names = {ours: name if name is None or isinstance(name, str) else list(name) for ours, name in given.names.items()}
-    further = {"reward_weights": given.weights, "reward_list": given.lists}
+    names = {ours: name if name is None or isinstance(name, str) else list(name) for ours, name in log_columns.names.items()}
+    further = {"reward_weights": log_columns.weights, "reward_list": log_columns.lists}
     return {"logs": list(stamps), "columns": names} | {name: value for name, value in further.items() if value is not None}
 
 
@@ -132,11 +132,11 @@ def _request(path: Path, names: Sequence[str | Path]) -> Request:
     return replace(request, columns=before.columns, grouped_by=before.grouped_by)
 
 
-def _write(run: RunFolder, files: Sequence[Path], given: LogColumns, caveats: Sequence[Caveat]) -> None:
+def _write(run: RunFolder, files: Sequence[Path], log_columns: LogColumns, caveats: Sequence[Caveat]) -> None:
     """Read the files into a run folder, with the caveats there were before they were read."""
     rollouts, prompts = run.path / "rollouts" / "part-000-000000.parquet", run.path / "prompts.parquet"
     with connect(run.path) as db:
-        read = import_generic(db, files, given, rollouts, prompts)
+        read = import_generic(db, files, log_columns, rollouts, prompts)
     columns = {ours: names if isinstance(names, str) else tuple(names) for ours, names in read.columns.items()}
     write_request(run.path, run.record, replace(run.record.request, columns=columns, grouped_by=tuple(read.grouped_by)))
     write_notes(run.path, Notes(caveats=(*caveats, *read.caveats)))

@@ -33,7 +33,7 @@ def find_logs(paths: Sequence[str | Path], caveats: list[str] | None = None) -> 
 
     Raises `ImportFormatError` where a path is absent, where a folder holds no log, or where formats are mixed.
     """
-    found: list[Path] = []
+    files_there: list[Path] = []
     passed: dict[str, list[Path]] = {}
     for path in map(Path, paths):
         if is_run_folder(path):
@@ -42,12 +42,12 @@ def find_logs(paths: Sequence[str | Path], caveats: list[str] | None = None) -> 
             inside = _logs_in(path, passed)
             if not inside:
                 raise ImportFormatError(f"{path}: no log in this folder; expected {', '.join(ENDINGS)} files.{_unread(passed)}")
-            found += inside
+            files_there += inside
         else:
             _check_file(path)
-            found.append(path)
+            files_there.append(path)
     once: dict[Path, Path] = {}
-    for path in found:
+    for path in files_there:
         if once.setdefault(path.resolve(), path) is not path:
             passed.setdefault("named twice and read once", []).append(path)
     logs = list(once.values())
@@ -119,17 +119,17 @@ def _logs_in(folder: Path, passed: dict[str, list[Path]]) -> list[Path]:
 
 def _files(folder: Path, passed: dict[str, list[Path]]) -> Iterator[Path]:
     """Every file of a folder and below it, but in hidden folders and in run folders of flatspot; links are followed, each place once."""
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
 
     def unread(error: OSError) -> None:
         passed.setdefault(f"cannot be read ({error.strerror}), and left out", []).append(Path(error.filename))
 
     for place, folders, names in os.walk(folder, onerror=unread, followlinks=True):
         about = Path(place).stat()
-        if (about.st_dev, about.st_ino) in seen or ("run.json" in names and is_run_folder(Path(place))):
+        if (about.st_dev, about.st_ino) in visited or ("run.json" in names and is_run_folder(Path(place))):
             folders.clear()
             continue
-        seen.add((about.st_dev, about.st_ino))
+        visited.add((about.st_dev, about.st_ino))
         hidden = [name for name in folders if name.startswith(".")]
         if hidden:
             passed.setdefault("hidden, and passed over", []).extend(Path(place) / name for name in hidden)

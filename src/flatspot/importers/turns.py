@@ -40,23 +40,23 @@ class _Turns:
 
 
 def join_turns(
-    db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells, *, asked: bool | None, where: str, caveats: list[str]
+    db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells, *, are_turns: bool | None, where: str, caveats: list[str]
 ) -> None:
     """Make the view `cells` of `rows`.
 
-    asked : the user said that rows are turns (True) or that they are not (False)
+    are_turns : --turn-col states that rows are turns (True) or that they are not (False); None: it was not given
 
     Raises `ImportFormatError` where rows are turns and it cannot be told of which episode.
     """
-    turns = None if asked is False else _by_column(db, columns, found, asked=bool(asked), where=where, caveats=caveats)
-    if turns is None and asked is None and found.ids:
-        turns = _by_growing_prompts(db, columns, found) or _by_step(db, columns, found)
+    turns = None if are_turns is False else _by_column(db, columns, log_cells, are_turns=bool(are_turns), where=where, caveats=caveats)
+    if turns is None and are_turns is None and log_cells.ids:
+        turns = _by_growing_prompts(db, columns, log_cells) or _by_step(db, columns, log_cells)
     if turns is None:
         db.execute("CREATE OR REPLACE VIEW cells AS SELECT * FROM rows")
         return
     db.execute(f"CREATE OR REPLACE VIEW episodes AS {_numbered(turns)}")
-    same = [_is_same(db, i) for i in range(len(found.rewards))]
-    db.execute(f"CREATE OR REPLACE VIEW cells AS {_joined(found, turns, same)}")
+    same = [_is_same(db, i) for i in range(len(log_cells.rewards))]
+    db.execute(f"CREATE OR REPLACE VIEW cells AS {_joined(log_cells, turns, same)}")
     how = "once, for it is the same on all its turns" if all(same) else "the sum over its turns"
     caveats.append(
         f"Rows are turns of episodes ({turns.why}): an episode is one completion, its prompt that of the first turn, its reward "
@@ -65,7 +65,7 @@ def join_turns(
 
 
 def _by_column(
-    db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells, *, asked: bool, where: str, caveats: list[str]
+    db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells, *, are_turns: bool, where: str, caveats: list[str]
 ) -> _Turns | None:
     if "turn" not in columns.names:
         return None
@@ -73,17 +73,17 @@ def _by_column(
     row = db.execute("SELECT count(DISTINCT turn), count(episode), count(sample_idx) FROM rows").fetchone() or (0, 0, 0)
     if row[0] < 2:
         return None
-    if not asked and _counts_rows(db, found):
+    if not are_turns and _counts_rows(db, log_cells):
         caveats.append(
             f"`{name}` numbers the rows of each file, not turns, so each row is a completion (--turn-col {name}: they are turns)."
         )
         return None
-    known = [ours for ours, n in (("episode", row[1]), ("sample_idx", row[2])) if n]
-    for within in _places(found, known):
+    numbers = [ours for ours, n in (("episode", row[1]), ("sample_idx", row[2])) if n]
+    for within in _places(log_cells, numbers):
         turns = _Turns("turn", within, f"`{name}` counts them")
         if _begin_at_the_start(db, turns):
             return turns
-    if asked or _thins_out(db, found):
+    if are_turns or _thins_out(db, log_cells):
         raise ImportFormatError(
             f"{where}: `{name}` counts the turns of episodes, and it cannot be told which rows are one episode. Name the column that "
             "says it: --episode-col COLUMN; or say that each row is a completion: --turn-col none"
@@ -92,14 +92,14 @@ def _by_column(
     return None
 
 
-def _places(found: Cells, known: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _places(log_cells: Cells, numbers: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """What may hold an episode together, the narrowest first."""
-    ids = ["id_0"] if found.ids else []
-    for own in ([*ids, *known], known, ids, []):
+    ids = ["id_0"] if log_cells.ids else []
+    for own in ([*ids, *numbers], numbers, ids, []):
         yield ("source", "step", *own)
 
 
-def _by_growing_prompts(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) -> _Turns | None:
+def _by_growing_prompts(db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells) -> _Turns | None:
     """Each prompt of an id begins with the one before it, or is its first one again."""
     if not columns.names.get("prompt"):
         return None
@@ -117,10 +117,10 @@ def _by_growing_prompts(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found
     changes, expected, grown = (n or 0 for n in row)
     if not grown or expected < (1 - _MOST) * changes:
         return None
-    return _Turns("length(key)", within, f"the prompts of one `{found.ids[0]}` begin with one another")
+    return _Turns("length(key)", within, f"the prompts of one `{log_cells.ids[0]}` begin with one another")
 
 
-def _by_step(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) -> _Turns | None:
+def _by_step(db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells) -> _Turns | None:
     """One row per episode and step, the reward the same on all rows of an episode, and not the same for all episodes.
 
     Where an id has several episodes, theirs must differ somewhere: flat groups of a training look the same otherwise. A few rows may have
@@ -137,7 +137,7 @@ def _by_step(db: duckdb.DuckDBPyConnection, columns: ColumnMap, found: Cells) ->
     ).fetchone()
     if not row or row[0] < _FEWEST or row[1] < 3 or not (row[2] and row[3]) or not (row[0] == row[4] or row[5]):
         return None
-    step, name = columns.names["step"][0], found.ids[0]
+    step, name = columns.names["step"][0], log_cells.ids[0]
     why = f"each `{name}` has one row for each `{step}`, all with one reward"
     return _Turns("step", ("source", "id_0", "sample_idx", "episode"), why, step=True)
 
@@ -160,13 +160,13 @@ def _begin_at_the_start(db: duckdb.DuckDBPyConnection, turns: _Turns) -> bool:
     return (row[1] or 0) <= _MOST * row[0]
 
 
-def _counts_rows(db: duckdb.DuckDBPyConnection, found: Cells) -> bool:
+def _counts_rows(db: duckdb.DuckDBPyConnection, log_cells: Cells) -> bool:
     """Whether the number is another on every row of a file that holds several prompts, each on several rows: not one episode then.
 
     Where there is no id, the rows of a prompt must stand together, for an episode may come back to what it showed before.
     """
-    own = "id_0" if found.ids else "key"
-    together = "" if found.ids else "AND changes < own"
+    own = "id_0" if log_cells.ids else "key"
+    together = "" if log_cells.ids else "AND changes < own"
     rows = f"SELECT source, turn, {own} AS own, lag({own}) OVER (PARTITION BY source ORDER BY line) AS before FROM rows"
     row = db.execute(
         f"""SELECT bool_and(n = turns), bool_or(own > 1 AND own < n {together}) FROM
@@ -176,9 +176,9 @@ def _counts_rows(db: duckdb.DuckDBPyConnection, found: Cells) -> bool:
     return bool(row[0] and row[1])
 
 
-def _thins_out(db: duckdb.DuckDBPyConnection, found: Cells) -> bool:
+def _thins_out(db: duckdb.DuckDBPyConnection, log_cells: Cells) -> bool:
     """Whether there are never more rows of a later turn than of the one before, as where rows are turns."""
-    by = "id_0" if found.ids else "1"
+    by = "id_0" if log_cells.ids else "1"
     counts = f"SELECT {by} AS place, turn, count(*) AS n FROM rows WHERE turn IS NOT NULL GROUP BY 1, 2"
     row = db.execute(
         f"""SELECT count(*), count_if(n > before OR turn > 1 + earlier) FROM
@@ -197,12 +197,12 @@ def _is_same(db: duckdb.DuckDBPyConnection, i: int) -> bool:
     return bool(row and row[0])
 
 
-def _joined(found: Cells, turns: _Turns, same: Sequence[bool]) -> str:
+def _joined(log_cells: Cells, turns: _Turns, same: Sequence[bool]) -> str:
     """A row per episode with the columns of `rows`; a reward that is no number on one turn is none of the episode."""
     order = "ORDER BY turn_number, line"
     first = ["prompt", "is_chat", "key", "split", "kept", "fixed", "episode", "source"]
-    first += [f"id_{i}" for i in range(len(found.ids))] + [f"answer_{i}" for i in range(len(found.answers))]
-    first += [f"extra_{i}" for i in range(len(found.extras))]
+    first += [f"id_{i}" for i in range(len(log_cells.ids))] + [f"answer_{i}" for i in range(len(log_cells.answers))]
+    first += [f"extra_{i}" for i in range(len(log_cells.extras))]
     picked = [f"first({name} {order}) AS {name}" for name in first]
     picked += [f"last({name} {order}) AS {name}" for name in ("completion", "completion_is_chat", "blank")]
     for i, once in enumerate(same):
@@ -217,10 +217,10 @@ def _joined(found: Cells, turns: _Turns, same: Sequence[bool]) -> str:
     return f"SELECT {', '.join(picked)} FROM episodes GROUP BY episode_number ORDER BY source, line"
 
 
-def said_of_turns(wanted: object) -> bool | None:
+def rows_are_turns(wanted: object) -> bool | None:
     """What --turn-col says: a column is one of turns, "none" says that there are none, nothing is nothing.
 
-    >>> said_of_turns("turn"), said_of_turns("none"), said_of_turns(None)
+    >>> rows_are_turns("turn"), rows_are_turns("none"), rows_are_turns(None)
     (True, False, None)
     """
     return None if not wanted else wanted != "none"

@@ -26,10 +26,11 @@ def embed(documents: Documents, width: int) -> Vectors:
     >>> bool(rows[0] @ rows[1] > 0.25), bool(abs(rows[0] @ rows[2]) < 0.1), float(rows[3] @ rows[3])
     (True, True, 0.0)
     """
-    seen = np.zeros(_TERMS, np.int64)
+    documents_with = np.zeros(_TERMS, np.int64)
     for _, _, term, _ in _counted(documents):
-        seen += np.bincount(term, minlength=_TERMS)
-    rarity = np.log((2 + len(documents)) / (1 + seen))  # what all documents have tells none apart, but is not lost where that is all
+        documents_with += np.bincount(term, minlength=_TERMS)
+    # an n-gram that all documents have tells none apart, but is not lost where all are such
+    rarity = np.log((2 + len(documents)) / (1 + documents_with))
     mixed = _mixed(np.arange(_TERMS, dtype=np.uint64))
     column, sign = (mixed % np.uint64(width)).astype(np.int64), np.where(mixed >> np.uint64(63), -1.0, 1.0)
     rows = np.zeros((len(documents), width), np.float32)
@@ -75,8 +76,8 @@ def _counted(documents: Documents) -> Iterator[tuple[int, NDArray[np.int64], NDA
             for k in range(size):
                 hashed = _mixed(hashed ^ codes[ok + k])
             keys.append(document[ok] * _TERMS + (hashed % np.uint64(_TERMS)).astype(np.int64))
-        found, count = np.unique(np.concatenate(keys), return_counts=True)
-        yield first, found // _TERMS, found % _TERMS, count
+        pairs, count = np.unique(np.concatenate(keys), return_counts=True)
+        yield first, pairs // _TERMS, pairs % _TERMS, count
 
 
 def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -37,8 +37,8 @@ def failing_prompts(run: Run, seed: int, k: int) -> tuple[Failing, Ints]:
     p, mean, r_star, n = (run.numbers(name)[rows] for name in _NUMBERS)
     if len(rows) > POOL:
         hardest = np.lexsort((-n, mean, -p.round(6)))[:k]
-        kept = np.union1d(np.arange(POOL), hardest)
-        rows, demand, p, mean, r_star, n = rows[kept], kept < POOL, p[kept], mean[kept], r_star[kept], n[kept]
+        subset = np.union1d(np.arange(POOL), hardest)
+        rows, demand, p, mean, r_star, n = rows[subset], subset < POOL, p[subset], mean[subset], r_star[subset], n[subset]
     words = [_words(run.prompts["prompt"][int(i)].as_py(), run.prompts["is_chat"][int(i)].as_py()) for i in rows]
     names = [ids[i] for i in rows]
     return (
@@ -64,11 +64,11 @@ def _words(text: str, is_chat: bool) -> list[str]:
 
 def _habits(run: Run, ids: Sequence[str]) -> Vectors:
     """What the policy answers now: half what the completions say, half what they are made of, which shows a habit on any subject."""
-    found = run.completions(ids, per_prompt=_COMPLETIONS)
+    completions = run.completions(ids, per_prompt=_COMPLETIONS)
     texts: dict[str, list[str]] = {name: [] for name in ids}
-    if found.num_rows:
-        for name, text in zip(found["prompt_id"].to_pylist(), found["completion"].to_pylist(), strict=True):
+    if completions.num_rows:
+        for name, text in zip(completions["prompt_id"].to_pylist(), completions["completion"].to_pylist(), strict=True):
             texts[name].append(ends(text or ""))
-    said = embed([texts[name] for name in ids], _HABIT_WIDTH)
-    made = embed([[shape(text) for text in texts[name]] for name in ids], _HABIT_WIDTH)
-    return unit_rows(np.concatenate([said, made], 1))
+    content = embed([texts[name] for name in ids], _HABIT_WIDTH)
+    form = embed([[shape(text) for text in texts[name]] for name in ids], _HABIT_WIDTH)
+    return unit_rows(np.concatenate([content, form], 1))

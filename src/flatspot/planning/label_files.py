@@ -42,11 +42,11 @@ def write_label_rows(file: Path, rows: Sequence[Mapping[str, Any]], *, keep: boo
     """Write labels.jsonl, whole or not at all; with `keep`, rows whose answer is there stay. Returns how many did."""
     written = [row for row in read_label_rows(file) if is_answered(row)] if keep and file.exists() else []
     first = {str(row["id"]): row for row in reversed(written)}
-    asked = {row["id"] for row in rows}
-    found = [{**row, ANSWER: first[row["id"]][ANSWER]} if row["id"] in first else row for row in rows]
-    found += [row for row in written if str(row["id"]) not in asked or row is not first[str(row["id"])]]
+    ids = {row["id"] for row in rows}
+    merged = [{**row, ANSWER: first[row["id"]][ANSWER]} if row["id"] in first else row for row in rows]
+    merged += [row for row in written if str(row["id"]) not in ids or row is not first[str(row["id"])]]
     with write_whole(file) as out:
-        for row in found:  # a lone surrogate's escape in Python is its escape in JSON
+        for row in merged:  # a lone surrogate's escape in Python is its escape in JSON
             out.write((json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
     return len(written)
 
@@ -59,8 +59,8 @@ def label_rows(labels: Sequence[Label]) -> list[dict[str, Any]]:
 
 def is_answered(row: Mapping[str, Any], column: str = ANSWER) -> bool:
     """Whether somebody has written the answer: any value but null and blank text."""
-    found = row.get(column)
-    return found is not None and (not isinstance(found, str) or bool(found.strip()))
+    answer = row.get(column)
+    return answer is not None and (not isinstance(answer, str) or bool(answer.strip()))
 
 
 def read_label_rows(file: Path) -> list[dict[str, Any]]:
@@ -70,10 +70,10 @@ def read_label_rows(file: Path) -> list[dict[str, Any]]:
     advice = "Fix the line, or move the file away to plan anew."
     try:
         with open_utf8(file) as stream:
-            found = list(rows_of(json_lines_blocks(stream, str(file), notices, replace_surrogates=False)))
+            numbered = list(rows_of(json_lines_blocks(stream, str(file), notices, replace_surrogates=False)))
     except FileError as error:
         raise RunFolderError(f"{error} {advice}") from None
-    for line, cells in found:
+    for line, cells in numbered:
         try:
             row = {name: json.loads(raw) for name, raw in cells.items()}
         except (ValueError, RecursionError) as error:

@@ -65,10 +65,10 @@ class LabelSettings:
         >>> LabelSettings(labels="5%").budget(410), LabelSettings(labels=7).budget(410), LabelSettings().budget(410)
         (21, 7, None)
         """
-        given = self.labels
-        if given is None:
+        labels = self.labels
+        if labels is None:
             return None
-        text = str(given).strip()
+        text = str(labels).strip()
         try:
             if text.endswith("%"):
                 share = float(text[:-1]) / 100
@@ -118,14 +118,14 @@ def plan_labels(run: str | Path | Run, settings: LabelSettings | None = None) ->
     settings = settings or LabelSettings()
     run = as_run(run)
     m = len(run.ids)
-    most, asked = max(1, math.ceil(MAX_SHARE * m)), settings.budget(m)
-    failing, rows = failing_prompts(run, settings.seed, min(max(most, asked or 0), _MOST))
-    order = find_strategy(settings.strategy)(failing, min(max(most, asked or 0), _MOST))
+    most, budget = max(1, math.ceil(MAX_SHARE * m)), settings.budget(m)
+    failing, rows = failing_prompts(run, settings.seed, min(max(most, budget or 0), _MOST))
+    order = find_strategy(settings.strategy)(failing, min(max(most, budget or 0), _MOST))
     covered = coverage(failing, order)
     advised = recommended(covered.share[:most])
-    n = min(advised if asked is None else asked, len(order))
+    n = min(advised if budget is None else budget, len(order))
     covered = covered if n == len(order) else coverage(failing, order[:n])
-    extra = _as_drawn(run, rows[order[:n]], (asked or 0) - n, settings.seed)
+    extra = _as_drawn(run, rows[order[:n]], (budget or 0) - n, settings.seed)
     chosen = np.concatenate([rows[order[:n]], extra])
     ceiling = _ceiling(run)
     gains = np.concatenate([np.diff(covered.share, prepend=0.0) * ceiling.mean, np.zeros(len(extra))])
@@ -135,7 +135,7 @@ def plan_labels(run: str | Path | Run, settings: LabelSettings | None = None) ->
     summary = LabelSummary(
         strategy=settings.strategy,
         seed=settings.seed,
-        asked=asked,
+        asked=budget,
         asked_share=str(settings.labels).strip() if str(settings.labels).strip().endswith("%") else None,
         n_prompts=m,
         limit=run.request.limit,
@@ -182,9 +182,9 @@ def _ceiling(run: Run) -> Reward:
     The share that vanishes, with its limits under the fitted model, times the mean of r* − mean over what vanishes.
     """
     p, headroom = run.numbers("p_vanishing"), run.numbers("r_star") - run.numbers("mean")
-    known = np.isfinite(p) & np.isfinite(headroom)
-    mass = p[known].sum()
-    mean = float(p[known] @ np.maximum(headroom[known], 0.0) / mass) if mass > 0 else 0.0
+    finite = np.isfinite(p) & np.isfinite(headroom)
+    mass = p[finite].sum()
+    mean = float(p[finite] @ np.maximum(headroom[finite], 0.0) / mass) if mass > 0 else 0.0
     share = run.summary.fractions.vanishing
     return Reward(*(mean * (limit or 0.0) for limit in (share.mean, share.lo, share.hi)))
 

@@ -13,6 +13,7 @@ json_document.py  one JSON document
 parquet_rows.py   Parquet as Python values, for prompts
 parquet_columns.py  the columns of many Parquet files
 files.py          a file of any of the text formats
+in_memory.py      tables and rows that are in memory already
 cells.py          a text cell that holds a list of rewards
 parts.py          blocks of many files into a few Parquet files
 notices.py        what was noticed, in sentences

@@ -67,11 +67,11 @@ def note(notices: list[Notice], line: int, kind: Kind, why: str) -> None:
 
 def check_names(names: Iterable[str], where: str) -> None:
     """Raise `FileError` where a column is there twice."""
-    seen = set()
+    earlier = set()
     for name in names:
-        if name in seen:
+        if name in earlier:
             raise FileError(f"{where}: the column {name!r} is there twice; rename or drop one of them.")
-        seen.add(name)
+        earlier.add(name)
 
 
 def rows_of(blocks: Iterable[Block]) -> Iterator[tuple[int, dict[str, str]]]:

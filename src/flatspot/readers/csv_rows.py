@@ -61,18 +61,18 @@ def csv_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, delimiter
     """
     delimiter = delimiter or delimiter_of(_first_line(stream))
     names: list[str] = []
-    known: frozenset[str] = frozenset()
+    header_cells: frozenset[str] = frozenset()
     n_rows = n_bad = last_bad = 0
     for chunk in _chunks(stream, where, notices, delimiter):
         alike = not chunk.faults and set(map(len, chunk.rows)) == {len(names)}
-        if alike and known.isdisjoint(chain.from_iterable(chunk.rows)):  # the common case, decided without a loop
+        if alike and header_cells.isdisjoint(chain.from_iterable(chunk.rows)):  # the common case, decided without a loop
             yield _block(names, chunk.starts, chunk.rows)
             n_rows, last_bad = n_rows + len(chunk.rows), 0
             continue
         good: list[int] = []
         for i, row in enumerate(chunk.rows):
             start, why = chunk.starts[i], chunk.faults.get(i, "")
-            if not why and (not names or (not known.isdisjoint(row) and _is_header(_unmarked(row), names))):
+            if not why and (not names or (not header_cells.isdisjoint(row) and _is_header(_unmarked(row), names))):
                 own = _unmarked(row)  # this is a header
                 if good:
                     yield _block(names, [chunk.starts[k] for k in good], [chunk.rows[k] for k in good])
@@ -82,7 +82,8 @@ def csv_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, delimiter
                 if any(map(has_other_bytes, chunk.lines_of(i))):
                     raise convert(f"{where}:{start}", "".join(chunk.lines_of(i)))
                 names = header_names(own, f"{where}:{start}")
-                known = frozenset([*names, *filter(None, row), MARK + own[0], f'{MARK}"{own[0]}"'])  # as a header may be written again
+                # as a header may be written again
+                header_cells = frozenset([*names, *filter(None, row), MARK + own[0], f'{MARK}"{own[0]}"'])
             elif why or (len(row) != len(names) and any(row[len(names) :] or [" "])):
                 _check_swallowed(chunk.lines_of(i), start, where, delimiter, len(names))
                 note(notices, start, "row", why or f"{len(row)} {'cell' if len(row) == 1 else 'cells'} for {len(names)} columns")
@@ -204,8 +205,8 @@ def _is_header(row: Sequence[str], names: Sequence[str]) -> bool:
     if cells == list(names):
         return True
     fresh = [cell for cell in cells if cell not in names]
-    known = len(cells) - len(fresh)
-    enough = known >= max(2, (min(len(row), len(names)) + 1) // 2)
+    n_names = len(cells) - len(fresh)
+    enough = n_names >= max(2, (min(len(row), len(names)) + 1) // 2)
     return enough and len(set(cells)) == len(cells) and all(map(_is_name, fresh))
 
 

@@ -32,13 +32,13 @@ def open_utf8(path: Path) -> BinaryIO:
         stream = path.open("rb")
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    found: BinaryIO | None = None
+    utf8: BinaryIO | None = None
     try:
-        found = as_utf8(stream, str(path))
+        utf8 = as_utf8(stream, str(path))
     finally:
-        if found is not stream:
+        if utf8 is not stream:
             stream.close()
-    return found
+    return utf8
 
 
 def as_utf8(stream: BinaryIO, where: str) -> BinaryIO:
@@ -92,8 +92,8 @@ def has_other_bytes(text: str) -> bool:
 
 def bad_byte(text: str) -> str:
     """Where the first byte of a line stands that is no UTF-8, in words."""
-    found = _ESCAPED.search(text)
-    before = text[: found.start()] if found else text
+    match = _ESCAPED.search(text)
+    before = text[: match.start()] if match else text
     return f"byte {len(before.encode()) + 1} is not UTF-8"
 
 
@@ -108,4 +108,4 @@ def shown(text: str, backslash: str = "\\") -> str:
     >>> shown(text_of(b"caf\xe9"))
     'caf\\xe9'
     """
-    return _ESCAPED.sub(lambda found: f"{backslash}x{ord(found.group()) - 0xDC00:02x}", text)
+    return _ESCAPED.sub(lambda match: f"{backslash}x{ord(match.group()) - 0xDC00:02x}", text)

@@ -84,11 +84,11 @@ def write_log(source: Any, folder: Path) -> tuple[Path, str] | None:
 def json_line(row: Mapping[Any, Any], number: int) -> str:
     """A row as a line of JSON; raises `FileError`, which says how many-th it is, where JSON has no place for a value of it."""
     try:
-        found = plain(dict(row))
-        line = json.dumps(found, allow_nan=False) + "\n"
+        values = plain(dict(row))
+        line = json.dumps(values, allow_nan=False) + "\n"
     except (ValueError, RecursionError) as error:  # more digits, or lists in lists, than JSON is read with
         raise FileError(f"row {number} cannot be written as JSON: {_first_line(error)}. Leave the value out, or make it text.") from None
-    if len(found) < len(row):
+    if len(values) < len(row):
         raise FileError(f"row {number}: two of its keys are one as text; rename or drop one of them.")
     return line
 

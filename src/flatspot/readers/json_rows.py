@@ -72,14 +72,14 @@ def blocks_of(rows: Iterable[tuple[int, Members]], block_rows: int = BLOCK_ROWS)
         yield _block(held, lines, names, size)
 
 
-def paired_row(found: Members, where: str, number: int, notices: list[Notice]) -> Members:
+def paired_row(pairs: Members, where: str, number: int, notices: list[Notice]) -> Members:
     """The members with U+FFFD for each unpaired surrogate, and a notice where there is one."""
-    texts = (*found.values(), *(key for key in found if not key.isascii()))
+    texts = (*pairs.values(), *(key for key in pairs if not key.isascii()))
     if not any("\\ud" in text or "\\uD" in text or has_other_bytes(text) for text in texts):
-        return found
-    if (fixed := paired(found)) != found:
+        return pairs
+    if (fixed := paired(pairs)) != pairs:
         note(notices, number, "surrogates", "unpaired surrogates")
-    if len(fixed) < len(found):
+    if len(fixed) < len(pairs):
         raise FileError(f"{where}: two keys differ in unpaired surrogates alone; rename or drop one of them.")
     return fixed
 
@@ -129,7 +129,7 @@ def _rows(chunk: bytes, first: int, where: str, notices: list[Notice], replace_s
                 value = json.loads(text)
                 note(notices, number, "row", f"expected an object, got {str(value)[:40]!r} (a {type(value).__name__})")
                 continue
-            found = only_members(text)
+            pairs = only_members(text)
             if other and any(map(has_other_bytes, only_members(other))):
                 raise convert(f"{where}:{number}", whole)
         except json.JSONDecodeError as error:
@@ -141,7 +141,7 @@ def _rows(chunk: bytes, first: int, where: str, notices: list[Notice], replace_s
         except KeyError as error:
             raise FileError(f"{where}:{number}: {twice(error)}") from None
         else:
-            yield number, paired_row(found, f"{where}:{number}", number, notices) if replace_surrogates else found
+            yield number, paired_row(pairs, f"{where}:{number}", number, notices) if replace_surrogates else pairs
 
 
 def _block(rows: list[Members], lines: list[int], names: dict[str, None], size: int) -> Block:

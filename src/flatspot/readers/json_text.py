@@ -33,7 +33,7 @@ def members(text: str, at: int = 0) -> tuple[Members, int]:
     >>> members('{"id": 1.10, "text": "a"}')
     ({'id': '1.10', 'text': '"a"'}, 25)
     """
-    found: Members = {}
+    pairs: Members = {}
     step = _open(text, at)
     if step is None:
         _refuse("Expecting property name enclosed in double quotes" if text[at : at + 1] == "{" else "Expecting an object", text, at + 1)
@@ -44,21 +44,21 @@ def members(text: str, at: int = 0) -> tuple[Members, int]:
             _refuse("Expecting ':' delimiter", text, at)
         at = step.end()
         end = _value_end(text, at)
-        if key in found:
+        if key in pairs:
             raise KeyError(key)
-        found[key] = text[at:end]
+        pairs[key] = text[at:end]
         step = _more(text, end)
         if step is None:
             _refuse("Expecting ',' delimiter", text, end)
-    return found, step.end()
+    return pairs, step.end()
 
 
 def only_members(text: str) -> Members:
     """As `members`, of text that holds one object and nothing after it."""
-    found, end = members(text)
+    pairs, end = members(text)
     if end != len(text):
         _refuse("Extra data", text, end)
-    return found
+    return pairs
 
 
 def items(text: str, at: int = 0) -> Iterator[tuple[int, int]]:
@@ -91,8 +91,8 @@ def elements(text: str, at: int = 0) -> Iterator[tuple[int, int, Members | None]
     more = text[at : at + 1] != "]"
     end = at + 1
     while more:
-        found, end = members(text, at) if text[at : at + 1] == "{" else (None, _value_end(text, at))
-        yield at, end, found
+        pairs, end = members(text, at) if text[at : at + 1] == "{" else (None, _value_end(text, at))
+        yield at, end, pairs
         step = _item(text, end)
         if step is None:
             _refuse("Expecting ',' delimiter", text, end)
@@ -106,8 +106,8 @@ def elements(text: str, at: int = 0) -> Iterator[tuple[int, int, Members | None]
 
 def skip_space(text: str, at: int) -> int:
     """The first place from `at` on that is no white space."""
-    found = _space(text, at)
-    return found.end() if found else at
+    match = _space(text, at)
+    return match.end() if match else at
 
 
 def line_pattern(keys: Sequence[str]) -> re.Pattern[str]:
@@ -120,9 +120,9 @@ def line_pattern(keys: Sequence[str]) -> re.Pattern[str]:
     return re.compile(rf"^[ \t]*\{{[ \t]*{pairs}\}}[ \t\r]*$", re.MULTILINE)
 
 
-def paired(found: Members) -> Members:
+def paired(pairs: Members) -> Members:
     """The members with U+FFFD for each unpaired surrogate, which UTF-8 has no bytes for."""
-    return {_UNPAIRED.sub("\ufffd", key): _PAIRS.sub(lambda m: "\\ufffd" if m.group(1) else m.group(), raw) for key, raw in found.items()}
+    return {_UNPAIRED.sub("\ufffd", key): _PAIRS.sub(lambda m: "\\ufffd" if m.group(1) else m.group(), raw) for key, raw in pairs.items()}
 
 
 def _value_end(text: str, at: int) -> int:

@@ -15,7 +15,7 @@ from flatspot.core.errors import FileError
 from flatspot.core.sql import literal
 from flatspot.readers.blocks import Notice
 from flatspot.readers.files import CSV, PARQUET, file_blocks, unit_of
-from flatspot.readers.notices import told
+from flatspot.readers.notices import sentences
 from flatspot.readers.parquet_columns import mixed_numbers, parquet_columns
 from flatspot.readers.parts import FILE as PART_FILE
 from flatspot.readers.parts import ROW as PART_ROW
@@ -79,17 +79,17 @@ def _open_text(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Pa
     notices: list[tuple[Path, Notice]] = []
     is_csv = files[0].suffix.lower() in CSV
     for path in files:
-        found: list[Notice] = []
+        of_file: list[Notice] = []
         n_rows = 0
-        for block in file_blocks(path, found):
+        for block in file_blocks(path, of_file):
             parts.add(block, path)
             n_rows += len(block.lines)
-        _check_share(path, [notice for notice in found if notice.kind == "row"], n_rows)
-        notices += [(path, notice) for notice in found]
+        _check_share(path, [notice for notice in of_file if notice.kind == "row"], n_rows)
+        notices += [(path, notice) for notice in of_file]
     parts.close()
     if not parts.paths:
         raise _no_rows(files)
-    caveats += told(notices)
+    caveats += sentences(notices)
     picked = {name: name_sql(name) if is_csv else f"CAST({name_sql(name)} AS JSON)" for name in _not_ours(parts.names, caveats)}
     return _create(db, parts.paths, picked | {FILE: name_sql(PART_FILE), ROW: name_sql(PART_ROW)})
 
@@ -125,10 +125,10 @@ def _open_parquet(db: duckdb.DuckDBPyConnection, files: Sequence[Path], caveats:
 
 def _not_ours(names: Iterable[str], caveats: list[str]) -> list[str]:
     """The columns of a log but those of our own names."""
-    kept = [name for name in names if name.lower() not in (FILE, ROW)]
-    if len(kept) < len(list(names)):
+    log_names = [name for name in names if name.lower() not in (FILE, ROW)]
+    if len(log_names) < len(list(names)):
         caveats.append(f"The log's own columns {FILE} and {ROW} are passed over: these names are the reader's.")
-    return kept
+    return log_names
 
 
 def _create(db: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Mapping[str, str], options: str = "") -> dict[str, str]:

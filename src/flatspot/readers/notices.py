@@ -12,24 +12,24 @@ from flatspot.readers.files import unit_of
 _SHOWN = 3
 
 
-def told(notices: Sequence[tuple[Path, Notice]]) -> list[str]:
+def sentences(notices: Sequence[tuple[Path, Notice]]) -> list[str]:
     """A sentence for each kind of notice, with how many there are and where the first stand.
 
-    >>> told([(Path("a.csv"), Notice(7, "row", "2 cells for 3 columns"))])
+    >>> sentences([(Path("a.csv"), Notice(7, "row", "2 cells for 3 columns"))])
     ['1 row of a.csv was left out: line 7 (2 cells for 3 columns).']
     """
     kinds: dict[Kind, list[tuple[Path, Notice]]] = {}
     for path, notice in notices:
         kinds.setdefault(notice.kind, []).append((path, notice))
-    return [_sentence(kind, found) for kind, found in kinds.items()]
+    return [_sentence(kind, of_kind) for kind, of_kind in kinds.items()]
 
 
-def _sentence(kind: Kind, found: Sequence[tuple[Path, Notice]]) -> str:
-    files = list(dict.fromkeys(path for path, _ in found))
+def _sentence(kind: Kind, of_kind: Sequence[tuple[Path, Notice]]) -> str:
+    files = list(dict.fromkeys(path for path, _ in of_kind))
     of = files[0].name if len(files) == 1 else f"{len(files)} files"
-    n = sum(notice.times for _, notice in found)
+    n = sum(notice.times for _, notice in of_kind)
     many = n > 1
-    where = "; ".join(_place(path, notice, len(files) > 1) for path, notice in found[:_SHOWN]) + ("; …" if n > _SHOWN else "")
+    where = "; ".join(_place(path, notice, len(files) > 1) for path, notice in of_kind[:_SHOWN]) + ("; …" if n > _SHOWN else "")
     lines = f"{n} {'lines' if many else 'line'} of {of}"
     match kind:
         case "row":
@@ -41,7 +41,7 @@ def _sentence(kind: Kind, found: Sequence[tuple[Path, Notice]]) -> str:
         case "surrogates":
             return f"unpaired surrogates in {lines} are shown as \ufffd."
         case "inside":
-            return f"{of}: {found[0][1].why}."
+            return f"{of}: {of_kind[0][1].why}."
 
 
 def _place(path: Path, notice: Notice, with_file: bool) -> str:

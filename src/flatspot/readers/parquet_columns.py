@@ -20,7 +20,7 @@ def parquet_columns(files: Sequence[Path]) -> Columns:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found: Columns = {}
+    columns: Columns = {}
     folded: dict[str, str] = {}
     for path in files:
         try:
@@ -31,10 +31,10 @@ def parquet_columns(files: Sequence[Path]) -> Columns:
         for field in schema:
             if (other := folded.setdefault(field.name.lower(), field.name)) != field.name:
                 raise FileError(f"{path}: the columns {other!r} and {field.name!r} differ in case alone; rename or drop one of them.")
-            found.setdefault(field.name, {}).setdefault(_kind(field.type), []).append(path)
-    for name, kinds in found.items():
+            columns.setdefault(field.name, {}).setdefault(_kind(field.type), []).append(path)
+    for name, kinds in columns.items():
         _check_kinds(name, kinds)
-    return found
+    return columns
 
 
 def mixed_numbers(columns: Columns) -> dict[str, list[Path]]:

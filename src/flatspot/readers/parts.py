@@ -89,10 +89,10 @@ class Parts:
         for name in names:
             cells = self._columns.get(name, [])
             arrays.append(pa.array(cells + [None] * (self._n - len(cells)), pa.string()))
-        known = list(dict.fromkeys(path for path, _ in self._files))
-        place = {path: i for i, path in enumerate(known)}
+        files = list(dict.fromkeys(path for path, _ in self._files))
+        place = {path: i for i, path in enumerate(files)}
         which = [place[path] for path, n in self._files for _ in range(n)]
-        arrays.append(pa.DictionaryArray.from_arrays(pa.array(which, pa.int32()), pa.array(known, pa.string())))
+        arrays.append(pa.DictionaryArray.from_arrays(pa.array(which, pa.int32()), pa.array(files, pa.string())))
         arrays.append(pa.array(self._lines, pa.int64()))
         table = pa.Table.from_arrays(arrays, names=[*names, FILE, ROW])
         try:

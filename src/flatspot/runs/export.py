@@ -62,9 +62,9 @@ def exported_rows(prompts: Sequence[tuple[str, Any, Mapping[str, Any]]], say: Sa
 
 def _beside(names: Iterable[str], ours: Collection[str], say: Say) -> Mapping[str, str]:
     new_names = names_beside(names, ours)
-    for name, kept in new_names.items():
-        if kept != name:
-            say(f"the column {name!r} of the file is written as {kept!r}: {name!r} is what was judged")
+    for name, new_name in new_names.items():
+        if new_name != name:
+            say(f"the column {name!r} of the file is written as {new_name!r}: {name!r} is what was judged")
     return new_names
 
 
