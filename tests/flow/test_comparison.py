@@ -14,7 +14,7 @@ import flatspot
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.request import Request
 from flatspot.report.compare_text import compare_text
-from flatspot.runs.summary import Progress, Summary
+from flatspot.runs.summary import DrawProgress, Summary
 from flatspot.verdicts.differing import differing, run_caveats, settings_caveats, settings_of
 
 
@@ -118,7 +118,7 @@ def test_limits_of_the_std_hold_the_largest_change_there_can_be(tmp_path):
 )
 def test_what_a_run_says_of_itself_is_carried_over(summary, text):
     assert [caveat for caveat in run_caveats("B", Summary.from_json(summary)) if text in caveat]
-    assert run_caveats("B", Summary(drawn=Progress(8, 8, ended=True), caveat_codes=("few-prompts",))) == []
+    assert run_caveats("B", Summary(drawn=DrawProgress(8, 8, ended=True), caveat_codes=("few-prompts",))) == []
 
 
 def test_the_other_way_round_the_changes_are_the_opposite(runs):

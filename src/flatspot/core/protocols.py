@@ -11,6 +11,9 @@ from flatspot.core.records import Completion, Prompt, PromptRequest, Sampling, S
 OnTokens = Callable[[int], None]
 """Told of so many new tokens; one with a method `completed(n)` is told there of n completions that are whole."""
 
+Say = Callable[[str], None]
+"""Takes a note to the user, a sentence at a time."""
+
 
 def tell_completed(on_tokens: OnTokens | None, n: int) -> None:
     """Tell whoever counts tokens, if they count completions too, that n more are whole."""

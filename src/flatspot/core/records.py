@@ -99,7 +99,7 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """Where a training is, as a reward that asks for TRL's trainer_state sees it; the defaults hold outside a training.
 
     max_steps is 1 there, not 0, because schedules divide by it.

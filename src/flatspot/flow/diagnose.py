@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -11,6 +11,7 @@ import numpy as np
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.options import DiagnoseOptions
+from flatspot.core.protocols import Say
 from flatspot.core.request import Request, name_of, resume_options, reward_names, settings_shown
 from flatspot.core.settings import Settings
 from flatspot.flow.draw import draw_run
@@ -30,8 +31,6 @@ from flatspot.verdicts.ranges import usable_range
 
 if TYPE_CHECKING:
     from flatspot.rewards.load import RewardSpec
-
-Say = Callable[[str], None]
 
 
 def diagnose(

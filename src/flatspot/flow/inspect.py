@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.options import InspectOptions
+from flatspot.core.protocols import Say
 from flatspot.flow.judge import judge_run
 from flatspot.flow.settings import checked_settings
 from flatspot.importers.generic import LogColumns
 from flatspot.importers.runs import import_logs
 from flatspot.importers.search import is_run_folder
 from flatspot.runs.run import Run
-
-Say = Callable[[str], None]
 
 
 def inspect(

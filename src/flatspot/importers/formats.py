@@ -14,11 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 from flatspot.core.errors import ExtensionError, FileError, ImportFormatError, SettingsError
 from flatspot.core.extensions import Extension, extensions, find_extension, one_of
 from flatspot.readers.in_memory import json_line, write_log
+from flatspot.rollouts.notes import Caveat
 from flatspot.verdicts.caveats import CODES
 
 FORMATS = ("auto", "generic")
-
-Caveat = str | tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)

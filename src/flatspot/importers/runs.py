@@ -11,12 +11,12 @@ from typing import Any
 
 from flatspot.core.errors import FileError, ImportFormatError, SettingsError
 from flatspot.core.request import Request
-from flatspot.importers.formats import FORMATS, Added, Caveat, find_format
+from flatspot.importers.formats import FORMATS, Added, find_format
 from flatspot.importers.generic import LogColumns, import_generic
 from flatspot.importers.search import files_below, find_logs, is_run_folder
 from flatspot.readers.in_memory import way_on, write_log
 from flatspot.rollouts.identity import digest
-from flatspot.rollouts.notes import Notes, write_notes
+from flatspot.rollouts.notes import Caveat, Notes, write_notes
 from flatspot.rollouts.parts import parts_of
 from flatspot.rollouts.store import RunFolder, open_run, read_record, write_request
 from flatspot.runs.table import connect

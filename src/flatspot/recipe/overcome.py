@@ -11,20 +11,20 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.json_tree import damage
 from flatspot.core.optional import require
+from flatspot.core.protocols import Say
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.store import write_json
 from flatspot.runs.demo_summary import DemoPolicy, DemoResults, DemoSize
 
-Say = Callable[[str], None]
 _FILE = "results.json"
 _TASK, _REWARD = "capitals", "exact_match"
 REMEDIES: Mapping[str, Mapping[str, float]] = {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.plain import JsonObject
+from flatspot.core.protocols import Say
 from flatspot.core.renamed import with_old_names
-from flatspot.flow.diagnose import Say
 from flatspot.recipe import work
 from flatspot.recipe.read import Recipe, read_recipe, recipe_of
 from flatspot.recipe.results import DiagnosisResult, PlanResult, PolicyResult, TrainingResult

@@ -12,9 +12,10 @@ from typing import Any
 from flatspot.core.errors import SettingsError
 from flatspot.core.leftovers import scratch_folder
 from flatspot.core.plain import JsonObject, plain
+from flatspot.core.protocols import Say
 from flatspot.core.records import Prompt
 from flatspot.core.renamed import with_old_names
-from flatspot.flow.diagnose import Say, diagnose
+from flatspot.flow.diagnose import diagnose
 from flatspot.flow.inspect import inspect
 from flatspot.planning.label_files import ANSWER, is_answered, label_rows, read_label_rows, write_label_rows
 from flatspot.planning.labels import plan_labels

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from types import SimpleNamespace
 
 from flatspot.core.errors import RewardLoadError
-from flatspot.core.records import Completion, Progress, Prompt, has_answer
+from flatspot.core.records import Completion, Prompt, TrainingProgress, has_answer
 from flatspot.rewards.spec import Shape
 from flatspot.rewards.values import NoAnswer, Value, as_value, as_values
 
@@ -211,7 +211,7 @@ def trl_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) 
     arguments: dict[str, object] = {"id": [prompt.id for prompt in prompts]}
     arguments |= {name: [prompt.columns.get(name) for prompt in prompts] for name in names}
     states = (prompt.columns.get("trainer_state") for prompt in prompts)
-    now = next((state for state in states if isinstance(state, Progress)), Progress())
+    now = next((state for state in states if isinstance(state, TrainingProgress)), TrainingProgress())
     return arguments | {
         "prompts": [prompt.text if isinstance(prompt.text, str) else [dict(message) for message in prompt.text] for prompt in prompts],
         "completions": [_as_trl(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)],

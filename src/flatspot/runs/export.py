@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.answers import answers_in, names_beside
 from flatspot.core.errors import SettingsError
 from flatspot.core.plain import JsonObject, plain
+from flatspot.core.protocols import Say
 from flatspot.core.schema import ROLLOUTS
 from flatspot.rollouts.store import storable, stored_prompt, write_table, write_whole
 from flatspot.runs.run import Run
@@ -23,8 +24,6 @@ _VERDICT_COLUMNS = ("verdict", "error_probability", "mean", "std", "reach", "p_m
 
 _JUDGED = ("id", "prompt")  # what was judged: no column of the file takes their place
 _MOST_KEYS = 200  # of an object in Parquet, over all rows: each is a column of its own there
-
-Say = Callable[[str], None]
 
 
 def _silent(_: str) -> None:

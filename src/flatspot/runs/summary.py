@@ -92,7 +92,7 @@ class Completions:
 
 
 @dataclass(frozen=True)
-class Progress:
+class DrawProgress:
     """How much of the planned completions a run has."""
 
     completions: Annotated[int, "completions on disk"]
@@ -237,7 +237,7 @@ class Summary:
     ] = ToTrain()
     generations: Annotated[Completions, "completions"] = Completions()
     drawn: Annotated[
-        Progress | None, "how much of what a run planned is there; absent for logs and watched trainings, which plan nothing"
+        DrawProgress | None, "how much of what a run planned is there; absent for logs and watched trainings, which plan nothing"
     ] = None
     health: Annotated[Health, "signs that something is wrong before the reward"] = Health()
     gradients: Annotated[Gradients | None, "over the rows of [gradients.parquet](tables.md#gradientsparquet)"] = None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.schema import VERDICTS, arrow_schema
-from flatspot.runs.summary import Progress
+from flatspot.runs.summary import DrawProgress
 from flatspot.runs.table import RunTable
 from flatspot.stats.models.fitted import spread
 from flatspot.verdicts.caveats import Caveat
@@ -35,7 +35,7 @@ def judge_drawn(
         judged = _with_undrawn(judged, run, drawn)
     if planned is None:
         return judged
-    summary = replace(judged.summary, drawn=Progress(planned.drawn, planned.completions, planned.ended))
+    summary = replace(judged.summary, drawn=DrawProgress(planned.drawn, planned.completions, planned.ended))
     if not planned.ended:
         summary = replace(summary, reason=f"{_how_much(run, planned)}, so this is provisional. {summary.reason}")
     return Judged(judged.verdicts, summary, judged.model)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flatspot.core.answers import names_beside
 from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError
 from flatspot.core.optional import require
-from flatspot.core.records import Completion, Message, Progress, Prompt, PromptText, prompt_id
+from flatspot.core.records import Completion, Message, Prompt, PromptText, TrainingProgress, prompt_id
 from flatspot.rewards import LoadedReward, check_reward, load_reward, reference_rewards
 from flatspot.rewards.load import Component, RewardSpec
 from flatspot.rollouts.parts import parts_of
@@ -230,8 +230,8 @@ def _reward_function(component: Component) -> RewardFunction:
     return score
 
 
-def _progress(state: TrainerState | None) -> dict[str, Progress]:
+def _progress(state: TrainerState | None) -> dict[str, TrainingProgress]:
     """The trainer's progress as a column, for rewards that depend on it; they run in another process, without access to the trainer."""
     if state is None:
         return {}
-    return {"trainer_state": Progress(int(state.global_step), max(int(state.max_steps), 1), float(state.epoch or 0.0))}
+    return {"trainer_state": TrainingProgress(int(state.global_step), max(int(state.max_steps), 1), float(state.epoch or 0.0))}
