@@ -134,7 +134,7 @@ def test_other_encodings_are_read_or_named(tmp_path, encoding):
     text = "prompt,answer,reward\nà,é,1\nè,é,0\n"
     caveats, table, _ = inspected(tmp_path, write(tmp_path, "log.csv", text.encode(encoding)))
     assert table.evidence.mean.tolist() == [1.0, 0.0]
-    assert any("no UTF-8" in caveat for caveat in caveats) == (encoding == "latin-1")
+    assert any("not UTF-8" in caveat for caveat in caveats) == (encoding == "latin-1")
 
 
 def test_odd_dates_are_text(tmp_path):

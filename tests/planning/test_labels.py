@@ -160,7 +160,7 @@ def test_the_labels_file_is_ready_to_fill_and_what_was_filled_stays(own):
     again = read_label_rows(run / "labels.jsonl")
     assert [(row["id"], row["answer"]) for row in again] == [(rows[0]["id"], None), (rows[1]["id"], "written"), (rows[3]["id"], "also")]
     (run / "labels.jsonl").write_text('{"id": "p1"}\n{"id": \n')
-    with pytest.raises(RunFolderError, match=r"labels\.jsonl:2 is no label"):
+    with pytest.raises(RunFolderError, match=r"labels\.jsonl:2 is not a row of labels"):
         write(run, labels=2)
     assert (run / "labels.jsonl").read_text() == '{"id": "p1"}\n{"id": \n'
 
@@ -177,7 +177,7 @@ def test_what_a_person_or_an_editor_did_to_the_file_is_read(tmp_path):
     ]  # fmt: skip
     assert read_label_rows(file)[0]["prompt"] == asked[0]["prompt"]
     file.write_text('{"id": "a", "answer": ' + "[" * 100_000)
-    with pytest.raises(RunFolderError, match=r"labels\.jsonl:1 is no label"):
+    with pytest.raises(RunFolderError, match=r"labels\.jsonl:1 is not a row of labels"):
         read_label_rows(file)
 
 
@@ -189,7 +189,7 @@ def test_what_stands_in_a_labels_file_is_written_back_and_a_bad_line_named(tmp_p
     assert [json.loads(line) for line in file.read_text().splitlines()] == [row]
     for value, why in (("1" * 5_000, "Exceeds the limit"), ("[" * 100_000 + "]" * 100_000, "nested too deeply")):
         file.write_text(json.dumps(row) + "\n" + f'{{"id": "b", "answer": {value}}}\n')
-        with pytest.raises(RunFolderError, match=rf"labels\.jsonl:2 is no label \(not JSON that can be read: .*{why}"):
+        with pytest.raises(RunFolderError, match=rf"labels\.jsonl:2 is not a row of labels \(not JSON that can be read: .*{why}"):
             read_label_rows(file)
 
 

@@ -155,7 +155,7 @@ def test_rows_with_other_numbers_of_cells_are_named(tmp_path):
 
 
 def test_too_many_bad_rows_are_an_error_of_the_file(tmp_path):
-    with pytest.raises(FileError, match="3 of 4 rows are no rows: its lines do not split into the same number of cells"):
+    with pytest.raises(FileError, match="3 of 4 rows are unreadable: its lines do not split into the same number of cells"):
         opened_cells(tmp_path, "log.csv", "p,reward\na,1\n" + "a,b,1\n" * 3)
 
 
@@ -286,12 +286,12 @@ def test_documents(tmp_path, content, expected, told):
         (
             "log.csv",
             "p,réward\na,1\n".encode("latin-1"),
-            "log.csv:1: a column's name is no UTF-8 (byte 4 is not UTF-8). If the file is Latin-1",
+            "log.csv:1: a column's name is not UTF-8 (byte 4 is not UTF-8). If the file is Latin-1",
         ),
-        ("log.jsonl", '{"réward": 1}'.encode("latin-1"), "log.jsonl:1: a column's name is no UTF-8 (byte 4 is not UTF-8). If the"),
+        ("log.jsonl", '{"réward": 1}'.encode("latin-1"), "log.jsonl:1: a column's name is not UTF-8 (byte 4 is not UTF-8). If the"),
         ("log.csv", b"PAR1\0\0", "this is a Parquet file, whatever its name says"),
         ("log.jsonl", b"\x1f\x8b\x08", "this is packed with gzip"),
-        ("log.csv", "\ufeff".encode("utf-16-le") + b"a", "is no UTF-16"),
+        ("log.csv", "\ufeff".encode("utf-16-le") + b"a", "is not UTF-16"),
         ("log.jsonl", jsonl([{f"k{i}": 1 for i in range(5_001)}]), "more than 5,000 different columns"),
     ],
 )
@@ -313,7 +313,7 @@ def test_encodings_with_a_mark(tmp_path, name, encoding):
 def test_bytes_of_another_encoding_keep_texts_apart_and_are_named(tmp_path):
     found, caveats = opened_cells(tmp_path, "log.csv", "p,reward\ncafé,1\ncafè,0\n".encode("latin-1"))
     assert [row["p"] for row in found] == ["caf\\xe9", "caf\\xe8"]
-    assert caveats[0].startswith("2 lines of log.csv hold bytes that are no UTF-8") and "WINDOWS-1252" in caveats[0]
+    assert caveats[0].startswith("2 lines of log.csv hold bytes that are not UTF-8") and "WINDOWS-1252" in caveats[0]
     found, caveats = opened_cells(tmp_path, "log.jsonl", '{"p": "café"}\n{"p": "cafè"}\n'.encode("latin-1"))
     assert [json.loads(row["p"]) for row in found] == ["caf\\xe9", "caf\\xe8"]
     assert len(caveats) == 1
@@ -349,7 +349,7 @@ def test_a_full_scratch_folder_is_named(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    with pytest.raises(FileError, match=r"No space left on device\. Set TMPDIR to a folder with room"):
+    with pytest.raises(FileError, match=r"No space left on device\. Set TMPDIR to a folder with enough space"):
         opened_cells(tmp_path, "log.csv", "p,reward\na,1\n")
 
 

@@ -51,5 +51,5 @@ def test_a_file_of_mostly_bad_lines_is_refused(tmp_path, name, unit):
     content = start + ("," if unit == "row" else "\n").join(rows) + end
     (tmp_path / "few").mkdir()
     assert opened(tmp_path / "few", name, content.replace("3", '{"q": 1}', 1).encode())[0] == 9
-    with pytest.raises(FileError, match=rf"{name}: 11 of 19 {unit}s are no JSON objects, such as {unit} 9 \(expected an object"):
+    with pytest.raises(FileError, match=rf"{name}: 11 of 19 {unit}s are not JSON objects, such as {unit} 9 \(expected an object"):
         opened(tmp_path, name, content.encode())

@@ -69,7 +69,7 @@ def find_layout(db: duckdb.DuckDBPyConnection, columns: ColumnMap, lists: str | 
     if facts.other_length:
         caveats.append(
             f"On {facts.other_length} of {facts.lists} rows `{columns.names['completion'][0]}` and `{reward}` are lists of different "
-            "lengths: what has no partner is kept without it."
+            "lengths: a completion or reward without a counterpart is kept alone."
         )
     return "wide"
 

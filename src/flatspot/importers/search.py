@@ -102,16 +102,16 @@ def _logs_in(folder: Path, passed: dict[str, list[Path]]) -> list[Path]:
         if path.suffix.lower() not in ENDINGS:
             continue
         if path.name.startswith("."):
-            passed.setdefault("hidden, and passed over", []).append(path)
+            passed.setdefault("hidden, and skipped", []).append(path)
         elif not path.is_file():
-            passed.setdefault("a link to nothing, or no file, and passed over", []).append(path)
+            passed.setdefault("broken links or special files, and skipped", []).append(path)
         elif _is_copy(path, passed):
-            passed.setdefault("copies of files beside them, and passed over", []).append(path)
+            passed.setdefault("copies of files beside them, and skipped", []).append(path)
         else:
             logs.append(path)
     side = [path for path in logs if _SIDE_FILES.fullmatch(path.name) or "configs" in path.relative_to(folder).parts[:-1]]
     if side and len(side) < len(logs):
-        passed.setdefault("by their names no rows, and passed over (to read one, name the file itself)", []).extend(side)
+        passed.setdefault("not rows by their names, and skipped (to read one, name the file itself)", []).extend(side)
         beside = set(side)
         logs = [path for path in logs if path not in beside]
     return logs
@@ -132,7 +132,7 @@ def _files(folder: Path, passed: dict[str, list[Path]]) -> Iterator[Path]:
         visited.add((about.st_dev, about.st_ino))
         hidden = [name for name in folders if name.startswith(".")]
         if hidden:
-            passed.setdefault("hidden, and passed over", []).extend(Path(place) / name for name in hidden)
+            passed.setdefault("hidden, and skipped", []).extend(Path(place) / name for name in hidden)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place) / name for name in names)
 

@@ -85,7 +85,7 @@ def _by_column(
             return turns
     if are_turns or _thins_out(db, log_cells):
         raise ImportFormatError(
-            f"{where}: `{name}` counts the turns of episodes, and it cannot be told which rows are one episode. Name the column that "
+            f"{where}: `{name}` counts the turns of episodes, but not which rows are one episode. Name the column that "
             "says it: --episode-col COLUMN; or say that each row is a completion: --turn-col none"
         )
     caveats.append(f"`{name}` does not count the rows of an episode, so each row is a completion (--turn-col {name} reads them as turns).")

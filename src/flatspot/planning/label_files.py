@@ -84,5 +84,5 @@ def read_label_rows(file: Path) -> list[dict[str, Any]]:
         rows.append(row)
     if notices:
         first = min(notices, key=lambda notice: notice.line)
-        raise RunFolderError(f"{file}:{first.line} is no label ({first.why}). {advice}")
+        raise RunFolderError(f"{file}:{first.line} is not a row of labels ({first.why}). {advice}")
     return rows

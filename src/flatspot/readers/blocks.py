@@ -24,7 +24,7 @@ Kind = Literal["row", "header", "bytes", "surrogates", "inside"]
 class Notice:
     """Something a user must hear about one line of a file.
 
-    kind  "row": the line is no row and was left out; "header": a header within the file; "bytes": bytes that are no UTF-8, shown as
+    kind  "row": the line is not a row and was left out; "header": a header within the file; "bytes": bytes that are not UTF-8, shown as
           \\xNN; "surrogates": unpaired surrogates, shown as U+FFFD; "inside": which list of a JSON object holds the rows
     times how many lines of its kind it stands for, itself the first of them
     """

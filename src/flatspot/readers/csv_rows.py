@@ -95,7 +95,7 @@ def csv_blocks(stream: BinaryIO, where: str, notices: list[Notice], *, delimiter
             yield _block(names, [chunk.starts[k] for k in good], [chunk.rows[k] for k in good])
     cut = 1 if last_bad else 0  # a killed run leaves its last row unfinished
     if n_bad - cut > _BAD_SHARE * (n_rows + n_bad):
-        raise FileError(f"{where}: {n_bad} of {n_rows + n_bad} rows are no rows: {_SPLIT}")
+        raise FileError(f"{where}: {n_bad} of {n_rows + n_bad} rows are unreadable: {_SPLIT}")
 
 
 def header_names(row: Sequence[str], where: str) -> list[str]:
@@ -175,7 +175,7 @@ def _line(text: TextIO, where: str, number: int) -> str:
 
 
 def _readable(chunk: _Chunk, notices: list[Notice]) -> _Chunk:
-    """The chunk with the bytes that are no UTF-8 written out."""
+    """The chunk with the bytes that are not UTF-8 written out."""
     if all(map(str.isascii, chunk.lines)) or not any(map(has_other_bytes, chunk.lines)):
         return chunk
     for i, line in enumerate(chunk.lines, chunk.first):

@@ -23,7 +23,7 @@ _BINARY = (
     (b"\x28\xb5\x2f\xfd", "packed with Zstandard"),
 )
 CONVERT = "If the file is Latin-1 or Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
-_ESCAPED = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" keeps a byte that is no UTF-8
+_ESCAPED = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" keeps a byte that is not UTF-8
 
 
 def open_utf8(path: Path) -> BinaryIO:
@@ -57,7 +57,7 @@ def as_utf8(stream: BinaryIO, where: str) -> BinaryIO:
     if head.count(b"\0") >= max(1, len(head) // 3):
         guess = "UTF-16BE" if head.startswith(b"\0") else "UTF-16LE"
         raise FileError(
-            f"{where}: this is no UTF-8; its zero bytes look like {guess} without a byte order mark. "
+            f"{where}: this is not UTF-8; its zero bytes look like {guess} without a byte order mark. "
             f"Save it as UTF-8: iconv -f {guess} -t UTF-8 FILE > NEW"
         )
     if not stream.seekable():  # a pipe
@@ -71,11 +71,11 @@ def _decoded(content: bytes, where: str, encoding: str) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         name = encoding.upper()
-        raise FileError(f"{where}: starts with the mark of {name}, but byte {error.start + 1} is no {name}. Save it as UTF-8.") from None
+        raise FileError(f"{where}: starts with the mark of {name}, but byte {error.start + 1} is not {name}. Save it as UTF-8.") from None
 
 
 def text_of(line: bytes) -> str:
-    """A line as text, with each byte that is no UTF-8 kept as an unpaired surrogate (`has_other_bytes`, `shown`)."""
+    """A line as text, with each byte that is not UTF-8 kept as an unpaired surrogate (`has_other_bytes`, `shown`)."""
     return line.decode("utf-8", "surrogateescape")
 
 
@@ -91,19 +91,19 @@ def has_other_bytes(text: str) -> bool:
 
 
 def bad_byte(text: str) -> str:
-    """Where the first byte of a line stands that is no UTF-8, in words."""
+    """Where the first byte of a line stands that is not UTF-8, in words."""
     match = _ESCAPED.search(text)
     before = text[: match.start()] if match else text
     return f"byte {len(before.encode()) + 1} is not UTF-8"
 
 
 def convert(where: str, line: str) -> FileError:
-    """The error of a file whose names of columns are no UTF-8."""
-    return FileError(f"{where}: a column's name is no UTF-8 ({bad_byte(line)}). {CONVERT}")
+    """The error of a file whose names of columns are not UTF-8."""
+    return FileError(f"{where}: a column's name is not UTF-8 ({bad_byte(line)}). {CONVERT}")
 
 
 def shown(text: str, backslash: str = "\\") -> str:
-    r"""The text with each byte that is no UTF-8 written out, so that two different texts stay different.
+    r"""The text with each byte that is not UTF-8 written out, so that two different texts stay different.
 
     >>> shown(text_of(b"caf\xe9"))
     'caf\\xe9'

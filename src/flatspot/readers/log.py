@@ -103,7 +103,7 @@ def _check_share(path: Path, bad: Sequence[Notice], n_rows: int) -> None:
         raise FileError(f"{path}: not one {what} ({unit} {bad[0].line}: {bad[0].why}).")
     if not is_csv and n - 1 > _BAD_SHARE * (n_rows + n):
         raise FileError(
-            f"{path}: {n} of {n_rows + n} {unit}s are no JSON objects, such as {unit} {bad[0].line} ({bad[0].why}). Fix or remove them."
+            f"{path}: {n} of {n_rows + n} {unit}s are not JSON objects, such as {unit} {bad[0].line} ({bad[0].why}). Fix or remove them."
         )
 
 
@@ -127,7 +127,7 @@ def _not_ours(names: Iterable[str], caveats: list[str]) -> list[str]:
     """The columns of a log but those of our own names."""
     log_names = [name for name in names if name.lower() not in (FILE, ROW)]
     if len(log_names) < len(list(names)):
-        caveats.append(f"The log's own columns {FILE} and {ROW} are passed over: these names are the reader's.")
+        caveats.append(f"The log's own columns {FILE} and {ROW} are skipped: flatspot uses these names itself.")
     return log_names
 
 

@@ -37,7 +37,7 @@ def _sentence(kind: Kind, of_kind: Sequence[tuple[Path, Notice]]) -> str:
         case "header":
             return f"{lines} {'are headers' if many else 'is a header'} within the rows: {where}."
         case "bytes":
-            return f"{lines} {'hold' if many else 'holds'} bytes that are no UTF-8, shown as \\xNN: {where}. {CONVERT}"
+            return f"{lines} {'hold' if many else 'holds'} bytes that are not UTF-8, shown as \\xNN: {where}. {CONVERT}"
         case "surrogates":
             return f"unpaired surrogates in {lines} are shown as \ufffd."
         case "inside":

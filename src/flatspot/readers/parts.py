@@ -109,7 +109,9 @@ class Parts:
 
     def _full(self, error: OSError) -> FileError:
         why = error.strerror or error
-        return FileError(f"{self._folder}: cannot hold the rows while they are read: {why}. Set TMPDIR to a folder with room for the log.")
+        return FileError(
+            f"{self._folder}: cannot hold the rows while they are read: {why}. Set TMPDIR to a folder with enough space for the log."
+        )
 
 
 def _with_names(block: Block, path: Path) -> Block:

@@ -73,7 +73,7 @@ def write_json(value: Mapping[str, object], path: Path) -> None:
         rest = {name: item for name, item in value.items() if name != _SHA256}
         value = rest | {_SHA256: _digest(rest)}
     with write_whole(path) as file:
-        # a file name that is no UTF-8 has lone surrogates, whose escape in Python is their escape in JSON
+        # a file name that is not UTF-8 has lone surrogates, whose escape in Python is their escape in JSON
         file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace"))
 
 

@@ -76,7 +76,7 @@ def _pattern(db: duckdb.DuckDBPyConnection, file: Path) -> str:
     if is_utf8(file) and (pattern == plain or db.execute("SELECT file FROM glob(?)", [pattern]).fetchall() == [(plain,)]):
         return pattern
     raise RunFolderError(
-        f"{file}: files under this name cannot be read (it is no UTF-8, or holds a backslash beside one of * ? [). "
+        f"{file}: files under this name cannot be read (it is not UTF-8, or holds a backslash beside one of * ? [). "
         "Rename the folder, or give another --out."
     )
 
