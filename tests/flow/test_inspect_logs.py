@@ -40,7 +40,9 @@ def test_several_rewards_with_weights(tmp_path):
         tmp_path, rows, "--reward-col", "accuracy", "--reward-col", "format", "--reward-weight", "1", "--reward-weight", "0.2"
     )
     assert found["reward"]["mean"] == 0.1
-    assert found["components"]["accuracy"] == {"mean": 0.0, "std_mean": 0.0}
+    accuracy = found["components"]["accuracy"]
+    assert (accuracy["mean"], accuracy["std_mean"], accuracy["weight"]) == (0.0, 0.0, 1.0)
+    assert accuracy["flat_share"] > 0.8
     assert found["settings"]["columns"]["reward"] == ["accuracy", "format"]
 
 

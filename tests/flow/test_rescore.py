@@ -38,7 +38,9 @@ def test_every_row_has_the_new_reward_and_is_else_as_it_was(tmp_path):
     for old, new in zip(rows_of(run), rows_of(found.folder), strict=True):
         expected = float(int(old["completion"]) % 2 + bonus[old["prompt"]])
         assert new == old | {"reward": expected, "rewards": [("odd", expected)]}
-    assert pq.read_table(found.folder / "prompts.parquet")["reference_reward"].to_pylist() == [1.0, 2.0, 3.0, 4.0]
+    assert pq.read_table(found.folder / "prompts.parquet")["answer_reward"].to_pylist() == [None] * 4
+    named = flatspot.rescore(run, odd, out=tmp_path / "new", answer_col="reference")
+    assert named.prompts["answer_reward"].to_pylist() == [1.0, 2.0, 3.0, 4.0]
     assert found.summary["settings"]["rescored"] == str(run)
     assert found.summary["sampling"] == json.loads((run / "report.json").read_text())["sampling"]
 
@@ -74,7 +76,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path):
         calls.clear()
         patience[0] = 99
         found = flatspot.rescore(run, dies, out=tmp_path / "new")
-    assert calls == [1, 8, 40, 40, 40]  # two to check the reward, then the parts that were missing
+    assert calls == [1, 8, 40, 40]  # two to check the reward, then the parts that were missing
     assert [row["reward"] for row in rows_of(found.folder)] == [0.5] * 160
 
 

@@ -141,7 +141,7 @@ def test_more_is_drawn_than_was_asked_for_and_no_more_than_can_be_weighed(resume
 )
 def test_a_flat_reward_is_scored_alone(rewards, flat, given):
     settings = {"out": "run", "reward": rewards, "reward_weights": [2.0, 1.0], "reward_timeout_s": 3.0}
-    summary = {"verdict": "warm-up", "caveat_codes": ["shaping-only"], "settings": settings, "health": {"flat_reward": flat}}
+    summary = {"verdict": "warm-up", "caveat_codes": ["flat-component"], "settings": settings, "health": {"flat_reward": flat}}
     assert next_steps(Summary.from_json(summary))[1].command == f"flatspot rescore run --reward {given} --reward-timeout 3"
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flatspot.core.errors import RewardLoadError
+from flatspot.core.errors import PromptFileError, RewardLoadError
 from flatspot.core.records import Completion, Prompt
-from flatspot.rewards import BUILTINS, LoadedReward, load_reward, reference_rewards
+from flatspot.rewards import BUILTINS, LoadedReward, answer_rewards, load_reward
 
 
 def value(spec: str, text: str, *references: str) -> float:
@@ -184,11 +184,31 @@ def test_reasoning_gym_scores_with_its_own_scorer() -> None:
     assert "load prompts as reasoning-gym:TASK" in str(scores[3].error)
 
 
-def test_reference_rewards_take_the_best_reference() -> None:
-    rows = [Prompt("a", "q", {"references": ["x", "longer"]}), Prompt("b", "q"), Prompt("c", "q", {"reference": ""})]
+def test_answers_are_scored_where_somebody_names_their_column() -> None:
+    rows = [Prompt("a", "q", {"gold": ["x", "longer"]}), Prompt("b", "q"), Prompt("c", "q", {"gold": ""})]
     reward = load_reward(lambda completions: [len(c) or None for c in completions], isolate=False)
-    assert reference_rewards(reward, rows) == [6.0, None, None]
-    assert reference_rewards(reward, []) == []
+    assert answer_rewards(reward, rows, "gold") == [3.5, None, None]
+    assert answer_rewards(reward, rows) == [None, None, None]
+    assert answer_rewards(reward, [], "gold") == []
+    with pytest.raises(PromptFileError, match=r"column 'golden' .*columns: gold.*--answer-col"):
+        answer_rewards(reward, rows, "golden")
+
+
+def test_a_metric_compares_each_reference_with_the_others() -> None:
+    """ROUGE-L of three references by hand; one reference has no other to be compared with."""
+    three = Prompt("a", "q", {"references": ["a b c d", "a b x y", "a b c z"]})
+    reward = load_reward("rouge_l")
+    assert answer_rewards(reward, [three, Prompt("b", "q", {"reference": "a b"})]) == pytest.approx([(0.75 + 0.5 + 0.75) / 3, None])
+    named = Prompt("c", "q", {"references": ["a b c d"], "human": "a b x y"})
+    assert answer_rewards(reward, [named], "human") == [0.5]
+    assert answer_rewards(load_reward(["rouge_l", len], isolate=False), [three]) == [None]
+
+
+def test_who_pays_the_top_for_a_right_answer() -> None:
+    assert load_reward(["exact_match", "regex[pattern=x]"]).top_reachable
+    for other in ("rouge_l", "sentiment"):
+        assert not load_reward(["exact_match", other]).top_reachable
+    assert not load_reward(len, isolate=False).top_reachable
 
 
 def test_ranges_and_weights() -> None:
@@ -259,7 +279,7 @@ def test_an_empty_reference_is_no_answer(name: str, empty: object) -> None:
     with load_reward("exact_match") as reward:
         score = reward.score([prompt], [Completion("", 0, False)])[0]
         assert score.reward is None and f"its column {name} is empty" in str(score.error)
-        assert reference_rewards(reward, [prompt]) == [None]
+        assert answer_rewards(reward, [prompt]) == [None]
 
 
 def test_a_whole_number_that_a_table_made_a_float_is_the_whole_number() -> None:

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from flatspot.core.errors import SettingsError
-from flatspot.stats.zones import Zones, chance_of_best, epsilon_for_group, reach_at
+from flatspot.stats.zones import (
+    STATES,
+    Odds,
+    Zones,
+    achievable,
+    chance_of_best,
+    epsilon_for_group,
+    gain_of,
+    mixed_of,
+    reach_at,
+    typical_gain,
+)
 
 
 @pytest.mark.parametrize("group_size", [3, 8, 16, 64])
@@ -25,16 +36,33 @@ def test_tiny_groups_are_capped_and_single_ones_refused():
         epsilon_for_group(1)
 
 
-def test_on_zero_one_rewards_the_states_are_thresholds_on_p():
-    epsilon = 0.05
-    zones = Zones(epsilon)
+def odds_of(values, weights, r_star, group_size=8):
+    """Of rewards with these values and probabilities: the best of K by its distribution, the mixed groups by the equal ones."""
+    values, weights = np.asarray(values, float), np.asarray(weights, float)
+    order = np.argsort(values)
+    up_to = np.cumsum(weights[order])
+    best = values[order] @ np.diff(np.r_[0, up_to**group_size])
+    mean = weights @ values
+    return Odds(np.array(1 - (weights**group_size).sum()), np.array(best - mean), np.array(r_star - mean))
+
+
+def zero_one(p, group_size=8):
+    return Odds(mixed_of(p, group_size), gain_of(p, group_size), 1 - p)
+
+
+@pytest.mark.parametrize("group_size", [4, 8, 32])
+@pytest.mark.parametrize("advantage", ["centered", "normalized"])
+def test_on_zero_one_rewards_the_states_are_thresholds_on_p(group_size, advantage):
+    epsilon = epsilon_for_group(group_size)
+    zones = Zones(epsilon, group_size=group_size, advantage=advantage)
     p = np.linspace(0, 1, 2001)
-    states = zones.states(p, np.sqrt(p * (1 - p)), np.ones_like(p))
+    odds = zero_one(p, group_size)
+    states = zones.states(odds, 1.0)
     away = (np.abs(p - epsilon) > 1e-6) & (np.abs(p - (1 - epsilon)) > 1e-6)
     assert (states[away, 0] == (p < epsilon)[away]).all()
     assert (states[away, 2] == (p > 1 - epsilon)[away]).all()
     assert (states.sum(-1) == 1).all()
-    wrong = zones.loss(p, np.sqrt(p * (1 - p)), np.ones_like(p))
+    wrong = zones.loss(odds, 1.0)
     away &= np.min(np.abs(p[:, None] - np.array([2 * epsilon, epsilon / 2, 1 - epsilon / 2, 1 - 2 * epsilon])), -1) > 1e-6
     assert (wrong[away, 0] == (p >= 2 * epsilon)[away]).all()
     assert (wrong[away, 1] == ((p <= epsilon / 2) | (p >= 1 - epsilon / 2))[away]).all()
@@ -43,16 +71,44 @@ def test_on_zero_one_rewards_the_states_are_thresholds_on_p():
 
 def test_states_do_not_change_under_affine_maps_of_the_reward():
     rng = np.random.default_rng(0)
-    mean, std, r_star = rng.random(500), rng.random(500) * 0.3, np.full(500, 0.9)
-    base = Zones(0.05).states(mean, std, r_star)
-    moved = Zones(0.05, -3.0, 7.0).states(mean * 10 - 3, std * 10, r_star * 10 - 3)
-    assert (base == moved).all()
+    odds = Odds(rng.random(500), rng.random(500) * 0.1, rng.random(500))
+    moved = Odds(odds.mixed, odds.gain * 10, odds.headroom * 10)
+    assert (Zones(0.05).states(odds, 1.0) == Zones(0.05, -3.0, 7.0).states(moved, 10.0)).all()
 
 
-def test_a_constant_reward_at_what_is_achievable_is_solved_and_below_it_vanishing():
-    zones = Zones(0.05)
-    states = zones.states(np.array([0.5, 0.5]), np.zeros(2), np.array([0.5, 1.0]))
-    assert states.argmax(-1).tolist() == [2, 0]
+@pytest.mark.parametrize(
+    ("values", "weights", "r_star", "centered", "normalized"),
+    [
+        ([0.5], [1], 0.5, "solved", "solved"),
+        ([0.5], [1], 1.0, "vanishing", "vanishing"),
+        ([0.5], [1], np.inf, "vanishing", "vanishing"),  # what can be earned is not known
+        ([1.0, 1.5], [0.5, 0.5], 1.5, "learnable", "learnable"),
+        ([0.010, 0.018], [0.5, 0.5], 1.0, "vanishing", "learnable"),  # differs, but by little
+        ([0.992, 1.0], [0.5, 0.5], 1.0, "solved", "learnable"),
+        ([0.0, 1.0], [0.97, 0.03], 1.0, "vanishing", "vanishing"),
+        ([0.0, 1.0], [0.5, 0.5], 0.5, "learnable", "learnable"),  # a large std is never solved
+    ],
+)
+def test_is_there_a_signal_and_is_something_left_to_win(values, weights, r_star, centered, normalized):
+    for advantage, expected in (("centered", centered), ("normalized", normalized)):
+        states = Zones(0.0506, advantage=advantage).states(odds_of(values, weights, r_star), 1.0)
+        assert STATES[states.argmax()] == expected
+
+
+def test_the_scale_is_a_stated_width_or_the_typical_gain():
+    assert Zones(0.05, 0.0, 4.0).scale == 4.0
+    assert Zones(0.05, 0.0, 4.0, stated=False).scale is None
+    gains = np.r_[np.zeros(5), np.full(7, 2.0)]
+    assert typical_gain(gains) == 2.0
+    assert typical_gain(np.r_[gains, 1e6]) == 2.0  # one prompt moves nothing
+    assert typical_gain(np.r_[gains, np.full(14, 1e-4)]) == pytest.approx(2.0)  # nor do many that hardly vary
+    assert typical_gain(np.full(3, np.nan)) == 1.0
+
+
+def test_what_is_achievable_is_never_invented_nor_below_what_was_seen():
+    answer, best = np.array([0.6, 0.2, np.nan, np.nan]), np.array([0.0, 0.8, 0.3, np.nan])
+    assert achievable(answer, best, None) == pytest.approx([0.6, 0.8, np.nan, np.nan], nan_ok=True)
+    assert achievable(answer, best, 1.0) == pytest.approx([0.6, 0.8, 1.0, 1.0])
 
 
 def test_reach_is_the_zero_one_reach():

@@ -1,11 +1,15 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from flatspot.core.errors import SettingsError
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.models.fitted import fit
+from flatspot.stats.zones import achievable
 from flatspot.verdicts.explain import explain_prompts, explain_set
 from flatspot.verdicts.judge import judge_prompts, judge_set
+from flatspot.verdicts.numbers import prompt_numbers
 from flatspot.verdicts.settings import JudgeSettings
 
 
@@ -15,11 +19,17 @@ def judged(rewards, settings=None, reference=None, failed=0):
     m, n = rewards.shape
     evidence = evidence_of_rows(np.repeat(np.arange(m), n), rewards.ravel(), m)
     reference = np.full(m, np.nan) if reference is None else np.asarray(reference, float)
-    r_star = np.where(np.isfinite(reference), reference, settings.reward_hi)
-    model = fit(evidence, r_star, settings.zones)
+    model = fit(evidence, achievable(reference, evidence.high, settings.top), settings.zones)
     prompts = judge_prompts(model, settings)
     n_rows = np.full(m, n + failed)
     return prompts, judge_set(prompts, model, evidence, n_rows, settings, reference), evidence
+
+
+def numbers(evidence):
+    m, zones = evidence.n_prompts, JudgeSettings().zones
+    model = fit(evidence, np.full(m, np.nan), zones)
+    r_star = np.full(m, 1.0 if model.family == "binary" else np.nan)
+    return prompt_numbers(SimpleNamespace(evidence=evidence, fair=np.ones(m, bool)), model, r_star, zones)
 
 
 def rows(hits, n=64):
@@ -64,8 +74,8 @@ def test_equal_errors_stand_or_fall_together():
         (rows([64] * 9 + [30]), {}, "fix-data", "solved"),
         (rows([20, 30, 40]), {"failed": 10}, "fix-reward", "failed"),
         (np.full((3, 8), 0.5), {}, "fix-reward", "constant"),
-        (rows([0, 0, 30]), {"reference": [0.0, 0.1, 1.0]}, "fix-reward", "references"),
-        (rows([20, 30, 40]), {"reference": [0.0, 0.1, 1.0]}, "proceed", "none"),  # completions earn what the references do not
+        (rows([0, 0, 30]), {"reference": [0.0, 0.1, 1.0]}, "fix-reward", "answers"),
+        (rows([20, 30, 40]), {"reference": [0.0, 0.1, 1.0]}, "proceed", "none"),  # completions earn what the answers do not
         (rows([0, 0, 0]), {"reference": [1.0, 1.0, 1.0]}, "warm-up", "vanishing"),
         (np.full((3, 8), np.nan), {}, "fix-reward", "failed"),
     ],
@@ -84,22 +94,29 @@ def test_unscored_prompts_say_so_and_the_rest_is_judged():
     prompts, _, evidence = judged(rewards)
     assert prompts.verdict.tolist() == ["unscored", "learnable", "solved"]
     assert np.isnan(prompts.error_probability[0])
-    why = explain_prompts(evidence, prompts, np.full(3, np.nan), np.ones(3))
+    why = explain_prompts(evidence, prompts, numbers(evidence))
     assert "reward function" in why[0]
 
 
-def test_a_reference_that_earns_half_makes_half_solved():
+def test_an_answer_that_earns_half_makes_half_solved():
     prompts, _, _ = judged(np.full((2, 64), 0.5), reference=[0.5, np.nan])
     assert prompts.verdict.tolist() == ["solved", "vanishing"]
 
 
 def test_sentences_name_what_was_seen():
     prompts, _, evidence = judged(rows([0, 32, 64]))
-    reach = np.array([np.nan, 0.99, np.nan])
-    vanishing, learnable, solved = explain_prompts(evidence, prompts, reach, np.ones(3))
-    assert "all 64 rewards are 0" in vanishing
-    assert "mean 0.5" in learnable
+    vanishing, learnable, solved = explain_prompts(evidence, prompts, numbers(evidence))
+    assert "all 64 rewards are 0; 8% of groups of 8 are mixed, and 1 can be earned" in vanishing
+    assert "mean 0.5" in learnable and "the best of 8 gains 0.49" in learnable
     assert "Spend no completions" in solved
+
+
+def test_the_sentence_names_the_question_that_decided():
+    rng = np.random.default_rng(0)
+    prompts, _, evidence = judged(rng.normal(0.014, 0.007, (40, 16)))
+    assert set(prompts.verdict) == {"vanishing"}
+    why = explain_prompts(evidence, prompts, numbers(evidence))[0]
+    assert "the best of 8 gains only 0.0" in why and "what can be earned is not known" in why
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,22 @@ def run_of(rewards, *, parts=None, signs=None, truncated=np.nan):
     rewards = np.asarray(rewards, float)
     m, n = rewards.shape
     nan = np.full(m, np.nan)
-    components = {name: (np.mean(values, -1), flatspot.reward_std(np.asarray(values, float))) for name, values in (parts or {}).items()}
-    evidence = evidence_of_rows(np.repeat(np.arange(m), n), rewards.ravel(), m)
+    at = np.repeat(np.arange(m), n)
+    components = {name: evidence_of_rows(at, np.asarray(values, float).ravel(), m) for name, values in (parts or {}).items()}
+    evidence = evidence_of_rows(at, rewards.ravel(), m)
     cut = np.full(m, truncated)
     return RunTable(
-        np.arange(m).astype(str).astype(object), nan, evidence, np.full(m, n), nan, cut, nan, components, [], signs or Signs.none(m)
+        np.arange(m).astype(str).astype(object),
+        nan,
+        evidence,
+        np.full(m, n),
+        nan,
+        cut,
+        nan,
+        components,
+        np.ones(m, bool),
+        [],
+        signs or Signs.none(m),
     )
 
 
@@ -102,7 +113,9 @@ def test_a_flat_part_under_a_varying_total_is_in_the_headline():
     found, summary = verdict_of(form, parts={"accuracy": np.zeros((40, 16)), "format": form})
     assert found == "warm-up"
     assert "'accuracy'" in summary["reason"]
-    assert "shaping-only" in summary["caveat_codes"]
+    assert "flat-component" in summary["caveat_codes"]
+    assert summary["components"]["accuracy"]["flat_share"] == pytest.approx(1, abs=0.01)
+    assert summary["components"]["accuracy"]["counts"]["vanishing"] == summary["components"]["format"]["counts"]["learnable"] == 40
     assert summary["health"]["flat_reward"] == "accuracy"
     steps = next_steps(Summary.from_json(summary | {"settings": {"out": "run", "reward": ["r.py:form", "r.py:accuracy"]}}))
     assert steps[1].command == "flatspot rescore run --reward r.py:accuracy"
@@ -112,26 +125,39 @@ def test_a_part_that_hardly_ever_varies_where_the_total_does_is_in_the_headline(
     form, right = coins(40, 16, 0.5), np.zeros((40, 16))
     right[:6, :4] = 1.0
     found, summary = verdict_of(form + right, parts={"accuracy": right, "format": form}, settings=JudgeSettings(reward_hi=2.0))
-    assert found == "proceed"
-    assert headline(Summary.from_json(summary))[0] != "Proceed with RL"
+    assert found == "warm-up"  # what accuracy would get alone
+    assert summary["components"]["accuracy"]["flat_share"] == pytest.approx(34 / 40, abs=0.02)
     assert "'accuracy'" in summary["reason"]
+
+
+def test_a_part_that_is_flat_on_a_few_prompts_is_in_the_headline_and_the_verdict_stays():
+    form, right = coins(40, 16, 0.5), coins(40, 16, 0.5, 1)
+    right[:5] = 0.0
+    found, summary = verdict_of(form + right, parts={"accuracy": right, "format": form}, settings=JudgeSettings(reward_hi=2.0))
+    assert found == "proceed"
+    assert summary["components"]["accuracy"]["flat_share"] == pytest.approx(5 / 40, abs=0.02)
+    assert "on 12% of the prompts 'accuracy' vanishes" in summary["reason"]
+    assert headline(Summary.from_json(summary))[0] != "Proceed with RL"
 
 
 @pytest.mark.parametrize(
     ("other", "weights"),
-    [
-        (coins(40, 16, 0.5, 1), None),
-        (np.ones((40, 16)), None),
-        (np.zeros((40, 16)), {"right": 1.0, "other": 0.2}),
-        (np.zeros((40, 16)), {"other": 0.0}),
-    ],
-    ids=["varies too", "always earned", "worth less", "worth nothing"],
+    [(coins(40, 16, 0.5, 1), None), (np.ones((40, 16)), None), (np.zeros((40, 16)), {"other": 0.0})],
+    ids=["varies too", "always earned", "worth nothing"],
 )
 def test_other_parts_raise_no_alarm(other, weights):
     right = coins(40, 16, 0.5)
     found, summary = verdict_of(right, parts={"right": right, "other": other}, weights=weights)
     assert found == "proceed"
-    assert not {"shaping-only", "components-tie"} & set(summary["caveat_codes"])
+    assert not {"flat-component", "components-tie"} & set(summary["caveat_codes"])
+
+
+def test_a_flat_part_that_is_worth_less_is_said_and_the_verdict_stays():
+    right = coins(40, 16, 0.5)
+    found, summary = verdict_of(right, parts={"right": right, "other": np.zeros((40, 16))}, weights={"right": 1.0, "other": 0.2})
+    assert found == "proceed"
+    assert "'other' vanishes and only other rewards vary" in summary["reason"]
+    assert "flat-component" in summary["caveat_codes"]
 
 
 def test_parts_that_cancel_out_are_said():

@@ -41,7 +41,8 @@ def test_the_rule_tells_a_share_from_its_limit_and_from_none():
     assert explain_set(SetJudgment("fix-data", "solved", 0.997, 0.8))[1] == "solved prompts: >99% > 80%"
 
 
-def test_a_reference_that_the_reward_cannot_read_makes_no_prompt_solved(tmp_path):
+@pytest.mark.parametrize(("answer_col", "caveats"), [(None, 0), ("reference", 1)])
+def test_a_reference_that_the_reward_cannot_read_makes_no_prompt_solved(tmp_path, answer_col, caveats):
     answers = [f"<answer>{i}</answer>" for i in range(12)]
     rows = [
         {"prompt": f"q{i}", "reference": str(i) if i < 4 else right, "completion": right if k < (0, 8, 16)[i % 3] else "?", "reward": 0}
@@ -53,6 +54,6 @@ def test_a_reference_that_the_reward_cannot_read_makes_no_prompt_solved(tmp_path
     def reward(completions):
         return [float(text in answers) for text in completions]
 
-    found = flatspot.rescore(tmp_path / "log", reward, reward_range=(0, 1), out=tmp_path / "again")
+    found = flatspot.rescore(tmp_path / "log", reward, reward_range=(0, 1), answer_col=answer_col, out=tmp_path / "again")
     assert found.verdicts["verdict"].to_pylist() == ["vanishing", "learnable", "solved"] * 4
-    assert found.summary["caveat_codes"].count("low-references") == 1
+    assert found.summary["caveat_codes"].count("low-references") == caveats

@@ -10,6 +10,7 @@ import click
 
 from flatspot.cli.option_types import ExtensibleChoice, RewardText
 from flatspot.cli.renamed import renamed_option
+from flatspot.core.settings import ADVANTAGES
 from flatspot.engines.registry import ENGINES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,6 +53,12 @@ reward_timeout_option = click.option(
     "--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward may take for a completion."
 )
 
+answer_option = click.option(
+    "--answer-col",
+    metavar="C",
+    help="Column of real answers: what they earn is what a prompt can be expected to earn.  [default: not known]",
+)
+
 reward_weight_option = click.option(
     "--reward-weight", "weights", multiple=True, type=float, metavar="W", help="Weight of each --reward, in order.  [default: 1]"
 )
@@ -67,6 +74,7 @@ def reward_options(command: F) -> F:
             reward_option,
             reward_weight_option,
             reward_timeout_option,
+            answer_option,
         ]
     ):
         command = option(command)
@@ -95,6 +103,17 @@ def judging_options(command: F) -> F:
                 before="--sure",
                 is_flag=True,
                 help="Hold the worst-case error to that, not the mean error; diagnose samples more for it.",
+            ),
+            click.option(
+                "--advantage",
+                type=click.Choice(ADVANTAGES),
+                help="How the planned run uses rewards: less a baseline (PPO, RLOO, Dr. GRPO), or divided by the group's std as well "
+                "(GRPO in TRL and verl), which blows a small spread up again.  [default: centered]",
+            ),
+            click.option(
+                "--top-reachable",
+                is_flag=True,
+                help="Every prompt can earn the top of the range: a verifier with partial credit.  [default: as the reward says]",
             ),
             click.option("--out", type=click.Path(file_okay=False), metavar="RUN", help="Run folder.  [default: runs/<content hash>]"),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report."),

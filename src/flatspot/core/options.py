@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
+from flatspot.core.settings import Advantage
+
 
 class JudgingOptions(TypedDict, total=False):
     """How rows are judged, and where the result goes: what every verb that judges takes."""
@@ -12,6 +14,8 @@ class JudgingOptions(TypedDict, total=False):
     group_size: int
     target_error: float
     worst_case: bool
+    advantage: Advantage | None
+    top_reachable: bool
     reward_range: tuple[float, float] | None
     out: str | Path | None
 
@@ -26,6 +30,7 @@ class RescoreOptions(InspectOptions, total=False):
     """The settings of `flatspot.rescore`."""
 
     reward_timeout_s: float
+    answer_col: str | None
 
 
 class DiagnoseOptions(RescoreOptions, total=False):

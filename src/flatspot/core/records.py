@@ -41,7 +41,7 @@ class Prompt:
         >>> Prompt("a", "2+2=", {"references": ["4", ""], "reference": "5"}).references, Prompt("b", "?", {"reference": " "}).references
         (('4',), ())
         """
-        return _answers(self.columns.get("references")) or _answers(self.columns.get("reference"))
+        return answers_of(self.columns.get("references")) or answers_of(self.columns.get("reference"))
 
 
 def with_equal_columns(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -58,7 +58,8 @@ def with_equal_columns(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [Prompt(prompt.id, prompt.text, {name: prompt.columns.get(name) for name in names}) for prompt in prompts]
 
 
-def _answers(cell: object) -> tuple[str, ...]:
+def answers_of(cell: object) -> tuple[str, ...]:
+    """The answers in a cell, a text or a list of them, as texts; what is no answer (`has_answer`) is left out."""
     answers = cell if isinstance(cell, list | tuple) else [cell]
     return tuple(answer_text(answer) for answer in answers if has_answer(answer))
 

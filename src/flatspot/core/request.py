@@ -11,15 +11,15 @@ from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
 from flatspot.core.plain import Json, JsonObject
 from flatspot.core.renamed import option_words
 from flatspot.core.reward_names import rewards_named
-from flatspot.core.settings import Settings
+from flatspot.core.settings import Advantage, Settings
 from flatspot.core.shares import exact
 
 IN_MEMORY = " (in memory)"  # ends the name of what was passed as an object, which no command can name again
 _RESUME = (
     "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "dtype", "device", "target_error",
-    "worst_case",
+    "worst_case", "advantage", "top_reachable",
 )  # fmt: skip
-_SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit")
+_SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit", "answer_col")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,13 @@ class Request:
     logs              files of another trainer's logs
     columns           the log's column (or columns) by what they mean to us
     grouped_by        the log's columns whose values name a prompt
+    top_reachable     every prompt can earn the top of the range: said by the caller, or by the reward itself
     prompt_col, id_col, limit    of the prompt file
+    answer_col        its column with real answers
     rescored          the run folder whose completions were scored again
     resume            further options of the command that resumes the run; None where there is no such command
     out               the run folder
-    target_error, worst_case, seed    of judging and sampling
+    target_error, worst_case, advantage, seed    of judging and sampling
 
     >>> Request(prompts="p.jsonl", model="m", rewards=("exact_match",), seed=0).to_json()
     {'prompts': 'p.jsonl', 'model': 'm', 'reward': ['exact_match'], 'seed': 0}
@@ -50,17 +52,20 @@ class Request:
     reward_weights: tuple[float, ...] | None = None
     reward_timeout_s: float | None = None
     reward_range: tuple[float, float] | None = None
+    top_reachable: bool | None = None
     logs: tuple[str, ...] = ()
     columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     grouped_by: tuple[str, ...] = ()
     prompt_col: str | None = None
     id_col: str | None = None
     limit: int | None = None
+    answer_col: str | None = None
     rescored: str | None = None
     resume: tuple[str, ...] | None = None
     out: str | None = None
     target_error: float | None = None
     worst_case: bool | None = None
+    advantage: Advantage | None = None
     seed: int | None = None
 
     def to_json(self) -> dict[str, Json]:

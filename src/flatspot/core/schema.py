@@ -60,7 +60,7 @@ PROMPTS: tuple[Column, ...] = (
     Column("prompt", "string", "", "the prompt; chat messages as a JSON list"),
     Column("is_chat", "bool", "", "whether the prompt is chat messages"),
     Column("columns", "string", "", "the row's further columns, as a JSON object"),
-    Column("reference_reward", "float64", "reward", "the best reward among the reference answers; null where there is none"),
+    Column("answer_reward", "float64", "reward", "what the prompt's real answers earn, on average; null where nobody named any"),
 )
 
 VERDICTS: tuple[Column, ...] = (
@@ -73,6 +73,8 @@ VERDICTS: tuple[Column, ...] = (
     Column("n_samples", "int32", "completions", "drawn for this prompt"),
     Column("n_scored", "int32", "completions", "of them with a reward"),
     Column("mean", "float64", "reward", "mean of the scored rewards"),
+    Column("mean_lo", "float64", "reward", "lower 95% limit of the mean under the policy"),
+    Column("mean_hi", "float64", "reward", "upper 95% limit of the mean under the policy"),
     Column("std", "float64", "reward", "within-prompt std, ddof 1; null under two scored completions"),
     Column("std_lo", "float64", "reward", "lower 95% limit of the std under the policy"),
     Column("std_hi", "float64", "reward", "upper 95% limit of the std under the policy"),
@@ -82,16 +84,32 @@ VERDICTS: tuple[Column, ...] = (
         "r_star",
         "float64",
         "reward",
-        "what is achievable: the reference's reward (from half of the range on) or the best seen; else the top of the range",
+        "what is achievable: the top of the range under a verifier, or what real answers earn, and never less than the best seen; null "
+        "where it is not known",
     ),
+    Column("headroom", "float64", "reward", "r_star - mean: what is left to win; null where r_star is"),
     Column("reach", "float64", "stds", "(r_star - mean) / std: how many of its own stds the prompt must climb; null at std 0"),
     Column("relative_std", "float64", "", "std over the root mean square of the set's stds"),
     Column("p_mixed", "float64", "probability", "that a group of the planned size is not all equal"),
+    Column("p_mixed_lo", "float64", "probability", "lower 95% limit of that"),
+    Column("p_mixed_hi", "float64", "probability", "upper 95% limit of that"),
+    Column(
+        "best_of_k",
+        "float64",
+        "reward",
+        "expected best reward of a group of the planned size: unbiased from the completions where no reward decided how many there are and "
+        "they make a group; else mean + gain",
+    ),
+    Column("gain", "float64", "reward", "the expected best reward of a group of the planned size less the mean, under the fitted model"),
+    Column("gain_lo", "float64", "reward", "lower 95% limit of the gain"),
+    Column("gain_hi", "float64", "reward", "upper 95% limit of the gain"),
+    Column("relative_gain", "float64", "", "gain over the root mean square of the set's gains"),
     Column("distinct_share", "float64", "share", "distinct completions among those drawn"),
     Column("truncated_share", "float64", "share", "completions cut by the token limit"),
     Column("mean_tokens", "float64", "tokens", "mean length of a completion"),
     Column("component_std", "map<string, float64>", "reward", "std of each reward function's own value"),
     Column("component_mean", "map<string, float64>", "reward", "mean of each reward function's own value"),
+    Column("component_verdict", "map<string, string>", "", "the verdict that each reward function would get alone"),
     Column("why", "string", "", "the verdict in one sentence"),
 )
 
@@ -164,6 +182,7 @@ def arrow_schema(columns: tuple[Column, ...]) -> pyarrow.Schema:
         "float64": pa.float64(),
         "bool": pa.bool_(),
         "map<string, float64>": pa.map_(pa.string(), pa.float64()),
+        "map<string, string>": pa.map_(pa.string(), pa.string()),
     }
     fields = [pa.field(c.name, types[c.type], metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns]
     return pa.schema(fields, metadata={"flatspot_schema_version": str(SCHEMA_VERSION)})

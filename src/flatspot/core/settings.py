@@ -8,10 +8,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Literal
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.records import LARGEST_REWARD, Sampling
 
+Advantage = Literal["centered", "normalized"]  # rewards less a baseline; these divided by their group's std
+ADVANTAGES: tuple[Advantage, ...] = ("centered", "normalized")
 MOST_WEIGHED = 2048  # completions of a prompt that triage can look ahead to: 3.5 GB
 
 
@@ -35,7 +38,9 @@ class Settings:
         reward_weights   one per reward; None: 1 each
         reward_timeout_s a reward call that takes longer is a failure of its row
     judging
-        group_size, target_error, worst_case    see `JudgeSettings`
+        group_size, target_error, worst_case, advantage    see `JudgeSettings`
+        top_reachable    every prompt can earn the top of the range, as under a verifier with partial credit
+        answer_col       the column with real answers: what they earn is what a prompt can be expected to earn
     gradients
         gradients             also measure gradient norms: hf or openvino, and a backward pass per completion
         gradient_completions  per prompt, for that, drawn beside the run's; at least 4
@@ -63,6 +68,9 @@ class Settings:
     group_size: int = 8
     target_error: float = 0.03
     worst_case: bool = False
+    advantage: Advantage | None = None
+    top_reachable: bool = False
+    answer_col: str | None = None
     gradients: bool = False
     gradient_completions: int = 16
     prompt_col: str = "prompt"
@@ -121,13 +129,13 @@ _WHOLE = (
     "limit",
 )
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
-_FLAGS = ("fixed_completions", "worst_case", "gradients")
-_TEXT = ("engine", "dtype", "device", "prompt_col", "id_col")
+_FLAGS = ("fixed_completions", "worst_case", "top_reachable", "gradients")
+_TEXT = ("engine", "dtype", "device", "advantage", "prompt_col", "id_col", "answer_col")
 
 
 def _check_kinds(settings: Settings) -> None:
     """A number where one belongs: "64" or 3.5 completions fail here, not after the run."""
-    optional = ("max_generations", "round_size", "limit", "memory_gib", "out")
+    optional = ("max_generations", "round_size", "limit", "memory_gib", "advantage", "answer_col", "out")
     kinds = (
         (_WHOLE, Integral, "a whole number"),
         (_REAL, Real, "a number"),

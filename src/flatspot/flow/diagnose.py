@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -14,16 +15,16 @@ from flatspot.core.options import DiagnoseOptions
 from flatspot.core.protocols import Say
 from flatspot.core.request import Request, name_of, resume_options, reward_names, settings_shown
 from flatspot.core.settings import Settings
-from flatspot.flow.draw import draw_run
+from flatspot.flow.draw import answers_anew, draw_run
 from flatspot.flow.gradients import check_groups, check_weights, measure_gradients
 from flatspot.flow.judge import judge_run, judge_settings
 from flatspot.flow.settings import checked_settings
 from flatspot.rollouts.completeness import is_complete, replay_stored
 from flatspot.rollouts.identity import digest, run_key
+from flatspot.rollouts.migration import read_prompts
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rounds import Decider, FixedCompletions
 from flatspot.rollouts.store import RunRecord
-from flatspot.rollouts.tables import read_table
 from flatspot.runs.run import Run
 from flatspot.stats.triage.decider import Adaptive
 from flatspot.stats.triage.plan import diagnose_plan
@@ -77,13 +78,15 @@ def diagnose(
             model=name_of(policy),
             rewards=reward_names(reward),
             reward_range=chosen.reward_range or usable_range(loaded.range),
+            top_reachable=chosen.top_reachable or loaded.top_reachable,
             resume=resume_options(chosen),
             out=str(folder),
             seed=chosen.seed,
             **settings_shown(chosen),
         )
-        decider = partial(_decider, folder, chosen, request.reward_range)
+        decider = partial(_decider, folder, chosen, request)
         identified = key["model"]["stamp"] is not None or policy == DEFAULT_POLICY
+        answers_anew(folder, rows, loaded, chosen.answer_col)
         replay = replay_stored(folder, key, chosen.max_completions, decider)
         if not (identified and is_complete(folder, replay)):
             check_reward(loaded, rows, say)
@@ -93,10 +96,11 @@ def diagnose(
         return judge_run(folder, chosen, request, say=say)
 
 
-def _decider(folder: Path, settings: Settings, reward_range: tuple[float, float] | None, record: RunRecord) -> Decider:
+def _decider(folder: Path, settings: Settings, request: Request, record: RunRecord) -> Decider:
     """Who decides what is sampled: a fixed number of completions, or triage."""
-    r_star = np.asarray(read_table(folder / "prompts.parquet", ["reference_reward"])["reference_reward"].to_numpy(), float)
+    answers = np.asarray(read_prompts(folder)["answer_reward"].to_numpy(), float)
     if settings.fixed_completions:
-        return FixedCompletions(len(r_star), settings.max_completions)
-    epsilon = judge_settings(settings, reward_range or (0.0, 1.0)).zones.epsilon
-    return Adaptive(diagnose_plan(settings, epsilon, reward_range, r_star, record.rows_per_part, record.visit_cost))
+        return FixedCompletions(len(answers), settings.max_completions)
+    zones = judge_settings(settings, request.reward_range or (0.0, 1.0), request).zones
+    settings = replace(settings, top_reachable=bool(request.top_reachable))
+    return Adaptive(diagnose_plan(settings, zones, request.reward_range, answers, record.rows_per_part, record.visit_cost))

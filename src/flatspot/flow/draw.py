@@ -43,8 +43,6 @@ def draw_run(
 
     What is found out about the reward is written before the rows that show it; that the run ended, once nothing is left to do.
     """
-    from flatspot.rewards import reference_rewards
-
     engine = _loaded(policy, settings, say)
     reported = len(getattr(engine, "notes", ()))
     identity = {name: key[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
@@ -63,7 +61,7 @@ def draw_run(
         notes = reward_notes(path, reward)
         notes.write()
         if not (path / "prompts.parquet").exists():
-            write_table(prompt_table(prompts, reference_rewards(reward, prompts)), path / "prompts.parquet")
+            write_answers(path, prompts, reward, settings.answer_col)
         write_notes(path, read_notes(path))
         replay = replay_opened(path, run.record, decider, replay)
         sample = partial(collect, run, prompts, engine, reward, settings.sampling, replay, seed=settings.seed, policy=name_of(policy))
@@ -72,7 +70,7 @@ def draw_run(
         for note in of_engine[reported:]:
             say(note)
         notes.write()
-        drop_references(path, prompts)
+        drop_answers(path, prompts)
         notes.end(of_engine, run.n_rounds())
 
 
@@ -85,7 +83,25 @@ def _loaded(policy: Any, settings: Settings, say: Callable[[str], None]) -> Engi
     return engine
 
 
-def drop_references(path: Path, prompts: Sequence[Prompt]) -> None:
-    """Take the rewards of references back where the reward was found to compare the completions of a group: no reference is one."""
+def write_answers(path: Path, prompts: Sequence[Prompt], reward: LoadedReward, answer_col: str | None) -> None:
+    """Write prompts.parquet with what the real answers of the prompts earn.
+
+    Raises `PromptFileError` where no prompt has an answer in `answer_col`.
+    """
+    from flatspot.rewards import answer_rewards
+
+    write_table(prompt_table(prompts, answer_rewards(reward, prompts, answer_col)), path / "prompts.parquet")
+
+
+def drop_answers(path: Path, prompts: Sequence[Prompt]) -> None:
+    """Take the rewards of answers back where the reward was found to compare the completions of a group: no answer is one."""
     if read_notes(path).whole_groups is not None:
         write_table(prompt_table(prompts, [None] * len(prompts)), path / "prompts.parquet")
+
+
+def answers_anew(path: Path, prompts: Sequence[Prompt], reward: LoadedReward, answer_col: str | None) -> None:
+    """Score the answers of a run that was drawn with another `answer_col`: what is drawn next depends on them, and every verdict."""
+    if not (path / "prompts.parquet").exists() or not os.access(path, os.W_OK):
+        return
+    if read_record(path).request.answer_col != answer_col and read_notes(path).whole_groups is None:
+        write_answers(path, prompts, reward, answer_col)

@@ -16,7 +16,7 @@ from flatspot.rollouts.locks import judging
 from flatspot.rollouts.store import read_record, write_request, write_table
 from flatspot.runs.run import Run
 from flatspot.verdicts.gradients import summarize_gradients
-from flatspot.verdicts.ranges import reward_range
+from flatspot.verdicts.ranges import KNOWN, reward_range
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import Judged
 from flatspot.verdicts.undrawn import judge_drawn
@@ -58,12 +58,18 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
     judged = judge_drawn(
         table,
         run.completeness,
-        judge_settings(settings, limits),
+        judge_settings(settings, limits, request, known=source in KNOWN),
         range_source=source,
         notes=[*run.notes.caveats, *outside, *repeated_prompts(run.prompts)],
         weights=component_weights(identity.get("reward")),
     )
-    request = replace(request, target_error=settings.target_error, worst_case=settings.worst_case, seed=identity.get("seed"))
+    request = replace(
+        request,
+        target_error=settings.target_error,
+        worst_case=settings.worst_case,
+        advantage=settings.advantage or request.advantage,
+        seed=identity.get("seed"),
+    )
     summary = replace(
         judged.summary,
         source=run.record.kind,
@@ -76,9 +82,24 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
     return Judged(judged.verdicts, summary, judged.model)
 
 
-def judge_settings(settings: Settings, reward_range: tuple[float, float]) -> JudgeSettings:
-    """The part of the settings that judging takes, checked."""
-    judging = JudgeSettings(*reward_range, settings.group_size, settings.target_error, settings.worst_case)
+def judge_settings(
+    settings: Settings, reward_range: tuple[float, float], request: Request | None = None, *, known: bool = True
+) -> JudgeSettings:
+    """The part of the settings that judging takes, checked.
+
+    request  of the run: what the settings leave open
+    known    whether the range is the reward's, and not merely what was seen
+    """
+    request = request or Request()
+    judging = JudgeSettings(
+        *reward_range,
+        group_size=settings.group_size,
+        target_error=settings.target_error,
+        worst_case=settings.worst_case,
+        advantage=settings.advantage or request.advantage or "centered",
+        stated=known,
+        top_reachable=settings.top_reachable or bool(request.top_reachable),
+    )
     _ = judging.zones  # computed to be checked
     return judging
 

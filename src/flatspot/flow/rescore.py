@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Unpack
 from flatspot.core.errors import SettingsError
 from flatspot.core.options import RescoreOptions
 from flatspot.core.request import reward_names, settings_shown
-from flatspot.flow.draw import drop_references
+from flatspot.flow.draw import answers_anew, drop_answers, write_answers
 from flatspot.flow.judge import judge_run
 from flatspot.flow.settings import checked_settings
 from flatspot.rollouts.identity import digest, reward_identity
 from flatspot.rollouts.notes import reward_notes
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rescore import score_again, stored_prompts, whole_groups
-from flatspot.rollouts.store import open_run, prompt_table, write_table
+from flatspot.rollouts.store import open_run
 from flatspot.runs.run import Run, as_run
 from flatspot.verdicts.ranges import usable_range
 
@@ -39,7 +39,7 @@ def rescore(
 
     `diagnose` with the same settings, the new reward and this folder resumes from there. Raises `FlatspotError` as `diagnose` does.
     """
-    from flatspot.rewards import check_reward, load_reward, reference_rewards
+    from flatspot.rewards import check_reward, load_reward
 
     source, chosen, say = as_run(run), checked_settings(settings, RescoreOptions), say or (lambda _: None)
     old, prompts = source.record, stored_prompts(source.folder)
@@ -57,9 +57,12 @@ def rescore(
             **{"reward_weights": None, "reward_timeout_s": None} | of_reward,
             rewards=reward_names(reward),
             reward_range=chosen.reward_range or usable_range(loaded.range),
+            top_reachable=chosen.top_reachable or loaded.top_reachable,
+            answer_col=chosen.answer_col,
             out=str(folder),
             rescored=str(source.folder),
         )
+        answers_anew(folder, prompts, loaded, chosen.answer_col)
         with open_run(
             folder,
             kind=old.kind,
@@ -70,7 +73,7 @@ def rescore(
             visit_cost=old.visit_cost,
         ) as new:
             if not (folder / "prompts.parquet").exists():
-                write_table(prompt_table(prompts, reference_rewards(loaded, prompts)), folder / "prompts.parquet")
+                write_answers(folder, prompts, loaded, chosen.answer_col)
             notes = reward_notes(folder, loaded)
             notes.write()
             rounds = score_again(source.folder, new, prompts, loaded, on_scored=notes.write, on_progress=on_progress)
@@ -78,6 +81,6 @@ def rescore(
         if not all(part.fixed for part in rounds):
             text = f"How many completions each prompt has was decided by the rewards of {source.folder}, not by these."
             caveats.append(("rescored-by-other-reward", text))
-        drop_references(folder, prompts)
+        drop_answers(folder, prompts)
         notes.end(caveats, source.notes.rounds)
     return judge_run(folder, chosen, request, say=say)

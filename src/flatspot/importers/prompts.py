@@ -35,7 +35,7 @@ def select_prompts(db: duckdb.DuckDBPyConnection, log_cells: Cells, grouping: Gr
         "prompt": "coalesce(prompt, '')",
         "is_chat": "coalesce(is_chat, false)",
         "columns": f"CAST(json_object({pairs}) AS VARCHAR)" if extras else "'{}'",
-        "reference_reward": "NULL::DOUBLE",
+        "answer_reward": "NULL::DOUBLE",
     }
     picked = ", ".join(f"{derived[c.name]} AS {c.name}" for c in PROMPTS)
     if not extras and not log_cells.may_be_chat:

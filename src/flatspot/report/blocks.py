@@ -130,7 +130,7 @@ def headline(summary: Summary) -> tuple[str, str]:
     name = summary.verdict or ""
     if name == "proceed" and (summary.health.noise_share or 0.0) > _NOISY:
         return "Proceed, but the reward is noisy", "act"
-    if name == "proceed" and "shaping-only" in summary.caveat_codes:
+    if name == "proceed" and summary.health.flat_reward:
         return "Proceed, but one reward stays flat", "act"
     return _HEADLINES.get(name, (visible(name) or "No verdict", "plain"))
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from flatspot.core.on_first_use import on_first_use
 
 if TYPE_CHECKING:
+    from flatspot.rewards.answers import answer_rewards
     from flatspot.rewards.builtin import BUILTINS
     from flatspot.rewards.check import check_reward
     from flatspot.rewards.load import LoadedReward, load_reward
-    from flatspot.rewards.references import reference_rewards
 
-__all__ = ["BUILTINS", "LoadedReward", "check_reward", "load_reward", "reference_rewards"]
+__all__ = ["BUILTINS", "LoadedReward", "answer_rewards", "check_reward", "load_reward"]
 
 # on first use: the worker of a reward, which is a module of this package, is started for every run and needs half of them
 _HOME = {
@@ -20,7 +20,7 @@ _HOME = {
     "LoadedReward": "load",
     "check_reward": "check",
     "load_reward": "load",
-    "reference_rewards": "references",
+    "answer_rewards": "answers",
 }
 
 __getattr__, __dir__ = on_first_use(__name__, _HOME)

@@ -22,22 +22,25 @@ class Builtin:
 
     build    parameters → a function of a prompt and a completion's text
     range    the smallest and largest value it can give
+    kind     "verifier": it pays the top of its range for a right answer; "metric": it measures how alike texts are, where hardly an
+             answer earns the top; "" for neither
     guarded  whether it runs in the worker, under the time limit: a pattern can backtrack for hours, and reasoning-gym's scorers
              evaluate what the model wrote
     """
 
     build: Callable[..., RowReward]
     range: tuple[float, float] = (0.0, 1.0)
+    kind: str = ""
     guarded: bool = False
 
 
 BUILTINS: Mapping[str, Builtin] = {
-    "exact_match": Builtin(exact_match),
-    "meteor": Builtin(meteor),
-    "reasoning_gym": Builtin(reasoning_gym, guarded=True),
-    "regex": Builtin(regex, guarded=True),
-    "rouge_l": Builtin(rouge_l),
-    "sacrebleu": Builtin(sacrebleu),
+    "exact_match": Builtin(exact_match, kind="verifier"),
+    "meteor": Builtin(meteor, kind="metric"),
+    "reasoning_gym": Builtin(reasoning_gym, kind="verifier", guarded=True),
+    "regex": Builtin(regex, kind="verifier", guarded=True),
+    "rouge_l": Builtin(rouge_l, kind="metric"),
+    "sacrebleu": Builtin(sacrebleu, kind="metric"),
     "sentiment": Builtin(sentiment),
 }
 

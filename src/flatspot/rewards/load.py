@@ -32,6 +32,7 @@ class Component:
     sha256  of the file or function; None for built-in ones and where the source cannot be read
     range   the smallest and largest value it can give, before its weight; None where unknown
     by_row  whether it is known to look at one row at a time
+    kind    of a built-in one: see `Builtin`; "" of all others
     """
 
     name: str
@@ -41,6 +42,7 @@ class Component:
     range: tuple[float, float] | None
     scores: Scores
     by_row: bool = False
+    kind: str = ""
 
 
 class LoadedReward:
@@ -57,6 +59,16 @@ class LoadedReward:
     def compares(self) -> bool:
         """Whether a reward was seen to compare the completions of a call, as a rank within a group does."""
         return any(caller.compares for caller in self._callers)
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether every component measures how alike texts are."""
+        return all(component.kind == "metric" for component in self.components)
+
+    @property
+    def top_reachable(self) -> bool:
+        """Whether every component pays the top of its range for a right answer, so that the total can reach its own."""
+        return all(component.kind == "verifier" for component in self.components)
 
     @property
     def notes(self) -> list[str]:
@@ -188,6 +200,7 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
         raise RewardLoadError(f"a reward must be text or a function, got {spec!r} (a {type(spec).__name__})")
     named = find_named(parsed) if isinstance(parsed, Builtin) else None
     built_in = named is not None and not isinstance(named, Extension)
+    kind = "" if named is None or isinstance(named, Extension) else named.kind
     guarded = True if named is None or isinstance(named, Extension) else named.guarded
     loaded: Guard | ReadyReward
     if guarded and isolate:
@@ -200,7 +213,7 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
     is_function = not isinstance(parsed, Builtin | Address)
     name = function_name(parsed) if is_function else loaded.name  # type: ignore[arg-type]
     sha256 = function_sha256(parsed) if is_function else loaded.sha256  # type: ignore[arg-type]
-    return Component(_free(name, others), weight, text, sha256, loaded.range, scores, by_row=built_in)
+    return Component(_free(name, others), weight, text, sha256, loaded.range, scores, by_row=built_in, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,15 @@ import numpy as np
 from flatspot.core.errors import RunFolderError
 from flatspot.core.protocols import Reward
 from flatspot.core.records import Completion, Message, Prompt, with_equal_columns
-from flatspot.core.schema import PROMPTS, ROLLOUTS, arrow_schema
+from flatspot.core.schema import ROLLOUTS, arrow_schema
 from flatspot.rollouts.files import parquet_writer
 from flatspot.rollouts.locks import judging
+from flatspot.rollouts.migration import read_prompts
 from flatspot.rollouts.parts import part_files, parts_of, read_rounds
 from flatspot.rollouts.progress import OnProgress, Progress
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import RunFolder, storable, stored_prompt
-from flatspot.rollouts.tables import read_batches, read_table
+from flatspot.rollouts.tables import read_batches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,8 +31,7 @@ _ROWS = 4096  # completions per call of the reward, and held in memory
 
 def stored_prompts(folder: Path) -> list[Prompt]:
     """The prompts of a run folder, each with the columns of all."""
-    table = read_table(folder / "prompts.parquet", [column.name for column in PROMPTS])
-    return with_equal_columns(list(map(stored_prompt, table.to_pylist())))
+    return with_equal_columns(list(map(stored_prompt, read_prompts(folder).to_pylist())))
 
 
 def whole_groups(source: Path, kind: str, size: int) -> int | None:

@@ -272,7 +272,7 @@ def rollout_table(rows: Iterable[Rollout]) -> pa.Table:
     return pa.table(columns, schema=arrow_schema(ROLLOUTS))
 
 
-def prompt_table(prompts: Sequence[Prompt], reference_rewards: Sequence[float | None]) -> pa.Table:
+def prompt_table(prompts: Sequence[Prompt], answer_rewards: Sequence[float | None]) -> pa.Table:
     """Prompts as an Arrow table with the declared columns, in order."""
     import pyarrow as pa
 
@@ -282,7 +282,7 @@ def prompt_table(prompts: Sequence[Prompt], reference_rewards: Sequence[float | 
             "prompt": [prompt_text(p.text) for p in prompts],
             "is_chat": [p.is_chat for p in prompts],
             "columns": [storable(content_text(dict(p.columns))[0]) for p in prompts],
-            "reference_reward": pa.array(list(reference_rewards), pa.float64()),
+            "answer_reward": pa.array(list(answer_rewards), pa.float64()),
         },
         schema=arrow_schema(PROMPTS),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 
-def read_table(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A file whole; raises `RunFolderError` where it cannot be read, is damaged, or lacks one of `columns`."""
-    with _opened(file, columns or ()) as parquet:
+def read_table(file: Path, columns: Sequence[str] | None = None, *, optional: Collection[str] = ()) -> pa.Table:
+    """A file whole; raises `RunFolderError` where it cannot be read, is damaged, or lacks one of `columns` that is not `optional`."""
+    with _opened(file, [name for name in columns or () if name not in optional]) as parquet:
         return parquet.read(columns=None if columns is None else list(columns))
 
 

@@ -16,20 +16,21 @@ from flatspot.core.errors import NoSuchPrompt, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Prompt
 from flatspot.core.request import Request
-from flatspot.core.schema import GRADIENTS, PROMPTS, ROLLOUTS, VERDICTS, arrow_schema
+from flatspot.core.schema import GRADIENTS, ROLLOUTS, VERDICTS, arrow_schema
 from flatspot.core.visible import visible
 from flatspot.rollouts.completeness import Completeness, read_completeness
+from flatspot.rollouts.migration import read_prompts
 from flatspot.rollouts.notes import Notes, read_notes
 from flatspot.rollouts.ownership import refuse_files
 from flatspot.rollouts.store import RunRecord, read_record, stored_prompt
 from flatspot.rollouts.tables import read_batches, read_table
 from flatspot.runs.judging import check_last_judging, check_rows_judged, check_verdicts, read_summary
-from flatspot.runs.summary import Summary
+from flatspot.runs.summary import Summary, top_of, zones_of
 from flatspot.runs.table import RunTable, completions_of, read_run, rollout_files
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.forecast import SIZES
 from flatspot.stats.models.fitted import FittedModel, fit
-from flatspot.stats.zones import Zones
+from flatspot.stats.zones import achievable
 
 if TYPE_CHECKING:
     import pandas
@@ -85,7 +86,7 @@ class Run:
     def prompts(self) -> pa.Table:
         """One row per prompt, in order: `core.schema.PROMPTS`."""
         self.check_is_there()
-        return read_table(self.folder / "prompts.parquet", [column.name for column in PROMPTS])
+        return read_prompts(self.folder)
 
     @property
     def rollouts(self) -> pa.Table:
@@ -111,10 +112,10 @@ class Run:
         if self.judged is not None:
             return self.judged[2]
         summary, evidence = self.summary, self.evidence
-        zones = Zones(summary.epsilon, *summary.reward.range)
+        zones = zones_of(summary)
         sizes = sorted({*SIZES, summary.group_size})
         check_rows_judged(self.folder, summary, int(self.table.n_rows.sum()))
-        return fit(evidence, zones.achievable(self.table.reference_reward, evidence.high), zones, sizes)
+        return fit(evidence, achievable(self.table.answer_reward, evidence.high, top_of(summary)), zones, sizes)
 
     @cached_property
     def verdicts(self) -> pa.Table:

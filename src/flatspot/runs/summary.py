@@ -13,6 +13,8 @@ from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
 from flatspot.core.plain import Json
 from flatspot.core.request import Request
 from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.core.settings import Advantage
+from flatspot.stats.zones import Zones
 
 Number = float | None
 
@@ -70,6 +72,9 @@ class RewardSummary:
     """The weighted total over the set."""
 
     range: Annotated[tuple[float, float], "`[lo, hi]`: stated, the reward's own, or guessed, in which case a caveat says so"] = (0.0, 1.0)
+    range_known: Annotated[bool, "whether the rewards cannot leave the range: false where it is the least and the most that was seen"] = (
+        True
+    )
     mean: Annotated[Number, "mean over prompts of their mean rewards"] = None
     std: Annotated[RewardStds, "of the within-prompt stds (ddof 1) of the prompts with two scored completions or more"] = RewardStds()
 
@@ -80,6 +85,13 @@ class Component:
 
     mean: Annotated[Number, "mean over prompts"] = None
     std_mean: Annotated[Number, "mean of the within-prompt stds"] = None
+    weight: Annotated[float, "its weight in the total; 1 where it is not known"] = 1.0
+    flat_share: Annotated[
+        float,
+        "expected share of the prompts on which this reward vanishes and the total has a signal: there RL learns from the others alone",
+    ] = 0.0
+    counts: Annotated[Counts, "prompts by the verdict that this reward would get alone"] = Counts()
+    reward_model: Annotated[str, "how it was modeled, as `reward_model` of the total"] = "none"
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,8 @@ class Health:
         "prompt whose rewards vary, and where the reward compares the completions of a group",
     ] = None
     flat_reward: Annotated[
-        str | None, "the one of several rewards that `shaping-only` is about, by its name in `components`; `null` where there is none"
+        str | None,
+        "the flattest of the rewards that `flat-component` is about, by its name in `components`; `null` where there is none",
     ] = None
     errors: Annotated[tuple[ErrorCount, ...], "the most frequent reasons, at most 20"] = ()
 
@@ -222,11 +235,21 @@ class Summary:
     ] = "none"
     components: Annotated[
         Mapping[str, Component],
-        'by reward function: `{"mean": …, "std_mean": …}` of its own value; empty where there is one function',
+        "by reward function: its own value, judged as if it were the only one; empty where there is one function",
     ] = field(default_factory=dict)
     epsilon: Annotated[float, "success probability under which a 0/1 prompt counts as vanishing; from the group size"] = 0.05
     group_size: Annotated[int, "completions per prompt in the planned run"] = 8
-    reach_threshold: Annotated[float, "the same limit for other rewards: √((1 − ε)/ε) stds below what is achievable"] = 0.0
+    reach_threshold: Annotated[float, "the gap of such a prompt to what is achievable, in its own stds: √((1 − ε)/ε)"] = 0.0
+    advantage: Annotated[
+        str, "how the planned run uses rewards: `centered` (less a baseline) or `normalized` (these over their group's std)"
+    ] = "centered"
+    scale: Annotated[
+        Number, "what gains and headroom are measured against: the width of the range, or, where that is not known, the typical gain"
+    ] = None
+    mixed_threshold: Annotated[float, "the probability of a mixed group under which there is no signal"] = 0.0
+    gain_threshold: Annotated[
+        Number, "the gain of the best of a group under which there is no signal; 0 where advantages are normalized"
+    ] = None
     forecast: Annotated[
         Mapping[str, Mixed],
         'by group size, for 4, 8, 16 and 32: `{"informative": …, "lo": …, "hi": …}`, the expected share of groups with two different '
@@ -274,3 +297,15 @@ class Summary:
         """Read `to_json`, of this version or the one before. Raises KeyError, TypeError or ValueError for another object."""
         model = values.get("reward_model", cls.reward_model)
         return fields_from_json(cls, {**values, "reward_model": "binary" if model == "two-valued" else model})
+
+
+def zones_of(summary: Summary) -> Zones:
+    """The limits between the states that a run was judged by."""
+    advantage: Advantage = "normalized" if summary.advantage == "normalized" else "centered"
+    known = summary.reward.range_known
+    return Zones(summary.epsilon, *summary.reward.range, summary.group_size, advantage, known, None if known else summary.scale)
+
+
+def top_of(summary: Summary) -> float | None:
+    """What every prompt can earn; None where that is not known."""
+    return summary.reward.range[1] if summary.settings.top_reachable and summary.reward.range_known else None

@@ -31,25 +31,27 @@ class RunTable:
     """Per-prompt statistics of a run folder, in the order of its prompts.parquet.
 
     prompt_id         [M]
-    reference_reward  [M] NaN where there is no reference
+    answer_reward     [M] what real answers earn; NaN where nobody named any
     evidence          the scored rewards, reduced
     n_rows            [M] completions drawn
     distinct_share    [M] distinct completions among them; NaN where the log has no completions
     truncated_share   [M] NaN where the log does not say
     mean_tokens       [M] NaN where the log does not say
-    components        {name: (mean [M], std [M])} for sets with more than one reward function
+    components        the same of each reward function, before weights, by its name; empty where there is one
+    fair              [M] whether no reward decided how many completions the prompt has, as far as the rows say
     errors            [(message, rows)], most frequent first, at most 20
     signs             equal completions with different rewards, and what cut ones earn
     """
 
     prompt_id: NDArray[np.object_]
-    reference_reward: Floats
+    answer_reward: Floats
     evidence: Evidence
     n_rows: Ints
     distinct_share: Floats
     truncated_share: Floats
     mean_tokens: Floats
-    components: dict[str, tuple[Floats, Floats]]
+    components: dict[str, Evidence]
+    fair: NDArray[np.bool_]
     errors: list[tuple[str, int]]
     signs: Signs
 
@@ -86,10 +88,8 @@ def read_run(folder: Path) -> RunTable:
     check_sound([prompts])
     try:
         with connect(folder) as db:
-            db.execute(
-                "CREATE TABLE prompts AS SELECT row_number() OVER () - 1 AS i, prompt_id, reference_reward "
-                f"FROM {parquet_source(db, [prompts])}"
-            )
+            source = parquet_source(db, [prompts])
+            db.execute(f"CREATE TABLE prompts AS SELECT row_number() OVER () - 1 AS i, prompt_id, {_answers(db, source)} FROM {source}")
             none = "(SELECT * FROM (VALUES (1)) WHERE false)"
             db.execute(f"CREATE VIEW rows AS SELECT * FROM {parquet_source(db, files) if files else none}")
             return _reduce(db, bool(files))
@@ -101,16 +101,17 @@ def read_run(folder: Path) -> RunTable:
 
 
 def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
-    prompts = db.execute("SELECT prompt_id, reference_reward FROM prompts ORDER BY i").fetchnumpy()
+    prompts = db.execute("SELECT prompt_id, answer_reward FROM prompts ORDER BY i").fetchnumpy()
     m = len(prompts["prompt_id"])
-    reference = _floats(prompts["reference_reward"])
+    answers = _floats(prompts["answer_reward"])
     ids = np.asarray(prompts["prompt_id"], dtype=object)
     nan = np.full(m, np.nan)
     if not any_rows:
         empty = evidence_of_counts(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), m)
-        return RunTable(ids, reference, empty, np.zeros(m, np.int64), nan, nan, nan, {}, [], Signs.none(m))
+        return RunTable(ids, answers, empty, np.zeros(m, np.int64), nan, nan, nan, {}, np.ones(m, bool), [], Signs.none(m))
     totals = db.execute(
-        """SELECT i, count(*) AS n_rows, avg(truncated::INT) AS truncated, avg(n_tokens) AS tokens, count(completion) AS n_completions
+        """SELECT i, count(*) AS n_rows, avg(truncated::INT) AS truncated, avg(n_tokens) AS tokens, count(completion) AS n_completions,
+                  bool_and(coalesce(fixed, true)) AS fair
            FROM rows JOIN prompts USING (prompt_id) GROUP BY i"""
     ).fetchnumpy()
     at = totals["i"].astype(np.int64)
@@ -121,13 +122,14 @@ def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
     del rewards
     return RunTable(
         prompt_id=ids,
-        reference_reward=reference,
+        answer_reward=answers,
         evidence=evidence,
         n_rows=_place(totals["n_rows"], at, m, 0).astype(np.int64),
         distinct_share=_distinct(db, m) / _place(totals["n_completions"], at, m, np.nan),
         truncated_share=_place(totals["truncated"], at, m, np.nan),
         mean_tokens=_place(totals["tokens"], at, m, np.nan),
         components=_components(db, m),
+        fair=_place(totals["fair"], at, m, 1).astype(bool),
         errors=db.execute("SELECT error, count(*) FROM rows WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1 LIMIT 20").fetchall(),
         signs=_signs(db, m),
     )
@@ -141,20 +143,25 @@ def _distinct(db: duckdb.DuckDBPyConnection, m: int) -> Floats:
     return _place(counts["n"], counts["i"].astype(np.int64), m, np.nan)
 
 
-def _components(db: duckdb.DuckDBPyConnection, m: int) -> dict[str, tuple[Floats, Floats]]:
+def _answers(db: duckdb.DuckDBPyConnection, source: str) -> str:
+    """The column of what real answers earn; folders written before there was one have none."""
+    names = {row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    return "answer_reward" if "answer_reward" in names else "NULL::DOUBLE AS answer_reward"
+
+
+def _components(db: duckdb.DuckDBPyConnection, m: int) -> dict[str, Evidence]:
     several = db.execute("SELECT 1 FROM rows WHERE cardinality(rewards) > 1 LIMIT 1").fetchone()
     if several is None:
         return {}
-    moments = db.execute(
-        """SELECT i, entry.key AS name, avg(entry.value) AS mean, count(entry.value) AS n, stddev_samp(entry.value) AS std,
-                  max(entry.value) - min(entry.value) <= 1e-6 * greatest(abs(max(entry.value)), abs(min(entry.value))) AS flat
+    values = db.execute(
+        """SELECT i, entry.key AS name, entry.value AS reward, count(*) AS n
            FROM (SELECT i, unnest(map_entries(rewards)) AS entry FROM rows JOIN prompts USING (prompt_id))
-           WHERE isfinite(entry.value) GROUP BY i, entry.key"""
+           WHERE isfinite(entry.value) GROUP BY i, entry.key, entry.value"""
     ).fetchnumpy()
-    names, at = np.asarray(moments["name"], dtype=object), moments["i"].astype(np.int64)
-    std = np.where(moments["n"] < 2, np.nan, np.where(np.asarray(moments["flat"], bool), 0.0, _floats(moments["std"])))
+    names, columns = np.asarray(values["name"], dtype=object), (values["i"].astype(np.int64), _floats(values["reward"]), values["n"])
     return {
-        str(name): (_place(_floats(moments["mean"])[mine], at[mine], m, np.nan), _place(std[mine], at[mine], m, np.nan))
+        str(name): evidence_of_counts(i[mine], reward[mine], n[mine].astype(np.int64), m)
+        for i, reward, n in [columns]
         for name in sorted(set(names))
         for mine in [names == name]
     }

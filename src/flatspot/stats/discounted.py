@@ -12,9 +12,10 @@ from typing import Final
 import numpy as np
 
 from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.models.best_of import normal_gain
 from flatspot.stats.models.binary import state_table
 from flatspot.stats.models.npmle import fit_pairs, flat_prior, likelihood, weigh
-from flatspot.stats.zones import STATES, Zones
+from flatspot.stats.zones import STATES, Odds, Zones, typical_gain
 
 HALF_LIVES: Final = (3.0, 10.0, 30.0, 100.0, 300.0, np.inf)
 UNDECIDED: Final = -1
@@ -29,7 +30,7 @@ class DiscountedStates:
     def __init__(self) -> None:
         self.state: Ints = np.zeros(0, np.int64)
         self.last: Ints = np.zeros(0, np.int64)
-        self.moments: Floats = np.zeros((3, len(HALF_LIVES), 0))  # n, Σ r, Σ r²
+        self.moments: Floats = np.zeros((5, len(HALF_LIVES), 0))  # n, Σ r, Σ r², groups, mixed groups
         self.error: Floats = np.zeros(len(HALF_LIVES))
         self.prior: Floats = flat_prior()
         self.moves: dict[tuple[int, int], int] = {}
@@ -56,7 +57,8 @@ class DiscountedStates:
         past = self.moments[:, :, visited] * np.exp2(-age[None] / np.array(HALF_LIVES)[:, None])
         self._score(past, place.reshape(-1), n, mean)
         squares = std**2 * (n - 1) + n * mean**2
-        new = np.stack([np.bincount(place.reshape(-1), values, len(visited)) for values in (n, n * mean, squares)])
+        sums = (n, n * mean, squares, np.ones(len(n)), std > 0)
+        new = np.stack([np.bincount(place.reshape(-1), values, len(visited)) for values in sums])
         self.moments[:, :, visited] = past + new[:, None]
         self.last[visited] = step
         self._batches += 1
@@ -78,7 +80,7 @@ class DiscountedStates:
         if more > 0:
             self.state = np.r_[self.state, np.full(more, UNDECIDED)]
             self.last = np.r_[self.last, np.zeros(more, np.int64)]
-            self.moments = np.concatenate([self.moments, np.zeros((3, len(HALF_LIVES), more))], axis=-1)
+            self.moments = np.concatenate([self.moments, np.zeros((5, len(HALF_LIVES), more))], axis=-1)
 
     def _score(self, past: Floats, place: Ints, n: Ints, mean: Floats) -> None:
         count, total = past[0][:, place], past[1][:, place]
@@ -88,25 +90,31 @@ class DiscountedStates:
 
     @property
     def _best(self) -> Floats:
-        """[3, M] the moments at the best half-life."""
+        """[5, M] the moments at the best half-life."""
         return self.moments[:, int(np.argmin(self.error))]
 
     def _graded(self, prompts: Ints, zones: Zones) -> tuple[Floats, float]:
-        """[m, 3] one-hot state of these prompts by their discounted mean and std, and the least chance to be believed."""
-        n, total, squares = self._best[:, prompts]
-        mean = total / n
-        std = np.sqrt(np.maximum(squares / n - mean**2, 0.0) * n / np.maximum(n - 1, 1e-12))
-        flat = std <= 1e-6 * np.abs(mean)  # what rounding leaves of equal rewards
-        states = zones.states(mean, np.where(flat, 0.0, std), np.full(len(prompts), zones.hi))
-        return np.where((n >= _FEWEST)[:, None], states, 0.0), 0.5
+        """[m, 3] one-hot state of these prompts by their discounted moments, and the least chance to be believed.
+
+        The gain of the best of K is that of normal rewards with the same std, for a run keeps no more of them.
+        """
+        n, total, squares, groups, mixed = self._best
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = total / n
+            gain = normal_gain(zones.group_size) * np.sqrt(np.maximum(squares / n - mean**2, 0.0) * n / np.maximum(n - 1, 1e-12))
+        gain = np.where(mixed > 0, gain, 0.0)  # what rounding leaves of equal rewards
+        scale = typical_gain(gain) if zones.scale is None else zones.scale
+        headroom = zones.ceiling(np.full(len(prompts), np.nan)) - mean[prompts]
+        states = zones.states(Odds(mixed[prompts] / groups[prompts], gain[prompts], headroom), scale)
+        return np.where((n[prompts] >= _FEWEST)[:, None], states, 0.0), 0.5
 
     def _binary(self, prompts: Ints, zones: Zones) -> tuple[Floats, float]:
         """[m, 3] probability of each state of these prompts, and the least one to be believed."""
-        n, total, _ = self._best[:, prompts]
+        n, total = self._best[:2, prompts]
         return weigh(self.prior, likelihood(n, _hits(n, total, zones))) @ _state_of_p(zones), _LEAST_CHANCE
 
     def _fit(self, zones: Zones) -> None:
-        n, total, _ = self._best
+        n, total = self._best[:2]
         some = np.flatnonzero(n > 0)
         some = some[:: -(-len(some) // _MOST_FITTED)]
         counts = np.stack([n[some], _hits(n[some], total[some], zones)], -1)
@@ -129,4 +137,4 @@ def _hits(n: Floats, total: Floats, zones: Zones) -> Floats:
 @lru_cache(maxsize=8)
 def _state_of_p(zones: Zones) -> Floats:
     """[163, 3] the state of a prompt at each success probability of the grid."""
-    return np.asarray(state_table(zones, zones.lo, zones.hi, np.array([zones.hi]))[0][0])
+    return np.asarray(state_table(zones, zones.lo, zones.hi)[0])

@@ -51,15 +51,27 @@ def binary_std_interval(hits: Ints | int, n: Ints | int, *, level: float = 0.95)
 def equal_rewards_std_upper(value: Floats, n: Ints, lo: float, hi: float, *, level: float = 0.95) -> Floats:
     """Upper limit of the std after n rewards that all equal `value`, for any reward in [lo, hi]: derived here.
 
-    With probability `level` at most q = 1 - (alpha/2)^(1/n) of the mass lies elsewhere, at a distance of at most
-    D = max(value - lo, hi - value); the variance is then at most D^2 q (1 - q), q taken no further than 1/2.
+    At most a share q of the mass lies elsewhere (`equal_rewards_share`), at a distance of at most D to one end of the range and d <= D to
+    the other. With a share t of it at the far end and the rest at the near one, the variance is
+    q (t D^2 + (1 - t) d^2) - q^2 (t D - (1 - t) d)^2. It is largest at t = 1 while q <= (D - d) / (2 D), at q (1 - q) D^2, and from
+    there on q D d + (D - d)^2 / 4.
 
-    >>> round(float(equal_rewards_std_upper(np.array(0.0), np.array(10), 0.0, 1.0)), 2)
-    0.46
+    >>> equal_rewards_std_upper(np.array([0.0, 0.5]), np.array([10, 10]), 0.0, 1.0).round(2).tolist()
+    [0.46, 0.28]
     """
-    share = np.minimum(1 - ((1 - level) / 2) ** (1 / np.maximum(np.asarray(n, float), 1e-9)), 0.5)
-    distance = np.maximum(value - lo, hi - value)
-    return np.asarray(distance * np.sqrt(share * (1 - share)))
+    q = equal_rewards_share(n, level=level)
+    far, near = np.maximum(value - lo, hi - value), np.minimum(value - lo, hi - value)
+    one_end = 2 * q * far <= far - near
+    return np.sqrt(np.where(one_end, q * (1 - q) * far**2, q * far * near + (far - near) ** 2 / 4))
+
+
+def equal_rewards_share(n: Ints, *, level: float = 0.95) -> Floats:
+    """The largest share of other rewards that n equal ones allow: 1 - (alpha/2)^(1/n), the upper Clopper-Pearson limit after none.
+
+    >>> equal_rewards_share(np.array([10, 0])).round(4).tolist()
+    [0.3085, 1.0]
+    """
+    return np.asarray(1 - ((1 - level) / 2) ** (1 / np.maximum(np.asarray(n, float), 1e-9)))
 
 
 def with_limits(central: Floats, shares: Floats, *, level: float) -> Floats:

@@ -1,4 +1,4 @@
-"""Where learnable ends: the thresholds between the states of a prompt, and what each wrong verdict costs."""
+"""Where learnable ends: the limits between the states of a prompt, and what each wrong verdict costs."""
 
 from __future__ import annotations
 
@@ -8,37 +8,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.settings import ADVANTAGES, Advantage
 from flatspot.stats.evidence import Floats
 
 # the order of every [.., 3] array of states
 STATES = ("vanishing", "learnable", "solved")
+# the least gain that is a signal, in epsilons of the scale; under 1 it changes nothing for 0/1 rewards, whose gain at p = 1 - epsilon is
+# just under epsilon
+DELTA = 0.5
 
 
 @dataclass(frozen=True)
 class Zones:
-    """The states of a prompt with mean m, std s, achievable reward r*, and range [lo, hi], at resolution epsilon.
+    """The states of a prompt, by two questions: is there a signal, and is something left to win?
 
-    solved      (r* - m) / (hi - lo) <= epsilon
-    vanishing   not solved, and reach (r* - m) / s >= sqrt((1 - epsilon) / epsilon)
-    learnable   neither
+    signal     a group of K is mixed with probability q or more, and the gain of the best of K, E[max of K] - mean, is `DELTA` epsilon of
+               the scale or more; with normalized advantages, which blow a small spread up again, the first alone
+    left       r* - mean is more than epsilon of the scale; where r* is not known, the top of a stated range, which r* cannot pass
+    learnable  signal;  vanishing  no signal, and something left or not known;  solved  no signal, and nothing left
 
-    On 0/1 rewards with r* = 1 this is p > 1 - epsilon, p < epsilon, and between. A verdict counts as wrong only beyond a zone of
-    indifference: vanishing where it still holds at 2 epsilon is not wrong, nor is learnable unless it fails at epsilon / 2.
+    epsilon     success probability of a 0/1 reward under which it vanishes: q = 1 - epsilon^K - (1 - epsilon)^K
+    lo, hi      range of the reward
+    group_size  K
+    advantage   "centered": advantages are rewards less a baseline; "normalized": these divided by their group's std
+    stated      whether lo and hi are the range of the reward, stated or its own, and not merely what was seen
+    typical     the typical gain, where it is known and the range is not; None: that of the set
+
+    On 0/1 rewards with r* = 1 the states are p > 1 - epsilon, p < epsilon and between, for either kind of advantage. A verdict counts as
+    wrong only beyond a zone of indifference, in which all of these limits are taken at epsilon / 2 or 2 epsilon.
     """
 
     epsilon: float
     lo: float = 0.0
     hi: float = 1.0
+    group_size: int = 8
+    advantage: Advantage = "centered"
+    stated: bool = True
+    typical: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon < 0.25:
             raise SettingsError(f"epsilon must lie in (0, 0.25), got {self.epsilon}")
         if not self.lo < self.hi:
             raise SettingsError(f"the reward range must be LO < HI, got {self.lo} {self.hi}")
+        if self.group_size < 2:
+            raise SettingsError(f"group size must be at least 2, got {self.group_size}")
+        if self.advantage not in ADVANTAGES:
+            raise SettingsError(f"advantage must be one of {', '.join(ADVANTAGES)}, got {self.advantage!r}")
 
     @property
     def reach(self) -> float:
-        """The reach at which vanishing begins."""
+        """The gap in standard deviations of a 0/1 reward at success probability epsilon."""
         return reach_at(self.epsilon)
 
     @property
@@ -46,40 +66,104 @@ class Zones:
         """Width of the reward range."""
         return self.hi - self.lo
 
-    def achievable(self, reference: Floats, best: Floats | None = None) -> Floats:
-        """[M] r* of each prompt from the reward of its reference [M]: that reward, or the best of the prompt [M] if larger.
+    @property
+    def scale(self) -> float | None:
+        """What gains and headroom are measured against: the width of a stated range; None: the typical gain of the set."""
+        return self.span if self.stated else self.typical
 
-        The top of the range where there is no reference (NaN), and where it earns less than half of the range: it then is not what the
-        reward looks for, such as the final answer alone where a reward parses a longer text.
+    def mixed_limit(self, epsilon: float | None = None) -> float:
+        """q: the probability that a group of K is mixed, from which on there is a signal.
 
-        >>> Zones(0.05).achievable(np.array([0.0, 0.6, np.nan]), np.array([0.0, 0.8, 0.0])).tolist()
-        [1.0, 0.8, 1.0]
+        >>> round(Zones(0.0506).mixed_limit(), 2)
+        0.34
         """
-        usable = np.isfinite(reference) & ~self.low(reference)
-        return np.where(usable, reference if best is None else np.fmax(reference, best), self.hi)
+        return float(mixed_of(np.asarray(self.epsilon if epsilon is None else epsilon), self.group_size))
+
+    def gain_limit(self, scale: float, epsilon: float | None = None) -> float:
+        """The gain of the best of K from which on there is a signal; 0 with normalized advantages."""
+        return 0.0 if self.advantage == "normalized" else DELTA * (self.epsilon if epsilon is None else epsilon) * scale
+
+    def ceiling(self, r_star: Floats) -> Floats:
+        """[M] what r* cannot pass: r* where it is known, else the top of a stated range, else infinity."""
+        return np.where(np.isfinite(r_star), r_star, self.hi if self.stated else np.inf)
 
     def low(self, reward: Floats) -> NDArray[np.bool_]:
         """Whether a reward is less than half of the range; false for NaN."""
         return np.asarray(reward < (self.lo + self.hi) / 2)
 
-    def states(self, mean: Floats, std: Floats, r_star: Floats) -> Floats:
-        """[..., 3] one-hot: which state each (mean, std) is in."""
-        close, long = self._close(mean, r_star, self.epsilon), self._long(mean, std, r_star, self.epsilon)
-        return np.stack([~close & long, ~close & ~long, close], axis=-1).astype(float)
+    def states(self, odds: Odds, scale: float) -> Floats:
+        """[..., 3] one-hot: which state prompts with these odds are in."""
+        signal, close = self._signal(odds, scale, self.epsilon), self._close(odds, scale, self.epsilon)
+        return np.stack([~signal & ~close, signal, ~signal & close], axis=-1).astype(float)
 
-    def loss(self, mean: Floats, std: Floats, r_star: Floats) -> Floats:
-        """[..., 3] 1 where the verdict vanishing, learnable, solved would be wrong beyond indifference, else 0."""
-        too_close = self._close(mean, r_star, self.epsilon / 2)
-        vanishing_wrong = ~self._long(mean, std, r_star, 2 * self.epsilon) | too_close
-        learnable_wrong = self._long(mean, std, r_star, self.epsilon / 2) | too_close
-        solved_wrong = ~self._close(mean, r_star, 2 * self.epsilon)
-        return np.stack([vanishing_wrong, learnable_wrong, solved_wrong], axis=-1).astype(float)
+    def loss(self, odds: Odds, scale: float) -> Floats:
+        """[..., 3] 1 where the verdict vanishing, learnable, solved would be wrong beyond indifference, else 0.
 
-    def _close(self, mean: Floats, r_star: Floats, epsilon: float) -> NDArray[np.bool_]:
-        return np.asarray(r_star - mean <= (epsilon + 1e-9) * self.span)  # 1 - 0.95 is not 0.05 in floats
+        Vanishing is wrong where there is a signal even at 2 epsilon; where nothing is left even at epsilon / 2; and where nothing is left
+        at 2 epsilon and there is a signal at epsilon / 2.
+        """
+        half, twice = self.epsilon / 2, 2 * self.epsilon
+        clear, faint = self._signal(odds, scale, twice), self._signal(odds, scale, half)
+        vanishing_wrong = clear | self._close(odds, scale, half) | (faint & self._close(odds, scale, twice))
+        solved_wrong = clear | ~self._close(odds, scale, twice)
+        return np.stack([vanishing_wrong, ~faint, solved_wrong], axis=-1).astype(float)
 
-    def _long(self, mean: Floats, std: Floats, r_star: Floats, epsilon: float) -> NDArray[np.bool_]:
-        return np.asarray(r_star - mean + 1e-9 * self.span >= reach_at(epsilon) * std)
+    def _signal(self, odds: Odds, scale: float, epsilon: float) -> NDArray[np.bool_]:
+        mixed = odds.mixed > self.mixed_limit(epsilon) + 1e-9  # 1 - 0.95 is not 0.05 in floats
+        return np.asarray(mixed & (odds.gain >= self.gain_limit(scale, epsilon)))
+
+    def _close(self, odds: Odds, scale: float, epsilon: float) -> NDArray[np.bool_]:
+        return np.asarray(odds.headroom <= (epsilon + 1e-9) * scale)
+
+
+@dataclass(frozen=True)
+class Odds:
+    """What one group of K completions would earn: three arrays of one shape.
+
+    mixed     probability that its rewards differ
+    gain      E[max of K] - mean
+    headroom  what r* cannot pass (`Zones.ceiling`), less the mean
+    """
+
+    mixed: Floats
+    gain: Floats
+    headroom: Floats
+
+
+def mixed_of(p: Floats, group_size: int) -> Floats:
+    """Probability that a group of 0/1 rewards with success probability p is mixed: 1 - p^K - (1 - p)^K."""
+    return np.asarray(1 - p**group_size - (1 - p) ** group_size)
+
+
+def gain_of(p: Floats, group_size: int) -> Floats:
+    """Gain of the best of K for 0/1 rewards: pass@K - p = 1 - (1 - p)^K - p."""
+    return np.asarray(1 - (1 - p) ** group_size - p)
+
+
+def achievable(answer: Floats, best: Floats, top: float | None) -> Floats:
+    """[M] r* of each prompt, NaN where it is not known.
+
+    answer  [M] what a real answer earns; NaN where nobody named one
+    best    [M] the best reward seen on the prompt, below which r* never lies
+    top     the end of the range where every prompt can earn it, as under a verifier; None where that is not known
+
+    >>> achievable(np.array([0.6, 0.2, np.nan]), np.array([0.0, 0.8, 0.3]), None).tolist()
+    [0.6, 0.8, nan]
+    """
+    known = np.where(np.isfinite(answer), answer, np.nan if top is None else top)
+    return np.where(np.isfinite(known), np.fmax(known, best), np.nan)
+
+
+def typical_gain(gain: Floats) -> float:
+    """The scale of a reward without a stated range: the upper quartile of the prompts' gains that are above 0; 1 where none is.
+
+    Half of the prompts may hardly vary and one may vary wildly: neither moves it.
+
+    >>> typical_gain(np.array([0.0, 0.0, 1.0, 1.1, 1.2, 1.3, 900.0]))
+    1.3
+    """
+    gain = gain[np.isfinite(gain) & (gain > 0)]
+    return float(np.quantile(gain, 0.75, method="lower")) if len(gain) else 1.0
 
 
 def range_seen(low: float, high: float) -> tuple[float, float]:

@@ -76,7 +76,7 @@ def alarm_sentence(alarm: Alarm) -> str:
     """
     about = alarm.about
     if alarm.cause == "unparsed-reward":
-        about = f" in {percent(alarm.share)} of the reference answers" if about else f" in {percent(alarm.share)} of the completions"
+        about = f" in {percent(alarm.share)} of the completions"
     return _SENTENCES[alarm.cause].format(share=percent(alarm.share), about=about)
 
 

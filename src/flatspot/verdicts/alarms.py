@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,6 @@ class RecentGroups:
     names, weights   of the components
     whole        every batch came in groups of the size the trainer says
     errors       rows that failed for a stated reason
-    references   rewards of reference answers, where they are known
     """
 
     table: GroupTable
@@ -54,7 +53,6 @@ class RecentGroups:
     weights: Floats
     whole: bool = True
     errors: int = 0
-    references: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -151,9 +149,6 @@ def _flat_cause(groups: RecentGroups) -> Alarm | None:
     if groups.cut[idle].mean() >= _MOST:
         return Alarm("reward-cut", float(groups.cut[idle].mean()))
     low, high = table.mean <= groups.lo + slack, table.mean >= groups.hi - slack
-    poor = groups.references[np.isfinite(groups.references)] < (groups.lo + groups.hi) / 2
-    if len(poor) and poor.mean() >= 0.5:
-        return Alarm("unparsed-reward", float(poor.mean()), "references")
     if high[idle].mean() >= _MOST:
         return Alarm("all-high", float(high[idle].mean()))
     copies = (table.distinct <= 1 / table.n_rows) & (table.n_rows > 1)

@@ -11,7 +11,9 @@ import numpy as np
 from flatspot.core.shares import percent
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.zones import STATES
-from flatspot.verdicts.judge import PromptVerdicts, SetJudgment, poor_references
+from flatspot.verdicts.components import FEW, ComponentVerdicts
+from flatspot.verdicts.judge import PromptVerdicts, SetJudgment, poor_answers
+from flatspot.verdicts.numbers import PromptNumbers
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
@@ -19,13 +21,14 @@ from flatspot.verdicts.settings import JudgeSettings
 # name: "sure" was the name of --worst-case
 CODES: Mapping[str, str] = {
     "noisy-reward": "equal completions of a prompt got different rewards",
-    "shaping-only": "one of several rewards is low and stays flat, so that all or nearly all that varies comes from the others",
+    "flat-component": "on some prompts one of several rewards vanishes though their total varies: there RL learns from the others alone",
     "components-tie": "on some prompts the single rewards differ and their sum does not",
     "close-call": "the interval of the share that decided holds the rule's limit",
     "range-assumed": "nobody stated the reward range",
     "outside-range": "rewards beyond the stated range were seen",
     "all-low": "every reward is at the bottom of the range",
-    "low-references": "reference answers earn under half of the range, and are not taken for what is achievable",
+    "low-references": "real answers earn under half of the range, under a reward that should pay for them",
+    "advantage-matters": "prompts are vanishing for centered advantages that are learnable for normalized ones",
     "few-prompts": "fewer than 30 prompts were scored",
     "few-completions": "fewer than 4 scored completions per prompt",
     "provisional-model": "the reward has many values, and verdicts rest on a model of it",
@@ -74,16 +77,6 @@ def sign_caveats(signs: RewardSigns) -> list[Caveat]:
             "is noisy, or depends on more than the completion; RL learns noise as readily as anything else."
         )
         caveats.append(Caveat("noisy-reward", text))
-    if signs.flat_part:
-        caveats.append(
-            Caveat("shaping-only", f"The reward {signs.flat_part!r} hardly varies on any prompt: all that varies comes from the others.")
-        )
-    if signs.hidden_part:
-        text = (
-            f"On {percent(signs.hidden_share)} of the prompts whose reward varies, {signs.hidden_part!r} does not, and is low: there RL "
-            "learns from the other rewards alone. Judge a run with that reward alone (flatspot rescore) if it is what the training is for."
-        )
-        caveats.append(Caveat("shaping-only", text))
     if signs.ties:
         text = f"On {percent(signs.ties)} of the prompts the rewards differ but their sum does not: they cancel out. Check the weights."
         caveats.append(Caveat("components-tie", text))
@@ -101,17 +94,41 @@ def close_call(judgment: SetJudgment) -> list[Caveat]:
     return [Caveat("close-call", text)]
 
 
-def low_references(evidence: Evidence, settings: JudgeSettings, reference_rewards: Floats, judgment: SetJudgment) -> list[Caveat]:
-    """Where references earn too little to be what is achievable; nothing where that is the headline."""
-    poor, _ = poor_references(evidence, settings, reference_rewards)
-    if not poor or judgment.rule == "references":
+def flat_components(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
+    """Of several rewards, those that vanish on prompts whose total varies."""
+    return [
+        Caveat(
+            "flat-component",
+            f"On {percent(part.flat_share)} of the prompts the total varies but {part.name!r} vanishes: there RL learns from the other "
+            "rewards alone.",
+        )
+        for part in components
+        if part.weight and part.flat_share > FEW
+    ]
+
+
+def low_answers(evidence: Evidence, settings: JudgeSettings, answer_rewards: Floats, judgment: SetJudgment) -> list[Caveat]:
+    """Where real answers earn too little under a reward that should pay for them; nothing where that is the headline."""
+    poor, _ = poor_answers(evidence, settings, answer_rewards)
+    if not poor or judgment.rule == "answers":
         return []
     text = (
-        f"{percent(poor)} of the reference answers earn less than half of the reward range, so the top of the range is used there as "
-        "the best achievable reward. That is right where a reference is only the final answer of a longer text; where it is what the "
-        "policy should write, the reward does not pay for it."
+        f"{percent(poor)} of the real answers (--answer-col) earn less than half of the reward range. If the column holds only the final "
+        "answer of a longer text, leave the option out; if it holds what the policy should write, the reward does not pay for it."
     )
     return [Caveat("low-references", text)]
+
+
+def advantage_matters(verdicts: PromptVerdicts, numbers: PromptNumbers, settings: JudgeSettings) -> list[Caveat]:
+    """Where prompts vanish only for want of gain, which normalized advantages would blow up."""
+    small = int(((verdicts.verdict == "vanishing") & ~numbers.mixed_decides).sum())
+    if settings.advantage != "centered" or not small:
+        return []
+    text = (
+        f"On {small} of the vanishing prompts rewards differ, but by little. That starves where advantages are rewards less a baseline "
+        "(PPO, RLOO, scale_rewards=none); GRPO's default divides them by the group's std: --advantage normalized judges for that."
+    )
+    return [Caveat("advantage-matters", text)]
 
 
 def set_caveats(

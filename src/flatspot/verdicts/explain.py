@@ -5,49 +5,58 @@ from __future__ import annotations
 import numpy as np
 
 from flatspot.core.shares import percent, percents_apart
-from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.evidence import Evidence
+from flatspot.verdicts.components import FEW, ComponentVerdicts
 from flatspot.verdicts.judge import PromptVerdicts, SetJudgment
+from flatspot.verdicts.numbers import PromptNumbers
 from flatspot.verdicts.reward_signs import RewardSigns
 
-
-def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, reach: Floats, r_star: Floats) -> list[str]:
-    """One sentence per prompt."""
-    return [
-        _explain_one(*row)
-        for row in zip(
-            verdicts.verdict.tolist(),
-            verdicts.leaning.tolist(),
-            verdicts.error_probability.tolist(),
-            evidence.n.tolist(),
-            evidence.mean.tolist(),
-            evidence.std.tolist(),
-            reach.tolist(),
-            r_star.tolist(),
-            strict=True,
-        )
-    ]
+_SAME = 0.015  # of the prompts: two shares this close need no word
 
 
-def _explain_one(verdict: str, leaning: str, error: float, n: int, mean: float, std: float, reach: float, r_star: float) -> str:
+def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, numbers: PromptNumbers) -> list[str]:
+    """One sentence per prompt, with the question that decided: whether there is a signal, and whether something is left to win."""
+    columns = (
+        verdicts.verdict, verdicts.leaning, verdicts.error_probability, evidence.n, evidence.mean, evidence.std,
+        numbers.p_mixed, numbers.gain, numbers.mixed_decides, numbers.r_star,
+    )  # fmt: skip
+    return [_explain_one(numbers.group_size, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _explain_one(
+    k: int,
+    verdict: str,
+    leaning: str,
+    error: float,
+    n: int,
+    mean: float,
+    std: float,
+    mixed: float,
+    gain: float,
+    by_mixed: bool,
+    r_star: float,
+) -> str:
     if verdict == "unscored":
         return "No completion has a reward: fix the reward function for this prompt."
     rewards = (
         f"all {n} rewards are {mean:.3g}" if std == 0 else f"{n} rewards, mean {mean:.3g}" + ("" if np.isnan(std) else f", std {std:.2g}")
     )
-    climb = f", {reach:.1f} stds below the {r_star:.3g} in reach" if np.isfinite(reach) and mean < r_star else ""
+    lacking = f"{percent(mixed)} of groups of {k} are mixed" if by_mixed else f"the best of {k} gains only {gain:.2g} over the mean"
+    left = f"{r_star:.3g} can be earned" if np.isfinite(r_star) else "what can be earned is not known"
     sentence = {
-        "learnable": f"Leave it to RL: {rewards}{climb}.",
-        "vanishing": f"RL gets almost no gradient here: {rewards}{climb or f', and {r_star:.3g} is in reach'}. "
-        "Label it, hint it, or drop it.",
-        "solved": f"Nothing left to learn: {rewards}. Spend no completions on it.",
+        "learnable": f"Leave it to RL: {rewards}; {percent(mixed)} of groups of {k} are mixed, and the best of {k} gains {gain:.2g}.",
+        "vanishing": f"RL gets almost no gradient here: {rewards}; {lacking}, and {left}. Label it, hint it, or drop it.",
+        "solved": f"Nothing left to learn: {rewards}; {lacking}. Spend no completions on it.",
         "undecided": f"Too few completions to decide: {rewards}; most likely {leaning}. Sample more, or accept the risk.",
     }[verdict]
     chance = "under 0.1%" if error < 0.001 else f"{error:.1%}"
     return f"{sentence} (error {chance})" if verdict != "undecided" else sentence
 
 
-def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None) -> tuple[str, str]:
+def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattest: ComponentVerdicts | None = None) -> tuple[str, str]:
     """(reason, rule) of the set's verdict: why, and the rule that fired with its numbers.
+
+    flattest  the reward of several that vanishes most often where the total varies
 
     >>> from flatspot.verdicts.judge import SetJudgment
     >>> explain_set(SetJudgment("fix-data", "solved", 0.9, 0.8))[1]
@@ -55,12 +64,13 @@ def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None) -> tupl
     """
     signs = signs or RewardSigns()
     share, limit = percents_apart(judgment.share, judgment.limit)
+    counted = _counted(judgment)
     may_be = f"{percent(judgment.lo)} to {percent(judgment.hi)}"
     rules = {
         "noise": f"variance between equal completions: {share} > {limit}",
         "nothing": "no completions",
         "failed": f"rows without a reward: {share} > {limit}",
-        "references": f"references under half of the range: {share} >= {limit}",
+        "answers": f"real answers under half of the range: {share} >= {limit}",
         "truncated": f"completions cut, and worth least: {share} > {limit}",
         "ties": f"prompts on which rewards cancel out: {share} >= {limit}",
         "constant": "all rewards equal, inside the range",
@@ -70,7 +80,7 @@ def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None) -> tupl
         "too-few-solved": f"solved prompts: {may_be}, limit {limit}",
         "solved": f"solved prompts: {share} > {limit}",
         "vanishing": f"vanishing prompts: {share} > {limit}",
-        "flat-part": f"{signs.flat_part!r} hardly varies",
+        "flat-component": f"{judgment.component!r} vanishes where the total varies: {share} > {limit}",
         "none": f"vanishing prompts: {share} <= {limit}",
     }
     reasons = _unjudged(signs, share) | {
@@ -80,16 +90,29 @@ def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None) -> tupl
         "be solved.",
         "too-few": f"There are too few completions of each prompt to decide: the gradient may vanish on {may_be} of the set.",
         "too-few-solved": f"There are too few completions of each prompt to decide: {may_be} of the set may be solved.",
-        "solved": f"{share} of the prompts are already solved: this set leaves RL little to learn.",
-        "vanishing": f"RL gets almost no gradient from {share} of the prompts, though their rewards are far from the best. "
-        "A short SFT phase on a few of them fixes this; more RL will not.",
-        "flat-part": f"The reward {signs.flat_part!r} is low and hardly varies on any prompt; the others vary on {percent(signs.others)}. "
-        f"RL would learn from those alone. If {signs.flat_part!r} is what the training is for, warm up, or check that it recognizes "
-        "a right answer.",
-        "none": f"The gradient vanishes on {share} of the prompts: RL can learn from this set as it is"
-        + (f", but hardly from {signs.hidden_part!r}." if signs.hidden_part else "."),
+        "solved": f"{share} of the prompts are already solved{counted}: this set leaves RL little to learn.",
+        "vanishing": f"RL gets almost no gradient from {share} of the prompts{counted}, though they are not solved. A short SFT phase on "
+        "a few of them fixes this; more RL will not.",
+        "flat-component": f"The total varies, but on {share} of the prompts {judgment.component!r} does not: RL would learn from the other "
+        f"rewards alone. By itself {judgment.component!r} gets this verdict: warm up, or check that it recognizes a right answer.",
+        "none": f"The gradient vanishes on {share} of the prompts{counted}: RL can learn from this set as it is{_flat_too(flattest)}.",
     }
     return reasons[judgment.rule], rules[judgment.rule]
+
+
+def _counted(judgment: SetJudgment) -> str:
+    """How many prompts have the verdict, where that is another share than the one that decided; else nothing."""
+    n, of = judgment.labeled
+    if not of or abs(n / of - judgment.share) < _SAME:
+        return ""
+    return f" ({n} of {of} have the verdict; each of the others counts by its probability)"
+
+
+def _flat_too(flattest: ComponentVerdicts | None) -> str:
+    """On how many prompts a reward vanishes though the total varies; nothing where on hardly any."""
+    if flattest is None or flattest.flat_share <= FEW:
+        return ""
+    return f", but on {percent(flattest.flat_share)} of the prompts {flattest.name!r} vanishes and only other rewards vary"
 
 
 def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:
@@ -102,8 +125,8 @@ def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:
         "that is intended, as with an LLM judge that samples, average several calls.",
         "nothing": "There are no completions, so no prompt can be judged.",
         "failed": f"{share} of the completions have no reward, so no other number here is reliable yet.",
-        "references": f"{share} of the reference answers themselves earn less than half of the reward range: the reward does not pay for "
-        "the right answer. If a reference is only the final answer of a longer text, call its column by another name, such as answer.",
+        "answers": f"{share} of the real answers themselves earn less than half of the reward range: the reward does not pay for the "
+        "right answer. If the column holds only the final answer of a longer text, leave out --answer-col.",
         "truncated": f"{share} of the completions were cut by the token limit, {earned}: the limit is measured, not the policy.",
         "ties": f"On {share} of the prompts the single rewards differ between completions, yet their sum is always the same: they cancel "
         "out, and RL gets no gradient.",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from flatspot.stats.decide import give_verdicts
 from flatspot.stats.evidence import Evidence, Floats, Ints
+from flatspot.stats.models.binary import is_binary
 from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.models.identified_set import too_few
 from flatspot.verdicts.reward_signs import RewardSigns
@@ -48,7 +49,9 @@ def judge_prompts(model: FittedModel, settings: JudgeSettings) -> PromptVerdicts
 class SetJudgment:
     """What to do about the whole set: the verdict, the rule that fired, the share it fired on, and what else its sentence needs.
 
-    lo, hi  95% limits of a share of states, else the share itself
+    lo, hi     95% limits of a share of states, else the share itself
+    labeled    (prompts that got the state's verdict, prompts with a reward); the share also counts the others, by their probability
+    component  the reward that it rests on; "" for the total
     """
 
     verdict: SetVerdict
@@ -57,6 +60,8 @@ class SetJudgment:
     limit: float
     lo: float = float("nan")
     hi: float = float("nan")
+    labeled: tuple[int, int] = (0, 0)
+    component: str = ""
 
 
 def judge_set(
@@ -65,7 +70,7 @@ def judge_set(
     evidence: Evidence,
     n_rows: Ints,
     settings: JudgeSettings,
-    reference_rewards: Floats,
+    answer_rewards: Floats,
     signs: RewardSigns | None = None,
 ) -> SetJudgment:
     """The first rule that fires, in this order: whether the set can be judged at all, then what it is.
@@ -73,43 +78,50 @@ def judge_set(
     1.  noise       most of the variance within prompts is between equal completions                → fix-reward
     2.  nothing     no completion was drawn                                                         → draw-more
     3.  failed      more than `failed_above` of the rows have no reward                             → fix-reward
-    4.  references  at least half of the reference answers earn less than half the range, and so do
+    4.  answers     under a verifier, at least half of the real answers earn less than half the range, and so do
                     all completions of nearly all of these prompts                                   → fix-reward
     5.  truncated   more than half of the completions were cut, and those earn the least              → fix-sampling
     6.  ties        on half of the prompts or more the parts vary and their sum does not              → fix-reward
     7.  constant    two or more prompts, every reward equal, strictly inside the range                → fix-reward
-    8.  undecided   most prompts are, or have under four completions, and the limits of a share below hold its limit → draw-more
-    9.  solved      more than `solved_above` of the set is solved                                    → fix-data
-    10. vanishing   more than `warm_up_above` of the set vanishes                                    → warm-up
-    11. flat-part   the part that is worth most is low and flat, and all that varies is the others     → warm-up
-    12. none of these                                                                                → proceed
+    8.  the first of `judge_shares`, but for the last
+    9.  flat        the reward that is worth most vanishes, where the total has a signal, on more than
+                    `warm_up_above` of the set                                                         → what it would get alone
+    10. none of these                                                                                → proceed
+    """
+    signs = signs or RewardSigns()
+    broken = _cannot_be_judged(evidence, n_rows, settings, answer_rewards, signs)
+    return judge_shares(verdicts, model, evidence, settings) if broken is None else broken
+
+
+def judge_shares(verdicts: PromptVerdicts, model: FittedModel, evidence: Evidence, settings: JudgeSettings) -> SetJudgment:
+    """What the shares of the states say of the set, the first that fires.
+
+    undecided   most prompts are, or have under four completions, and the limits of a share below hold its limit → draw-more
+    solved      more than `solved_above` of the set is solved                                    → fix-data
+    vanishing   more than `warm_up_above` of the set vanishes                                    → warm-up
+    none        of these                                                                         → proceed
 
     Shares of states are posterior means, so undecided prompts count by what they probably are.
     """
-    signs = signs or RewardSigns()
-    broken = _cannot_be_judged(evidence, n_rows, settings, reference_rewards, signs)
-    if broken is not None:
-        return broken
     (vanishing, v_lo, v_hi), _, (solved, s_lo, s_hi) = model.shares.tolist()
-    undecided = int((verdicts.verdict == "undecided").sum())
+    undecided, scored = int((verdicts.verdict == "undecided").sum()), int((evidence.n > 0).sum())
+    labeled = {name: (int((verdicts.verdict == name).sum()), scored) for name in ("vanishing", "solved")}
     few = too_few(evidence.n[evidence.n > 0])
-    if few or 2 * undecided > int((evidence.n > 0).sum()):
+    if few or 2 * undecided > scored:
         why, share = "too-few" if few else "undecided", undecided / evidence.n_prompts
         if v_lo <= settings.warm_up_above < v_hi:
             return SetJudgment("draw-more", why, share, settings.warm_up_above, v_lo, v_hi)
         if s_lo <= settings.solved_above < s_hi:
             return SetJudgment("draw-more", f"{why}-solved", share, settings.solved_above, s_lo, s_hi)
     if solved > settings.solved_above:
-        return SetJudgment("fix-data", "solved", solved, settings.solved_above, s_lo, s_hi)
+        return SetJudgment("fix-data", "solved", solved, settings.solved_above, s_lo, s_hi, labeled["solved"])
     if vanishing > settings.warm_up_above:
-        return SetJudgment("warm-up", "vanishing", vanishing, settings.warm_up_above, v_lo, v_hi)
-    if signs.flat_part:
-        return SetJudgment("warm-up", "flat-part", signs.others, settings.warm_up_above)
-    return SetJudgment("proceed", "none", vanishing, settings.warm_up_above, v_lo, v_hi)
+        return SetJudgment("warm-up", "vanishing", vanishing, settings.warm_up_above, v_lo, v_hi, labeled["vanishing"])
+    return SetJudgment("proceed", "none", vanishing, settings.warm_up_above, v_lo, v_hi, labeled["vanishing"])
 
 
 def _cannot_be_judged(
-    evidence: Evidence, n_rows: Ints, settings: JudgeSettings, reference_rewards: Floats, signs: RewardSigns
+    evidence: Evidence, n_rows: Ints, settings: JudgeSettings, answer_rewards: Floats, signs: RewardSigns
 ) -> SetJudgment | None:
     """What makes everything else meaningless; None where nothing does."""
     if signs.noisy:
@@ -120,9 +132,9 @@ def _cannot_be_judged(
     failed = 1 - evidence.n.sum() / total
     if failed > settings.failed_above:
         return SetJudgment("fix-reward", "failed", float(failed), settings.failed_above)
-    poor, better = poor_references(evidence, settings, reference_rewards)
+    poor, better = poor_answers(evidence, settings, answer_rewards)
     if poor >= 0.5 and better <= _FEW:
-        return SetJudgment("fix-reward", "references", poor, 0.5)
+        return SetJudgment("fix-reward", "answers", poor, 0.5)
     if signs.cut_short(settings.reward_lo, settings.reward_hi):
         return SetJudgment("fix-sampling", "truncated", signs.cut_share, 0.5)
     if signs.ties >= 0.5:
@@ -132,10 +144,14 @@ def _cannot_be_judged(
     return None
 
 
-def poor_references(evidence: Evidence, settings: JudgeSettings, reference_rewards: Floats) -> tuple[float, float]:
-    """(Share of the references that earn under half of the range, share of those prompts on which a completion earns more than that.)"""
-    known, low = np.isfinite(reference_rewards), settings.zones.low(reference_rewards)
-    if not low.any():
+def poor_answers(evidence: Evidence, settings: JudgeSettings, answer_rewards: Floats) -> tuple[float, float]:
+    """(Share of the real answers that earn under half of the range, share of those prompts on which a completion earns more than that.)
+
+    Both 0 where the reward is no verifier: of a metric, half of the range is much.
+    """
+    known, low = np.isfinite(answer_rewards), settings.zones.low(answer_rewards)
+    verifier = settings.top_reachable or is_binary(evidence, settings.zones)
+    if not (low.any() and verifier):
         return 0.0, 0.0
     better = np.isfinite(evidence.high) & ~settings.zones.low(evidence.high)
     return float(low.sum() / known.sum()), float(better[low].mean())

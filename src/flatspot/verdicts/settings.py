@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.settings import ADVANTAGES, Advantage
 from flatspot.stats.zones import Zones, epsilon_for_group
 
 
@@ -17,6 +18,10 @@ class JudgeSettings:
     group_size             completions per prompt in the planned RL run; TRL's default is 8
     target_error           the share of wrong verdicts accepted among the decided ones
     worst_case             hold that share to it under every distribution that the rewards allow, not on average
+    advantage              how the trainer uses rewards: "centered", less a baseline (PPO, RLOO, Dr. GRPO, `scale_rewards="none"`), or
+                           "normalized", these divided by their group's std (GRPO in TRL and verl), which blows a small spread up again
+    stated                 whether reward_lo and reward_hi are the reward's range, and not merely the least and the most it gave
+    top_reachable          whether every prompt can earn reward_hi, as under a verifier with partial credit; binary rewards always can
     warm_up_above          share of vanishing prompts above which RL should not start cold
     solved_above           share of solved prompts above which the data has too little left to teach
     failed_above           share of rows without a reward above which the reward is to be fixed first
@@ -27,6 +32,9 @@ class JudgeSettings:
     group_size: int = 8
     target_error: float = 0.03
     worst_case: bool = False
+    advantage: Advantage = "centered"
+    stated: bool = True
+    top_reachable: bool = False
     warm_up_above: float = 0.2
     solved_above: float = 0.8
     failed_above: float = 0.05
@@ -36,6 +44,8 @@ class JudgeSettings:
             raise SettingsError(f"--target-error must lie in (0, 0.5), got {self.target_error}")
         if not (self.reward_lo < self.reward_hi and math.isfinite(self.reward_hi - self.reward_lo)):
             raise SettingsError(f"--reward-range must be two finite numbers LO < HI, got {self.reward_lo} {self.reward_hi}")
+        if self.advantage not in ADVANTAGES:
+            raise SettingsError(f"--advantage must be {' or '.join(ADVANTAGES)}, got {self.advantage!r}")
         for name in ("warm_up_above", "solved_above", "failed_above"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
@@ -43,4 +53,10 @@ class JudgeSettings:
     @property
     def zones(self) -> Zones:
         """The thresholds these settings stand for."""
-        return Zones(epsilon_for_group(self.group_size), self.reward_lo, self.reward_hi)
+        epsilon = epsilon_for_group(self.group_size)
+        return Zones(epsilon, self.reward_lo, self.reward_hi, self.group_size, self.advantage, self.stated)
+
+    @property
+    def top(self) -> float | None:
+        """What every prompt can earn; None where that is not known."""
+        return self.reward_hi if self.top_reachable and self.stated else None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.core.schema import VERDICTS, arrow_schema
 from flatspot.runs.summary import (
@@ -28,11 +30,22 @@ from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.forecast import GROUP_SIZES
 from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.models.fitted import FittedModel, fit
-from flatspot.stats.zones import STATES
-from flatspot.verdicts.caveats import as_caveat, close_call, doubtful_error, low_references, set_caveats, sign_caveats
+from flatspot.stats.zones import STATES, achievable
+from flatspot.verdicts.caveats import (
+    advantage_matters,
+    as_caveat,
+    close_call,
+    doubtful_error,
+    flat_components,
+    low_answers,
+    set_caveats,
+    sign_caveats,
+)
+from flatspot.verdicts.components import FEW, ComponentVerdicts, flattest_component, judge_components, with_components
 from flatspot.verdicts.explain import explain_prompts, explain_set
 from flatspot.verdicts.judge import VERDICTS as VERDICT_NAMES
 from flatspot.verdicts.judge import PromptVerdicts, judge_prompts, judge_set
+from flatspot.verdicts.numbers import PromptNumbers, prompt_numbers
 from flatspot.verdicts.reward_signs import RewardSigns, reward_signs
 from flatspot.verdicts.settings import JudgeSettings
 
@@ -63,14 +76,20 @@ def judge(
     weights  of the parts in the total, where they are known
     """
     evidence = run.evidence
-    r_star = settings.zones.achievable(run.reference_reward, evidence.high)
+    r_star = achievable(run.answer_reward, evidence.high, settings.top)
     model = fit(evidence, r_star, settings.zones, (*GROUP_SIZES, settings.group_size))
+    numbers = prompt_numbers(
+        run, model, np.full(evidence.n_prompts, settings.reward_hi) if model.family == "binary" else r_star, settings.zones
+    )
     prompts = judge_prompts(model, settings)
+    components = judge_components(run.components, weights, model, settings)
     signs = reward_signs(run, weights)
-    judgment = judge_set(prompts, model, evidence, run.n_rows, settings, run.reference_reward, signs)
-    reason, rule = explain_set(judgment, signs)
+    judgment = judge_set(prompts, model, evidence, run.n_rows, settings, run.answer_reward, signs)
+    judgment = with_components(judgment, components, settings)
+    reason, rule = explain_set(judgment, signs, flattest_component(components))
     caveats = [
         *sign_caveats(signs),
+        *flat_components(components),
         *map(as_caveat, notes),
         *set_caveats(
             evidence,
@@ -81,7 +100,8 @@ def judge(
             identical_share=_identical_share(run),
             truncated_share=_mean(run.truncated_share, run.n_rows),
         ),
-        *low_references(evidence, settings, run.reference_reward, judgment),
+        *low_answers(evidence, settings, run.answer_reward, judgment),
+        *advantage_matters(prompts, numbers, settings),
         *doubtful_error(prompts, settings),
         *close_call(judgment),
     ]
@@ -90,24 +110,37 @@ def judge(
         reason=reason,
         rule=rule,
         n_prompts=evidence.n_prompts,
-        counts=Counts(**{name: int((prompts.verdict == name).sum()) for name in VERDICT_NAMES}),
+        counts=_counts(prompts),
         fractions=_fractions(prompts, model),
         reward=_reward(evidence, settings),
-        components={name: Component(_mean(mean), _mean(std)) for name, (mean, std) in run.components.items()},
+        components={part.name: _component(part) for part in components},
         generations=_completions(run),
         predicted_error=_predicted_error(prompts),
         predicted_error_limit=_finite(prompts.worst_case_error),
         epsilon=settings.zones.epsilon,
         group_size=settings.group_size,
         reach_threshold=settings.zones.reach,
+        mixed_threshold=settings.zones.mixed_limit(),
+        gain_threshold=_finite(settings.zones.gain_limit(model.scale)),
+        advantage=settings.advantage,
+        scale=_finite(model.scale),
         reward_model=model.family,
         forecast=_forecast(model),
         to_train=_to_train(prompts, model, settings.group_size),
-        health=_health(run, signs),
+        health=_health(run, signs, components),
         caveats=tuple(caveat.text for caveat in caveats),
         caveat_codes=tuple(dict.fromkeys(caveat.code for caveat in caveats if caveat.code)),
     )
-    return Judged(_verdict_table(run, r_star, model, prompts, settings.group_size), summary, model)
+    return Judged(_verdict_table(run, model, prompts, numbers, components), summary, model)
+
+
+def _counts(prompts: PromptVerdicts) -> Counts:
+    return Counts(**{name: int((prompts.verdict == name).sum()) for name in VERDICT_NAMES})
+
+
+def _component(part: ComponentVerdicts) -> Component:
+    mean, std = _mean(part.evidence.mean), _mean(part.evidence.std)
+    return Component(mean, std, part.weight, part.flat_share, _counts(part.prompts), part.model.family)
 
 
 def _fractions(prompts: PromptVerdicts, model: FittedModel) -> Fractions:
@@ -140,7 +173,7 @@ def _reward(evidence: Evidence, settings: JudgeSettings) -> RewardSummary:
         p10, p50, p90 = np.percentile(std, [10, 50, 90]).tolist()
         below_1, below_2, below_5 = (float((std < limit).mean()) for limit in (0.01, 0.02, 0.05))
         stds = RewardStds(p10, p50, p90, _mean(evidence.std), below_1, below_2, below_5)
-    return RewardSummary((settings.reward_lo, settings.reward_hi), _mean(evidence.mean), stds)
+    return RewardSummary((settings.reward_lo, settings.reward_hi), settings.stated, _mean(evidence.mean), stds)
 
 
 def _completions(run: RunTable) -> Completions:
@@ -160,14 +193,15 @@ def _to_train(prompts: PromptVerdicts, model: FittedModel, group_size: int) -> T
     return ToTrain(int(trained.sum()), _mean(model.mixed(group_size)[trained]))
 
 
-def _health(run: RunTable, signs: RewardSigns) -> Health:
+def _health(run: RunTable, signs: RewardSigns, components: Sequence[ComponentVerdicts]) -> Health:
     total, scored = int(run.n_rows.sum()), int(run.evidence.n.sum())
+    flat = flattest_component(components)
     return Health(
         distinct_share=_mean(run.distinct_share),
         truncated_share=_mean(run.truncated_share, run.n_rows),
         error_share=1 - scored / total if total else None,
         noise_share=_finite(signs.noise_share),
-        flat_reward=signs.flat_part or signs.hidden_part or None,
+        flat_reward=flat.name if flat is not None and flat.flat_share > FEW else None,
         errors=tuple(ErrorCount(message, n) for message, n in run.errors),
     )
 
@@ -182,14 +216,13 @@ def _identical_share(run: RunTable) -> float | None:
     return float((run.distinct_share[several] * run.n_rows[several] < 1.5).mean()) if several.any() else None
 
 
-def _verdict_table(run: RunTable, r_star: Floats, model: FittedModel, prompts: PromptVerdicts, group_size: int) -> pa.Table:
+def _verdict_table(
+    run: RunTable, model: FittedModel, prompts: PromptVerdicts, numbers: PromptNumbers, components: Sequence[ComponentVerdicts]
+) -> pa.Table:
     import pyarrow as pa
 
-    evidence = run.evidence
-    with np.errstate(divide="ignore", invalid="ignore"):
-        reach = np.where(evidence.std > 0, (r_star - evidence.mean) / evidence.std, np.nan)
-        spread = np.sqrt(np.nanmean(evidence.std**2)) if np.isfinite(evidence.std).any() else np.nan
-        relative = evidence.std / spread if spread > 0 else np.full_like(evidence.std, np.nan)
+    evidence, limits = run.evidence, numbers.limits
+    mapped = partial(_component_map, components, m=len(run.prompt_id))
     columns: dict[str, Any] = {
         "prompt_id": run.prompt_id,
         "verdict": prompts.verdict,
@@ -198,37 +231,46 @@ def _verdict_table(run: RunTable, r_star: Floats, model: FittedModel, prompts: P
         "n_samples": run.n_rows,
         "n_scored": evidence.n,
         "mean": evidence.mean,
+        "mean_lo": np.fmin(limits.mean[:, 0], evidence.mean),
+        "mean_hi": np.fmax(limits.mean[:, 1], evidence.mean),
         "std": evidence.std,
         "std_lo": model.std_limits[:, 0],
         "std_hi": model.std_limits[:, 1],
         "reward_min": evidence.low,
         "reward_max": evidence.high,
-        "r_star": r_star,
-        "reach": reach,
-        "relative_std": relative,
-        "p_mixed": model.mixed(group_size),
+        "r_star": numbers.r_star,
+        "headroom": numbers.headroom,
+        "reach": numbers.reach,
+        "relative_std": numbers.relative_std,
+        "p_mixed": numbers.p_mixed,
+        "p_mixed_lo": np.fmin(limits.mixed[:, 0], numbers.p_mixed),
+        "p_mixed_hi": np.fmax(limits.mixed[:, 1], numbers.p_mixed),
+        "best_of_k": numbers.best_of_k,
+        "gain": numbers.gain,
+        "gain_lo": np.fmin(limits.gain[:, 0], numbers.gain),
+        "gain_hi": np.fmax(limits.gain[:, 1], numbers.gain),
+        "relative_gain": numbers.relative_gain,
         "distinct_share": run.distinct_share,
         "truncated_share": run.truncated_share,
         "mean_tokens": run.mean_tokens,
-        "component_std": _component_map(run, 1),
-        "component_mean": _component_map(run, 0),
-        "why": explain_prompts(evidence, prompts, reach, r_star),
+        "component_std": mapped([part.evidence.std for part in components], kind=pa.float64()),
+        "component_mean": mapped([part.evidence.mean for part in components], kind=pa.float64()),
+        "component_verdict": mapped([part.prompts.verdict for part in components], kind=pa.string()),
+        "why": explain_prompts(evidence, prompts, numbers),
     }
     schema = arrow_schema(VERDICTS)
     arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _component_map(run: RunTable, which: int) -> pa.Array:
+def _component_map(components: Sequence[ComponentVerdicts], values: Sequence[NDArray[Any]], m: int, kind: pa.DataType) -> pa.Array:
     """One map per prompt, without going through a Python object per entry."""
     import pyarrow as pa
 
-    names = list(run.components)
-    m = len(run.prompt_id)
-    values = np.stack([run.components[name][which] for name in names], -1) if names else np.zeros((m, 0))
+    names = [part.name for part in components]
+    flat = np.stack(values, -1).reshape(-1).astype(object if pa.types.is_string(kind) else float) if names else np.zeros(0, object)
     offsets = np.arange(m + 1, dtype=np.int32) * len(names)
-    items = pa.array(values.reshape(-1), pa.float64(), from_pandas=True)
-    return pa.MapArray.from_arrays(pa.array(offsets), pa.array(names * m, pa.string()), items)
+    return pa.MapArray.from_arrays(pa.array(offsets), pa.array(names * m, pa.string()), pa.array(flat, kind, from_pandas=True))
 
 
 def _mean(values: Floats, weights: Any = None) -> float | None:

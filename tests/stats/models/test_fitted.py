@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import beta, binom
 
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.models import graded
 from flatspot.stats.models.fitted import fit, spread
-from flatspot.stats.zones import Zones, epsilon_for_group
+from flatspot.stats.zones import Odds, Zones, epsilon_for_group
 
 ZONES = Zones(epsilon_for_group(8))
 SIZES = (4, 8, 16, 32)
+K = 8
+NORMAL_BEST = 1.4236003060452778  # E[max of 8] of standard normal rewards
 
 
 def judged(rewards, zones=ZONES, r_star=None):
@@ -27,26 +29,32 @@ def binary(name, m, rng):
         p = np.where(u < 0.1, 0.0, np.where(u < 0.55, 0.995, rng.random(m)))
     else:
         p = rng.beta(0.25, 1, m)
-    return p, np.sqrt(p * (1 - p)), lambda n: (rng.random((m, n)) < p[:, None]).astype(float)
+    odds = Odds(1 - p**K - (1 - p) ** K, 1 - (1 - p) ** K - p, 1 - p)
+    return odds, np.sqrt(p * (1 - p)), lambda n: (rng.random((m, n)) < p[:, None]).astype(float)
 
 
 def few_valued(name, m, rng):
     w = rng.dirichlet([0.3, 0.2, 0.2], m)
     values = np.array([0.0, 0.5, 1.0])
-    mean = w @ values
-    return mean, np.sqrt(w @ values**2 - mean**2), lambda n: np.stack([rng.choice(values, n, p=x) for x in w])
+    mean, best = w @ values, np.diff(np.cumsum(w, -1) ** K, axis=-1, prepend=0) @ values
+    odds = Odds(1 - (w**K).sum(-1), best - mean, 1 - mean)
+    return odds, np.sqrt(w @ values**2 - mean**2), lambda n: np.stack([rng.choice(values, n, p=x) for x in w])
 
 
 def normal(name, m, rng):
     mean, std = rng.uniform(0.1, 0.9, m), np.exp(rng.normal(-3, 0.7, m))
-    return mean, std, lambda n: mean[:, None] + std[:, None] * rng.normal(size=(m, n))
+    odds = Odds(np.ones(m), NORMAL_BEST * std, 1 - mean)
+    return odds, std, lambda n: mean[:, None] + std[:, None] * rng.normal(size=(m, n))
 
 
 def zero_inflated(name, m, rng):
     q = rng.beta(0.3, 1, m)
     mean, variance = 4 / 7, 12 / (49 * 8)
     std = np.sqrt(q * variance + q * (1 - q) * mean**2)
-    return q * mean, std, lambda n: (rng.random((m, n)) < q[:, None]) * rng.beta(4, 3, (m, n))
+    x = np.linspace(0, 1, 2001)
+    best = np.trapezoid(1 - (1 - q[:, None] + q[:, None] * beta.cdf(x, 4, 3)) ** K, x, axis=-1)
+    odds = Odds(1 - (1 - q) ** K, best - q * mean, 1 - q * mean)
+    return odds, std, lambda n: (rng.random((m, n)) < q[:, None]) * rng.beta(4, 3, (m, n))
 
 
 FAMILIES = [
@@ -62,15 +70,15 @@ FAMILIES = [
 @pytest.mark.parametrize(("family", "name", "model"), FAMILIES)
 def test_stated_errors_are_realized_and_std_limits_cover(family, name, model):
     rng = np.random.default_rng(7)
-    mean, std, draw = family(name, 1500, rng)
+    odds, std, draw = family(name, 1500, rng)
     found = judged(draw(16))
     assert found.family == model
     choice = found.loss.argmin(-1)
-    realized = ZONES.loss(mean, std, np.ones_like(mean))[np.arange(len(mean)), choice].mean()
+    realized = ZONES.loss(odds, 1.0)[np.arange(len(std)), choice].mean()
     assert realized <= found.loss.min(-1).mean() + 0.025
     lo, hi = found.std_limits.T
     assert ((lo <= std + 1e-9) & (std <= hi + 1e-9)).mean() >= 0.91
-    states = ZONES.states(mean, std, np.ones_like(mean)).mean(0)
+    states = ZONES.states(odds, 1.0).mean(0)
     assert (found.shares[:, 1] - 0.02 <= states).all()
     assert (states <= found.shares[:, 2] + 0.02).all()
 
@@ -194,8 +202,8 @@ def test_few_near_normal_rewards_are_not_mixed_with_the_whole_set():
 
 
 def test_a_reward_nobody_has_earned_yet_is_possible():
-    """A format reward of .1 and never the 1.0: with little data, more than .1 may still come."""
-    small, large = judged(np.array([[0.1, 0.0, 0.1, 0.1]] * 3)), judged(np.array([[0.1, 0.0] * 32] * 60))
+    """A constant .1 and never the 1.0: with little data, more than .1 may still come."""
+    small, large = judged(np.full((3, 4), 0.1)), judged(np.full((60, 64), 0.1))
     assert small.family == large.family == "few-valued"
     assert small.loss.min(-1).max() > 0.05
     assert large.states.argmax(-1).tolist() == [0] * 60

@@ -16,7 +16,7 @@ from flatspot.stats.triage.decider import Adaptive, absorb, finish, next_round, 
 from flatspot.stats.triage.draws import DrawError, Draws
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.triage.plan import Plan
-from flatspot.stats.zones import STATES, Zones
+from flatspot.stats.zones import STATES, Odds, Zones
 
 INDEX = {name: i for i, name in enumerate(STATES)}
 
@@ -47,8 +47,13 @@ def hard(m, seed):
 UNIT = Zones(0.05)
 
 
-def wrong(t, mean, std, zones=UNIT):
-    table = zones.loss(mean, std, np.full(len(mean), zones.hi))
+def zero_one(p):
+    """What groups of 8 would earn of 0/1 rewards."""
+    return Odds(1 - p**8 - (1 - p) ** 8, 1 - (1 - p) ** 8 - p, 1 - p)
+
+
+def wrong(t, odds, zones=UNIT):
+    table = zones.loss(odds, zones.span)
     return np.array([table[x, INDEX[v]] for x, v in enumerate(t.verdict) if v in INDEX])
 
 
@@ -58,7 +63,7 @@ def test_the_stated_error_is_met_with_few_samples(target, most):
     for seed in range(4):
         p = hard(1000, seed)
         t = triage(bernoulli(p, seed), 1000, target_error=target)
-        errors.append(wrong(t, p, np.sqrt(p * (1 - p))).mean())
+        errors.append(wrong(t, zero_one(p)).mean())
         drawn.append(t.n_samples.mean())
         assert t.predicted_error <= target + 1e-9
         assert (t.verdict != "undecided").mean() > 0.97

@@ -12,7 +12,7 @@ from flatspot.stats.models.npmle import GRID
 from flatspot.stats.triage.stopping import PRICES, cheapest_price, stopping_rules, tabulate_states
 from flatspot.stats.zones import Zones
 
-LOSS = state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0]
+LOSS = state_table(Zones(0.05), 0.0, 1.0)[1]
 
 
 def some_prior(seed, parts=4):
@@ -121,7 +121,7 @@ def test_more_zeros_never_make_vanishing_less_sure():
 
 def test_the_dearest_rule_that_meets_the_target_is_taken():
     rules = stopping_rules(tabulate_states(some_prior(2, 30), LOSS, 40), PRICES)
-    states, one = np.zeros((1, 3), int), np.ones(1, int)
-    rule = rules[cheapest_price([rules], states, one, 0.03)]
+    states, one = np.zeros((1, 2), int), np.ones(1, int)
+    rule = rules[cheapest_price(rules, states, one, 0.03)]
     assert rule.error[0, 0] <= 0.03 < rules[[r.price for r in rules].index(rule.price) - 1].error[0, 0]
-    assert cheapest_price([rules], states, one, 0.0) == len(PRICES) - 1
+    assert cheapest_price(rules, states, one, 0.0) == len(PRICES) - 1

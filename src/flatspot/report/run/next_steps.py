@@ -73,7 +73,7 @@ def _proceed(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
 
 
 def _warm_up(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
-    if not n["vanishing"] and "shaping-only" in summary.caveat_codes:
+    if not n["vanishing"] and summary.health.flat_reward:
         return (
             Step("Read a few completions: does the reward that stays flat recognize a right answer?", completions_command(summary)),
             Step("If so, judge these completions by that reward alone, and warm up.", rescore_command(_by_flat_reward(summary))),

@@ -13,10 +13,11 @@ from scipy.special import ndtri
 from flatspot.stats.evidence import Evidence, Floats, Ints, distinct
 from flatspot.stats.intervals import REFITS, binary_std_interval, equal_rewards_std_upper, share_limits, with_limits
 from flatspot.stats.models.identified_set import mean_bounds, too_few
+from flatspot.stats.models.limits import Limits, binary_limits
 from flatspot.stats.models.npmle import GRID, Mixture, fit_mixture, likelihood, weigh
 from flatspot.stats.models.profile import Profile, profile
 from flatspot.stats.models.worst_case import DROP, Enough, largest_error
-from flatspot.stats.zones import Zones, chance_of_best, check_size
+from flatspot.stats.zones import Odds, Zones, check_size, gain_of, mixed_of
 
 _ROWS_AT_ONCE = 4096
 _MOST_KINDS = 20_000
@@ -48,16 +49,17 @@ def is_binary(evidence: Evidence, zones: Zones) -> bool:
     return evidence.support is not None and are_ends(evidence.support, zones)
 
 
-def state_table(zones: Zones, low: float, high: float, r_star: Floats) -> tuple[Floats, Floats]:
-    """States and losses at each grid point, for rewards `low` and `high` and each achievable reward: two [R, 163, 3] arrays."""
-    mean, std = low + GRID * (high - low), np.sqrt(GRID * (1 - GRID)) * (high - low)
-    return zones.states(mean, std, r_star[:, None]), zones.loss(mean, std, r_star[:, None])
+def state_table(zones: Zones, low: float, high: float) -> tuple[Floats, Floats]:
+    """States and losses at each grid point, for rewards `low` and `high`, which every prompt can earn: two [163, 3] arrays."""
+    mixed, gain = mixed_of(GRID, zones.group_size), gain_of(GRID, zones.group_size) * (high - low)
+    odds = Odds(mixed, gain, high - (low + GRID * (high - low)))
+    return zones.states(odds, high - low), zones.loss(odds, high - low)
 
 
 def mixed_at(group_size: int) -> Floats:
     """[163] probability that a group of this size is mixed: 1 - p^K - (1 - p)^K."""
     check_size(group_size)
-    return np.asarray(1 - GRID**group_size - (1 - GRID) ** group_size)
+    return mixed_of(GRID, group_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,6 @@ class BinaryModel:
     """
 
     evidence: Evidence = field(repr=False)
-    r_star: Floats = field(repr=False)
     zones: Zones
     hits: Ints = field(repr=False)
     low: float
@@ -82,14 +83,14 @@ class BinaryModel:
     misfit: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def fit(cls, evidence: Evidence, r_star: Floats, zones: Zones) -> BinaryModel:
+    def fit(cls, evidence: Evidence, zones: Zones) -> BinaryModel:
         """By EM over the distinct pairs of counts."""
         if evidence.support is None or evidence.counts is None:
             raise ValueError("binary rewards have a support of one or two values, got more")
         low, high = two_ends(evidence.support, zones)
         hits = evidence.counts[:, -1] if evidence.support[-1] == high else np.zeros(evidence.n_prompts, np.int64)
         mixture, pair = fit_mixture(evidence.n, hits)
-        return cls(evidence, r_star, zones, hits, low, high, mixture, pair)
+        return cls(evidence, zones, hits, low, high, mixture, pair)
 
     @property
     def n(self) -> Ints:
@@ -99,12 +100,12 @@ class BinaryModel:
     @property
     def states(self) -> Floats:
         """[M, 3] probability of each state."""
-        return self._judged[0][self._kinds[1]]
+        return self._judged[0][self.pair]
 
     @property
     def loss(self) -> Floats:
         """[M, 3] probability that each verdict would be wrong beyond indifference."""
-        return self._judged[1][self._kinds[1]]
+        return self._judged[1][self.pair]
 
     @cached_property
     def std_limits(self) -> Floats:
@@ -115,6 +116,16 @@ class BinaryModel:
         hi = np.where((self.hits == 0) | (self.hits == self.n), np.maximum(hi, flat_hi), hi)
         return np.stack([np.fmin(lo, self.evidence.std), np.fmax(hi, self.evidence.std)], -1)
 
+    @property
+    def limits(self) -> Limits:
+        """95% limits of each prompt's mean, and of the two that a signal takes: Clopper-Pearson, mapped."""
+        return binary_limits(self.hits, self.n, self.low, self.high, self.zones.group_size)
+
+    @property
+    def scale(self) -> float:
+        """What gains are measured against: the distance between the two rewards."""
+        return self.high - self.low
+
     def mixed(self, group_size: int) -> Floats:
         """[M] probability that a group is mixed."""
         return np.asarray(self._by_pair @ mixed_at(group_size))[self.pair]
@@ -122,36 +133,32 @@ class BinaryModel:
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
         """[M] posterior mean and variance of pass@K."""
         check_size(group_size)
-        mean, std = self.low + GRID * (self.high - self.low), np.sqrt(GRID * (1 - GRID)) * (self.high - self.low)
-        at = 1 - (1 - chance_of_best(mean, std, self.r_star[:, None])) ** group_size
-        weights = self._by_pair[self.pair]
-        first, second = (weights * at).sum(-1), (weights * at**2).sum(-1)
+        at = 1 - (1 - GRID) ** group_size
+        first, second = (np.asarray(self._by_pair @ power)[self.pair] for power in (at, at**2))
         return first, np.maximum(second - first**2, 0.0)
 
     def best_of(self, group_size: int) -> Floats:
         """[M] gain of the best of K: (1 − (1 − p)^K − p) of the distance between the two rewards."""
         check_size(group_size)
-        return np.asarray(self._by_pair @ (1 - (1 - GRID) ** group_size - GRID))[self.pair] * (self.high - self.low)
+        return np.asarray(self._by_pair @ gain_of(GRID, group_size))[self.pair] * (self.high - self.low)
 
     @cached_property
     def shares(self) -> Floats:
         """[3, 3] share of prompts like these in each state: the fit's uncertainty, each prompt's own, and that of having only M of them."""
-        pair, r_star = self._kinds[0]
-        size = self._kinds[2]
+        size, n_pairs = self.mixture.size, len(self.mixture.n)
         refits = self.mixture.resample(REFITS, np.random.default_rng(0))[:_DRAWS]
         rng, shares = np.random.default_rng(0), np.empty((_DRAWS, 3))
-        once = list(self._blocks()) if len(pair) <= _ROWS_AT_ONCE else None  # one block is kept, for all the refits
-        states = np.empty((len(pair), 3))
+        once = list(self._blocks()) if n_pairs <= _ROWS_AT_ONCE else None  # one block is kept, for all the refits
+        states = np.empty((n_pairs, 3))
         for i, weights in enumerate(refits):
-            for block, table, state, _ in once or self._blocks():
-                states[block] = np.einsum("rk,rks->rs", weigh(weights, table), state)
+            for block, table in once or self._blocks():
+                states[block] = weigh(weights, table) @ self._table[0]
             positive = np.maximum(states, 0)
             shares[i] = rng.multinomial(size, positive / positive.sum(-1, keepdims=True)).sum(0) / size.sum()
         limits = share_limits(size @ self._judged[0] / size.sum(), shares, int(size.sum()), rng)
         if not too_few(self.n):
             return limits
-        in_state = np.einsum("r,rks->sk", size / size.sum(), state_table(self.zones, self.low, self.high, r_star)[0])
-        return self._widened(limits, in_state, level=0.95)
+        return self._widened(limits, self._table[0].T, level=0.95)
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
         """[S, 3] expected share of mixed groups: mean and 90% limits."""
@@ -175,45 +182,35 @@ class BinaryModel:
         mean = float(self.loss[np.arange(len(verdict)), verdict][has].mean())
         if enough is not None and enough(mean):
             return mean
-        columns, _, size = distinct(self.n, self.hits, self.r_star, verdict)
+        columns, _, size = distinct(self.n, self.hits, verdict)
         if len(size) > _MOST_KINDS:
             every = np.linspace(0, len(size) - 1, _MOST_KINDS).astype(np.int64)
             columns, size = tuple(column[every] for column in columns), size[every]
-        n, hits, r_star, state = columns
-        losses = state_table(self.zones, self.low, self.high, r_star)[1]
-        loss = np.where(state[:, None] >= 0, losses[np.arange(len(state)), :, state], 0.0)
+        n, hits, state = columns
+        loss = np.where(state[:, None] >= 0, self._table[1].T[state], 0.0)
         n_verdicts = max(float(size[state >= 0].sum()), 1.0)
         return max(mean, largest_error(likelihood(n, hits), loss, size.astype(float), n_verdicts, drop, enough or _never))
 
     @cached_property
-    def _kinds(self) -> tuple[tuple[Ints, Floats], Ints, Ints]:
-        """Prompts with equal (n, hits, r*) have equal answers: (pair and r* of each kind, kind of each prompt, prompts of each kind)."""
-        (pair, r_star), kind, size = distinct(self.pair, self.r_star)
-        return (pair, r_star), kind, size
+    def _table(self) -> tuple[Floats, Floats]:
+        """States and losses [163, 3] at each grid point."""
+        return state_table(self.zones, self.low, self.high)
 
     @cached_property
     def _judged(self) -> tuple[Floats, Floats]:
-        """States and losses [R, 3] of each kind."""
-        pair = self._kinds[0][0]
-        states, loss = np.empty((len(pair), 3)), np.empty((len(pair), 3))
-        for block, table, state, losses in self._blocks():
-            weights = weigh(self.mixture.judging[pair[block]], table)
-            states[block] = np.einsum("rk,rks->rs", weights, state)
-            loss[block] = np.einsum("rk,rks->rs", weights, losses)
-        return states, loss
+        """States and losses [C, 3] of each pair of counts."""
+        return self._by_pair @ self._table[0], self._by_pair @ self._table[1]
 
     @cached_property
     def _by_pair(self) -> Floats:
         """[C, 163] distribution of p of each pair."""
         return self.mixture.posterior(np.arange(len(self.mixture.n)))
 
-    def _blocks(self) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
-        """What g is weighed with: the likelihoods, states and losses of each kind, block by block to bound memory."""
-        pair, r_star = self._kinds[0]
-        for start in range(0, len(pair), _ROWS_AT_ONCE):
+    def _blocks(self) -> Iterator[tuple[slice, Floats]]:
+        """What g is weighed with: the likelihoods of the pairs, block by block to bound memory."""
+        for start in range(0, len(self.mixture.n), _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
-            table = likelihood(self.mixture.n[pair[block]], self.mixture.hits[pair[block]])
-            yield (block, table, *state_table(self.zones, self.low, self.high, r_star[block]))
+            yield block, likelihood(self.mixture.n[block], self.mixture.hits[block])
 
     def _profiled(self, sizes: Sequence[int], draws: int) -> tuple[Floats, Floats]:
         """E[1 - p^K - (1 - p)^K] at each size under the NPMLE [S], and what it may be, at even odds, [draws, S]."""

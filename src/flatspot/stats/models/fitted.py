@@ -13,6 +13,7 @@ from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.intervals import REFITS
 from flatspot.stats.models.binary import BinaryModel, is_binary
 from flatspot.stats.models.graded import GradedModel
+from flatspot.stats.models.limits import Limits
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.zones import Zones, check_size
 
@@ -49,6 +50,14 @@ class FittedModel(Protocol):
         """[M, 2] 95% limits of the std under the policy, and never past the std of the completions; they never meet."""
 
     @property
+    def limits(self) -> Limits:
+        """95% limits of each prompt's mean, and of the two that a signal takes, for groups of the size of the zones."""
+
+    @property
+    def scale(self) -> float:
+        """What gains and headroom are measured against: the width of a stated range, else the typical gain."""
+
+    @property
     def shares(self) -> Floats:
         """[3, 3] share of prompts like these in each state: mean, and 95% limits."""
 
@@ -56,7 +65,10 @@ class FittedModel(Protocol):
         """[M] probability that a group of K is mixed."""
 
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
-        """[M] posterior mean and variance of pass@K, 1 − (1 − c)^K with c the `chance_of_best`: that a group holds one to learn from."""
+        """[M] posterior mean and variance of pass@K, 1 − (1 − c)^K with c the `chance_of_best`: that a group holds one to learn from.
+
+        Of graded rewards whose r* is not known, of the chance that a group is mixed and its best gains enough.
+        """
 
     def best_of(self, group_size: int) -> Floats:
         """[M] gain of the best of K: expected maximum of K rewards less the mean."""
@@ -83,7 +95,7 @@ class FittedModel(Protocol):
 def fit(evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] = ()) -> FittedModel:
     """Fit the model of a set of prompts.
 
-    r_star  [M] the achievable reward of each prompt
+    r_star  [M] the achievable reward of each prompt, NaN where it is not known; of binary rewards it is the better of the two
     sizes   group sizes that will be asked for: of graded rewards their mixed groups are then counted in the same pass as all the rest
 
     >>> from flatspot.stats.evidence import evidence_of_rows
@@ -96,7 +108,7 @@ def fit(evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] =
     if not scored.any():
         return _Unscored(evidence.n_prompts)
     part, r_star = evidence.subset(scored), r_star[scored]
-    model: FittedModel = BinaryModel.fit(part, r_star, zones) if is_binary(part, zones) else GradedModel.fit(part, r_star, zones, sizes)
+    model: FittedModel = BinaryModel.fit(part, zones) if is_binary(part, zones) else GradedModel.fit(part, r_star, zones, sizes)
     return spread(model, scored)
 
 
@@ -137,6 +149,15 @@ class _Spread:
     @property
     def std_limits(self) -> Floats:
         return self._full(self.part.std_limits)
+
+    @property
+    def limits(self) -> Limits:
+        of = self.part.limits
+        return Limits(self._full(of.mean), self._full(of.mixed), self._full(of.gain))
+
+    @property
+    def scale(self) -> float:
+        return self.part.scale
 
     @property
     def shares(self) -> Floats:
@@ -191,6 +212,15 @@ class _Unscored:
     @property
     def std_limits(self) -> Floats:
         return np.full((self.n_prompts, 2), np.nan)
+
+    @property
+    def limits(self) -> Limits:
+        none = np.full((self.n_prompts, 2), np.nan)
+        return Limits(none, none, none)
+
+    @property
+    def scale(self) -> float:
+        return float("nan")
 
     @property
     def shares(self) -> Floats:

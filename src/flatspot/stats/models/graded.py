@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtr
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.intervals import REFITS, equal_rewards_std_upper, mean_shares, state_shares, with_limits
+from flatspot.stats.models.best_of import expected_best, power
 from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.families import Moments, Parts, moments, prior_of, split
+from flatspot.stats.models.limits import Limits, equal_rewards_limits
 from flatspot.stats.models.worst_case import DROP, Enough
-from flatspot.stats.zones import Zones, chance_of_best, check_size
+from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain
 
 _DRAWS = 400
 _FEWEST_DRAWS = 64
 _DRAWS_IN_ALL = 40_000_000
 _CELLS_IN_ALL = 300_000_000
 _CELLS_AT_ONCE = 4_000_000
-_GRID, _STEP = 128, 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class GradedModel:
         if parts.counts[:, -1].any():
             rows = row_of = np.arange(evidence.n_prompts)
         else:
-            _, rows, row_of = np.unique(np.c_[parts.counts, r_star], axis=0, return_index=True, return_inverse=True)
+            _, rows, row_of = np.unique(np.c_[parts.counts, zones.ceiling(r_star)], axis=0, return_index=True, return_inverse=True)
         return cls(evidence, r_star, zones, parts, prior_of(parts), rows, row_of.reshape(-1), tuple(sizes))
 
     @property
@@ -67,17 +67,17 @@ class GradedModel:
     @property
     def states(self) -> Floats:
         """[M, 3] probability of each state."""
-        return self._judged[0][self.row_of]
+        return self._judged.states[self.row_of]
 
     @property
     def loss(self) -> Floats:
         """[M, 3] probability that each verdict would be wrong beyond indifference."""
-        return self._judged[1][self.row_of]
+        return self._judged.loss[self.row_of]
 
     @property
     def std_limits(self) -> Floats:
         """[M, 2] 95% limits of the std; of equal rewards, what any other reward of the range would add."""
-        lo, hi = self._judged[2][self.row_of].T
+        lo, hi = self._judged.std[self.row_of].T
         flat, std = self.evidence.n_mode == self.n, self.evidence.std
         upper = equal_rewards_std_upper(self.evidence.mode, self.n, self.zones.lo, self.zones.hi)
         return np.stack([np.where(flat, 0.0, np.fmin(lo, std)), np.where(flat, upper, np.fmax(hi, std))], -1)
@@ -87,21 +87,41 @@ class GradedModel:
         return self._mixed((group_size,))[:, 0]
 
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
-        """[M] posterior mean and variance of pass@K."""
+        """[M] posterior mean and variance of pass@K where r* is known; elsewhere of the chance that a group gives a signal."""
         check_size(group_size)
         mean, variance = np.empty(len(self.rows)), np.empty(len(self.rows))
         for at, draws in self._draws():
-            chance = 1 - (1 - chance_of_best(draws.mean, draws.std, self.r_star[self.rows[at], None])) ** group_size
+            r_star = self.r_star[self.rows[at], None]
+            gain = expected_best(draws, self.parts, group_size) - draws.mean
+            signal = (1 - _equal(draws, group_size)) * (gain >= self.zones.gain_limit(self.scale))
+            passes = 1 - (1 - chance_of_best(draws.mean, draws.std, np.nan_to_num(r_star))) ** group_size
+            chance = np.where(np.isfinite(r_star), passes, signal)
             mean[at], variance[at] = chance.mean(-1), chance.var(-1)
         return mean[self.row_of], variance[self.row_of]
 
     def best_of(self, group_size: int) -> Floats:
-        """[M] gain of the best of K: the integral of F − F^K over the range, F being the distribution of a reward; from 64 of the draws."""
+        """[M] gain of the best of K: E[max of K] less the mean."""
         check_size(group_size)
-        gain = np.empty(len(self.rows))
-        for at, draws in self._draws():
-            gain[at] = [self._gain(draws, row, group_size) for row in range(len(draws.mean))]
-        return gain[self.row_of]
+        if group_size == self.zones.group_size:
+            return self._judged.gain[self.row_of]
+        gain = [(expected_best(draws, self.parts, group_size) - draws.mean).mean(-1) for _, draws in self._draws()]
+        return np.concatenate(gain)[self.row_of]
+
+    @property
+    def limits(self) -> Limits:
+        """95% limits of each prompt's mean, and of the two that a signal takes."""
+        judged, flat = self._judged, (self.evidence.n_mode == self.n)[:, None]
+        mean, mixed, gain = (limits[self.row_of] for limits in (judged.mean, judged.mixed, judged.of_gain))
+        equal = equal_rewards_limits(self.evidence.mode, self.n, self.zones)
+        return Limits(np.where(flat, equal.mean, mean), np.where(flat, equal.mixed, mixed), np.where(flat, equal.gain, gain))
+
+    @cached_property
+    def scale(self) -> float:
+        """What gains are measured against: the width of a stated range, else the typical gain of the prompts that vary."""
+        if self.zones.scale is not None:
+            return self.zones.scale
+        gain = [(expected_best(draws, self.parts, self.zones.group_size) - draws.mean).mean(-1) for _, draws in self._draws()]
+        return typical_gain(np.concatenate(gain)[self.row_of][self.evidence.std > 0])
 
     @cached_property
     def shares(self) -> Floats:
@@ -162,7 +182,7 @@ class GradedModel:
             check_size(k)
         _ = self._judged  # which counts the groups of `self.sizes`
         if lacking := [k for k in dict.fromkeys(sizes) if k not in self._all_equal]:
-            equal = [np.stack([_equal(draws, k) for k in lacking]) for _, draws in self._draws()]
+            equal = [np.stack([_equal(draws, k).mean(-1) for k in lacking]) for _, draws in self._draws()]
             self._all_equal.update(zip(lacking, np.concatenate(equal, axis=1), strict=True))
         return 1 - np.stack([self._all_equal[k][self.row_of] for k in sizes], -1)
 
@@ -172,19 +192,22 @@ class GradedModel:
         return {}
 
     @cached_property
-    def _judged(self) -> tuple[Floats, Floats, Floats]:
-        """States [R, 3], losses [R, 3] and limits of the std [R, 2]."""
-        states, loss, limits = np.empty((len(self.rows), 3)), np.empty((len(self.rows), 3)), np.empty((len(self.rows), 2))
+    def _judged(self) -> _Judged:
+        """Everything that a pass over the draws gives."""
+        parts, k = list[_Judged](), self.zones.group_size
         equal = np.empty((len(self.sizes), len(self.rows)))
+        ceiling = self.zones.ceiling(self.r_star)
         for at, draws in self._draws():
-            r_star = self.r_star[self.rows[at], None]
-            states[at] = self.zones.states(draws.mean, draws.std, r_star).mean(1)
-            loss[at] = share_of_draws(self.zones.loss(draws.mean, draws.std, r_star))
-            limits[at] = np.quantile(draws.std, [0.025, 0.975], axis=1).T
-            for i, k in enumerate(self.sizes):
-                equal[i, at] = _equal(draws, k)
+            gain = expected_best(draws, self.parts, k) - draws.mean
+            odds = Odds(1 - _equal(draws, k), gain, ceiling[self.rows[at], None] - draws.mean)
+            states = self.zones.states(odds, self.scale).mean(1)
+            loss = share_of_draws(self.zones.loss(odds, self.scale))
+            limits = (np.quantile(values, [0.025, 0.975], axis=1).T for values in (draws.std, draws.mean, odds.mixed, gain))
+            parts.append(_Judged(states, loss, gain.mean(-1), *limits))
+            for i, size in enumerate(self.sizes):
+                equal[i, at] = _equal(draws, size).mean(-1)
         self._all_equal.update(zip(self.sizes, equal, strict=True))
-        return states, loss, limits
+        return _Judged(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Judged)))
 
     def _draws(self) -> Iterator[tuple[slice, Moments]]:
         """Posterior draws, block by block to bound memory: the same ones whenever they are asked for."""
@@ -195,39 +218,23 @@ class GradedModel:
             at = slice(start, start + step)
             yield at, moments(self.parts, self.rows[at], self.prior, draws, rng)
 
-    def _gain(self, draws: Moments, row: int, group_size: int) -> float:
-        lo, hi, few = self.zones.lo, self.zones.hi, slice(0, _FEWEST_DRAWS)
-        values, weights, rest_mean = self.parts.values, draws.weights[row, few], draws.rest_mean[row, few, None]
-        x = np.unique(np.clip(np.r_[np.linspace(lo, hi, _GRID + 1), values, values - _STEP * (hi - lo)], lo, hi))
-        up_to = weights[:, :-2] @ _cdf(x, values[:, None], self.parts.within[:, None])
-        up_to += weights[:, -2:-1] * _cdf(x, draws.own[row, few, None], np.zeros(1))
-        up_to += weights[:, -1:] * _cdf(x, rest_mean, draws.rest_variance[row, few, None])
-        return float(np.trapezoid(up_to - up_to**group_size, x, axis=1).mean())
 
+@dataclass(frozen=True)
+class _Judged:
+    """Of R prompts: states and losses [R, 3], gain [R], and 95% limits [R, 2] of the std, the mean, the mixed groups and the gain."""
 
-def _cdf(x: Floats, mean: Floats, variance: Floats) -> Floats:
-    """Probability of a normal reward up to each x; of variance 0, a step."""
-    scale = np.sqrt(variance)
-    return np.where(scale > 0, ndtr((x - mean) / np.where(scale > 0, scale, 1.0)), x >= mean)
+    states: Floats
+    loss: Floats
+    gain: Floats
+    std: Floats
+    mean: Floats
+    mixed: Floats
+    of_gain: Floats
 
 
 def _equal(draws: Moments, group_size: int) -> Floats:
-    """[R] probability that a group is all equal."""
-    return np.asarray(power(draws.ties, group_size).sum(-1).mean(-1))
-
-
-def power(base: Floats, k: int) -> Floats:
-    """base**k for k >= 1 by squaring, several times as fast as numpy's.
-
-    >>> power(np.array([0.5, 2.0]), 5).tolist()
-    [0.03125, 32.0]
-    """
-    square, product = base, base if k % 2 else None
-    while k := k // 2:
-        square = square * square
-        if k % 2:
-            product = square if product is None else product * square
-    return square if product is None else product
+    """[R, draws] probability that a group is all equal."""
+    return np.asarray(power(draws.ties, group_size).sum(-1))
 
 
 def share_of_draws(indicators: Floats) -> Floats:

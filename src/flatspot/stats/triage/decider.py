@@ -22,7 +22,7 @@ from flatspot.stats.models.fitted import FittedModel, fit
 from flatspot.stats.triage.draws import Draws, checked
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import Triage, evidence_of_draws
-from flatspot.stats.triage.stopping import Flags, PriceList, StoppingRule, kinds_of, priced_rules
+from flatspot.stats.triage.stopping import Flags, PriceList, StoppingRule, priced_rules
 
 PILOT_COMPLETIONS = 4
 _USUAL_COMPLETIONS = 8  # what a prompt takes, before anything is known
@@ -33,14 +33,14 @@ _REFIT_GROWTH = 1.25  # refit once there are this many times the completions of 
 
 @dataclass(frozen=True)
 class State:
-    """A triage under way: everything drawn, the rules in force (one per kind of prompt), and what they were fitted at.
+    """A triage under way: everything drawn, the rule in force (None before there is one), and what it was fitted at.
 
-    aim  the error that the rules aim at: the target, or less where the rewards leave too much doubt of it; None: the target
+    aim  the error that the rule aims at: the target, or less where the rewards leave too much doubt of it; None: the target
     """
 
     plan: Plan
     draws: Draws
-    rules: tuple[StoppingRule, ...] = ()
+    rule: StoppingRule | None = None
     fitted_at: int = 0
     aim: float | None = None
 
@@ -49,7 +49,7 @@ class State:
         """Fitted to everything sampled."""
         zones = self.plan.zones(self.draws)
         evidence = evidence_of_draws(self.draws, zones)
-        return fit(evidence, self.plan.achievable(zones, evidence.high), zones)
+        return fit(evidence, self.plan.achievable(evidence.high), zones)
 
 
 def start(plan: Plan) -> State:
@@ -122,9 +122,7 @@ def _open(state: State) -> Flags:
     plan, draws = state.plan, state.draws
     zones = plan.zones(draws)
     n, hits = np.minimum(draws.scored, plan.max_completions), draws.hits(two_ends(draws.values, zones)[1])
-    if len(state.rules) == 1:
-        return np.asarray(state.rules[0].go[n, hits])
-    return np.stack([rule.go for rule in state.rules])[kinds_of(plan.achievable(zones))[1], n, hits]
+    return np.ones(plan.n_prompts, bool) if state.rule is None else np.asarray(state.rule.go[n, hits])
 
 
 def _undecided(state: State) -> Flags:
@@ -140,18 +138,18 @@ def absorb(state: State, drawn: Round, rewards: Any) -> State:
     after = replace(state, draws=draws)
     if not _ruled(after):
         return State(plan, draws)
-    due = not state.rules or draws.total >= _REFIT_GROWTH * state.fitted_at or draws.values != state.draws.values
+    due = state.rule is None or draws.total >= _REFIT_GROWTH * state.fitted_at or draws.values != state.draws.values
     if due or not (_open(after) & may_go_on(after)).any():  # no rule is the last word before it was fitted to everything
         after = _refitted(after)
     return after
 
 
 def _refitted(state: State) -> State:
-    """With rules fitted to everything drawn; where they would end it in too much doubt of the target, with ones that aim at less error."""
+    """With the rule fitted to everything drawn; where it would end it in too much doubt of the target, with one that aims at less error."""
     plan, draws = state.plan, state.draws
     aim = plan.target_error if state.aim is None else state.aim
     price_list = _price_list(plan, draws)
-    state = replace(state, rules=price_list.meeting(aim), fitted_at=draws.total)
+    state = replace(state, rule=price_list.meeting(aim), fitted_at=draws.total)
     if plan.n_prompts < _FEW_PROMPTS and not plan.worst_case:
         return state
     more = may_go_on(state)
@@ -159,7 +157,7 @@ def _refitted(state: State) -> State:
         return state
     while aim > plan.target_error / _MOST_STRICT and not (_open(state) & more).any():
         aim *= _STRICTER
-        state = replace(state, rules=price_list.meeting(aim), aim=aim)
+        state = replace(state, rule=price_list.meeting(aim), aim=aim)
     return state
 
 
@@ -173,10 +171,8 @@ def _price_list(plan: Plan, draws: Draws) -> PriceList:
     """The rules at every price under g fitted to everything drawn so far."""
     zones = plan.zones(draws)
     low, high = two_ends(draws.values, zones)
-    r_star, kind = kinds_of(plan.achievable(zones))
-    states = np.stack([kind, np.minimum(draws.scored, plan.max_completions), draws.hits(high)], -1)
-    _, losses = state_table(zones, low, high, r_star)
-    return priced_rules(states, losses, max_completions=plan.max_completions, most_draws=plan.left(draws))
+    counts = np.stack([np.minimum(draws.scored, plan.max_completions), draws.hits(high)], -1)
+    return priced_rules(counts, state_table(zones, low, high)[1], max_completions=plan.max_completions, most_draws=plan.left(draws))
 
 
 def finish(state: State) -> Triage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.settings import Advantage
 from flatspot.rollouts.rounds import Round, run_rounds
 from flatspot.stats.evidence import Floats
 from flatspot.stats.triage.decider import Adaptive, finish
@@ -22,6 +23,9 @@ def triage(
     seed: int = 0,
     reward_range: tuple[float, float] | None = None,
     r_star: Floats | None = None,
+    reachable: bool = False,
+    group_size: int = 8,
+    advantage: Advantage = "centered",
     max_total: int | None = None,
     worst_case: bool = False,
     resume: Draws | None = None,
@@ -45,7 +49,10 @@ def triage(
     """
     if max_samples < 1:
         raise SettingsError(f"max_samples must be at least 1, got {max_samples}")
-    plan = Plan(n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, r_star, max_total, worst_case=worst_case)
+    plan = Plan(
+        n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, r_star, max_total, worst_case=worst_case,
+        reachable=reachable, group_size=group_size, advantage=advantage,
+    )  # fmt: skip
     decider = Adaptive(plan)
 
     def rewards(this: Round) -> Floats:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from flatspot.core.errors import SettingsError
-from flatspot.core.settings import Settings
+from flatspot.core.settings import Advantage, Settings
 from flatspot.stats.evidence import Floats
 from flatspot.stats.triage.draws import Draws
-from flatspot.stats.zones import Zones, range_seen
+from flatspot.stats.zones import Zones, achievable, range_seen
 
 _PILOT_PROMPTS = 1000
 # a round of this share of what the engine takes at once loses little speed, and needs fewer completions than a full one
@@ -29,8 +29,11 @@ class Plan:
     round_size       completions per prompt and round: more keeps an engine's batch full, and costs up to round_size - 1 a prompt
     seed             picks the pilot's prompts
     reward_range     (lo, hi); None: (0, 1) if all rewards lie in it, else from the smallest to the largest reward
-    r_star           [M] what is achievable for each prompt; NaN, or None for all: the top of the range
-    references       r_star is what reference answers earn, which is not always what is achievable: see `Zones.achievable`
+    r_star           [M] what is achievable for each prompt of a graded reward; NaN, or None for all: not known
+    typical          the typical gain of the best of a group, where `reward_range` is only what was seen: see `Zones`
+    reachable        the top of `reward_range` is what every prompt can earn, as under a verifier
+    group_size       completions per prompt in the planned RL run, and
+    advantage        how it uses them: see `Zones`
     max_total        completions in all; the price of one is raised until the rest is expected to suffice
     pilot_prompts    how many prompts the first round draws, 4 completions each; all of a smaller set
     round_rows       completions that a round should have for the engine to run at full speed: with few prompts left, each is drawn more
@@ -54,7 +57,10 @@ class Plan:
     round_rows: int = 0
     visit_cost: float = 0.0
     worst_case: bool = False
-    references: bool = False
+    typical: float | None = None
+    reachable: bool = False
+    group_size: int = 8
+    advantage: Advantage = "centered"
 
     def __post_init__(self) -> None:
         for name, least in (("n_prompts", 1), ("max_completions", 1), ("round_size", 1)):
@@ -66,19 +72,18 @@ class Plan:
             raise SettingsError(f"max_total must be at least one completion a prompt, {self.n_prompts}, got {self.max_total}")
         if self.r_star is not None and np.shape(self.r_star) != (self.n_prompts,):
             raise SettingsError(f"r_star must have one entry a prompt, {self.n_prompts}, got shape {np.shape(self.r_star)}")
-        Zones(self.epsilon, *(self.reward_range or (0.0, 1.0)))
+        Zones(self.epsilon, *(self.reward_range or (0.0, 1.0)), self.group_size, self.advantage)
 
     def zones(self, draws: Draws) -> Zones:
         """The thresholds on the range given, or on that of the rewards so far."""
-        return Zones(self.epsilon, *(self.reward_range or range_seen(draws.low, draws.high)))
+        lo, hi = self.reward_range or range_seen(draws.low, draws.high)
+        stated = self.typical is None and (self.reward_range is not None or (lo, hi) == (0.0, 1.0))
+        return Zones(self.epsilon, lo, hi, self.group_size, self.advantage, stated, self.typical)
 
-    def achievable(self, zones: Zones, best: Floats | None = None) -> Floats:
-        """[M] r* of every prompt; best [M] is the largest reward of each, where there is one."""
-        if self.r_star is None:
-            return np.full(self.n_prompts, zones.hi)
-        if self.references:
-            return zones.achievable(self.r_star, best)
-        return np.where(np.isfinite(self.r_star), self.r_star, zones.hi)
+    def achievable(self, best: Floats) -> Floats:
+        """[M] r* of every prompt, NaN where it is not known; best [M] is the largest reward of each, where there is one."""
+        answer = np.full(self.n_prompts, np.nan) if self.r_star is None else self.r_star
+        return achievable(answer, best, self.reward_range[1] if self.reachable and self.reward_range else None)
 
     def left(self, draws: Draws) -> int:
         """Completions still to be had in all."""
@@ -86,26 +91,28 @@ class Plan:
 
 
 def diagnose_plan(
-    settings: Settings, epsilon: float, reward_range: tuple[float, float] | None, r_star: Floats, rows: int, visit_cost: float = 0.0
+    settings: Settings, zones: Zones, reward_range: tuple[float, float] | None, r_star: Floats, rows: int, visit_cost: float = 0.0
 ) -> Plan:
     """The plan of `flatspot diagnose`: its first round draws every prompt, so that each has completions whose number no reward decided.
 
-    epsilon       where learnable ends
+    zones         the thresholds of the settings
     reward_range  given or declared; None: that of the rewards
-    r_star        [M] reward of the reference answers, NaN where there are none
+    r_star        [M] what real answers earn, NaN where there are none
     rows          how many completions the engine takes at once
     visit_cost    what reading a prompt costs the engine, in completions
     """
     return Plan(
         n_prompts=len(r_star),
-        epsilon=epsilon,
+        epsilon=zones.epsilon,
+        group_size=zones.group_size,
+        advantage=zones.advantage,
         target_error=settings.target_error,
         worst_case=settings.worst_case,
         max_completions=settings.max_completions,
         round_size=settings.round_size or 1,
         reward_range=reward_range,
         r_star=r_star,
-        references=True,
+        reachable=settings.top_reachable,
         max_total=settings.max_generations,
         pilot_prompts=len(r_star),
         round_rows=0 if settings.round_size else min(rows // _ROUND_SHARE, _MOST_ROUND_ROWS),

@@ -27,7 +27,6 @@ Flags = NDArray[np.bool_]
 # the price of a draw, in units of one wrong verdict, dearest first; 46 of them cost 2-5% fewer draws than 16, as the target is met closer
 PRICES: Floats = np.geomspace(0.03, 0.0001, 46)
 _RESCALED = 32  # draws after which the products p^s (1 - p)^(n - s) are scaled to a maximum of 1: 2^-1075 is 0 in floats
-_MOST_KINDS = 16  # of prompts, by their achievable reward; each has a stopping rule of its own
 
 
 @dataclass(frozen=True)
@@ -60,22 +59,20 @@ class StoppingRule:
 
 @dataclass(frozen=True)
 class PriceList:
-    """A rule per price for each kind of prompt, and the prompts they were fitted to: whatever error is aimed at, the fit is the same.
+    """A rule per price, and the prompts they were fitted to: whatever error is aimed at, the fit is the same.
 
-    rules       one list, a rule per price, for each kind
-    states      [C, 3] the distinct (kind, n, ones) the prompts are in;  size [C] how many are in each
+    states      [C, 2] the distinct (n, ones) the prompts are in;  size [C] how many are in each
     most_draws  that may yet be drawn in all
     """
 
-    rules: tuple[list[StoppingRule], ...]
+    rules: tuple[StoppingRule, ...]
     states: Ints
     size: Ints
     most_draws: float
 
-    def meeting(self, target: float) -> tuple[StoppingRule, ...]:
-        """A rule for each kind of prompt, at the dearest price that meets the target error."""
-        at = cheapest_price(self.rules, self.states, self.size, target, most_draws=self.most_draws)
-        return tuple(own[at] for own in self.rules)
+    def meeting(self, target: float) -> StoppingRule:
+        """The rule at the dearest price that meets the target error."""
+        return self.rules[cheapest_price(self.rules, self.states, self.size, target, most_draws=self.most_draws)]
 
 
 def tabulate_states(weights: Floats, loss: Floats, max_completions: int) -> StateTable:
@@ -122,22 +119,17 @@ def stopping_rules(table: StateTable, prices: Floats) -> list[StoppingRule]:
     return [StoppingRule(float(c), go[i], error[i], draws[i]) for i, c in enumerate(prices)]
 
 
-def cheapest_price(rules: Sequence[list[StoppingRule]], states: Ints, size: Ints, target: float, *, most_draws: float = np.inf) -> int:
+def cheapest_price(rules: Sequence[StoppingRule], states: Ints, size: Ints, target: float, *, most_draws: float = np.inf) -> int:
     """The place in PRICES of the dearest price whose predicted error for these prompts is at most the target; else of the cheapest one.
 
-    rules  one list, a rule per price, for each kind of prompt (achievable reward)
-    states [C, 3] the distinct (kind, n, ones) the prompts are in;  size [C] how many are in each
+    states [C, 2] the distinct (n, ones) the prompts are in;  size [C] how many are in each
 
     The prediction starts from where every prompt now stands: what it has shown counts, not only g. Where following the rule would take
     more than `most_draws`, the price is raised until it does not.
     """
-    kind, n, hits = states.T
-    error, draws = np.zeros(len(rules[0])), np.zeros(len(rules[0]))
-    for k, own in enumerate(rules):
-        at = kind == k
-        for i, rule in enumerate(own):
-            error[i] += size[at] @ rule.error[n[at], hits[at]]
-            draws[i] += size[at] @ rule.draws[n[at], hits[at]]
+    n, hits = states.T
+    error = np.array([size @ rule.error[n, hits] for rule in rules])
+    draws = np.array([size @ rule.draws[n, hits] for rule in rules])
     good = np.flatnonzero(error / size.sum() <= target)
     chosen = int(good[0]) if len(good) else len(error) - 1
     while chosen > 0 and draws[chosen] > most_draws:
@@ -145,23 +137,13 @@ def cheapest_price(rules: Sequence[list[StoppingRule]], states: Ints, size: Ints
     return chosen
 
 
-def kinds_of(r_star: Floats) -> tuple[Floats, Ints]:
-    """(r* of each kind of prompt [R], kind of each prompt [M]): each kind has a stopping rule of its own."""
-    values, kind = np.unique(r_star, return_inverse=True)
-    if len(values) > _MOST_KINDS:
-        values = np.quantile(r_star, np.linspace(0, 1, _MOST_KINDS), method="nearest")
-        kind = np.abs(r_star[:, None] - values).argmin(-1)
-    return values, kind.reshape(-1)
+def priced_rules(prompts: Ints, loss: Floats, *, max_completions: int, most_draws: float) -> PriceList:
+    """The rules under g fitted to the prompts, at every price.
 
-
-def priced_rules(prompts: Ints, losses: Floats, *, max_completions: int, most_draws: float) -> PriceList:
-    """The rules for each kind of prompt under g fitted to the prompts, at every price.
-
-    prompts  [M, 3] kind, completions and ones of each;  losses  [R, 163, 3] as `state_table` gives them
+    prompts  [M, 2] completions and ones of each;  loss  [163, 3] as `state_table` gives it
     """
     columns, _, size = distinct(*prompts.T)
-    triples = np.stack(columns, -1)
-    some = triples[:, 1] > 0
-    weights = flat_prior() if not some.any() else fit_pairs(triples[some, 1], triples[some, 2], size[some])
-    rules = tuple(stopping_rules(tabulate_states(weights, loss, max_completions), PRICES) for loss in losses)
-    return PriceList(rules, triples, size, most_draws)
+    pairs = np.stack(columns, -1)
+    some = pairs[:, 0] > 0
+    weights = flat_prior() if not some.any() else fit_pairs(pairs[some, 0], pairs[some, 1], size[some])
+    return PriceList(tuple(stopping_rules(tabulate_states(weights, loss, max_completions), PRICES)), pairs, size, most_draws)

@@ -5,7 +5,6 @@ The training itself is TRL's: its options are passed on unchanged, from flags an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from flatspot.core.answers import names_beside
 from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Message, Prompt, PromptText, TrainingProgress, prompt_id
-from flatspot.rewards import LoadedReward, check_reward, load_reward, reference_rewards
+from flatspot.rewards import LoadedReward, check_reward, load_reward
 from flatspot.rewards.load import Component, RewardSpec
 from flatspot.rollouts.parts import parts_of
 from flatspot.tasks import Source, load_prompts
@@ -129,9 +128,6 @@ def _train(
     recorder = recorder_of(watched)
     if recorder is None:
         raise RuntimeError("nothing is watched")
-    references = reference_rewards(loaded, rows)
-    recorder.references = {prompt_id(row.text): value for row, value in zip(rows, references, strict=True)}
-    recorder.live.reachable = max((value for value in references if value is not None), default=-math.inf)
     callback = FlatspotCallback(watched)
     settings.model_init_kwargs = {
         "revision": model_settings.model_revision,

@@ -10,8 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from flatspot.core.errors import TrainingError
 from flatspot.core.optional import require
 from flatspot.core.plain import Json, plain
@@ -170,7 +168,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
             "probed": len(self.probed.prompts),
             "generations": sum(row["generations"] for row in self.curve),
             "rule": asdict(self.rule),
-            "probe": asdict(self.settings) | {"every": self.every, "group_size": self.probed.group_size},
+            "probe": asdict(self.settings) | {"every": self.every, "group_size": self.probed.zones.group_size},
         }
 
     def _on_main(self, state: TrainerState, control: TrainerControl, kwargs: Mapping[str, object], act: Act) -> None:
@@ -234,7 +232,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
     def _solved(self, engine: HfEngine) -> tuple[float | None, int]:
         prompts = [Prompt(f"label-{i}", row["prompt"], row.get("columns") or {}) for i, row in enumerate(self.labels)]
         assert self._loaded is not None
-        return labels_solved(engine, self._loaded, self.probed, prompts, np.full(len(prompts), np.nan))
+        return labels_solved(engine, self._loaded, self.probed, prompts)
 
 
 def _held_out(held_out: Sequence[LabeledRow], held_back: Sequence[LabeledRow] | None) -> list[LabeledRow]:

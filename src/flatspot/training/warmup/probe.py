@@ -20,12 +20,14 @@ from flatspot.planning.failing import drawn_order
 from flatspot.rollouts.completions import block_of, draw_completions, rewards_of
 from flatspot.rollouts.rounds import Round, run_rounds
 from flatspot.runs.run import Run, as_run
+from flatspot.runs.summary import top_of, zones_of
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.intervals import Share, stratum_weights, weighted_share
 from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.triage.decider import Adaptive
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import evidence_of_draws
+from flatspot.stats.zones import Zones
 from flatspot.training.warmup.curve import ProbeRow, ShareLimits
 
 if TYPE_CHECKING:
@@ -86,16 +88,17 @@ class Probed:
 
     stratum  [M] the run's verdict on each: 0 vanishing, 1 learnable, 2 solved
     of_run   [3] share of the run's prompts with each verdict
-    r_star   [M] achievable reward, NaN if unknown
+    answers  [M] what real answers earn, NaN where nobody named any
+    zones    the limits of the run, and
+    top      what every prompt can earn; None where that is not known
     """
 
     prompts: tuple[Prompt, ...]
     stratum: Ints
     of_run: Floats
-    r_star: Floats
-    epsilon: float
-    reward_range: tuple[float, float]
-    group_size: int
+    answers: Floats
+    zones: Zones
+    top: float | None
     sampling: Sampling
     settings: ProbeSettings
 
@@ -115,10 +118,11 @@ def probed_prompts(run: str | Path | Run, settings: ProbeSettings, *, without: S
     prompts = tuple(run.prompt(int(i)) for i in rows)
     counts = np.array([(state == s).sum() for s in range(3)], float)
     of_run = counts / counts.sum()
-    r_star = np.asarray(run.prompts["reference_reward"].to_numpy(), float)[rows]
+    answers = np.asarray(run.prompts["answer_reward"].to_numpy(), float)[rows]
     sampling = _sampling(run.summary.sampling, settings)
-    size = settings.group_size or run.summary.group_size
-    return Probed(prompts, state[rows], of_run, r_star, run.summary.epsilon, run.summary.reward.range, size, sampling, settings)
+    zones = zones_of(run.summary)
+    zones = replace(zones, group_size=settings.group_size or zones.group_size)
+    return Probed(prompts, state[rows], of_run, answers, zones, top_of(run.summary), sampling, settings)
 
 
 def _states(run: Run) -> Ints:
@@ -161,15 +165,18 @@ class ProbeDraws:
 
 def draw(engine: Engine, reward: Reward, probed: Probed) -> ProbeDraws:
     """Sample and score until every prompt has a verdict."""
-    settings, n = probed.settings, len(probed.prompts)
+    settings, zones, n = probed.settings, probed.zones, len(probed.prompts)
     plan = Plan(
         n_prompts=n,
-        epsilon=probed.epsilon,
+        epsilon=zones.epsilon,
+        group_size=zones.group_size,
+        advantage=zones.advantage,
         target_error=settings.target_error,
         max_completions=settings.max_completions,
-        reward_range=probed.reward_range,
-        r_star=probed.r_star,
-        references=True,
+        reward_range=(zones.lo, zones.hi),
+        typical=zones.typical,
+        r_star=probed.answers,
+        reachable=probed.top is not None,
         pilot_prompts=n,
         round_rows=_ROUND_ROWS,
     )
@@ -198,7 +205,7 @@ def shares_of(draws: ProbeDraws, probed: Probed) -> ProbeRow:
     weights = stratum_weights(stratum, of_run)
     shares = [_limits(weighted_share(states[:, i], stratum, of_run)) for i in range(len(STRATA))]
     usable = states[:, 1] + states[:, 2]
-    mean, variance = (values[scored] for values in draws.model.pass_at(probed.group_size))
+    mean, variance = (values[scored] for values in draws.model.pass_at(probed.zones.group_size))
     ready = _limits(weighted_share(mean, stratum, of_run))
     ready["sd"] = float(np.sqrt((weights**2 * variance).sum()))  # for these very prompts, so that two probes can be compared
     was = stratum == STRATA.index("learnable")
@@ -263,7 +270,7 @@ def probe(engine: HfEngine, reward: Reward, probed: Probed, held_out: TokenRows 
     return row
 
 
-def labels_solved(engine: Engine, reward: Reward, probed: Probed, prompts: Sequence[Prompt], r_star: Floats) -> tuple[float | None, int]:
+def labels_solved(engine: Engine, reward: Reward, probed: Probed, prompts: Sequence[Prompt]) -> tuple[float | None, int]:
     """(share of labeled prompts that the policy already solves, from at most 16 of them; the number of completions that it took)."""
     few = list(prompts[:_LABELS])
     if not few:
@@ -272,7 +279,7 @@ def labels_solved(engine: Engine, reward: Reward, probed: Probed, prompts: Seque
         probed,
         prompts=tuple(few),
         stratum=np.zeros(len(few), np.int64),
-        r_star=np.asarray(r_star[: len(few)], float),
+        answers=np.full(len(few), np.nan),
         settings=replace(probed.settings, max_completions=_LABEL_COMPLETIONS, target_error=0.05),
     )
     draws = draw(engine, reward, own)

@@ -7,10 +7,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
-
-import numpy as np
 
 from flatspot.core.optional import require
 from flatspot.training.say import say
@@ -195,7 +192,7 @@ class FlatspotCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # my
         window = self.recorder.live.window() if self.recorder is not None else None
         if window is None or self.recorder is None:
             return None
-        return replace(window, references=np.array([r for r in self.recorder.references.values() if r is not None], float))
+        return window
 
     def _mixed(self, recorder: Recorder) -> dict[str, Share | None]:
         return recorder.live.mixed() | self._earlier

@@ -50,15 +50,17 @@ class Scoring:
     weights          [C]
     clip             limits to which the sum is clipped (RLOO's reward_clip_range); None: no limits
     each_normalized  each component is divided by its group std before the sum
+    normalized       advantages are divided by their group's std, which blows a small spread up again
     """
 
     weights: Floats
     clip: tuple[float, float] | None = None
     each_normalized: bool = False
+    normalized: bool = False
 
     def equals(self, other: Scoring) -> bool:
         """Whether both give the same total for the same rewards."""
-        same = (self.clip, self.each_normalized) == (other.clip, other.each_normalized)
+        same = (self.clip, self.each_normalized, self.normalized) == (other.clip, other.each_normalized, other.normalized)
         return same and np.array_equal(self.weights, other.weights)
 
 
@@ -68,7 +70,6 @@ class Live:
     def __init__(self, names: Sequence[str], declared: tuple[float, float] | None = None) -> None:
         self.names, self.declared = tuple(names), declared
         self.scoring = Scoring(np.ones(len(self.names)))
-        self.reachable = -math.inf  # the best reward of a reference answer
         self.forget()
 
     def forget(self) -> None:
@@ -90,11 +91,10 @@ class Live:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The reward's range: declared, or observed so far and extended to the best reward of a reference answer."""
+        """The reward's range: declared, or observed so far."""
         if self.declared:
             return self.declared
-        lo, hi = range_seen(*(self.observed if self.observed[0] <= self.observed[1] else (math.nan, math.nan)))
-        return lo, max(hi, self.reachable)
+        return range_seen(*(self.observed if self.observed[0] <= self.observed[1] else (math.nan, math.nan)))
 
     def absorb(self, batch: Batch, group_size: int | None) -> dict[str, float]:
         """Add a batch and return its metrics by name; the names are the same for every batch."""
@@ -157,7 +157,7 @@ class Live:
         lo, hi = self.range
         slack = 1e-6 * (hi - lo)
         self.between |= bool(((np.abs(scored - lo) > slack) & (np.abs(scored - hi) > slack)).any())
-        zones = _zones(group_size, lo, hi)
+        zones = _zones(group_size, lo, hi, self.declared is not None or (lo, hi) == (0.0, 1.0), self.scoring.normalized)
         at = step if step is not None else self._steps
         self.states.absorb(at, table.prompt, table.n, table.mean, table.std, binary=not self.between, zones=zones)
 
@@ -199,5 +199,6 @@ def _quantiles(ascending: Floats) -> Floats:
 
 
 @lru_cache(maxsize=8)
-def _zones(group_size: int, lo: float, hi: float) -> Zones:
-    return Zones(epsilon_for_group(max(group_size, 2) if group_size else 8), lo, hi)
+def _zones(group_size: int, lo: float, hi: float, stated: bool, normalized: bool) -> Zones:
+    size = max(group_size, 2) if group_size else 8
+    return Zones(epsilon_for_group(size), lo, hi, size, "normalized" if normalized else "centered", stated)

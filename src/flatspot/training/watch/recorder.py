@@ -43,7 +43,6 @@ class Recorder:
     folder      the open run folder, in the first process only
     prompts     every prompt so far, with its number; equal in all processes
     counts      completions of each prompt so far
-    references  the reward of a prompt's reference answer, if it is known
     total       every reward that the trainer sums; before the trainer is known, the watched ones
     alarms      number of active alarms
     caveats     limits of the data that every reader of the run folder must know
@@ -61,7 +60,6 @@ class Recorder:
     trainer: Trainer = field(default_factory=Trainer)
     prompts: dict[str, tuple[int, Prompt]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    references: Mapping[str, float | None] = field(default_factory=dict)
     total: Total = field(default_factory=lambda: all_watched(()))
     alarms: int = 0
     caveats: list[str] = field(default_factory=list)
@@ -152,7 +150,7 @@ class Recorder:
         try:
             if self.folder is not None and self._new_prompts:
                 prompts = [prompt for _, prompt in self.prompts.values()]
-                write_table(prompt_table(prompts, [self.references.get(p.id) for p in prompts]), self.path / "prompts.parquet")
+                write_table(prompt_table(prompts, [None] * len(prompts)), self.path / "prompts.parquet")
                 self._new_prompts = False
             (file := part_file(self.path, self.rank, self.part)).parent.mkdir(parents=True, exist_ok=True)  # may be another disk
             write_table(rollout_table(self.waiting, self.total.names, self.trainer.policy), file)

@@ -111,6 +111,7 @@ def scoring_of(args: TrainingArguments, weights: Sequence[float] | None, n: int)
         np.ones(n) if weights is None else np.array(weights, float),
         None if not clip else (float(clip[0]), float(clip[1])),
         getattr(args, "multi_objective_aggregation", "") == "normalize_then_sum",
+        getattr(args, "scale_rewards", None) in (True, "group"),  # of GRPO; RLOO has no such field, and divides by the batch's std at most
     )
 
 

@@ -1,0 +1,74 @@
+"""What real answers earn: the best that a prompt can be expected to give, where somebody names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flatspot.core.errors import PromptFileError, RewardLoadError
+from flatspot.core.protocols import Reward
+from flatspot.core.records import Completion, Prompt, answers_of
+
+if TYPE_CHECKING:
+    from flatspot.rewards.load import LoadedReward
+
+
+def answer_rewards(reward: LoadedReward, prompts: Sequence[Prompt], answer_col: str | None = None) -> list[float | None]:
+    """The mean reward of each prompt's real answers, scored as if the policy had given them; None where there is none, or none is scored.
+
+    answer_col  the column with the answers, a text or a list; None: the references of a built-in metric, where a prompt has several
+
+    A metric compares with references, and an answer that is one of them is compared with the others: against itself it earns the top,
+    which no other text does. Where the reward compares the completions of a group, of which no answer is one, all are None. Raises
+    `PromptFileError` where no prompt has an answer in `answer_col`.
+
+    >>> from flatspot.rewards import load_reward
+    >>> references = {"references": ["the cat sat", "the cat sat", "a cat sat down"]}
+    >>> [round(r, 2) for r in answer_rewards(load_reward("rouge_l"), [Prompt("a", "?", references)]) if r]
+    [0.86]
+    >>> answer_rewards(load_reward("exact_match"), [Prompt("a", "2+2=", {"reference": "4"}), Prompt("b", "?")])
+    [None, None]
+    """
+    rows = _rows(reward, prompts, answer_col)
+    totals: list[list[float]] = [[] for _ in prompts]
+    try:
+        if compares(reward):
+            return [None] * len(prompts)
+        # an answer is text, so its length in tokens is unknown here; no reward may depend on it
+        scores = reward.score([prompt for _, prompt, _ in rows], [Completion(text, 0, False) for _, _, text in rows])
+    except RewardLoadError:
+        if compares(reward) and reward.group_size is not None:
+            return [None] * len(prompts)
+        raise
+    for (i, _, _), score in zip(rows, scores, strict=True):
+        if score.reward is not None:
+            totals[i].append(score.reward)
+    return [sum(earned) / len(earned) if earned else None for earned in totals]
+
+
+def _rows(reward: LoadedReward, prompts: Sequence[Prompt], answer_col: str | None) -> list[tuple[int, Prompt, str]]:
+    """(place of the prompt, the prompt as it is scored, the answer) of every answer."""
+    metric = reward.is_metric
+    if answer_col is None:
+        answers = [prompt.references if metric and len(prompt.references) > 1 else () for prompt in prompts]
+    else:
+        answers = [answers_of(prompt.columns.get(answer_col)) for prompt in prompts]
+        if prompts and not any(answers):
+            columns = ", ".join(sorted({str(name) for prompt in prompts for name in prompt.columns})) or "none"
+            raise PromptFileError(f"no prompt has an answer in the column {answer_col!r} (columns: {columns}): set --answer-col to another")
+    return [(i, _without(prompts[i], text) if metric else prompts[i], text) for i, texts in enumerate(answers) for text in texts]
+
+
+def _without(prompt: Prompt, answer: str) -> Prompt:
+    """The prompt with the references other than this answer, once; one that is left with none cannot be compared, and stays unscored."""
+    others = list(prompt.references)
+    if answer in others:
+        others.remove(answer)
+    columns = {name: value for name, value in prompt.columns.items() if name not in ("reference", "references")}
+    return replace(prompt, columns={**columns, "references": others})
+
+
+def compares(reward: Reward) -> bool:
+    """Whether a reward was seen to compare the completions of a call."""
+    return bool(getattr(reward, "compares", False))
