@@ -81,7 +81,7 @@ def test_several_rewards_are_added_up_and_kept(tmp_path):
         {"a": 1, "b": 0.25},
     ]
     assert said(found, "The reward is 2 × a + b.")
-    assert table.components["b"][0].tolist() == [pytest.approx((0.5 * 3 + 1 + 0.25) / 5)]
+    assert table.components["b"].mean.tolist() == [pytest.approx((0.5 * 3 + 1 + 0.25) / 5)]
     assert found.columns["reward"] == ("a", "b")
 
 

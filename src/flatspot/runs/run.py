@@ -25,8 +25,9 @@ from flatspot.rollouts.ownership import refuse_files
 from flatspot.rollouts.store import RunRecord, read_record, stored_prompt
 from flatspot.rollouts.tables import read_batches, read_table
 from flatspot.runs.judging import check_last_judging, check_rows_judged, check_verdicts, read_summary
-from flatspot.runs.summary import Summary, top_of, zones_of
+from flatspot.runs.summary import Summary
 from flatspot.runs.table import RunTable, completions_of, read_run, rollout_files
+from flatspot.runs.zones import top_of, zones_of
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.forecast import SIZES
 from flatspot.stats.models.fitted import FittedModel, fit

@@ -13,8 +13,6 @@ from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
 from flatspot.core.plain import Json
 from flatspot.core.request import Request
 from flatspot.core.schema import SCHEMA_VERSION
-from flatspot.core.settings import Advantage
-from flatspot.stats.zones import Zones
 
 Number = float | None
 
@@ -297,15 +295,3 @@ class Summary:
         """Read `to_json`, of this version or the one before. Raises KeyError, TypeError or ValueError for another object."""
         model = values.get("reward_model", cls.reward_model)
         return fields_from_json(cls, {**values, "reward_model": "binary" if model == "two-valued" else model})
-
-
-def zones_of(summary: Summary) -> Zones:
-    """The limits between the states that a run was judged by."""
-    advantage: Advantage = "normalized" if summary.advantage == "normalized" else "centered"
-    known = summary.reward.range_known
-    return Zones(summary.epsilon, *summary.reward.range, summary.group_size, advantage, known, None if known else summary.scale)
-
-
-def top_of(summary: Summary) -> float | None:
-    """What every prompt can earn; None where that is not known."""
-    return summary.reward.range[1] if summary.settings.top_reachable and summary.reward.range_known else None

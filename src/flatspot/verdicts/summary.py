@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flatspot.core.schema import VERDICTS, arrow_schema
 from flatspot.runs.summary import (
     Completions,
     Component,
@@ -32,6 +29,7 @@ from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.models.fitted import FittedModel, fit
 from flatspot.stats.zones import STATES, achievable
 from flatspot.verdicts.caveats import (
+    Caveat,
     advantage_matters,
     as_caveat,
     close_call,
@@ -42,12 +40,13 @@ from flatspot.verdicts.caveats import (
     sign_caveats,
 )
 from flatspot.verdicts.components import FEW, ComponentVerdicts, flattest_component, judge_components, with_components
-from flatspot.verdicts.explain import explain_prompts, explain_set
+from flatspot.verdicts.explain import explain_set
 from flatspot.verdicts.judge import VERDICTS as VERDICT_NAMES
-from flatspot.verdicts.judge import PromptVerdicts, judge_prompts, judge_set
+from flatspot.verdicts.judge import PromptVerdicts, SetJudgment, judge_prompts, judge_set
 from flatspot.verdicts.numbers import PromptNumbers, prompt_numbers
 from flatspot.verdicts.reward_signs import RewardSigns, reward_signs
 from flatspot.verdicts.settings import JudgeSettings
+from flatspot.verdicts.table import verdict_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,18 +77,42 @@ def judge(
     evidence = run.evidence
     r_star = achievable(run.answer_reward, evidence.high, settings.top)
     model = fit(evidence, r_star, settings.zones, (*GROUP_SIZES, settings.group_size))
-    numbers = prompt_numbers(
-        run, model, np.full(evidence.n_prompts, settings.reward_hi) if model.family == "binary" else r_star, settings.zones
-    )
-    prompts = judge_prompts(model, settings)
+    if model.family == "binary":
+        r_star = np.full(evidence.n_prompts, settings.reward_hi)
+    signs, prompts = reward_signs(run, weights), judge_prompts(model, settings)
+    of_total = judge_set(prompts, model, evidence, run.n_rows, settings, run.answer_reward, signs)
     components = judge_components(run.components, weights, model, settings)
-    signs = reward_signs(run, weights)
-    judgment = judge_set(prompts, model, evidence, run.n_rows, settings, run.answer_reward, signs)
-    judgment = with_components(judgment, components, settings)
-    reason, rule = explain_set(judgment, signs, flattest_component(components))
-    caveats = [
-        *sign_caveats(signs),
-        *flat_components(components),
+    judged = _Parts(
+        model=model,
+        numbers=prompt_numbers(run, model, r_star, settings.zones),
+        prompts=prompts,
+        components=components,
+        signs=signs,
+        judgment=with_components(of_total, components, settings),
+    )
+    caveats = _caveats(run, settings, judged, range_source, notes)
+    table = verdict_table(run, model, prompts, judged.numbers, components)
+    return Judged(table, _summary(run, settings, judged, caveats), model)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a summary is made of."""
+
+    model: FittedModel
+    numbers: PromptNumbers
+    prompts: PromptVerdicts
+    components: Sequence[ComponentVerdicts]
+    signs: RewardSigns
+    judgment: SetJudgment
+
+
+def _caveats(run: RunTable, settings: JudgeSettings, judged: _Parts, range_source: str, notes: Sequence[Any]) -> list[Caveat]:
+    """In the order of `CODES`, after those that the caller has."""
+    evidence, model, judgment = run.evidence, judged.model, judged.judgment
+    return [
+        *sign_caveats(judged.signs),
+        *flat_components(judged.components),
         *map(as_caveat, notes),
         *set_caveats(
             evidence,
@@ -101,37 +124,41 @@ def judge(
             truncated_share=_mean(run.truncated_share, run.n_rows),
         ),
         *low_answers(evidence, settings, run.answer_reward, judgment),
-        *advantage_matters(prompts, numbers, settings),
-        *doubtful_error(prompts, settings),
+        *advantage_matters(judged.prompts, judged.numbers, settings),
+        *doubtful_error(judged.prompts, settings),
         *close_call(judgment),
     ]
-    summary = Summary(
-        verdict=judgment.verdict,
+
+
+def _summary(run: RunTable, settings: JudgeSettings, judged: _Parts, caveats: Sequence[Caveat]) -> Summary:
+    evidence, model, prompts, zones = run.evidence, judged.model, judged.prompts, settings.zones
+    reason, rule = explain_set(judged.judgment, judged.signs, flattest_component(judged.components))
+    return Summary(
+        verdict=judged.judgment.verdict,
         reason=reason,
         rule=rule,
         n_prompts=evidence.n_prompts,
         counts=_counts(prompts),
         fractions=_fractions(prompts, model),
         reward=_reward(evidence, settings),
-        components={part.name: _component(part) for part in components},
+        components={part.name: _component(part) for part in judged.components},
         generations=_completions(run),
         predicted_error=_predicted_error(prompts),
         predicted_error_limit=_finite(prompts.worst_case_error),
-        epsilon=settings.zones.epsilon,
+        epsilon=zones.epsilon,
         group_size=settings.group_size,
-        reach_threshold=settings.zones.reach,
-        mixed_threshold=settings.zones.mixed_limit(),
-        gain_threshold=_finite(settings.zones.gain_limit(model.scale)),
+        reach_threshold=zones.reach,
+        mixed_threshold=zones.mixed_limit(),
+        gain_threshold=_finite(zones.gain_limit(model.scale)),
         advantage=settings.advantage,
         scale=_finite(model.scale),
         reward_model=model.family,
         forecast=_forecast(model),
         to_train=_to_train(prompts, model, settings.group_size),
-        health=_health(run, signs, components),
+        health=_health(run, judged.signs, judged.components),
         caveats=tuple(caveat.text for caveat in caveats),
         caveat_codes=tuple(dict.fromkeys(caveat.code for caveat in caveats if caveat.code)),
     )
-    return Judged(_verdict_table(run, model, prompts, numbers, components), summary, model)
 
 
 def _counts(prompts: PromptVerdicts) -> Counts:
@@ -214,63 +241,6 @@ def _identical_share(run: RunTable) -> float | None:
     """Share of the prompts whose completions are all one text; None where the log has no completions."""
     several = np.isfinite(run.distinct_share) & (run.n_rows > 1)
     return float((run.distinct_share[several] * run.n_rows[several] < 1.5).mean()) if several.any() else None
-
-
-def _verdict_table(
-    run: RunTable, model: FittedModel, prompts: PromptVerdicts, numbers: PromptNumbers, components: Sequence[ComponentVerdicts]
-) -> pa.Table:
-    import pyarrow as pa
-
-    evidence, limits = run.evidence, numbers.limits
-    mapped = partial(_component_map, components, m=len(run.prompt_id))
-    columns: dict[str, Any] = {
-        "prompt_id": run.prompt_id,
-        "verdict": prompts.verdict,
-        "error_probability": prompts.error_probability,
-        **{f"p_{state}": model.states[:, i] for i, state in enumerate(STATES)},
-        "n_samples": run.n_rows,
-        "n_scored": evidence.n,
-        "mean": evidence.mean,
-        "mean_lo": np.fmin(limits.mean[:, 0], evidence.mean),
-        "mean_hi": np.fmax(limits.mean[:, 1], evidence.mean),
-        "std": evidence.std,
-        "std_lo": model.std_limits[:, 0],
-        "std_hi": model.std_limits[:, 1],
-        "reward_min": evidence.low,
-        "reward_max": evidence.high,
-        "r_star": numbers.r_star,
-        "headroom": numbers.headroom,
-        "reach": numbers.reach,
-        "relative_std": numbers.relative_std,
-        "p_mixed": numbers.p_mixed,
-        "p_mixed_lo": np.fmin(limits.mixed[:, 0], numbers.p_mixed),
-        "p_mixed_hi": np.fmax(limits.mixed[:, 1], numbers.p_mixed),
-        "best_of_k": numbers.best_of_k,
-        "gain": numbers.gain,
-        "gain_lo": np.fmin(limits.gain[:, 0], numbers.gain),
-        "gain_hi": np.fmax(limits.gain[:, 1], numbers.gain),
-        "relative_gain": numbers.relative_gain,
-        "distinct_share": run.distinct_share,
-        "truncated_share": run.truncated_share,
-        "mean_tokens": run.mean_tokens,
-        "component_std": mapped([part.evidence.std for part in components], kind=pa.float64()),
-        "component_mean": mapped([part.evidence.mean for part in components], kind=pa.float64()),
-        "component_verdict": mapped([part.prompts.verdict for part in components], kind=pa.string()),
-        "why": explain_prompts(evidence, prompts, numbers),
-    }
-    schema = arrow_schema(VERDICTS)
-    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _component_map(components: Sequence[ComponentVerdicts], values: Sequence[NDArray[Any]], m: int, kind: pa.DataType) -> pa.Array:
-    """One map per prompt, without going through a Python object per entry."""
-    import pyarrow as pa
-
-    names = [part.name for part in components]
-    flat = np.stack(values, -1).reshape(-1).astype(object if pa.types.is_string(kind) else float) if names else np.zeros(0, object)
-    offsets = np.arange(m + 1, dtype=np.int32) * len(names)
-    return pa.MapArray.from_arrays(pa.array(offsets), pa.array(names * m, pa.string()), pa.array(flat, kind, from_pandas=True))
 
 
 def _mean(values: Floats, weights: Any = None) -> float | None:

@@ -49,7 +49,7 @@ def test_prompts_are_chosen_by_verdict_and_never_those_with_labels(run):
     truth = [0 if CHANCES[p.text] == 0 else 2 if CHANCES[p.text] == 1 else 1 for p in probed.prompts]
     assert np.sum(probed.stratum != truth) <= 1  # the run's verdicts may be wrong in 3 of 100
     assert probed.of_run == pytest.approx([0.6, 0.3, 0.1], abs=0.02)
-    assert [p.columns["reference"] for p in probed.prompts] == ["1"] * 40 and probed.r_star.tolist() == [1.0] * 40
+    assert [p.columns["reference"] for p in probed.prompts] == ["1"] * 40 and np.isnan(probed.answers).all()
     assert len(probed_prompts(run, ProbeSettings(prompts=1000)).prompts) == 100
     again = probed_prompts(run, ProbeSettings(prompts=40), without=[f"q{i}" for i in range(20)])
     other = probed_prompts(run, ProbeSettings(prompts=40, seed=1), without=[f"q{i}" for i in range(20)])
@@ -96,13 +96,13 @@ def test_nothing_scored_is_no_share(run):
 def test_labels_that_are_solved(run, reward):
     probed = probed_prompts(run, ProbeSettings(prompts=4))
     prompts = [flatspot.core.records.Prompt(name, name, {"reference": "1"}) for name in ("q95", "q96", "q97", "q98")]
-    share, drawn = labels_solved(scripted(CHANCES), reward, probed, prompts, np.full(4, np.nan))
+    share, drawn = labels_solved(scripted(CHANCES), reward, probed, prompts)
     assert share > 0.9 and drawn >= 16
-    one, drawn = labels_solved(scripted(CHANCES), reward, probed, prompts[:1], np.full(1, np.nan))
+    one, drawn = labels_solved(scripted(CHANCES), reward, probed, prompts[:1])
     assert 0.7 < one < 0.9 and drawn > 16  # a single label is never quite sure: it is learned
-    never, drawn = labels_solved(scripted(dict.fromkeys(CHANCES, 0.0)), reward, probed, prompts, np.full(4, np.nan))
+    never, drawn = labels_solved(scripted(dict.fromkeys(CHANCES, 0.0)), reward, probed, prompts)
     assert never < 0.05 and drawn < 64
-    assert labels_solved(scripted(CHANCES), reward, probed, [], np.zeros(0)) == (None, 0)
+    assert labels_solved(scripted(CHANCES), reward, probed, []) == (None, 0)
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
@@ -185,6 +185,6 @@ def test_numbers_of_the_settings_are_checked(run):
     assert dataclasses.replace(ProbeSettings(), every=3).every == 3
     said = json.loads((run / "report.json").read_text())
     probed = probed_prompts(run, ProbeSettings(group_size=4, max_new_tokens=7, temperature=0.5))
-    assert (probed.group_size, probed.sampling.max_new_tokens, probed.sampling.temperature) == (4, 7, 0.5)
-    assert probed_prompts(run, ProbeSettings()).group_size == said["group_size"] == 8
+    assert (probed.zones.group_size, probed.sampling.max_new_tokens, probed.sampling.temperature) == (4, 7, 0.5)
+    assert probed_prompts(run, ProbeSettings()).zones.group_size == said["group_size"] == 8
     assert pq.read_table(run / "verdicts.parquet").num_rows == 100

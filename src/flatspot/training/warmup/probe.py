@@ -20,7 +20,7 @@ from flatspot.planning.failing import drawn_order
 from flatspot.rollouts.completions import block_of, draw_completions, rewards_of
 from flatspot.rollouts.rounds import Round, run_rounds
 from flatspot.runs.run import Run, as_run
-from flatspot.runs.summary import top_of, zones_of
+from flatspot.runs.zones import top_of, zones_of
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.intervals import Share, stratum_weights, weighted_share
 from flatspot.stats.models.fitted import FittedModel
