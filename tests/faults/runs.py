@@ -120,7 +120,7 @@ FAULTS = (
     Case("ratio clipped at once", "everything-clipped", settings={"num_iterations": 8, "epsilon": 1e-6, "learning_rate": 1e-2}),
     Case("loss is NaN", "nan-loss", broken="nan"),
     Case("loss detached", "blocked-gradient", broken="detached"),
-    Case("only the format reward varies", "flat-component", (never, even_words), settings={"reward_weights": [1.0, 0.5]}),
+    Case("only the format reward varies", "shaping-only", (never, even_words), settings={"reward_weights": [1.0, 0.5]}),
     Case("reward fails on a third", "reward-failures", (crashes_often,)),
     Case("the reward that varies has weight 0", "zero-weights", (half, always), settings={"reward_weights": [0.0, 1.0]}),
     Case("reward_clip_range too narrow", "reward-cut", (large,), "rloo", {"reward_clip_range": (-1.0, 1.0)}),

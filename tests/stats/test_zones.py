@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from truth import zero_one
 
 from flatspot.core.errors import SettingsError
 from flatspot.stats.zones import (
@@ -11,8 +12,6 @@ from flatspot.stats.zones import (
     achievable,
     chance_of_best,
     epsilon_for_group,
-    gain_of,
-    mixed_of,
     reach_at,
     typical_gain,
 )
@@ -44,10 +43,6 @@ def odds_of(values, weights, r_star, group_size=8):
     best = values[order] @ np.diff(np.r_[0, up_to**group_size])
     mean = weights @ values
     return Odds(np.array(1 - (weights**group_size).sum()), np.array(best - mean), np.array(r_star - mean))
-
-
-def zero_one(p, group_size=8):
-    return Odds(mixed_of(p, group_size), gain_of(p, group_size), 1 - p)
 
 
 @pytest.mark.parametrize("group_size", [4, 8, 32])

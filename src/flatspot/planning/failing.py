@@ -11,12 +11,12 @@ import numpy as np
 from flatspot.planning.embeddings import Vectors, embed, ends, shape, unit_rows
 from flatspot.planning.strategies import Failing
 from flatspot.runs.run import Run
-from flatspot.stats.evidence import Ints
+from flatspot.stats.evidence import Floats, Ints
 
 POOL = 8000  # of more vanishing prompts, so many are compared; similarities of all pairs would take memory with their square
 _COMPLETIONS = 4  # of each prompt, the first drawn, to see what the policy does with it
 _PROMPT_WIDTH, _HABIT_WIDTH = 512, 256
-_NUMBERS = ("p_vanishing", "mean", "r_star", "n_samples")
+_NUMBERS = ("p_vanishing", "mean", "n_samples")
 
 
 def drawn_order(ids: Sequence[str], seed: int) -> Ints:
@@ -34,18 +34,24 @@ def failing_prompts(run: Run, seed: int, k: int) -> tuple[Failing, Ints]:
     rows = np.flatnonzero(np.array(run.verdicts["verdict"].to_pylist()) == "vanishing")
     rows = rows[drawn_order([ids[i] for i in rows], seed)]
     demand = np.ones(len(rows), bool)
-    p, mean, r_star, n = (run.numbers(name)[rows] for name in _NUMBERS)
+    p, mean, n = (run.numbers(name)[rows] for name in _NUMBERS)
+    left = headroom(run)[rows]
     if len(rows) > POOL:
         hardest = np.lexsort((-n, mean, -p.round(6)))[:k]
+<<<<<<< HEAD
         subset = np.union1d(np.arange(POOL), hardest)
         rows, demand, p, mean, r_star, n = rows[subset], subset < POOL, p[subset], mean[subset], r_star[subset], n[subset]
+=======
+        kept = np.union1d(np.arange(POOL), hardest)
+        rows, demand, p, mean, left, n = rows[kept], kept < POOL, p[kept], mean[kept], left[kept], n[kept]
+>>>>>>> 27decfd (Plan labels where what is achievable is not known; test stated errors for both kinds of advantages)
     words = [_words(run.prompts["prompt"][int(i)].as_py(), run.prompts["is_chat"][int(i)].as_py()) for i in rows]
     names = [ids[i] for i in rows]
     return (
         Failing(
             p,
             mean,
-            np.maximum(r_star - mean, 0.0),
+            left,
             n.astype(np.int64),
             embed(words, _PROMPT_WIDTH),
             _habits(run, names),
@@ -55,6 +61,13 @@ def failing_prompts(run: Run, seed: int, k: int) -> tuple[Failing, Ints]:
         ),
         rows,
     )
+
+
+def headroom(run: Run) -> Floats:
+    """[M] what each prompt may yet win, at most: to what is achievable, or to the top of the reward's range where that is not known."""
+    r_star = run.numbers("r_star")
+    top = np.where(np.isfinite(r_star), r_star, run.summary.reward.range[1])
+    return np.maximum(top - run.numbers("mean"), 0.0)
 
 
 def _words(text: str, is_chat: bool) -> list[str]:

@@ -21,7 +21,7 @@ from flatspot.core.errors import SettingsError
 from flatspot.core.records import Prompt
 from flatspot.core.schema import PLAN, arrow_schema
 from flatspot.planning.coverage import Coverage, coverage, recommended
-from flatspot.planning.failing import POOL, drawn_order, failing_prompts
+from flatspot.planning.failing import POOL, drawn_order, failing_prompts, headroom
 from flatspot.planning.label_words import Named, reason_of
 from flatspot.planning.strategies import find_strategy
 from flatspot.planning.summary import Actions, Answers, LabelSummary, Reward, SelectedLabel
@@ -177,14 +177,21 @@ def _as_drawn(run: Run, chosen: Ints, n: int, seed: int) -> Ints:
 
 
 def _ceiling(run: Run) -> Reward:
-    """Mean reward that the set would gain if every vanishing prompt came to earn what is achievable; with 95% limits.
+    """Mean reward that the set would gain if every vanishing prompt came to earn what it may at most; with 95% limits.
 
-    The share that vanishes, with its limits under the fitted model, times the mean of r* − mean over what vanishes.
+    The share that vanishes, with its limits under the fitted model, times the mean headroom of what vanishes.
     """
+<<<<<<< HEAD
     p, headroom = run.numbers("p_vanishing"), run.numbers("r_star") - run.numbers("mean")
     finite = np.isfinite(p) & np.isfinite(headroom)
     mass = p[finite].sum()
     mean = float(p[finite] @ np.maximum(headroom[finite], 0.0) / mass) if mass > 0 else 0.0
+=======
+    p, left = run.numbers("p_vanishing"), headroom(run)
+    known = np.isfinite(p) & np.isfinite(left)
+    mass = p[known].sum()
+    mean = float(p[known] @ left[known] / mass) if mass > 0 else 0.0
+>>>>>>> 27decfd (Plan labels where what is achievable is not known; test stated errors for both kinds of advantages)
     share = run.summary.fractions.vanishing
     return Reward(*(mean * (limit or 0.0) for limit in (share.mean, share.lo, share.hi)))
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import beta, binom
+from truth import of_cdf, of_weights, zero_one
 
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.models import graded
@@ -11,7 +12,6 @@ from flatspot.stats.zones import Odds, Zones, epsilon_for_group
 
 ZONES = Zones(epsilon_for_group(8))
 SIZES = (4, 8, 16, 32)
-K = 8
 NORMAL_BEST = 1.4236003060452778  # E[max of 8] of standard normal rewards
 
 
@@ -29,16 +29,13 @@ def binary(name, m, rng):
         p = np.where(u < 0.1, 0.0, np.where(u < 0.55, 0.995, rng.random(m)))
     else:
         p = rng.beta(0.25, 1, m)
-    odds = Odds(1 - p**K - (1 - p) ** K, 1 - (1 - p) ** K - p, 1 - p)
-    return odds, np.sqrt(p * (1 - p)), lambda n: (rng.random((m, n)) < p[:, None]).astype(float)
+    return zero_one(p), np.sqrt(p * (1 - p)), lambda n: (rng.random((m, n)) < p[:, None]).astype(float)
 
 
 def few_valued(name, m, rng):
     w = rng.dirichlet([0.3, 0.2, 0.2], m)
     values = np.array([0.0, 0.5, 1.0])
-    mean, best = w @ values, np.diff(np.cumsum(w, -1) ** K, axis=-1, prepend=0) @ values
-    odds = Odds(1 - (w**K).sum(-1), best - mean, 1 - mean)
-    return odds, np.sqrt(w @ values**2 - mean**2), lambda n: np.stack([rng.choice(values, n, p=x) for x in w])
+    return of_weights(values, w), np.sqrt(w @ values**2 - (w @ values) ** 2), lambda n: np.stack([rng.choice(values, n, p=x) for x in w])
 
 
 def normal(name, m, rng):
@@ -51,9 +48,7 @@ def zero_inflated(name, m, rng):
     q = rng.beta(0.3, 1, m)
     mean, variance = 4 / 7, 12 / (49 * 8)
     std = np.sqrt(q * variance + q * (1 - q) * mean**2)
-    x = np.linspace(0, 1, 2001)
-    best = np.trapezoid(1 - (1 - q[:, None] + q[:, None] * beta.cdf(x, 4, 3)) ** K, x, axis=-1)
-    odds = Odds(1 - (1 - q) ** K, best - q * mean, 1 - q * mean)
+    odds = of_cdf(lambda x: 1 - q[:, None] * beta.sf(x, 4, 3), 1 - q, q * mean)
     return odds, std, lambda n: (rng.random((m, n)) < q[:, None]) * rng.beta(4, 3, (m, n))
 
 

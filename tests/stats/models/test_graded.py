@@ -1,14 +1,17 @@
 """Graded rewards: triage calibrated per family and on a mixture, and frank where no model fits."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from scipy import stats
+from truth import of_cdf, of_weights, zero_one
 
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.models.dictionary import fit_dictionary, log_marginals
 from flatspot.stats.models.families import split
 from flatspot.stats.triage.loop import triage
-from flatspot.stats.zones import STATES, Zones
+from flatspot.stats.zones import STATES, Odds, Zones
 
 pytestmark = pytest.mark.thorough
 
@@ -19,16 +22,16 @@ def three_kinds(rng):
     values, kinds = np.array([0.0, 0.25, 0.5, 1.0]), np.array([[5, 0.05, 0.02, 0.01], [0.05, 0.05, 0.1, 5], [1, 1, 1, 1.0]])
     weights = rng.standard_gamma(kinds[rng.integers(0, 3, M)])
     weights /= weights.sum(1, keepdims=True)
-    edges, mean = np.cumsum(weights, 1), weights @ values
+    edges = np.cumsum(weights, 1)
     edges[:, -1] = 1
-    std = np.sqrt(np.maximum(weights @ values**2 - mean**2, 0))
-    return lambda i, k: values[(rng.random((len(i), k, 1)) > edges[i][:, None]).sum(-1)], mean, std
+    return lambda i, k: values[(rng.random((len(i), k, 1)) > edges[i][:, None]).sum(-1)], of_weights(values, weights)
 
 
 def beta(rng):
     mean, n = rng.uniform(0.1, 0.95, M), np.exp(rng.normal(2.5, 1.2, M))
     a, b = (mean * n)[:, None], ((1 - mean) * n)[:, None]
-    return lambda i, k: rng.beta(a[i], b[i], (len(i), k)), mean, np.sqrt(mean * (1 - mean) / (n + 1))
+    odds = of_cdf(lambda x: stats.beta.cdf(x, a, b), np.zeros(M), mean)
+    return lambda i, k: rng.beta(a[i], b[i], (len(i), k)), odds
 
 
 def zero_inflated(rng):
@@ -38,27 +41,28 @@ def zero_inflated(rng):
     def draw(i, k):
         return np.where(rng.random((len(i), k)) < q[i, None], rng.beta(a[i], b[i], (len(i), k)), 0.0)
 
-    return draw, q * c, np.sqrt(q * c * (1 - c) / 16 + q * (1 - q) * c**2)
+    return draw, of_cdf(lambda x: 1 - q[:, None] * stats.beta.sf(x, a, b), 1 - q, q * c)
 
 
 def halves(rng):
     """Binary prompts beside continuous ones."""
-    p, (smooth, mean, std) = np.where(rng.random(M) < 0.5, 0.0, rng.random(M)), beta(rng)
-    first = np.arange(M) < M // 2
+    p, (smooth, odds) = np.where(rng.random(M) < 0.5, 0.0, rng.random(M)), beta(rng)
+    first, binary = np.arange(M) < M // 2, zero_one(p)
 
     def draw(i, k):
         return np.where(first[i, None], rng.random((len(i), k)) < p[i, None], smooth(i, k))
 
-    return draw, np.where(first, p, mean), np.where(first, np.sqrt(p * (1 - p)), std)
+    return draw, Odds(*(np.where(first, getattr(binary, f.name), getattr(odds, f.name)) for f in fields(Odds)))
 
 
+@pytest.mark.parametrize("advantage", ["centered", "normalized"])
 @pytest.mark.parametrize("family", [three_kinds, beta, zero_inflated, halves])
-def test_the_stated_error_is_met(family):
-    errors, target, zones = [], 0.03, Zones(0.05)
+def test_the_stated_error_is_met(family, advantage):
+    errors, target, zones = [], 0.03, Zones(0.05, advantage=advantage)
     for seed in range(3):
-        draw, mean, std = family(np.random.default_rng(seed))
-        t = triage(draw, M, target_error=target, reward_range=(0, 1))
-        table = zones.loss(mean, std, np.ones(M))
+        draw, odds = family(np.random.default_rng(seed))
+        t = triage(draw, M, target_error=target, reward_range=(0, 1), top_reachable=True, advantage=advantage)
+        table = zones.loss(odds, 1.0)
         errors += [table[x, STATES.index(v)] for x, v in enumerate(t.verdict) if v in STATES]
         assert t.predicted_error <= target + 1e-9
         assert t.n_samples.mean() < 12

@@ -10,13 +10,14 @@ import sys
 
 import numpy as np
 import pytest
+from truth import zero_one
 
 from flatspot.core.errors import SettingsError
 from flatspot.stats.triage.decider import Adaptive, absorb, finish, next_round, start
 from flatspot.stats.triage.draws import DrawError, Draws
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.triage.plan import Plan
-from flatspot.stats.zones import STATES, Odds, Zones
+from flatspot.stats.zones import STATES, Zones
 
 INDEX = {name: i for i, name in enumerate(STATES)}
 
@@ -45,11 +46,6 @@ def hard(m, seed):
 
 
 UNIT = Zones(0.05)
-
-
-def zero_one(p):
-    """What groups of 8 would earn of 0/1 rewards."""
-    return Odds(1 - p**8 - (1 - p) ** 8, 1 - (1 - p) ** 8 - p, 1 - p)
 
 
 def wrong(t, odds, zones=UNIT):

@@ -23,7 +23,7 @@ def triage(
     seed: int = 0,
     reward_range: tuple[float, float] | None = None,
     r_star: Floats | None = None,
-    reachable: bool = False,
+    top_reachable: bool = False,
     group_size: int = 8,
     advantage: Advantage = "centered",
     max_total: int | None = None,
@@ -51,7 +51,7 @@ def triage(
         raise SettingsError(f"max_samples must be at least 1, got {max_samples}")
     plan = Plan(
         n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, r_star, max_total, worst_case=worst_case,
-        reachable=reachable, group_size=group_size, advantage=advantage,
+        top_reachable=top_reachable, group_size=group_size, advantage=advantage,
     )  # fmt: skip
     decider = Adaptive(plan)
 

@@ -31,7 +31,7 @@ class Plan:
     reward_range     (lo, hi); None: (0, 1) if all rewards lie in it, else from the smallest to the largest reward
     r_star           [M] what is achievable for each prompt of a graded reward; NaN, or None for all: not known
     typical          the typical gain of the best of a group, where `reward_range` is only what was seen: see `Zones`
-    reachable        the top of `reward_range` is what every prompt can earn, as under a verifier
+    top_reachable    the top of `reward_range` is what every prompt can earn, as under a verifier
     group_size       completions per prompt in the planned RL run, and
     advantage        how it uses them: see `Zones`
     max_total        completions in all; the price of one is raised until the rest is expected to suffice
@@ -58,7 +58,7 @@ class Plan:
     visit_cost: float = 0.0
     worst_case: bool = False
     typical: float | None = None
-    reachable: bool = False
+    top_reachable: bool = False
     group_size: int = 8
     advantage: Advantage = "centered"
 
@@ -83,7 +83,7 @@ class Plan:
     def achievable(self, best: Floats) -> Floats:
         """[M] r* of every prompt, NaN where it is not known; best [M] is the largest reward of each, where there is one."""
         answer = np.full(self.n_prompts, np.nan) if self.r_star is None else self.r_star
-        return achievable(answer, best, self.reward_range[1] if self.reachable and self.reward_range else None)
+        return achievable(answer, best, self.reward_range[1] if self.top_reachable and self.reward_range else None)
 
     def left(self, draws: Draws) -> int:
         """Completions still to be had in all."""
@@ -112,7 +112,7 @@ def diagnose_plan(
         round_size=settings.round_size or 1,
         reward_range=reward_range,
         r_star=r_star,
-        reachable=settings.top_reachable,
+        top_reachable=settings.top_reachable,
         max_total=settings.max_generations,
         pilot_prompts=len(r_star),
         round_rows=0 if settings.round_size else min(rows // _ROUND_SHARE, _MOST_ROUND_ROWS),

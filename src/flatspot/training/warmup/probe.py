@@ -176,7 +176,7 @@ def draw(engine: Engine, reward: Reward, probed: Probed) -> ProbeDraws:
         reward_range=(zones.lo, zones.hi),
         typical=zones.typical,
         r_star=probed.answers,
-        reachable=probed.top is not None,
+        top_reachable=probed.top is not None,
         pilot_prompts=n,
         round_rows=_ROUND_ROWS,
     )
