@@ -38,13 +38,8 @@ def failing_prompts(run: Run, seed: int, k: int) -> tuple[Failing, Ints]:
     left = headroom(run)[rows]
     if len(rows) > POOL:
         hardest = np.lexsort((-n, mean, -p.round(6)))[:k]
-<<<<<<< HEAD
         subset = np.union1d(np.arange(POOL), hardest)
-        rows, demand, p, mean, r_star, n = rows[subset], subset < POOL, p[subset], mean[subset], r_star[subset], n[subset]
-=======
-        kept = np.union1d(np.arange(POOL), hardest)
-        rows, demand, p, mean, left, n = rows[kept], kept < POOL, p[kept], mean[kept], left[kept], n[kept]
->>>>>>> 27decfd (Plan labels where what is achievable is not known; test stated errors for both kinds of advantages)
+        rows, demand, p, mean, left, n = rows[subset], subset < POOL, p[subset], mean[subset], left[subset], n[subset]
     words = [_words(run.prompts["prompt"][int(i)].as_py(), run.prompts["is_chat"][int(i)].as_py()) for i in rows]
     names = [ids[i] for i in rows]
     return (

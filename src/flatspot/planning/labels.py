@@ -181,17 +181,10 @@ def _ceiling(run: Run) -> Reward:
 
     The share that vanishes, with its limits under the fitted model, times the mean headroom of what vanishes.
     """
-<<<<<<< HEAD
-    p, headroom = run.numbers("p_vanishing"), run.numbers("r_star") - run.numbers("mean")
-    finite = np.isfinite(p) & np.isfinite(headroom)
-    mass = p[finite].sum()
-    mean = float(p[finite] @ np.maximum(headroom[finite], 0.0) / mass) if mass > 0 else 0.0
-=======
     p, left = run.numbers("p_vanishing"), headroom(run)
     known = np.isfinite(p) & np.isfinite(left)
     mass = p[known].sum()
     mean = float(p[known] @ left[known] / mass) if mass > 0 else 0.0
->>>>>>> 27decfd (Plan labels where what is achievable is not known; test stated errors for both kinds of advantages)
     share = run.summary.fractions.vanishing
     return Reward(*(mean * (limit or 0.0) for limit in (share.mean, share.lo, share.hi)))
 
