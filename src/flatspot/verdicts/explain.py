@@ -105,7 +105,7 @@ def _counted(judgment: SetJudgment) -> str:
     n, of = judgment.labeled
     if not of or abs(n / of - judgment.share) < _SAME:
         return ""
-    return f" ({n} of {of} have the verdict; each of the others counts by its probability)"
+    return f" ({n} of {of} have the verdict; the rest count by probability)"
 
 
 def _flat_too(flattest: ComponentVerdicts | None) -> str:
