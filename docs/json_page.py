@@ -38,7 +38,13 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "The shares below a limit are of measured stds. With few completions many stds are 0 by chance: they are not the share of "
         "vanishing\nprompts.",
     ),
-    ("What the verdicts depend on", ("epsilon", "group_size", "advantage", "scale", "mixed_threshold", "gain_threshold", "reach_threshold", "forecast", "to_train"), ""),
+    (
+        "What the verdicts depend on",
+        (
+            "epsilon", "group_size", "advantage", "scale", "mixed_threshold", "gain_threshold", "reach_threshold", "forecast", "to_train",
+        ),
+        "",
+    ),
     ("What was sampled", ("generations", "drawn", "health", "sampling", "engine"), ""),
     ("Gradients", ("gradients",), "Only where `--gradients` measured them; a number that the prompts are too few for is `null`."),
     ("Where it comes from", ("settings", "provenance"), ""),
