@@ -109,6 +109,12 @@ def test_judging_may_change_over_the_same_rows(tmp_path):
     assert run(tmp_path, max_completions=64, group_size=64, target_error=0.1).summary["group_size"] == 64
 
 
+@pytest.mark.parametrize("advantage", ["centered", "normalized"])
+def test_a_stated_kind_of_advantages_is_read_back(tmp_path, advantage):
+    run(tmp_path, max_completions=16, advantage=advantage)
+    assert flatspot.open(tmp_path / "run").summary.settings.advantage == advantage
+
+
 KILLED = """
 import sys, time, flatspot
 from flatspot.engines.scripted import ScriptedEngine

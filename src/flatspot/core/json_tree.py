@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, is_dataclass
 from dataclasses import fields as dataclass_fields
 from types import UnionType
-from typing import Annotated, Any, NamedTuple, TypeGuard, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeGuard, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from flatspot.core.plain import Json, plain
 
@@ -163,6 +163,8 @@ def _fits(value: object, kind: object) -> bool:
         return any(_fits(value, part) for part in get_args(kind))
     if value is None or kind is type(None):
         return value is None and kind in (type(None), object)
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in get_args(kind))
     if origin is tuple:
         return isinstance(value, list | tuple) and _items_fit(value, get_args(kind))
     if origin is abc.Sequence:
