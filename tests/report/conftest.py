@@ -98,6 +98,8 @@ def _verdict(prompt_id: str, rewards: list[float | None]) -> dict[str, Any]:
         "std_lo": std and std * 0.7,
         "std_hi": None if std is None else std * 1.4 + 0.1,
         "r_star": 1.0,
+        "best_of_k": None if mean is None else max(scored),
+        "gain": None if mean is None else max(scored) - mean,
         "reach": (1 - mean) / std if mean is not None and std else None,
         "p_mixed": None if mean is None else 1 - mean**8 - (1 - mean) ** 8,
         "distinct_share": 0.9,
@@ -156,6 +158,9 @@ def _summary(rows: list[dict[str, Any]], answers: int) -> dict[str, Any]:
         "epsilon": 0.05,
         "group_size": 8,
         "reach_threshold": 4.36,
+        "reward_model": "binary",
+        "mixed_threshold": 0.34,
+        "gain_threshold": 0.025,
         "forecast": {
             "4": {"informative": 0.31, "lo": 0.25, "hi": 0.38},
             "8": {"informative": 0.42, "lo": 0.35, "hi": 0.49},

@@ -165,7 +165,7 @@ def test_selecting_a_mark_shows_its_prompts(open_report, make_report):
     page = open_report(data)
     zeros = sum(row["mean"] == 0 and row["verdict"] == "vanishing" for row in data.verdicts.to_pylist())
     page.locator("[data-chart=scatter] use[data-mark]").first.click()
-    expect(page.locator("#status")).to_have_text(re.compile("at the mark"))
+    expect(page.locator("#status")).to_have_text(re.compile("at the selected mark"))
     assert status(page).startswith(f"{zeros} of 60 prompts")  # the largest mark is drawn first: all its prompts are at (0, 0)
 
 
@@ -182,10 +182,10 @@ def test_a_mark_says_what_it_is_and_the_picker_shows_another_reward(open_report,
     page.locator("#component").select_option("format")
     assert scatter.inner_html() != total
     scatter.locator("use[data-mark]").last.click()
-    expect(page.locator("#status")).to_have_text(re.compile("at the mark"))
+    expect(page.locator("#status")).to_have_text(re.compile("at the selected mark"))
     page.locator("#component").select_option("")
     scatter.locator("use[data-mark]").first.click()
-    expect(page.locator("#status")).to_have_text(re.compile("at the mark"))
+    expect(page.locator("#status")).to_have_text(re.compile("at the selected mark"))
     assert page.trouble == []
 
 
@@ -233,7 +233,7 @@ def test_dark_is_dark_and_print_is_light(open_report, make_report):
 
 def test_without_javascript_the_charts_and_first_rows_are_there(open_report, make_report):
     page = open_report(make_report(60), ready=False, java_script_enabled=False)
-    assert page.locator("svg.plot:visible").count() == 3
+    assert page.locator("svg.plot:visible").count() == 4
     assert page.locator("#table tbody tr").count() == 25
     assert page.locator("noscript").inner_text().startswith("JavaScript is off")
     assert page.locator("#filters").is_visible() is False

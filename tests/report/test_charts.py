@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from flatspot.report.charts import composition, forecast, scatter
+from flatspot.report.charts import composition, corner_reach, forecast, scatter
 from flatspot.report.formats import percent
+from flatspot.report.gain_chart import gain_chart
 from flatspot.report.marks import DENSE, MAX_MARKS, place_marks
 from flatspot.runs.summary import Summary
 
@@ -31,7 +32,7 @@ def test_every_mark_stands_at_its_mean_and_std(make_report, kind):
     drawn, ruler = all_of(chart, "use"), Ruler(chart)
     assert [int(node.get("data-mark")) for node in drawn] == list(range(len(marks.values)))
     for node, mark in zip(drawn, marks.values, strict=True):
-        assert ruler.value(at(node)) == pytest.approx((mark.mean, mark.std), abs=1e-3)
+        assert ruler.value(at(node)) == pytest.approx((mark.mean, mark.value), abs=1e-3)
         assert node.get("href") == f"#g-{mark.verdict}" and node.get("class") == f"v-{mark.verdict}"
         assert mark.verdict in node[0].text and f"{mark.count:,} prompt" in node[0].text
     assert sum(mark.count for mark in marks.values) == 60 - marks.missing
@@ -66,6 +67,62 @@ def test_the_corner_ends_where_the_reach_is_the_threshold(make_report):
     places = [ruler.value(tuple(map(float, pair.split()))) for pair in corner.get("d")[1:-1].split("L")]
     assert places == [pytest.approx(place, abs=2e-3) for place in ((0.0, 0.0), (0.0, 0.25), (1.0, 0.0))]
     assert "vanishing gradient" in words(chart)
+
+
+def test_graded_rewards_have_no_corner_for_its_rule_decides_nothing_there():
+    assert corner_reach("binary", 4.0) == 4.0
+    assert [corner_reach(model, 4.0) for model in ("few-valued", "continuous", "zero-inflated", "mixed", "binned", "none")] == [None] * 6
+
+
+def gains_of(data, **changes):
+    marks = place_marks(*(data.verdicts[name].to_pylist() for name in ("verdict", "mean", "best_of_k")))
+    return marks, gain_chart(marks, **({"reward_range": (0.0, 1.0), "group_size": 8, "threshold": 0.1} | changes))
+
+
+def places_of(chart, node):
+    ruler = Ruler(chart)
+    return [ruler.value(tuple(map(float, pair.split()))) for pair in node.get("d")[1:].removesuffix("z").split("L")]
+
+
+@pytest.mark.parametrize("kind", ["binary", "real"])
+def test_every_mark_of_the_second_picture_stands_at_its_mean_and_best_of_a_group(make_report, kind):
+    marks, chart = gains_of(make_report(60, kind=kind))
+    drawn, ruler = all_of(chart, "use"), Ruler(chart)
+    assert [int(node.get("data-mark")) for node in drawn] == list(range(len(marks.values)))
+    for node, mark in zip(drawn, marks.values, strict=True):
+        assert ruler.value(at(node)) == pytest.approx((mark.mean, mark.value), abs=2e-3)
+        assert node.get("href") == f"#g-{mark.verdict}" and f"best of 8  {mark.value:.3f}" in node[0].text
+    assert sum(mark.count for mark in marks.values) == 60 - marks.missing
+
+
+def test_the_diagonal_is_where_the_best_earns_the_mean_and_the_strip_as_high_as_the_threshold(make_report):
+    _, chart = gains_of(make_report(20), threshold=0.1)
+    [diagonal], [strip], [edge] = (all_of(chart, "path", style) for style in ("diagonal", "corner", "envelope"))
+    assert all(best == pytest.approx(mean, abs=3e-3) for mean, best in places_of(chart, diagonal))
+    assert all(best - mean == pytest.approx(0.1, abs=3e-3) for mean, best in places_of(chart, edge))
+    assert [best - mean for mean, best in places_of(chart, strip)] == pytest.approx([0, 0, 0.1, 0.1], abs=3e-3)
+    assert {"no signal: gain under 0.100", "nothing to gain", "top of the range"} <= set(words(chart))
+
+
+def test_a_line_is_at_the_top_of_a_known_range_only(make_report):
+    _, chart = gains_of(make_report(20), reward_range=(0.0, 1.0))
+    [line] = all_of(chart, "line", "envelope")
+    assert Ruler(chart).value(at(line))[1] == pytest.approx(1.0, abs=2e-3)
+    _, chart = gains_of(make_report(20), reward_range=None)
+    assert all_of(chart, "line", "envelope") == [] and "top of the range" not in words(chart)
+
+
+def test_where_the_gain_decides_nothing_there_is_no_strip(make_report):
+    _, chart = gains_of(make_report(20), threshold=0.0)
+    assert all_of(chart, "path", "corner") == [] and "no signal" not in "".join(words(chart))
+    assert len(all_of(chart, "path", "diagonal")) == 1 and "nothing to gain" in words(chart)
+
+
+@pytest.mark.parametrize(("means", "bests"), [([0.0], [0.0]), ([3e5, 3e5], [3e5, 3e5 + 1e-9]), ([-1e300, 1e300], [0.0, 1e300])])
+def test_degenerate_and_huge_gains_are_drawn_at_finite_places(means, bests):
+    chart = gain_chart(place_marks(["strange"] * len(means), means, bests), None, 8, 0.05)
+    assert "nan" not in chart and "inf" not in chart
+    assert len(all_of(chart, "use")) == len(means)
 
 
 def test_many_prompts_become_few_small_marks(make_report):

@@ -61,6 +61,7 @@ def values_of(*, compare=True, warmed=True, over_alone=(0.2, 0.1, 0.3), over_bef
     cost = [{"stage": name, "labels": 10 if name == "warmup" else None, "steps": 8, "generations": 512, "seconds": 75.0} for name in names]
     return {
         "schema_version": 1, "source": "run", "n_prompts": 100, "reward_range": [0.0, 1.0], "epsilon": 0.05, "reach_threshold": 4.3,
+        "reward_model": "binary",
         "fewest_completions": 4, "policies": {s: policy(0.1 + 0.2 * i, 0.8 - 0.2 * i) for i, s in enumerate(stages)},
         "gain": {
             "over_before": dict(zip(("mean", "lo", "hi"), over_before, strict=True)),

@@ -47,6 +47,7 @@ def summarize(recipe: Recipe, stages: Sequence[Stage]) -> RecipeSummary:
     return RecipeSummary(
         n_prompts=first.n_prompts,
         reward_range=first.reward.range,
+        reward_model=first.reward_model,
         epsilon=first.epsilon,
         reach_threshold=first.reach_threshold,
         fewest_completions=_fewest(runs.values()),

@@ -11,8 +11,8 @@ from flatspot.report.formats import MISSING, count, decimal, fine_percent, noun,
 if TYPE_CHECKING:
     import pyarrow
 
+    from flatspot.runs.summary import Component, Summary
     from flatspot.runs.summary import Share as Limits
-    from flatspot.runs.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,21 @@ class Verdict:
 
 # the order of the legend, the filters and the composition: what works first, what needs somebody next
 VERDICTS: tuple[Verdict, ...] = (
-    Verdict("learnable", "rewards vary enough between completions for RL to get a usable gradient", "leave it to RL", "●", "32"),
+    Verdict("learnable", "a signal: rewards differ within groups, often and by enough for RL to learn", "leave it to RL", "●", "32"),
     Verdict(
-        "vanishing", "completions earn almost the same low reward, so the gradient vanishes", "label it, hint it or drop it", "▼", "31"
+        "vanishing",
+        "no signal, and more may be achievable: rewards hardly differ within groups, so the gradient vanishes",
+        "label it, hint it or drop it",
+        "▼",
+        "31",
     ),
-    Verdict("solved", "completions already earn the best achievable reward", "spend no completions on it", "◆", "34"),
+    Verdict(
+        "solved",
+        "no signal, and nothing left to win: rewards are already about the best achievable",
+        "spend no completions on it",
+        "◆",
+        "34",
+    ),
     Verdict("undecided", "too few completions to decide", "sample more, or accept the risk", "■", "35"),
     Verdict("unscored", "the reward function returned no number", "fix the reward", "×", "90"),
 )
@@ -72,12 +82,14 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "the standard deviation of the reward over the completions of one prompt (ddof 1). If it is near 0, so is the expected gradient.",
     ),
     (
-        "gap in standard deviations",
-        "(achievable − mean) / std: how many of its own standard deviations the mean reward of a prompt lies below the best it can earn.",
-    ),
-    (
         "mixed group",
         "a group of completions of one prompt with at least two different rewards. GRPO and RLOO get a gradient from mixed groups only.",
+    ),
+    ("gain", "E[best of a group] − mean: what the best completion of a group is expected to earn beyond the mean."),
+    (
+        "signal",
+        "enough groups of a prompt are mixed and, unless advantages are normalized, the gain is large enough. Without a signal a prompt is "
+        "solved if nothing is left to win, else vanishing.",
     ),
     ("interval", "contains the true value with the stated probability, given the completions sampled."),
     ("predicted error", "the expected share of wrong verdicts, under the fitted model."),
@@ -162,6 +174,12 @@ def reward_facts(summary: Summary) -> tuple[Fact, ...]:
         *(Fact(label, decimal(value)) for label, value in percentiles.items()),
         *(Fact(f"std below {limit}", percent(share), "of the prompts") for limit, share in below.items()),
     )
+
+
+def vanishing_count(component: Component) -> str:
+    """On how many prompts one of several rewards vanishes; a dash where it was not judged."""
+    n = sum(k for _, k in component.counts.items())
+    return f"{count(component.counts.vanishing)} of {count(n)}" if n else MISSING
 
 
 def reward_range(summary: Summary) -> str:

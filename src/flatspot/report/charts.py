@@ -22,17 +22,15 @@ def scatter(marks: Marks, reward_range: Sequence[float] | None, *, reach: float 
     """Mean reward against within-prompt std, one mark per place, sized by its prompts.
 
     reward_range  of the reward; None where it is not known: there is no arc then
-    reach         the threshold whose corner is tinted; None: no corner
+    reach         the gap to the top, in stds, from which on the corner is tinted; None: no corner
     completions   the fewest scored completions of any prompt, for the arc of the largest std they can have (ddof 1)
     """
-    means, stds = [mark.mean for mark in marks.values], [mark.std for mark in marks.values]
+    means, stds = [mark.mean for mark in marks.values], [mark.value for mark in marks.values]
     limits = blocks.range_limits(reward_range) if reward_range is not None else None
-    lo, hi = limits or _padded(means)
+    lo, hi = limits or padded(means)
     stretch = math.sqrt(completions / (completions - 1)) if completions and completions > 1 else 1.0
     top = max([*stds, (hi - lo) / 2 * stretch if limits else 0.0]) * 1.14 or 1.0
-    # a little room on each side: marks at the ends of the range are the usual case, and must not be cut
-    x = Scale(min([lo, *means]) - 0.04 * (hi - lo), max([hi, *means]) + 0.04 * (hi - lo))
-    plane = Plane(x, Scale(-0.04 * top, top), 380)
+    plane = Plane(mean_scale(means, lo, hi), Scale(-0.04 * top, top), 380)
     across, upwards = svg.axis_labels(plane.x, 6), svg.axis_labels(plane.y, 5)
     n = sum(mark.count for mark in marks.values)
     title = (
@@ -44,20 +42,28 @@ def scatter(marks: Marks, reward_range: Sequence[float] | None, *, reach: float 
         svg.x_axis(plane, MEAN, across),
         *corner(plane, reach, lo, hi),
         *(envelope(plane, lo, hi, stretch) if limits else []),
-        *_points(plane, marks),
+        *points(plane, marks),
         *corner_label(plane, reach, lo, hi),
     ]
     return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
 
 
-def _points(plane: Plane, marks: Marks) -> list[str]:
-    """The marks in a group, the largest first, so that none hides a smaller one; `data-mark` is the index in `marks.values`."""
+def mean_scale(means: Sequence[float], lo: float, hi: float) -> Scale:
+    """The scale across, with a little room on each side: marks at the ends of the range are the usual case, and must not be cut."""
+    return Scale(min([lo, *means]) - 0.04 * (hi - lo), max([hi, *means]) + 0.04 * (hi - lo))
+
+
+def points(plane: Plane, marks: Marks, name: str = "reward std") -> list[str]:
+    """The marks in a group, the largest first, so that none hides a smaller one; `data-mark` is the index in `marks.values`.
+
+    name  of what is drawn upwards
+    """
     dense = len(marks.values) > DENSE
     smallest, most = (9.0, 150.0) if dense else (60.0, 1400.0)
     largest = max((mark.count for mark in marks.values), default=1)
     limits = (smallest, min(most, smallest * (1 + math.sqrt(largest))))
     symbols = [
-        svg.symbol(plane.place((mark.mean, mark.std)), mark_size(mark.count, largest, limits), mark.verdict, mark_tip(mark), i)
+        svg.symbol(plane.place((mark.mean, mark.value)), mark_size(mark.count, largest, limits), mark.verdict, mark_tip(mark, name), i)
         for i, mark in enumerate(marks.values)
     ]
     return [f'<g class="{"dense" if dense else "marks"}">', *symbols, "</g>"]
@@ -73,24 +79,22 @@ def mark_size(n: int, largest: int, limits: tuple[float, float]) -> float:
     return svg.diameter(limits[0] + share * (limits[1] - limits[0]))
 
 
-def mark_tip(mark: Mark) -> str:
+def mark_tip(mark: Mark, name: str = "reward std") -> str:
     """What a reader sees of a mark under the pointer."""
-    return f"{noun(mark.count, 'prompt')}: {mark.verdict}\nmean reward  {decimal(mark.mean, 3)}\nreward std  {decimal(mark.std, 3)}"
+    return f"{noun(mark.count, 'prompt')}: {mark.verdict}\nmean reward  {decimal(mark.mean, 3)}\n{name}  {decimal(mark.value, 3)}"
 
 
-def reach_threshold(stated: float, epsilon: float) -> float | None:
-    """How many stds a prompt may have to climb before it counts as vanishing: as stated, else (0) as epsilon implies it.
+def corner_reach(reward_model: str, reach: float) -> float | None:
+    """From how many of its own stds below the top a prompt vanishes, where that decides: with binary rewards; else None.
 
-    >>> reach_threshold(4.0, 0.1), reach_threshold(0.0, 0.1), reach_threshold(0.0, 0.0)
-    (4.0, 3.0, None)
+    >>> corner_reach("binary", 4.36), corner_reach("continuous", 4.36)
+    (4.36, None)
     """
-    if stated > 0:
-        return stated
-    return math.sqrt((1 - epsilon) / epsilon) if 0 < epsilon < 1 else None
+    return reach if reward_model == "binary" and reach > 0 else None
 
 
 def corner(plane: Plane, reach: float | None, lo: float, hi: float) -> list[str]:
-    """Where a prompt would have to climb more of its own stds than the threshold to reach the top of the range."""
+    """Where the top of the range is more than `reach` of its own stds above the mean of a prompt."""
     if reach is None:
         return []
     edge = [(lo, 0.0), (lo, (hi - lo) / reach), (hi, 0.0)]
@@ -158,6 +162,7 @@ def forecast(summary: Summary) -> str | None:
     return svg.chart(body, title=title, height=plane.height, left=svg.left_margin(upwards))
 
 
-def _padded(values: Sequence[float]) -> tuple[float, float]:
+def padded(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of the values, apart where there is one value only."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     return (low, high) if low < high else (low - 0.5, high + 0.5)

@@ -112,6 +112,7 @@ class RecipeSummary:
     source: Annotated[str, "`run`"] = "run"
     n_prompts: Annotated[int, "prompts"] = 0
     reward_range: Annotated[tuple[float, float], "range of the reward"] = (0.0, 1.0)
+    reward_model: Annotated[str, "of the first diagnosis, as in its summary"] = "none"
     epsilon: Annotated[float, "as in the summary of a run"] = 0.05
     reach_threshold: Annotated[float, "as in the summary of a run"] = 0.0
     fewest_completions: Annotated[int | None, "the smallest number of scored completions of a prompt with a reward std"] = None

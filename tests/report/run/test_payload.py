@@ -13,7 +13,7 @@ from flatspot.report.run.payload import PREVIEW_LIMIT, TEXT_LIMIT, build_payload
 
 def test_equal_prompts_are_one_mark_and_every_prompt_knows_its_mark():
     found = place_marks(["vanishing", "vanishing", "learnable", "unscored"], [0, 0, 0.5, None], [0, 0, 0.5, None])
-    assert [(m.verdict, m.mean, m.std, m.count) for m in found.values] == [("vanishing", 0, 0, 2), ("learnable", 0.5, 0.5, 1)]
+    assert [(m.verdict, m.mean, m.value, m.count) for m in found.values] == [("vanishing", 0, 0, 2), ("learnable", 0.5, 0.5, 1)]
     assert found.of_prompt == [0, 0, 1, -1]
     assert found.missing == 1
 

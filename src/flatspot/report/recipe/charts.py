@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flatspot.report import blocks, svg
-from flatspot.report.charts import MEAN, STD, corner, corner_label, envelope, mark_size, mark_tip, reach_threshold
+from flatspot.report.charts import MEAN, STD, corner, corner_label, corner_reach, envelope, mark_size, mark_tip
 from flatspot.report.formats import count, decimal, noun, number, percent
 from flatspot.report.marks import Mark
 from flatspot.report.recipe.blocks import STAGES
@@ -34,7 +34,7 @@ def moves(paths: Sequence[Path], summary: RecipeSummary, top: float, where: str 
     lo, hi = _range(summary.reward_range)
     span, fewest = hi - lo, summary.fewest_completions
     stretch = math.sqrt(fewest / (fewest - 1)) if fewest and fewest > 1 else 1.0
-    reach = reach_threshold(summary.reach_threshold, summary.epsilon)
+    reach = corner_reach(summary.reward_model, summary.reach_threshold)
     top = max(top, stretch * span / 2) * 1.16
     plane = Plane(Scale(lo - 0.04 * span, hi + 0.04 * span), Scale(-0.04 * top, top), 250)
     upwards = svg.axis_labels(plane.y, 5)
@@ -52,7 +52,7 @@ def moves(paths: Sequence[Path], summary: RecipeSummary, top: float, where: str 
         f'<g fill-opacity="{0.35 if len(paths) > 60 else 0.5}">',
         svg.stretch(plane, (_trail(plane, path) for path in paths)),
         '</g><g class="marks">',
-        *(svg.symbol(plane.place((m.mean, m.std)), mark_size(m.count, largest, limits), m.verdict, mark_tip(m)) for m in marks),
+        *(svg.symbol(plane.place((m.mean, m.value)), mark_size(m.count, largest, limits), m.verdict, mark_tip(m)) for m in marks),
         "</g>",
         *corner_label(plane, reach, lo, hi),
     ]

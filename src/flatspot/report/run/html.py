@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flatspot.core.plain import plain
 from flatspot.report import blocks, charts, formats, svg
 from flatspot.report.blocks import ReportData
+from flatspot.report.gain_chart import gain_chart
 from flatspot.report.json import write_atomically
 from flatspot.report.marks import Marks, place_marks
 from flatspot.report.run import next_steps as steps
@@ -56,12 +57,14 @@ def render_html(data: ReportData) -> str:
     total = [None] * len(names)
     marks = {"": place_marks(names, rows.get("mean", total), rows.get("std", total))}
     marks |= {name: place_marks(names, part.get("mean", total), part.get("std", total)) for name, part in rows["components"].items()}
-    pictures = _charts(data.summary, marks, rows)
+    best = place_marks(names, rows.get("mean", total), rows.get("best_of_k", total))
+    pictures = _charts(data.summary, marks[""], best, rows)
     if (gradients := gradient_chart(gradient_marks(data))) is not None:
         pictures["gradients"] = gradients
-    # a component's scatter plot replaces the total's when a reader picks it; its range, threshold and so its corner are not the total's
+    # a component's scatter plot replaces the total's when a reader picks it; its range, and so its corner, are not the total's
     components = {name: charts.scatter(place, None) for name, place in marks.items() if name and place.values}
-    page = {"rows": {**rows, "marks": {name: place.of_prompt for name, place in marks.items()}}, "components": components}
+    of_prompt = {"scatter": {name: place.of_prompt for name, place in marks.items()}, "gain": {"": best.of_prompt}}
+    page = {"rows": {**rows, "marks": of_prompt}, "components": components}
     scripts = [page_script("unpack.js", "charts.js", "table.js", "page.js")]
     facts = gradient_facts(data)
     html = template("report.html.j2").render(
@@ -74,6 +77,7 @@ def render_html(data: ReportData) -> str:
         details=pack(payload.details),
         charts=pictures,
         marks=marks[""],
+        gain_marks=best,
         gradient_facts=facts,
         glossary=[*blocks.GLOSSARY, *([blocks.GRADIENT_TERM] if facts else [])],
         components=list(components),
@@ -84,16 +88,15 @@ def render_html(data: ReportData) -> str:
     return html.encode("utf-8", "replace").decode()  # a lone surrogate in the summary must not keep the file from being written
 
 
-def _charts(summary: Summary, marks: Mapping[str, Marks], rows: Mapping[str, Any]) -> dict[str, str]:
+def _charts(summary: Summary, marks: Marks, best: Marks, rows: Mapping[str, Any]) -> dict[str, str]:
     """The charts by name; those of which the data has nothing to show are not among them."""
     pictures = {"composition": charts.composition(summary), "forecast": charts.forecast(summary)}
-    if marks[""].values:
-        pictures["scatter"] = charts.scatter(
-            marks[""],
-            summary.reward.range,
-            reach=charts.reach_threshold(summary.reach_threshold, summary.epsilon),
-            completions=_fewest(rows),
-        )
+    limits = summary.reward.range if summary.reward.range_known else None
+    if marks.values:
+        reach = charts.corner_reach(summary.reward_model, summary.reach_threshold)
+        pictures["scatter"] = charts.scatter(marks, limits, reach=reach, completions=_fewest(rows))
+    if best.values:
+        pictures["gain"] = gain_chart(best, limits, summary.group_size, summary.gain_threshold or 0.0)
     return {name: chart for name, chart in pictures.items() if chart is not None}
 
 
@@ -115,12 +118,17 @@ def _words(summary: Summary) -> dict[str, object]:
         "shares": blocks.shares(summary),
         "key_facts": blocks.key_facts(summary),
         "reward_facts": blocks.reward_facts(summary),
-        "component_rows": [(formats.visible(name), row) for name, row in summary.components.items()],
+        "component_rows": [(formats.visible(name), row, blocks.vanishing_count(row)) for name, row in summary.components.items()],
         "cost_facts": blocks.cost_facts(summary),
         "health_facts": blocks.health_facts(summary),
         "errors": blocks.errors(summary),
         "forecasts": blocks.forecasts(summary),
-        "reach": charts.reach_threshold(summary.reach_threshold, summary.epsilon),
+        "reach": charts.corner_reach(summary.reward_model, summary.reach_threshold),
+        "epsilon": summary.epsilon,
+        "group_size": summary.group_size,
+        "advantage": summary.advantage,
+        "gain_threshold": summary.gain_threshold,
+        "mixed_threshold": summary.mixed_threshold,
         "caveats": blocks.caveats(summary),
         "tables": [
             ("sampling", flat_rows(summary.sampling)),
@@ -133,9 +141,10 @@ def _words(summary: Summary) -> dict[str, object]:
 
 
 def _settings(summary: Summary) -> Mapping[str, object]:
-    """The settings by name; the words that resume the run as a shell takes them."""
+    """The settings by name, with what the verdicts are for; the words that resume the run as a shell takes them."""
     resume = summary.settings.resume
-    return summary.settings.to_json() | ({} if resume is None else {"resume": shlex.join(resume)})
+    judged = {"group_size": summary.group_size, "advantage": summary.advantage}
+    return summary.settings.to_json() | judged | ({} if resume is None else {"resume": shlex.join(resume)})
 
 
 def date_text(text: str) -> str:

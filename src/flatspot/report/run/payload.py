@@ -25,7 +25,7 @@ TOTAL_LIMIT = 20_000_000  # characters of all prompts and completions of one pag
 _PRIORITY = {name: i for i, name in enumerate(("vanishing", "undecided", "unscored", "learnable", "solved"))}
 _NUMBERS = (
     "error_probability", "n_samples", "n_scored", "mean", "std", "std_lo", "std_hi", "reward_min", "reward_max", "r_star", "reach",
-    "relative_std", "p_mixed", "distinct_share", "truncated_share", "mean_tokens",
+    "relative_std", "p_mixed", "best_of_k", "gain", "gain_lo", "gain_hi", "distinct_share", "truncated_share", "mean_tokens",
 )  # fmt: skip
 _OVERHEAD = 80  # characters a completion costs beside its text
 

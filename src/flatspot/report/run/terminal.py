@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flatspot.report import blocks
-from flatspot.report.formats import count, decimal, fine_percent, noun, percent, percent_range, visible
+from flatspot.report.formats import MISSING, count, decimal, fine_percent, noun, percent, percent_range, visible
 from flatspot.report.run.next_steps import next_steps
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def _reward(summary: Summary) -> list[str]:
         f"mean {decimal(summary.reward.mean)} {blocks.reward_range(summary)}".rstrip(),
         f"std {percentiles}",
         f"{percent(std.below_5)} < 0.05",
+        *([f"judged for {summary.advantage} advantages"] if summary.reward_model not in ("binary", "none") else []),
     ]
 
 
@@ -176,7 +177,9 @@ def _cost(summary: Summary) -> list[str]:
 
 
 def _component(name: str, row: Component) -> str:
-    return f"{_short(visible(name), 30)} mean {decimal(row.mean)}, std {decimal(row.std_mean)}"
+    vanishing = blocks.vanishing_count(row)
+    text = f"{_short(visible(name), 30)} mean {decimal(row.mean)}, std {decimal(row.std_mean)}"
+    return text if vanishing == MISSING else f"{text}, vanishing on {vanishing}"
 
 
 def _group(row: blocks.Forecast, first: bool) -> str:

@@ -36,11 +36,11 @@ function startCharts(components, onMark) {
   }
   const scatter = document.querySelector("[data-chart=scatter]");
   const picker = document.getElementById("component");
-  scatter?.addEventListener("click", (event) => {
+  for (const figure of document.querySelectorAll("[data-chart=scatter], [data-chart=gain]")) figure.addEventListener("click", (event) => {
     const mark = event.target.closest("[data-mark]");
     if (!mark) return;
     tip.hidden = true;
-    onMark(picker ? picker.value : "", Number(mark.dataset.mark));
+    onMark(figure.dataset.chart, figure === scatter && picker ? picker.value : "", Number(mark.dataset.mark));
   });
   const total = scatter?.innerHTML;
   picker?.addEventListener("change", () => {

@@ -13,9 +13,10 @@ const COLUMNS = [
   { key: "prompt", label: "Prompt", first: "ascending" },
   { key: "mean", label: "Mean", title: "mean reward of the scored completions", first: "ascending", numeric: true },
   { key: "std", label: "Std", title: "within-prompt reward std, with its 95% interval", first: "ascending", numeric: true, range: ["std_lo", "std_hi"] },
-  { key: "reach", label: "Gap", title: "gap in standard deviations: how many of its own stds the mean lies below the best reward it can earn", first: "descending", numeric: true, places: 1 },
-  { key: "p_mixed", label: "P(mixed)", title: "chance that a group of the planned size is not all equal", first: "ascending", numeric: true, show: percent },
-  { key: "error_probability", label: "P(wrong)", title: "chance that this verdict is wrong, under the fitted model", first: "descending", numeric: true, show: percent },
+  { key: "gain", label: "Gain", title: "what the best completion of a group of the planned size is expected to earn beyond the mean, with its 95% interval", first: "ascending", numeric: true, range: ["gain_lo", "gain_hi"] },
+  { key: "p_mixed", label: "P(mixed)", title: "probability that a group of the planned size holds two different rewards", first: "ascending", numeric: true, show: percent },
+  { key: "error_probability", label: "P(wrong)", title: "probability that this verdict is wrong, under the fitted model", first: "descending", numeric: true, show: percent },
+  { key: "reach", label: "Gap", title: "gap in standard deviations: how many of its own stds the mean lies below what is achievable, where that is known; it decides nothing", first: "descending", numeric: true, places: 1, lesser: true },
   { key: "n_samples", label: "Completions", title: "completions drawn", first: "descending", numeric: true, places: 0 },
 ];
 
@@ -47,7 +48,7 @@ function startTable(rows, openDetails) {
     const found = [];
     for (let i = 0; i < count; i += 1) {
       if (state.verdicts.size && !state.verdicts.has(rows.names[rows.verdict[i]])) continue;
-      if (state.mark && rows.marks[state.mark.component][i] !== state.mark.index) continue;
+      if (state.mark && rows.marks[state.mark.chart][state.mark.component][i] !== state.mark.index) continue;
       if (words.every((word) => haystack[i].includes(word))) found.push(i);
     }
     const sign = state.direction === "ascending" ? 1 : -1;
@@ -83,7 +84,7 @@ function startTable(rows, openDetails) {
     const filtered = state.verdicts.size || state.search || state.mark;
     const total = count.toLocaleString("en");
     document.getElementById("status").textContent = filtered
-      ? `${state.found.length.toLocaleString("en")} of ${total} prompts${state.mark ? ", at the mark selected in the scatter" : ""}`
+      ? `${state.found.length.toLocaleString("en")} of ${total} prompts${state.mark ? ", at the selected mark" : ""}`
       : `${total} prompt${count === 1 ? "" : "s"}`;
     document.getElementById("clear").hidden = !filtered;
     const pages = Math.max(1, Math.ceil(state.found.length / PAGE));
@@ -102,7 +103,7 @@ function startTable(rows, openDetails) {
   }
 
   function cell(column, i) {
-    const made = element("td", column.numeric ? "num" : "");
+    const made = element("td", `${column.numeric ? "num" : ""}${column.lesser ? " lesser" : ""}`);
     made.setAttribute("role", "cell");
     if (column.key === "verdict") {
       const name = rows.names[rows.verdict[i]];
@@ -154,7 +155,7 @@ function startTable(rows, openDetails) {
 
   function heads() {
     const cells = columns.map((column) => {
-      const head = element("th", `${column.numeric ? "num" : ""}${column.range ? " interval" : ""}`);
+      const head = element("th", `${column.numeric ? "num" : ""}${column.range ? " interval" : ""}${column.lesser ? " lesser" : ""}`);
       head.scope = "col";
       head.setAttribute("role", "columnheader");
       head.dataset.key = column.key;
@@ -210,9 +211,9 @@ function startTable(rows, openDetails) {
   listen();
   refresh();
   return {
-    selectMark(component, index) {
+    selectMark(chart, component, index) {
       clear();
-      state.mark = { component, index };
+      state.mark = { chart, component, index };
       refresh();
       if (state.found.length === 1) { const line = table.tBodies[0].querySelector("tr.row"); if (!state.opened.has(state.found[0])) toggle(line); }
       const section = document.getElementById("prompts");
