@@ -169,6 +169,20 @@ def test_selecting_a_mark_shows_its_prompts(open_report, make_report):
     assert status(page).startswith(f"{zeros} of 60 prompts")  # the largest mark is drawn first: all its prompts are at (0, 0)
 
 
+def test_selecting_a_mark_of_the_second_picture_shows_its_prompts(open_report, make_report):
+    data = make_report(60)
+    page = open_report(data)
+    mark = page.locator("[data-chart=gain] use[data-mark]").first
+    mark.hover()
+    n, words = page.locator("#tip").inner_text().split(" ", 1)
+    assert re.fullmatch(r"prompts: vanishing\nmean reward  0.000\nbest of 8  0.000", words)
+    assert int(n) == sum(row["mean"] == 0 and row["verdict"] == "vanishing" for row in data.verdicts.to_pylist())
+    page.locator("#component").select_option("format")  # the picker is of the first picture alone
+    mark.click()
+    expect(page.locator("#status")).to_have_text(f"{n} of 60 prompts, at the selected mark")
+    assert page.trouble == []
+
+
 def test_a_mark_says_what_it_is_and_the_picker_shows_another_reward(open_report, make_report):
     page = open_report(make_report(60))
     scatter = page.locator("[data-chart=scatter]")

@@ -86,6 +86,54 @@ def test_the_glossary_holds_the_terms_of_the_report_and_no_others(make_report, m
     assert set(re.findall(r'href="#(term-[^"]*)"', body)) <= set(re.findall(r'id="(term-[^"]*)"', terms))
 
 
+@pytest.mark.parametrize(("known", "highest"), [(True, 1.0), (False, 1.07)])
+def test_no_best_of_a_group_is_drawn_above_the_top_of_a_known_range(make_report, known, highest):
+    data = make_report(20)
+    bests = data.verdicts.set_column(data.verdicts.column_names.index("best_of_k"), "best_of_k", pa.array([1.07] * 20))
+    summary = dataclasses.replace(data.summary, reward=dataclasses.replace(data.summary.reward, range_known=known))
+    html = render_html(dataclasses.replace(data, verdicts=bests, summary=summary))
+    chart = html[html.index('data-chart="gain"') :].split("</figure>")[0]
+    assert set(re.findall(r"best of 8  ([0-9.]+)", chart)) == {f"{highest:.3f}"}
+
+
+def test_a_binary_reward_has_a_tinted_corner_and_a_graded_one_a_word_on_the_next_picture(make_report):
+    data = make_report(20)
+    graded = dataclasses.replace(data, summary=dataclasses.replace(data.summary, reward_model="continuous"))
+    for page, corner in ((render_html(data), True), (render_html(graded), False)):
+        section = page[page.index('id="h-scatter"') :].split("</section>")[0]
+        assert ('class="corner"' in section) == ("Tinted: less than 5% of the completions" in section) == corner
+        assert ("see the next picture" in section) == (not corner)
+        assert "reach" not in section
+        assert "Tinted: the gain is under 0.025" in page
+    normalized = dataclasses.replace(data.summary, advantage="normalized", gain_threshold=0.0)
+    page = render_html(dataclasses.replace(data, summary=normalized))
+    assert "With normalized advantages any gain is enough" in page and "no signal: gain" not in page
+
+
+def test_the_table_shows_gain_and_mixed_groups_before_the_gap(make_report):
+    html = render_html(make_report(3))
+    places = [html.index(f'key: "{name}"') for name in ("gain", "p_mixed", "reach")]
+    assert places == sorted(places)
+
+
+def test_the_settings_say_what_the_verdicts_are_for(make_report):
+    data = make_report(3)
+    settings = data.summary.to_json() | {"advantage": "normalized", "settings": {"top_reachable": True, "answer_col": "human"}}
+    html = render_html(dataclasses.replace(data, summary=Summary.from_json(settings)))
+    facts = dict(re.findall(r"<div><dt>([^<]*)</dt><dd>([^<]*)</dd></div>", html))
+    assert (facts["advantage"], facts["group_size"], facts["top_reachable"], facts["answer_col"]) == ("normalized", "8", "True", "human")
+
+
+def test_of_each_reward_function_the_page_counts_where_it_vanishes(make_report):
+    data = make_report(3)
+    parts = {"accuracy": {"mean": 0.0, "flat_share": 0.97, "counts": {"vanishing": 40}, "weight": 2.0}, "format": {"mean": 0.5}}
+    html = render_html(dataclasses.replace(data, summary=Summary.from_json(data.summary.to_json() | {"components": parts})))
+    row = html[html.index('class="wrap">accuracy') :].split("</tr>")[0]
+    assert re.findall(r'data-label="([^"]*)">([^<]*)<', row) == [
+        ("weight", "2.00"), ("mean", "0.000"), ("mean std", "–"), ("vanishing", "40 of 40"), ("flat share", "97%")]  # fmt: skip
+    assert ">–</td>" in html[html.index('class="wrap">format') :].split("</tr>")[0]  # judged before rewards were judged alone
+
+
 def test_an_option_in_a_sentence_is_not_broken_across_lines(make_report):
     data = make_report(3)
     caveats = ("--worst-case samples more; " + "--" + "x" * 200,)

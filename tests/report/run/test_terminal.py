@@ -74,6 +74,20 @@ def test_measured_gradients_are_a_line_where_there_are_any(make_report):
     assert "0 prompts measured" in render_terminal(make_report(9, gradients={"n_prompts": 0, "norm": {"p50": None}}).summary)
 
 
+def test_each_reward_has_its_count_of_vanishing_prompts(make_report):
+    parts = {"accuracy": {"mean": 0.0, "std_mean": 0.0, "counts": {"vanishing": 40}}, "format": {"mean": 0.5, "counts": {"learnable": 40}}}
+    text = " ".join(render_terminal(make_report(40, components=parts).summary).split())
+    assert "accuracy mean 0.00, std 0.00, vanishing on 40 of 40" in text
+    assert "format mean 0.50, std –, vanishing on 0 of 40" in text
+
+
+@pytest.mark.parametrize("advantage", ["centered", "normalized"])
+def test_the_kind_of_advantages_is_named_where_verdicts_depend_on_it(make_report, advantage):
+    for model, named in (("binary", False), ("continuous", True), ("few-valued", True), ("none", False)):
+        text = " ".join(render_terminal(make_report(9, advantage=advantage, reward_model=model).summary).split())
+        assert (f"judged for {advantage} advantages" in text) == named
+
+
 def test_it_is_ascii_where_the_terminal_is(make_report):
     assert render_terminal(make_report(60, reason="μ ≤ σ – 你").summary, encoding="ANSI_X3.4-1968").isascii()
 

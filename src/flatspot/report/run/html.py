@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ def render_html(data: ReportData) -> str:
     total = [None] * len(names)
     marks = {"": place_marks(names, rows.get("mean", total), rows.get("std", total))}
     marks |= {name: place_marks(names, part.get("mean", total), part.get("std", total)) for name, part in rows["components"].items()}
-    best = place_marks(names, rows.get("mean", total), rows.get("best_of_k", total))
+    best = place_marks(names, rows.get("mean", total), _within(rows.get("best_of_k", total), data.summary))
     pictures = _charts(data.summary, marks[""], best, rows)
     if (gradients := gradient_chart(gradient_marks(data))) is not None:
         pictures["gradients"] = gradients
@@ -98,6 +98,12 @@ def _charts(summary: Summary, marks: Marks, best: Marks, rows: Mapping[str, Any]
     if best.values:
         pictures["gain"] = gain_chart(best, limits, summary.group_size, summary.gain_threshold or 0.0)
     return {name: chart for name, chart in pictures.items() if chart is not None}
+
+
+def _within(bests: Sequence[float | None], summary: Summary) -> list[float | None]:
+    """What the best of a group earns, no more than the top of a known range: mean + gain of a model may lie above it."""
+    limits = blocks.range_limits(summary.reward.range) if summary.reward.range_known else None
+    return [best if best is None or limits is None else min(best, limits[1]) for best in bests]
 
 
 def _fewest(rows: Mapping[str, Any]) -> int | None:
