@@ -35,9 +35,9 @@ def reachable(rule):
 
 def main():
     weights = on_grid(BINARY["hard"](400_000, np.random.default_rng(7)))
-    view = tabulate_states(weights, state_table(Zones(0.05), 0.0, 1.0, np.ones(1))[1][0], 64)
+    view = tabulate_states(weights, state_table(Zones(0.05), 0.0, 1.0)[1], 64)
     rules = stopping_rules(view, PRICES)
-    rule = rules[cheapest_price([rules], np.zeros((1, 3), int), np.ones(1, int), 0.02)]
+    rule = rules[cheapest_price(rules, np.zeros((1, 2), int), np.ones(1, int), 0.02)]
     rows = [
         {"samples": n, "ones": s, "then": "draw again" if rule.go[n, s] else STATES[int(view.risk[n, s].argmin())]}
         for n, s in reachable(rule)

@@ -7,6 +7,7 @@ choose their setting by; EB-DP, the flat prior and the nominal SPRT are not; the
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from populations import BINARY, OTHER
 from rivals import dynamic, families, flat, on_grid, sprt, tuned, wrong_share
 
+from flatspot.core.settings import ADVANTAGES
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
 
@@ -119,22 +121,22 @@ def worst_case(name, m, seeds):
 
 
 def other(name, m, seeds, targets):
-    """Graded rewards: realized and predicted error, generations, and what the model says of itself."""
+    """Graded rewards: realized and predicted error, generations, and what the model says of itself, for both kinds of advantages."""
     rows = []
-    for target in targets:
+    for advantage, target in itertools.product(ADVANTAGES, targets):
         per_set = []
         for seed in range(seeds):
             rng = np.random.default_rng(seed)
             rewards = OTHER[name](m, rng)
-            t = triage(rewards.draw, m, target_error=target, reward_range=(rewards.low, rewards.high))
-            zones = Zones(0.05, rewards.low, rewards.high)
-            loss = zones.loss(rewards.mean, rewards.std, np.full(m, zones.hi))
+            t = triage(rewards.draw, m, target_error=target, reward_range=(rewards.low, rewards.high), advantage=advantage)
+            loss = Zones(0.05, rewards.low, rewards.high, advantage=advantage).loss(rewards.odds, rewards.high - rewards.low)
             labels = index_of(t.verdict)
             error = loss[np.flatnonzero(labels >= 0), labels[labels >= 0]].mean()
             per_set.append((error, t.predicted_error, t.n_samples.mean(), (labels < 0).mean()))
         error, predicted, generations, undecided = map(float, np.mean(per_set, 0))
-        entry = {"error": error, "predicted": predicted, "generations": generations, "undecided": undecided}
-        rows.append({"population": name, "target": target, "model": t.model, "caveat": bool(t.caveats)} | entry)
+        noise = float(np.std([row[0] - row[1] for row in per_set], ddof=1) / np.sqrt(seeds)) if seeds > 1 else float("nan")
+        entry = {"error": error, "predicted": predicted, "noise": noise, "generations": generations, "undecided": undecided}
+        rows.append({"population": name, "advantage": advantage, "target": target, "model": t.model, "caveat": bool(t.caveats)} | entry)
     return rows
 
 

@@ -1,11 +1,24 @@
-"""Populations of prompts whose truth is known: success probabilities for binary rewards, samplers with (mean, std) for the others."""
+"""Populations of prompts whose truth is known: success probabilities of binary rewards, samplers and odds of groups of 8 of the others.
+
+Odds are exact: sums over the values of few-valued rewards, integrals of 1 - F^8 over a fine grid of continuous ones.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+from scipy.special import gammainc, ndtr
+from scipy.stats import beta as beta_law
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "stats"))
+
+from truth import joined, of_cdf, of_normal, of_weights
+
+from flatspot.stats.zones import Odds
 
 
 def _mixture(rng, m, *parts):
@@ -35,23 +48,23 @@ BINARY = {
 
 @dataclass(frozen=True)
 class Rewards:
-    """A set of prompts with rewards of any kind: how to draw, the true mean and std of each, and the range."""
+    """A set of prompts with rewards of any kind: how to draw, the true mean of each and odds of its groups of 8, and the range."""
 
     draw: Callable
     mean: np.ndarray
-    std: np.ndarray
+    odds: Odds
     low: float = 0.0
     high: float = 1.0
 
 
 def _categorical(values, weights, rng):
-    edges, mean = np.cumsum(weights, 1), weights @ values
+    edges = np.cumsum(weights, 1)
     edges[:, -1] = 1.0
 
     def draw(i, k):
         return values[(rng.random((len(i), k, 1)) > edges[i][:, None]).sum(-1)]
 
-    return Rewards(draw, mean, np.sqrt(np.maximum(weights @ values**2 - mean**2, 0)))
+    return Rewards(draw, weights @ values, of_weights(values, weights))
 
 
 def few_valued(m, rng):
@@ -66,13 +79,18 @@ def one_dirichlet(m, rng):
 
 def normal(m, rng):
     mean, std = rng.uniform(0.1, 0.9, m), np.minimum(np.exp(rng.normal(-2.3, 0.8, m)), 0.3)
-    return Rewards(lambda i, k: mean[i, None] + std[i, None] * rng.standard_normal((len(i), k)), mean, std, -1.0, 2.0)
+
+    def draw(i, k):
+        return mean[i, None] + std[i, None] * rng.standard_normal((len(i), k))
+
+    return Rewards(draw, mean, of_normal(mean, std, top=2.0), -1.0, 2.0)
 
 
 def beta(m, rng):
     mean, n = rng.uniform(0.1, 0.95, m), np.exp(rng.normal(2.5, 1.2, m))
     a, b = (mean * n)[:, None], ((1 - mean) * n)[:, None]
-    return Rewards(lambda i, k: rng.beta(a[i], b[i], (len(i), k)), mean, np.sqrt(mean * (1 - mean) / (n + 1)))
+    odds = of_cdf(lambda x: beta_law.cdf(x, a, b), np.zeros(m), mean)
+    return Rewards(lambda i, k: rng.beta(a[i], b[i], (len(i), k)), mean, odds)
 
 
 def zero_inflated(m, rng):
@@ -82,7 +100,7 @@ def zero_inflated(m, rng):
     def draw(i, k):
         return np.where(rng.random((len(i), k)) < q[i, None], rng.beta(a[i], b[i], (len(i), k)), 0.0)
 
-    return Rewards(draw, q * c, np.sqrt(q * c * (1 - c) / 16 + q * (1 - q) * c**2))
+    return Rewards(draw, q * c, of_cdf(lambda x: 1 - q[:, None] * beta_law.sf(x, a, b), 1 - q, q * c))
 
 
 def noisy_two_point(m, rng):
@@ -91,7 +109,11 @@ def noisy_two_point(m, rng):
     def draw(i, k):
         return np.where(rng.random((len(i), k)) < p[i, None], 0.9, 0.1) + 0.01 * rng.standard_normal((len(i), k))
 
-    return Rewards(draw, 0.1 + 0.8 * p, np.sqrt(0.64 * p * (1 - p) + 1e-4), -1.0, 2.0)
+    def cdf(x):
+        return (1 - p[:, None]) * ndtr((x - 0.1) / 0.01) + p[:, None] * ndtr((x - 0.9) / 0.01)
+
+    mean = 0.1 + 0.8 * p
+    return Rewards(draw, mean, replace(of_cdf(cdf, np.zeros(m), mean), headroom=2.0 - mean), -1.0, 2.0)
 
 
 def skewed(m, rng):
@@ -101,9 +123,10 @@ def skewed(m, rng):
     def draw(i, k):
         return 1 - np.exp(-rng.gamma(shape, scale[i, None] / shape, (len(i), k)))
 
-    t = scale / shape
-    first, second = (1 + t) ** -shape, (1 + 2 * t) ** -shape
-    return Rewards(draw, 1 - first, np.sqrt(second - first**2))
+    mean = 1 - (1 + scale / shape) ** -shape
+    with np.errstate(divide="ignore"):  # at r = 1
+        odds = of_cdf(lambda r: gammainc(shape, -np.log1p(-r) / (scale[:, None] / shape)), np.zeros(m), mean)
+    return Rewards(draw, mean, odds)
 
 
 def families(m, rng):
@@ -118,7 +141,7 @@ def families(m, rng):
                 out[mine] = part.draw(i[mine] - a, k)
         return out
 
-    return Rewards(draw, np.concatenate([x.mean for x in parts]), np.concatenate([x.std for x in parts]))
+    return Rewards(draw, np.concatenate([x.mean for x in parts]), joined(*(x.odds for x in parts)))
 
 
 OTHER = {

@@ -1,9 +1,10 @@
 """Replay real rewards: python benchmarks/triage/real.py [FILE]
 
 FILE (default real_rewards.parquet beside this file, drawn by sample_real.py) has the columns prompt_id and reward, many samples a prompt,
-in the order drawn. All samples of a prompt together are taken as its truth; triage is served random ones of them, without replacement.
-The truth of 256 samples is itself uncertain: prompts whose share lies within its own noise of a limit count as they fall. Without FILE the
-table also goes to real.md, which compare.py takes into the README.
+in the order drawn. All samples of a prompt together are taken as its truth: its mean, and over every group of 8 of them the best one and
+whether they differ. Triage is served random ones of them, without replacement. The truth of 256 samples is itself uncertain: prompts that
+lie within its noise of a limit count as they fall. Of graded rewards there is a table for each kind of advantages. Without FILE the tables
+also go to real.md, which compare.py takes into the README.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from compare import CAP, ZONES, row_of
 from rivals import dynamic, families, on_grid, tuned
 from tables import equal_cost, equal_error
 
+from flatspot.core.settings import ADVANTAGES
+from flatspot.stats.best import best_of_k
+from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.triage.loop import triage
-from flatspot.stats.zones import STATES, Zones
+from flatspot.stats.zones import STATES, Odds, Zones
 
 SIZES, SETS = (4, 8, 16, 32), 10
 
@@ -41,7 +45,17 @@ def read(path):
     return out
 
 
-def replay(rewards, target, seed, low, high, worst_case):
+def odds_of(rewards, high, k=8):
+    """What groups of k would earn: means over every subset of k of a prompt's samples, unbiased; `high` is what no reward passes."""
+    rows, _ = np.nonzero(np.isfinite(rewards))
+    evidence = evidence_of_rows(rows, rewards[np.isfinite(rewards)], len(rewards))
+    prompt, count = evidence.tally.prompt, evidence.tally.count
+    j = np.arange(k)
+    equal = np.prod(np.maximum(count[:, None] - j, 0) / (evidence.n[prompt][:, None] - j), axis=1)
+    return Odds(1 - np.bincount(prompt, equal, len(rewards)), best_of_k(evidence, k) - evidence.mean, np.maximum(high - evidence.mean, 0.0))
+
+
+def replay(rewards, target, seed, zones, worst_case):
     rng = np.random.default_rng(seed)
     shuffled = rng.permuted(rewards, axis=1)
     used = np.zeros(len(rewards), int)
@@ -52,7 +66,13 @@ def replay(rewards, target, seed, low, high, worst_case):
         return rows
 
     return triage(
-        draw, len(rewards), target_error=target, reward_range=(low, high), max_samples=min(64, rewards.shape[1]), worst_case=worst_case
+        draw,
+        len(rewards),
+        target_error=target,
+        reward_range=(zones.lo, zones.hi),
+        max_samples=min(64, rewards.shape[1]),
+        worst_case=worst_case,
+        advantage=zones.advantage,
     )
 
 
@@ -74,35 +94,44 @@ def against_rivals(rewards):
     return ["", "At equal error, as above:", "", *equal_error(rows).split("\n"), "", equal, "", *equal_cost(rows).split("\n")]
 
 
-def main():
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "real_rewards.parquet"
-    if not path.exists():
-        raise SystemExit(f"{path} is not there: give a Parquet file with the columns prompt_id and reward")
-    rewards = read(path)
-    low, high = min(0.0, np.nanmin(rewards)), max(1.0, np.nanmax(rewards))
-    zones = Zones(0.05, low, high)
-    loss = zones.loss(np.nanmean(rewards, 1), np.nanstd(rewards, 1), np.full(len(rewards), high))
-    distinct = len(np.unique(rewards[np.isfinite(rewards)]))
-    lines = [f"{len(rewards)} prompts, {rewards.shape[1]} samples each, {distinct} distinct rewards.", ""]
+def table(rewards, zones, worst_cases):
+    """A row for each target, without and, where it applies, with `worst_case`."""
+    loss = zones.loss(odds_of(rewards, zones.hi, zones.group_size), zones.span)
     head = ["target", "worst case", "realized error", "predicted", "its limit", "generations per prompt", "undecided"]
-    lines.append("| " + " | ".join([*head, "forecast off by, points, K = 4 / 8 / 16 / 32"]) + " |")
-    lines.append("| --- " * (len(head) + 1) + "|")
-    for target, worst_case in itertools.product((0.05, 0.03, 0.02, 0.01), (False, True)):
+    lines = ["| " + " | ".join([*head, "forecast off by, points, K = 4 / 8 / 16 / 32"]) + " |", "| --- " * (len(head) + 1) + "|"]
+    for target, worst_case in itertools.product((0.05, 0.03, 0.02, 0.01), worst_cases):
         per_set, off = [], []
         for seed in range(SETS):
-            t = replay(rewards, target, seed, low, high, worst_case)
+            t = replay(rewards, target, seed, zones, worst_case)
             labels = np.array([STATES.index(v) if v in STATES else -1 for v in t.verdict])
             error = loss[np.flatnonzero(labels >= 0), labels[labels >= 0]].mean()
             per_set.append((error, t.predicted_error, t.worst_case_error, t.n_samples.mean(), (labels < 0).mean()))
             off.append(np.abs(t.fitted.mixed_shares(SIZES, 1)[0] - [mixed_share(rewards, k) for k in SIZES]))
         error, predicted, limit, generations, undecided = np.mean(per_set, 0)
         points = " / ".join(f"{100 * x:.1f}" for x in np.mean(off, 0))
-        shown = [f"{target:.0%}", "yes" if worst_case else "", f"{error:.1%}", f"{predicted:.1%}", f"{limit:.1%}", f"{generations:.1f}"]
+        limit = f"{limit:.1%}" if np.isfinite(limit) else "–"
+        shown = [f"{target:.0%}", "yes" if worst_case else "", f"{error:.1%}", f"{predicted:.1%}", limit, f"{generations:.1f}"]
         lines.append("| " + " | ".join([*shown, f"{undecided:.1%}", points]) + " |")
-    lines += against_rivals(rewards) if distinct == 2 else []
-    print("\n".join(lines))
+    return lines
+
+
+def main():
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "real_rewards.parquet"
+    if not path.exists():
+        raise SystemExit(f"{path} is not there: give a Parquet file with the columns prompt_id and reward")
+    rewards = read(path)
+    low, high = min(0.0, np.nanmin(rewards)), max(1.0, np.nanmax(rewards))
+    distinct = len(np.unique(rewards[np.isfinite(rewards)]))
+    lines = [f"{len(rewards)} prompts, {rewards.shape[1]} samples each, {distinct} distinct rewards.", ""]
+    if distinct == 2:  # for which both kinds of advantages are one
+        lines += table(rewards, Zones(0.05, low, high), (False, True)) + against_rivals(rewards)
+    else:
+        for advantage in ADVANTAGES:
+            lines += [f"Advantages {advantage}:", "", *table(rewards, Zones(0.05, low, high, advantage=advantage), (False,)), ""]
+    text = "\n".join(lines).rstrip()
+    print(text)
     if len(sys.argv) < 2:
-        (path.parent / "real.md").write_text("\n".join(lines) + "\n")
+        (path.parent / "real.md").write_text(text + "\n")
 
 
 if __name__ == "__main__":

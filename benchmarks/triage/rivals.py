@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from truth import zero_one
 
 from flatspot.stats.models.binary import state_table
 from flatspot.stats.models.npmle import GRID, flat_prior
@@ -13,7 +14,7 @@ VANISHING, LEARNABLE, SOLVED = range(3)
 
 def wrong_share(zones, p, verdict):
     """Share of verdicts that are wrong beyond indifference; -1 marks no verdict and is left out."""
-    table = zones.loss(p, np.sqrt(p * (1 - p)), np.ones(len(p)))
+    table = zones.loss(zero_one(p), 1.0)
     judged = verdict >= 0
     return float(table[np.flatnonzero(judged), verdict[judged]].mean()) if judged.any() else float("nan")
 
@@ -29,7 +30,7 @@ def _follow(rule, risk, table):
 
 def dynamic(weights, zones, cap):
     """Optimal stopping under a given prior, one rule per price: {price: rule}."""
-    view = tabulate_states(weights, state_table(zones, 0.0, 1.0, np.ones(1))[1][0], cap)
+    view = tabulate_states(weights, state_table(zones, 0.0, 1.0)[1], cap)
     return {rule.price: (lambda t, rule=rule: _follow(rule, view.risk, t), rule.error[0, 0]) for rule in stopping_rules(view, PRICES)}
 
 

@@ -30,7 +30,7 @@ def render(results, limits, engine=None, real=None):
     parts += ["\n## With `worst_case`\n", WORST_CASE, _plain(results["worst_case"], columns)]
     parts += ["\n## Few prompts, target 3%\n", _plain(results["small"], ("population", "n_prompts", "error", "generations", "undecided"))]
     parts += ["\n## Forecast of mixed groups\n", _forecast(results)]
-    columns = ("population", "target", "model", "error", "predicted", "generations", "undecided", "caveat")
+    columns = ("population", "advantage", "target", "model", "error", "predicted", "noise", "generations", "undecided", "caveat")
     parts += ["\n## Other rewards, 500 prompts\n", _plain(results["other"], columns)]
     if real:
         parts += [
@@ -117,7 +117,7 @@ def _forecast(results):
 
 def _plain(rows, columns):
     def cell(name, value):
-        if name in ("error", "predicted", "undecided", "target", "limit", "above"):
+        if name in ("error", "predicted", "noise", "undecided", "target", "limit", "above"):
             return f"{100 * value:.1f}%"
         return (
             f"{value:.1f}" if isinstance(value, float) else {True: "yes", False: ""}.get(value, value) if isinstance(value, bool) else value
