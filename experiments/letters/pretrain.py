@@ -13,6 +13,7 @@ import argparse
 import random
 import string
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ COMMANDS = ("copy:", "reverse:", "sort:", "upper:", "spell:", "box:", "mark:")
 _SPECIAL = ("<pad>", "<eos>", "<unk>")
 _CHARACTERS = string.ascii_lowercase + string.ascii_uppercase + "=[] :"
 _BATCH, _LENGTH, _LONGEST = 128, 25, 10
+Text = Callable[[random.Random], tuple[str, str]]
 _SHARE = {"copy:": 2, "reverse:": 4, "sort:": 3, "upper:": 2, "spell:": 2, "box:": 2, "mark:": 2}
 
 
@@ -42,11 +44,11 @@ def line(rng: random.Random) -> tuple[str, str]:
     return f"{command}{text}=", answer(command, text, rng)
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer(commands: tuple[str, ...] = COMMANDS, characters: str = _CHARACTERS) -> PreTrainedTokenizerFast:
     """A token per character, and one per command."""
-    words = [*_SPECIAL, *COMMANDS, *_CHARACTERS]
+    words = [*_SPECIAL, *commands, *characters]
     inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([*COMMANDS, "."])), "isolated")
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([*commands, "."])), "isolated")
     inner.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
@@ -58,22 +60,28 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def batch(rng: random.Random, tokens: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(rng: random.Random, tokens: PreTrainedTokenizerFast, text: Text, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and labels, padded on the right; the labels hide the prompt."""
-    ids = torch.full((_BATCH, _LENGTH), tokens.pad_token_id)
-    labels = torch.full((_BATCH, _LENGTH), -100)
+    ids = torch.full((_BATCH, length), tokens.pad_token_id)
+    labels = torch.full((_BATCH, length), -100)
     for row in range(_BATCH):
-        prompt, completion = (tokens.encode(part) for part in line(rng))
+        prompt, completion = (tokens.encode(part) for part in text(rng))
         whole = [*prompt, *completion, tokens.eos_token_id]
         ids[row, : len(whole)] = torch.tensor(whole)
         labels[row, len(prompt) : len(whole)] = torch.tensor(whole[len(prompt) :])
     return ids, labels
 
 
-def pretrain(out: Path, steps: int, seed: int) -> None:
-    """Train, and write the folder in half precision."""
+def pretrain(
+    out: Path, steps: int, seed: int, *, text: Text = line, tokens: PreTrainedTokenizerFast | None = None, length: int = _LENGTH
+) -> None:
+    """Train, and write the folder in half precision.
+
+    text    a prompt and its answer, of at most `length` tokens together with the end
+    tokens  the tokenizer; None: that of the letters
+    """
     torch.manual_seed(seed)
-    rng, tokens, start = random.Random(seed), tokenizer(), time.monotonic()
+    rng, tokens, start = random.Random(seed), tokens or tokenizer(), time.monotonic()
     config = LlamaConfig(
         vocab_size=len(tokens),
         hidden_size=128,
@@ -90,7 +98,7 @@ def pretrain(out: Path, steps: int, seed: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = get_cosine_schedule_with_warmup(optimizer, 50, steps)
     for step in range(1, steps + 1):
-        ids, labels = batch(rng, tokens)
+        ids, labels = batch(rng, tokens, text, length)
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
