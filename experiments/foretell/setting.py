@@ -61,12 +61,12 @@ SETTINGS = {
     setting.name: setting
     for setting in (
         Setting("capitals", "choose", "letters", "exact_match", "binary"),
-        Setting("reverse", "choose", "half", "exact_match", "binary"),
-        Setting("reverse-graded", "choose", "half", IN_PLACE, "graded"),
-        Setting("words", "choose", "half", "reasoning_gym", "graded", max_new_tokens=26),
+        Setting("reverse", "choose", "half", "exact_match", "binary", max_new_tokens=19, rate=5e-5),
+        Setting("reverse-graded", "choose", "half", IN_PLACE, "graded", max_new_tokens=19, rate=5e-5),
+        Setting("words", "choose", "half", "reasoning_gym", "graded", max_new_tokens=26, rate=5e-5),
         Setting("brackets", "report", "letters", BRACKETS, "graded"),
         Setting("backward", "report", "letters", "reasoning_gym", "graded"),
-        Setting("sort", "report", "half", "exact_match", "binary"),
+        Setting("sort", "report", "half", "exact_match", "binary", max_new_tokens=19, rate=5e-5),
         Setting("commongen", "report", "smollm2", "rouge_l", "graded", False, 24, completions=32, max_new_tokens=20, rate=5e-6, steps=12),
     )
 }
@@ -96,7 +96,7 @@ def _letters(command: str, answer: Callable[[str], str]) -> Callable[[], Iterato
     def prompts() -> Iterator[Prompt]:
         rng = random.Random(f"foretell-{command}")
         while True:
-            text = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(3, 12)))
+            text = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(8, 17))  # the policy trained on 3 to 12)
             yield Prompt(text, f"{command}:{text}=", {"reference": answer(text)})
 
     return prompts
