@@ -96,7 +96,7 @@ def _letters(command: str, answer: Callable[[str], str]) -> Callable[[], Iterato
     def prompts() -> Iterator[Prompt]:
         rng = random.Random(f"foretell-{command}")
         while True:
-            text = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(8, 17))  # the policy trained on 3 to 12)
+            text = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(8, 17)))  # the policy trained on 3 to 12
             yield Prompt(text, f"{command}:{text}=", {"reference": answer(text)})
 
     return prompts
