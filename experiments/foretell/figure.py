@@ -37,6 +37,7 @@ def draw(results: Sequence[Result], to: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
 
     plt.rcParams["svg.hashsalt"] = "flatspot"  # the same bytes for the same numbers
     settings = [name for name in SETTINGS if any(result["setting"] == name for result in results)]
@@ -50,7 +51,7 @@ def draw(results: Sequence[Result], to: Path) -> None:
     for place, setting in enumerate(settings):
         panels[0, place].set_title(setting, fontsize=10)
         panels[-1, place].set_xlabel("gain of the best of 8", fontsize=8)
-    marks = [plt.Line2D([], [], marker="o", linestyle="", markersize=4, color=color, label=name) for name, color in _COLORS.items()]
+    marks = [Line2D([], [], marker="o", linestyle="", markersize=4, color=color, label=name) for name, color in _COLORS.items()]
     figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize=9)
     to.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(to, facecolor="white", metadata={"Date": None})
