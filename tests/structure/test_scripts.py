@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = sorted({file.parent for name in ("benchmarks", "experiments", "examples") for file in (ROOT / name).rglob("*.py")})
 FOREIGN = "official.py"  # stands on code that lies outside this repository
 CODES = {"attr-defined", "call-arg", "import-not-found", "name-defined", "syntax", "valid-type"}
-BESIDE = [ROOT / folder for folder in ("experiments/overcome", "experiments/letters", "tests/faults", "tests/stats")]  # where scripts import from
+BESIDE = [
+    ROOT / folder for folder in ("experiments/overcome", "experiments/letters", "tests/faults", "tests/stats")
+]  # where scripts import from
 
 
 def wrong_uses(files, cache):
