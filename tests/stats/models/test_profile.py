@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 from scipy import optimize, stats
+from truth import zero_one
 
+from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.models.binary import mixed_at
+from flatspot.stats.models.fitted import fit
 from flatspot.stats.models.npmle import GRID, likelihood
 from flatspot.stats.models.profile import _WIDEN, profile
+from flatspot.stats.zones import Zones, epsilon_for_group
 
 pytestmark = pytest.mark.thorough
 
@@ -93,3 +97,40 @@ def test_two_prompts_tell_next_to_nothing_of_others():
     drop = (_WIDEN * 1.645) ** 2 / 2  # 4 v (1 - v) = exp(-drop)
     assert lo == pytest.approx(0.5 - 0.5 * np.sqrt(1 - np.exp(-drop)), abs=0.05)
     assert hi == pytest.approx(0.5 + 0.5 * np.sqrt(1 - np.exp(-drop)), abs=0.05)
+
+
+POPULATIONS = {
+    "crowded under the threshold": lambda rng, m: np.where(rng.random(m) < 0.6, 0.04, 0.5),
+    "all under it": lambda rng, m: np.full(m, 0.03),
+    "on both sides": lambda rng, m: rng.choice([0.02, 0.12, 0.98], m),
+    "none near it": lambda rng, m: np.where(rng.random(m) < 0.5, 0.0, 0.11),
+    "smooth": lambda rng, m: rng.beta(0.25, 1, m),
+    "rarely right": lambda rng, m: np.minimum(np.exp(rng.normal(-3.5, 1.5, m)), 1.0),
+}
+
+
+@pytest.mark.parametrize("k", [4, 8, 16])
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_limits_of_a_share_hold_where_prompts_crowd_at_a_threshold(name, k):
+    """20 sets of 300 prompts; refits to reweighted prompts held in none of those of 1,000 crowded under the threshold."""
+    zones, population = Zones(epsilon_for_group(8)), POPULATIONS[name]
+    states = zones.states(zero_one(population(np.random.default_rng(5), 400_000)), 1.0).mean(0)
+    held = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        hits = rng.binomial(k, population(rng, 300))
+        rewards = (np.arange(k) < hits[:, None]).astype(float).ravel()
+        limits = fit(evidence_of_rows(np.repeat(np.arange(300), k), rewards, 300), np.full(300, np.nan), zones).shares[:, 1:]
+        held.append((limits[:, 0] - 1e-9 <= states) & (states <= limits[:, 1] + 1e-9))
+    assert stats.binom.cdf(np.sum(held, axis=0), 20, 0.95).min() > 0.001
+
+
+def test_the_ends_of_a_share_are_closed_forms():
+    """All zeros: that p lies under 1/2 nothing contradicts; that none does costs 8 log 2 a prompt."""
+    below = np.less(GRID, 0.5)[None] * 1.0
+    path = profile(np.array([8]), np.array([0]), np.array([3]), below)[0]
+    assert path.ends[1] == pytest.approx(0, abs=0.1)
+    assert path.ends[0] == pytest.approx(-np.sqrt(2 * 3 * 8 * np.log(1 / (1 - GRID[GRID >= 0.5][0]))), rel=0.01)
+    assert path.limits(1.96)[1] == 1.0 and path.limits(1.96)[0] > 0
+    assert path.limits(99.0) == (0.0, 1.0)
+    assert profile(np.array([8]), np.array([0]), np.array([3]), mixed_at(8)[None])[0].ends == (-np.inf, np.inf)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -11,17 +11,16 @@ import numpy as np
 from scipy.special import ndtri
 
 from flatspot.stats.evidence import Evidence, Floats, Ints, distinct
-from flatspot.stats.intervals import REFITS, binary_std_interval, equal_rewards_std_upper, share_limits, with_limits
+from flatspot.stats.intervals import REFITS, binary_std_interval, equal_rewards_std_upper, with_limits
 from flatspot.stats.models.identified_set import mean_bounds, too_few
 from flatspot.stats.models.limits import Limits, binary_limits
-from flatspot.stats.models.npmle import GRID, Mixture, fit_mixture, likelihood, weigh
+from flatspot.stats.models.npmle import GRID, Mixture, fit_mixture, likelihood
 from flatspot.stats.models.profile import Profile, profile
 from flatspot.stats.models.worst_case import DROP, Enough, largest_error
 from flatspot.stats.zones import Odds, Zones, check_size, gain_of, mixed_of
 
-_ROWS_AT_ONCE = 4096
 _MOST_KINDS = 20_000
-_DRAWS = 200
+_Z95 = 1.959964
 
 
 def are_ends(support: Sequence[float] | Floats, zones: Zones) -> bool:
@@ -144,21 +143,13 @@ class BinaryModel:
 
     @cached_property
     def shares(self) -> Floats:
-        """[3, 3] share of prompts like these in each state: the fit's uncertainty, each prompt's own, and that of having only M of them."""
-        size, n_pairs = self.mixture.size, len(self.mixture.n)
-        refits = self.mixture.resample(REFITS, np.random.default_rng(0))[:_DRAWS]
-        rng, shares = np.random.default_rng(0), np.empty((_DRAWS, 3))
-        once = list(self._blocks()) if n_pairs <= _ROWS_AT_ONCE else None  # one block is kept, for all the refits
-        states = np.empty((n_pairs, 3))
-        for i, weights in enumerate(refits):
-            for block, table in once or self._blocks():
-                states[block] = weigh(weights, table) @ self._table[0]
-            positive = np.maximum(states, 0)
-            shares[i] = rng.multinomial(size, positive / positive.sum(-1, keepdims=True)).sum(0) / size.sum()
-        limits = share_limits(size @ self._judged[0] / size.sum(), shares, int(size.sum()), rng)
-        if not too_few(self.n):
-            return limits
-        return self._widened(limits, self._table[0].T, level=0.95)
+        """[3, 3] share of prompts like these in each state: mean, and 95% limits by profile likelihood."""
+        states = self._table[0].T
+        paths = profile(self.mixture.n, self.mixture.hits, self.mixture.size, states)
+        lo, hi = np.array([path.limits(_Z95) for path in paths]).T
+        mean = self.mixture.size @ self._judged[0] / self.mixture.size.sum()
+        shares = np.stack([mean, np.minimum(lo, mean), np.maximum(hi, mean)], -1)
+        return self._widened(shares, states, level=0.95) if too_few(self.n) else shares
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
         """[S, 3] expected share of mixed groups: mean and 90% limits."""
@@ -205,12 +196,6 @@ class BinaryModel:
     def _by_pair(self) -> Floats:
         """[C, 163] distribution of p of each pair."""
         return self.mixture.posterior(np.arange(len(self.mixture.n)))
-
-    def _blocks(self) -> Iterator[tuple[slice, Floats]]:
-        """What g is weighed with: the likelihoods of the pairs, block by block to bound memory."""
-        for start in range(0, len(self.mixture.n), _ROWS_AT_ONCE):
-            block = slice(start, start + _ROWS_AT_ONCE)
-            yield block, likelihood(self.mixture.n[block], self.mixture.hits[block])
 
     def _profiled(self, sizes: Sequence[int], draws: int) -> tuple[Floats, Floats]:
         """E[1 - p^K - (1 - p)^K] at each size under the NPMLE [S], and what it may be, at even odds, [draws, S]."""

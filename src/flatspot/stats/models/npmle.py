@@ -60,18 +60,6 @@ class Mixture:
         """[.., 163] distribution of p for prompts with these (n, hits) pairs."""
         return weigh(self.judging[pair], likelihood(self.n[pair], self.hits[pair]))
 
-    def resample(self, draws: int, rng: np.random.Generator) -> Floats:
-        """[draws, 163] refits of g with prompts reweighted by the Bayesian bootstrap: how far the fit can be trusted.
-
-        The pseudo-prompt is drawn too, its p and its weight, so that even a set of equal prompts leaves doubt.
-        """
-        reweighted = rng.standard_gamma(self.size, (draws, len(self.size)))
-        reweighted *= self.size.sum() / np.maximum(reweighted.sum(-1, keepdims=True), 1e-300)
-        pseudo = rng.multinomial(1, flat_prior(), draws) * rng.standard_gamma(1, (draws, 1))
-        # so is the amount of smoothing, from none to several times the usual: samples say little of p near 0 and 1, smoothing much
-        pseudo = pseudo + (rng.standard_gamma(1, (draws, 1)) - 1) * _EVEN_SHARE * self.size.sum() / len(GRID)
-        return _em(likelihood(self.n, self.hits), reweighted, pseudo, start=self.weights, iterations=150)
-
 
 def likelihood(n: Floats | Ints, hits: Floats | Ints) -> Floats:
     """[C, 163] probability of the pattern of `hits` ones in `n` draws at each grid point, scaled to a row maximum of 1."""

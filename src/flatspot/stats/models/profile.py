@@ -5,6 +5,8 @@ drop(v) = max_g log L(g) - max_{g: g·f = v} log L(g), and the limits are where 
 freedom). The g along the way maximize log L(g) + a N g·f for a from -30 to 30; EM does so, its M-step being g_j = r_j / (u - a N f_j)
 with r the expected number of prompts at p_j and u the root that makes g sum to 1.
 
+Of a share, the mean of an f that is 0 or 1, the end 0 (1) is as credible as the best g without (with nothing but) such p is likely.
+
 Unlike refits to reweighted prompts it sees what few samples cannot tell: at four samples a prompt a group of 32 depends on prompts near 0
 and 1, which the refits all place where the smoothing puts them.
 """
@@ -16,18 +18,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.models.npmle import GRID, likelihood
+from flatspot.stats.models.npmle import GRID, fit_npmle, likelihood
 from flatspot.stats.threads import one_thread
 
 # nominal 90% limits held in 82-98% of 40 sets of 300 prompts (ten populations, K = 4 to 32) without this factor on the normal
 # quantile, in 85-98% with it: benchmarks/triage/README.md
 _WIDEN = 1.06
+_WIDEN_SHARES = 1.2  # the same for nominal 95% limits of a share, whose f has a jump: tests/stats/models/test_profile.py
 _TILTS = np.geomspace(0.003, 30.0, 10)
 _REFINED, _BETWEEN = 3, 4  # times, and with how many more tilts, that the path is refined around the limits
 _LIMIT = 1.645 * _WIDEN
 _ITERATIONS = 300
 _EVEN_PROMPTS = 1.0  # one pseudo-prompt, spread evenly over the grid: smooth in small sets, and hardly at all in large ones
 _ROOT_STEPS = 6
+_ENDS_PSEUDO = 1e-3  # pseudo-prompts of the fits at the ends, which nothing has to be smooth for
 _LEAST = 1e-300
 
 
@@ -38,15 +42,23 @@ class Profile:
     central  under the NPMLE
     value    [T] ascending
     z        [T] the signed root of twice the drop at each value: about a standard normal deviate
+    ends     of a share: the same at 0 and at 1, infinite where they are out of the question
     """
 
     central: float
     value: Floats
     z: Floats
+    ends: tuple[float, float] = (-np.inf, np.inf)
 
     def draws(self, z: Floats) -> Floats:
         """[draws] what the mean may be, at these standard normal deviates [draws]."""
         return np.asarray(np.interp(_WIDEN * z, self.z, self.value))
+
+    def limits(self, z: float) -> tuple[float, float]:
+        """Limits of a share, z standard deviates to either side."""
+        z *= _WIDEN_SHARES
+        lo, hi = np.interp([-z, z], self.z, self.value)
+        return 0.0 if -self.ends[0] <= z else float(lo), 1.0 if self.ends[1] <= z else float(hi)
 
 
 @one_thread
@@ -69,7 +81,25 @@ def profile(n: Ints, hits: Ints, size: Ints, functions: Floats) -> list[Profile]
         g = np.concatenate([g, _tilt(table, prompts, size.sum() * more[..., None] * f)], axis=1)
         tilts, g = np.take_along_axis(np.c_[tilts, more], order, 1), np.take_along_axis(g, order[..., None], 1)
     value = np.maximum.accumulate((g * f).sum(-1), axis=1)
-    return list(map(Profile, value[tilts == 0].tolist(), value, _roots(table, prompts, tilts, g)))
+    ends = [_ends(table, prompts, own) for own in functions]
+    return list(map(Profile, value[tilts == 0].tolist(), value, _roots(table, prompts, tilts, g), ends))
+
+
+def _ends(table: Floats, prompts: Floats, f: Floats) -> tuple[float, float]:
+    """The signed roots of twice the drop where the mean of f is 0 and 1; infinite for an f that has other values."""
+    if not np.isin(f, (0.0, 1.0)).all():
+        return -np.inf, np.inf
+    best = _height(table, prompts)
+    drops = (max(best - _height(table[:, f == end], prompts), 0.0) for end in (0.0, 1.0))
+    without, with_all = (float(np.sqrt(2 * drop)) for drop in drops)
+    return -without, with_all
+
+
+def _height(table: Floats, prompts: Floats) -> float:
+    """The largest log likelihood with p at these grid points alone; −inf where they rule a prompt out."""
+    if table.shape[1] == 0 or (table.max(1) < _LEAST).any():
+        return -np.inf
+    return float(prompts @ np.log(np.maximum(table @ fit_npmle(table, prompts, pseudo=_ENDS_PSEUDO), _LEAST)))
 
 
 def _roots(table: Floats, size: Floats, tilts: Floats, g: Floats) -> Floats:
