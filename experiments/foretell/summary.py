@@ -119,10 +119,12 @@ def tables(results: Sequence[Result]) -> str:
         moves.append(f"| {setting} | {half} | {trainer} | {before:.2f} → {after:.2f} | {parts} | {_percent(run['moved_untrained'])} |")
         cells = " | ".join(f"{_two(run['rank_correlation'][name])}, {_two(run['auc'][name])}" for name in _ABSOLUTE)
         ranks.append(f"| {setting} | {trainer} | {cells} |")
-    together = ["| half and RL | settings | " + " | ".join(CANDIDATES) + " |", "|" + "---|" * (len(CANDIDATES) + 2)]
+    shares = ("vanishing: moved up", "learnable: moved up")
+    together = ["| half and RL | settings | " + " | ".join((*shares, *CANDIDATES)) + " |", "|" + "---|" * (len(CANDIDATES) + 4)]
     for name, group in pooled(results).items():
+        parts = " | ".join(_of(group[verdict]) for verdict in ("vanishing", "learnable"))
         cells = " | ".join(f"{_two(group['rank_correlation'][one])}, {_two(group['auc'][one])}" for one in CANDIDATES)
-        together.append(f"| {name} | {len(group['settings'])} | {cells} |")
+        together.append(f"| {name} | {len(group['settings'])} | {parts} | {cells} |")
     return "\n".join([
         "What moved, of the prompts that RL was run on (share, of how many):", "", *moves, "",
         "Rank correlation with the change, AUC for \"moved up by more than noise\" (–: all prompts are alike, all moved, or none):", "",
