@@ -39,10 +39,10 @@ def draw(results: Sequence[Result], to: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
 
-    plt.rcParams["svg.hashsalt"] = "flatspot"  # the same bytes for the same numbers
+    plt.rcParams.update({"svg.hashsalt": "flatspot", "svg.fonttype": "none"})  # the same bytes for the same numbers, and few of them
     settings = [name for name in SETTINGS if any(result["setting"] == name for result in results)]
     size = (1.9 * len(settings) + 1, 1.7 * len(_ROWS) + 0.6)
-    figure, panels = plt.subplots(len(_ROWS), len(settings), figsize=size, sharex="col", squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(len(_ROWS), len(settings), figsize=size, sharey=True, sharex=True, squeeze=False, layout="constrained")
     by_name = {(result["setting"], result["trainer"]): result for result in results}
     for row, (trainer, title) in enumerate(_ROWS.items()):
         for place, setting in enumerate(settings):
@@ -60,6 +60,7 @@ def draw(results: Sequence[Result], to: Path) -> None:
 def _panel(axes: Any, result: Result | None) -> None:
     axes.tick_params(labelsize=7)
     axes.axhline(0, color="black", linewidth=0.5)
+    axes.set_xlim(-0.02, 0.72)
     axes.set_ylim(-0.55, 1.05)
     if result is None:
         axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", fontsize=8, color="#777777")
