@@ -83,6 +83,11 @@ class Zones:
         """The gain of the best of K from which on there is a signal; 0 with normalized advantages."""
         return 0.0 if self.advantage == "normalized" else DELTA * (self.epsilon if epsilon is None else epsilon) * scale
 
+    def gain_limits(self, scale: float) -> tuple[float, float, float]:
+        """The same, and either end of the zone of indifference around it, ascending."""
+        half, at, twice = (self.gain_limit(scale, self.epsilon * factor) for factor in (0.5, 1.0, 2.0))
+        return half, at, twice
+
     def ceiling(self, r_star: Floats) -> Floats:
         """[M] what r* cannot pass: r* where it is known, else the top of a stated range, else infinity."""
         return np.where(np.isfinite(r_star), r_star, self.hi if self.stated else np.inf)

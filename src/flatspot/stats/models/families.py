@@ -15,9 +15,10 @@ caveat says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import digamma, polygamma, stdtr
 
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
@@ -236,6 +237,10 @@ class Moments:
     own: Floats
     rest_mean: Floats
     rest_variance: Floats
+
+    def at(self, some: NDArray[np.bool_]) -> Moments:
+        """The draws that `some` [R, draws] marks, as one row of them."""
+        return Moments(*(getattr(self, f.name)[some] for f in fields(self)))
 
 
 def moments(parts: Parts, rows: Ints, prior: Dictionary, draws: int, rng: np.random.Generator) -> Moments:

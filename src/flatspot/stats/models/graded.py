@@ -10,7 +10,7 @@ import numpy as np
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.intervals import REFITS, equal_rewards_std_upper, mean_shares, state_shares, with_limits
-from flatspot.stats.models.best_of import expected_best, power
+from flatspot.stats.models.best_of import expected_best, gain_about, power
 from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.families import Moments, Parts, moments, prior_of, split
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
@@ -67,17 +67,17 @@ class GradedModel:
     @property
     def states(self) -> Floats:
         """[M, 3] probability of each state."""
-        return self._judged.states[self.row_of]
+        return self._judged[0][self.row_of]
 
     @property
     def loss(self) -> Floats:
         """[M, 3] probability that each verdict would be wrong beyond indifference."""
-        return self._judged.loss[self.row_of]
+        return self._judged[1][self.row_of]
 
     @property
     def std_limits(self) -> Floats:
         """[M, 2] 95% limits of the std; of equal rewards, what any other reward of the range would add."""
-        lo, hi = self._judged.std[self.row_of].T
+        lo, hi = self._spreads.std[self.row_of].T
         flat, std = self.evidence.n_mode == self.n, self.evidence.std
         upper = equal_rewards_std_upper(self.evidence.mode, self.n, self.zones.lo, self.zones.hi)
         return np.stack([np.where(flat, 0.0, np.fmin(lo, std)), np.where(flat, upper, np.fmax(hi, std))], -1)
@@ -103,15 +103,15 @@ class GradedModel:
         """[M] gain of the best of K: E[max of K] less the mean."""
         check_size(group_size)
         if group_size == self.zones.group_size:
-            return self._judged.gain[self.row_of]
+            return self._spreads.gain[self.row_of]
         gain = [(expected_best(draws, self.parts, group_size) - draws.mean).mean(-1) for _, draws in self._draws()]
         return np.concatenate(gain)[self.row_of]
 
     @property
     def limits(self) -> Limits:
         """95% limits of each prompt's mean, and of the two that a signal takes."""
-        judged, flat = self._judged, (self.evidence.n_mode == self.n)[:, None]
-        mean, mixed, gain = (limits[self.row_of] for limits in (judged.mean, judged.mixed, judged.of_gain))
+        of, flat = self._spreads, (self.evidence.n_mode == self.n)[:, None]
+        mean, mixed, gain = (limits[self.row_of] for limits in (of.mean, of.mixed, of.of_gain))
         equal = equal_rewards_limits(self.evidence.mode, self.n, self.zones)
         return Limits(np.where(flat, equal.mean, mean), np.where(flat, equal.mixed, mixed), np.where(flat, equal.gain, gain))
 
@@ -192,22 +192,31 @@ class GradedModel:
         return {}
 
     @cached_property
-    def _judged(self) -> _Judged:
-        """Everything that a pass over the draws gives."""
-        parts, k = list[_Judged](), self.zones.group_size
-        equal = np.empty((len(self.sizes), len(self.rows)))
-        ceiling = self.zones.ceiling(self.r_star)
+    def _judged(self) -> tuple[Floats, Floats]:
+        """States and losses [R, 3]: what triage asks for in every round."""
+        states, loss = np.empty((len(self.rows), 3)), np.empty((len(self.rows), 3))
+        equal, k = np.empty((len(self.sizes), len(self.rows))), self.zones.group_size
+        ceiling, limits = self.zones.ceiling(self.r_star), self.zones.gain_limits(self.scale)
         for at, draws in self._draws():
-            gain = expected_best(draws, self.parts, k) - draws.mean
+            # no gain decides where it need not be any more than 0
+            gain = gain_about(draws, self.parts, k, limits) if limits[-1] > 0 else np.zeros(draws.mean.shape)
             odds = Odds(1 - _equal(draws, k), gain, ceiling[self.rows[at], None] - draws.mean)
-            states = self.zones.states(odds, self.scale).mean(1)
-            loss = share_of_draws(self.zones.loss(odds, self.scale))
-            limits = (np.quantile(values, [0.025, 0.975], axis=1).T for values in (draws.std, draws.mean, odds.mixed, gain))
-            parts.append(_Judged(states, loss, gain.mean(-1), *limits))
+            states[at] = self.zones.states(odds, self.scale).mean(1)
+            loss[at] = share_of_draws(self.zones.loss(odds, self.scale))
             for i, size in enumerate(self.sizes):
                 equal[i, at] = _equal(draws, size).mean(-1)
         self._all_equal.update(zip(self.sizes, equal, strict=True))
-        return _Judged(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Judged)))
+        return states, loss
+
+    @cached_property
+    def _spreads(self) -> _Spreads:
+        """What is told of each prompt at the end, from another pass over the same draws."""
+        parts, k = list[_Spreads](), self.zones.group_size
+        for _, draws in self._draws():
+            gain = expected_best(draws, self.parts, k) - draws.mean
+            values = (draws.std, draws.mean, 1 - _equal(draws, k), gain)
+            parts.append(_Spreads(gain.mean(-1), *(np.quantile(value, [0.025, 0.975], axis=1).T for value in values)))
+        return _Spreads(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Spreads)))
 
     def _draws(self) -> Iterator[tuple[slice, Moments]]:
         """Posterior draws, block by block to bound memory: the same ones whenever they are asked for."""
@@ -220,11 +229,9 @@ class GradedModel:
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """Of R prompts: states and losses [R, 3], gain [R], and 95% limits [R, 2] of the std, the mean, the mixed groups and the gain."""
+class _Spreads:
+    """Of R prompts: gain [R], and 95% limits [R, 2] of the std, the mean, the mixed groups and the gain."""
 
-    states: Floats
-    loss: Floats
     gain: Floats
     std: Floats
     mean: Floats
