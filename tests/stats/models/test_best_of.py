@@ -1,0 +1,61 @@
+"""The expected best of K against integrals of 1 − F^K, and that bounds on it decide as it does itself."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from flatspot.stats.models.best_of import expected_best, gain_about, normal_gain
+from flatspot.stats.models.families import Moments, Parts
+
+VALUES = np.array([0.0, 0.25, 0.5, 1.0])
+
+
+def random_draws(rng, *, own):
+    """20 prompts of 10 draws each: atoms, a value of the prompt's own where `own`, and a normal rest."""
+    weights = rng.dirichlet([0.3] * 6, (20, 10))
+    weights[..., -2] *= own
+    weights /= weights.sum(-1, keepdims=True)
+    own_value, at, spread = rng.random((20, 10)), rng.random((20, 10)), np.exp(rng.normal(-2, 0.7, (20, 10)))
+    mean = weights[..., :-2] @ VALUES + weights[..., -2] * own_value + weights[..., -1] * at
+    none = np.zeros((20, 10))
+    return Moments(mean, none, weights[..., :-1], weights, own_value, at, spread**2)
+
+
+def parts_of(values, n_prompts=20):
+    none, nan = np.zeros(len(values)), np.full(n_prompts, np.nan)
+    return Parts(values, none, np.zeros((n_prompts, len(values) + 2), np.int64), nan, nan, nan, (0.0, 0), 1.0)
+
+
+def integral(draws, row, draw, k):
+    """E[max of K] = top − ∫ F^K, F summed over the atoms and the normal."""
+    w, own = draws.weights[row, draw], draws.own[row, draw]
+    middle, spread = draws.rest_mean[row, draw], np.sqrt(draws.rest_variance[row, draw])
+    steps = np.r_[VALUES, own]
+    ends = np.r_[steps, steps - 1e-12, middle - 9 * spread, middle + 9 * spread]
+    x = np.unique(np.r_[ends, np.linspace(min(ends), max(ends), 20_001)])
+    below = w[-1] * norm.cdf(x, middle, spread) + (w[:-1, None] * (x >= steps[:, None])).sum(0)
+    return x[-1] - np.trapezoid(below**k, x)
+
+
+@pytest.mark.parametrize("own", [0, 1])
+@pytest.mark.parametrize("k", [2, 8, 64])
+def test_the_expected_best_is_the_integral(k, own):
+    draws = random_draws(np.random.default_rng(k), own=own)
+    best = expected_best(draws, parts_of(VALUES), k)
+    for row in range(20):
+        short = integral(draws, row, 0, k) - best[row, 0]
+        assert -1e-4 < short < 0.005 * np.sqrt(draws.rest_variance[row, 0]) + 1e-4
+
+
+@pytest.mark.parametrize("k", [2, 8, 64, 1000])
+def test_bounds_are_on_the_side_of_each_limit_that_the_gain_is_on(k):
+    draws, limits = random_draws(np.random.default_rng(k), own=1), np.linspace(0.02, 0.5, 25)
+    gain = expected_best(draws, parts_of(VALUES), k) - draws.mean
+    for limit in limits:
+        about = gain_about(draws, parts_of(VALUES), k, (limit,))
+        np.testing.assert_array_equal(about >= limit, gain >= limit)
+        assert (about != gain).mean() > 0.5  # most need no more than the bound
+
+
+def test_the_best_of_normal_rewards():
+    assert normal_gain(8) == pytest.approx(1.4236003060452778, abs=0.005)
