@@ -101,7 +101,7 @@ def test_a_binary_reward_has_a_tinted_corner_and_a_graded_one_a_word_on_the_next
     graded = dataclasses.replace(data, summary=dataclasses.replace(data.summary, reward_model="continuous"))
     for page, corner in ((render_html(data), True), (render_html(graded), False)):
         section = page[page.index('id="h-scatter"') :].split("</section>")[0]
-        assert ('class="corner"' in section) == ("Tinted: less than 5% of the completions" in section) == corner
+        assert ('class="corner"' in section) == ("Tinted: fewer than 5% of the completions" in section) == corner
         assert ("see the next picture" in section) == (not corner)
         assert "reach" not in section
         assert "Tinted: the gain is under 0.025" in page
