@@ -98,7 +98,7 @@ VERDICTS: tuple[Column, ...] = (
         "float64",
         "reward",
         "expected best reward of a group of the planned size: unbiased from the completions where no reward decided how many there are and "
-        "they make a group; else mean + gain",
+        "they make a group; else mean + gain, at most the top of the range",
     ),
     Column("gain", "float64", "reward", "the expected best reward of a group of the planned size less the mean, under the fitted model"),
     Column("gain_lo", "float64", "reward", "lower 95% limit of the gain"),

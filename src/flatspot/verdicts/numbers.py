@@ -21,7 +21,8 @@ class PromptNumbers:
 
     p_mixed        [M] probability that a group is mixed
     gain           [M] gain of the best of K, under the fitted model
-    best_of_k      [M] E[max of K]: unbiased from the completions where no reward decided how many there are, else mean + gain
+    best_of_k      [M] E[max of K]: unbiased from the completions where no reward decided how many there are, else mean + gain; never above
+                   the top of a stated range
     relative_gain  [M] gain over the set's root mean square
     r_star         [M] what is achievable; NaN where that is not known
     headroom       [M] r_star - mean
@@ -49,6 +50,7 @@ def prompt_numbers(run: RunTable, model: FittedModel, r_star: Floats, zones: Zon
     evidence, k = run.evidence, zones.group_size
     p_mixed, gain = model.mixed(k), model.best_of(k)
     unbiased = np.where(run.fair, best_of_k(evidence, k), np.nan)
+    top = zones.hi if zones.stated else np.inf  # the model's gain is of a mean that lies nearer to the set's
     headroom = np.where(evidence.n > 0, r_star - evidence.mean, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = np.where(evidence.std > 0, headroom / evidence.std, np.nan)
@@ -56,7 +58,7 @@ def prompt_numbers(run: RunTable, model: FittedModel, r_star: Floats, zones: Zon
         group_size=k,
         p_mixed=p_mixed,
         gain=gain,
-        best_of_k=np.where(np.isfinite(unbiased), unbiased, evidence.mean + gain),
+        best_of_k=np.where(np.isfinite(unbiased), unbiased, np.minimum(evidence.mean + gain, top)),
         relative_gain=_relative(gain),
         r_star=np.where(evidence.n > 0, r_star, np.nan),
         headroom=headroom,
