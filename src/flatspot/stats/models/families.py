@@ -44,7 +44,7 @@ class Parts:
     values    [A] the atoms, or the means of the bins
     within    [A] variance inside each: 0 for atoms
     counts    [M, A + 2] samples on each atom, on the prompt's own value, in the rest
-    own       [M] the prompt's own value; NaN where it has none
+    own       [M] the prompt's own value; where it has none NaN, or of binned prompts their mean
     mean      [M] mean of the rest; NaN where there is none
     variance  [M] its variance, ddof 1; NaN under two samples
     fit       Kolmogorov-Smirnov distance of the rest from what the model predicts, and how many prompts were checked
@@ -175,9 +175,15 @@ def mean_of(x: Ints, r: Floats, m: int, c: Ints | None = None) -> Floats:
 
 
 def _binned(tally: Tally, m: int, values: Floats, span: float, fit: tuple[float, int]) -> Parts:
-    """Atoms as they are, the rest in bins of about equal counts, each standing for its mean and keeping its variance."""
+    """Atoms and own values as they are, the rest in bins of about equal counts, each standing for its mean and keeping its variance."""
     on = np.isin(tally.reward, values)
     x, r, c = tally.prompt[~on], tally.reward[~on], tally.count[~on]
+    own = _own_values(x, r, c, m)
+    repeated = r == own[x]
+    own_count = np.bincount(x[repeated], c[repeated], m)
+    own = np.where(np.isfinite(own), own, mean_of(x, r, m, c))
+    own = np.where(np.isfinite(own), own, np.average(r, weights=c))  # which a prompt without a repeated value may yet repeat
+    x, r, c = x[~repeated], r[~repeated], c[~repeated]
     edges = np.unique(np.quantile(np.repeat(r, c), np.linspace(0, 1, _BINS + 1)[1:-1]))
     bins = np.searchsorted(edges, r, side="right")
     mean = mean_of(bins, r, len(edges) + 1, c)
@@ -186,11 +192,11 @@ def _binned(tally: Tally, m: int, values: Floats, span: float, fit: tuple[float,
     counts = np.zeros((m, len(values) + len(used) + 2), np.int64)
     counts[tally.prompt[on], np.searchsorted(values, tally.reward[on])] = tally.count[on]
     np.add.at(counts, (x, len(values) + np.searchsorted(used, bins)), c)
-    none = np.full(m, np.nan)
+    counts[:, -2], none = own_count, np.full(m, np.nan)
     all_values, within = np.r_[values, mean[used]], np.r_[np.zeros(len(values)), spread[used]]
     order = np.argsort(all_values, kind="stable")
     counts[:, : len(order)] = counts[:, order]
-    return Parts(all_values[order], within[order], counts, none, none, none, fit, span, binned=True)
+    return Parts(all_values[order], within[order], counts, own, none, none, fit, span, binned=True)
 
 
 def variance_prior(variance: Floats, dof: Floats) -> tuple[float, float]:
@@ -224,7 +230,7 @@ class Moments:
     """Posterior draws of R prompts.
 
     mean, std   [R, draws] of the reward
-    ties        [R, draws, at most A + 1] weights of the values that two completions can have in common
+    ties        [R, draws, at most A + 1] weights of the values that two completions can have in common: not those of bins
     weights     [R, draws, A + 2] of all categories
     own         [R, draws] the prompt's own value
     rest_mean, rest_variance  [R, draws] of the rest
@@ -254,7 +260,7 @@ def moments(parts: Parts, rows: Ints, prior: Dictionary, draws: int, rng: np.ran
     at = parts.values
     mean = weights[..., :-2] @ at + weights[..., -2] * own + weights[..., -1] * rest_mean
     square = weights[..., :-2] @ (at**2 + parts.within) + weights[..., -2] * own**2 + weights[..., -1] * (rest_mean**2 + rest_variance)
-    can_tie = used[used < weights.shape[-1] - 1]
+    can_tie = used[np.r_[parts.within == 0, True, False][used]]  # two rewards of one bin are not equal
     std = np.sqrt(np.maximum(square - mean**2, 0.0))
     return Moments(mean, std, weights[..., can_tie], weights, own, rest_mean, rest_variance)
 
