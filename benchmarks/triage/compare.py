@@ -21,6 +21,8 @@ from populations import BINARY, OTHER
 from rivals import dynamic, families, flat, on_grid, sprt, tuned, wrong_share
 
 from flatspot.core.settings import ADVANTAGES
+from flatspot.stats.evidence import evidence_of_rows
+from flatspot.stats.models.fitted import fit
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
 
@@ -136,7 +138,23 @@ def other(name, m, seeds, targets):
         error, predicted, generations, undecided = map(float, np.mean(per_set, 0))
         noise = float(np.std([row[0] - row[1] for row in per_set], ddof=1) / np.sqrt(seeds)) if seeds > 1 else float("nan")
         entry = {"error": error, "predicted": predicted, "noise": noise, "generations": generations, "undecided": undecided}
+        entry["sets"] = seeds
         rows.append({"population": name, "advantage": advantage, "target": target, "model": t.model, "caveat": bool(t.caveats)} | entry)
+    return rows
+
+
+def limits(name, m):
+    """Graded rewards: shares of prompts whose mean, mixed groups and gain lie within their 95% limits, by completions."""
+    rows = []
+    for n in (4, 8, 16, 64):
+        rewards = OTHER[name](m, np.random.default_rng(0))
+        evidence = evidence_of_rows(np.repeat(np.arange(m), n), rewards.draw(np.arange(m), n).ravel(), m)
+        model = fit(evidence, np.full(m, np.nan), Zones(0.05, rewards.low, rewards.high))
+        inside = {}
+        for what, truth in (("mean", rewards.mean), ("mixed", rewards.odds.mixed), ("gain", rewards.odds.gain)):
+            lo, hi = getattr(model.limits, what).T
+            inside[what] = float(((lo <= truth + 1e-9) & (truth <= hi + 1e-9)).mean())
+        rows.append({"population": name, "completions": n, "model": model.family} | inside)
     return rows
 
 
@@ -168,6 +186,7 @@ def main():
         "small": lambda: [small(name, m, 10 if quick else 60) for name in list(BINARY)[:3] for m in (10, 50, 100)],
         "coverage": lambda: [coverage(name, 300, 5 if quick else 40) for name in names],
         "worst_case": lambda: [row for name in names for row in worst_case(name, 1000, seeds)],
+        "limits": lambda: [row for name in OTHER for row in limits(name, 1000)],
         "other": lambda: [row for name in OTHER for row in other(name, 500, 1 if quick else 10, (0.05, 0.02))],
     }
     results = json.loads((HERE / "results.json").read_text()) if options.only is not None else {"seconds": {}}
