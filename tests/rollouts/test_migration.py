@@ -49,7 +49,12 @@ def test_what_was_asked_is_read_from_where_it_was(old):
     assert log.notes.caveats[0].startswith("Rows are grouped by `id`")
 
 
-SAID_SINCE = ("/reason", "/health/flat_reward")  # that one of two rewards is flat on some prompts
+# that one of two rewards is flat on some prompts; and limits of shares that hold where prompts crowd at a threshold
+SAID_SINCE = (
+    "/reason",
+    "/health/flat_reward",
+    *(f"/fractions/{s}/{end}" for s in ("learnable", "vanishing", "solved") for end in ("lo", "hi")),
+)
 
 
 @pytest.mark.parametrize("name", ["run", "log"])
