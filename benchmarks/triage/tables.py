@@ -22,8 +22,8 @@ either kind), zero-inflated ones at 5%, normal ones, and two-point ones with noi
 
 Two points with noise are binned after the first round, at a distance of 0.06 from the model. Sampling the open prompts further brings it
 just under 0.05 in two of three sets: then they pass for normal, a prompt that showed one point alone is called vanishing, and no caveat
-says so. In the third set the bins stay, and there it is prompts with noise around one point that are wrongly called learnable. *model* is that
-of the last set.
+says so. In the third set the bins stay, and there it is prompts with noise around one point that are wrongly called learnable. *model* is
+that of the last set.
 
 The prior of the variances is the cause for the normal ones. It is a scaled inverse chi-square, fitted by moments, with a long tail of
 large variances; the stds of this population are at most 0.3, with a long tail of small ones. After 4 completions, a small std that came
