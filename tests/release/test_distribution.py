@@ -70,7 +70,7 @@ def test_the_wheel_alone_reads_a_log_and_reports(environment, tmp_path):
     (tmp_path / "log.csv").write_text("prompt_id,reward\n" + "".join(f"a,0\nb,{i % 2}\n" for i in range(64)))
     summary = json.loads(call(flatspot, "inspect", "log.csv", "--out", "run", "--json", cwd=tmp_path))
     assert summary["counts"] == {"learnable": 1, "vanishing": 1, "solved": 0, "undecided": 0, "unscored": 0}
-    assert (tmp_path / "run/report.html").read_text().count('<svg class="plot"') == 3
+    assert (tmp_path / "run/report.html").read_text().count('<svg class="plot"') == 4
     modules = call(binaries / "python", "-c", "import flatspot_paper, flatspot; print(flatspot.__file__)", cwd=tmp_path)
     packages = Path(modules.strip()).parents[1]
     assert packages.is_relative_to(binaries.parent)
