@@ -340,6 +340,30 @@ def test_answers_that_are_named_later_are_scored_then(tmp_path):
     assert run(tmp_path, **settings).prompts["answer_reward"].to_pylist() == [None] * 4
 
 
+def test_another_runs_folder_is_refused_before_its_answers_are_touched(tmp_path):
+    run(tmp_path, max_completions=64)
+    before = (tmp_path / "run" / "prompts.parquet").read_bytes()
+    with pytest.raises(RunFolderError):
+        run(tmp_path, [{"prompt": "another", "reference": "1"}], {"another": {"1": 1.0}}, answer_col="reference")
+    assert (tmp_path / "run" / "prompts.parquet").read_bytes() == before
+
+
+def test_answers_of_a_call_that_was_killed_count_for_no_other(tmp_path, monkeypatch):
+    def half(prompts, completions, **_):
+        return [0.5 * (c == "1") for c in completions]
+
+    settings = {"max_completions": 64, "reward": half, "reward_range": (0.0, 1.0)}
+    run(tmp_path, **settings)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("flatspot.flow.diagnose.judge_run", interrupted)
+        run(tmp_path, answer_col="reference", **settings)
+    assert run(tmp_path, **settings).prompts["answer_reward"].to_pylist() == [None] * 4
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("answer_col", ["answer", "reference"])
 def test_a_column_without_answers_is_refused_before_anything_is_drawn(tmp_path, answer_col):
     rows = [{"prompt": "q", "reference": " "}]

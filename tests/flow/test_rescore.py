@@ -279,3 +279,11 @@ def test_json_that_a_policy_wrote_is_text(tmp_path):
     assert {row["reward"] for row in rows_of(again.folder)} == {1.0}
     found = flatspot.rescore(run, lambda completions: [float(c[0]["content"] == wrote) for c in completions], out=tmp_path / "new")
     assert {row["reward"] for row in rows_of(found.folder)} == {1.0}
+
+
+def test_a_folder_of_another_run_is_left_alone(tmp_path):
+    run, other = drawn(tmp_path / "run"), drawn(tmp_path / "other")
+    before = (other / "prompts.parquet").read_bytes()
+    with pytest.raises(RunFolderError):
+        flatspot.rescore(run, odd, out=other, answer_col="reference")
+    assert (other / "prompts.parquet").read_bytes() == before

@@ -15,7 +15,7 @@ from flatspot.core.options import DiagnoseOptions
 from flatspot.core.protocols import Say
 from flatspot.core.request import Request, name_of, resume_options, reward_names, settings_shown
 from flatspot.core.settings import Settings
-from flatspot.flow.draw import answers_anew, draw_run
+from flatspot.flow.draw import draw_run
 from flatspot.flow.gradients import check_groups, check_weights, measure_gradients
 from flatspot.flow.judge import judge_run, judge_settings
 from flatspot.flow.settings import checked_settings
@@ -24,7 +24,7 @@ from flatspot.rollouts.identity import digest, run_key
 from flatspot.rollouts.migration import read_prompts
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rounds import Decider, FixedCompletions
-from flatspot.rollouts.store import RunRecord
+from flatspot.rollouts.store import RunRecord, answers_are_of
 from flatspot.runs.run import Run
 from flatspot.stats.triage.decider import Adaptive
 from flatspot.stats.triage.plan import diagnose_plan
@@ -86,9 +86,8 @@ def diagnose(
         )
         decider = partial(_decider, folder, chosen, request)
         identified = key["model"]["stamp"] is not None or policy == DEFAULT_POLICY
-        answers_anew(folder, rows, loaded, chosen.answer_col)
         replay = replay_stored(folder, key, chosen.max_completions, decider)
-        if not (identified and is_complete(folder, replay)):
+        if not (identified and is_complete(folder, replay) and answers_are_of(folder, chosen.answer_col)):
             check_reward(loaded, rows, say)
             check_groups(loaded, chosen)
             draw_run(folder, key, request, rows, policy, loaded, chosen, decider, replay, say, on_progress)

@@ -17,7 +17,7 @@ from flatspot.rollouts.completeness import Replay, is_complete, replay_opened
 from flatspot.rollouts.notes import read_notes, reward_notes, write_notes
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rounds import Decider
-from flatspot.rollouts.store import RunRecord, as_json, open_run, prompt_table, read_record, write_table
+from flatspot.rollouts.store import RunRecord, answers_are_of, as_json, open_run, prompt_table, read_record, write_table
 
 if TYPE_CHECKING:
     from flatspot.rewards import LoadedReward
@@ -46,8 +46,9 @@ def draw_run(
     engine = _loaded(policy, settings, say)
     reported = len(getattr(engine, "notes", ()))
     identity = {name: key[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
-    if path.exists() and not os.access(path, os.W_OK) and is_complete(path, replay) and read_record(path).identity == as_json(identity):
-        return  # it can be shown, though not written
+    if path.exists() and not os.access(path, os.W_OK) and is_complete(path, replay) and answers_are_of(path, settings.answer_col):
+        if read_record(path).identity == as_json(identity):
+            return  # it can be shown, though not written
     with open_run(
         path,
         kind="diagnose",
@@ -60,8 +61,8 @@ def draw_run(
     ) as run:
         notes = reward_notes(path, reward)
         notes.write()
-        if not (path / "prompts.parquet").exists():
-            write_answers(path, prompts, reward, settings.answer_col)
+        if write_answers(path, prompts, reward, settings.answer_col):
+            replay = None  # what is drawn next depends on them
         write_notes(path, read_notes(path))
         replay = replay_opened(path, run.record, decider, replay)
         sample = partial(collect, run, prompts, engine, reward, settings.sampling, replay, seed=settings.seed, policy=name_of(policy))
@@ -70,7 +71,7 @@ def draw_run(
         for note in of_engine[reported:]:
             say(note)
         notes.write()
-        drop_answers(path, prompts)
+        drop_answers(path, prompts, settings.answer_col)
         notes.end(of_engine, run.n_rounds())
 
 
@@ -83,25 +84,20 @@ def _loaded(policy: Any, settings: Settings, say: Callable[[str], None]) -> Engi
     return engine
 
 
-def write_answers(path: Path, prompts: Sequence[Prompt], reward: LoadedReward, answer_col: str | None) -> None:
-    """Write prompts.parquet with what the real answers of the prompts earn.
+def write_answers(path: Path, prompts: Sequence[Prompt], reward: LoadedReward, answer_col: str | None) -> bool:
+    """Write prompts.parquet with what the real answers of the prompts earn; False where that is there already.
 
     Raises `PromptFileError` where no prompt has an answer in `answer_col`.
     """
     from flatspot.rewards import answer_rewards
 
-    write_table(prompt_table(prompts, answer_rewards(reward, prompts, answer_col)), path / "prompts.parquet")
+    if answers_are_of(path, answer_col):
+        return False
+    write_table(prompt_table(prompts, answer_rewards(reward, prompts, answer_col), answer_col), path / "prompts.parquet")
+    return True
 
 
-def drop_answers(path: Path, prompts: Sequence[Prompt]) -> None:
+def drop_answers(path: Path, prompts: Sequence[Prompt], answer_col: str | None) -> None:
     """Take the rewards of answers back where the reward was found to compare the completions of a group: no answer is one."""
     if read_notes(path).whole_groups is not None:
-        write_table(prompt_table(prompts, [None] * len(prompts)), path / "prompts.parquet")
-
-
-def answers_anew(path: Path, prompts: Sequence[Prompt], reward: LoadedReward, answer_col: str | None) -> None:
-    """Score the answers of a run that was drawn with another `answer_col`: what is drawn next depends on them, and every verdict."""
-    if not (path / "prompts.parquet").exists() or not os.access(path, os.W_OK):
-        return
-    if read_record(path).request.answer_col != answer_col and read_notes(path).whole_groups is None:
-        write_answers(path, prompts, reward, answer_col)
+        write_table(prompt_table(prompts, [None] * len(prompts), answer_col), path / "prompts.parquet")

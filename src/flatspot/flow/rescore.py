@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 from flatspot.core.errors import SettingsError
 from flatspot.core.options import RescoreOptions
 from flatspot.core.request import reward_names, settings_shown
-from flatspot.flow.draw import answers_anew, drop_answers, write_answers
+from flatspot.flow.draw import drop_answers, write_answers
 from flatspot.flow.judge import judge_run
 from flatspot.flow.settings import checked_settings
 from flatspot.rollouts.identity import digest, reward_identity
@@ -62,7 +62,6 @@ def rescore(
             out=str(folder),
             rescored=str(source.folder),
         )
-        answers_anew(folder, prompts, loaded, chosen.answer_col)
         with open_run(
             folder,
             kind=old.kind,
@@ -72,8 +71,7 @@ def rescore(
             rows_per_part=old.rows_per_part,
             visit_cost=old.visit_cost,
         ) as new:
-            if not (folder / "prompts.parquet").exists():
-                write_answers(folder, prompts, loaded, chosen.answer_col)
+            write_answers(folder, prompts, loaded, chosen.answer_col)
             notes = reward_notes(folder, loaded)
             notes.write()
             rounds = score_again(source.folder, new, prompts, loaded, on_scored=notes.write, on_progress=on_progress)
@@ -81,6 +79,6 @@ def rescore(
         if not all(part.fixed for part in rounds):
             text = f"How many completions each prompt has was decided by the rewards of {source.folder}, not by these."
             caveats.append(("rescored-by-other-reward", text))
-        drop_answers(folder, prompts)
+        drop_answers(folder, prompts, chosen.answer_col)
         notes.end(caveats, source.notes.rounds)
     return judge_run(folder, chosen, request, say=say)

@@ -40,6 +40,7 @@ from flatspot.rollouts.ownership import refuse_addresses, refuse_files, refuse_s
 from flatspot.rollouts.parts import most_completions, part_file, parts_of, read_rewards, read_rounds, round_file
 from flatspot.rollouts.rounds import Floats, Round
 from flatspot.rollouts.settings_diff import differences
+from flatspot.rollouts.tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -272,10 +273,14 @@ def rollout_table(rows: Iterable[Rollout]) -> pa.Table:
     return pa.table(columns, schema=arrow_schema(ROLLOUTS))
 
 
-def prompt_table(prompts: Sequence[Prompt], answer_rewards: Sequence[float | None]) -> pa.Table:
-    """Prompts as an Arrow table with the declared columns, in order."""
+_ANSWER_COL = b"flatspot_answer_col"  # in the table itself, so that its values and their column are written at once
+
+
+def prompt_table(prompts: Sequence[Prompt], answer_rewards: Sequence[float | None], answer_col: str | None = None) -> pa.Table:
+    """Prompts as an Arrow table with the declared columns, in order, and the name of the column with their real answers."""
     import pyarrow as pa
 
+    schema = arrow_schema(PROMPTS)
     return pa.table(
         {
             "prompt_id": [storable(p.id) for p in prompts],
@@ -284,8 +289,17 @@ def prompt_table(prompts: Sequence[Prompt], answer_rewards: Sequence[float | Non
             "columns": [storable(content_text(dict(p.columns))[0]) for p in prompts],
             "answer_reward": pa.array(list(answer_rewards), pa.float64()),
         },
-        schema=arrow_schema(PROMPTS),
+        schema=schema if answer_col is None else schema.with_metadata({**(schema.metadata or {}), _ANSWER_COL: answer_col.encode()}),
     )
+
+
+def answers_are_of(folder: Path, answer_col: str | None) -> bool:
+    """Whether a folder has its prompts, with what the answers in this column earn."""
+    file = folder / "prompts.parquet"
+    if not file.exists():
+        return False
+    stored = (read_table(file, ["prompt_id"]).schema.metadata or {}).get(_ANSWER_COL)
+    return stored == (None if answer_col is None else answer_col.encode())
 
 
 def stored_prompt(row: Mapping[str, Any]) -> Prompt:
