@@ -14,6 +14,7 @@ from flatspot.core.request import Request
 from flatspot.rollouts import compaction
 from flatspot.rollouts.locks import JUDGING_FILE, lock_folder
 from flatspot.rollouts.parts import parts_of
+from flatspot.rollouts.prompts import prompt_table
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import open_run
 from flatspot.rollouts.tables import read_table
@@ -153,7 +154,7 @@ def test_rows_of_another_number_are_no_traceback(path):
 
 
 def test_conflict_copies_are_not_judged(path):
-    from flatspot.rollouts.store import prompt_table, write_table
+    from flatspot.rollouts.store import write_table
 
     write_table(prompt_table([], []), path / "prompts.parquet")
     for name in ("part-000-000003 (1).parquet", "part-000-000003.sync-conflict-20261129-120000-ABC.parquet", ".part-000-000003.parquet"):

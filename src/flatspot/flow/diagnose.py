@@ -21,10 +21,10 @@ from flatspot.flow.judge import judge_run, judge_settings
 from flatspot.flow.settings import checked_settings
 from flatspot.rollouts.completeness import is_complete, replay_stored
 from flatspot.rollouts.identity import digest, run_key
-from flatspot.rollouts.migration import read_prompts
 from flatspot.rollouts.progress import OnProgress
+from flatspot.rollouts.prompts import answers_are_of, read_prompt_table
 from flatspot.rollouts.rounds import Decider, FixedCompletions
-from flatspot.rollouts.store import RunRecord, answers_are_of
+from flatspot.rollouts.store import RunRecord
 from flatspot.runs.run import Run
 from flatspot.stats.triage.decider import Adaptive
 from flatspot.stats.triage.plan import diagnose_plan
@@ -97,7 +97,7 @@ def diagnose(
 
 def _decider(folder: Path, settings: Settings, request: Request, record: RunRecord) -> Decider:
     """Who decides what is sampled: a fixed number of completions, or triage."""
-    answers = np.asarray(read_prompts(folder)["answer_reward"].to_numpy(), float)
+    answers = np.asarray(read_prompt_table(folder)["answer_reward"].to_numpy(), float)
     if settings.fixed_completions:
         return FixedCompletions(len(answers), settings.max_completions)
     zones = judge_settings(settings, request.reward_range or (0.0, 1.0), request).zones

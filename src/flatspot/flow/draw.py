@@ -16,8 +16,9 @@ from flatspot.rollouts.collect import collect, visit_cost
 from flatspot.rollouts.completeness import Replay, is_complete, replay_opened
 from flatspot.rollouts.notes import read_notes, reward_notes, write_notes
 from flatspot.rollouts.progress import OnProgress
+from flatspot.rollouts.prompts import answers_are_of, prompt_table
 from flatspot.rollouts.rounds import Decider
-from flatspot.rollouts.store import RunRecord, answers_are_of, as_json, open_run, prompt_table, read_record, write_table
+from flatspot.rollouts.store import RunRecord, as_json, open_run, read_record, write_table
 
 if TYPE_CHECKING:
     from flatspot.rewards import LoadedReward
@@ -46,9 +47,9 @@ def draw_run(
     engine = _loaded(policy, settings, say)
     reported = len(getattr(engine, "notes", ()))
     identity = {name: key[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
-    if path.exists() and not os.access(path, os.W_OK) and is_complete(path, replay) and answers_are_of(path, settings.answer_col):
-        if read_record(path).identity == as_json(identity):
-            return  # it can be shown, though not written
+    whole = is_complete(path, replay) and answers_are_of(path, settings.answer_col)
+    if whole and not os.access(path, os.W_OK) and read_record(path).identity == as_json(identity):
+        return  # it can be shown, though not written
     with open_run(
         path,
         kind="diagnose",

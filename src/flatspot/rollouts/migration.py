@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flatspot.core.plain import JsonObject
-from flatspot.core.schema import PROMPTS
 from flatspot.rollouts.files import read_json
 from flatspot.rollouts.notes import read_notes
-from flatspot.rollouts.tables import read_table
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_ANSWERS = "answer_reward"
 
 
 def from_version_1(folder: Path, record: Mapping[str, Any]) -> JsonObject:
@@ -35,11 +28,3 @@ def from_version_1(folder: Path, record: Mapping[str, Any]) -> JsonObject:
         request["logs"] = [str(log.get("file", "rows (in memory)")) for log in record["identity"]["logs"] if isinstance(log, dict)]
     before_loading = {name: record["asked"][name] for name in ("model", "engine") if name in record["asked"] and record["kind"] != "watch"}
     return {**record, "request": request, "before_loading": before_loading}
-
-
-def read_prompts(folder: Path) -> pa.Table:
-    """prompts.parquet with the declared columns; in one of an earlier version no answers have been scored."""
-    import pyarrow as pa
-
-    table = read_table(folder / "prompts.parquet", [column.name for column in PROMPTS], optional=(_ANSWERS,))
-    return table if _ANSWERS in table.column_names else table.append_column(_ANSWERS, pa.nulls(len(table), pa.float64()))

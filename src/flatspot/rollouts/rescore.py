@@ -16,9 +16,9 @@ from flatspot.core.records import Completion, Message, Prompt, with_equal_column
 from flatspot.core.schema import ROLLOUTS, arrow_schema
 from flatspot.rollouts.files import parquet_writer
 from flatspot.rollouts.locks import judging
-from flatspot.rollouts.migration import read_prompts
 from flatspot.rollouts.parts import part_files, parts_of, read_rounds
 from flatspot.rollouts.progress import OnProgress, Progress
+from flatspot.rollouts.prompts import read_prompt_table
 from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.store import RunFolder, storable, stored_prompt
 from flatspot.rollouts.tables import read_batches
@@ -31,7 +31,7 @@ _ROWS = 4096  # completions per call of the reward, and held in memory
 
 def stored_prompts(folder: Path) -> list[Prompt]:
     """The prompts of a run folder, each with the columns of all."""
-    return with_equal_columns(list(map(stored_prompt, read_prompts(folder).to_pylist())))
+    return with_equal_columns(list(map(stored_prompt, read_prompt_table(folder).to_pylist())))
 
 
 def whole_groups(source: Path, kind: str, size: int) -> int | None:

@@ -28,7 +28,7 @@ from flatspot.core.plain import JsonObject
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.request import Request
-from flatspot.core.schema import PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
+from flatspot.core.schema import ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
 from flatspot.rollouts.compaction import join_parts
 from flatspot.rollouts.files import read_json, update_json
 from flatspot.rollouts.files import write_json as write_json
@@ -40,7 +40,6 @@ from flatspot.rollouts.ownership import refuse_addresses, refuse_files, refuse_s
 from flatspot.rollouts.parts import most_completions, part_file, parts_of, read_rewards, read_rounds, round_file
 from flatspot.rollouts.rounds import Floats, Round
 from flatspot.rollouts.settings_diff import differences
-from flatspot.rollouts.tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -271,35 +270,6 @@ def rollout_table(rows: Iterable[Rollout]) -> pa.Table:
     columns["error"] = [None if text is None else storable(text) for text in columns["error"]]
     columns["rewards"] = [list(rewards.items()) for rewards in columns["rewards"]]
     return pa.table(columns, schema=arrow_schema(ROLLOUTS))
-
-
-_ANSWER_COL = b"flatspot_answer_col"  # in the table itself, so that its values and their column are written at once
-
-
-def prompt_table(prompts: Sequence[Prompt], answer_rewards: Sequence[float | None], answer_col: str | None = None) -> pa.Table:
-    """Prompts as an Arrow table with the declared columns, in order, and the name of the column with their real answers."""
-    import pyarrow as pa
-
-    schema = arrow_schema(PROMPTS)
-    return pa.table(
-        {
-            "prompt_id": [storable(p.id) for p in prompts],
-            "prompt": [prompt_text(p.text) for p in prompts],
-            "is_chat": [p.is_chat for p in prompts],
-            "columns": [storable(content_text(dict(p.columns))[0]) for p in prompts],
-            "answer_reward": pa.array(list(answer_rewards), pa.float64()),
-        },
-        schema=schema if answer_col is None else schema.with_metadata({**(schema.metadata or {}), _ANSWER_COL: answer_col.encode()}),
-    )
-
-
-def answers_are_of(folder: Path, answer_col: str | None) -> bool:
-    """Whether a folder has its prompts, with what the answers in this column earn."""
-    file = folder / "prompts.parquet"
-    if not file.exists():
-        return False
-    stored = (read_table(file, ["prompt_id"]).schema.metadata or {}).get(_ANSWER_COL)
-    return stored == (None if answer_col is None else answer_col.encode())
 
 
 def stored_prompt(row: Mapping[str, Any]) -> Prompt:

@@ -19,9 +19,9 @@ from flatspot.core.request import Request
 from flatspot.core.schema import GRADIENTS, ROLLOUTS, VERDICTS, arrow_schema
 from flatspot.core.visible import visible
 from flatspot.rollouts.completeness import Completeness, read_completeness
-from flatspot.rollouts.migration import read_prompts
 from flatspot.rollouts.notes import Notes, read_notes
 from flatspot.rollouts.ownership import refuse_files
+from flatspot.rollouts.prompts import read_prompt_table
 from flatspot.rollouts.store import RunRecord, read_record, stored_prompt
 from flatspot.rollouts.tables import read_batches, read_table
 from flatspot.runs.judging import check_last_judging, check_rows_judged, check_verdicts, read_summary
@@ -87,7 +87,7 @@ class Run:
     def prompts(self) -> pa.Table:
         """One row per prompt, in order: `core.schema.PROMPTS`."""
         self.check_is_there()
-        return read_prompts(self.folder)
+        return read_prompt_table(self.folder)
 
     @property
     def rollouts(self) -> pa.Table:

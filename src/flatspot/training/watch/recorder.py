@@ -19,7 +19,8 @@ import numpy as np
 from flatspot.core.plain import Json
 from flatspot.core.records import Prompt, PromptText
 from flatspot.rollouts.parts import part_file
-from flatspot.rollouts.store import RunFolder, prompt_table, write_json, write_table
+from flatspot.rollouts.prompts import prompt_table
+from flatspot.rollouts.store import RunFolder, write_json, write_table
 from flatspot.stats.evidence import Floats
 from flatspot.stats.groups import weighted_total
 from flatspot.training.ranks import gather
