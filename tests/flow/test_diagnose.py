@@ -16,7 +16,7 @@ from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError
 from flatspot.core.records import Completion, Prompt
 from flatspot.core.schema import PROMPTS, ROLLOUTS, VERDICTS
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.report.run.next_steps import next_steps
+from flatspot.report.run.next_steps import diagnose_command, next_steps
 from flatspot.rollouts.parts import parts_of
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "rare": {"1": 0.01, "0": 0.99}}
@@ -358,6 +358,22 @@ def test_answers_of_a_call_that_was_killed_count_for_no_other(tmp_path, monkeypa
         patch.setattr("flatspot.flow.diagnose.judge_run", interrupted)
         run(tmp_path, answer_col="reference", **settings)
     assert run(tmp_path, **settings).prompts["answer_reward"].to_pylist() == [None] * 4
+
+
+def test_the_kind_of_advantages_and_the_answers_stay_with_the_run(tmp_path):
+    def small(completions, **_):
+        return [0.01 * (c == "1") for c in completions]
+
+    settings = {"reward": small, "reward_range": (0.0, 1.0), "max_completions": 16, "fixed_completions": True}
+    drawn = run(tmp_path, advantage="normalized", answer_col="reference", **settings)
+    again = flatspot.inspect(tmp_path / "run")
+    assert again.summary.advantage == "normalized" and again.verdicts.equals(drawn.verdicts)
+    assert "--answer-col reference" in diagnose_command(again.summary)
+
+
+def test_a_range_of_the_users_own_does_not_become_reachable(tmp_path):
+    assert run(tmp_path, max_completions=8, reward_range=(0.0, 2.0)).summary.settings.top_reachable is False
+    assert run(tmp_path / "own", max_completions=8).summary.settings.top_reachable
 
 
 def interrupted(*_, **__):

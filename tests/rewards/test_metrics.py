@@ -202,6 +202,9 @@ def test_a_metric_compares_each_reference_with_the_others() -> None:
     named = Prompt("c", "q", {"references": ["a b c d"], "human": "a b x y"})
     assert answer_rewards(reward, [named], "human") == [0.5]
     assert answer_rewards(load_reward(["rouge_l", len], isolate=False), [three]) == [None]
+    beside = load_reward(["rouge_l", "exact_match"])  # which needs the reference that ROUGE must not see
+    assert answer_rewards(beside, [three], "references") == [None]
+    assert answer_rewards(beside, [named], "human") == [0.5]
 
 
 def test_who_pays_the_top_for_a_right_answer() -> None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,30 @@ def test_a_flat_part_that_is_worth_less_is_said_and_the_verdict_stays():
     assert found == "proceed"
     assert "'other' vanishes and only other rewards vary" in summary["reason"]
     assert "flat-component" in summary["caveat_codes"]
+
+
+def test_a_penalty_that_was_never_applied_is_no_flat_goal():
+    right = coins(40, 16, 0.5)
+    parts = {"accuracy": right, "length_penalty": np.zeros((40, 16))}
+    found, summary = verdict_of(0.5 * right, parts=parts, weights={"accuracy": 0.5, "length_penalty": -1.0})
+    assert found == "proceed"
+    assert "flat-component" not in summary["caveat_codes"]
+    parts, settings = {"accuracy": parts["length_penalty"], "penalty": right}, JudgeSettings(reward_lo=-1.0, reward_hi=0.5)
+    found, _ = verdict_of(-right, parts=parts, weights={"accuracy": 0.5, "penalty": -1.0}, settings=settings)
+    assert found == "warm-up"  # the goal is flat, and all that varies is the penalty
+
+
+def test_zero_one_rewards_never_want_for_gain():
+    hits = np.r_[np.zeros(40, int), np.full(20, 3), np.full(20, 4)]
+    _, summary = verdict_of((np.arange(60) < hits[:, None]).astype(float))
+    assert "advantage-matters" not in summary["caveat_codes"]
+
+
+def test_poor_answers_of_a_reward_that_is_not_known_to_be_binary_are_no_fault_of_it():
+    run = replace(run_of(np.zeros((40, 16))), answer_reward=np.full(40, 0.3))
+    judged = judge(run, JudgeSettings())
+    assert judged.summary.verdict == "warm-up"
+    assert judged.verdicts["r_star"].to_pylist() == [0.3] * 40
 
 
 def test_parts_that_cancel_out_are_said():

@@ -81,14 +81,14 @@ def _show(result: TrainResult) -> None:
     from flatspot.report.before_after import before_after
     from flatspot.training.watch.before_after import split_run
 
-    inspect(result.folder)
+    inspect(result.folder, advantage=result.advantage)
     try:
         halves = split_run(result.folder)
     except RunFolderError as error:  # too short to be compared: the training is done all the same
         note = f"Policy   {result.checkpoint}\nReport   {result.folder / 'report.html'}\nNote     {error}"
         echo_text(lambda _: note)
         return
-    before, after = (inspect(folder) for folder in halves)
+    before, after = (inspect(folder, advantage=result.advantage) for folder in halves)
     reports = ", ".join(str(folder / "report.html") for folder in (result.folder, before.folder, after.folder))
     table = before_after(before.summary, after.summary, result.alarms)
     echo_text(lambda _: f"{table}\nPolicy   {result.checkpoint}\nReport   {reports}")

@@ -68,6 +68,7 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
         target_error=settings.target_error,
         worst_case=settings.worst_case,
         advantage=settings.advantage or request.advantage,
+        top_reachable=settings.top_reachable or request.top_reachable,
         seed=identity.get("seed"),
     )
     summary = replace(

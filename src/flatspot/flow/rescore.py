@@ -57,8 +57,9 @@ def rescore(
             **{"reward_weights": None, "reward_timeout_s": None} | of_reward,
             rewards=reward_names(reward),
             reward_range=chosen.reward_range or usable_range(loaded.range),
-            top_reachable=chosen.top_reachable or loaded.top_reachable,
+            top_reachable=chosen.top_reachable or (loaded.top_reachable and chosen.reward_range in (None, loaded.range)),
             answer_col=chosen.answer_col,
+            advantage=chosen.advantage or old.request.advantage,
             out=str(folder),
             rescored=str(source.folder),
         )

@@ -20,8 +20,8 @@ def answer_rewards(reward: LoadedReward, prompts: Sequence[Prompt], answer_col: 
     answer_col  the column with the answers, a text or a list; None: the references of a built-in metric, where a prompt has several
 
     A metric compares with references, and an answer that is one of them is compared with the others: against itself it earns the top,
-    which no other text does. Where the reward compares the completions of a group, of which no answer is one, all are None. Raises
-    `PromptFileError` where no prompt has an answer in `answer_col`.
+    which no other text does; beside other rewards it is not scored. Where the reward compares the completions of a group, of
+    which no answer is one, all are None. Raises `PromptFileError` where no prompt has an answer in `answer_col`.
 
     >>> from flatspot.rewards import load_reward
     >>> references = {"references": ["the cat sat", "the cat sat", "a cat sat down"]}
@@ -49,7 +49,7 @@ def answer_rewards(reward: LoadedReward, prompts: Sequence[Prompt], answer_col: 
 
 def _rows(reward: LoadedReward, prompts: Sequence[Prompt], answer_col: str | None) -> list[tuple[int, Prompt, str]]:
     """(place of the prompt, the prompt as it is scored, the answer) of every answer."""
-    metric = reward.is_metric
+    metric, some_metric = reward.is_metric, any(component.kind == "metric" for component in reward.components)
     if answer_col is None:
         answers = [prompt.references if metric and len(prompt.references) > 1 else () for prompt in prompts]
     else:
@@ -57,6 +57,8 @@ def _rows(reward: LoadedReward, prompts: Sequence[Prompt], answer_col: str | Non
         if prompts and not any(answers):
             columns = ", ".join(sorted({str(name) for prompt in prompts for name in prompt.columns})) or "none"
             raise PromptFileError(f"no prompt has an answer in the column {answer_col!r} (columns: {columns}): set --answer-col to another")
+    if some_metric and not metric:  # other rewards need the very references that a metric must not see: such an answer stays unscored
+        answers = [tuple(text for text in texts if text not in prompts[i].references) for i, texts in enumerate(answers)]
     return [(i, _without(prompts[i], text) if metric else prompts[i], text) for i, texts in enumerate(answers) for text in texts]
 
 

@@ -14,6 +14,7 @@ from flatspot.stats.zones import STATES
 
 # in a set of verdicts with little error the mean would leave room for one that is a coin toss
 MOST_ERROR = 0.25
+_TIE = 1e-6  # of an error: losses closer than this are equal
 _STRICT_DROP = 2 * DROP  # where the limit decides when to stop: it is looked at many times, and few prompts make it less exact
 _STRICTER, _LEAST = 0.8, 0.002  # how the mean error of the verdicts falls at a time, and the least share of the target that is tried
 
@@ -59,10 +60,11 @@ class Decisions:
         return np.where(self.scored, self.error, np.nan)
 
 
-def decide(loss: Floats, n: Ints, target: float) -> Decisions:
+def decide(loss: Floats, n: Ints, target: float, states: Floats | None = None) -> Decisions:
     """Each prompt leans to its least wrong verdict; the surest over the whole set are given while their mean error is at most `target`.
 
     loss : [M, 3] probability that each verdict would be wrong;  n : [M] scored completions
+    states : [M, 3] probability of each state: within indifference two verdicts may be as little wrong, and the likelier one is meant
 
     The largest set of verdicts whose mean posterior error is at most alpha has a Bayes false discovery rate of alpha. Two kinds of verdict
     are never given, however small the error of the others is: one more likely wrong than a quarter, and one on fewer than two rewards,
@@ -74,7 +76,8 @@ def decide(loss: Floats, n: Ints, target: float) -> Decisions:
     """
     scored = n > 0
     loss = np.where(scored[:, None], loss, 1.0)
-    best = loss.argmin(-1)
+    likelier = 0.0 if states is None else _TIE * np.where(scored[:, None], states, 0.0)
+    best = (loss - likelier).argmin(-1)
     error = loss[np.arange(len(best)), best]
     candidates = (n >= 2) & (error <= MOST_ERROR)
     decided = np.zeros(len(n), bool)
@@ -109,12 +112,12 @@ def give_verdicts(model: FittedModel, target: float, *, worst_case: bool) -> Dec
     >>> [int(give_verdicts(model, 0.05, worst_case=w).decided.sum()) for w in (False, True)]
     [100, 30]
     """
-    decisions, mean = decide(model.loss, model.n, target), target
+    decisions, mean = decide(model.loss, model.n, target, model.states), target
     while worst_case and may_exceed(model, decisions, target, worst_case=True):
         fewer = decisions
         while mean > _LEAST * target and fewer.decided.sum() == decisions.decided.sum():
             mean *= _STRICTER
-            fewer = decide(model.loss, model.n, mean)
+            fewer = decide(model.loss, model.n, mean, model.states)
         if mean <= _LEAST * target:
             return replace(decisions, decided=np.zeros_like(decisions.decided))
         decisions = fewer

@@ -148,14 +148,14 @@ def gain_of(p: Floats, group_size: int) -> Floats:
 def achievable(answer: Floats, best: Floats, top: float | None) -> Floats:
     """[M] r* of each prompt, NaN where it is not known.
 
-    answer  [M] what a real answer earns; NaN where nobody named one
+    answer  [M] what a real answer earns; NaN where nobody named one. With a top it says nothing: it may be a poor one
     best    [M] the best reward seen on the prompt, below which r* never lies
     top     the end of the range where every prompt can earn it, as under a verifier; None where that is not known
 
     >>> achievable(np.array([0.6, 0.2, np.nan]), np.array([0.0, 0.8, 0.3]), None).tolist()
     [0.6, 0.8, nan]
     """
-    known = np.where(np.isfinite(answer), answer, np.nan if top is None else top)
+    known = answer if top is None else np.full(len(best), top)
     return np.where(np.isfinite(known), np.fmax(known, best), np.nan)
 
 

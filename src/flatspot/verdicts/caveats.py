@@ -103,7 +103,7 @@ def flat_components(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
             "rewards alone.",
         )
         for part in components
-        if part.weight and part.flat_share > FEW
+        if part.weight > 0 and part.flat_share > FEW
     ]
 
 

@@ -36,7 +36,7 @@ class ComponentVerdicts:
 def judge_components(
     parts: Mapping[str, Evidence], weights: Mapping[str, float] | None, total: FittedModel, settings: JudgeSettings
 ) -> tuple[ComponentVerdicts, ...]:
-    """Judge each reward as if it were the only one, in the range that it is known to have or that all of its values lie in.
+    """Judge each reward as if it were the only one, in [0, 1] where all of its values lie in it, else in their range.
 
     total  the model of the weighted total
     """
@@ -59,14 +59,15 @@ def _flat_share(part: Floats, total: Floats) -> float:
 
 
 def flattest_component(components: Sequence[ComponentVerdicts]) -> ComponentVerdicts | None:
-    """The reward with a weight that vanishes most often where the total varies; None where there are none."""
-    return max((part for part in components if part.weight), key=lambda part: part.flat_share, default=None)
+    """The reward with a weight above 0 that vanishes most often where the total varies; None where there are none."""
+    return max((part for part in components if part.weight > 0), key=lambda part: part.flat_share, default=None)
 
 
 def _main(components: Sequence[ComponentVerdicts]) -> ComponentVerdicts | None:
     """The reward that is worth most; of several with one weight, the one that is flat most often. None where there is one at most."""
     weighed = [part for part in components if part.weight]
-    return max(weighed, key=lambda part: (abs(part.weight), part.flat_share)) if len(weighed) > 1 else None
+    goals = [part for part in weighed if part.weight > 0]  # of a penalty, 0 is the best there is
+    return max(goals, key=lambda part: (part.weight, part.flat_share)) if goals and len(weighed) > 1 else None
 
 
 def with_components(judgment: SetJudgment, components: Sequence[ComponentVerdicts], settings: JudgeSettings) -> SetJudgment:

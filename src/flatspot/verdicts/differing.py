@@ -13,7 +13,9 @@ from flatspot.verdicts.caveats import FEW_PROMPTS
 RunSettings = Mapping[str, object]
 """What of a run a comparison turns on, by name; None where the run does not say."""
 
-_JUDGED = {"group_size": "group size", "target_error": "target error", "worst_case": "--worst-case"}
+_JUDGED = {"group_size": "group size", "target_error": "target error"} | {
+    name: f"--{name.replace('_', '-')}" for name in ("worst_case", "advantage", "top_reachable", "answer_col")
+}
 
 
 def settings_of(summary: Summary, identity: Mapping[str, Any]) -> RunSettings:
@@ -32,6 +34,9 @@ def settings_of(summary: Summary, identity: Mapping[str, Any]) -> RunSettings:
         "group size": summary.group_size,
         "target error": request.target_error,
         "--worst-case": request.worst_case,
+        "--advantage": summary.advantage,
+        "--top-reachable": bool(request.top_reachable),
+        "--answer-col": request.answer_col or "none",
     }
 
 

@@ -94,7 +94,7 @@ def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattes
         "vanishing": f"RL gets almost no gradient from {share} of the prompts{counted}, though they are not solved. A short SFT phase on "
         "a few of them fixes this; more RL will not.",
         "flat-component": f"The total varies, but on {share} of the prompts {judgment.component!r} does not: RL would learn from the other "
-        f"rewards alone. By itself {judgment.component!r} gets this verdict: warm up, or check that it recognizes a right answer.",
+        f"rewards alone. The verdict is what {judgment.component!r} would get by itself; check first that it recognizes a right answer.",
         "none": f"The gradient vanishes on {share} of the prompts{counted}: RL can learn from this set as it is{_flat_too(flattest)}.",
     }
     return reasons[judgment.rule], rules[judgment.rule]

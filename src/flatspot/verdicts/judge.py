@@ -83,10 +83,8 @@ def judge_set(
     5.  truncated   more than half of the completions were cut, and those earn the least              → fix-sampling
     6.  ties        on half of the prompts or more the parts vary and their sum does not              → fix-reward
     7.  constant    two or more prompts, every reward equal, strictly inside the range                → fix-reward
-    8.  the first of `judge_shares`, but for the last
-    9.  flat        the reward that is worth most vanishes, where the total has a signal, on more than
-                    `warm_up_above` of the set                                                         → what it would get alone
-    10. none of these                                                                                → proceed
+    8.  the first of `judge_shares`
+    9.  none of these; `components.with_components` may yet judge by one of several rewards             → proceed
     """
     signs = signs or RewardSigns()
     broken = _cannot_be_judged(evidence, n_rows, settings, answer_rewards, signs)
@@ -150,7 +148,7 @@ def poor_answers(evidence: Evidence, settings: JudgeSettings, answer_rewards: Fl
     Both 0 where the reward is no verifier: of a metric, half of the range is much.
     """
     known, low = np.isfinite(answer_rewards), settings.zones.low(answer_rewards)
-    verifier = settings.top_reachable or is_binary(evidence, settings.zones)
+    verifier = settings.top_reachable or is_binary(evidence, settings.zones, answer_rewards)
     if not (low.any() and verifier):
         return 0.0, 0.0
     better = np.isfinite(evidence.high) & ~settings.zones.low(evidence.high)

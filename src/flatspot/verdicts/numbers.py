@@ -65,7 +65,7 @@ def prompt_numbers(run: RunTable, model: FittedModel, r_star: Floats, zones: Zon
         reach=reach,
         relative_std=_relative(evidence.std),
         limits=model.limits,
-        mixed_decides=np.asarray(p_mixed <= zones.mixed_limit()),
+        mixed_decides=np.asarray((p_mixed <= zones.mixed_limit()) | (gain >= zones.gain_limit(model.scale))),
     )
 
 

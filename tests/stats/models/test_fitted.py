@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import beta, binom
 from truth import of_cdf, of_weights, zero_one
 
+from flatspot.stats.decide import give_verdicts
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.models import graded
 from flatspot.stats.models.fitted import fit, spread
@@ -308,3 +309,32 @@ def test_a_larger_set_has_nan_for_the_others_and_tells_the_same_of_the_set(rewar
     np.testing.assert_array_equal(whole.mixed_shares(SIZES)[1], part.mixed_shares(SIZES)[1])
     np.testing.assert_equal(whole.worst_case_error(verdict), part.worst_case_error(verdict[rows]))
     assert (whole.family, whole.misfit) == (part.family, part.misfit)
+
+
+@pytest.mark.parametrize("constant", [np.linspace(0, 1, 60), np.linspace(1, 0, 60)], ids=["rising", "falling"])
+def test_constants_of_their_own_are_judged_by_what_they_are_in_any_order(constant):
+    model = judged(np.repeat(constant[:, None], 16, axis=1), r_star=np.full(60, np.nan))
+    assert model.states.argmax(-1).tolist() == [2 if value >= 1 - ZONES.epsilon else 0 for value in constant.tolist()]
+
+
+def test_prompts_whose_achievable_reward_is_known_share_no_answer_with_others():
+    rewards = np.tile([0.0, 0.25, 0.5, 0.25], (40, 4))
+    known = np.where(np.arange(40) % 2, 1.0, np.nan)
+    there, back = judged(rewards, r_star=known).pass_at(8)[0], judged(rewards, r_star=known[::-1]).pass_at(8)[0][::-1]
+    assert there == pytest.approx(back, abs=0.02)
+    assert abs(there[0] - there[1]) > 0.1
+
+
+def test_of_two_verdicts_that_are_not_wrong_the_likelier_state_is_given():
+    """A gain between its limit and twice that: certainly learnable, though vanishing would not count as wrong."""
+    rng = np.random.default_rng(0)
+    zones = Zones(ZONES.epsilon, 0.0, 11.0)
+    model = judged(5.5 + 0.28 * rng.normal(size=(60, 16)), zones, r_star=np.full(60, np.nan))
+    assert model.states[:, 1].min() > 0.99 and model.loss[:, 0].max() < 0.05
+    assert set(give_verdicts(model, 0.03, worst_case=False).verdict) == {"learnable"}
+
+
+def test_an_answer_that_earns_a_third_value_shows_that_a_reward_is_graded():
+    zeros = np.zeros((40, 16))
+    assert judged(zeros, r_star=np.full(40, 0.3)).family == "few-valued"
+    assert judged(zeros, r_star=np.full(40, np.nan)).family == judged(zeros, r_star=np.ones(40)).family == "binary"

@@ -198,7 +198,9 @@ def completions_command(summary: Summary) -> str:
 
 def rescore_command(summary: Summary) -> str:
     """The command that scores the run's completions with a fixed reward."""
-    return shlex.join(["flatspot", "rescore", run_folder(summary), *reward_words(summary.settings)])
+    answers = summary.settings.answer_col
+    named = [] if answers is None else ["--answer-col", visible(answers)]
+    return shlex.join(["flatspot", "rescore", run_folder(summary), *reward_words(summary.settings), *named])
 
 
 def diagnose_command(summary: Summary, model: str | None = None, out: str | None = None, exported: str | None = None) -> str:
@@ -207,7 +209,7 @@ def diagnose_command(summary: Summary, model: str | None = None, out: str | None
     exported  a file that `export_command` wrote, in place of the run's prompts; its columns have the usual names
     """
     request = summary.settings
-    prompts = [exported] if exported else prompt_words(request, ("prompt_col", "id_col", "limit"))
+    prompts = [exported] if exported else prompt_words(request, ("prompt_col", "id_col", "limit", "answer_col"))
     words = ["flatspot", "diagnose", *prompts, "--model", model or _or_placeholder(request.model, "MODEL"), *reward_words(request)]
     if model is None and summary.engine.get("engine") == "scripted":
         words += ["--engine", "scripted"]

@@ -43,9 +43,15 @@ def two_ends(support: Sequence[float] | Floats, zones: Zones) -> tuple[float, fl
     return (zones.lo, only) if only >= zones.hi > zones.lo else (only, zones.hi)
 
 
-def is_binary(evidence: Evidence, zones: Zones) -> bool:
-    """Whether the rewards are the ends of the range: a reward yet to come, above or between them, would be a third value."""
-    return evidence.support is not None and are_ends(evidence.support, zones)
+def is_binary(evidence: Evidence, zones: Zones, answers: Floats) -> bool:
+    """Whether the rewards are the ends of the range: a reward yet to come, above or between them, would be a third value.
+
+    answers  [M] what real answers earn, NaN where nobody named one: where completions have shown one value, they may show a third
+    """
+    if evidence.support is None or not are_ends(evidence.support, zones):
+        return False
+    shown = np.unique(answers[np.isfinite(answers)]).tolist() if len(evidence.support) < 2 else []
+    return all(are_ends([value], zones) for value in shown)
 
 
 def state_table(zones: Zones, low: float, high: float) -> tuple[Floats, Floats]:

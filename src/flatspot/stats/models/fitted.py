@@ -108,7 +108,7 @@ def fit(evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] =
     if not scored.any():
         return _Unscored(evidence.n_prompts)
     part, r_star = evidence.subset(scored), r_star[scored]
-    model: FittedModel = BinaryModel.fit(part, zones) if is_binary(part, zones) else GradedModel.fit(part, r_star, zones, sizes)
+    model: FittedModel = BinaryModel.fit(part, zones) if is_binary(part, zones, r_star) else GradedModel.fit(part, r_star, zones, sizes)
     return spread(model, scored)
 
 

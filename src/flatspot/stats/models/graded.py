@@ -51,7 +51,8 @@ class GradedModel:
         if parts.counts[:, -1].any():
             rows = row_of = np.arange(evidence.n_prompts)
         else:
-            _, rows, row_of = np.unique(np.c_[parts.counts, zones.ceiling(r_star)], axis=0, return_index=True, return_inverse=True)
+            known = np.c_[parts.counts, zones.ceiling(r_star), np.isfinite(r_star), np.nan_to_num(parts.own)]
+            _, rows, row_of = np.unique(known, axis=0, return_index=True, return_inverse=True)
         return cls(evidence, r_star, zones, parts, prior_of(parts), rows, row_of.reshape(-1), tuple(sizes))
 
     @property

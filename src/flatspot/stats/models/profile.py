@@ -81,15 +81,15 @@ def profile(n: Ints, hits: Ints, size: Ints, functions: Floats) -> list[Profile]
         g = np.concatenate([g, _tilt(table, prompts, size.sum() * more[..., None] * f)], axis=1)
         tilts, g = np.take_along_axis(np.c_[tilts, more], order, 1), np.take_along_axis(g, order[..., None], 1)
     value = np.maximum.accumulate((g * f).sum(-1), axis=1)
-    ends = [_ends(table, prompts, own) for own in functions]
+    best = _height(table, prompts) if np.isin(functions, (0.0, 1.0)).all(-1).any() else np.nan
+    ends = [_ends(table, prompts, own, best) for own in functions]
     return list(map(Profile, value[tilts == 0].tolist(), value, _roots(table, prompts, tilts, g), ends))
 
 
-def _ends(table: Floats, prompts: Floats, f: Floats) -> tuple[float, float]:
+def _ends(table: Floats, prompts: Floats, f: Floats, best: float) -> tuple[float, float]:
     """The signed roots of twice the drop where the mean of f is 0 and 1; infinite for an f that has other values."""
     if not np.isin(f, (0.0, 1.0)).all():
         return -np.inf, np.inf
-    best = _height(table, prompts)
     drops = (max(best - _height(table[:, f == end], prompts), 0.0) for end in (0.0, 1.0))
     without, with_all = (float(np.sqrt(2 * drop)) for drop in drops)
     return -without, with_all

@@ -164,7 +164,7 @@ def _refitted(state: State) -> State:
 def _may_exceed(state: State) -> bool:
     """Whether the error of the verdicts as they stand may be far above the target: see `stats.decide`."""
     plan, model = state.plan, state.model
-    return may_exceed(model, decide(model.loss, model.n, plan.target_error), plan.target_error, worst_case=plan.worst_case)
+    return may_exceed(model, decide(model.loss, model.n, plan.target_error, model.states), plan.target_error, worst_case=plan.worst_case)
 
 
 def _price_list(plan: Plan, draws: Draws) -> PriceList:

@@ -14,6 +14,7 @@ from flatspot.core.answers import names_beside
 from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError
 from flatspot.core.optional import require
 from flatspot.core.records import Completion, Message, Prompt, PromptText, TrainingProgress, prompt_id
+from flatspot.core.settings import Advantage
 from flatspot.rewards import LoadedReward, check_reward, load_reward
 from flatspot.rewards.load import Component, RewardSpec
 from flatspot.rollouts.parts import parts_of
@@ -45,6 +46,7 @@ class TrainResult:
     alarms      the alarms raised, as in watch.json
     is_main     whether this is the first process of a distributed training
     steps       number of updates
+    advantage   how the trainer used rewards
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class TrainResult:
     alarms: Sequence[AlarmEntry]
     is_main: bool
     steps: int = 0
+    advantage: Advantage = "centered"
 
 
 def train(
@@ -151,7 +154,8 @@ def _train(
     if hasattr(trainer, "end"):
         trainer.end()
     recorder.release()
-    return TrainResult(folder, Path(settings.output_dir), callback.history, is_main, int(trainer.state.global_step))
+    advantage: Advantage = "normalized" if recorder.live.scoring.normalized else "centered"
+    return TrainResult(folder, Path(settings.output_dir), callback.history, is_main, int(trainer.state.global_step), advantage)
 
 
 def _check_folders(folder: Path, trainer: Path) -> None:
