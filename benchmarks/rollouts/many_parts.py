@@ -23,8 +23,9 @@ from flatspot.core.schema import ROLLOUTS, arrow_schema
 from flatspot.rollouts.completeness import replay_stored
 from flatspot.rollouts.files import write_table
 from flatspot.rollouts.parts import part_file, part_files
+from flatspot.rollouts.prompts import prompt_table
 from flatspot.rollouts.rounds import FixedCompletions, Round
-from flatspot.rollouts.store import open_run, prompt_table
+from flatspot.rollouts.store import open_run
 from flatspot.runs.table import read_run
 
 
