@@ -1,0 +1,168 @@
+"""One population or family, one setting: draw sets, ask flatspot, and compare what it prints with what is true.
+
+An `Observed` collects, per set, what was claimed and what was realized, under the name of the number. What makes a claim hold is in
+`judge.py`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from functools import cache
+
+import numpy as np
+from binary_sets import BINARY
+from graded_sets import GRADED
+from oracle import fewest_completions
+from truths import EPSILON, SIZES
+
+from flatspot.stats.decide import give_verdicts
+from flatspot.stats.evidence import evidence_of_rows
+from flatspot.stats.models.fitted import fit
+from flatspot.stats.triage.loop import triage
+from flatspot.stats.zones import STATES, Zones
+from flatspot.verdicts.caveats import doubtful_error
+from flatspot.verdicts.judge import PromptVerdicts
+from flatspot.verdicts.settings import JudgeSettings
+
+FAMILIES = {name: ("binary", law) for name, law in BINARY.items()} | {name: ("graded", law) for name, law in GRADED.items()}
+TARGETS = (0.05, 0.03, 0.02, 0.01)
+_LARGE = 10_000  # prompts that stand for the whole family
+_GRADED_ROUND = 4  # completions at a time: `diagnose` draws as many or more, and every round is a fit
+_DECILES = 10
+
+
+class Observed:
+    """Per number: a list over the sets of what was claimed and realized."""
+
+    def __init__(self):
+        self.of = defaultdict(list)
+
+    def error(self, number, claim, realized, said):
+        """`said`: whether the output itself says that it cannot promise this."""
+        self.of[number].append({"claim": claim, "realized": realized, "said": said})
+
+    def inside(self, number, truth, low, high, level, slack=1e-9):
+        """One interval."""
+        self.of[number].append({"claim": level, "realized": float(low - slack <= truth <= high + slack), "width": float(high - low)})
+
+    def inside_each(self, number, truth, limits, level, slack):
+        """One interval for each prompt [M, 2]: their mean coverage, and that within each tenth of the prompts by the truth."""
+        held = (limits[:, 0] - slack <= truth) & (truth <= limits[:, 1] + slack)
+        tenths = [float(part.mean()) for part in np.array_split(held[np.argsort(truth, kind="stable")], _DECILES)]
+        width = float(np.mean(limits[:, 1] - limits[:, 0]))
+        self.of[number].append({"claim": level, "realized": float(held.mean()), "width": width, "tenths": tenths})
+
+    def cost(self, number, fewest, completions):
+        self.of[number].append({"claim": fewest, "realized": completions})
+
+
+def rng_of(*key):
+    return np.random.default_rng(zlib.crc32(repr(key).encode()))
+
+
+@cache
+def whole_family(name):
+    """(share of mixed groups at each size, share of each state, p or None, wrong) of many prompts."""
+    kind, law = FAMILIES[name]
+    many = law(_LARGE * (20 if kind == "binary" else 1), rng_of("whole", name))
+    return (*many.shares(), many.mean if kind == "binary" else None, many.wrong())
+
+
+def truth_like(name, prompts):
+    return prompts.like if prompts.like is not None else whole_family(name)[:2]
+
+
+def fixed(name, m, completions, sets, targets=(0.05, 0.02)):
+    """As many completions of each prompt: a log that `flatspot inspect` reads."""
+    seen = Observed()
+    for number in range(sets):
+        rng = rng_of("fixed", name, m, completions, number)
+        prompts = FAMILIES[name][1](m, rng)
+        rewards = prompts.draw(np.arange(m), completions, rng)
+        zones = _zones(prompts, rewards)
+        evidence = evidence_of_rows(np.repeat(np.arange(m), completions), rewards.ravel(), m)
+        model = fit(evidence, np.full(m, np.nan), zones, (*SIZES, zones.group_size))
+        for target in targets:
+            _verdicts(seen, model, give_verdicts(model, target, worst_case=False), prompts, target, triaged=False)
+        _set_numbers(seen, model, name, prompts)
+        _prompt_numbers(seen, model, prompts)
+    return seen
+
+
+def adaptive(name, m, sets, targets=TARGETS, worst_case=False, advantage="centered", whole=False):
+    """`flatspot diagnose`: triage decides how many completions each prompt gets. `whole`: also what is printed of the set."""
+    seen, fewest = Observed(), _fewest(name, targets)
+    at_a_time = 1 if FAMILIES[name][0] == "binary" else _GRADED_ROUND
+    for number in range(sets):
+        for target in targets:
+            rng = rng_of("adaptive", name, m, number)
+            prompts = FAMILIES[name][1](m, rng)
+            result = triage(
+                lambda i, k, prompts=prompts, rng=rng: prompts.draw(i, k, rng).astype(float),
+                m,
+                epsilon=EPSILON,
+                target_error=target,
+                reward_range=(prompts.low, prompts.high) if prompts.stated else None,
+                round_size=at_a_time,
+                advantage=advantage,
+                worst_case=worst_case,
+            )
+            _verdicts(seen, result.fitted, result.decisions, prompts, target, True, worst_case, advantage)
+            if not worst_case and advantage == "centered":
+                seen.cost(f"completions, {target:.0%} target", fewest[target], float(result.n_samples.mean()))
+            if whole:
+                _set_numbers(seen, result.fitted, name, prompts)
+    return seen
+
+
+def _fewest(name, targets):
+    p, wrong = whole_family(name)[2:] if FAMILIES[name][0] == "binary" and FAMILIES[name][1](1, rng_of(0)).low == 0 else (None, None)
+    return dict.fromkeys(targets, np.nan) if p is None else fewest_completions(p, wrong, targets)
+
+
+def _zones(prompts, rewards):
+    low, high = (prompts.low, prompts.high) if prompts.stated else (float(rewards.min()), float(rewards.max()))
+    return Zones(EPSILON, low, high, stated=prompts.stated)
+
+
+def _verdicts(seen, model, decisions, prompts, target, triaged, worst_case=False, advantage="centered"):
+    state, limit = decisions.state, model.worst_case_error(decisions.state)
+    given = np.flatnonzero(state >= 0)
+    wrong = prompts.wrong(advantage == "normalized")
+    realized = float(wrong[given, state[given]].mean()) if len(given) else 0.0
+    verdicts = PromptVerdicts(decisions.verdict, decisions.error_probability, decisions.leaning, limit)
+    doubt = doubtful_error(verdicts, JudgeSettings(target_error=target)) if not worst_case else []
+    said = bool(model.misfit) or bool(doubt)
+    undecided = float((state < 0).mean())
+    how = ", worst case" if worst_case else ", normalized" if advantage == "normalized" else ""
+    if triaged:
+        seen.error(f"error, {target:.0%} target{how}", target, realized, said)
+        seen.of[f"undecided, {target:.0%} target{how}"].append({"claim": 0.0, "realized": undecided})
+    if len(given):
+        seen.error(f"predicted error, {target:.0%} target{how}", decisions.predicted_error, realized, said)
+    if np.isfinite(limit):
+        seen.inside(f"worst-case error, {target:.0%} target{how}", realized, 0.0, limit, 0.975)
+
+
+def _set_numbers(seen, model, name, prompts):
+    mixed, states = truth_like(name, prompts)
+    own_mixed, own_states = prompts.shares()
+    for i, state in enumerate(STATES):
+        _, low, high = model.shares[i]
+        seen.inside(f"share {state}", states[i], low, high, 0.95)
+        seen.inside(f"share {state}, of this set", own_states[i], low, high, 0.95)
+    for k, truth, own, (_, low, high) in zip(SIZES, mixed, own_mixed, model.forecast(SIZES), strict=True):
+        seen.inside(f"mixed groups of {k}", truth, low, high, 0.9)
+        seen.inside(f"mixed groups of {k}, of this set", own, low, high, 0.9)
+
+
+def _prompt_numbers(seen, model, prompts):
+    slack, limits = 5e-4 * (prompts.high - prompts.low if prompts.stated else prompts.scale), model.limits
+    for what, truth, interval in (
+        ("std", prompts.std, model.std_limits),
+        ("mean", prompts.mean, limits.mean),
+        ("mixed", prompts.mixed(), limits.mixed),
+        ("gain", prompts.gain, limits.gain),
+    ):
+        seen.inside_each(f"{what} of a prompt", truth, interval, 0.95, slack if what != "mixed" else 1e-6)

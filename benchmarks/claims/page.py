@@ -1,0 +1,152 @@
+"""The rows as the page that people read, and as the list of what does not hold."""
+
+from __future__ import annotations
+
+HEAD = """# Claim against realized
+
+Written by `python benchmarks/claims/run.py`; do not edit. {minutes:.0f} minutes of one core, {least} to {most} sets a row.
+
+Every number that flatspot prints with a stated error or a level, compared with the truth of sets drawn from {binary} populations of binary
+and {graded} families of graded rewards (`binary_sets.py`, `graded_sets.py`). The truth is computed by `truths.py`, which calls nothing of
+flatspot: exact sums, or integrals of the distribution function over 1,000 cells.
+
+- An **error** holds where the realized one is at most 1.5 points above the stated one, over the sets whose output does not itself say that
+  it cannot promise it (`model-misfit`, `worst-case-error`; *said*: the share of sets with one of them).
+- **Limits** hold where they cover the truth at most 5 points less often than their level.
+- A **cost** holds where it is at most 1.35 of the fewest completions of whoever knows the population (`oracle.py`).
+
+**Bold**: does not hold. *Italic*: does not hold, by less than two standard errors. ± is the standard error over the sets.
+"""
+WHY = """Why a folder of its own beside `benchmarks/triage`: that one compares rules of stopping with each other, on what they cost at equal
+error, and tunes the rivals. This one compares what is printed with what is true, of everything printed, for logs as much as for triage; its
+truths must not come from the code that they judge, and it is to be run while that code changes (`--quick`, under three minutes).
+"""
+
+
+def failures(rows):
+    """What does not hold, the worst first, and how much was judged."""
+    bad = [row for row in rows if row["holds"] is False]
+    lines = [_line(row) for row in sorted(bad, key=_shortfall, reverse=True)]
+    judged = sum(row["holds"] is not None for row in rows)
+    return "\n".join([*lines, f"{judged - len(bad)} of {judged} hold; {sum(row['noise'] for row in bad if 'noise' in row)} miss by noise"])
+
+
+def _shortfall(row):
+    if row["kind"] == "cost":
+        return row["ratio"] / 10
+    return row["claim"] - row["realized"] if row["kind"] == "limits" else (row["silent"] or row["realized"]) - row["claim"]
+
+
+def _line(row):
+    where = f"{row['set']}, {row['section']}, {row['prompts']} prompts" + (f" x {row['completions']}" if "completions" in row else "")
+    if row["kind"] == "cost":
+        return f"{row['number']:42} {row['realized']:.1f} for {row['claim']:.1f}  {where}"
+    noise = " (noise)" if row.get("noise") else ""
+    said = f" said in {row['said']:.0%}" if row.get("said") else ""
+    return f"{row['number']:42} {row['realized']:6.1%} for {row['claim']:6.1%} ± {row['se']:.1%}{said}{noise}  {where}"
+
+
+def render(results):
+    """The page of {name of the job: {rows, seconds}}."""
+    rows = [row for result in results.values() for row in result["rows"]]
+    sets = {kind: len({row["set"] for row in rows if row["rewards"] == kind}) for kind in ("binary", "graded")}
+    n_sets = [row["sets"] for row in rows] or [0]
+    minutes = sum(result["seconds"] for result in results.values()) / 60
+    head = HEAD.format(minutes=minutes, least=min(n_sets), most=max(n_sets), **sets)
+    parts = [head, WHY, "## In short\n", _short(rows)]
+    for kind in ("binary", "graded"):
+        of = [row for row in rows if row["rewards"] == kind]
+        parts += [f"## {kind.capitalize()} rewards\n"]
+        for title, chosen in _tables(of):
+            if chosen:
+                parts += [f"### {title}\n", _matrix(chosen)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _tables(rows):
+    """(title, rows) of each table: a set per line, a setting per column."""
+    triaged, logs = ([row for row in rows if row["section"] == section] for section in ("triage", "fixed"))
+
+    def named(of, *starts):
+        return [row for row in of if row["number"].startswith(starts)]
+
+    yield "Error of the verdicts of triage, for a target", named(triaged, "error")
+    yield "Error of the verdicts of triage, as predicted", named(triaged, "predicted")
+    yield "Error of the verdicts on logs, as predicted", named(logs, "predicted")
+    yield "Worst-case error: how often the limit (97.5%) was at least the error", named(rows, "worst-case")
+    yield "Undecided prompts of triage", named(triaged, "undecided")
+    yield "Completions per prompt, and of the fewest", named(triaged, "completions")
+    shares = named(rows, "share")
+    yield "Share of prompts like these, 95% limits", [row for row in shares if "this set" not in row["number"]]
+    yield "Share of these very prompts, 95% limits", [row for row in shares if "this set" in row["number"]]
+    mixed = named(rows, "mixed groups")
+    yield "Mixed groups of prompts like these, 90% limits", [row for row in mixed if "this set" not in row["number"]]
+    yield "Mixed groups of these very prompts, 90% limits", [row for row in mixed if "this set" in row["number"]]
+    each = [row for row in rows if row["number"].endswith("of a prompt")]
+    yield "95% limits of a prompt: mean coverage, and that of the tenth of the prompts where it is lowest", each
+
+
+def _setting(row):
+    number = row["number"].removesuffix(", of this set")
+    how = f" × {row['completions']}" if "completions" in row else ", triage" if row["kind"] == "limits" else ""
+    return number, f"{row['prompts']} prompts{how}"
+
+
+def _matrix(rows):
+    """A line per set and number, a column per setting; of errors a column per number."""
+    by_number = rows[0]["kind"] in ("error", "cost", "undecided") and rows[0]["section"] == "triage"
+    columns = list(dict.fromkeys(_column(row, by_number) for row in rows))
+    cells = {}
+    for row in rows:
+        key = (row["set"],) if by_number else (row["set"], _setting(row)[0])
+        cells.setdefault(key, {})[_column(row, by_number)] = _cell(row)
+    head = ["set", *([] if by_number else ["number"]), *columns]
+    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    lines += ["| " + " | ".join([*key, *(own.get(column, "") for column in columns)]) + " |" for key, own in cells.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _column(row, by_number):
+    number, where = _setting(row)
+    return f"{number.split(', ', 1)[1]}, {where}" if by_number else where
+
+
+def _cell(row):
+    if row["kind"] == "cost":
+        ratio = f" ({row['ratio']:.2f})" if row["ratio"] == row["ratio"] else ""
+        return _marked(f"{row['realized']:.1f}{ratio}", row)
+    if row["kind"] == "undecided":
+        return f"{100 * row['realized']:.1f}"
+    text = f"{100 * row['realized']:.1f} ± {100 * row['se']:.1f}"
+    if row["kind"] == "error":
+        predicted = f" for {100 * row['claim']:.1f}" if row["number"].startswith("predicted") else ""
+        return _marked(text + predicted, row) + (f", said {row['said']:.0%}" if row["said"] else "")
+    tenth = f", {100 * row['worst_tenth']:.0f}" if "worst_tenth" in row else ""
+    return _marked(f"{100 * row['realized']:.0f}{tenth}", row)
+
+
+def _marked(text, row):
+    return text if row["holds"] is not False else f"*{text}*" if row.get("noise") else f"**{text}**"
+
+
+def _short(rows):
+    """How many rows of each kind of number hold."""
+    groups = {}
+    for row in rows:
+        if row["holds"] is not None:
+            groups.setdefault((row["rewards"], _group(row)), []).append(row)
+    lines = ["| rewards | number | rows | hold | miss by noise | do not hold | worst |", "| --- " * 7 + "|"]
+    for (kind, number), own in groups.items():
+        bad = [row for row in own if not row["holds"]]
+        noise = sum(bool(row.get("noise")) for row in bad)
+        worst = max(own, key=_shortfall)
+        shown = f"{_cell(worst).split(',')[0].strip('*')} ({worst['set']})"
+        lines.append(f"| {kind} | {number} | {len(own)} | {len(own) - len(bad)} | {noise} | {len(bad) - noise} | {shown} |")
+    return "\n".join(lines) + "\n"
+
+
+def _group(row):
+    number = row["number"].split(", ")[0] if row["kind"] in ("error", "cost") or "worst" in row["number"] else row["number"]
+    how = "worst case" if row["number"].endswith("worst case") else "normalized" if row["number"].endswith("normalized") else ""
+    source = "triage" if row["section"] == "triage" else "logs"
+    return ", ".join(filter(None, (number, how, source)))
