@@ -43,8 +43,9 @@ def main() -> None:
         prompts, str(letters_model()), agreement, gradients=True, gradient_completions=64, out=out, say=print, **settings
     )
     table = pq.read_table(run.folder / "gradients.parquet")
-    std, norm_sq, score = (table[name].to_numpy() for name in ("std", "grad_norm_sq", "bound_score"))
-    theorem = table["bound_theorem_1"].to_numpy()
+    std, norm_sq, second, std_hi = (table[name].to_numpy() for name in ("std", "grad_norm_sq", "score_second_moment", "std_hi"))
+    # bounds at the std of the sample, like the bands; those of the table are at its upper limit
+    score, theorem = std * np.sqrt(second), table["bound_theorem_1"].to_numpy() * np.cbrt(std / std_hi) ** 2
     print(f"{'std':>14}{'prompts':>9}{'std, rms':>10}{'norm, rms':>11}{'square':>9}{'(error)':>9}{'score bound':>13}{'Theorem 1':>11}")
     for low, high in itertools.pairwise(BANDS):
         own = (std >= low) & (std < high)

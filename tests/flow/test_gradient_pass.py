@@ -57,9 +57,12 @@ def test_a_row_per_prompt_with_every_column(tmp_path, kind):
         assert set(row) == {c.name for c in GRADIENTS}
         assert all(value is not None for name, value in row.items() if name != "error")
         assert row["grad_norm_lo"] <= row["grad_norm"] <= row["grad_norm_hi"]
-        assert row["bound_score"] == pytest.approx(row["std"] * row["score_second_moment"] ** 0.5)
-        assert row["bound_lipschitz"] == pytest.approx(row["max_length"] ** 0.5 * row["gamma"] * row["std"])
-        assert row["bound_theorem_1"] == pytest.approx(6 * 0.5 ** (1 / 3) * row["max_length"] * row["gamma"] * row["std"] ** (2 / 3))
+        assert row["std"] < row["std_hi"] <= 0.5 * max(1.0, row["std"] / 0.5)
+        assert row["grad_norm_hi"] <= row["bound_score"] * (1 + 1e-9)
+        assert row["bound_score"] == pytest.approx(row["std_hi"] * row["score_second_moment_hi"] ** 0.5)
+        assert row["bound_collision"] == pytest.approx(row["gamma"] * row["std_hi"] * row["collision_hi"] ** 0.5)
+        assert row["bound_lipschitz"] == pytest.approx(row["max_length"] ** 0.5 * row["gamma"] * row["std_hi"])
+        assert row["bound_theorem_1"] == pytest.approx(6 * 0.5 ** (1 / 3) * row["max_length"] * row["gamma"] * row["std_hi"] ** (2 / 3))
         assert 0 < row["collision"] <= row["max_length"]
     assert "Measured gradients" in (tmp_path / "run" / "report.html").read_text()
 

@@ -149,11 +149,19 @@ GRADIENTS: tuple[Column, ...] = (
     Column("n_samples", "int32", "completions", "drawn for the gradient, beside those of the run"),
     Column("n_scored", "int32", "completions", "of them with a reward, and so used"),
     Column("std", "float64", "reward", "std of their rewards, ddof 1"),
+    Column("std_hi", "float64", "reward", "upper 95% limit of the std under the policy, for any reward in the range"),
     Column("grad_norm", "float64", "reward", "norm of the gradient of the expected reward: root of grad_norm_sq, 0 where that is negative"),
     Column("grad_norm_lo", "float64", "reward", "lower 95% limit of the norm"),
-    Column("grad_norm_hi", "float64", "reward", "upper 95% limit of the norm"),
+    Column(
+        "grad_norm_hi", "float64", "reward", "upper 95% limit of the norm, which counts rewards that were not seen: at most bound_score"
+    ),
     Column("grad_norm_sq", "float64", "reward²", "unbiased estimate of the squared norm, from two independent halves; may be negative"),
-    Column("score_second_moment", "float64", "", "mean squared norm of the gradient of log p(completion)"),
+    Column(
+        "score_second_moment",
+        "float64",
+        "",
+        "mean squared norm of the gradient of log p(completion), averaged over the token of each position",
+    ),
     Column("score_second_moment_lo", "float64", "", "its lower 95% limit"),
     Column("score_second_moment_hi", "float64", "", "its upper 95% limit"),
     Column("collision", "float64", "tokens", "mean over completions of the sum over positions of 1 − ‖p‖², p the token's distribution"),
@@ -161,11 +169,13 @@ GRADIENTS: tuple[Column, ...] = (
     Column("collision_hi", "float64", "tokens", "its upper 95% limit"),
     Column("gamma", "float64", "", "largest spectral norm of the logits' Jacobian that was found: a lower estimate of γ"),
     Column("max_length", "int32", "tokens", "the longest of the completions, with its end token"),
-    Column("bound_score", "float64", "reward", "std · √score_second_moment"),
-    Column("bound_collision", "float64", "reward", "gamma · std · √collision; proven only for the true γ"),
-    Column("bound_lipschitz", "float64", "reward", "√max_length · gamma · std; proven only for the true γ"),
-    Column("bound_median", "float64", "reward", "√2 · max_length · gamma · E|reward − median|; proven only for the true γ"),
-    Column("bound_theorem_1", "float64", "reward", "Theorem 1 at half the reward's range; proven only for the true γ"),
+    Column("bound_score", "float64", "reward", "std_hi · √score_second_moment_hi"),
+    Column("bound_collision", "float64", "reward", "gamma · std_hi · √collision_hi; proven only for the true γ"),
+    Column("bound_lipschitz", "float64", "reward", "√max_length · gamma · std_hi; proven only for the true γ"),
+    Column(
+        "bound_median", "float64", "reward", "√2 · max_length · gamma · the upper limit of E|reward − median|; proven only for the true γ"
+    ),
+    Column("bound_theorem_1", "float64", "reward", "Theorem 1 at std_hi and half the reward's range; proven only for the true γ"),
     Column("seconds", "float64", "seconds", "spent on the prompt"),
     Column("error", "string", "", "why the prompt has no numbers; null where it has"),
 )

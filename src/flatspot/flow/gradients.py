@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flatspot.theory.gradients import GradientEstimate
 
 Row = JsonObject
-_FORMAT = 1  # of what the numbers mean; a change leaves older tables behind
+_FORMAT = 2  # of what the numbers mean; a change leaves older tables behind
 
 
 def check_weights(policy: Any, settings: Settings) -> None:
@@ -108,7 +108,7 @@ def _measured(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sam
     if limits is None or not limits[0] < limits[1]:
         limits = (min(0.0, *scored), max(1.0, *scored)) if len(scored) else (0.0, 1.0)
     logits_of = completion_logits(weights, ids, temperature=sampling.temperature)
-    estimate = estimate_gradient(trainable(weights), logits_of, drawn, rewards, reward_range=limits)
+    estimate = estimate_gradient(trainable(weights), logits_of, drawn, rewards, reward_range=limits, max_length=sampling.max_new_tokens)
     gamma = gamma_lower(trainable(weights), logits_of, max(drawn, key=len))
     return _numbers(estimate, gamma) | _bounds(estimate, gamma, scored, limits)
 
@@ -122,17 +122,19 @@ def _numbers(estimate: GradientEstimate, gamma: float) -> Row:
 
 
 def _bounds(estimate: GradientEstimate, gamma: float, rewards: Any, limits: tuple[float, float]) -> Row:
-    """The bounds at the measured std; Theorem 1 at half the reward's range, as moving a reward does not change its gradient."""
+    """The bounds at upper limits of what they take; Theorem 1 at half the range, as moving a reward does not change its gradient."""
     from flatspot.theory.bounds import collision_bound, lipschitz_bound, median_bound, score_bound, theorem_1_kl
+    from flatspot.theory.unseen import deviation_upper
 
-    std = float(reward_std(rewards))
+    std = estimate.std_hi
     size = {"length": estimate.length, "gamma": gamma}
     return {
-        "std": std,
-        "bound_score": score_bound(std, score_second_moment=estimate.score_second_moment.mean),
-        "bound_collision": collision_bound(std, gamma=gamma, collision=estimate.collision.mean),
+        "std": float(reward_std(rewards)),
+        "std_hi": std,
+        "bound_score": score_bound(std, score_second_moment=estimate.score_second_moment.hi),
+        "bound_collision": collision_bound(std, gamma=gamma, collision=estimate.collision.hi),
         "bound_lipschitz": lipschitz_bound(std, **size),
-        "bound_median": median_bound(float(np.abs(rewards - np.median(rewards)).mean()), **size),
+        "bound_median": median_bound(deviation_upper(rewards, limits), **size),
         "bound_theorem_1": theorem_1_kl(std, **size, reward_bound=(limits[1] - limits[0]) / 2),
     }
 
@@ -141,7 +143,7 @@ def _stored_rows(path: Path, request: Mapping[str, Any]) -> list[Row]:
     """The rows on disk, if they answer the same question; rows of errors are measured again."""
     if not path.exists():
         return []
-    table = read_table(path, [column.name for column in GRADIENTS])
+    table = read_table(path, [column.name for column in GRADIENTS], optional=("std_hi",))  # older tables lack it
     stored = json.loads((table.schema.metadata or {}).get(b"flatspot_gradients", b"{}"))
     return [row for row in table.to_pylist() if row["error"] is None] if stored == request else []
 

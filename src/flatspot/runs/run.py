@@ -164,7 +164,7 @@ class Run:
     def gradients(self) -> pa.Table | None:
         """One row per prompt whose gradient was measured: `core.schema.GRADIENTS`; None where none was."""
         file = self.folder / "gradients.parquet"
-        return read_table(file, [column.name for column in GRADIENTS]) if file.exists() else None
+        return read_table(file, [column.name for column in GRADIENTS], optional=("std_hi",)) if file.exists() else None
 
     @cached_property
     def ids(self) -> list[str]:

@@ -6,6 +6,11 @@ A prompt's completions are split into two halves, those with even and with odd n
 
 and as the halves are independent, E[G_A · G_B] = ‖∇V‖². The norm of a single estimate is biased: E‖G‖² is ‖∇V‖² plus the noise.
 
+E‖s‖² = Σ_l E‖J_lᵀ(e_{y_l} − p_l)‖² is averaged over the token of every position, not taken at the one that was sampled: a token that is
+drawn once in twenty times has nearly all of it, and is mostly missing from a sample. With random signs ε, one per token, v_l = Σ_y
+√p_l(y)·ε_y·(e_y − p_l) has the covariance of e_{y_l} − p_l, so E‖Σ_l J_lᵀ v_l‖² given the completion is Σ_l E‖J_lᵀ(e_{y_l} − p_l)‖² at its
+prefixes, at the price of one backward pass. What a prefix that was not drawn would add is still not seen.
+
 Scores are computed for one distinct completion at a time and summed, so the memory is that of the model, one gradient, and two sums. Only
 this module of the package uses torch; the caller provides the model through its logits.
 """
@@ -20,7 +25,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flatspot.core.errors import SettingsError
-from flatspot.theory.halves import Interval, half_product, mean_interval, unseen_ceiling
+from flatspot.theory.halves import Interval, mean_interval
+from flatspot.theory.unseen import mean_limits, squared_norm, std_upper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +41,7 @@ class GradientEstimate:
     """Estimates from the completions of one prompt, with 95% limits.
 
     n                    number of completions with a reward
+    std_hi               upper limit of the reward's std, for any reward in the range
     norm_sq              ‖∇V‖², unbiased: it can be negative, which only means that the norm is small
     score_second_moment  E‖∇ log p(y|x)‖²
     collision            Σ_l E[1 − ‖p_l‖²]
@@ -42,6 +49,7 @@ class GradientEstimate:
     """
 
     n: int
+    std_hi: float
     norm_sq: Interval
     score_second_moment: Interval
     collision: Interval
@@ -60,6 +68,7 @@ def estimate_gradient(
     rewards: ArrayLike,
     *,
     reward_range: tuple[float, float],
+    max_length: int = 0,
 ) -> GradientEstimate:
     """Estimate ‖∇V‖², E‖s‖² and the collision term of one prompt.
 
@@ -67,7 +76,8 @@ def estimate_gradient(
     logits_of     the logits that completions were sampled from, with temperature but without top-p and top-k
     completions   token ids including the end token; independent samples
     rewards       one per completion; completions with NaN (not scored) are left out
-    reward_range  (lo, hi); limits the rewards not observed if those of a half are all equal
+    reward_range  (lo, hi) of the reward: what a completion that was not drawn may earn
+    max_length    positions that a completion may have, as far as more than the longest of these
 
     Raises SettingsError with fewer than four scored completions: each half needs two.
     """
@@ -83,19 +93,18 @@ def estimate_gradient(
     sum_second = scores.weighted_sum(completions, second, _weights(reward[second]), along=sum_first)
     onto_first = np.array(scores.products)
     del sum_first
-    norms, collisions = np.array(scores.norms), np.array(scores.collisions)
+    second_moments, collisions = np.array(scores.second_moments), np.array(scores.collisions)
     if sum_second is None or np.ptp(reward[first]) == 0:
         onto_second = np.zeros(len(first))
     else:
-        scores.weighted_sum(completions, first, np.zeros(len(first)), along=sum_second)
+        scores.weighted_sum(completions, first, np.zeros(len(first)), along=sum_second, measure=False)
         onto_second = np.array(scores.products)
-    second_moment, collision = _positive(mean_interval(norms)), _positive(mean_interval(collisions))
-    product = half_product(reward[first], onto_second, reward[second], onto_first)
-    if min(np.ptp(reward[first]), np.ptp(reward[second])) == 0:
-        ceiling = unseen_ceiling(reward[scored], reward_range) ** 2 * second_moment.hi
-        product = Interval(product.mean, min(0.0, product.lo), max(product.hi, ceiling))
     longest = max(len(completions[i]) for i in scored.tolist())
-    return GradientEstimate(len(scored), product, second_moment, collision, longest)
+    second_moment = mean_interval(second_moments)
+    second_moment = second_moment._replace(lo=max(0.0, second_moment.lo))
+    collision = Interval(float(collisions.mean()), *mean_limits(collisions, 0.0, max(longest, max_length)))
+    product = squared_norm(reward[first], onto_second, reward[second], onto_first, second_moment.hi, reward_range)
+    return GradientEstimate(len(scored), std_upper(reward[scored], reward_range), product, second_moment, collision, longest)
 
 
 def gamma_lower(
@@ -147,16 +156,22 @@ class _Scores:
 
     def __init__(self, parameters: Sequence[Tensor], logits_of: LogitsOf) -> None:
         self.parameters, self.logits_of = list(parameters), logits_of
-        self.norms: list[float] = []
+        self.second_moments: list[float] = []
         self.collisions: list[float] = []
         self.products: list[float] = []
 
     def weighted_sum(
-        self, completions: Sequence[Sequence[int]], indices: NDArray[np.intp], weights: Floats, along: list[Tensor] | None = None
+        self,
+        completions: Sequence[Sequence[int]],
+        indices: NDArray[np.intp],
+        weights: Floats,
+        along: list[Tensor] | None = None,
+        measure: bool = True,
     ) -> list[Tensor] | None:
         """Σ weight · score over the completions `indices`; None if all weights are 0. `products` becomes each score's product with `along`.
 
-        Equal completions have equal scores, so each distinct one is differentiated once.
+        Equal completions have equal scores, so each distinct one is differentiated once. With `measure` their second moments and collision
+        terms are appended; each completion has random signs of its own, so that equal ones do not pass for an exact number.
         """
         import torch
 
@@ -164,10 +179,10 @@ class _Scores:
         for place, i in enumerate(indices.tolist()):
             places.setdefault(tuple(completions[i]), []).append(place)
         total: list[Tensor] | None = None
-        norms, collisions, products = np.zeros((3, len(indices)))
+        second_moments, collisions, products = np.zeros((3, len(indices)))
         for completion, same in places.items():
-            score, collisions[same] = self._score(completion)
-            norms[same] = _product(score, score)
+            seeds = [len(self.second_moments) + place for place in same] if measure else []
+            score, second_moments[same], collisions[same] = self._score(completion, seeds)
             products[same] = 0.0 if along is None else _product(score, along)
             if weights[same].any():
                 if total is None:
@@ -176,26 +191,31 @@ class _Scores:
                     if part is not None:
                         into.add_(part, alpha=float(weights[same].sum()))
             del score
-        self.norms.extend(norms.tolist())
-        self.collisions.extend(collisions.tolist())
+        if measure:
+            self.second_moments.extend(second_moments.tolist())
+            self.collisions.extend(collisions.tolist())
         self.products = products.tolist()
         return total
 
-    def _score(self, completion: Sequence[int]) -> tuple[list[Tensor | None], float]:
-        """∇ log p of one completion, and Σ_l (1 − ‖p_l‖²) along it."""
+    def _score(self, completion: Sequence[int], seeds: Sequence[int]) -> tuple[list[Tensor | None], list[float] | float, float]:
+        """∇ log p of one completion; per seed a second moment of it, averaged over tokens by random signs; Σ_l (1 − ‖p_l‖²) along it."""
         import torch
 
         with torch.enable_grad():
-            log_p = torch.log_softmax(self.logits_of(completion).float(), dim=-1)
+            logits = self.logits_of(completion).float()
+            log_p = torch.log_softmax(logits, dim=-1)
+            p = log_p.detach().exp()
+            second_moments = []
+            for seed in seeds:
+                signs = torch.randint(0, 2, p.shape, generator=torch.Generator().manual_seed(seed)).to(p.device) * 2 - 1
+                weighted = p.sqrt() * signs
+                token = weighted - p * weighted.sum(-1, keepdim=True)
+                pulled = torch.autograd.grad(logits, self.parameters, token, retain_graph=True, allow_unused=True)
+                second_moments.append(_product(pulled, pulled))
             ids = torch.tensor(list(completion), device=log_p.device)
             total = log_p.gather(-1, ids.unsqueeze(-1)).sum()
             score = torch.autograd.grad(total, self.parameters, allow_unused=True)
-        return list(score), float((1 - (log_p.detach().exp() ** 2).sum(-1)).sum())
-
-
-def _positive(interval: Interval) -> Interval:
-    """The interval of a number that cannot be negative."""
-    return interval._replace(lo=max(0.0, interval.lo))
+        return list(score), second_moments or 0.0, float((1 - (p**2).sum(-1)).sum())
 
 
 def _product(a: Sequence[Tensor | None], b: Sequence[Tensor | None]) -> float:

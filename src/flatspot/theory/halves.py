@@ -58,19 +58,3 @@ def jackknife_variance(x: Floats, y: Floats) -> float:
         return float(cross.sum() ** 2)
     without = (cross.sum() - n / (n - 1) * cross) / (n - 2)
     return float((n - 1) / n * ((without - without.mean()) ** 2).sum())
-
-
-def unseen_ceiling(reward: Floats, reward_range: tuple[float, float]) -> float:
-    """An upper 95% limit of the reward's std if a half has one value only: few rewards differ, and those by at most the range.
-
-    With k of n rewards different from the most frequent one, the probability of a different one is at most the
-    Clopper–Pearson limit q, and the std at most √(q(1 − q))·(hi − lo) for q ≤ ½, else half the range.
-
-    >>> round(unseen_ceiling(np.zeros(16), (0.0, 1.0)), 3)
-    0.404
-    """
-    lo, hi = reward_range
-    counts = np.unique(reward, return_counts=True)[1]
-    k, n = len(reward) - int(counts.max()), len(reward)
-    q = float(stats.beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
-    return float(np.sqrt(q * (1 - q)) if q < 0.5 else 0.5) * (hi - lo)
