@@ -55,6 +55,9 @@ bench: $(VENV)/.dev ## speed and memory against named peers (about 15 minutes)
 	$(BIN)/python benchmarks/inspect/ten_million.py
 	$(BIN)/python benchmarks/startup.py
 
+claims: $(VENV)/.dev ## stated errors and levels against the truth (about an hour)
+	$(BIN)/python benchmarks/claims/run.py
+
 ci: lint types test test-thorough docs release-check ## what CI runs
 
 clean: ## remove the environment and caches

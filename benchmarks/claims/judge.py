@@ -18,7 +18,9 @@ def rows_of(observed, about):
 
 def _judged(number, sets):
     realized, claim = (np.array([one[name] for one in sets], float) for name in ("realized", "claim"))
-    row = {"sets": len(sets), "claim": float(claim.mean()), "realized": float(realized.mean()), "se": _noise(realized)}
+    whole = "width" in sets[0] and "tenths" not in sets[0]  # one interval a set: inside or not
+    noise = _noise_of_hits(realized) if whole else _noise(realized)
+    row = {"sets": len(sets), "claim": float(claim.mean()), "realized": float(realized.mean()), "se": noise}
     if number.startswith("undecided"):
         return row | {"kind": "undecided", "holds": None}
     if number.startswith("completions"):
@@ -45,9 +47,11 @@ def _judged(number, sets):
 
 
 def _noise(values):
-    """Standard error of a mean over the sets; of shares of sets that are all 0 or 1, that of one more of each."""
-    n = len(values)
-    if np.isin(values, (0.0, 1.0)).all():
-        share = (values.sum() + 1) / (n + 2)
-        return float(np.sqrt(share * (1 - share) / n))
-    return float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+    """Standard error of a mean over the sets."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+def _noise_of_hits(hits):
+    """Standard error of a share of the sets, as if there had been one more of each kind: never 0."""
+    share = (hits.sum() + 1) / (len(hits) + 2)
+    return float(np.sqrt(share * (1 - share) / len(hits)))

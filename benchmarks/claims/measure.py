@@ -27,7 +27,7 @@ from flatspot.verdicts.settings import JudgeSettings
 
 FAMILIES = {name: ("binary", law) for name, law in BINARY.items()} | {name: ("graded", law) for name, law in GRADED.items()}
 TARGETS = (0.05, 0.03, 0.02, 0.01)
-_LARGE = 10_000  # prompts that stand for the whole family
+_LARGE = {"binary": 60_000, "graded": 6_000}  # prompts that stand for the whole family
 _GRADED_ROUND = 4  # completions at a time: `diagnose` draws as many or more, and every round is a fit
 _DECILES = 10
 
@@ -65,7 +65,7 @@ def rng_of(*key):
 def whole_family(name):
     """(share of mixed groups at each size, share of each state, p or None, wrong) of many prompts."""
     kind, law = FAMILIES[name]
-    many = law(_LARGE * (20 if kind == "binary" else 1), rng_of("whole", name))
+    many = law(_LARGE[kind], rng_of("whole", name))
     return (*many.shares(), many.mean if kind == "binary" else None, many.wrong())
 
 
@@ -90,8 +90,8 @@ def fixed(name, m, completions, sets, targets=(0.05, 0.02)):
     return seen
 
 
-def adaptive(name, m, sets, targets=TARGETS, worst_case=False, advantage="centered", whole=False):
-    """`flatspot diagnose`: triage decides how many completions each prompt gets. `whole`: also what is printed of the set."""
+def adaptive(name, m, sets, targets=TARGETS, worst_case=False, advantage="centered", whole=()):
+    """`flatspot diagnose`: triage decides how many completions each prompt gets. `whole`: at which targets also what is said of the set."""
     seen, fewest = Observed(), _fewest(name, targets)
     at_a_time = 1 if FAMILIES[name][0] == "binary" else _GRADED_ROUND
     for number in range(sets):
@@ -111,7 +111,7 @@ def adaptive(name, m, sets, targets=TARGETS, worst_case=False, advantage="center
             _verdicts(seen, result.fitted, result.decisions, prompts, target, True, worst_case, advantage)
             if not worst_case and advantage == "centered":
                 seen.cost(f"completions, {target:.0%} target", fewest[target], float(result.n_samples.mean()))
-            if whole:
+            if target in whole:
                 _set_numbers(seen, result.fitted, name, prompts)
     return seen
 

@@ -1,4 +1,4 @@
-"""Claim against realized: python benchmarks/claims/run.py [--quick] [--only WORD ...] [--jobs N]
+"""Claim against realized: python benchmarks/claims/run.py [--quick] [--only WORD ...] [--sets SHARE] [--jobs N]
 
 Every number that flatspot prints with a stated error or level, on populations and families whose truth is known. Writes results.json and
 README.md beside this file; what was measured survives an interruption in progress.jsonl, as long as neither flatspot's numbers nor this
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from page import failures, render
 
 HERE = Path(__file__).parent
 PROGRESS = HERE / "progress.jsonl"
+_FEWEST_SETS = 4
 QUICK = {
     "binary": (".04, .5", ".02, .12, .98", "hard"),
     "graded": ("0, .5, 1, few kinds", "format and correct", "beta, low means", "partial credit", "four families"),
@@ -33,23 +35,26 @@ QUICK = {
 # what is measured of each population, by kind: (section, arguments); sets chosen for about an hour on one core
 JOBS = {
     "binary": [
-        *(("fixed", {"m": 300, "completions": k, "sets": 16}) for k in (4, 8, 16)),
-        ("fixed", {"m": 1000, "completions": 8, "sets": 10}),
-        *(("fixed", {"m": m, "completions": 8, "sets": 10}) for m in (20, 50)),
-        ("triage", {"m": 300, "sets": 16}),
-        ("triage", {"m": 1000, "sets": 6}),
-        ("triage", {"m": 300, "sets": 8, "targets": (0.03,), "whole": True}),
-        *(("triage", {"m": m, "sets": 30, "targets": (0.05, 0.03)}) for m in (10, 20, 50)),
+        ("triage", {"m": 300, "sets": 20, "whole": (0.03,)}),
+        ("fixed", {"m": 300, "completions": 8, "sets": 20}),
+        ("triage", {"m": 20, "sets": 40, "targets": (0.05, 0.03)}),
         ("triage", {"m": 300, "sets": 12, "targets": (0.05, 0.02), "worst_case": True}),
+        *(("fixed", {"m": 300, "completions": k, "sets": 20}) for k in (4, 16)),
+        ("fixed", {"m": 1000, "completions": 8, "sets": 12}),
+        ("triage", {"m": 1000, "sets": 8}),
+        *(("triage", {"m": m, "sets": 40, "targets": (0.05, 0.03)}) for m in (10, 50)),
+        ("fixed", {"m": 20, "completions": 8, "sets": 12}),
     ],
     "graded": [
-        *(("fixed", {"m": 300, "completions": k, "sets": 20}) for k in (4, 8, 16)),
-        ("fixed", {"m": 1000, "completions": 8, "sets": 8}),
-        *(("fixed", {"m": m, "completions": 8, "sets": 16}) for m in (20, 50)),
-        ("triage", {"m": 300, "sets": 16}),
+        ("triage", {"m": 300, "sets": 16, "whole": (0.03,)}),
+        ("fixed", {"m": 300, "completions": 8, "sets": 20}),
+        ("triage", {"m": 20, "sets": 20, "targets": (0.05, 0.03)}),
         ("triage", {"m": 300, "sets": 8, "targets": (0.05,), "advantage": "normalized"}),
+        *(("fixed", {"m": 300, "completions": k, "sets": 20}) for k in (4, 16)),
+        ("fixed", {"m": 1000, "completions": 8, "sets": 8}),
         ("triage", {"m": 1000, "sets": 4, "targets": (0.05, 0.02)}),
-        *(("triage", {"m": m, "sets": 20, "targets": (0.05, 0.03)}) for m in (20, 50)),
+        ("triage", {"m": 50, "sets": 20, "targets": (0.05, 0.03)}),
+        ("fixed", {"m": 20, "completions": 8, "sets": 12}),
     ],
 }
 QUICK_JOBS = {
@@ -64,6 +69,12 @@ QUICK_JOBS = {
         ("triage", {"m": 20, "sets": 6, "targets": (0.05,)}),
     ],
 }
+
+
+def every_job():
+    """What matters most of each population first: an interrupted run has something of all of them."""
+    turns = itertools.zip_longest(*([(name, *job) for job in JOBS[kind]] for name, (kind, _) in FAMILIES.items()))
+    return [job for turn in turns for job in turn if job is not None]
 
 
 def named(name, section, arguments):
@@ -89,58 +100,68 @@ def digest():
 
 
 def resumed():
-    """What an interrupted run of the same code measured."""
+    """{(name of the job, sets): result} of an interrupted run of the same code."""
     if not PROGRESS.exists():
         return {}
     lines = [json.loads(line) for line in PROGRESS.read_text().splitlines() if line.endswith("}")]
-    return {line["job"]: line["result"] for line in lines if line["code"] == digest()}
+    return {(line["job"], line["sets"]): line["result"] for line in lines if line["code"] == digest()}
 
 
 def run(jobs, n_processes, keep):
     """{name of the job: result}; `keep`: in progress.jsonl as well."""
-    done = resumed() if keep else {}
-    left = [job for job in jobs if named(*job) not in done]
+    before = resumed() if keep else {}
+    done = {named(*job): before[key] for job in jobs if (key := (named(*job), job[2]["sets"])) in before}
+    left = {named(*job): job for job in jobs if named(*job) not in done}
     code = digest()
     with multiprocessing.get_context("spawn").Pool(n_processes, initializer=os.nice, initargs=(5,)) as pool:
-        for at, (name, result) in enumerate(pool.imap_unordered(measured, left), 1):
+        for at, (name, result) in enumerate(pool.imap_unordered(measured, left.values()), 1):
             done[name] = result
             bad = sum(row["holds"] is False for row in result["rows"])
             said = f"{at}/{len(left)} {name}: {result['seconds']:.0f} s, {bad} of {len(result['rows'])} do not hold"
             print(said, file=sys.stderr, flush=True)
             if keep:
+                line = {"code": code, "job": name, "sets": left[name][2]["sets"], "result": result}
                 with PROGRESS.open("a") as file:
-                    file.write(json.dumps({"code": code, "job": name, "result": result}) + "\n")
-    return {named(*job): done[named(*job)] for job in jobs}
+                    file.write(json.dumps(line) + "\n")
+    return done
+
+
+def chosen_jobs(options):
+    jobs = every_job()
+    if options.quick:
+        jobs = [(name, *job) for kind, names in QUICK.items() for name in names for job in QUICK_JOBS[kind]]
+    if options.only is not None:
+        jobs = [job for job in jobs if any(word in named(*job) for word in options.only)]
+    return [(name, section, rest | {"sets": max(_FEWEST_SETS, round(options.sets * rest["sets"]))}) for name, section, rest in jobs]
+
+
+def write(results):
+    """results.json and the page, of these and, where they are not all, of what was measured before."""
+    stored, names = HERE / "results.json", [named(*job) for job in every_job()]
+    before = json.loads(stored.read_text())["jobs"] if stored.exists() else {}
+    known = before | results
+    kept = {name: known[name] for name in names if name in known}
+    stored.write_text(json.dumps({"jobs": kept}, indent=0) + "\n")
+    (HERE / "README.md").write_text(render(kept))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="little of everything, nothing written")
-    parser.add_argument("--only", nargs="*", metavar="WORD", help="the jobs whose name has one of these words; none: only the page")
+    parser.add_argument("--only", nargs="*", metavar="WORD", help="the jobs whose name has one of these words")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time")
-    parser.add_argument("--sets", type=float, default=1.0, metavar="SHARE", help="of the sets of each row, at least 4 (default 1)")
+    parser.add_argument("--sets", type=float, default=1.0, metavar="SHARE", help=f"of the sets of each row, at least {_FEWEST_SETS}")
+    parser.add_argument("--page", action="store_true", help="measure nothing: the page, with what an interrupted run has")
     options = parser.parse_args()
-    if options.quick:
-        jobs = [(name, *job) for kind, names in QUICK.items() for name in names for job in QUICK_JOBS[kind]]
-    else:
-        jobs = [(name, *job) for name in FAMILIES for job in JOBS[FAMILIES[name][0]]]
-    if options.only is not None:
-        jobs = [job for job in jobs if any(word in named(*job) for word in options.only)]
-    jobs = [(name, section, arguments | {"sets": max(3, round(options.sets * arguments["sets"]))}) for name, section, arguments in jobs]
     began = time.time()
-    results = run(jobs, options.jobs, keep=not options.quick)
-    rows = [row for result in results.values() for row in result["rows"]]
-    print(failures(rows))
-    if options.quick:
-        return
-    stored = HERE / "results.json"
-    before = json.loads(stored.read_text())["jobs"] if options.only is not None and stored.exists() else {}
-    everything = {named(*job) for name in FAMILIES for job in ((name, *one) for one in JOBS[FAMILIES[name][0]])}
-    kept = {name: result for name, result in (before | results).items() if name in everything}
-    stored.write_text(json.dumps({"jobs": kept}, indent=0) + "\n")
-    (HERE / "README.md").write_text(render(kept))
-    PROGRESS.unlink(missing_ok=True)
+    results = {name: result for (name, _), result in resumed().items()} if options.page else {}
+    results |= {} if options.page else run(chosen_jobs(options), options.jobs, keep=not options.quick)
+    print(failures([row for result in results.values() for row in result["rows"]]))
     print(f"{time.time() - began:.0f} s", file=sys.stderr)
+    if not options.quick:
+        write(results)
+    if not (options.quick or options.page):
+        PROGRESS.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
