@@ -18,8 +18,9 @@ except MissingExtra:
     pytest.skip("openvino-genai is not installed", allow_module_level=True)
 from flatspot.core.protocols import Engine
 from flatspot.core.records import PromptRequest, Sampling
+from flatspot.core.seeds import fold_seed
 from flatspot.engines import HfEngine, load_engine, load_policy, openvino, policy, registry
-from flatspot.engines.openvino import OpenVinoEngine, check_pipeline, open_pipeline, seed_32
+from flatspot.engines.openvino import OpenVinoEngine, check_pipeline, open_pipeline
 from flatspot.engines.verify import Check
 
 pytestmark = pytest.mark.thorough
@@ -128,7 +129,7 @@ def test_a_cache_smaller_than_the_rows_makes_them_wait(engine):
 
 
 def test_seeds_are_folded_to_32_bits_without_patterns():
-    seeds = [seed_32(seed) for seed in (*range(1000), 2**62, 2**63 - 1)]
+    seeds = [fold_seed(seed, 32) for seed in (*range(1000), 2**62, 2**63 - 1)]
     assert len(set(seeds)) == 1002
     assert max(seeds) < 2**32
     assert abs(sum(seeds[:1000]) / 1000 / 2**32 - 0.5) < 0.05
@@ -176,7 +177,7 @@ def test_an_engine_that_fails_its_check_is_replaced_with_the_reason(tiny, monkey
 
 
 def test_names_that_are_no_engine_say_what_to_use(tmp_path):
-    with pytest.raises(EngineError, match="there is no engine 'vllm'; it is one of auto, hf, openvino, scripted"):
+    with pytest.raises(EngineError, match="there is no engine 'vllm'; it is one of auto, hf, openvino, openai, scripted"):
         load_engine("vllm", "m")
     with pytest.raises(EngineError, match="there is no engine 'gpt'; it is one of auto, hf"):
         load_engine("gpt", "m")

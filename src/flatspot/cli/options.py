@@ -185,7 +185,22 @@ def engine_options(command: F) -> F:
                 type=ExtensibleChoice("engines", ENGINES),
                 default="auto",
                 show_default=True,
-                help="auto: openvino on a CPU where it supports the model, else hf.",
+                help="auto: openai with a --base-url; else openvino on a CPU where it supports the model; else hf.",
+            ),
+            click.option(
+                "--base-url",
+                multiple=True,
+                metavar="URL",
+                help="OpenAI-compatible server, as http://localhost:8000/v1; repeat for several. Or a file with one a line, which is read "
+                "again while sampling.",
+            ),
+            click.option(
+                "--served-name",
+                metavar="NAME",
+                help="Their name of the model, where --model is its folder.  [default: theirs]",
+            ),
+            click.option(
+                "--concurrency", type=click.IntRange(1), default=64, show_default=True, help="Requests in flight for each server."
             ),
             click.option(
                 "--dtype",

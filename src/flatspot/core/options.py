@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -46,6 +47,9 @@ class DiagnoseOptions(RescoreOptions, total=False):
     max_new_tokens: int
     seed: int
     engine: str
+    base_url: Sequence[str]
+    served_name: str | None
+    concurrency: int
     dtype: str
     device: str
     memory_gib: float | None

@@ -40,6 +40,8 @@ class Engine(Protocol):
     def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
         """One list of completions per request, one completion per seed, in the order asked.
 
+        A prompt that cannot be answered, as it does not fit the context, gets completions with an `error`; the others are drawn.
+
         Equal (text, seed, sampling) give equal completions, but for the float rounding that another composition of a batch brings: a
         caller that wants the same rows again asks for the same batches. `on_tokens(n)` is told of n newly generated tokens as they come,
         and by `tell_completed` of completions that are whole.

@@ -90,6 +90,7 @@ class Completion:
     """One sampled answer: its text, its length in tokens, and whether the token limit cut it.
 
     messages  what it is where it is not one message of the assistant with this text: tool calls, their answers
+    error     why there is none: its prompt does not fit the context, or a server rejects it
     """
 
     text: str
@@ -97,6 +98,7 @@ class Completion:
     truncated: bool
     token_ids: tuple[int, ...] = ()
     messages: tuple[Message, ...] | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +162,14 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One row of a run: a completion of a prompt, and its reward. Columns are declared in `core.schema`."""
+    """One row of a run: a completion of a prompt, and its reward. Columns are declared in `core.schema`.
+
+    completion  None where none could be drawn: `error` says why
+    """
 
     prompt_id: str
     prompt: PromptText
-    completion: str
+    completion: str | None
     sample_idx: int
     reward: float | None
     rewards: Mapping[str, float | None]

@@ -16,8 +16,8 @@ from flatspot.core.shares import exact
 
 IN_MEMORY = " (in memory)"  # ends the name of what was passed as an object, which no command can name again
 _RESUME = (
-    "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "dtype", "device", "target_error",
-    "worst_case", "advantage", "top_reachable",
+    "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "base_url", "served_name", "dtype", "device",
+    "target_error", "worst_case", "advantage", "top_reachable",
 )  # fmt: skip
 _SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit", "answer_col")
 
@@ -125,7 +125,9 @@ def resume_options(settings: Settings) -> tuple[str, ...]:
     for name in _RESUME:
         value = getattr(settings, name)
         if value != getattr(usual, name) and (name, value) != ("engine", "scripted"):
-            options += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+            flag = f"--{name.replace('_', '-')}"
+            for one in value if isinstance(value, tuple) else (value,):
+                options += [flag] if one is True else [flag, str(one)]
     if settings.reward_range is not None:
         options += ["--reward-range", *map(exact, settings.reward_range)]
     return tuple(options)

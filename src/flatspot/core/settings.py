@@ -30,7 +30,10 @@ class Settings:
         temperature, top_p, top_k, max_new_tokens    see `Sampling`
         seed             two runs with one seed draw the same completions
     engine
-        engine           auto, hf, openvino or scripted
+        engine           auto, hf, openvino, openai or scripted; auto with a base_url is openai
+        base_url         addresses of OpenAI-compatible servers, or files with one a line
+        served_name      what they call the model; None: as the policy's name says
+        concurrency      requests in flight for each server
         dtype, device    auto: float32 on a CPU, bfloat16 on a GPU
         memory_gib       bound on the engine's memory; None leaves it half of what is free
     reward
@@ -59,6 +62,9 @@ class Settings:
     max_new_tokens: int = 256
     seed: int = 0
     engine: str = "auto"
+    base_url: tuple[str, ...] = ()
+    served_name: str | None = None
+    concurrency: int = 64
     dtype: str = "auto"
     device: str = "auto"
     memory_gib: float | None = None
@@ -80,7 +86,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
-        for name in ("reward_range", "reward_weights"):  # given as a list or an array, say
+        for name in ("reward_range", "reward_weights", "base_url"):  # given as a list or an array, say
             if (values := getattr(self, name)) is not None:
                 object.__setattr__(self, name, tuple(values))
         if self.max_completions < 1:
@@ -109,12 +115,25 @@ class Settings:
             raise SettingsError(f"--limit must be at least 1, got {self.limit}")
         if self.gradient_completions < 4:
             raise SettingsError(f"--gradient-completions must be at least 4, two for each half; got {self.gradient_completions}")
+        _check_servers(self)
         _ = self.sampling  # computed to be checked: a wrong setting speaks now, not after the run
 
     @property
     def sampling(self) -> Sampling:
         """The part of the settings that an engine sees."""
         return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens)
+
+
+def _check_servers(settings: Settings) -> None:
+    """Addresses and the engine belong together: with them, auto is openai."""
+    if settings.base_url and settings.engine == "auto":
+        object.__setattr__(settings, "engine", "openai")
+    if settings.base_url and settings.engine != "openai":
+        raise SettingsError(f"--base-url is for --engine openai, got --engine {settings.engine}")
+    if settings.engine == "openai" and not settings.base_url:
+        raise SettingsError("--engine openai needs the address of a server: --base-url http://localhost:8000/v1")
+    if settings.concurrency < 1:
+        raise SettingsError(f"--concurrency must be at least 1, got {settings.concurrency}")
 
 
 _WHOLE = (
@@ -127,15 +146,16 @@ _WHOLE = (
     "max_generations",
     "round_size",
     "limit",
+    "concurrency",
 )
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
 _FLAGS = ("fixed_completions", "worst_case", "top_reachable", "gradients")
-_TEXT = ("engine", "dtype", "device", "advantage", "prompt_col", "id_col", "answer_col")
+_TEXT = ("engine", "dtype", "device", "advantage", "prompt_col", "id_col", "answer_col", "served_name")
 
 
 def _check_kinds(settings: Settings) -> None:
     """A number where one belongs: "64" or 3.5 completions fail here, not after the run."""
-    optional = ("max_generations", "round_size", "limit", "memory_gib", "advantage", "answer_col", "out")
+    optional = ("max_generations", "round_size", "limit", "memory_gib", "advantage", "answer_col", "served_name", "out")
     kinds = (
         (_WHOLE, Integral, "a whole number"),
         (_REAL, Real, "a number"),
@@ -149,6 +169,9 @@ def _check_kinds(settings: Settings) -> None:
             fits = _is_number(value) if kind is Real else isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
             if not fits and not (value is None and name in optional):
                 raise SettingsError(f"{name} is {word}, got {value!r:.80}")
+    urls: object = settings.base_url
+    if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
+        raise SettingsError(f"base_url is a list of addresses, got {urls!r:.80}")
     limits, weights = settings.reward_range, settings.reward_weights
     if limits is not None and not (_are_numbers(limits) and len(limits) == 2):
         raise SettingsError(f"reward_range is two numbers, the smallest and the largest total, got {limits!r:.80}")

@@ -15,7 +15,7 @@ from flatspot.engines.memory import Footprint, budget_bytes, footprint
 from flatspot.engines.notes import log_notes
 from flatspot.engines.onednn import OneDnnLinears
 from flatspot.engines.policy import Policy
-from flatspot.engines.prompts import check_fits, encode, to_completion
+from flatspot.engines.prompts import encode, misfit, no_completion, to_completion
 from flatspot.engines.sequences import draw_batch
 from flatspot.engines.verify import Check, choose_mode
 
@@ -60,15 +60,17 @@ class HfEngine:
         self._footprint = footprint(policy)
 
     def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
-        """One completion per seed, in the order of the requests; EngineError for a prompt that does not fit the context."""
+        """One completion per seed, in the order of the requests; one with an error for a prompt that does not fit the context."""
         items = []
+        completions: dict[tuple[int, int], Completion] = {}
         for i, request in enumerate(requests):
             ids = encode(self.policy, request.text)
-            check_fits(self.policy, request.text, ids, sampling)
+            if (problem := misfit(self.policy, request.text, ids, sampling)) is not None:
+                completions |= {(i, j): no_completion(problem) for j in range(len(request.seeds))}
+                continue
             items.append(_Item(tuple(ids), tuple((i, j, seed) for j, seed in enumerate(request.seeds))))
         if not self.policy.fingerprint_of_files:  # a model in memory may have been trained since the last call
             self._onednn.refresh()
-        completions: dict[tuple[int, int], Completion] = {}
         # longest first: a lack of memory shows at once
         waiting = sorted((item for item in items if item.rows), key=lambda item: len(item.ids), reverse=True)
         while waiting:

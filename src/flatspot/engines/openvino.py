@@ -16,12 +16,13 @@ from flatspot.core.leftovers import scratch_folder, temporary_beside
 from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, PromptRequest, Sampling
+from flatspot.core.seeds import fold_seed
 from flatspot.engines.cache import build_once
 from flatspot.engines.llama_gguf import unsupported, write_gguf
 from flatspot.engines.memory import budget_bytes, footprint
 from flatspot.engines.openvino_packages import openvino, openvino_genai
 from flatspot.engines.policy import Policy
-from flatspot.engines.prompts import check_fits, encode, to_completion
+from flatspot.engines.prompts import encode, misfit, no_completion, to_completion
 from flatspot.engines.verify import PROBE_TOKENS, TOLERANCE, Check, Greedy, compare, probe_ids
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 _FORMAT = 1  # increment when the file written for openvino-genai changes
 _ROWS_IN_FLIGHT = 512
 _TOKENS_PER_STEP = 2048
+_SEED_BITS = 32  # of its sampler
 _BLOCK = 32  # tokens per block of its key-value cache on a CPU
 _CACHE_BYTES = 4 << 30
-_MASK = (1 << 64) - 1
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -91,30 +92,39 @@ class OpenVinoEngine:
         self.policy = replace(policy, model=SimpleNamespace(config=policy.model.config))
 
     def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
-        """One completion per seed, in the order of the requests; EngineError for a prompt that does not fit the context."""
-        prompts = self._encoded(requests, sampling)
-        configs = [[_sampling_config(self.policy, sampling, seed) for seed in request.seeds] for request in requests]
-        rows = run(self._pipeline, prompts, configs, on_tokens)
-        return [[to_completion(self.policy, row.tokens, sampling.max_new_tokens) for row in group] for group in rows]
+        """One completion per seed, in the order of the requests; one with an error for a prompt that does not fit the context."""
+        encoded, problems = self._encoded(requests, sampling)
+        configs = [[_sampling_config(self.policy, sampling, seed) for seed in requests[i].seeds] for i in encoded]
+        rows = dict(zip(encoded, run(self._pipeline, list(encoded.values()), configs, on_tokens) if encoded else (), strict=True))
+        return [
+            [no_completion(problems[i])] * len(request.seeds)
+            if i in problems
+            else [to_completion(self.policy, row.tokens, sampling.max_new_tokens) for row in rows[i]]
+            for i, request in enumerate(requests)
+        ]
 
     def recall(self, calls: Sequence[Sequence[PromptRequest]], sampling: Sampling) -> None:
         """Leave the prefix cache as these calls of `sample` would have, so that later rows are rounded alike. Samples nothing.
 
         Does nothing if the calls' prompts may have outgrown the cache, half of which is reserved for rows: its contents are then unknown.
         """
-        encoded = [self._encoded(requests, sampling) for requests in calls]
+        encoded = [list(self._encoded(requests, sampling)[0].values()) for requests in calls]
         distinct = {tuple(ids) for prompts in encoded for ids in prompts}
         if sum(map(len, distinct)) <= self._cache_tokens // 2:
             for prompts in encoded:
                 read_prompts(self._pipeline, prompts)
 
-    def _encoded(self, requests: Sequence[PromptRequest], sampling: Sampling) -> list[list[int]]:
-        prompts = []
-        for request in requests:
+    def _encoded(self, requests: Sequence[PromptRequest], sampling: Sampling) -> tuple[dict[int, list[int]], dict[int, str]]:
+        """(token ids of the requests that fit the context, why the others do not), by their places."""
+        encoded: dict[int, list[int]] = {}
+        problems: dict[int, str] = {}
+        for i, request in enumerate(requests):
             ids = encode(self.policy, request.text)
-            check_fits(self.policy, request.text, ids, sampling)
-            prompts.append(list(ids))
-        return prompts
+            if (problem := misfit(self.policy, request.text, ids, sampling)) is None:
+                encoded[i] = ids
+            else:
+                problems[i] = problem
+        return encoded, problems
 
     def describe(self) -> Mapping[str, Json]:
         """Policy, precision, package versions, and the check of the pipeline; equal at every start."""
@@ -207,14 +217,6 @@ def _tensors(prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     return [tensor(np.array([ids], dtype=np.int64)) for ids in prompts]
 
 
-def seed_32(seed: int) -> int:
-    """A row's seed folded to 32 bits by the finalizer of SplitMix64, so that neighboring seeds start unrelated generators."""
-    x = (seed + 0x9E3779B97F4A7C15) & _MASK
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-    return (x ^ (x >> 31)) >> 32
-
-
 def _step(pipeline: ContinuousBatchingPipeline, rows: Sequence[_Row], on_tokens: OnTokens | None) -> None:
     try:
         pipeline.step()
@@ -251,7 +253,7 @@ def _sampling_config(policy: Policy, sampling: Sampling, seed: int) -> Generatio
     config.temperature = sampling.temperature
     config.top_p = sampling.top_p
     config.top_k = sampling.top_k or int(policy.model.config.vocab_size)
-    config.rng_seed = seed_32(seed)
+    config.rng_seed = fold_seed(seed, _SEED_BITS)
     return config
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from flatspot.core.errors import EngineError
@@ -69,21 +70,33 @@ def encode(policy: Encoder, text: PromptText) -> list[int]:
 
 
 def check_fits(policy: Policy, text: PromptText, ids: list[int], sampling: Sampling) -> None:
-    """Raise EngineError if prompt and completion together exceed the policy's context; nothing is truncated silently.
+    """Raise EngineError if prompt and completion together exceed the policy's context."""
+    if (problem := misfit(policy, text, ids, sampling)) is not None:
+        raise EngineError(problem)
+
+
+def misfit(policy: Policy, text: PromptText, ids: Sequence[int], sampling: Sampling) -> str | None:
+    """Why prompt and completion together exceed the policy's context; None where they fit. Nothing is truncated silently.
 
     In an encoder–decoder they are separate sequences, so each is compared with the context.
     """
     if policy.context is None:
-        return
+        return None
     if policy.encoder_decoder:
         need, what = max(len(ids), sampling.max_new_tokens), f"{len(ids)} tokens of prompt, or max_new_tokens = {sampling.max_new_tokens},"
     else:
         need, what = len(ids) + sampling.max_new_tokens, f"{len(ids)} tokens of prompt and max_new_tokens = {sampling.max_new_tokens}"
-    if need > policy.context:
-        raise EngineError(
-            f"the prompt {excerpt(text)} does not fit: {what} exceed the context of {policy.name}, {policy.context} tokens. Shorten the "
-            "prompt or lower --max-new-tokens"
-        )
+    if need <= policy.context:
+        return None
+    return (
+        f"the prompt {excerpt(text)} does not fit: {what} exceed the context of {policy.name}, {policy.context} tokens. Shorten the "
+        "prompt or lower --max-new-tokens"
+    )
+
+
+def no_completion(reason: str) -> Completion:
+    """What stands for a completion that cannot be drawn: its row has this error, and the rewards do not see it."""
+    return Completion("", 0, truncated=False, error=reason)
 
 
 def to_completion(policy: Policy, ids: list[int], limit: int) -> Completion:

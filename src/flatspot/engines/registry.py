@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flatspot.core.errors import EngineError, MissingExtra
 from flatspot.core.extensions import find_extension, one_of
 from flatspot.core.protocols import Engine
+from flatspot.core.records import Sampling
 from flatspot.engines.notes import log_notes
 
-ENGINES = ("auto", "hf", "openvino", "scripted")
+if TYPE_CHECKING:
+    from flatspot.engines.server.fleet import ServerOptions
+
+ENGINES = ("auto", "hf", "openvino", "openai", "scripted")
 
 
 def load_engine(
@@ -22,6 +26,9 @@ def load_engine(
     dtype: str = "auto",
     device: str = "auto",
     memory_gib: float | None = None,
+    servers: ServerOptions | None = None,
+    sampling: Sampling | None = None,
+    chat: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Engine:
     """The engine `name` on the policy `model`.
@@ -29,11 +36,14 @@ def load_engine(
     name        auto      openvino on a CPU where it is installed and reads the architecture, else hf
                 hf        transformers, any architecture, CPU or CUDA
                 openvino  openvino-genai on a CPU: llama, qwen2, qwen3
+                openai    OpenAI-compatible servers (vLLM, SGLang, llama.cpp), of which `servers` has the addresses; `model` is their name
+                          of it, or the policy's folder, which serves to encode prompts and to check what they sample
                 scripted  an answer table; `model` is its JSON file
                 another   one that an installed package adds to `flatspot.engines` (`core.protocols.MakeEngine`)
     model       as `load_policy` takes it; an Engine is returned as it is
     dtype       auto, float32, bfloat16 or float16 (openvino: the precision of the arithmetic)
     memory_gib  bound of caches and logits beside the weights
+    sampling    how rows will be drawn, and chat, whether their prompts are chat messages: what a server is checked for
     say         called with a line before a slow step
 
     An openvino engine that fails its check against transformers is replaced by hf, and its `notes` say so. Notes are also logged, as
@@ -48,7 +58,10 @@ def load_engine(
         raise EngineError(f"a policy is a name, a path, a pair (model, tokenizer) or an engine, got {type(model).__name__}")
     if name in ENGINES and name != "scripted" and say is not None and not isinstance(model, tuple):
         say(f"loading {model}, and checking how it is sampled")
-    engine = _make(name, model, dtype, device, memory_gib)
+    if name == "openai":
+        engine = _openai(model, dtype, device, servers, sampling or Sampling(), chat)
+    else:
+        engine = _make(name, model, dtype, device, memory_gib)
     log_notes(getattr(engine, "notes", ()))
     return engine
 
@@ -84,6 +97,20 @@ def _scripted(model: str | Path | tuple[object, object]) -> Engine:
     if isinstance(model, tuple):
         raise EngineError("the scripted engine takes a JSON file of answers, got a pair (model, tokenizer); use --engine hf")
     return ScriptedEngine.from_file(model)
+
+
+def _openai(
+    model: str | Path | tuple[object, object], dtype: str, device: str, servers: ServerOptions | None, sampling: Sampling, chat: bool
+) -> Engine:
+    from flatspot.engines.policy import DEFAULT_POLICY, load_policy
+    from flatspot.engines.server.engine import ServerEngine
+
+    if servers is None or not servers.base_urls:
+        raise EngineError("the engine 'openai' needs the address of a server: --base-url http://localhost:8000/v1")
+    at_hand = isinstance(model, tuple) or str(model) == DEFAULT_POLICY or Path(model).expanduser().exists()
+    policy = load_policy(model, dtype=dtype, device=device) if at_hand else None
+    name = policy.name if policy is not None else str(model)
+    return ServerEngine(name, servers, sampling, policy=policy, chat=chat)
 
 
 def _hf(model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None, *notes: str) -> Engine:

@@ -15,11 +15,11 @@ from flatspot.core.errors import EngineError
 from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, PromptRequest, PromptText, Sampling
+from flatspot.core.seeds import fold_seed
 
 Answers = Mapping[str, Mapping[str, float]]
 
 _SUM_TOLERANCE = 1e-9
-_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +164,5 @@ def _cut(answer: str, limit: int) -> Completion:
 
 
 def _uniform(seed: int) -> float:
-    """A number in [0, 1) from a seed, by the finalizer of SplitMix64: neighboring seeds give unrelated numbers."""
-    x = (seed + 0x9E3779B97F4A7C15) & _MASK
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-    return ((x ^ (x >> 31)) >> 11) / (1 << 53)
+    """A number in [0, 1) from a seed; neighboring seeds give unrelated numbers."""
+    return fold_seed(seed, 53) / (1 << 53)

@@ -44,7 +44,7 @@ def draw_run(
 
     What is found out about the reward is written before the rows that show it; that the run ended, once nothing is left to do.
     """
-    engine = _loaded(policy, settings, say)
+    engine = _loaded(policy, settings, prompts, say)
     reported = len(getattr(engine, "notes", ()))
     identity = {name: key[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
     whole = is_complete(path, replay) and answers_are_of(path, settings.answer_col)
@@ -76,10 +76,21 @@ def draw_run(
         notes.end(of_engine, run.n_rounds())
 
 
-def _loaded(policy: Any, settings: Settings, say: Callable[[str], None]) -> Engine:
+def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Callable[[str], None]) -> Engine:
     from flatspot.engines.registry import load_engine
+    from flatspot.engines.server.fleet import ServerOptions
 
-    engine = load_engine(settings.engine, policy, dtype=settings.dtype, device=settings.device, memory_gib=settings.memory_gib, say=say)
+    engine = load_engine(
+        settings.engine,
+        policy,
+        dtype=settings.dtype,
+        device=settings.device,
+        memory_gib=settings.memory_gib,
+        servers=ServerOptions(settings.base_url, settings.served_name, settings.concurrency),
+        sampling=settings.sampling,
+        chat=prompts[0].is_chat,
+        say=say,
+    )
     for note in getattr(engine, "notes", ()):
         say(note)
     return engine

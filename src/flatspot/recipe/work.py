@@ -32,6 +32,7 @@ from flatspot.training.warmup.checkpoints import WARMUP_NAMES
 Rows = Sequence[Mapping[str, Any]]
 _SHOWN = 3
 # what the stages write in their folders
+_NOT_INPUTS = ("out", "memory_gib", "reward_timeout_s", "base_url", "served_name", "concurrency")
 _OF_A_WARMUP = (*WARMUP_NAMES, "trainer", "options.yaml")
 _OF_A_TRAINING = (
     "rollouts", "set-aside", "trainer", "before", "after", "run.json", "prompts.parquet", "notes.json", "watch.json", "verdicts.parquet",
@@ -77,9 +78,9 @@ class Bench:
 
     @property
     def sampling(self) -> JsonObject:
-        """The settings of diagnosing, as inputs of a stage: but for the folder, and what only bounds time and memory."""
+        """The settings of diagnosing, as inputs of a stage: but for the folder, the servers, and what only bounds time and memory."""
         settings = asdict(self.recipe.diagnose)
-        return with_old_names({name: value for name, value in settings.items() if name not in ("out", "memory_gib", "reward_timeout_s")})
+        return with_old_names({name: value for name, value in settings.items() if name not in _NOT_INPUTS})
 
 
 def diagnose_in(bench: Bench, model: str, folder: Path) -> JsonObject:

@@ -106,18 +106,19 @@ class _Drawing:
 
 def _rollout(scored: Scored, policy: str, fixed: bool) -> Rollout:
     prompt, completion, score = scored.prompt, scored.completion, scored.score
+    drawn = completion.error is None
     return Rollout(
         prompt_id=prompt.id,
         prompt=prompt.text,
-        completion=completion.text,
+        completion=completion.text if drawn else None,
         sample_idx=scored.index,
         reward=score.reward,
         rewards=score.rewards,
         error=score.error,
         step=None,
         policy=policy,
-        truncated=completion.truncated,
-        n_tokens=completion.n_tokens,
+        truncated=completion.truncated if drawn else None,
+        n_tokens=completion.n_tokens if drawn else None,
         fixed=fixed,
     )
 

@@ -59,5 +59,11 @@ def draw_completions(
         for (prompt, indices), several in zip(block, completions, strict=True)
         for i, completion in zip(indices, several, strict=True)
     ]
-    scores = reward.score([prompt for prompt, _, _ in rows], [completion for _, _, completion in rows])
-    return [Scored(*row, score) for row, score in zip(rows, scores, strict=True)]
+    drawn = [(prompt, completion) for prompt, _, completion in rows if completion.error is None]
+    scores = iter(reward.score([prompt for prompt, _ in drawn], [completion for _, completion in drawn]) if drawn else ())
+    return [Scored(*row, next(scores) if row[2].error is None else _unscored(reward, row[2].error)) for row in rows]
+
+
+def _unscored(reward: Reward, error: str) -> Score:
+    """The score of a row without a completion: the reward is not asked."""
+    return Score(None, dict.fromkeys(reward.names), error)

@@ -266,8 +266,8 @@ def rollout_table(rows: Iterable[Rollout]) -> pa.Table:
         for name, values in columns.items():
             values.append(getattr(row, name))
     columns["prompt"] = [prompt_text(text) for text in columns["prompt"]]
-    columns["completion"] = [storable(text) for text in columns["completion"]]
-    columns["error"] = [None if text is None else storable(text) for text in columns["error"]]
+    for name in ("completion", "error"):
+        columns[name] = [None if text is None else storable(text) for text in columns[name]]
     columns["rewards"] = [list(rewards.items()) for rewards in columns["rewards"]]
     return pa.table(columns, schema=arrow_schema(ROLLOUTS))
 
