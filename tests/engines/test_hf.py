@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 
 import pytest
@@ -222,13 +223,18 @@ def test_the_footprint_of_a_row_is_its_cache_and_logits(tiny):
 
 
 def test_a_prompt_that_does_not_fit_the_context_is_named(tiny):
-    with pytest.raises(
-        EngineError, match=r"'w5 w7' does not fit: 2 tokens of prompt and max_new_tokens = 255 exceed the context of .*, 256 tokens"
-    ):
-        HfEngine(tiny("llama")).sample([PromptRequest(SHORT, (1,))], Sampling(max_new_tokens=255))
-    assert HfEngine(tiny("llama"), mode="shared").sample([PromptRequest(SHORT, (1,))], Sampling(max_new_tokens=254))
-    with pytest.raises(EngineError, match=r"exceed the context of .*, 128 tokens"):
-        HfEngine(tiny("bart")).sample([PromptRequest(" ".join(["w5"] * 129), (1,))], Sampling(max_new_tokens=2))
+    engine = HfEngine(tiny("llama"), mode="shared")
+    requests = [PromptRequest("w5 w7 w9", (1, 2)), PromptRequest(SHORT, (3,))]
+    [[first, second], [third]] = engine.sample(requests, Sampling(max_new_tokens=254))
+    assert re.search(
+        r"'w5 w7 w9' does not fit: 3 tokens of prompt and max_new_tokens = 254 exceed the context of .*, 256 tokens", first.error
+    )
+    assert second == first and third.error is None and [[third]] == engine.sample(requests[1:], Sampling(max_new_tokens=254))
+    assert engine.notes == [f"{first.error}: its rows have this error"]
+    [[far]] = HfEngine(tiny("bart")).sample([PromptRequest(" ".join(["w5"] * 129), (1,))], Sampling(max_new_tokens=2))
+    assert "exceed the context of" in far.error and "128 tokens" in far.error
+    with pytest.raises(EngineError, match=r"--max-new-tokens 256 leaves no room for a prompt in the context of .*, 256 tokens"):
+        engine.sample(requests, Sampling())
     with pytest.raises(EngineError, match="has no tokens"):
         HfEngine(tiny("llama")).sample([PromptRequest("", (1,))], Sampling())
 

@@ -118,8 +118,14 @@ def test_it_is_an_engine_and_describes_itself(engine):
     assert engine.describe() == OpenVinoEngine(tiny_policy("llama")).describe() == json.loads(json.dumps(engine.describe()))
     assert engine.sample([], Sampling()) == []
     assert engine.sample([PromptRequest(SHORT, ())], Sampling(max_new_tokens=1)) == [[]]
-    with pytest.raises(EngineError, match="does not fit"):
-        engine.sample([PromptRequest(SHORT, (1,))], Sampling(max_new_tokens=255))
+
+
+def test_a_prompt_that_does_not_fit_the_context_is_an_error_of_its_rows(engine):
+    requests = [PromptRequest(LONG, (1, 2)), PromptRequest(SHORT, (3,))]
+    [[first, second], [third]] = engine.sample(requests, Sampling(max_new_tokens=254))
+    assert "does not fit" in first.error and second == first and third.error is None
+    assert [[third]] == engine.sample(requests[1:], Sampling(max_new_tokens=254))
+    assert [note for note in engine.notes if "does not fit" in note] == [f"{first.error}: its rows have this error"]
 
 
 def test_a_cache_smaller_than_the_rows_makes_them_wait(engine):

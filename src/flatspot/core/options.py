@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -47,7 +46,7 @@ class DiagnoseOptions(RescoreOptions, total=False):
     max_new_tokens: int
     seed: int
     engine: str
-    base_url: Sequence[str]
+    base_url: tuple[str, ...]
     served_name: str | None
     concurrency: int
     dtype: str

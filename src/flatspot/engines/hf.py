@@ -12,7 +12,7 @@ from flatspot.core.protocols import OnTokens
 from flatspot.core.records import Completion, PromptRequest, Sampling
 from flatspot.engines.decode import Mode
 from flatspot.engines.memory import Footprint, budget_bytes, footprint
-from flatspot.engines.notes import log_notes
+from flatspot.engines.notes import log_notes, note_misfit
 from flatspot.engines.onednn import OneDnnLinears
 from flatspot.engines.policy import Policy
 from flatspot.engines.prompts import encode, misfit, no_completion, to_completion
@@ -66,6 +66,7 @@ class HfEngine:
         for i, request in enumerate(requests):
             ids = encode(self.policy, request.text)
             if (problem := misfit(self.policy, request.text, ids, sampling)) is not None:
+                note_misfit(self.notes, problem)
                 completions |= {(i, j): no_completion(problem) for j in range(len(request.seeds))}
                 continue
             items.append(_Item(tuple(ids), tuple((i, j, seed) for j, seed in enumerate(request.seeds))))

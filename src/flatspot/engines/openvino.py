@@ -20,6 +20,7 @@ from flatspot.core.seeds import fold_seed
 from flatspot.engines.cache import build_once
 from flatspot.engines.llama_gguf import unsupported, write_gguf
 from flatspot.engines.memory import budget_bytes, footprint
+from flatspot.engines.notes import note_misfit
 from flatspot.engines.openvino_packages import openvino, openvino_genai
 from flatspot.engines.policy import Policy
 from flatspot.engines.prompts import encode, misfit, no_completion, to_completion
@@ -124,6 +125,7 @@ class OpenVinoEngine:
                 encoded[i] = ids
             else:
                 problems[i] = problem
+                note_misfit(self.notes, problem)
         return encoded, problems
 
     def describe(self) -> Mapping[str, Json]:

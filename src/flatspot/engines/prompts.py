@@ -79,9 +79,15 @@ def misfit(policy: Policy, text: PromptText, ids: Sequence[int], sampling: Sampl
     """Why prompt and completion together exceed the policy's context; None where they fit. Nothing is truncated silently.
 
     In an encoder–decoder they are separate sequences, so each is compared with the context.
+    Raises EngineError where no prompt can fit.
     """
     if policy.context is None:
         return None
+    if sampling.max_new_tokens >= policy.context + policy.encoder_decoder:
+        raise EngineError(
+            f"--max-new-tokens {sampling.max_new_tokens} leaves no room for a prompt in the context of {policy.name}, "
+            f"{policy.context} tokens: lower it"
+        )
     if policy.encoder_decoder:
         need, what = max(len(ids), sampling.max_new_tokens), f"{len(ids)} tokens of prompt, or max_new_tokens = {sampling.max_new_tokens},"
     else:

@@ -37,7 +37,7 @@ def _explain_one(
     r_star: float,
 ) -> str:
     if verdict == "unscored":
-        return "No completion has a reward: fix the reward function for this prompt."
+        return "No completion has a reward; the column error of its rows says why."
     rewards = (
         f"all {n} rewards are {mean:.3g}" if std == 0 else f"{n} rewards, mean {mean:.3g}" + ("" if np.isnan(std) else f", std {std:.2g}")
     )

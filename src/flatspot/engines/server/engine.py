@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, PromptRequest, PromptText, Sampling
+from flatspot.engines.notes import note_misfit
 from flatspot.engines.prompts import encode, misfit, no_completion, to_completion
 from flatspot.engines.server.check import CHATS, TEXTS, Probe
 from flatspot.engines.server.dispatch import Dispatch, Failure, Job, Outcome
@@ -78,6 +79,8 @@ class ServerEngine:
         jobs: list[Job] = []
         for i, request in enumerate(requests):
             forms, problem = self._forms(request.text, sampling)
+            if problem is not None:
+                note_misfit(self.notes, problem)
             for j, seed in enumerate(request.seeds):
                 if problem is None:
                     jobs.append(Job((i, j), forms, seed))
@@ -107,6 +110,7 @@ class ServerEngine:
 
     def _completion(self, outcome: Outcome, sampling: Sampling) -> Completion:
         if isinstance(outcome, Failure):
+            note_misfit(self.notes, outcome.reason)
             return no_completion(outcome.reason)
         truncated = outcome.finish == "length"
         if self.policy is not None and outcome.token_ids is not None:
