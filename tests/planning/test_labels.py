@@ -21,7 +21,7 @@ from flatspot.planning import failing as failing_module
 from flatspot.planning import labels as labels_module
 from flatspot.planning.label_files import read_label_rows, write_label_rows, write_plan
 from flatspot.planning.labels import LabelSettings, plan_labels, select_labels
-from flatspot.planning.strategies import STRATEGIES
+from flatspot.planning.strategies import STRATEGIES, Failing
 from flatspot.planning.summary import Answers
 from flatspot.report.labels_text import labels_text
 from flatspot.report.prompt_line import prompt_line
@@ -82,6 +82,53 @@ def test_the_gain_is_the_ceiling_times_the_coverage(run):
     assert sum(gains) == pytest.approx(found.summary["gain"]["mean"])
     assert all(a >= b - 1e-9 for a, b in itertools.pairwise(gains))  # greedy
     assert found.summary["curve"]["10"] == pytest.approx(found.summary["coverage"])
+
+
+@pytest.fixture
+def scores(tmp_path):
+    """The log of a reward model, whose range nobody states: a third of the prompts hardly vary."""
+    rng = np.random.default_rng(0)
+    stds = np.where(np.arange(60) % 3, 2.0, 0.001)
+    log = tmp_path / "scores.jsonl"
+    log.write_text(
+        "".join(
+            json.dumps({"prompt": f"q{i}", "completion": f"a{i}-{k}", "reward": rng.normal(-3 + i % 5, stds[i])}) + "\n"
+            for i in range(60)
+            for k in range(16)
+        )
+    )
+    return log
+
+
+def test_the_largest_reward_seen_is_no_ceiling(scores, tmp_path):
+    run = flatspot.inspect(scores, out=tmp_path / "unknown")
+    found = plan_labels(run, LabelSettings(labels=5))
+    assert found.summary.vanishing == 20 and not run.summary.reward.range_known
+    assert found.summary.ceiling is None and found.summary.gain is None and found.summary["ceiling"] is None
+    assert {label.gain for label in found.labels} == set(found.table["gain"].to_pylist()) == {None}
+    assert set(found.table["gain_so_far"].to_pylist()) == {None}
+    assert sum(label.covers for label in found.labels) == pytest.approx(found.summary.coverage)
+    text = shown(found)
+    assert (
+        "order covers prompt" in text and "no upper bound" in text and "--reward-range" in text and "at most" not in text.split("Gain")[1]
+    )
+
+
+def test_the_top_of_a_stated_range_is_a_ceiling(scores, tmp_path):
+    run = flatspot.inspect(scores, out=tmp_path / "known", reward_range=(-20.0, 20.0))
+    found = plan_labels(run, LabelSettings(labels=5))
+    p, mean = run.numbers("p_vanishing"), run.numbers("mean")
+    assert found.summary.ceiling.mean == pytest.approx(run.summary.fractions.vanishing.mean * (p @ (20.0 - mean)) / p.sum())
+    assert sum(label.gain for label in found.labels) == pytest.approx(found.summary.gain.mean)
+
+
+def test_a_prompt_without_a_ceiling_counts_as_the_mean_of_the_others():
+    failing = Failing(
+        np.ones(4), np.zeros(4), np.array([1.0, 3.0, np.inf, np.inf]), np.full(4, 8), np.eye(4, dtype=np.float32),
+        np.eye(4, dtype=np.float32), np.ones(4, bool),
+    )  # fmt: skip
+    assert failing.weight.tolist() == [1.0, 3.0, 2.0, 2.0]
+    assert dataclasses.replace(failing, headroom=np.full(4, np.inf)).weight.tolist() == [1.0] * 4
 
 
 def test_each_habit_has_a_label_before_any_has_two(run):

@@ -122,7 +122,8 @@ PLAN: tuple[Column, ...] = (
         "gain",
         "float64",
         "reward",
-        "reward that the label covers beyond those before it, in the set's mean: to compare labels by, no forecast",
+        "reward that the label covers beyond those before it, in the set's mean: to compare labels by, no forecast; null where nothing "
+        "bounds what the prompts can earn",
     ),
     Column("gain_so_far", "float64", "reward", "the same of this label and all before it"),
     Column("nearest", "string", "", "prompt_id of the label a vanishing prompt is most like; null where it was not compared"),

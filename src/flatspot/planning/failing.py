@@ -11,6 +11,7 @@ import numpy as np
 from flatspot.planning.embeddings import Vectors, embed, ends, shape, unit_rows
 from flatspot.planning.strategies import Failing
 from flatspot.runs.run import Run
+from flatspot.runs.zones import zones_of
 from flatspot.stats.evidence import Floats, Ints
 
 POOL = 8000  # of more vanishing prompts, so many are compared; similarities of all pairs would take memory with their square
@@ -59,10 +60,11 @@ def failing_prompts(run: Run, seed: int, k: int) -> tuple[Failing, Ints]:
 
 
 def headroom(run: Run) -> Floats:
-    """[M] what each prompt may yet win, at most: to what is achievable, or to the top of the reward's range where that is not known."""
-    r_star = run.numbers("r_star")
-    top = np.where(np.isfinite(r_star), r_star, run.summary.reward.range[1])
-    return np.maximum(top - run.numbers("mean"), 0.0)
+    """[M] what each prompt may yet win, at most: to what is achievable, or to the top of a stated range where that is not known.
+
+    Infinite where neither is known: the largest reward seen bounds nothing.
+    """
+    return np.maximum(zones_of(run.summary).ceiling(run.numbers("r_star")) - run.numbers("mean"), 0.0)
 
 
 def _words(text: str, is_chat: bool) -> list[str]:

@@ -1,8 +1,8 @@
 """Before a warm-up: which vanishing prompts to label, how many, in which order, and what that can gain at most.
 
-What is known before the warm-up is a ceiling: the share of the set that vanishes times what those prompts can still gain. A label is
-taken to reach another prompt as far as the two are alike, in text and in what the policy answers; that is a guess, and the gain built on it
-is one to compare labels by, not a forecast of the reward after RL.
+What can be said before the warm-up is a ceiling: the share of the set that vanishes times what those prompts can still gain, where a range
+or real answers bound that. A label is taken to reach another prompt as far as the two are alike, in text and in what the policy answers; that
+is a guess, and the gain built on it is one to compare labels by, not a forecast of the reward after RL.
 """
 
 from __future__ import annotations
@@ -83,11 +83,18 @@ class LabelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A prompt to label: its place in the order, from 1; the reward it covers beyond those before it; why it was chosen."""
+    """A prompt to label.
+
+    order   its place, from 1
+    covers  the share of what the vanishing prompts lack that it covers, beyond the labels before it
+    gain    the same in mean reward; None where nothing bounds what the prompts can earn
+    reason  why it was chosen
+    """
 
     prompt: Prompt
     order: int
-    gain: float
+    covers: float
+    gain: float | None
     reason: str
 
 
@@ -128,9 +135,9 @@ def plan_labels(run: str | Path | Run, settings: LabelSettings | None = None) ->
     extra = _as_drawn(run, rows[order[:n]], (budget or 0) - n, settings.seed)
     chosen = np.concatenate([rows[order[:n]], extra])
     ceiling = _ceiling(run)
-    gains = np.concatenate([np.diff(covered.share, prepend=0.0) * ceiling.mean, np.zeros(len(extra))])
-    table = _plan_table(run, settings, chosen, gains, covered, rows)
-    labels = _labels(run, table, chosen)
+    parts = np.concatenate([np.diff(covered.share, prepend=0.0), np.zeros(len(extra))])
+    table = _plan_table(run, settings, chosen, None if ceiling is None else parts * ceiling.mean, covered, rows)
+    labels = _labels(run, table, chosen, parts)
     share = float(covered.share[-1]) if n else 0.0
     summary = LabelSummary(
         strategy=settings.strategy,
@@ -148,10 +155,10 @@ def plan_labels(run: str | Path | Run, settings: LabelSettings | None = None) ->
         coverage=share,
         curve={str(k): float(covered.share[k - 1]) for k in _points(n)},
         ceiling=ceiling,
-        gain=Reward(share * ceiling.mean, share * ceiling.lo, share * ceiling.hi),
+        gain=None if ceiling is None else Reward(share * ceiling.mean, share * ceiling.lo, share * ceiling.hi),
         actions=Actions(**Counter(table["action"].to_pylist())),
         samples=_sizes(table),
-        chosen=tuple(SelectedLabel(x.order, x.prompt.id, x.gain, x.reason) for x in labels),
+        chosen=tuple(SelectedLabel(x.order, x.prompt.id, x.covers, x.gain, x.reason) for x in labels),
     )
     return LabelPlan(labels, table, summary)
 
@@ -162,9 +169,12 @@ def _answers(labels: Sequence[Label]) -> Answers | None:
     return Answers(*column) if column else None
 
 
-def _labels(run: Run, table: pa.Table, chosen: Ints) -> tuple[Label, ...]:
+def _labels(run: Run, table: pa.Table, chosen: Ints, parts: Floats) -> tuple[Label, ...]:
     gain, reason = table["gain"].to_pylist(), table["reason"].to_pylist()
-    return tuple(Label(run.prompt(int(row)), order, gain[row], reason[row]) for order, row in enumerate(chosen, 1))
+    return tuple(
+        Label(run.prompt(int(row)), order, float(part), gain[row], reason[row])
+        for order, (row, part) in enumerate(zip(chosen, parts, strict=True), 1)
+    )
 
 
 def _as_drawn(run: Run, chosen: Ints, n: int, seed: int) -> Ints:
@@ -176,20 +186,22 @@ def _as_drawn(run: Run, chosen: Ints, n: int, seed: int) -> Ints:
     return np.asarray(left[drawn_order([run.ids[i] for i in left], seed)][:n], np.int64)
 
 
-def _ceiling(run: Run) -> Reward:
-    """Mean reward that the set would gain if every vanishing prompt came to earn what it may at most; with 95% limits.
+def _ceiling(run: Run) -> Reward | None:
+    """Mean reward that the set would gain if every vanishing prompt came to earn what it may at most, with 95% limits; None if none is known.
 
     The share that vanishes, with its limits under the fitted model, times the mean headroom of what vanishes.
     """
     p, left = run.numbers("p_vanishing"), headroom(run)
-    known = np.isfinite(p) & np.isfinite(left)
-    mass = p[known].sum()
-    mean = float(p[known] @ left[known] / mass) if mass > 0 else 0.0
+    may_vanish = p > 0  # not where the prompt has no reward
+    mass = p[may_vanish].sum()
+    mean = float(p[may_vanish] @ left[may_vanish] / mass) if mass > 0 else 0.0
+    if not np.isfinite(mean):
+        return None
     share = run.summary.fractions.vanishing
     return Reward(*(mean * (limit or 0.0) for limit in (share.mean, share.lo, share.hi)))
 
 
-def _plan_table(run: Run, settings: LabelSettings, chosen: Ints, gains: Floats, covered: Coverage, rows: Ints) -> pa.Table:
+def _plan_table(run: Run, settings: LabelSettings, chosen: Ints, gains: Floats | None, covered: Coverage, rows: Ints) -> pa.Table:
     import pyarrow as pa
 
     ids, verdicts = run.ids, run.verdicts["verdict"].to_pylist()
@@ -202,14 +214,16 @@ def _plan_table(run: Run, settings: LabelSettings, chosen: Ints, gains: Floats, 
         if covered.nearest[at] >= 0:
             nearest[row], similar[row] = ids[int(chosen[covered.nearest[at]])], float(covered.similar[at])
     samples = smallest_group(run.model, settings.share)
-    reached = np.cumsum(gains)
+    gain = gain_so_far = [None] * len(chosen)
+    if gains is not None:
+        gain, gain_so_far = gains.tolist(), np.cumsum(gains).tolist()
     columns: dict[str, Any] = {
         "prompt_id": ids,
         "verdict": verdicts,
         "action": actions,
         "order": [place.get(i) for i in range(m)],
-        "gain": [float(gains[place[i] - 1]) if i in place else None for i in range(m)],
-        "gain_so_far": [float(reached[place[i] - 1]) if i in place else None for i in range(m)],
+        "gain": [gain[place[i] - 1] if i in place else None for i in range(m)],
+        "gain_so_far": [gain_so_far[place[i] - 1] if i in place else None for i in range(m)],
         "nearest": nearest,
         "similarity": similar,
         "samples": [int(samples[i]) if samples[i] and verdicts[i] in ("learnable", "undecided") else None for i in range(m)],

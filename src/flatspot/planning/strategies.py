@@ -27,7 +27,7 @@ class Failing:
 
     p_vanishing  [M] probability that the prompt is vanishing
     mean         [M] mean reward
-    headroom     [M] what is achievable less the mean, at least 0
+    headroom     [M] the most that the prompt can still gain, at least 0: what is achievable less the mean; infinite where that is not known
     n_samples    [M] completions drawn of it
     prompts      [M, D] unit rows: what the prompts look like
     habits       [M, E] unit rows: what the policy answers to them
@@ -48,8 +48,13 @@ class Failing:
 
     @property
     def weight(self) -> Floats:
-        """[M] the reward that the prompt can still gain, by how surely it is vanishing; 0 outside the demand."""
-        weight = np.where(self.demand, self.p_vanishing * self.headroom, 0.0)
+        """[M] the reward that the prompt can still gain, by how surely it is vanishing; 0 outside the demand.
+
+        A prompt of which it is not known how much that is counts as the mean of the others, or, where it is known of none, like every other.
+        """
+        known = np.isfinite(self.headroom)
+        typical = float(self.headroom[known].mean()) if known.any() else 1.0
+        weight = np.where(self.demand, self.p_vanishing * np.where(known, self.headroom, typical), 0.0)
         return weight if weight.sum() > 0 else self.demand.astype(float)
 
 

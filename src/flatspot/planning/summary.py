@@ -93,7 +93,8 @@ class SelectedLabel:
 
     order: Annotated[int, "its place, from 1"]
     prompt_id: Annotated[str, "its id"]
-    gain: Annotated[float, "mean reward that it accounts for, beyond the labels before it"]
+    covers: Annotated[float, "share of what the vanishing prompts lack that it covers, beyond the labels before it"]
+    gain: Annotated[Number, "the same of the mean reward: this share of `ceiling`; `null` where that is"]
     reason: Annotated[str, "why it was selected"]
 
 
@@ -115,8 +116,12 @@ class LabelSummary:
     most: Annotated[int, "the largest number that is ever recommended"]
     coverage: Annotated[float, "share of what the vanishing prompts lack that the labels cover"]
     curve: Annotated[Mapping[str, float], "the same by number of labels"]
-    ceiling: Annotated[Reward, "upper bound on the gain in mean reward, if every vanishing prompt came to earn its best achievable reward"]
-    gain: Annotated[Reward, "the part of it that the labels cover"]
+    ceiling: Annotated[
+        Reward | None,
+        "upper bound on the gain in mean reward, if every vanishing prompt came to earn the most it can; `null` where nobody states what "
+        "that is: neither a range nor real answers",
+    ]
+    gain: Annotated[Reward | None, "the part of it that the labels cover"]
     actions: Annotated[Actions, "prompts by what to do with them"]
     samples: Annotated[
         Mapping[str, int],

@@ -20,7 +20,11 @@ def labels_text(labels: LabelSummary, prompts: Mapping[str, str], files: tuple[s
     """
     lines = [*wrap_labeled("Labels", _headline(labels), width)]
     if labels.n:
-        lines += ["", "order   gain    prompt", *(_row(row, prompts, width) for row in labels.chosen[:_SHOWN])]
+        lines += [
+            "",
+            f"order   {'covers' if labels.ceiling is None else 'gain  '}  prompt",
+            *(_row(row, prompts, width) for row in labels.chosen[:_SHOWN]),
+        ]
         if labels.n > _SHOWN:
             lines.append(f"{'…':>5}           {count(labels.n - _SHOWN)} more{f' in {files[1]}' if files else ''}")
         lines += ["", *wrap_labeled("Gain", _gain(labels), width), *wrap_labeled("Covers", _curve(labels), width)]
@@ -69,12 +73,18 @@ def _headline(labels: LabelSummary) -> str:
 
 def _row(row: SelectedLabel, prompts: Mapping[str, str], width: int) -> str:
     text = prompt_line(prompts.get(row.prompt_id, row.prompt_id), False, max(16, width - 16))
-    return f"{row.order:>5}   {decimal(row.gain, 3):<8}{text}"
+    return f"{row.order:>5}   {percent(row.covers) if row.gain is None else decimal(row.gain, 3):<8}{text}"
 
 
 def _gain(labels: LabelSummary) -> str:
+    if labels.ceiling is None or labels.gain is None:
+        return (
+            "no upper bound, as nobody states what a prompt can earn: judge the run again with --reward-range (flatspot inspect), or diagnose "
+            f"with --answer-col. {percent(labels.coverage)} of it lies with prompts like the labels; how far a warm-up really carries over is "
+            "only known after it."
+        )
     return (
-        f"at most {_limits(labels.ceiling)} of mean reward, if every vanishing prompt came to earn what is achievable. "
+        f"at most {_limits(labels.ceiling)} of mean reward, if every vanishing prompt came to earn the most it can. "
         f"{_limits(labels.gain)} of it lies with prompts like the labels; how far a warm-up really carries over is only known after it."
     )
 
