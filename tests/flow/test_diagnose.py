@@ -16,7 +16,10 @@ from flatspot.core.errors import PromptFileError, RunFolderError, SettingsError
 from flatspot.core.records import Completion, Prompt
 from flatspot.core.schema import PROMPTS, ROLLOUTS, VERDICTS
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.flow.draw import answers_are_scored
 from flatspot.report.run.next_steps import diagnose_command, next_steps
+from flatspot.rewards import load_reward
+from flatspot.rollouts.files import write_table
 from flatspot.rollouts.parts import parts_of
 
 ANSWERS = {"easy": {"1": 1.0}, "half": {"1": 0.5, "0": 0.5}, "never": {"0": 1.0}, "rare": {"1": 0.01, "0": 0.99}}
@@ -484,3 +487,52 @@ def test_a_reward_that_needs_an_absent_column_speaks_before_anything_is_drawn(tm
 
 def test_one_sample_per_prompt_decides_nothing(tmp_path):
     assert run(tmp_path, max_completions=1).summary["counts"]["undecided"] == 4
+
+
+def test_answers_that_could_not_be_scored_are_named_with_the_reason(tmp_path):
+    rows = [row | {"gold": "right" if i == 0 else "unheard of"} for i, row in enumerate(ROWS)]
+    found = run(tmp_path, rows, reward=picky, reward_range=(0.0, 1.0), answer_col="gold", max_completions=64)
+    for judged in (found, flatspot.inspect(found.folder)):
+        assert judged.prompts["answer_reward"].to_pylist() == [0.5, None, None, None]
+        [text] = [text for text in judged.summary.caveats if "real answers" in text]
+        assert "3 of the 4 real answers could not be scored" in text and "ValueError: no number" in text
+        assert "unscored-answers" in judged.summary.caveat_codes
+    plain = run(tmp_path, rows, reward=picky, reward_range=(0.0, 1.0), max_completions=64)
+    assert "unscored-answers" not in plain.summary.caveat_codes
+
+
+def test_references_that_an_earlier_version_did_not_score_are_scored_when_the_run_is_resumed(tmp_path):
+    rows = [{"prompt": name, "references": ["a b c d", "a b x y"]} for name in ("one", "two")]
+    answers = {name: {"a b c z": 0.5, "q": 0.5} for name in ("one", "two")}
+    found = run(tmp_path, rows, answers, "rouge_l", max_completions=8)
+    expected = found.prompts["answer_reward"].to_pylist()
+    file = found.folder / "prompts.parquet"
+    write_table(pq.read_table(file).drop_columns(["answer_reward"]), file)
+    assert flatspot.inspect(found.folder).prompts["answer_reward"].to_pylist() == [None, None]
+    again = run(tmp_path, rows, answers, "rouge_l", max_completions=8)
+    assert again.prompts["answer_reward"].to_pylist() == expected == [0.5, 0.5]
+
+
+def test_a_run_of_an_earlier_version_without_answers_is_not_loaded_again(tmp_path):
+    found = run(tmp_path, max_completions=8, fixed_completions=True)
+    file = found.folder / "prompts.parquet"
+    write_table(pq.read_table(file).drop_columns(["answer_reward"]), file)
+    reward, rows = load_reward("exact_match"), [Prompt("a", "q", {"reference": "1"})]
+    assert answers_are_scored(found.folder, rows, reward, None) and not answers_are_scored(found.folder, rows, reward, "reference")
+
+
+@pytest.mark.parametrize("reward_range", [None, (-2.0, 3.0)])
+def test_a_reachable_top_that_nobody_stated_is_said(tmp_path, reward_range):
+    def points(prompts, completions, **_):
+        return [3.0 * (c == "1") - 2.0 + 0.5 * (len(c) > 1) for c in completions]
+
+    found = run(tmp_path, reward=points, top_reachable=True, reward_range=reward_range, max_completions=16)
+    said = [text for text in found.summary.caveats if "--top-reachable has no effect" in text and "--reward-range" in text]
+    assert bool(said) == ("top-without-range" in found.summary.caveat_codes) == (reward_range is None)
+    assert np.isfinite(found.numbers("r_star")).all() == (reward_range is not None or found.summary.reward_model == "binary")
+
+
+def picky(prompts, completions, **_):
+    if "unheard of" in completions:
+        raise ValueError("no number")
+    return [0.5 * (c in ("right", "1")) for c in completions]

@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
+import flatspot
 from flatspot.cli.main import cli
 
 
@@ -52,3 +54,42 @@ def test_lists_that_may_be_either_are_refused_and_the_option_decides(tmp_path):
     assert code != 0
     assert "--reward-list tokens" in refused
     assert inspected(tmp_path, rows, "--reward-list", "tokens")[0]["n_prompts"] == 3
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """A run that was drawn and judged with settings of its own."""
+    answers = {f"q{i}": {"1": (i / 12) ** 3, "0": 1 - (i / 12) ** 3} for i in range(1, 12)}
+    rows = [{"prompt": name, "reference": "1"} for name in answers]
+    own = {"target_error": 0.2, "group_size": 32, "worst_case": True}
+    return flatspot.diagnose(rows, flatspot.ScriptedEngine(answers), "exact_match", out=tmp_path / "run", max_completions=8, **own)
+
+
+def as_judged(run):
+    summary = run.summary
+    return summary.settings.target_error, summary.group_size, summary.settings.worst_case
+
+
+def test_a_run_is_judged_again_as_it_was_unless_told_otherwise(judged):
+    lines = []
+    again = flatspot.inspect(judged.folder, say=lines.append)
+    assert as_judged(again) == as_judged(judged) == (0.2, 32, True) and again.verdicts.equals(judged.verdicts)
+    assert lines == ["judging with the run's own --worst-case, --group-size 32, --target-error 0.2; give others to change that"]
+    lines.clear()
+    assert as_judged(flatspot.inspect(judged.folder, say=lines.append, group_size=8, worst_case=False)) == (0.2, 8, False)
+    assert lines == ["judging with the run's own --target-error 0.2; give others to change that"]
+    (judged.folder / "report.json").write_text("{")
+    assert as_judged(flatspot.inspect(judged.folder)) == (0.03, 8, True)
+
+
+def test_the_command_keeps_what_is_left_out(judged):
+    def printed(*options):
+        done = CliRunner().invoke(cli, ["inspect", str(judged.folder), "--json", *options], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        summary = json.loads(done.stdout)
+        return summary["settings"]["target_error"], summary["group_size"]
+
+    assert printed() == (0.2, 32)
+    assert printed("--group-size", "8") == (0.2, 8)
+    assert printed("--target-error", "0.03", "--group-size", "32") == (0.03, 32)
+    assert printed() == (0.03, 32)

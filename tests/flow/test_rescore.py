@@ -287,3 +287,19 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path):
     with pytest.raises(RunFolderError):
         flatspot.rescore(run, odd, out=other, answer_col="reference")
     assert (other / "prompts.parquet").read_bytes() == before
+
+
+def test_the_rescored_run_is_resumed_with_its_own_options_and_keeps_the_real_answers(tmp_path):
+    settings = {"seed": 3, "target_error": 0.1, "top_reachable": True, "reward_range": (0.0, 1.0), "answer_col": "reference"}
+    run = drawn(tmp_path / "run", **settings)
+    found = flatspot.rescore(run, odd, out=tmp_path / "new", reward_range=(0.0, 4.0), advantage="normalized")
+    assert found.request.resume == (
+        "--seed", "3", "--max-completions", "40", "--fixed-completions", "--advantage", "normalized", "--reward-range", "0", "4",
+    )  # fmt: skip
+    assert found.request.answer_col == "reference"
+    assert found.prompts["answer_reward"].to_pylist() == [1.0, 2.0, 3.0, 4.0]
+    other = flatspot.rescore(run, odd, out=tmp_path / "other", answer_col="bonus")
+    assert other.request.answer_col == "bonus"
+    before = found.folder.joinpath("prompts.parquet").read_bytes()
+    drawn(found.folder, odd, seed=3, reward_range=(0.0, 4.0), advantage="normalized", answer_col="reference", max_completions=48)
+    assert found.folder.joinpath("prompts.parquet").read_bytes() == before

@@ -61,7 +61,7 @@ def test_with_groups_each_is_one_call() -> None:
         scores = reward.score(*rows(*texts, each=4))
         assert [score.reward for score in scores] == pytest.approx([0, 1 / 3, 2 / 3, 1, 1, 2 / 3, 1 / 3, 0])
         assert any("one group of 4 at a time" in note for note in reward.notes)
-        assert answer_rewards(reward, [Prompt("a", "q", {"reference": "xx"})] * 3, "reference") == [None] * 3
+        assert answer_rewards(reward, [Prompt("a", "q", {"reference": "xx"})] * 3, "reference").mean == (None,) * 3
         with pytest.raises(RewardLoadError, match="multiple"):
             reward.score(*rows(*texts[:6], each=4))
 

@@ -187,9 +187,17 @@ def test_reasoning_gym_scores_with_its_own_scorer() -> None:
 def test_answers_are_scored_where_somebody_names_their_column() -> None:
     rows = [Prompt("a", "q", {"gold": ["x", "longer"]}), Prompt("b", "q"), Prompt("c", "q", {"gold": ""})]
     reward = load_reward(lambda completions: [len(c) or None for c in completions], isolate=False)
-    assert answer_rewards(reward, rows, "gold") == [3.5, None, None]
-    assert answer_rewards(reward, rows) == [None, None, None]
-    assert answer_rewards(reward, [], "gold") == []
+    assert answer_rewards(reward, rows, "gold").mean == (
+        3.5,
+        None,
+        None,
+    )
+    assert answer_rewards(reward, rows).mean == (
+        None,
+        None,
+        None,
+    )
+    assert answer_rewards(reward, [], "gold").mean == ()
     with pytest.raises(PromptFileError, match=r"column 'golden' .*columns: gold.*--answer-col"):
         answer_rewards(reward, rows, "golden")
 
@@ -198,13 +206,13 @@ def test_a_metric_compares_each_reference_with_the_others() -> None:
     """ROUGE-L of three references by hand; one reference has no other to be compared with."""
     three = Prompt("a", "q", {"references": ["a b c d", "a b x y", "a b c z"]})
     reward = load_reward("rouge_l")
-    assert answer_rewards(reward, [three, Prompt("b", "q", {"reference": "a b"})]) == pytest.approx([(0.75 + 0.5 + 0.75) / 3, None])
+    assert answer_rewards(reward, [three, Prompt("b", "q", {"reference": "a b"})]).mean == pytest.approx([(0.75 + 0.5 + 0.75) / 3, None])
     named = Prompt("c", "q", {"references": ["a b c d"], "human": "a b x y"})
-    assert answer_rewards(reward, [named], "human") == [0.5]
-    assert answer_rewards(load_reward(["rouge_l", len], isolate=False), [three]) == [None]
+    assert answer_rewards(reward, [named], "human").mean == (0.5,)
+    assert answer_rewards(load_reward(["rouge_l", len], isolate=False), [three]).mean == (None,)
     beside = load_reward(["rouge_l", "exact_match"])  # which needs the reference that ROUGE must not see
-    assert answer_rewards(beside, [three], "references") == [None]
-    assert answer_rewards(beside, [named], "human") == [0.5]
+    assert answer_rewards(beside, [three], "references").mean == (None,)
+    assert answer_rewards(beside, [named], "human").mean == (0.5,)
 
 
 def test_who_pays_the_top_for_a_right_answer() -> None:
@@ -282,7 +290,7 @@ def test_an_empty_reference_is_no_answer(name: str, empty: object) -> None:
     with load_reward("exact_match") as reward:
         score = reward.score([prompt], [Completion("", 0, False)])[0]
         assert score.reward is None and f"its column {name} is empty" in str(score.error)
-        assert answer_rewards(reward, [prompt]) == [None]
+        assert answer_rewards(reward, [prompt]).mean == (None,)
 
 
 def test_a_whole_number_that_a_table_made_a_float_is_the_whole_number() -> None:

@@ -8,6 +8,7 @@ from flatspot.core.errors import RewardLoadError
 from flatspot.core.extensions import Extension
 from flatspot.core.records import Completion, Prompt
 from flatspot.rewards import builtin
+from flatspot.rewards.load import load_reward
 from flatspot.rewards.resolve import resolve
 from flatspot.rewards.spec import parse_spec
 
@@ -80,3 +81,28 @@ def test_without_a_parameter_the_column_is_passed():
 def test_a_parameter_that_the_function_does_not_name_is_refused(spec, problem):
     with pytest.raises(RewardLoadError, match=problem):
         resolve(parse_spec(spec))
+
+
+def test_a_function_can_declare_its_range(tmp_path):
+    (tmp_path / "mine.py").write_text("def grade(completions, **columns):\n    return [1.0]\n\n\ngrade.reward_range = (0, 10)\n")
+
+    def half(completions, **columns):
+        return [0.5]
+
+    with load_reward([f"{tmp_path / 'mine.py'}:grade", half, "exact_match"], weights=[1.0, 1.0, 2.0]) as reward:
+        assert reward.component_ranges == {"grade": (0.0, 10.0), "exact_match": (0.0, 1.0)} and reward.range is None
+    half.reward_range = (0.0, 1.0)
+    with load_reward([f"{tmp_path / 'mine.py'}:grade", half], weights=[1.0, -1.0]) as reward:
+        assert reward.range == (-1.0, 10.0)
+    with load_reward(half) as reward:
+        assert reward.range == (0.0, 1.0) and reward.component_ranges == {}
+
+
+@pytest.mark.parametrize("wrong", [(1.0, 0.0), (0.0,), "0 1", (0.0, float("inf"))])
+def test_what_a_function_declares_must_be_a_range(wrong):
+    def mine(completions, **columns):
+        return [0.5]
+
+    mine.reward_range = wrong
+    with pytest.raises(RewardLoadError, match="the reward mine: its reward_range must be two finite numbers"):
+        load_reward(mine)

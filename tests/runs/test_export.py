@@ -205,3 +205,23 @@ def test_completions_come_with_the_answer_of_their_prompt(tmp_path):
         for row in found:
             assert (row["reference"], row["solution"], row["reward_model"]) == ("4", "2+2=4", {"ground_truth": "4"})
             assert row["policy"] != "a clash" and "level" not in row and row["rewards"] == {"exact_match": 1.0}
+
+
+@pytest.mark.parametrize("completions", [False, True])
+def test_new_rows_are_not_paired_with_older_verdicts(tmp_path, completions, monkeypatch):
+    rows, answers = [{"prompt": "q", "reference": "1"}], flatspot.ScriptedEngine({"q": {"1": 0.5, "0": 0.5}})
+    settings = {"out": tmp_path / "run", "fixed_completions": True}
+    early = flatspot.diagnose(rows, answers, "exact_match", max_completions=4, **settings)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("flatspot.flow.diagnose.judge_run", _killed)
+        flatspot.diagnose(rows, answers, "exact_match", max_completions=8, **settings)
+    for run in (early, tmp_path / "run"):
+        with pytest.raises(RunFolderError, match=r"judged on 4 completions and holds 8 now.*flatspot inspect"):
+            flatspot.export(run, tmp_path / "out.jsonl", completions=completions)
+    assert not (tmp_path / "out.jsonl").exists()
+    flatspot.inspect(tmp_path / "run")
+    assert flatspot.export(tmp_path / "run", tmp_path / "out.jsonl", completions=completions) == (8 if completions else 1)
+
+
+def _killed(*_, **__):
+    raise KeyboardInterrupt

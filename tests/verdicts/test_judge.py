@@ -77,7 +77,9 @@ def test_equal_errors_stand_or_fall_together():
         (rows([0, 0, 30]), {"reference": [0.0, 0.1, 1.0]}, "fix-reward", "answers"),
         (rows([20, 30, 40]), {"reference": [0.0, 0.1, 1.0]}, "proceed", "none"),  # completions earn what the answers do not
         (rows([0, 0, 0]), {"reference": [1.0, 1.0, 1.0]}, "warm-up", "vanishing"),
-        (np.full((3, 8), np.nan), {}, "fix-reward", "failed"),
+        (np.full((3, 8), np.nan), {}, "fix-reward", "unscored"),
+        (np.full((3, 8), 5.0), {"settings": JudgeSettings(0.0, 5.0, stated=False)}, "fix-reward", "constant"),
+        (np.full((3, 8), 5.0), {"settings": JudgeSettings(0.0, 5.0)}, "fix-data", "solved"),
     ],
 )
 def test_each_rule_of_the_set_fires(rewards, options, verdict, rule):
@@ -86,6 +88,16 @@ def test_each_rule_of_the_set_fires(rewards, options, verdict, rule):
     reason, fired = explain_set(judgment)
     assert reason
     assert fired
+
+
+def test_where_nothing_is_scored_no_setting_makes_it_proceed():
+    _, judgment, _ = judged(np.full((3, 8), np.nan), JudgeSettings(failed_above=1.0))
+    assert judgment.verdict == "fix-reward" and explain_set(judgment)[1] == "no completion has a reward"
+
+
+def test_one_reward_is_no_top_of_a_range_that_nobody_states():
+    prompts, _, _ = judged(np.full((3, 8), 5.0), JudgeSettings(0.0, 5.0, stated=False))
+    assert "solved" not in prompts.verdict
 
 
 def test_unscored_prompts_say_so_and_the_rest_is_judged():

@@ -153,6 +153,70 @@ def test_other_parts_raise_no_alarm(other, weights):
     assert not {"flat-component", "components-tie"} & set(summary["caveat_codes"])
 
 
+def ten_points(value):
+    """A judge that always gives one value beside an accuracy that varies."""
+    right = coins(40, 16, 0.5)
+    return right + value, {"right": right, "judge": np.full((40, 16), value)}
+
+
+@pytest.mark.parametrize(
+    ("value", "declared", "state", "flat", "said"),
+    [
+        (1.0, None, "vanishing", 0.0, True),  # whether it goes up to 1 or to 10 nobody states
+        (5.0, None, "vanishing", 0.0, True),
+        (1.0, (0.0, 10.0), "vanishing", 1.0, False),
+        (1.0, (0.0, 1.0), "solved", 0.0, False),
+        (0.5, None, "vanishing", 1.0, False),
+        (0.0, None, "vanishing", 1.0, False),
+    ],
+)
+def test_a_part_is_judged_in_the_range_that_it_declares(value, declared, state, flat, said):
+    total, parts = ten_points(value)
+    ranges = {"judge": declared} if declared else {}
+    summary = judge(
+        run_of(total, parts=parts), JudgeSettings(value, value + 1), weights={"right": 2.0, "judge": 1.0}, ranges=ranges
+    ).summary
+    part = summary.components["judge"]
+    assert getattr(part.counts, state) == 40
+    assert part.flat_share == pytest.approx(flat, abs=0.01)
+    assert part.range == declared and summary.components["right"].range == (0.0, 1.0)
+    assert ("component-range" in summary.caveat_codes) == said
+    assert ("flat-component" in summary.caveat_codes) == (flat > 0.5)
+    assert not said or any(
+        f"'judge' always gives {value:.3g} on 40 prompts" in text and "judge.reward_range" in text for text in summary.caveats
+    )
+
+
+def test_a_part_at_the_most_seen_of_it_on_some_prompts_is_no_flat_goal_there():
+    """Grades of 0 to 10, which nobody states: 8 on half of the prompts, the most that was seen, and 3 or 5 on the others."""
+    right, grade = coins(40, 16, 0.5), np.repeat([8.0, 3.0, 5.0], [20, 10, 10])[:, None] * np.ones(16)
+    run = run_of(right + grade, parts={"right": right, "grade": grade})
+    unknown = judge(run, JudgeSettings(0.0, 11.0), weights={"right": 2.0}).summary
+    known = judge(run, JudgeSettings(0.0, 11.0), weights={"right": 2.0}, ranges={"grade": (0.0, 10.0)}).summary
+    assert unknown.components["grade"].flat_share == pytest.approx(0.5, abs=0.01)
+    assert known.components["grade"].flat_share == pytest.approx(1.0, abs=0.01)
+    assert unknown.components["grade"].counts.vanishing == known.components["grade"].counts.vanishing == 40
+
+
+def test_a_function_declares_its_range_and_keeps_it_when_judged_again(tmp_path):
+    def grade(completions, **columns):
+        return [1.0 for _ in completions]
+
+    def right(completions, **columns):
+        return [float(text == "a") for text in completions]
+
+    prompts, answers = [{"prompt": f"q{i}"} for i in range(12)], {f"q{i}": {"a": 0.5, "b": 0.5} for i in range(12)}
+    settings = {"max_completions": 16, "fixed_completions": True, "reward_weights": (1.0, 0.1)}
+    unknown = flatspot.diagnose(prompts, ScriptedEngine(answers), [right, grade], out=tmp_path / "unknown", **settings)
+    assert unknown.request.component_ranges == {} and unknown.summary.components["grade"].range is None
+    grade.reward_range, right.reward_range = (0.0, 10.0), (0.0, 1.0)
+    known = flatspot.diagnose(prompts, ScriptedEngine(answers), [right, grade], out=tmp_path / "known", **settings)
+    assert known.summary.reward.range == (0.0, 2.0)
+    for run in (known, flatspot.inspect(tmp_path / "known"), flatspot.rescore(unknown, [right, grade], out=tmp_path / "again")):
+        assert tuple(run.summary.components["grade"].range) == (0.0, 10.0)
+        assert run.summary.components["grade"].flat_share > 0.9 and "component-range" not in run.summary.caveat_codes
+
+
 def test_a_flat_part_that_is_worth_less_is_said_and_the_verdict_stays():
     right = coins(40, 16, 0.5)
     found, summary = verdict_of(right, parts={"right": right, "other": np.zeros((40, 16))}, weights={"right": 1.0, "other": 0.2})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from flatspot.cli.option_types import ExtensibleChoice
 from flatspot.cli.options import judging_options
@@ -75,5 +76,7 @@ def inspect_command(
     columns = {"prompt": prompt_col, "reward": reward, "prompt_id": id_col, "completion": completion_col}
     columns |= {ours: name for ours, name in (("turn", turn_col), ("episode", episode_col)) if name is not None}
     settings["reward_weights"] = weights or None
-    diagnosis = inspect(list(paths), columns=columns, reward_list=reward_list, format=log_format, say=say, **settings)
+    context = click.get_current_context()  # what is left out is the run's own where a run folder is judged again
+    given = {name: value for name, value in settings.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    diagnosis = inspect(list(paths), columns=columns, reward_list=reward_list, format=log_format, say=say, **given)
     show(diagnosis, as_json=as_json, fail_above=fail_above)

@@ -15,10 +15,10 @@ from flatspot.core.settings import Advantage, Settings
 from flatspot.core.shares import exact
 
 IN_MEMORY = " (in memory)"  # ends the name of what was passed as an object, which no command can name again
-_RESUME = (
+_DRAWN = (
     "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "base_url", "served_name", "dtype", "device",
-    "target_error", "worst_case", "advantage", "top_reachable",
 )  # fmt: skip
+_JUDGED = ("target_error", "worst_case", "advantage", "top_reachable")
 _SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit", "answer_col")
 
 
@@ -31,6 +31,7 @@ class Request:
     reward_weights    one per reward
     reward_timeout_s  of a reward call
     reward_range      (lo, hi) as stated, else the reward's own
+    component_ranges  (lo, hi) of each of several rewards that has one of its own, by its name
     logs              files of another trainer's logs
     columns           the log's column (or columns) by what they mean to us
     grouped_by        the log's columns whose values name a prompt
@@ -52,6 +53,7 @@ class Request:
     reward_weights: tuple[float, ...] | None = None
     reward_timeout_s: float | None = None
     reward_range: tuple[float, float] | None = None
+    component_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     top_reachable: bool | None = None
     logs: tuple[str, ...] = ()
     columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
@@ -121,13 +123,41 @@ def resume_options(settings: Settings) -> tuple[str, ...]:
     >>> resume_options(Settings(seed=3, fixed_completions=True, max_completions=8))
     ('--seed', '3', '--max-completions', '8', '--fixed-completions')
     """
+    return (*_options(settings, _DRAWN), *_judging_options(settings))
+
+
+def rescored_resume(options: Sequence[str] | None, settings: Settings) -> tuple[str, ...] | None:
+    """The same of a run whose completions are scored again: `options` of what was drawn stay, those of judging are `settings`'.
+
+    >>> rescored_resume(("--seed", "3", "--target-error", "0.1", "--reward-range", "-1", "1"), Settings(advantage="normalized"))
+    ('--seed', '3', '--advantage', 'normalized')
+    >>> rescored_resume(None, Settings(advantage="normalized")) is None  # of a log
+    True
+    """
+    if options is None:
+        return None
+    drawn, keep, names = list[str](), False, {_option(name) for name in _DRAWN}
+    for word in options:
+        keep = word in names if word.startswith("--") else keep
+        drawn += [word] if keep else []
+    return (*drawn, *_judging_options(settings))
+
+
+def _judging_options(settings: Settings) -> tuple[str, ...]:
+    limits = settings.reward_range
+    return (*_options(settings, _JUDGED), *(() if limits is None else ("--reward-range", *map(exact, limits))))
+
+
+def _options(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
+    """The settings of these names as options, where they are not left as they usually are."""
     usual, options = Settings(), list[str]()
-    for name in _RESUME:
+    for name in names:
         value = getattr(settings, name)
         if value != getattr(usual, name) and (name, value) != ("engine", "scripted"):
-            flag = f"--{name.replace('_', '-')}"
             for one in value if isinstance(value, tuple) else (value,):
-                options += [flag] if one is True else [flag, str(one)]
-    if settings.reward_range is not None:
-        options += ["--reward-range", *map(exact, settings.reward_range)]
+                options += [_option(name)] if one is True else [_option(name), str(one)]
     return tuple(options)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -15,14 +15,14 @@ from flatspot.core.options import DiagnoseOptions
 from flatspot.core.protocols import Say
 from flatspot.core.request import Request, name_of, resume_options, reward_names, settings_shown
 from flatspot.core.settings import Settings
-from flatspot.flow.draw import draw_run
+from flatspot.flow.draw import answers_are_scored, draw_run
 from flatspot.flow.gradients import check_groups, check_weights, measure_gradients
 from flatspot.flow.judge import judge_run, judge_settings
 from flatspot.flow.settings import checked_settings
 from flatspot.rollouts.completeness import is_complete, replay_stored
 from flatspot.rollouts.identity import digest, run_key
 from flatspot.rollouts.progress import OnProgress
-from flatspot.rollouts.prompts import answers_are_of, read_prompt_table
+from flatspot.rollouts.prompts import read_prompt_table
 from flatspot.rollouts.rounds import Decider, FixedCompletions
 from flatspot.rollouts.store import RunRecord
 from flatspot.runs.run import Run
@@ -78,6 +78,7 @@ def diagnose(
             model=name_of(policy),
             rewards=reward_names(reward),
             reward_range=chosen.reward_range or usable_range(loaded.range),
+            component_ranges=loaded.component_ranges,
             top_reachable=chosen.top_reachable or (loaded.top_reachable and chosen.reward_range in (None, loaded.range)),
             advantage=chosen.advantage,
             resume=resume_options(chosen),
@@ -88,7 +89,7 @@ def diagnose(
         decider = partial(_decider, folder, chosen, request)
         identified = key["model"]["stamp"] is not None or policy == DEFAULT_POLICY
         replay = replay_stored(folder, key, chosen.max_completions, decider)
-        if not (identified and is_complete(folder, replay) and answers_are_of(folder, chosen.answer_col)):
+        if not (identified and is_complete(folder, replay) and answers_are_scored(folder, rows, loaded, chosen.answer_col)):
             check_reward(loaded, rows, say)
             check_groups(loaded, chosen)
             draw_run(folder, key, request, rows, policy, loaded, chosen, decider, replay, say, on_progress)

@@ -16,12 +16,13 @@ from flatspot.rollouts.collect import collect, visit_cost
 from flatspot.rollouts.completeness import Replay, is_complete, replay_opened
 from flatspot.rollouts.notes import read_notes, reward_notes, write_notes
 from flatspot.rollouts.progress import OnProgress
-from flatspot.rollouts.prompts import answers_are_of, prompt_table
+from flatspot.rollouts.prompts import UnscoredAnswers, answers_are_of, prompt_table
 from flatspot.rollouts.rounds import Decider
 from flatspot.rollouts.store import RunRecord, as_json, open_run, read_record, write_table
 
 if TYPE_CHECKING:
     from flatspot.rewards import LoadedReward
+    from flatspot.rewards.answers import AnswerRewards
 
 
 def draw_run(
@@ -47,7 +48,7 @@ def draw_run(
     engine = _loaded(policy, settings, prompts, say)
     reported = len(getattr(engine, "notes", ()))
     identity = {name: key[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
-    whole = is_complete(path, replay) and answers_are_of(path, settings.answer_col)
+    whole = is_complete(path, replay) and answers_are_scored(path, prompts, reward, settings.answer_col)
     if whole and not os.access(path, os.W_OK) and read_record(path).identity == as_json(identity):
         return  # it can be shown, though not written
     with open_run(
@@ -72,7 +73,7 @@ def draw_run(
         for note in of_engine[reported:]:
             say(note)
         notes.write()
-        drop_answers(path, prompts, settings.answer_col)
+        drop_answers(path, prompts, reward, settings.answer_col)
         notes.end(of_engine, run.n_rounds())
 
 
@@ -103,13 +104,30 @@ def write_answers(path: Path, prompts: Sequence[Prompt], reward: LoadedReward, a
     """
     from flatspot.rewards import answer_rewards
 
-    if answers_are_of(path, answer_col):
+    if answers_are_scored(path, prompts, reward, answer_col):
         return False
-    write_table(prompt_table(prompts, answer_rewards(reward, prompts, answer_col), answer_col), path / "prompts.parquet")
+    _write_prompts(path, prompts, answer_rewards(reward, prompts, answer_col), answer_col)
     return True
 
 
-def drop_answers(path: Path, prompts: Sequence[Prompt], answer_col: str | None) -> None:
+def answers_are_scored(path: Path, prompts: Sequence[Prompt], reward: LoadedReward, answer_col: str | None) -> bool:
+    """Whether a run folder has its prompts, with what their real answers earn, where there are any.
+
+    Raises `PromptFileError` where no prompt has an answer in `answer_col`.
+    """
+    from flatspot.rewards import has_answers
+
+    return answers_are_of(path, answer_col, any_answers=has_answers(reward, prompts, answer_col))
+
+
+def _write_prompts(path: Path, prompts: Sequence[Prompt], earned: AnswerRewards, answer_col: str | None) -> None:
+    unscored = UnscoredAnswers(earned.n_unscored, earned.n, earned.reason) if earned.n_unscored else None
+    write_table(prompt_table(prompts, earned.mean, answer_col, unscored), path / "prompts.parquet")
+
+
+def drop_answers(path: Path, prompts: Sequence[Prompt], reward: LoadedReward, answer_col: str | None) -> None:
     """Take the rewards of answers back where the reward was found to compare the completions of a group: no answer is one."""
+    from flatspot.rewards import no_answer_rewards
+
     if read_notes(path).whole_groups is not None:
-        write_table(prompt_table(prompts, [None] * len(prompts), answer_col), path / "prompts.parquet")
+        _write_prompts(path, prompts, no_answer_rewards(reward, prompts, answer_col), answer_col)

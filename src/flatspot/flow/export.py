@@ -8,8 +8,10 @@ from pathlib import Path
 from flatspot.core.errors import SettingsError
 from flatspot.rollouts.locks import judging
 from flatspot.runs.export import export_completions, export_prompts
+from flatspot.runs.judging import check_rows_judged
 from flatspot.runs.run import Run, as_run
 from flatspot.runs.summary import Counts
+from flatspot.runs.table import read_run
 
 
 def export(
@@ -24,7 +26,8 @@ def export(
 
     verdicts  only prompts with one of these (or with this one); empty: all
 
-    Raises `SettingsError` for another verdict, before anything is written.
+    Raises `SettingsError` for another verdict, and `RunFolderError` where the run has other rows than it was judged on, before anything is
+    written.
     """
     run = as_run(run)
     verdicts = [verdicts] if isinstance(verdicts, str) else list(verdicts)
@@ -33,4 +36,6 @@ def export(
         raise SettingsError(f"there is no verdict {unknown[0]!r}; there are: {', '.join(names)}")
     run.check_is_there()  # no lock is made in another folder
     with judging(run.folder):
+        if run.judged is not None or (run.folder / "report.json").exists():  # a verdict stands beside the rows it rests on, and no others
+            check_rows_judged(run.folder, run.summary, int(read_run(run.folder).n_rows.sum()))
         return (export_completions if completions else export_prompts)(run, Path(path), verdicts, say or (lambda _: None))

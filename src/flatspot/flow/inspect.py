@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from flatspot.core.errors import SettingsError
+from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.options import InspectOptions
 from flatspot.core.protocols import Say
+from flatspot.core.settings import Settings
 from flatspot.flow.judge import judge_run
 from flatspot.flow.settings import checked_settings
 from flatspot.importers.generic import LogColumns
 from flatspot.importers.runs import import_logs
 from flatspot.importers.search import is_run_folder
+from flatspot.rollouts.store import read_record
+from flatspot.runs.judging import read_summary
 from flatspot.runs.run import Run
 
 
@@ -45,6 +49,22 @@ def inspect(
                 f"{folder} is a run folder: its rows are judged where they are, as they are, so --out, column names, --reward-weight and "
                 "--reward-list do not apply. Other weights: flatspot rescore"
             )
-        return judge_run(folder, chosen, say=say)
+        return judge_run(folder, _as_before(folder, chosen, settings, say), say=say)
     names = LogColumns(columns or {}, chosen.reward_weights, reward_list)
     return judge_run(import_logs(paths, names, chosen.out, say or (lambda _: None), format), chosen, say=say)
+
+
+def _as_before(folder: Path, chosen: Settings, given: Mapping[str, object], say: Say | None) -> Settings:
+    """The settings, with the run's own of those about judging that were not given: a run is judged again as it was."""
+    try:
+        summary = read_summary(folder)
+    except RunFolderError:  # a damaged report.json is what this is to replace
+        summary = None
+    own: dict[str, object] = {"worst_case": "--worst-case" in (read_record(folder).request.resume or ())}
+    if summary is not None:
+        own |= {"group_size": summary.group_size, "target_error": summary.settings.target_error}
+    kept = {name: value for name, value in own.items() if name not in given and value not in (None, getattr(chosen, name))}
+    if kept and say is not None:
+        words = [f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in kept.items()]
+        say(f"judging with the run's own {', '.join(words)}; give others to change that")
+    return replace(chosen, **kept)  # type: ignore[arg-type]  # each is of the kind of the setting it was

@@ -13,8 +13,10 @@ from flatspot.core.settings import Settings
 from flatspot.rollouts.completeness import check_none_lost, check_rows
 from flatspot.rollouts.identity import component_weights
 from flatspot.rollouts.locks import judging
+from flatspot.rollouts.prompts import read_unscored_answers
 from flatspot.rollouts.store import read_record, write_request, write_table
 from flatspot.runs.run import Run
+from flatspot.verdicts.caveats import unscored_answers
 from flatspot.verdicts.gradients import summarize_gradients
 from flatspot.verdicts.ranges import KNOWN, reward_range
 from flatspot.verdicts.settings import JudgeSettings
@@ -60,8 +62,9 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
         run.completeness,
         judge_settings(settings, limits, request, known=source in KNOWN),
         range_source=source,
-        notes=[*run.notes.caveats, *outside, *repeated_prompts(run.prompts)],
+        notes=[*run.notes.caveats, *unscored_answers(read_unscored_answers(run.folder)), *outside, *repeated_prompts(run.prompts)],
         weights=component_weights(identity.get("reward")),
+        ranges={name: (lo, hi) for name, (lo, hi) in request.component_ranges.items()},
     )
     request = replace(
         request,

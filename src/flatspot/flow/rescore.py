@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.options import RescoreOptions
-from flatspot.core.request import reward_names, settings_shown
+from flatspot.core.request import rescored_resume, reward_names, settings_shown
 from flatspot.flow.draw import drop_answers, write_answers
 from flatspot.flow.judge import judge_run
 from flatspot.flow.settings import checked_settings
@@ -42,6 +42,7 @@ def rescore(
     from flatspot.rewards import check_reward, load_reward
 
     source, chosen, say = as_run(run), checked_settings(settings, RescoreOptions), say or (lambda _: None)
+    answer_col = chosen.answer_col or source.request.answer_col  # whatever scores them, they are right
     old, prompts = source.record, stored_prompts(source.folder)
     groups = whole_groups(source.folder, old.kind, chosen.group_size)
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s, group_size=groups) as loaded:
@@ -57,8 +58,10 @@ def rescore(
             **{"reward_weights": None, "reward_timeout_s": None} | of_reward,
             rewards=reward_names(reward),
             reward_range=chosen.reward_range or usable_range(loaded.range),
+            component_ranges=loaded.component_ranges,
             top_reachable=chosen.top_reachable or (loaded.top_reachable and chosen.reward_range in (None, loaded.range)),
-            answer_col=chosen.answer_col,
+            answer_col=answer_col,
+            resume=rescored_resume(old.request.resume, chosen),
             advantage=chosen.advantage or old.request.advantage,
             out=str(folder),
             rescored=str(source.folder),
@@ -72,7 +75,7 @@ def rescore(
             rows_per_part=old.rows_per_part,
             visit_cost=old.visit_cost,
         ) as new:
-            write_answers(folder, prompts, loaded, chosen.answer_col)
+            write_answers(folder, prompts, loaded, answer_col)
             notes = reward_notes(folder, loaded)
             notes.write()
             rounds = score_again(source.folder, new, prompts, loaded, on_scored=notes.write, on_progress=on_progress)
@@ -80,6 +83,6 @@ def rescore(
         if not all(part.fixed for part in rounds):
             text = f"How many completions each prompt has was decided by the rewards of {source.folder}, not by these."
             caveats.append(("rescored-by-other-reward", text))
-        drop_answers(folder, prompts, chosen.answer_col)
+        drop_answers(folder, prompts, loaded, answer_col)
         notes.end(caveats, source.notes.rounds)
     return judge_run(folder, chosen, request, say=say)

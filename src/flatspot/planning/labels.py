@@ -1,8 +1,8 @@
 """Before a warm-up: which vanishing prompts to label, how many, in which order, and what that can gain at most.
 
-What can be said before the warm-up is a ceiling: the share of the set that vanishes times what those prompts can still gain, where a range
-or real answers bound that. A label is taken to reach another prompt as far as the two are alike, in text and in what the policy answers; that
-is a guess, and the gain built on it is one to compare labels by, not a forecast of the reward after RL.
+What can be said before the warm-up is a ceiling: the share of the set that vanishes times what those prompts can still gain, where
+a range or real answers bound that. A label is taken to reach another prompt as far as the two are alike, in text and in what the policy
+answers; that is a guess, and the gain built on it is one to compare labels by, not a forecast of the reward after RL.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _as_drawn(run: Run, chosen: Ints, n: int, seed: int) -> Ints:
 
 
 def _ceiling(run: Run) -> Reward | None:
-    """Mean reward that the set would gain if every vanishing prompt came to earn what it may at most, with 95% limits; None if none is known.
+    """Mean reward that the set would gain if every vanishing prompt came to earn what it may at most, with 95% limits; None if not known.
 
     The share that vanishes, with its limits under the fitted model, times the mean headroom of what vanishes.
     """

@@ -50,7 +50,7 @@ class Failing:
     def weight(self) -> Floats:
         """[M] the reward that the prompt can still gain, by how surely it is vanishing; 0 outside the demand.
 
-        A prompt of which it is not known how much that is counts as the mean of the others, or, where it is known of none, like every other.
+        A prompt of which it is not known how much that is counts as the mean of the others; where it is known of none, all count alike.
         """
         known = np.isfinite(self.headroom)
         typical = float(self.headroom[known].mean()) if known.any() else 1.0

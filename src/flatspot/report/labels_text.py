@@ -79,9 +79,9 @@ def _row(row: SelectedLabel, prompts: Mapping[str, str], width: int) -> str:
 def _gain(labels: LabelSummary) -> str:
     if labels.ceiling is None or labels.gain is None:
         return (
-            "no upper bound, as nobody states what a prompt can earn: judge the run again with --reward-range (flatspot inspect), or diagnose "
-            f"with --answer-col. {percent(labels.coverage)} of it lies with prompts like the labels; how far a warm-up really carries over is "
-            "only known after it."
+            "no upper bound, as nobody states what a prompt can earn: judge the run again with --reward-range (flatspot inspect), or "
+            f"diagnose with --answer-col. {percent(labels.coverage)} of it lies with prompts like the labels; how far a warm-up really "
+            "carries over is only known after it."
         )
     return (
         f"at most {_limits(labels.ceiling)} of mean reward, if every vanishing prompt came to earn the most it can. "

@@ -90,6 +90,12 @@ class LoadedReward:
             ends.append(sorted(component.weight * end for end in component.range))
         return math.fsum(low for low, _ in ends), math.fsum(high for _, high in ends)
 
+    @property
+    def component_ranges(self) -> dict[str, tuple[float, float]]:
+        """The range of each of several components that has one, by its name; empty where there is one component."""
+        several = len(self.components) > 1
+        return {component.name: component.range for component in self.components if several and component.range is not None}
+
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Score]:
         """One score per (prompt, completion) pair, in the order given; a failure is that row's `error`, not an exception.
 

@@ -54,10 +54,12 @@ def resolve(spec: Builtin | Address | Callable[..., object]) -> ReadyReward:
             return _added(spec, named)
         return ReadyReward(spec.name, row_scorer(build_builtin(spec, named.build)), range=named.range)
     if not isinstance(spec, Address):
-        return ReadyReward(function_name(spec), scorer_for(spec, "trl", function_name(spec)), function_sha256(spec))
+        name = function_name(spec)
+        return ReadyReward(name, scorer_for(spec, "trl", name), function_sha256(spec), _declared_range(spec, _load_error(name)))
     module = _import_file(Path(spec.place)) if spec.is_file else _import_module(spec.place)
-    function = _attribute(module, spec)
-    return ReadyReward(spec.attribute.rpartition(".")[2], scorer_for(function, spec.shape, spec.attribute), _file_sha256(module))
+    function, name = _attribute(module, spec), spec.attribute.rpartition(".")[2]
+    limits = _declared_range(function, _load_error(name))
+    return ReadyReward(name, scorer_for(function, spec.shape, spec.attribute), _file_sha256(module), limits)
 
 
 def _added(spec: Builtin, added: Extension) -> ReadyReward:
@@ -66,16 +68,30 @@ def _added(spec: Builtin, added: Extension) -> ReadyReward:
     if not callable(function) or inspect.isclass(function):
         kind = "a class" if inspect.isclass(function) else type(function).__name__
         raise added.error(f"expected a function f(prompts, completions, **columns), got {kind}")
-    declared = getattr(function, "reward_range", None)
-    if declared is not None and not _is_range(declared):
-        raise added.error(f"its reward_range must be two finite numbers, the smaller first, got {declared!r:.80}")
     module = sys.modules.get(getattr(function, "__module__", None) or type(function).__module__)
     return ReadyReward(
         spec.name,
         scorer_for(_with_parameters(function, spec) if spec.parameters else function, "trl", spec.name),
         None if module is None else _file_sha256(module),
-        None if declared is None else (float(declared[0]), float(declared[1])),
+        _declared_range(function, added.error),
     )
+
+
+def _declared_range(function: object, error: Callable[[str], Exception]) -> tuple[float, float] | None:
+    """The smallest and largest value that a function says it can give, in its attribute `reward_range`; None where it says nothing.
+
+    Raises `error` of a message where that is no range.
+    """
+    declared = getattr(function, "reward_range", None)
+    if declared is None:
+        return None
+    if not _is_range(declared):
+        raise error(f"its reward_range must be two finite numbers, the smaller first, got {declared!r:.80}")
+    return float(declared[0]), float(declared[1])
+
+
+def _load_error(name: str) -> Callable[[str], RewardLoadError]:
+    return lambda message: RewardLoadError(f"the reward {name}: {message}")
 
 
 def _with_parameters(function: Callable[..., object], spec: Builtin) -> Callable[..., object]:

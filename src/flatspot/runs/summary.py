@@ -83,6 +83,10 @@ class Component:
 
     mean: Annotated[Number, "mean over prompts"] = None
     std_mean: Annotated[Number, "mean of the within-prompt stds"] = None
+    range: Annotated[
+        tuple[float, float] | None,
+        "`[lo, hi]`: its own, or `[0, 1]` where its values reach both of these; `null` where nobody states what it can give",
+    ] = None
     weight: Annotated[float, "its weight in the total; 1 where it is not known"] = 1.0
     flat_share: Annotated[
         float,
@@ -271,7 +275,8 @@ class Summary:
         Request,
         "the request: `prompts`, `model`, `reward` (a list, one text per reward) or `logs`, `columns` (log column by meaning; a list where "
         "several were added up or joined), `grouped_by` (the log's columns whose values name a prompt), `out`, `target_error`, "
-        "`worst_case`, `seed`; `reward_range` as stated or the reward's own; `prompt_col`, `id_col`, `limit`, `reward_weights`, "
+        "`worst_case`, `seed`; `reward_range` as stated or the reward's own; "
+        "`component_ranges`, those of several rewards that have one each; `prompt_col`, `id_col`, `limit`, `reward_weights`, "
         "`reward_timeout_s` where they were not left as they are; `resume`, the further options that a command needs to resume the run; "
         "and `rescored`, the run whose completions were scored again. What was not asked is absent",
     ] = field(default_factory=Request)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from flatspot.core.shares import percent
+from flatspot.rollouts.prompts import UnscoredAnswers
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.zones import STATES
 from flatspot.verdicts.components import FEW, ComponentVerdicts
@@ -22,12 +23,15 @@ from flatspot.verdicts.settings import JudgeSettings
 CODES: Mapping[str, str] = {
     "noisy-reward": "equal completions of a prompt got different rewards",
     "flat-component": "on some prompts one of several rewards vanishes though their total varies: there RL learns from the others alone",
+    "component-range": "on some prompts one of several rewards always gives the most seen of it, and nobody states whether that is its top",
     "components-tie": "on some prompts the single rewards differ and their sum does not",
     "close-call": "the interval of the share that decided holds the rule's limit",
     "range-assumed": "nobody stated the reward range",
+    "top-without-range": "`--top-reachable` has no effect, as nobody stated the range",
     "outside-range": "rewards beyond the stated range were seen",
     "all-low": "every reward is at the bottom of the range",
     "low-references": "real answers earn under half of the range, under a reward that should pay for them",
+    "unscored-answers": "real answers have no reward, so what they earn is not known",
     "advantage-matters": "prompts are vanishing for centered advantages that are learnable for normalized ones",
     "few-prompts": "fewer than 30 prompts were scored",
     "few-completions": "fewer than 4 scored completions per prompt",
@@ -107,6 +111,20 @@ def flat_components(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
     ]
 
 
+def unknown_tops(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
+    """Of several rewards without a range, those that always give the most that was seen of them on some prompts."""
+    return [
+        Caveat(
+            "component-range",
+            f"{part.name!r} always gives {np.nanmax(part.evidence.high):.3g} on {_several(part.at_most, 'prompt')}, the most that was seen "
+            "of it. Nobody states whether it can give more, so it counts as vanishing there, not as solved. Its function can declare "
+            f"that: {part.name}.reward_range = (LO, HI).",
+        )
+        for part in components
+        if part.weight > 0 and part.at_most
+    ]
+
+
 def low_answers(evidence: Evidence, settings: JudgeSettings, answer_rewards: Floats, judgment: SetJudgment) -> list[Caveat]:
     """Where real answers earn too little under a reward that should pay for them; nothing where that is the headline."""
     poor, _ = poor_answers(evidence, settings, answer_rewards)
@@ -117,6 +135,17 @@ def low_answers(evidence: Evidence, settings: JudgeSettings, answer_rewards: Flo
         "answer of a longer text, leave the option out; if it holds what the policy should write, the reward does not pay for it."
     )
     return [Caveat("low-references", text)]
+
+
+def unscored_answers(unscored: UnscoredAnswers | None) -> list[Caveat]:
+    """Where real answers have no reward: what a prompt can be expected to earn rests on the others, or is not known."""
+    if unscored is None:
+        return []
+    text = (
+        f"{unscored.n:,} of the {_several(unscored.of, 'real answer')} could not be scored, so they do not count for what is achievable. "
+        f"The most frequent reason: {unscored.reason[:200]}"
+    )
+    return [Caveat("unscored-answers", text)]
 
 
 def advantage_matters(verdicts: PromptVerdicts, numbers: PromptNumbers, settings: JudgeSettings) -> list[Caveat]:
@@ -154,6 +183,9 @@ def set_caveats(
     if range_source != "given":
         limits = f"[{settings.reward_lo:.3g}, {settings.reward_hi:.3g}]"
         caveats.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
+    if settings.top_reachable and not settings.stated:
+        text = "--top-reachable has no effect, for the top of the reward is not known: state it with --reward-range LO HI."
+        caveats.append(Caveat("top-without-range", text))
     if 0 < scored.sum() < FEW_PROMPTS:
         caveats.append(Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: set-level estimates are uncertain."))
     if scored.any() and (middle := np.median(evidence.n[scored])) < 4:
@@ -208,4 +240,8 @@ def _what_worst_case_did(verdicts: PromptVerdicts) -> list[Caveat]:
 
 
 def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun} was" if n == 1 else f"{n} {noun}s were"
+    return f"{_several(n, noun)} {'was' if n == 1 else 'were'}"
+
+
+def _several(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.models.fitted import FittedModel, fit
@@ -23,6 +24,8 @@ class ComponentVerdicts:
 
     weight      in the total; 1 where it is not known
     flat_share  expected share of the prompts on which it vanishes and the total has a signal all the same: there RL learns from the others
+    range       (least, most) it can give, as declared, or [0, 1] where its values reach both of these; None where that is not known
+    at_most     prompts on which it always gave the most that was seen of it, where it is not known whether that is its top
     """
 
     name: str
@@ -31,29 +34,54 @@ class ComponentVerdicts:
     model: FittedModel
     prompts: PromptVerdicts
     flat_share: float
+    range: tuple[float, float] | None
+    at_most: int
 
 
 def judge_components(
-    parts: Mapping[str, Evidence], weights: Mapping[str, float] | None, total: FittedModel, settings: JudgeSettings
+    parts: Mapping[str, Evidence],
+    weights: Mapping[str, float] | None,
+    total: FittedModel,
+    settings: JudgeSettings,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[ComponentVerdicts, ...]:
-    """Judge each reward as if it were the only one, in [0, 1] where all of its values lie in it, else in their range.
+    """Judge each reward as if it were the only one, in the range it declares, else in what was seen of it, which bounds nothing.
 
-    total  the model of the weighted total
+    total   the model of the weighted total
+    ranges  of those that declare one, by name
     """
-    judged = []
-    for name, evidence in parts.items():
-        seen = evidence.tally.reward
-        lo, hi = range_seen(*((float(seen.min()), float(seen.max())) if len(seen) else (np.nan, np.nan)))
-        own = replace(settings, reward_lo=lo, reward_hi=hi, stated=(lo, hi) == (0.0, 1.0), top_reachable=False)
-        model = fit(evidence, np.full(evidence.n_prompts, np.nan), own.zones)
-        flat = _flat_share(model.states, total.states)
-        judged.append(ComponentVerdicts(name, (weights or {}).get(name, 1.0), evidence, model, judge_prompts(model, own), flat))
-    return tuple(judged)
+    return tuple(
+        _judge_component(name, evidence, (weights or {}).get(name, 1.0), total, settings, (ranges or {}).get(name))
+        for name, evidence in parts.items()
+    )
 
 
-def _flat_share(part: Floats, total: Floats) -> float:
-    """The mean of P(the part vanishes) · P(the total is learnable), over the prompts on which both have a reward; 0 where none has."""
-    both = part[:, _VANISHING] * total[:, _LEARNABLE]
+def _judge_component(
+    name: str, evidence: Evidence, weight: float, total: FittedModel, settings: JudgeSettings, declared: tuple[float, float] | None
+) -> ComponentVerdicts:
+    seen = evidence.tally.reward
+    least, most = (float(seen.min()), float(seen.max())) if len(seen) else (np.nan, np.nan)
+    lo, hi = declared or range_seen(least, most)
+    known = declared is not None or (least, most) == (0.0, 1.0)
+    own = replace(settings, reward_lo=lo, reward_hi=hi, stated=known, top_reachable=False)
+    inside = not known and (lo, hi) == (
+        0.0,
+        1.0,
+    )  # gains are measured against [0, 1] then, as those of a total, though 1 may not be the top
+    model = fit(evidence, np.full(evidence.n_prompts, np.nan), replace(own.zones, typical=hi - lo) if inside else own.zones)
+    at_most = np.zeros(evidence.n_prompts, bool) if known or model.family == "binary" else evidence.low >= hi
+    flat = _flat_share(model.states, total.states, ~at_most)
+    return ComponentVerdicts(
+        name, weight, evidence, model, judge_prompts(model, own), flat, (lo, hi) if known else None, int(at_most.sum())
+    )
+
+
+def _flat_share(part: Floats, total: Floats, of: NDArray[np.bool_]) -> float:
+    """The mean of P(the part vanishes) · P(the total is learnable), over the prompts on which both have a reward; 0 where none has.
+
+    of  [M] the prompts on which the part is flat if it vanishes; on the others it counts as if it did not
+    """
+    both = part[:, _VANISHING] * total[:, _LEARNABLE] * of
     both = both[np.isfinite(both)]
     return float(both.mean()) if len(both) else 0.0
 

@@ -69,11 +69,12 @@ def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattes
     rules = {
         "noise": f"variance between equal completions: {share} > {limit}",
         "nothing": "no completions",
+        "unscored": "no completion has a reward",
         "failed": f"rows without a reward: {share} > {limit}",
         "answers": f"real answers under half of the range: {share} >= {limit}",
         "truncated": f"completions cut, and worth least: {share} > {limit}",
         "ties": f"prompts on which rewards cancel out: {share} >= {limit}",
-        "constant": "all rewards equal, inside the range",
+        "constant": "all rewards equal, at no known end of the range",
         "undecided": f"vanishing prompts: {may_be}, limit {limit}",
         "too-few": f"vanishing prompts: {may_be}, limit {limit}",
         "undecided-solved": f"solved prompts: {may_be}, limit {limit}",
@@ -124,6 +125,7 @@ def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:
         "noise": f"Equal completions get different rewards: {share} of the variance within prompts is noise, and RL would learn it. If "
         "that is intended, as with an LLM judge that samples, average several calls.",
         "nothing": "There are no completions, so no prompt can be judged.",
+        "unscored": "No completion has a reward, so no prompt can be judged.",
         "failed": f"{share} of the completions have no reward, so no other number here is reliable yet.",
         "answers": f"{share} of the real answers themselves earn less than half of the reward range: the reward does not pay for the "
         "right answer. If the column holds only the final answer of a longer text, leave out --answer-col.",

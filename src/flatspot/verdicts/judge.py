@@ -77,12 +77,12 @@ def judge_set(
 
     1.  noise       most of the variance within prompts is between equal completions                → fix-reward
     2.  nothing     no completion was drawn                                                         → draw-more
-    3.  failed      more than `failed_above` of the rows have no reward                             → fix-reward
+    3.  failed      more than `failed_above` of the rows have no reward, or all of them ("unscored") → fix-reward
     4.  answers     under a verifier, at least half of the real answers earn less than half the range, and so do
                     all completions of nearly all of these prompts                                   → fix-reward
     5.  truncated   more than half of the completions were cut, and those earn the least              → fix-sampling
     6.  ties        on half of the prompts or more the parts vary and their sum does not              → fix-reward
-    7.  constant    two or more prompts, every reward equal, strictly inside the range                → fix-reward
+    7.  constant    two or more prompts, every reward equal, strictly inside the range or with none stated → fix-reward
     8.  the first of `judge_shares`
     9.  none of these; `components.with_components` may yet judge by one of several rewards             → proceed
     """
@@ -127,6 +127,8 @@ def _cannot_be_judged(
     total = int(n_rows.sum())
     if total == 0:
         return SetJudgment("draw-more", "nothing", 1.0, 1.0)
+    if not evidence.n.any():
+        return SetJudgment("fix-reward", "unscored", 1.0, 1.0)
     failed = 1 - evidence.n.sum() / total
     if failed > settings.failed_above:
         return SetJudgment("fix-reward", "failed", float(failed), settings.failed_above)
@@ -156,10 +158,10 @@ def poor_answers(evidence: Evidence, settings: JudgeSettings, answer_rewards: Fl
 
 
 def _constant(evidence: Evidence, settings: JudgeSettings) -> bool:
-    """One reward for every completion of every prompt, strictly inside the range.
+    """One reward for every completion of every prompt, strictly inside the range or where nobody states one.
 
     A set that is all at the bottom is not caught here: it may simply be too hard, and is judged as vanishing, with a caveat.
     """
     low, high = np.nanmin(evidence.low), np.nanmax(evidence.high)
-    inside = settings.reward_lo < low and high < settings.reward_hi
+    inside = not settings.stated or (settings.reward_lo < low and high < settings.reward_hi)
     return bool(evidence.n_prompts > 1 and high - low <= 1e-6 * max(abs(high), abs(low)) and inside)

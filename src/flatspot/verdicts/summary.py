@@ -38,6 +38,7 @@ from flatspot.verdicts.caveats import (
     low_answers,
     set_caveats,
     sign_caveats,
+    unknown_tops,
 )
 from flatspot.verdicts.components import FEW, ComponentVerdicts, flattest_component, judge_components, with_components
 from flatspot.verdicts.explain import explain_set
@@ -68,11 +69,13 @@ def judge(
     range_source: str = "given",
     notes: Sequence[Any] = (),
     weights: Mapping[str, float] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Judged:
     """Judge every prompt of a run and the set.
 
     notes    caveats the caller already has: sentences, or (code, sentence)
     weights  of the parts in the total, where they are known
+    ranges   of the parts that declare one
     """
     evidence = run.evidence
     r_star = achievable(run.answer_reward, evidence.high, settings.top)
@@ -81,7 +84,7 @@ def judge(
         r_star = np.full(evidence.n_prompts, settings.reward_hi)
     signs, prompts = reward_signs(run, weights), judge_prompts(model, settings)
     of_total = judge_set(prompts, model, evidence, run.n_rows, settings, run.answer_reward, signs)
-    components = judge_components(run.components, weights, model, settings)
+    components = judge_components(run.components, weights, model, settings, ranges)
     judged = _Parts(
         model=model,
         numbers=prompt_numbers(run, model, r_star, settings.zones),
@@ -113,6 +116,7 @@ def _caveats(run: RunTable, settings: JudgeSettings, judged: _Parts, range_sourc
     return [
         *sign_caveats(judged.signs),
         *flat_components(judged.components),
+        *unknown_tops(judged.components),
         *map(as_caveat, notes),
         *set_caveats(
             evidence,
@@ -167,7 +171,7 @@ def _counts(prompts: PromptVerdicts) -> Counts:
 
 def _component(part: ComponentVerdicts) -> Component:
     mean, std = _mean(part.evidence.mean), _mean(part.evidence.std)
-    return Component(mean, std, part.weight, part.flat_share, _counts(part.prompts), part.model.family)
+    return Component(mean, std, part.range, part.weight, part.flat_share, _counts(part.prompts), part.model.family)
 
 
 def _fractions(prompts: PromptVerdicts, model: FittedModel) -> Fractions:

@@ -46,9 +46,13 @@ def two_ends(support: Sequence[float] | Floats, zones: Zones) -> tuple[float, fl
 def is_binary(evidence: Evidence, zones: Zones, answers: Floats) -> bool:
     """Whether the rewards are the ends of the range: a reward yet to come, above or between them, would be a third value.
 
+    One reward alone is no end of a range that nobody states.
+
     answers  [M] what real answers earn, NaN where nobody named one: where completions have shown one value, they may show a third
     """
     if evidence.support is None or not are_ends(evidence.support, zones):
+        return False
+    if len(evidence.support) == 1 and not zones.stated:
         return False
     shown = np.unique(answers[np.isfinite(answers)]).tolist() if len(evidence.support) < 2 else []
     return all(are_ends([value], zones) for value in shown)
