@@ -193,8 +193,8 @@ def test_a_part_at_the_most_seen_of_it_on_some_prompts_is_no_flat_goal_there():
     run = run_of(right + grade, parts={"right": right, "grade": grade})
     unknown = judge(run, JudgeSettings(0.0, 11.0), weights={"right": 2.0}).summary
     known = judge(run, JudgeSettings(0.0, 11.0), weights={"right": 2.0}, ranges={"grade": (0.0, 10.0)}).summary
-    assert unknown.components["grade"].flat_share == pytest.approx(0.5, abs=0.01)
-    assert known.components["grade"].flat_share == pytest.approx(1.0, abs=0.01)
+    assert unknown.components["grade"].flat_share == pytest.approx(0.5, abs=0.05)
+    assert known.components["grade"].flat_share == pytest.approx(1.0, abs=0.05)
     assert unknown.components["grade"].counts.vanishing == known.components["grade"].counts.vanishing == 40
 
 

@@ -18,7 +18,7 @@ from flatspot.core.settings import Settings
 from flatspot.flow.draw import answers_are_scored, draw_run
 from flatspot.flow.gradients import check_groups, check_weights, measure_gradients
 from flatspot.flow.judge import judge_run, judge_settings
-from flatspot.flow.settings import checked_settings
+from flatspot.flow.settings import checked_settings, request_of_reward
 from flatspot.rollouts.completeness import is_complete, replay_stored
 from flatspot.rollouts.identity import digest, run_key
 from flatspot.rollouts.progress import OnProgress
@@ -28,7 +28,6 @@ from flatspot.rollouts.store import RunRecord
 from flatspot.runs.run import Run
 from flatspot.stats.triage.decider import Adaptive
 from flatspot.stats.triage.plan import diagnose_plan
-from flatspot.verdicts.ranges import usable_range
 
 if TYPE_CHECKING:
     from flatspot.rewards.load import RewardSpec
@@ -77,9 +76,7 @@ def diagnose(
             prompts=name_of(prompts),
             model=name_of(policy),
             rewards=reward_names(reward),
-            reward_range=chosen.reward_range or usable_range(loaded.range),
-            component_ranges=loaded.component_ranges,
-            top_reachable=chosen.top_reachable or (loaded.top_reachable and chosen.reward_range in (None, loaded.range)),
+            **request_of_reward(chosen, loaded),
             advantage=chosen.advantage,
             resume=resume_options(chosen),
             out=str(folder),

@@ -12,14 +12,13 @@ from flatspot.core.options import RescoreOptions
 from flatspot.core.request import rescored_resume, reward_names, settings_shown
 from flatspot.flow.draw import drop_answers, write_answers
 from flatspot.flow.judge import judge_run
-from flatspot.flow.settings import checked_settings
+from flatspot.flow.settings import checked_settings, request_of_reward
 from flatspot.rollouts.identity import digest, reward_identity
 from flatspot.rollouts.notes import reward_notes
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rescore import score_again, stored_prompts, whole_groups
 from flatspot.rollouts.store import open_run
 from flatspot.runs.run import Run, as_run
-from flatspot.verdicts.ranges import usable_range
 
 if TYPE_CHECKING:
     from flatspot.rewards.load import RewardSpec
@@ -57,9 +56,7 @@ def rescore(
             old.request,
             **{"reward_weights": None, "reward_timeout_s": None} | of_reward,
             rewards=reward_names(reward),
-            reward_range=chosen.reward_range or usable_range(loaded.range),
-            component_ranges=loaded.component_ranges,
-            top_reachable=chosen.top_reachable or (loaded.top_reachable and chosen.reward_range in (None, loaded.range)),
+            **request_of_reward(chosen, loaded),
             answer_col=answer_col,
             resume=rescored_resume(old.request.resume, chosen),
             advantage=chosen.advantage or old.request.advantage,
