@@ -77,7 +77,7 @@ def test_equal_errors_stand_or_fall_together():
         (rows([0, 0, 30]), {"reference": [0.0, 0.1, 1.0]}, "fix-reward", "answers"),
         (rows([20, 30, 40]), {"reference": [0.0, 0.1, 1.0]}, "proceed", "none"),  # completions earn what the answers do not
         (rows([0, 0, 0]), {"reference": [1.0, 1.0, 1.0]}, "warm-up", "vanishing"),
-        (np.full((3, 8), np.nan), {}, "fix-reward", "unscored"),
+        (np.full((3, 8), np.nan), {}, "fix-reward", "failed"),
         (np.full((3, 8), 5.0), {"settings": JudgeSettings(0.0, 5.0, stated=False)}, "fix-reward", "constant"),
         (np.full((3, 8), 5.0), {"settings": JudgeSettings(0.0, 5.0)}, "fix-data", "solved"),
     ],

@@ -127,11 +127,11 @@ def _cannot_be_judged(
     total = int(n_rows.sum())
     if total == 0:
         return SetJudgment("draw-more", "nothing", 1.0, 1.0)
-    if not evidence.n.any():
-        return SetJudgment("fix-reward", "unscored", 1.0, 1.0)
     failed = 1 - evidence.n.sum() / total
     if failed > settings.failed_above:
         return SetJudgment("fix-reward", "failed", float(failed), settings.failed_above)
+    if failed == 1:
+        return SetJudgment("fix-reward", "unscored", 1.0, 1.0)
     poor, better = poor_answers(evidence, settings, answer_rewards)
     if poor >= 0.5 and better <= _FEW:
         return SetJudgment("fix-reward", "answers", poor, 0.5)
