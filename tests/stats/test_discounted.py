@@ -45,6 +45,35 @@ def test_a_prompt_that_is_learned_moves_from_vanishing_over_learnable_to_solved(
     assert states.half_life <= 10
 
 
+def wrong_of_the_last_policy(logits, steps=120, every=4):
+    """(share of the decided states that are wrong beyond indifference under the last policy, share decided); logits(step) [M]."""
+    rng, states = np.random.default_rng(0), DiscountedStates()
+    for step in range(steps):
+        p = 1 / (1 + np.exp(-logits(step)))
+        prompts = np.flatnonzero(np.arange(len(p)) % every == step % every)
+        feed(states, step, prompts, rng.binomial(8, p[prompts]))
+    wrong = np.stack([p >= 0.1, (p <= 0.025) | (p >= 0.975), p <= 0.9])  # indifference: from half the threshold to twice it
+    decided = states.state >= 0
+    return wrong[states.state[decided], np.flatnonzero(decided)].mean(), decided.mean()
+
+
+@pytest.mark.parametrize("drift", [0.0, 0.02, 0.05, 0.3])
+def test_states_are_those_of_the_last_policy_while_it_drifts(drift):
+    rng = np.random.default_rng(1)
+    start, speed = rng.normal(-3, 2, 300), rng.gamma(1, 1, 300) * drift
+    wrong, decided = wrong_of_the_last_policy(lambda step: start + speed * step)
+    assert wrong <= 0.035
+    assert decided >= 0.85
+
+
+def test_states_of_before_a_jump_lapse():
+    """Halfway all prompts become far easier at once; before states lapsed, three in ten were still those of the old policy."""
+    start = np.random.default_rng(1).normal(-3, 2, 300)
+    wrong, decided = wrong_of_the_last_policy(lambda step: start + 6.0 * (step > 60))
+    assert wrong <= 0.1
+    assert decided >= 0.5
+
+
 def test_graded_rewards_are_judged_by_mean_and_std():
     states = DiscountedStates()
     for step in range(3):

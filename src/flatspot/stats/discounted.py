@@ -2,6 +2,9 @@
 
 A prompt's rewards enter as s ← λ^Δ s + Σ r, n ← λ^Δ n + K, Δ updates after its last visit. λ = 2^(−1/h); the half-life h is the one of
 `HALF_LIVES` that predicted the mean of the next group with the least squared error so far.
+
+No error is stated with these states: each is as of its prompt's last visit, and of a policy that has changed since nothing was measured. A
+state that the rewards of late no longer bear out lapses to `UNDECIDED`, so that what is told is not of an older policy.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from flatspot.stats.zones import STATES, Odds, Zones, typical_gain
 HALF_LIVES: Final = (3.0, 10.0, 30.0, 100.0, 300.0, np.inf)
 UNDECIDED: Final = -1
 _LEAST_CHANCE = 0.8  # a prompt changes its state only on this probability, so that one unlucky group moves nothing
+_MOST_LOSS = 0.2  # and it keeps its state no longer than this probability that the state is wrong beyond indifference
 _FEWEST = 4  # discounted completions that a graded reward takes before its mean and std are believed
 _MOST_FITTED = 512  # prompts that g is fitted to
 
@@ -29,6 +33,7 @@ class DiscountedStates:
 
     def __init__(self) -> None:
         self.state: Ints = np.zeros(0, np.int64)
+        self._settled: Ints = np.zeros(0, np.int64)  # [M] the last state that was no UNDECIDED
         self.last: Ints = np.zeros(0, np.int64)
         self.moments: Floats = np.zeros((5, len(HALF_LIVES), 0))  # n, Σ r, Σ r², groups, mixed groups
         self.error: Floats = np.zeros(len(HALF_LIVES))
@@ -65,7 +70,11 @@ class DiscountedStates:
         if binary and self._batches >= self._next_fit:  # refitted ever more rarely: the more rewards, the less a batch changes
             self._next_fit = self._batches + min(50, self._batches)
             self._fit(zones)
-        self._move(visited, *(self._binary(visited, zones) if binary else self._graded(visited, zones)))
+        if binary:
+            self._move(visited, *self._binary(visited, zones), _LEAST_CHANCE)
+        else:
+            states = self._graded(visited, zones)
+            self._move(visited, states, np.zeros(states.shape), 0.5)
 
     def shares(self) -> Floats:
         """[3] share of the prompts in each state; what is undecided is in none."""
@@ -79,6 +88,7 @@ class DiscountedStates:
         more = n_prompts - len(self.state)
         if more > 0:
             self.state = np.r_[self.state, np.full(more, UNDECIDED)]
+            self._settled = np.r_[self._settled, np.full(more, UNDECIDED)]
             self.last = np.r_[self.last, np.zeros(more, np.int64)]
             self.moments = np.concatenate([self.moments, np.zeros((5, len(HALF_LIVES), more))], axis=-1)
 
@@ -93,8 +103,8 @@ class DiscountedStates:
         """[5, M] the moments at the best half-life."""
         return self.moments[:, int(np.argmin(self.error))]
 
-    def _graded(self, prompts: Ints, zones: Zones) -> tuple[Floats, float]:
-        """[m, 3] one-hot state of these prompts by their discounted moments, and the least chance to be believed.
+    def _graded(self, prompts: Ints, zones: Zones) -> Floats:
+        """[m, 3] one-hot state of these prompts by their discounted moments.
 
         The gain of the best of K is that of normal rewards with the same std, for a run keeps no more of them.
         """
@@ -106,12 +116,13 @@ class DiscountedStates:
         scale = typical_gain(gain) if zones.scale is None else zones.scale
         headroom = zones.ceiling(np.full(len(prompts), np.nan)) - mean[prompts]
         states = zones.states(Odds(mixed[prompts] / groups[prompts], gain[prompts], headroom), scale)
-        return np.where((n[prompts] >= _FEWEST)[:, None], states, 0.0), 0.5
+        return np.asarray(np.where((n[prompts] >= _FEWEST)[:, None], states, 0.0))
 
-    def _binary(self, prompts: Ints, zones: Zones) -> tuple[Floats, float]:
-        """[m, 3] probability of each state of these prompts, and the least one to be believed."""
+    def _binary(self, prompts: Ints, zones: Zones) -> tuple[Floats, Floats]:
+        """[m, 3] probability of each state of these prompts, and that it would be wrong beyond indifference."""
         n, total = self._best[:2, prompts]
-        return weigh(self.prior, likelihood(n, _hits(n, total, zones))) @ _state_of_p(zones), _LEAST_CHANCE
+        posterior, (states, loss) = weigh(self.prior, likelihood(n, _hits(n, total, zones))), _of_p(zones)
+        return posterior @ states, posterior @ loss
 
     def _fit(self, zones: Zones) -> None:
         n, total = self._best[:2]
@@ -121,12 +132,16 @@ class DiscountedStates:
         pairs, size = np.unique(np.round(2 * counts) / 2, axis=0, return_counts=True)  # halves, not only whole numbers
         self.prior = fit_pairs(pairs[:, 0], pairs[:, 1], size)
 
-    def _move(self, prompts: Ints, states: Floats, least: float) -> None:
-        now = np.where(states.max(-1) >= least, states.argmax(-1), self.state[prompts])
-        for old, new in zip(self.state[prompts].tolist(), now.tolist(), strict=True):
+    def _move(self, prompts: Ints, states: Floats, loss: Floats, least: float) -> None:
+        believed, rows = states.max(-1) >= least, np.arange(len(prompts))
+        now = np.where(believed, states.argmax(-1), self._settled[prompts])
+        # a state of an older policy: what holds now is not known until one is believed
+        lapsed = ~believed & ((self.state[prompts] == UNDECIDED) | (loss[rows, now] > _MOST_LOSS))
+        for old, new in zip(self._settled[prompts].tolist(), now.tolist(), strict=True):
             if old != new and old != UNDECIDED:
                 self.moves[old, new] = self.moves.get((old, new), 0) + 1
-        self.state[prompts] = now
+        self._settled[prompts] = now
+        self.state[prompts] = np.where(lapsed, UNDECIDED, now)
 
 
 def _hits(n: Floats, total: Floats, zones: Zones) -> Floats:
@@ -135,6 +150,6 @@ def _hits(n: Floats, total: Floats, zones: Zones) -> Floats:
 
 
 @lru_cache(maxsize=8)
-def _state_of_p(zones: Zones) -> Floats:
-    """[163, 3] the state of a prompt at each success probability of the grid."""
-    return np.asarray(state_table(zones, zones.lo, zones.hi)[0])
+def _of_p(zones: Zones) -> tuple[Floats, Floats]:
+    """The states and the losses of a prompt at each success probability of the grid: two [163, 3] arrays."""
+    return state_table(zones, zones.lo, zones.hi)

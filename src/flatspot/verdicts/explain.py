@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite, isnan
+
 import numpy as np
 
 from flatspot.core.shares import percent, percents_apart
@@ -39,18 +41,19 @@ def _explain_one(
     if verdict == "unscored":
         return "No completion has a reward; the column error of its rows says why."
     rewards = (
-        f"all {n} rewards are {mean:.3g}" if std == 0 else f"{n} rewards, mean {mean:.3g}" + ("" if np.isnan(std) else f", std {std:.2g}")
+        f"all {n} rewards are {mean:.3g}" if std == 0 else f"{n} rewards, mean {mean:.3g}" + ("" if isnan(std) else f", std {std:.2g}")
     )
-    lacking = f"{percent(mixed)} of groups of {k} are mixed" if by_mixed else f"the best of {k} gains only {gain:.2g} over the mean"
-    left = f"{r_star:.3g} can be earned" if np.isfinite(r_star) else "what can be earned is not known"
-    sentence = {
-        "learnable": f"Leave it to RL: {rewards}; {percent(mixed)} of groups of {k} are mixed, and the best of {k} gains {gain:.2g}.",
-        "vanishing": f"RL gets almost no gradient here: {rewards}; {lacking}, and {left}. Label it, hint it, or drop it.",
-        "solved": f"Nothing left to learn: {rewards}; {lacking}. Spend no completions on it.",
-        "undecided": f"Too few completions to decide: {rewards}; most likely {leaning}. Sample more, or accept the risk.",
-    }[verdict]
+    if verdict == "undecided":
+        return f"Too few completions to decide: {rewards}; most likely {leaning}. Sample more, or accept the risk."
     chance = "under 0.1%" if error < 0.001 else f"{error:.1%}"
-    return f"{sentence} (error {chance})" if verdict != "undecided" else sentence
+    if verdict == "learnable":
+        signal = f"{percent(mixed)} of groups of {k} are mixed, and the best of {k} gains {gain:.2g}"
+        return f"Leave it to RL: {rewards}; {signal}. (error {chance})"
+    lacking = f"{percent(mixed)} of groups of {k} are mixed" if by_mixed else f"the best of {k} gains only {gain:.2g} over the mean"
+    if verdict == "solved":
+        return f"Nothing left to learn: {rewards}; {lacking}. Spend no completions on it. (error {chance})"
+    left = f"{r_star:.3g} can be earned" if isfinite(r_star) else "what can be earned is not known"
+    return f"RL gets almost no gradient here: {rewards}; {lacking}, and {left}. Label it, hint it, or drop it. (error {chance})"
 
 
 def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattest: ComponentVerdicts | None = None) -> tuple[str, str]:
