@@ -105,7 +105,7 @@ def test_what_is_added_is_listed(tmp_path, site):
     (tmp_path / "run").mkdir()
     assert "[auto|hf|openvino|scripted|coin]" in " ".join(flatspot(tmp_path, "diagnose", "--help", sites=[site]).stdout.split())
     assert "|shortest]" in flatspot(tmp_path, "plan", "--help", sites=[site]).stdout
-    assert "[auto|generic|tally]" in flatspot(tmp_path, "inspect", "--help", sites=[site]).stdout
+    assert "|open-r1|tally]" in flatspot(tmp_path, "inspect", "--help", sites=[site]).stdout
     assert "flip " in flatspot(tmp_path, "--help", sites=[site]).stdout
     diagnose = ("diagnose", "coins:3", "--model", "heads/tails", "--engine")
     for words, message in (
@@ -115,7 +115,7 @@ def test_what_is_added_is_listed(tmp_path, site):
         ((*diagnose, "coin", "--reward", "shows[sid=tails]"), "the reward shows has no parameter 'sid' (parameters: side)"),
         (("diagnose", "coin:3", "--model", "heads/tails", "--reward", "shows"), "(there are reasoning-gym, coins)"),
         (("plan", "run", "--strategy", "best"), "is not one of random, hardest, cover, facility-location, shortest"),
-        (("inspect", "x", "--format", "tallies"), "is not one of auto, generic, tally"),
+        (("inspect", "x", "--format", "tallies"), "open-r1, tally"),
     ):
         done = flatspot(tmp_path, *words, sites=[site])
         assert done.returncode == 2 and message in " ".join(done.stderr.split()), done.stderr

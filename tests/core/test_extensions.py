@@ -11,7 +11,8 @@ from flatspot.core.errors import EngineError, ExtensionError, SettingsError
 from flatspot.core.extensions import clashes, extensions, find_extension, names_of, one_of
 from flatspot.engines.registry import load_engine
 from flatspot.engines.scripted import ScriptedEngine
-from flatspot.importers.formats import LogRows, find_format
+from flatspot.importers.detection import added_format
+from flatspot.importers.formats import LogRows
 from flatspot.planning.strategies import Failing, find_strategy
 from flatspot.rewards import load_reward
 from flatspot.tasks import load_prompts
@@ -168,18 +169,18 @@ class Format:
 
 def test_the_surest_format_reads_a_log_and_equals_must_be_named(add, tmp_path):
     said = []
-    assert find_format("auto", [tmp_path], said.append) is None
+    assert added_format("auto", [tmp_path], said.append) is None
     add("importers", "never", Format(0))
-    assert find_format("auto", [tmp_path], said.append) is None
+    assert added_format("auto", [tmp_path], said.append) is None
     add("importers", "perhaps", Format(0.5))
-    assert find_format("auto", [tmp_path], said.append).extension.name == "perhaps"
+    assert added_format("auto", [tmp_path], said.append).extension.name == "perhaps"
     add("importers", "surely", Format(1))
-    assert find_format("auto", [tmp_path], said.append).extension.name == "surely"
-    assert find_format("never", [tmp_path], said.append).extension.name == "never"
-    assert find_format("generic", [tmp_path], said.append) is None
+    assert added_format("auto", [tmp_path], said.append).extension.name == "surely"
+    assert added_format("never", [tmp_path], said.append).extension.name == "never"
+    assert added_format("generic", [tmp_path], said.append) is None
     add("importers", "surely-too", Format(True))
     with pytest.raises(Exception, match=r"may be a log of the formats surely, surely-too\. Say which: --format surely"):
-        find_format("auto", [tmp_path], said.append)
+        added_format("auto", [tmp_path], said.append)
     assert not said
 
 
@@ -192,7 +193,7 @@ def test_rows_of_a_format_may_be_a_table(add, tmp_path):
             return LogRows(pa.table({"prompt": ["a"], "reward": [1.0]}), ["A sentence.", ("table-x", "Another.")])
 
     add("importers", "table", Table(1))
-    file, caveats = find_format("table", [tmp_path], print).write([tmp_path], tmp_path)
+    file, caveats = added_format("table", [tmp_path], print).write([tmp_path], tmp_path)
     assert pq.read_table(file).to_pylist() == [{"prompt": "a", "reward": 1.0}]
     assert caveats == ("A sentence.", ("table-x", "Another."))
 
@@ -221,10 +222,11 @@ def test_the_choices_of_the_command_line_are_the_tables_of_the_code():
     from flatspot.cli.diagnose import diagnose_command
     from flatspot.cli.inspect import inspect_command
     from flatspot.cli.plan import plan_command
+    from flatspot.core.log_formats import LOG_FORMATS
     from flatspot.engines.registry import ENGINES
-    from flatspot.importers.formats import FORMATS
     from flatspot.planning.strategies import STRATEGIES
 
-    commands = {"engines": (diagnose_command, ENGINES), "importers": (inspect_command, FORMATS), "strategies": (plan_command, STRATEGIES)}
+    commands = {"engines": (diagnose_command, ENGINES), "importers": (inspect_command, LOG_FORMATS)}
+    commands |= {"strategies": (plan_command, STRATEGIES)}
     for group, (command, table) in commands.items():
         assert [p.type.built_in for p in command.params if getattr(p.type, "group", None) == group] == [tuple(table)]

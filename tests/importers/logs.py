@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +20,8 @@ def imported(folder, rows, *, name="log.jsonl", lists=None, weights=None, **give
     with connect(run) as db:
         columns = LogColumns(given, weights, lists)
         found = import_generic(db, find_logs(paths), columns, run / "rollouts" / "part-000-000000.parquet", run / "prompts.parquet")
-    return found, read_run(run), run
+    texts = tuple(caveat if isinstance(caveat, str) else caveat[1] for caveat in found.caveats)
+    return replace(found, caveats=texts), read_run(run), run
 
 
 def write(path, rows):

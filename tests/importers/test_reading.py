@@ -21,7 +21,8 @@ def inspected(tmp_path, *paths):
     with connect(run) as db:
         files = find_logs(paths, caveats)
         found = import_generic(db, files, LogColumns(), run / "rollouts" / "part-000-000000.parquet", run / "prompts.parquet")
-    return [*caveats, *found.caveats], read_run(run), pq.read_table(run / "rollouts")
+    texts = [caveat if isinstance(caveat, str) else caveat[1] for caveat in found.caveats]
+    return [*caveats, *texts], read_run(run), pq.read_table(run / "rollouts")
 
 
 def write(tmp_path, name, content):

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from flatspot.cli.option_types import ExtensibleChoice
 from flatspot.cli.options import judging_options
+from flatspot.core.log_formats import LOG_FORMATS
 
 
 @click.command("inspect")
@@ -16,11 +17,12 @@ from flatspot.cli.options import judging_options
 @click.option(
     "--format",
     "log_format",
-    type=ExtensibleChoice("importers", ("auto", "generic")),
+    type=ExtensibleChoice("importers", LOG_FORMATS),
     default="auto",
     show_default=True,
-    help="auto also takes a run folder of flatspot, and asks the formats of installed packages.",
+    help="auto is what the files show, and also takes a run folder of flatspot; generic reads columns by their names.",
 )
+@click.option("--allow-pickle", is_flag=True, help="Also read logs that are pickles (slime). Nothing but plain values is loaded.")
 @click.option("--prompt-col", metavar="C", help="Column of the prompt.  [default: recognized]")
 @click.option(
     "--reward-col",
@@ -47,6 +49,7 @@ from flatspot.cli.options import judging_options
 def inspect_command(
     paths: tuple[str, ...],
     log_format: str,
+    allow_pickle: bool,
     prompt_col: str | None,
     reward_cols: tuple[str, ...],
     weights: tuple[float, ...],
@@ -61,10 +64,13 @@ def inspect_command(
 ) -> None:
     """Judge the rollouts of another trainer's logs.
 
-    PATH is a CSV, TSV, JSONL, JSON or Parquet file, or a folder of them: long (a row per completion: prompt_id or prompt, reward), wide (a
-    row per prompt: prompt, rewards: [0, 1, …]) or in columns (a row per batch: prompts, rewards, each a list).
+    PATH is a file or a folder that a trainer or an evaluation wrote: TRL, W&B tables, verl, prime-rl, verifiers, NeMo-RL, open-instruct,
+    ms-swift, AReaL, ROLL, SkyRL, slime, lm-eval, inspect_ai, open-r1. Or CSV, TSV, JSONL, JSON or Parquet in general: long (a row per
+    completion: prompt_id or prompt, reward), wide (a row per prompt: prompt, rewards: [0, 1, …]) or in columns (a row per batch: prompts,
+    rewards, each a list).
 
     \b
+    flatspot inspect outputs/completions
     flatspot inspect rollouts.parquet
     flatspot inspect logs/*.jsonl --prompt-col input --reward-col score
     """
@@ -78,5 +84,7 @@ def inspect_command(
     settings["reward_weights"] = weights or None
     context = click.get_current_context()  # what is left out is the run's own where a run folder is judged again
     given = {name: value for name, value in settings.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
-    diagnosis = inspect(list(paths), columns=columns, reward_list=reward_list, format=log_format, say=say, **given)
+    diagnosis = inspect(
+        list(paths), columns=columns, reward_list=reward_list, format=log_format, allow_pickle=allow_pickle, say=say, **given
+    )
     show(diagnosis, as_json=as_json, fail_above=fail_above)

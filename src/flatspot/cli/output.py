@@ -58,6 +58,8 @@ def stopped_by(summary: Summary, fail_above: float) -> str:
         return f"the run was stopped before its end: whether at most the {fail_above:.1%} of --fail-above vanish cannot be told yet"
     if summary.verdict in ("fix-reward", "fix-sampling", "draw-more"):
         return f"the verdict is {summary.verdict}: whether at most the {fail_above:.1%} of --fail-above vanish cannot be told yet"
+    if summary.verdict is None:
+        return f"there is no verdict on the set: whether at most the {fail_above:.1%} of --fail-above vanish cannot be told"
     return ""
 
 

@@ -35,6 +35,7 @@ class Request:
     logs              files of another trainer's logs
     columns           the log's column (or columns) by what they mean to us
     grouped_by        the log's columns whose values name a prompt
+    part_weights      of a log with several rewards, their weights in the total, by name, as far as they are known
     top_reachable     every prompt can earn the top of the range: said by the caller, or by the reward itself
     prompt_col, id_col, limit    of the prompt file
     answer_col        its column with real answers
@@ -58,6 +59,7 @@ class Request:
     logs: tuple[str, ...] = ()
     columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     grouped_by: tuple[str, ...] = ()
+    part_weights: Mapping[str, float] | None = None
     prompt_col: str | None = None
     id_col: str | None = None
     limit: int | None = None

@@ -27,17 +27,20 @@ def inspect(
     columns: Mapping[str, str | Sequence[str] | None] | None = None,
     reward_list: str | None = None,
     format: str = "auto",
+    allow_pickle: bool = False,
     say: Say | None = None,
     **settings: Unpack[InspectOptions],
 ) -> Run:
-    """Judge the rollouts of another trainer's logs: CSV, TSV, JSONL, JSON or Parquet, long, wide or in columns.
+    """Judge the rollouts of another trainer's logs, in the trainer's own format, or as CSV, TSV, JSONL, JSON or Parquet.
 
     paths        log files or folders of them; rows in memory: a table with an Arrow stream (pyarrow, pandas, polars), a
                  `datasets.Dataset`, a list of dicts; or one run folder of flatspot's, to judge its rows again
     columns      {"prompt", "reward", "prompt_id", "completion", …: the log's own name}; usual names are recognized, several rewards are
                  added up with the weights `reward_weights`
     reward_list  what a list of rewards on a row is: "completions" (one each) or "tokens" (of one completion); None: told by the rows
-    format       "auto"; "generic", whatever an installed package would make of the files; or a format that one adds to `flatspot.importers`
+    format       "auto", what the files show; "generic", columns by their names; or a name of `core.log_formats`, or one that an installed
+                 package adds to `flatspot.importers`
+    allow_pickle also read logs that are pickles; nothing but plain values is loaded
     settings     of `Settings`, those about judging, `reward_weights` and `out`
     """
     chosen = checked_settings(settings, InspectOptions)
@@ -51,7 +54,8 @@ def inspect(
             )
         return judge_run(folder, _as_before(folder, chosen, settings, say), say=say)
     names = LogColumns(columns or {}, chosen.reward_weights, reward_list)
-    return judge_run(import_logs(paths, names, chosen.out, say or (lambda _: None), format), chosen, say=say)
+    folder = import_logs(paths, names, chosen.out, say or (lambda _: None), format, allow_pickle=allow_pickle)
+    return judge_run(folder, chosen, say=say)
 
 
 def _as_before(folder: Path, chosen: Settings, given: Mapping[str, object], say: Say | None) -> Settings:

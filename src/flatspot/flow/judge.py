@@ -22,6 +22,7 @@ from flatspot.verdicts.ranges import KNOWN, reward_range
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import Judged
 from flatspot.verdicts.undrawn import judge_drawn
+from flatspot.verdicts.withheld import withhold_survivors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,15 +58,18 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
     limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, request.reward_range)
     if run.notes.whole_groups is not None:  # the reward compares within a group: equal completions of two groups differ
         table = replace(table, signs=table.signs.without_repeats())
+    unscored = unscored_answers(read_unscored_answers(run.folder))
+    notes = [*run.notes.caveats, *unscored, *outside, *repeated_prompts(run.prompts)]
     judged = judge_drawn(
         table,
         run.completeness,
         judge_settings(settings, limits, request, known=source in KNOWN),
         range_source=source,
-        notes=[*run.notes.caveats, *unscored_answers(read_unscored_answers(run.folder)), *outside, *repeated_prompts(run.prompts)],
-        weights=component_weights(identity.get("reward")),
+        notes=notes,
+        weights=component_weights(identity.get("reward")) or request.part_weights,
         ranges={name: (lo, hi) for name, (lo, hi) in request.component_ranges.items()},
     )
+    judged = withhold_survivors(judged, notes)
     request = replace(
         request,
         target_error=settings.target_error,

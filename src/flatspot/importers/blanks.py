@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flatspot.importers.columns import ColumnMap
+from flatspot.rollouts.notes import Caveat
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,7 +30,7 @@ class Blanks:
     why: str = ""
 
 
-def find_blanks(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list[str]) -> Blanks:
+def find_blanks(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list[Caveat]) -> Blanks:
     """Tell completions that were never drawn from those that were not logged, and from a policy that says nothing.
 
     All are empty: with one reward for all they failed, with several they were not logged. Some are an empty list of messages: those with
@@ -50,15 +51,15 @@ def find_blanks(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list
         if rewards > 1:
             caveats.append(f"`{column}` is empty on all rows: the log has no completions, and only its rewards are judged.")
             return Blanks(hidden="true")
-        caveats.append(
+        text = (
             f"`{column}` is empty on all rows, and every reward is {reward if reward is not None else 'missing'}: the calls that should "
             "have drawn the completions failed, and rows without one count as unscored."
         )
+        caveats.append(("errors-not-zeros", text))
         return Blanks("true", "true", f"no completion: {column} is empty on all rows")
     if not blank:
         return Blanks()
     if failed:
-        caveats.append(
-            f"`{column}` is an empty list on {failed} rows with reward 0: no completion was drawn there, and they count as unscored."
-        )
+        text = f"`{column}` is an empty list on {failed} rows with reward 0: no completion was drawn there, and they count as unscored."
+        caveats.append(("errors-not-zeros", text))
     return Blanks("blank", "blank AND coalesce(number_0, 0) = 0", f"no completion: {column} is an empty list")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flatspot.core.errors import ImportFormatError
 from flatspot.importers import cells
+from flatspot.rollouts.notes import Caveat
 
 if TYPE_CHECKING:
     import duckdb
@@ -111,7 +112,7 @@ def map_columns(types: Mapping[str, str], choices: Mapping[str, str | Sequence[s
     return ColumnMap(names, names.pop("prompt_id", ()), frozenset(by_user), types)
 
 
-def choose_columns(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list[str]) -> ColumnMap:
+def choose_columns(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list[Caveat]) -> ColumnMap:
     """Of several columns that may be the prompt or the reward, take the first that holds one; the view `log` is read where needed."""
     columns = _reward_of(db, columns, caveats)
     prompts = columns.names.get("prompt", ())
@@ -134,7 +135,7 @@ def choose_columns(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: l
     return replace(columns, names={**columns.names, "prompt": tuple(used)})
 
 
-def _reward_of(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list[str]) -> ColumnMap:
+def _reward_of(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list[Caveat]) -> ColumnMap:
     rewards = columns.names["reward"]
     if "reward" in columns.named or len(rewards) < 2:
         return columns

@@ -1,23 +1,38 @@
-"""Formats of logs by name: the generic one, and those that other packages add to `flatspot.importers`.
+"""What a format of logs is: flatspot's own (`importers.detection`), and those that other packages add to `flatspot.importers`.
 
-A format turns files into rows with our column names; from there on its log is read as any other.
+A format turns files into rows; from there on its log is read as any other.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from flatspot.core.errors import ExtensionError, FileError, ImportFormatError, SettingsError
-from flatspot.core.extensions import Extension, extensions, find_extension, one_of
+from flatspot.core.errors import ExtensionError, FileError, ImportFormatError
+from flatspot.core.extensions import Extension, extensions
+from flatspot.importers.arranged import Arranged, Log
+from flatspot.readers.blocks import Block, Notice
 from flatspot.readers.in_memory import json_line, write_log
 from flatspot.rollouts.notes import Caveat
 from flatspot.verdicts.caveats import CODES
 
-FORMATS = ("auto", "generic")
+
+@dataclass(frozen=True, slots=True)
+class LogFiles:
+    """Files that are read by flatspot's own readers, and what their rows mean; they are never held in memory.
+
+    blocks    the rows of a file, as `flatspot.readers.files.file_blocks` gives them; Parquet is read where it lies
+    arrange   what the columns of all files mean
+    variants  which variants of the format they are
+    """
+
+    files: tuple[Path, ...]
+    blocks: Callable[[Path, list[Notice]], Iterator[Block]]
+    arrange: Callable[[Log], Arranged]
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +88,20 @@ class Added:
         return file, tuple(_checked(self.extension, caveat) for caveat in read.caveats)
 
 
-def find_format(name: str, paths: Sequence[Path], say: Callable[[str], None]) -> Added | None:
-    """The format of another package that reads the paths; None for the generic one.
+def surest_format(paths: Sequence[Path], passed: Collection[str], say: Callable[[str], None]) -> Added | None:
+    """The format of another package that is surest of all paths; None where none is.
 
-    name   a format, or "auto": the one that is surest of all paths, where any is
-    paths  files and folders
-    say    gets a line for a format that cannot be loaded, where none was named
+    passed  names that are built in, and so not asked
+    say     gets a line for a format that cannot be loaded, where none was named
 
-    Raises `SettingsError` for an unknown name, `ExtensionError` where a format that was named cannot be loaded, and `ImportFormatError`
-    where several are equally sure.
+    Raises `ImportFormatError` where several are equally sure.
     """
-    if name == "generic":
-        return None
-    if name != "auto":
-        added = find_extension("importers", name)
-        if added is None:
-            raise SettingsError(f"there is no log format {name!r}; it is one of {one_of('importers', FORMATS)}")
-        return _loaded(added)
     sure: dict[str, tuple[float, Added]] = {}
     for added in extensions("importers").values():
-        if added.name in FORMATS:
+        if added.name in passed:
             continue
         try:
-            candidate = _loaded(added)
+            candidate = load_format(added)
             sure[added.name] = candidate.certainty(paths), candidate
         except ExtensionError as error:  # nobody named it, and another format may read this log
             say(str(error))
@@ -107,7 +113,8 @@ def find_format(name: str, paths: Sequence[Path], say: Callable[[str], None]) ->
     return first[0] if first else None
 
 
-def _loaded(added: Extension) -> Added:
+def load_format(added: Extension) -> Added:
+    """A format that another package adds. Raises `ExtensionError` where it cannot be loaded, or is none."""
     format = added.load()
     if inspect.isclass(format):
         with added.running():

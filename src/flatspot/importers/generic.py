@@ -19,16 +19,19 @@ from flatspot.core.leftovers import scratch_folder
 from flatspot.core.records import LARGEST_REWARD
 from flatspot.core.schema import ROLLOUTS
 from flatspot.importers import cells
+from flatspot.importers.as_formatted import Understood, understand
 from flatspot.importers.blanks import Blanks, find_blanks
-from flatspot.importers.columns import ColumnMap, choose_columns, map_columns
 from flatspot.importers.files import open_log, what_was_wrong
-from flatspot.importers.grouping import NO_PROMPT, Grouping, find_grouping
-from flatspot.importers.layout import find_layout
+from flatspot.importers.formats import LogFiles
+from flatspot.importers.grouping import NO_PROMPT, Grouping, find_grouping, group_by
 from flatspot.importers.prompts import select_prompts, spaces_apart
 from flatspot.importers.rows import Cells, select_cells
+from flatspot.importers.survivors import survivors_only
 from flatspot.importers.turns import join_turns, rows_are_turns
+from flatspot.readers.files import file_blocks
 from flatspot.readers.log import named
 from flatspot.rollouts.files import write_query
+from flatspot.rollouts.notes import Caveat
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,75 +55,119 @@ class LogColumns:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import found: the files read, the columns taken, those that rows are grouped by, and what a reader must know."""
+    """What an import found: the files read, the columns taken, those that rows are grouped by, and what a reader must know.
+
+    weights  by the name of a part of the reward, as far as they are known
+    """
 
     files: tuple[Path, ...]
     columns: Mapping[str, str | tuple[str, ...]]
     grouped_by: tuple[str, ...]
-    caveats: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
-def import_generic(db: duckdb.DuckDBPyConnection, files: Sequence[Path], request: LogColumns, rollouts: Path, prompts: Path) -> Imported:
-    """Write the rows of `files` to `rollouts` and their prompts to `prompts`, both Parquet, in the declared columns."""
+def import_generic(
+    db: duckdb.DuckDBPyConnection,
+    files: Sequence[Path],
+    request: LogColumns,
+    rollouts: Path,
+    prompts: Path,
+    format: LogFiles | None = None,
+) -> Imported:
+    """Write the rows of `files` to `rollouts` and their prompts to `prompts`, both Parquet, in the declared columns.
+
+    format  what is known of the rows; None: they are recognized
+    """
     import duckdb
 
     if request.lists not in (None, "completions", "tokens"):
         raise SettingsError(f"--reward-list must be completions or tokens, got {request.lists!r}")
-    caveats: list[str] = []
+    caveats: list[Caveat] = []
     try:
         with scratch_folder() as scratch:
-            types = open_log(db, files, scratch, caveats)
+            types = open_log(db, files, scratch, caveats, format.blocks if format else file_blocks)
             names = {ours: name for ours, name in request.names.items() if (ours, name) != ("turn", "none")}
-            columns = choose_columns(db, map_columns(types, names, named(files)), caveats)
-            weights = _weights(request, columns, caveats)
-            layout = find_layout(db, columns, request.lists, named(files), caveats)
-            log_cells = select_cells(columns, layout)
+            understood = understand(db, types, files, names, request.lists, format, caveats)
+            columns = understood.columns
+            weights = _weights(request, understood, caveats)
+            log_cells = select_cells(columns, understood.layout)
             db.execute(f"CREATE OR REPLACE VIEW rows AS {log_cells.sql}")
-            join_turns(db, columns, log_cells, are_turns=rows_are_turns(request.names.get("turn")), where=named(files), caveats=caveats)
-            grouping = find_grouping(db, columns, log_cells)
+            are_turns = rows_are_turns(request.names.get("turn"))
+            if format is not None and are_turns is None:
+                are_turns = False  # it has made a row of each completion
+            join_turns(db, columns, log_cells, are_turns=are_turns, where=named(files), caveats=caveats)
+            grouping = _grouping(db, understood, log_cells)
             blanks = find_blanks(db, columns, caveats)
-            write_query(db, _rollout_select(log_cells, grouping, weights, blanks), rollouts)
+            write_query(db, _rollout_select(log_cells, grouping, weights, blanks, understood.parts), rollouts)
             write_query(db, select_prompts(db, log_cells, grouping, rollouts), prompts)
+            caveats += survivors_only(db, grouping, weights, understood.arranged)
     except duckdb.Error as error:
         raise ImportFormatError(f"{named(files)}: cannot be read as a log: {what_was_wrong(error)}") from error
     if "completion" not in columns.names:
         caveats.append("The log has no completions: distinct answers and truncation are unknown.")
-    caveats = [grouping.sentence, *caveats, *spaces_apart(db, prompts), *_row_caveats(rollouts, db), *_path_caveats(files)]
+    of_paths = [] if format else _path_caveats(files)
+    caveats = [*_grouped_by(grouping), *caveats, *spaces_apart(db, prompts), *_row_caveats(rollouts, db), *of_paths]
     used: dict[str, str | tuple[str, ...]] = {"prompt_id": grouping.columns[0]} if grouping.columns[0] in columns.ids else {}
     used |= {ours: names[0] if len(names) == 1 else names for ours, names in columns.names.items()}
-    return Imported(tuple(files), used, grouping.columns, tuple(caveats))
+    return Imported(tuple(files), used, grouping.columns, tuple(caveats), _known_weights(understood, weights))
 
 
-def _weights(request: LogColumns, columns: ColumnMap, caveats: list[str]) -> tuple[float, ...]:
-    rewards = columns.names["reward"]
-    weights = tuple(map(float, request.weights)) if request.weights is not None else (1.0,) * len(rewards)
+def _grouping(db: duckdb.DuckDBPyConnection, understood: Understood, log_cells: Cells) -> Grouping:
+    """How rows are grouped: as the user says, else as the format does, else as the rows show."""
+    arranged = understood.arranged
+    if arranged is None or not arranged.group_by or "prompt_id" in understood.columns.named:
+        return find_grouping(db, understood.columns, log_cells)
+    return group_by(arranged.group_by, len(understood.columns.ids))
+
+
+def _grouped_by(grouping: Grouping) -> list[Caveat]:
+    return [("wrong-id", grouping.sentence) if grouping.wrong_id else grouping.sentence]
+
+
+def _known_weights(understood: Understood, weights: Sequence[float]) -> dict[str, float]:
+    """The weight of each part of the reward, as it counts in the total."""
+    rewards = understood.columns.names["reward"]
+    if len(rewards) > 1:
+        return dict(zip(rewards, weights, strict=True))
+    return dict(understood.arranged.part_weights) if understood.arranged is not None and understood.parts else {}
+
+
+def _weights(request: LogColumns, understood: Understood, caveats: list[Caveat]) -> tuple[float, ...]:
+    rewards, given = understood.columns.names["reward"], request.weights if request.weights is not None else understood.weights
+    weights = tuple(map(float, given)) if given is not None else (1.0,) * len(rewards)
     if len(weights) != len(rewards):
         raise SettingsError(f"{len(rewards)} reward columns need {len(rewards)} weights, got {len(weights)}: one --reward-weight for each")
     if not all(math.isfinite(weight) and abs(weight) <= LARGEST_REWARD for weight in weights):
         raise SettingsError(f"--reward-weight must be a finite number of at most {LARGEST_REWARD:g}, got {weights}")
     if len(rewards) > 1:
         added = " + ".join(name if weight == 1 else f"{weight:g} × {name}" for name, weight in zip(rewards, weights, strict=True))
-        caveats.append(f"The reward is {added}{'' if request.weights is not None else ', each with weight 1 (--reward-weight)'}.")
+        if given is None:
+            caveats.append(("weights-assumed", f"The reward is {added}, each with weight 1 (--reward-weight)."))
+        else:
+            caveats.append(f"The reward is {added}.")
     return weights
 
 
-def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[str]:
+def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[Caveat]:
     """What the rows say of themselves that a reader must know: several steps, several splits, survivors only."""
     row = db.execute(
         f"SELECT count(DISTINCT step), count(DISTINCT split), count(kept), count_if(kept) FROM {cells.parquet(rollouts)}"
     ).fetchone()
     steps, splits, with_kept, n_kept = row or (0, 0, 0, 0)
-    caveats = []
+    caveats: list[Caveat] = []
     if steps > 1:
-        caveats.append(f"The log has {steps} training steps: their rows are judged together, as if one policy had drawn them.")
+        text = f"The log has {steps} training steps: their rows are judged together, as if one policy had drawn them."
+        caveats.append(("several-policies", text))
     if splits > 1:
-        caveats.append(f"The log mixes {splits} splits (such as train and eval): their rows are judged together.")
+        caveats.append(("evaluation-rows", f"The log mixes {splits} splits (such as train and eval): their rows are judged together."))
     if with_kept and n_kept == with_kept:
-        caveats.append("The log holds only groups that the trainer kept: the groups it dropped were flat, so every std here is too high.")
+        text = "The log holds only groups that the trainer kept: the groups it dropped were flat, so every std here is too high."
+        caveats.append(("survivors-only", text))
     return caveats
 
 
-def _path_caveats(files: Sequence[Path]) -> list[str]:
+def _path_caveats(files: Sequence[Path]) -> list[Caveat]:
     """A caveat where the names of some files or of their folders speak of an evaluation, and others' do not."""
     files = [file.absolute() for file in files]
     shared = os.path.commonpath([file.parent for file in files])
@@ -128,11 +175,17 @@ def _path_caveats(files: Sequence[Path]) -> list[str]:
     if not held or len(held) == len(files):
         return []
     some = f"{len(held)} of {len(files)} files are of an evaluation, by their names (such as {held[0].relative_to(shared)})"
-    return [f"{some}: their rows are judged together with the others. Name the files to be judged to leave them out."]
+    text = f"{some}: their rows are judged together with the others. Name the files to be judged to leave them out."
+    return [("evaluation-rows", text)]
 
 
-def _rollout_select(log_cells: Cells, grouping: Grouping, weights: Sequence[float], blanks: Blanks) -> str:
-    """The declared columns of rollouts, over the view `cells`."""
+def _rollout_select(
+    log_cells: Cells, grouping: Grouping, weights: Sequence[float], blanks: Blanks, parts: Mapping[str, str] | None = None
+) -> str:
+    """The declared columns of rollouts, over the view `cells`.
+
+    parts  column → name of a part of the reward, where the reward is a column of its own
+    """
     no_prompt = f"prompt_id = {cells.literal(NO_PROMPT)}"
     several = len(weights) > 1
     wrong = [_wrong(i, name if several else "", several) for i, name in enumerate(log_cells.rewards)]
@@ -154,6 +207,10 @@ def _rollout_select(log_cells: Cells, grouping: Grouping, weights: Sequence[floa
     if several:
         names = ", ".join(map(cells.literal, log_cells.rewards))
         values = ", ".join(f"CASE WHEN {_usable(f'number_{i}')} THEN number_{i} END" for i in range(len(weights)))
+        derived["rewards"] = f"MAP([{names}], [{values}])"
+    elif parts:
+        names = ", ".join(cells.literal(parts[column]) for column in log_cells.parts)
+        values = ", ".join(f"CASE WHEN {_usable(f'part_{i}')} THEN part_{i} END" for i in range(len(log_cells.parts)))
         derived["rewards"] = f"MAP([{names}], [{values}])"
     problem = f"""CASE WHEN error IS NOT NULL THEN error WHEN {no_prompt} THEN 'the row has neither a prompt nor an id' {failed}
         ELSE coalesce({unscored}, CASE WHEN NOT ({_usable("total")}) THEN {_too_large("total")} END) END"""

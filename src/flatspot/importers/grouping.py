@@ -28,11 +28,13 @@ class Grouping:
     columns  the log's columns whose values name a prompt
     sql      the prompt's id, over the view `cells`
     sentence the sentence for a reader
+    wrong_id whether there is an id that names no prompts
     """
 
     columns: tuple[str, ...]
     sql: str
     sentence: str
+    wrong_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,16 @@ def find_grouping(db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: 
     named = prompt if answer is None else (*prompt, log_cells.answers[answer])
     key = "key" if answer is None else f"key || chr(29) || coalesce(answer_{answer}, '')"
     option = f" (--id-col {log_cells.ids[0]} groups by it all the same)" if why else ""
-    return Grouping(named, _hashed(key), f"{'; '.join([_grouped(named), *why])}{option}.")
+    wrong = any("several prompts" in text or "several answers" in text for text in why)
+    return Grouping(named, _hashed(key), f"{'; '.join([_grouped(named), *why])}{option}.", wrong)
+
+
+def group_by(columns: tuple[str, ...], n_ids: int) -> Grouping:
+    """Rows with one value in each of the columns, as a format says: they are the ids id_0 … of the view `cells`."""
+    texts = [f"id_{i}" for i in range(n_ids)]
+    joined = texts[0] if n_ids == 1 else f"concat_ws(chr(29), {', '.join(texts)})"
+    sql = f"coalesce({joined}, {_hashed('key')})" if n_ids == 1 else _hashed(joined)
+    return Grouping(columns, sql, f"{_grouped(columns)}.")
 
 
 def _grouped(columns: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from flatspot.core.errors import ImportFormatError
 from flatspot.importers import cells
 from flatspot.importers.columns import ColumnMap
+from flatspot.rollouts.notes import Caveat
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,7 +40,7 @@ class _Facts:
     token_counts: int  # the number of tokens is the list's length
 
 
-def find_layout(db: duckdb.DuckDBPyConnection, columns: ColumnMap, lists: str | None, where: str, caveats: list[str]) -> Layout:
+def find_layout(db: duckdb.DuckDBPyConnection, columns: ColumnMap, lists: str | None, where: str, caveats: list[Caveat]) -> Layout:
     """What the rows of the view `log` stand for; `lists` is what the user said of lists of rewards: "completions", "tokens" or None.
 
     Raises `ImportFormatError` where lists of rewards may be either.

@@ -2,7 +2,8 @@
 
 Columns: prompt, is_chat, key (what names the prompt where no id does), id_0 …, number_0 … and shown_0 … (each reward as a
 number, null where it is none, and as it stands there), completion, completion_is_chat, blank (it is an empty list), sample_idx, step,
-truncated, n_tokens, error, split, kept, fixed, turn, episode, answer_0 …, extra_0 … (further columns, as JSON), source, line.
+truncated, n_tokens, error, split, kept, fixed, turn, episode, drawn_with (what a trainer drew together), part_0 … (each part of a reward
+that has a column of its own), answer_0 …, extra_0 … (further columns, as JSON), source, line.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from flatspot.importers.columns import PLACES, ColumnMap
 from flatspot.importers.layout import Layout
 from flatspot.readers.files import PARQUET
 
-_LABELS = ("step", "truncated", "n_tokens", "error", "split", "kept", "fixed", "turn", "episode")
+_LABELS = ("step", "truncated", "n_tokens", "error", "split", "kept", "fixed", "turn", "episode", "drawn_with")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Cells:
     """How to make `rows`, and the log columns behind its numbered ones.
 
     sql      the statement, from the view `log`
-    ids, rewards, answers, extras    columns of the log, in the order of id_0 …, number_0 …, answer_0 …, extra_0 …
+    ids, rewards, answers, extras, parts    columns of the log, in the order of id_0 …, number_0 …, answer_0 …, extra_0 …, part_0 …
     may_be_chat                      whether a prompt can be chat messages
     """
 
@@ -33,6 +34,7 @@ class Cells:
     answers: tuple[str, ...]
     extras: tuple[str, ...]
     may_be_chat: bool
+    parts: tuple[str, ...] = ()
 
 
 def select_cells(columns: ColumnMap, layout: Layout) -> Cells:
@@ -48,12 +50,14 @@ def select_cells(columns: ColumnMap, layout: Layout) -> Cells:
         picked += [f"{cells.number(f'reward_{i}', kind)} AS number_{i}", shown]
     picked += [*_completion(kinds.get("completion")), "sample_idx", "starts_line" if layout != "wide" else "sample_idx = 0 AS starts_line"]
     picked += [f"{_label(ours, kinds.get(ours))} AS {ours}" for ours in _LABELS]
+    parts = columns.names.get("part", ())
+    picked += [f"{cells.number(f'part_{i}', kinds[f'part_{i}'])} AS part_{i}" for i in range(len(parts))]
     picked += [f"{cells.filled(f'extra_{i}', kinds[f'extra_{i}'])} AS answer_{i}" for i in range(len(answers))]
     picked += [f"{_as_json(f'extra_{i}', kinds[f'extra_{i}'])} AS extra_{i}" for i in range(len(answers) + len(extras))]
     picked += ["_file AS source", "_row AS line"]
     sql = f"SELECT {', '.join(picked)} FROM ({flat})"
     may_be_chat = any(messages for _, messages in prompts)
-    return Cells(sql, columns.ids, columns.names["reward"], answers, (*answers, *extras), may_be_chat)
+    return Cells(sql, columns.ids, columns.names["reward"], answers, (*answers, *extras), may_be_chat, parts)
 
 
 def _extras(columns: ColumnMap) -> tuple[str, ...]:
@@ -66,6 +70,7 @@ def _flat(columns: ColumnMap, layout: Layout, extras: Sequence[str]) -> tuple[st
     """A row per completion with the log's own values: the statement, and each of its columns' types."""
     wanted = {f"prompt_{i}": name for i, name in enumerate(columns.names.get("prompt", ()))}
     wanted |= {f"id_{i}": name for i, name in enumerate(columns.ids)}
+    wanted |= {f"part_{i}": name for i, name in enumerate(columns.names.get("part", ()))}
     wanted |= {ours: columns.names[ours][0] for ours in _LABELS if ours in columns.names}
     wanted |= {f"extra_{i}": name for i, name in enumerate(extras)}
     picked, kinds = list(PLACES), {}

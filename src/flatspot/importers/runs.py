@@ -5,15 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import FileError, ImportFormatError, SettingsError
+from flatspot.core.log_formats import LOG_FORMATS
 from flatspot.core.request import Request
-from flatspot.importers.formats import FORMATS, Added, find_format
+from flatspot.importers.builtin.format import Format
+from flatspot.importers.detection import added_format, own_format
+from flatspot.importers.formats import Added, LogFiles, LogRows
 from flatspot.importers.generic import LogColumns, import_generic
-from flatspot.importers.search import files_below, find_logs, is_run_folder
+from flatspot.importers.search import SIDE_FILES, check_one_ending, files_below, find_files, is_run_folder, listed, passed_over
 from flatspot.readers.in_memory import way_on, write_log
 from flatspot.rollouts.identity import digest
 from flatspot.rollouts.notes import Caveat, Notes, write_notes
@@ -22,18 +25,28 @@ from flatspot.rollouts.store import RunFolder, open_run, read_record, write_requ
 from flatspot.runs.table import connect
 
 
-def import_logs(paths: Any, log_columns: LogColumns, out: str | Path | None, say: Callable[[str], None], format: str = "auto") -> Path:
+def import_logs(
+    paths: Any,
+    log_columns: LogColumns,
+    out: str | Path | None,
+    say: Callable[[str], None],
+    format: str = "auto",
+    *,
+    allow_pickle: bool = False,
+) -> Path:
     """The run folder of some logs; read unless it is there already.
 
-    paths   files or folders; or rows in memory (`readers.in_memory`), which are written to a file for as long as they are read
-    format  a name of `importers.formats`
+    paths         files or folders; or rows in memory (`readers.in_memory`), which are written to a file for as long as they are read
+    format        a name of `importers.detection`
+    allow_pickle  also read formats that are pickles
     """
+    request = _Wanted(log_columns, out, say, format, allow_pickle)
     if isinstance(paths, str | Path) or (isinstance(paths, Sequence) and paths and all(isinstance(path, str | Path) for path in paths)):
         named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         _refuse_run_folders(named, format)
-        added = find_format(format, named, say) if all(path.exists() for path in named) else None  # what is absent is named below
-        return _import_files(named, log_columns, out, say) if added is None else _import_added(added, named, log_columns, out, say)
-    if format not in FORMATS:
+        added = added_format(format, named, say) if all(path.exists() for path in named) else None  # what is absent is named below
+        return _import_files(named, request) if added is None else _import_added(added, named, request)
+    if format not in LOG_FORMATS:
         raise SettingsError(f"--format {format} reads files, and these are rows in memory: give them without a format")
     kind = f"{type(paths).__module__}.{type(paths).__name__}".removeprefix("builtins.")
     with tempfile.TemporaryDirectory(prefix="flatspot-log-") as folder:
@@ -46,7 +59,18 @@ def import_logs(paths: Any, log_columns: LogColumns, out: str | Path | None, say
             raise ImportFormatError(f"expected logs, got {what}: {way_on(paths)}.")
         name, stamp = f"{kind} (in memory)", {"in_memory": written[1]}
         with _called(name, written[0]):
-            return _import_files([written[0]], log_columns, out, say, stamp, name)
+            return _import_files([written[0]], request, stamp, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a caller wants of an import, beside the files: see `import_logs`."""
+
+    log_columns: LogColumns
+    out: str | Path | None
+    say: Callable[[str], None]
+    format: str
+    allow_pickle: bool
 
 
 def _refuse_run_folders(paths: Sequence[Path], format: str) -> None:
@@ -66,41 +90,62 @@ def _called(name: str, file: Path) -> Iterator[None]:
         raise ImportFormatError(str(error).replace(str(file), name)) from error.__cause__
 
 
-def _import_files(
-    paths: Sequence[str | Path],
-    log_columns: LogColumns,
-    out: str | Path | None,
-    say: Callable[[str], None],
-    rows: Mapping[str, str] | None = None,
-    name: str | None = None,
-) -> Path:
-    """The run folder of logs in the generic format.
+def _import_files(paths: Sequence[str | Path], wanted: _Wanted, rows: Mapping[str, str] | None = None, name: str | None = None) -> Path:
+    """The run folder of logs in the generic format, or in one of flatspot's own.
 
     rows, name  of rows in memory: what they depend on, and what they are called
     """
-    passed_over: list[str] = []
-    files = find_logs(paths, passed_over)
-    identity = _identity([rows] if rows else _stamps(files), log_columns)
-    path = _folder(out, identity)
+    passed: dict[str, list[Path]] = {}
+    found = own_format(wanted.format, find_files(paths, passed))
+    caveats: list[Caveat] = []
+    if found.format is None:
+        check_one_ending(found.files)
+        read: LogFiles | None = None
+        files = found.files
+    else:
+        own = _read_own(found.format, found.files, wanted.allow_pickle)
+        read = own.rows if isinstance(own.rows, LogFiles) else None
+        files = read.files if read else found.files
+        caveats += own.caveats
+        passed.pop(SIDE_FILES, None)  # they are known to lie there
+        if found.others:
+            passed[f"not of the {found.format.name} format, and passed over"] = list(found.others)
+    caveats = [*passed_over(passed), *caveats]
+    identity = _identity([rows] if rows else _stamps(files), wanted.log_columns) | ({"format": found.format.title} if found.format else {})
+    path = _folder(wanted.out, identity)
     with open_run(path, kind="inspect", request=_request(path, [name] if name else files), identity=identity) as run:
         if not _is_imported(path):
-            say(f"reading {len(files)} file{'s' if len(files) > 1 else ''} into {path}")
-            _write(run, files, log_columns, passed_over)
+            wanted.say(f"reading {len(files)} file{'s' if len(files) > 1 else ''}{_as(found.format, read)} into {path}")
+            _write(run, files, wanted.log_columns, caveats, read, _as(found.format, read))
     return path
 
 
-def _import_added(added: Added, paths: Sequence[Path], log_columns: LogColumns, out: str | Path | None, say: Callable[[str], None]) -> Path:
+def _read_own(format: Format, files: Sequence[Path], allow_pickle: bool) -> LogRows:
+    if format.unsafe and not allow_pickle:
+        raise ImportFormatError(f"{listed(files)}: a log of {format.title}. {format.unsafe} To read it all the same: --allow-pickle")
+    return format.read(files)
+
+
+def _as(format: Format | None, read: LogFiles | None) -> str:
+    """What is read as what, with the variants of the format."""
+    if format is None or read is None:
+        return ""
+    variants = f" ({', '.join(read.variants)})" if read.variants else ""
+    return f" as {format.title}{variants}"
+
+
+def _import_added(added: Added, paths: Sequence[Path], wanted: _Wanted) -> Path:
     """The run folder of logs that a format of another package reads."""
     name = added.extension.name
-    identity = _identity(_stamps(files_below(paths)), log_columns) | {"format": name}
-    path = _folder(out, identity)
+    identity = _identity(_stamps(files_below(paths)), wanted.log_columns) | {"format": name}
+    path = _folder(wanted.out, identity)
     with open_run(path, kind="inspect", request=_request(path, paths), identity=identity) as run:
         if not _is_imported(path):
-            say(f"reading {', '.join(map(str, paths[:3]))}{' …' if len(paths) > 3 else ''} as {name} into {path}")
+            wanted.say(f"reading {', '.join(map(str, paths[:3]))}{' …' if len(paths) > 3 else ''} as {name} into {path}")
             with tempfile.TemporaryDirectory(prefix="flatspot-log-") as folder:
                 file, caveats = added.write(paths, Path(folder))
                 with _called(f"the rows of {name}", file):
-                    _write(run, [file], log_columns, caveats)
+                    _write(run, [file], wanted.log_columns, caveats)
     return path
 
 
@@ -129,14 +174,26 @@ def _request(path: Path, names: Sequence[str | Path]) -> Request:
     if not _is_imported(path):
         return request
     before = read_record(path).request
-    return replace(request, columns=before.columns, grouped_by=before.grouped_by)
+    return replace(request, columns=before.columns, grouped_by=before.grouped_by, part_weights=before.part_weights)
 
 
-def _write(run: RunFolder, files: Sequence[Path], log_columns: LogColumns, caveats: Sequence[Caveat]) -> None:
-    """Read the files into a run folder, with the caveats there were before they were read."""
+def _write(
+    run: RunFolder,
+    files: Sequence[Path],
+    log_columns: LogColumns,
+    caveats: Sequence[Caveat],
+    format: LogFiles | None = None,
+    read_as: str = "",
+) -> None:
+    """Read the files into a run folder, with the caveats there were before they were read.
+
+    read_as  how they were read, as it is said
+    """
     rollouts, prompts = run.path / "rollouts" / "part-000-000000.parquet", run.path / "prompts.parquet"
     with connect(run.path) as db:
-        read = import_generic(db, files, log_columns, rollouts, prompts)
+        read = import_generic(db, files, log_columns, rollouts, prompts, format)
     columns = {ours: names if isinstance(names, str) else tuple(names) for ours, names in read.columns.items()}
-    write_request(run.path, run.record, replace(run.record.request, columns=columns, grouped_by=tuple(read.grouped_by)))
-    write_notes(run.path, Notes(caveats=(*caveats, *read.caveats)))
+    request = replace(run.record.request, columns=columns, grouped_by=tuple(read.grouped_by), part_weights=read.weights or None)
+    write_request(run.path, run.record, request)
+    said = [f"Read{read_as}."] if read_as else []
+    write_notes(run.path, Notes(caveats=(*said, *caveats, *read.caveats)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import filecmp
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flatspot.core.errors import ImportFormatError
+from flatspot.importers.sample import EVAL, PICKLE
 from flatspot.readers.files import ENDINGS, PACKED
 
 # copies that Dropbox, Nextcloud and Syncthing leave where two machines wrote one file
@@ -21,20 +22,39 @@ _SIDE_FILES = re.compile(
     r"|special_tokens_map\.json|.*\.index\.json|wandb-summary\.json",
     re.IGNORECASE,
 )
+SIDE_FILES = "not rows by their names, and skipped (to read one, name the file itself)"
 _SHOWN = 3
+_CANDIDATES = (*ENDINGS, EVAL, PICKLE)
 
 
 def find_logs(paths: Sequence[str | Path], caveats: list[str] | None = None) -> list[Path]:
-    """The log files named, or found in the folders named: all of one format, each once.
+    """The log files named, or found in the folders named, that are read without a format of their own: all of one ending, each once.
+
+    What was passed over is said in `caveats`. Raises `ImportFormatError` as `find_files` and `check_one_ending` do.
+    """
+    passed: dict[str, list[Path]] = {}
+    logs = find_files(paths, passed)
+    check_one_ending(logs)
+    if caveats is not None:
+        caveats += passed_over(passed)
+    return logs
+
+
+def passed_over(passed: Mapping[str, Sequence[Path]]) -> list[str]:
+    """A sentence for each reason for which files were passed over."""
+    return [f"{listed(files)}: {why}." for why, files in passed.items()]
+
+
+def find_files(paths: Sequence[str | Path], passed: dict[str, list[Path]]) -> list[Path]:
+    """The files named, or found in the folders named, that may be logs, each once.
 
     In a folder, hidden files and folders, run folders of flatspot, copies that a sync tool made of another file, and files that trainers
-    write beside their rows (such as config.json and metrics.jsonl) are passed over. What else than a run folder was passed over is said
-    in `caveats`.
+    write beside their rows (such as config.json and metrics.jsonl) are passed over. What else than a run folder was passed over goes
+    into `passed`, by the reason.
 
-    Raises `ImportFormatError` where a path is absent, where a folder holds no log, or where formats are mixed.
+    Raises `ImportFormatError` where a path is absent, or where a folder holds no log.
     """
     files_there: list[Path] = []
-    passed: dict[str, list[Path]] = {}
     for path in map(Path, paths):
         if is_run_folder(path):
             raise ImportFormatError(f"{path} is a run folder of flatspot; inspect judges one of those at a time, and no log beside it.")
@@ -50,11 +70,7 @@ def find_logs(paths: Sequence[str | Path], caveats: list[str] | None = None) -> 
     for path in files_there:
         if once.setdefault(path.resolve(), path) is not path:
             passed.setdefault("named twice and read once", []).append(path)
-    logs = list(once.values())
-    _check_one_format(logs)
-    if caveats is not None:
-        caveats += [f"{_listed(files)}: {why}." for why, files in passed.items()]
-    return logs
+    return list(once.values())
 
 
 def files_below(paths: Sequence[Path]) -> list[Path]:
@@ -79,17 +95,21 @@ def _check_file(path: Path) -> None:
     if not path.exists():
         raise ImportFormatError(f"{path}: there is no such file.")
     ending = path.suffix.lower()
-    if ending not in ENDINGS:
+    if ending not in _CANDIDATES:
         packed = " Unpack it first." if ending in PACKED else ""
         raise ImportFormatError(
             f"{path}: cannot read {path.suffix or 'a file without an ending'!r}; expected {', '.join(ENDINGS)}.{packed}"
         )
 
 
-def _check_one_format(logs: Sequence[Path]) -> None:
+def check_one_ending(logs: Sequence[Path]) -> None:
+    """Raise `ImportFormatError` where files that no format is told by differ in their endings, or have one that nothing can be read by."""
+    for path in logs:
+        if path.suffix.lower() not in ENDINGS:
+            raise ImportFormatError(f"{path}: this is not a log of a format known here; expected {', '.join(ENDINGS)}.")
     endings = sorted({path.suffix.lower() for path in logs})
     if len(endings) > 1:
-        each = "\n  ".join(f"{ending}: {_listed([path for path in logs if path.suffix.lower() == ending])}" for ending in endings)
+        each = "\n  ".join(f"{ending}: {listed([path for path in logs if path.suffix.lower() == ending])}" for ending in endings)
         raise ImportFormatError(
             f"the files are of {len(endings)} formats; inspect one format at a time, by naming its files or a pattern of them:\n  {each}"
         )
@@ -99,7 +119,7 @@ def _logs_in(folder: Path, passed: dict[str, list[Path]]) -> list[Path]:
     """The logs in a folder and below it, in the order of their paths."""
     logs = []
     for path in sorted(_files(folder, passed)):
-        if path.suffix.lower() not in ENDINGS:
+        if path.suffix.lower() not in _CANDIDATES:
             continue
         if path.name.startswith("."):
             passed.setdefault("hidden, and skipped", []).append(path)
@@ -111,7 +131,7 @@ def _logs_in(folder: Path, passed: dict[str, list[Path]]) -> list[Path]:
             logs.append(path)
     side = [path for path in logs if _SIDE_FILES.fullmatch(path.name) or "configs" in path.relative_to(folder).parts[:-1]]
     if side and len(side) < len(logs):
-        passed.setdefault("not rows by their names, and skipped (to read one, name the file itself)", []).extend(side)
+        passed.setdefault(SIDE_FILES, []).extend(side)
         beside = set(side)
         logs = [path for path in logs if path not in beside]
     return logs
@@ -150,10 +170,11 @@ def _is_copy(path: Path, passed: dict[str, list[Path]]) -> bool:
     return False
 
 
-def _listed(paths: Sequence[Path]) -> str:
+def listed(paths: Sequence[Path]) -> str:
+    """The first few files, and how many more there are."""
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return ", ".join(str(path) for path in paths[:_SHOWN]) + more
 
 
 def _unread(passed: dict[str, list[Path]]) -> str:
-    return "".join(f"\n  {_listed(files)}: {why}" for why, files in passed.items())
+    return "".join(f"\n  {listed(files)}: {why}" for why, files in passed.items())

@@ -14,6 +14,7 @@ from flatspot.core.errors import ImportFormatError
 from flatspot.importers import cells
 from flatspot.importers.columns import ColumnMap
 from flatspot.importers.rows import Cells
+from flatspot.rollouts.notes import Caveat
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,7 +41,7 @@ class _Turns:
 
 
 def join_turns(
-    db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells, *, are_turns: bool | None, where: str, caveats: list[str]
+    db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells, *, are_turns: bool | None, where: str, caveats: list[Caveat]
 ) -> None:
     """Make the view `cells` of `rows`.
 
@@ -65,7 +66,7 @@ def join_turns(
 
 
 def _by_column(
-    db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells, *, are_turns: bool, where: str, caveats: list[str]
+    db: duckdb.DuckDBPyConnection, columns: ColumnMap, log_cells: Cells, *, are_turns: bool, where: str, caveats: list[Caveat]
 ) -> _Turns | None:
     if "turn" not in columns.names:
         return None
@@ -200,7 +201,7 @@ def _is_same(db: duckdb.DuckDBPyConnection, i: int) -> bool:
 def _joined(log_cells: Cells, turns: _Turns, same: Sequence[bool]) -> str:
     """A row per episode with the columns of `rows`; a reward that is no number on one turn is none of the episode."""
     order = "ORDER BY turn_number, line"
-    first = ["prompt", "is_chat", "key", "split", "kept", "fixed", "episode", "source"]
+    first = ["prompt", "is_chat", "key", "split", "kept", "fixed", "episode", "drawn_with", "source"]
     first += [f"id_{i}" for i in range(len(log_cells.ids))] + [f"answer_{i}" for i in range(len(log_cells.answers))]
     first += [f"extra_{i}" for i in range(len(log_cells.extras))]
     picked = [f"first({name} {order}) AS {name}" for name in first]

@@ -7,13 +7,13 @@ of files nor on their size; Parquet is read where it lies. Paths are paths: no p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flatspot.core.errors import FileError
 from flatspot.core.sql import literal
-from flatspot.readers.blocks import Notice
+from flatspot.readers.blocks import Block, Notice
 from flatspot.readers.files import CSV, PARQUET, file_blocks, unit_of
 from flatspot.readers.notices import sentences
 from flatspot.readers.parquet_columns import mixed_numbers, parquet_columns
@@ -31,11 +31,18 @@ _BAD_SHARE = 0.5  # with more bad lines than this, it is the file that is wrong,
 _PATTERN = re.compile(r"([*?\[])")
 
 
-def open_log(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path, caveats: list[str]) -> dict[str, str]:
+def open_log(
+    db: duckdb.DuckDBPyConnection,
+    files: Sequence[Path],
+    scratch: Path,
+    caveats: list[str],
+    blocks: Callable[[Path, list[Notice]], Iterator[Block]] = file_blocks,
+) -> dict[str, str]:
     """Create the view `log` of all rows of `files`, in their order; returns its columns' types by name, as DuckDB calls them.
 
     files    of one format, told by their endings
     scratch  an empty folder for the rows of CSV and JSON; the view lives as long as it does
+    blocks   how a file that is not Parquet is read: what it gives is text of JSON, unless the files are CSV
 
     A column is one of three families:
 
@@ -49,7 +56,7 @@ def open_log(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path
     Raises `FileError` where there are no rows, a column is there twice, or a file cannot be read; `duckdb.Error` for damaged Parquet.
     """
     parquet = files[0].suffix.lower() == PARQUET
-    types = _open_parquet(db, files, caveats) if parquet else _open_text(db, files, scratch, caveats)
+    types = _open_parquet(db, files, caveats) if parquet else _open_text(db, files, scratch, caveats, blocks)
     if db.execute("SELECT 1 FROM log LIMIT 1").fetchone() is None:
         raise _no_rows(files)
     return types
@@ -74,14 +81,20 @@ def name_sql(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def _open_text(db: duckdb.DuckDBPyConnection, files: Sequence[Path], scratch: Path, caveats: list[str]) -> dict[str, str]:
+def _open_text(
+    db: duckdb.DuckDBPyConnection,
+    files: Sequence[Path],
+    scratch: Path,
+    caveats: list[str],
+    blocks: Callable[[Path, list[Notice]], Iterator[Block]],
+) -> dict[str, str]:
     parts = Parts(scratch)
     notices: list[tuple[Path, Notice]] = []
     is_csv = files[0].suffix.lower() in CSV
     for path in files:
         of_file: list[Notice] = []
         n_rows = 0
-        for block in file_blocks(path, of_file):
+        for block in blocks(path, of_file):
             parts.add(block, path)
             n_rows += len(block.lines)
         _check_share(path, [notice for notice in of_file if notice.kind == "row"], n_rows)

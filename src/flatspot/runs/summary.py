@@ -217,7 +217,11 @@ class Summary:
 
     schema_version: Annotated[int, "version of this object and of the tables"] = SCHEMA_VERSION
     source: Annotated[str, "`diagnose`, `inspect` or `watch`"] = ""
-    verdict: Annotated[str | None, "on the set: `proceed`, `warm-up`, `fix-reward`, `fix-data`, `fix-sampling` or `draw-more`"] = None
+    verdict: Annotated[
+        str | None,
+        "on the set: `proceed`, `warm-up`, `fix-reward`, `fix-data`, `fix-sampling` or `draw-more`; `null` where a log "
+        "holds only groups whose rewards differ (`survivors-only`)",
+    ] = None
     reason: Annotated[str, "why, in a sentence"] = ""
     rule: Annotated[str, "the rule that fired, with its numbers"] = ""
     n_prompts: Annotated[int, "prompts in the set"] = 0

@@ -22,7 +22,8 @@ from flatspot.verdicts.settings import JudgeSettings
 # name: "sure" was the name of --worst-case
 CODES: Mapping[str, str] = {
     "noisy-reward": "equal completions of a prompt got different rewards",
-    "flat-component": "on some prompts one of several rewards vanishes though their total varies: there RL learns from the others alone",
+    "flat-component": "on some prompts one of several rewards vanishes though their total varies, or one is the same everywhere: there RL "
+    "learns from the others alone",
     "component-range": "on some prompts one of several rewards always gives the most seen of it, and nobody states whether that is its top",
     "components-tie": "on some prompts the single rewards differ and their sum does not",
     "close-call": "the interval of the share that decided holds the rule's limit",
@@ -44,6 +45,22 @@ CODES: Mapping[str, str] = {
     "sure-undecided": "`--worst-case` leaves most prompts undecided",
     "rescored-by-other-reward": "how many completions a prompt has was decided by another reward",
     "incomplete-run": "the run was stopped before its end",
+    "survivors-only": "a log holds only groups whose rewards differ, so `verdict`, shares and forecasts are null",
+    "several-policies": "rows of a log that several policies drew are judged together",
+    "missing-steps": "a log has not the completions of every step",
+    "repeated-rows": "a log holds rows more than once; each was counted once",
+    "evaluation-rows": "a log of a training holds rows of evaluations, or may hold them; the sentence says whether they were left out",
+    "evaluation-split": "all rows of a log are of evaluations",
+    "errors-not-zeros": "a log shows failures as a reward of 0, or as none; they are errors here",
+    "weights-assumed": "the weights of several rewards are not in the log",
+    "padding-rows": "rows of a log that only fill up a batch were left out",
+    "several-outputs": "a log has several rows per completion, of which one was counted",
+    "no-text": "a log holds ids of tokens, and no text",
+    "rescaled-rewards": "a log holds rewards after the trainer scaled or shaped them",
+    "length-penalty": "a penalty on the length is part of a log's rewards",
+    "wrong-id": "an id of a log has several prompts, so rows are grouped by the prompt",
+    "several-scorers": "a log has several scores per completion, and no total; one of them is judged",
+    "greedy-copies": "completions of a log were decoded without sampling",
 }
 
 FEW_PROMPTS = 30
@@ -99,15 +116,24 @@ def close_call(judgment: SetJudgment) -> list[Caveat]:
 
 
 def flat_components(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
-    """Of several rewards, those that vanish on prompts whose total varies."""
+    """Of several rewards, those that vanish on prompts whose total varies, and those that are the same everywhere."""
+    varying = [part for part in components if len(np.unique(part.evidence.tally.reward)) > 1]
+    constant = {part.name: part for part in components if len(np.unique(part.evidence.tally.reward)) == 1 and varying}
     return [
+        Caveat(
+            "flat-component",
+            f"{part.name!r} is {part.evidence.tally.reward[0]:.3g} on every completion: RL learns from the others alone.",
+        )
+        for part in constant.values()
+        if part.weight > 0
+    ] + [
         Caveat(
             "flat-component",
             f"On {percent(part.flat_share)} of the prompts the total varies but {part.name!r} vanishes: there RL learns from the other "
             "rewards alone.",
         )
         for part in components
-        if part.weight > 0 and part.flat_share > FEW
+        if part.weight > 0 and part.flat_share > FEW and part.name not in constant
     ]
 
 
