@@ -143,8 +143,8 @@ def unknown_tops(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
         Caveat(
             "component-range",
             f"{part.name!r} always gives {np.nanmax(part.evidence.high):.3g} on {_several(part.at_most, 'prompt')}, the most that was seen "
-            "of it. Nobody states whether it can give more, so it counts as vanishing there, not as solved. Its function can declare "
-            f"that: {part.name}.reward_range = (LO, HI).",
+            "of it. Nobody states whether it can give more, so it is not taken as solved there. Its function can declare that: "
+            f"{part.name}.reward_range = (LO, HI).",
         )
         for part in components
         if part.weight > 0 and part.at_most
@@ -213,10 +213,13 @@ def set_caveats(
         text = "--top-reachable has no effect, for the top of the reward is not known: state it with --reward-range LO HI."
         caveats.append(Caveat("top-without-range", text))
     if 0 < scored.sum() < FEW_PROMPTS:
-        caveats.append(Caveat("few-prompts", f"Only {_counted(int(scored.sum()), 'prompt')} scored: set-level estimates are uncertain."))
+        text = (
+            f"Only {_counted(int(scored.sum()), 'prompt')} scored: shares and mixed groups, which are of prompts like these, are uncertain."
+        )
+        caveats.append(Caveat("few-prompts", text))
     if scored.any() and (middle := np.median(evidence.n[scored])) < 4:
         many = f"{middle:g} scored completion{'' if middle == 1 else 's'}"
-        text = f"Only {many} per prompt: most verdicts rest on the other prompts of the set."
+        text = f"Only {many} per prompt: verdicts rest on the other prompts of the set, and few are given."
         caveats.append(Caveat("few-completions", text))
     if model in ("continuous", "zero-inflated", "mixed"):
         text = "The reward is continuous: verdicts assume near-normal rewards within a prompt, and are provisional."

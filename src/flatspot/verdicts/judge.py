@@ -38,9 +38,12 @@ def judge_prompts(model: FittedModel, settings: JudgeSettings) -> PromptVerdicts
     """The least wrong verdict of each prompt; the surest over the set are given while they err at most `target_error` on average.
 
     The rule is that of triage (`stats.decide`): a Bayes false discovery rate over the whole set. What is not given is undecided. With
-    `worst_case`, not the mean error but the worst-case error is held to `target_error`.
+    `worst_case`, not the mean error but the worst-case error is held to `target_error`; and also where the prompts have so few completions
+    that very different sets explain them equally well, for then the mean error is mostly the fit's own assumption.
     """
-    decisions = give_verdicts(model, settings.target_error, worst_case=settings.worst_case)
+    n = model.n[model.n > 0]
+    worst_case = settings.worst_case or (len(n) > 0 and too_few(n))
+    decisions = give_verdicts(model, settings.target_error, worst_case=worst_case)
     worst = model.worst_case_error(decisions.state)
     return PromptVerdicts(decisions.verdict, decisions.error_probability, decisions.leaning, worst)
 
