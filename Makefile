@@ -10,7 +10,7 @@ BASE = $(foreach area,cli core faults flow golden importers planning readers rep
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest base bench ci clean
+.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest base bench claims ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16

@@ -5,10 +5,16 @@ A range is stated where whoever writes the reward knows it; scores and logits of
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 from scipy.special import betainc, gammainc, logit, ndtr
 from scipy.stats import betabinom
 from truths import joined, of_cdf, of_chances, of_weights
+
+REAL = Path(__file__).parent / "real_partial_credit.parquet"
 
 
 def kinds(values, weights, low=0.0, high=1.0, shares=None):
@@ -205,6 +211,22 @@ def sentiment(m, rng):
     return of_cdf(draw, lambda x, at: ndtr((logit(x) - middle[at, None]) / spread[at, None]), m)
 
 
+@cache
+def _real_weights():
+    table = pq.read_table(REAL, columns=["prompt_id", "reward"])
+    _, prompt = np.unique(table["prompt_id"].to_numpy(), return_inverse=True)
+    values, value = np.unique(table["reward"].to_numpy().astype(float).round(6), return_inverse=True)
+    weights = np.zeros((prompt.max() + 1, len(values)))
+    np.add.at(weights, (prompt, value), 1.0)
+    return values, weights / weights.sum(1, keepdims=True)
+
+
+def real(m, rng):
+    """SmolLM2-135M-Instruct under the scorers of twelve tasks of reasoning-gym: 64 completions of 60 prompts stand for the policy."""
+    values, weights = _real_weights()
+    return of_weights(values, weights[rng.integers(0, len(weights), m)])
+
+
 def four_families(m, rng):
     cuts = [len(part) for part in np.array_split(np.arange(m), 4)]
     parts = (zero_inflated, GRADED["dirichlet, three kinds"], GRADED["beta, low means"], GRADED["0, .5, 1, few kinds"])
@@ -233,4 +255,5 @@ GRADED = {
     "rare large reward": rare_large,
     "sentiment": sentiment,
     "four families": four_families,
+    "real partial credit": real,
 }

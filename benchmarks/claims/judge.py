@@ -39,7 +39,8 @@ def _judged(number, sets):
         }
     least = row["claim"] - COVERAGE_ROOM
     holds = bool(row["realized"] >= least - 1e-9)
-    row |= {"kind": "limits", "width": float(np.mean([one["width"] for one in sets]))}
+    width = float(np.mean([one["width"] for one in sets]))
+    row |= {"kind": "limits", "width": width if np.isfinite(width) else None}
     row |= {"holds": holds, "noise": not holds and bool(row["realized"] + 2 * row["se"] >= least)}
     if "tenths" in sets[0]:
         row["worst_tenth"] = float(np.mean([one["tenths"] for one in sets], 0).min())

@@ -13,11 +13,14 @@ from functools import cache
 import numpy as np
 from binary_sets import BINARY
 from graded_sets import GRADED
+from held_back import HELD_BACK
 from oracle import fewest_completions
-from truths import EPSILON, SIZES
+from truths import EPSILON, GROUP, SIZES
 
 from flatspot.stats.decide import give_verdicts
 from flatspot.stats.evidence import evidence_of_rows
+from flatspot.stats.forecast import fill_batch
+from flatspot.stats.intervals import weighted_share
 from flatspot.stats.models.fitted import fit
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
@@ -25,11 +28,14 @@ from flatspot.verdicts.caveats import doubtful_error
 from flatspot.verdicts.judge import PromptVerdicts
 from flatspot.verdicts.settings import JudgeSettings
 
-FAMILIES = {name: ("binary", law) for name, law in BINARY.items()} | {name: ("graded", law) for name, law in GRADED.items()}
+FAMILIES = {
+    name: (kind, law) for laws in ({"binary": BINARY, "graded": GRADED}, HELD_BACK) for kind in laws for name, law in laws[kind].items()
+}
 TARGETS = (0.05, 0.03, 0.02, 0.01)
 _LARGE = {"binary": 60_000, "graded": 6_000}  # prompts that stand for the whole family
 _GRADED_ROUND = 4  # completions at a time: `diagnose` draws as many or more, and every round is a fit
 _DECILES = 10
+_BATCH, _PROBED = 32, 50  # mixed groups of a training batch; a warm-up probes so many prompts
 
 
 class Observed:
@@ -63,10 +69,12 @@ def rng_of(*key):
 
 @cache
 def whole_family(name):
-    """(share of mixed groups at each size, share of each state, p or None, wrong) of many prompts."""
+    """Of many prompts: the share of mixed groups at each size and of each state; p, the losses, and mean pass@8, of 0/1 rewards alone."""
     kind, law = FAMILIES[name]
     many = law(_LARGE[kind], rng_of("whole", name))
-    return (*many.shares(), many.mean if kind == "binary" else None, many.wrong())
+    if kind == "graded":
+        return (*many.shares(), None, None, None)
+    return (*many.shares(), many.mean, many.wrong(), float((many.mean + many.gain).mean()))
 
 
 def truth_like(name, prompts):
@@ -113,11 +121,13 @@ def adaptive(name, m, sets, targets=TARGETS, worst_case=False, advantage="center
                 seen.cost(f"completions, {target:.0%} target", fewest[target], float(result.n_samples.mean()))
             if target in whole:
                 _set_numbers(seen, result.fitted, name, prompts)
+            if m <= _PROBED:
+                _probe_numbers(seen, result.fitted, name, prompts)
     return seen
 
 
 def _fewest(name, targets):
-    p, wrong = whole_family(name)[2:] if FAMILIES[name][0] == "binary" and FAMILIES[name][1](1, rng_of(0)).low == 0 else (None, None)
+    p, wrong = whole_family(name)[2:4]
     return dict.fromkeys(targets, np.nan) if p is None else fewest_completions(p, wrong, targets)
 
 
@@ -155,6 +165,21 @@ def _set_numbers(seen, model, name, prompts):
     for k, truth, own, (_, low, high) in zip(SIZES, mixed, own_mixed, model.forecast(SIZES), strict=True):
         seen.inside(f"mixed groups of {k}", truth, low, high, 0.9)
         seen.inside(f"mixed groups of {k}, of this set", own, low, high, 0.9)
+    if mixed[1] > 0:
+        _, low, high = fill_batch(model, GROUP, _BATCH).groups
+        seen.inside(f"groups that fill a batch of {_BATCH}", _BATCH / mixed[1], low, high, 0.9)
+
+
+def _probe_numbers(seen, model, name, prompts):
+    """What a warm-up prints at each probe, as of prompts drawn from one stratum of the run."""
+    if prompts.like is not None:
+        return
+    stratum, of_run, scored = np.zeros(len(prompts), np.int64), np.array([1.0, 0.0, 0.0]), model.n > 0
+    share = weighted_share(model.states[scored, 0], stratum[scored], of_run)
+    seen.inside("share vanishing of a probe", whole_family(name)[1][0], share.lo, share.hi, 0.95)
+    if (best := whole_family(name)[4]) is not None:
+        share = weighted_share(model.pass_at(GROUP)[0][scored], stratum[scored], of_run)
+        seen.inside("pass@8 of a probe", best, share.lo, share.hi, 0.95)
 
 
 def _prompt_numbers(seen, model, prompts):

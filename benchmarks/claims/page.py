@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
+from held_back import HELD_BACK
+
 HEAD = """# Claim against realized
 
 Written by `python benchmarks/claims/run.py`; do not edit. {minutes:.0f} minutes of one core, {least} to {most} sets a row.
@@ -17,6 +21,7 @@ flatspot: exact sums, or integrals of the distribution function over 1,000 cells
 
 **Bold**: does not hold. *Italic*: does not hold, by less than two standard errors. ± is the standard error over the sets.
 """
+ONCE = "written after flatspot's numbers were, and measured once:\n"
 WHY = """Why a folder of its own beside `benchmarks/triage`: that one compares rules of stopping with each other, on what they cost at equal
 error, and tunes the rivals. This one compares what is printed with what is true, of everything printed, for logs as much as for triage; its
 truths must not come from the code that they judge, and it is to be run while that code changes (`--quick`, under three minutes).
@@ -49,66 +54,67 @@ def _line(row):
 def render(results):
     """The page of {name of the job: {rows, seconds}}."""
     rows = [row for result in results.values() for row in result["rows"]]
-    sets = {kind: len({row["set"] for row in rows if row["rewards"] == kind}) for kind in ("binary", "graded")}
+    sets = {kind: len({row["set"] for row in rows if row["rewards"] == kind} - set(HELD_BACK[kind])) for kind in ("binary", "graded")}
     n_sets = [row["sets"] for row in rows] or [0]
     minutes = sum(result["seconds"] for result in results.values()) / 60
     head = HEAD.format(minutes=minutes, least=min(n_sets), most=max(n_sets), **sets)
-    parts = [head, WHY, "## In short\n", _short(rows)]
-    for kind in ("binary", "graded"):
-        of = [row for row in rows if row["rewards"] == kind]
-        parts += [f"## {kind.capitalize()} rewards\n"]
-        for title, chosen in _tables(of):
+    held = [row for row in rows if row["set"] in HELD_BACK[row["rewards"]]]
+    parts = [head, WHY, "## In short\n", _short([row for row in rows if row not in held])]
+    parts += ["The same of the populations and families of `held_back.py`, " + ONCE, _short(held)] if held else []
+    for kind, held_back in itertools.product(("binary", "graded"), (False, True)):
+        of = [row for row in rows if row["rewards"] == kind and (row["set"] in HELD_BACK[kind]) == held_back]
+        parts += [f"## {kind.capitalize()} rewards{', held back' * held_back}\n"] if of else []
+        for title, chosen, joined in _tables(of):
             if chosen:
-                parts += [f"### {title}\n", _matrix(chosen)]
+                parts += [f"### {title}\n", _matrix(chosen, joined)]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def _tables(rows):
-    """(title, rows) of each table: a set per line, a setting per column."""
+    """(title, rows, whether the numbers of a setting share a cell) of each table: a set per line, a setting per column."""
     triaged, logs = ([row for row in rows if row["section"] == section] for section in ("triage", "fixed"))
 
     def named(of, *starts):
         return [row for row in of if row["number"].startswith(starts)]
 
-    yield "Error of the verdicts of triage, for a target", named(triaged, "error")
-    yield "Error of the verdicts of triage, as predicted", named(triaged, "predicted")
-    yield "Error of the verdicts on logs, as predicted", named(logs, "predicted")
-    yield "Worst-case error: how often the limit (97.5%) was at least the error", named(rows, "worst-case")
-    yield "Undecided prompts of triage", named(triaged, "undecided")
-    yield "Completions per prompt, and of the fewest", named(triaged, "completions")
-    shares = named(rows, "share")
-    yield "Share of prompts like these, 95% limits", [row for row in shares if "this set" not in row["number"]]
-    yield "Share of these very prompts, 95% limits", [row for row in shares if "this set" in row["number"]]
-    mixed = named(rows, "mixed groups")
-    yield "Mixed groups of prompts like these, 90% limits", [row for row in mixed if "this set" not in row["number"]]
-    yield "Mixed groups of these very prompts, 90% limits", [row for row in mixed if "this set" in row["number"]]
+    def parted(of):
+        own = [row for row in of if row["number"].endswith("of this set")]
+        return [row for row in of if row not in own], own
+
+    states, sizes = "vanishing / learnable / solved", "groups of 4 / 8 / 16 / 32"
+    shares, own_shares = parted([row for row in named(rows, "share") if "probe" not in row["number"]])
+    mixed, own_mixed = parted(named(rows, "mixed groups"))
+    yield "Error of the verdicts of triage, for a target", named(triaged, "error"), False
+    yield "Error of the verdicts of triage, as predicted", named(triaged, "predicted"), False
+    yield "Error of the verdicts on logs, as predicted, for a target of 5% / 2%", named(logs, "predicted"), True
+    yield "Worst-case error: how often the limit (97.5%) was at least the error", named(rows, "worst-case"), False
+    yield "Undecided prompts of triage", named(triaged, "undecided"), False
+    yield "Completions per prompt, and over the fewest", named(triaged, "completions"), False
+    yield f"Share of prompts like these, 95% limits: {states}", shares, True
+    yield f"Share of these very prompts, 95% limits: {states}", own_shares, True
+    yield f"Mixed groups of prompts like these, 90% limits: {sizes}", mixed, True
+    yield f"Mixed groups of these very prompts, 90% limits: {sizes}", own_mixed, True
+    yield "Groups that fill a batch of 32 mixed ones, 90% limits", named(rows, "groups that fill"), True
+    yield "What a warm-up says of a probe, 95% limits", [row for row in rows if row["number"].endswith("of a probe")], False
     each = [row for row in rows if row["number"].endswith("of a prompt")]
-    yield "95% limits of a prompt: mean coverage, and that of the tenth of the prompts where it is lowest", each
+    yield "95% limits of a prompt: std / mean / mixed groups / gain, and in the tenth of the prompts where they cover least", each, True
 
 
-def _setting(row):
-    number = row["number"].removesuffix(", of this set")
-    how = f" × {row['completions']}" if "completions" in row else ", triage" if row["kind"] == "limits" else ""
-    return number, f"{row['prompts']} prompts{how}"
-
-
-def _matrix(rows):
-    """A line per set and number, a column per setting; of errors a column per number."""
-    by_number = rows[0]["kind"] in ("error", "cost", "undecided") and rows[0]["section"] == "triage"
-    columns = list(dict.fromkeys(_column(row, by_number) for row in rows))
+def _matrix(rows, joined):
+    """A line per set and a column per setting: of errors for each number, else with the cells of all numbers in one."""
     cells = {}
     for row in rows:
-        key = (row["set"],) if by_number else (row["set"], _setting(row)[0])
-        cells.setdefault(key, {})[_column(row, by_number)] = _cell(row)
-    head = ["set", *([] if by_number else ["number"]), *columns]
-    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    lines += ["| " + " | ".join([*key, *(own.get(column, "") for column in columns)]) + " |" for key, own in cells.items()]
+        cells.setdefault(row["set"], {}).setdefault(_column(row, joined), []).append(_cell(row))
+    columns = list(dict.fromkeys(column for own in cells.values() for column in own))
+    lines = ["| " + " | ".join(["set", *columns]) + " |", "| --- " * (len(columns) + 1) + "|"]
+    lines += ["| " + " | ".join([name, *(" / ".join(own.get(column, [])) for column in columns)]) + " |" for name, own in cells.items()]
     return "\n".join(lines) + "\n"
 
 
-def _column(row, by_number):
-    number, where = _setting(row)
-    return f"{number.split(', ', 1)[1]}, {where}" if by_number else where
+def _column(row, joined):
+    where = f"{row['prompts']} prompts" + (f" × {row['completions']}" if "completions" in row else ", triage" if joined else "")
+    number = row["number"].removesuffix(" of a probe")
+    return where if joined else f"{number.split(', ', 1)[-1]}, {where}"
 
 
 def _cell(row):
@@ -121,8 +127,8 @@ def _cell(row):
     if row["kind"] == "error":
         predicted = f" for {100 * row['claim']:.1f}" if row["number"].startswith("predicted") else ""
         return _marked(text + predicted, row) + (f", said {row['said']:.0%}" if row["said"] else "")
-    tenth = f", {100 * row['worst_tenth']:.0f}" if "worst_tenth" in row else ""
-    return _marked(f"{100 * row['realized']:.0f}{tenth}", row)
+    tenth = f" ({100 * row['worst_tenth']:.0f})" if "worst_tenth" in row else ""
+    return _marked(f"{100 * row['realized']:.0f}", row) + tenth
 
 
 def _marked(text, row):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from held_back import HELD_BACK
 from judge import rows_of
 from measure import FAMILIES, adaptive, fixed
 from page import failures, render
@@ -71,9 +72,10 @@ QUICK_JOBS = {
 }
 
 
-def every_job():
+def every_job(held_back=False):
     """What matters most of each population first: an interrupted run has something of all of them."""
-    turns = itertools.zip_longest(*([(name, *job) for job in JOBS[kind]] for name, (kind, _) in FAMILIES.items()))
+    of = [(name, kind) for name, (kind, _) in FAMILIES.items() if (name in HELD_BACK[kind]) == held_back]
+    turns = itertools.zip_longest(*([(name, *job) for job in JOBS[kind]] for name, kind in of))
     return [job for turn in turns for job in turn if job is not None]
 
 
@@ -127,7 +129,7 @@ def run(jobs, n_processes, keep):
 
 
 def chosen_jobs(options):
-    jobs = every_job()
+    jobs = every_job(options.held_back)
     if options.quick:
         jobs = [(name, *job) for kind, names in QUICK.items() for name in names for job in QUICK_JOBS[kind]]
     if options.only is not None:
@@ -137,7 +139,7 @@ def chosen_jobs(options):
 
 def write(results):
     """results.json and the page, of these and, where they are not all, of what was measured before."""
-    stored, names = HERE / "results.json", [named(*job) for job in every_job()]
+    stored, names = HERE / "results.json", [named(*job) for job in every_job() + every_job(held_back=True)]
     before = json.loads(stored.read_text())["jobs"] if stored.exists() else {}
     known = before | results
     kept = {name: known[name] for name in names if name in known}
@@ -151,6 +153,7 @@ def main():
     parser.add_argument("--only", nargs="*", metavar="WORD", help="the jobs whose name has one of these words")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time")
     parser.add_argument("--sets", type=float, default=1.0, metavar="SHARE", help=f"of the sets of each row, at least {_FEWEST_SETS}")
+    parser.add_argument("--held-back", action="store_true", help="those of held_back.py alone")
     parser.add_argument("--page", action="store_true", help="measure nothing: the page, with what an interrupted run has")
     options = parser.parse_args()
     began = time.time()

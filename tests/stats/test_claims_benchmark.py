@@ -8,21 +8,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "claims"))
 
-from binary_sets import BINARY
-from graded_sets import GRADED
 from judge import rows_of
-from measure import Observed
+from measure import FAMILIES, Observed
 from oracle import fewest_completions
 from truths import EPSILON, GROUP, of_chances
-
-FAMILIES = BINARY | GRADED
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", FAMILIES)
 def test_truths_are_those_of_samples(name):
     rng, groups = np.random.default_rng(1), 1500
-    prompts = FAMILIES[name](40, rng)
+    prompts = FAMILIES[name][1](40, rng)
     rewards = prompts.draw(np.arange(40), GROUP * groups, rng).reshape(40, groups, GROUP)
     assert prompts.stated is False or (rewards.min() >= prompts.low - 0.1 and rewards.max() <= prompts.high + 0.1)
     for seen, truth in (
