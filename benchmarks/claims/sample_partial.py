@@ -1,7 +1,7 @@
 """Draw the real partial credit of graded_sets.py: python benchmarks/claims/sample_partial.py OUT.parquet
 
 SmolLM2-135M-Instruct, 64 completions of each of 60 reasoning-gym prompts of twelve tasks, scored by the tasks' own scorers, which pay for
-answers that are partly right. About ten minutes on two cores.
+answers that are partly right. About five minutes of one core.
 """
 
 from __future__ import annotations
