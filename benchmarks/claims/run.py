@@ -2,8 +2,8 @@
 
 Every number that flatspot prints with a stated error or level, on populations and families whose truth is known. Writes results.json and
 README.md beside this file; what was measured survives an interruption in progress.jsonl, as long as neither flatspot's numbers nor this
-folder change. `--only` measures the jobs whose name has one of the words, and keeps the rest of results.json; `--quick` measures little of
-everything in under three minutes, and writes nothing.
+folder change. `--only` measures the jobs whose name matches one of the words (`'graded*fixed'`), and keeps the rest of results.json;
+`--quick` measures little of everything in under three minutes, and writes nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import sys
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -134,7 +135,7 @@ def chosen_jobs(options):
     if options.quick:
         jobs = [(name, *job) for kind, names in QUICK.items() for name in names for job in QUICK_JOBS[kind]]
     if options.only is not None:
-        jobs = [job for job in jobs if any(word in named(*job) for word in options.only)]
+        jobs = [job for job in jobs if any(fnmatchcase(named(*job), f"*{word}*") for word in options.only)]
     return [(name, section, rest | {"sets": max(_FEWEST_SETS, round(options.sets * rest["sets"]))}) for name, section, rest in jobs]
 
 
@@ -151,7 +152,7 @@ def write(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="little of everything, nothing written")
-    parser.add_argument("--only", nargs="*", metavar="WORD", help="the jobs whose name has one of these words")
+    parser.add_argument("--only", nargs="*", metavar="WORD", help="the jobs whose name matches one of these")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time")
     parser.add_argument("--sets", type=float, default=1.0, metavar="SHARE", help=f"of the sets of each row, at least {_FEWEST_SETS}")
     parser.add_argument("--held-back", action="store_true", help="those of held_back.py alone")
