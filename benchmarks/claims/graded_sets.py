@@ -70,7 +70,8 @@ def length_penalty(m, rng):
 def betas(mean_of, size_of):
     def sample(m, rng):
         mean, size = mean_of(m, rng), size_of(m, rng)
-        a, b = (mean * size)[:, None], ((1 - mean) * size)[:, None]
+        # below 0.3, draws would round to the very ends of the range
+        a, b = np.maximum(mean * size, 0.3)[:, None], np.maximum((1 - mean) * size, 0.3)[:, None]
         return of_cdf(lambda i, k, rng: rng.beta(a[i], b[i], (len(i), k)), lambda x, at: betainc(a[at], b[at], x), m)
 
     return sample
@@ -89,7 +90,7 @@ def normal(m, rng):
 
 def logits(m, rng):
     """Of a reward model, without bounds: an eighth of the prompts have two modes."""
-    mean, std = rng.normal(0, 3, m), np.exp(rng.normal(-0.7, 1.5, m)).clip(1e-3, 4)
+    mean, std = rng.normal(0, 3, m), np.exp(rng.normal(-0.7, 1.5, m)).clip(0.01, 4)
     apart, share = np.where(rng.random(m) < 0.125, rng.uniform(2, 5, m), 0.0), rng.uniform(0.03, 0.5, m)
 
     def draw(i, k, rng):
@@ -115,7 +116,7 @@ def skewed(m, rng):
 
 def left_tailed(m, rng):
     """Scores of a reward model just under a top that differs between the prompts, with a long tail to the left."""
-    top, scale, shape = rng.uniform(2, 5, m), np.exp(rng.normal(-0.5, 1.3, m)).clip(1e-3, 4), 0.6
+    top, scale, shape = rng.uniform(2, 5, m), np.exp(rng.normal(-0.5, 1.3, m)).clip(0.02, 4), 0.6
 
     def draw(i, k, rng):
         return top[i, None] - rng.gamma(shape, scale[i, None] / shape, (len(i), k))
@@ -239,7 +240,7 @@ GRADED = {
     "-1, 1": minus_one_or_one,
     "format and correct": format_and_correct,
     "length penalty": length_penalty,
-    "beta, low means": betas(lambda m, rng: rng.beta(0.6, 8, m) + 1e-3, lambda m, rng: np.exp(rng.normal(2.5, 1.0, m))),
+    "beta, low means": betas(lambda m, rng: rng.beta(0.6, 8, m), lambda m, rng: np.exp(rng.normal(3.5, 1.0, m))),
     "beta": betas(lambda m, rng: rng.uniform(0.1, 0.95, m), lambda m, rng: np.exp(rng.normal(3.5, 1.6, m))),
     "normal": normal,
     "skewed": skewed,

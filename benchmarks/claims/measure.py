@@ -48,8 +48,8 @@ class Observed:
         """`said`: whether the output itself says that it cannot promise this."""
         self.of[number].append({"claim": claim, "realized": realized, "said": said})
 
-    def inside(self, number, truth, low, high, level, slack=1e-9):
-        """One interval."""
+    def inside(self, number, truth, low, high, level, slack=5e-4):
+        """One interval, of a share or an error: to three digits."""
         self.of[number].append({"claim": level, "realized": float(low - slack <= truth <= high + slack), "width": float(high - low)})
 
     def inside_each(self, number, truth, limits, level, slack):
@@ -167,7 +167,7 @@ def _set_numbers(seen, model, name, prompts):
         seen.inside(f"mixed groups of {k}, of this set", own, low, high, 0.9)
     if mixed[1] > 0:
         _, low, high = fill_batch(model, GROUP, _BATCH).groups
-        seen.inside(f"groups that fill a batch of {_BATCH}", _BATCH / mixed[1], low, high, 0.9)
+        seen.inside(f"groups that fill a batch of {_BATCH}", _BATCH / mixed[1], low, high, 0.9, slack=0.05)
 
 
 def _probe_numbers(seen, model, name, prompts):
