@@ -43,6 +43,11 @@ BINARY = {
     "two clumps": lambda m, r: _mixture(r, m, (0.5, _point(0.02)), (0.5, _point(0.3))),
     "at the threshold": lambda m, r: _mixture(r, m, (0.3, _point(0.02)), (0.3, _point(0.12)), (0.4, lambda n: r.beta(1, 1, n))),
     "rarely right": lambda m, r: np.minimum(np.exp(r.normal(-3.5, 1.5, m)), 1.0),
+    "0 or .11": lambda m, r: _mixture(r, m, (0.5, _point(0.0)), (0.5, _point(0.11))),
+    "thirds at the limits": lambda m, r: _mixture(r, m, (1 / 3, _point(0.02)), (1 / 3, _point(0.12)), (1 / 3, _point(0.98))),
+    ".04 or .5": lambda m, r: _mixture(r, m, (0.6, _point(0.04)), (0.4, _point(0.5))),
+    ".90 to .97": lambda m, r: r.uniform(0.90, 0.97, m),
+    "95% vanishing": lambda m, r: _mixture(r, m, (0.95, _point(0.0)), (0.05, r.random)),
 }
 
 

@@ -12,6 +12,7 @@ from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.models.worst_case import DROP
 from flatspot.stats.zones import STATES
 
+FEWEST_REWARDS = 2  # of a verdict: one reward shows nothing of a std
 # in a set of verdicts with little error the mean would leave room for one that is a coin toss
 MOST_ERROR = 0.25
 _TIE = 1e-6  # of an error: losses closer than this are equal
@@ -79,7 +80,7 @@ def decide(loss: Floats, n: Ints, target: float, states: Floats | None = None) -
     likelier = 0.0 if states is None else _TIE * np.where(scored[:, None], states, 0.0)
     best = (loss - likelier).argmin(-1)
     error = loss[np.arange(len(best)), best]
-    candidates = (n >= 2) & (error <= MOST_ERROR)
+    candidates = (n >= FEWEST_REWARDS) & (error <= MOST_ERROR)
     decided = np.zeros(len(n), bool)
     decided[candidates] = surest(error[candidates], target)
     return Decisions(best, error, decided, scored)

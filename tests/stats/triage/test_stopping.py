@@ -39,14 +39,16 @@ def cost_of(policy, g, price, top, loss):
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("price", [0.003, 0.03, 0.1])
-def test_no_policy_is_better_than_the_rule(seed, price):
+@pytest.mark.parametrize("price", [0.003, 0.03, 0.1, 1.0])
+@pytest.mark.parametrize("at_least", [0, 2])
+def test_no_policy_is_better_than_the_rule(seed, price, at_least):
     g, top = some_prior(seed), 3
-    rule = stopping_rules(tabulate_states(g, LOSS, top), np.array([price]))[0]
-    states = [(n, s) for n in range(top) for s in range(n + 1)]
+    rule = stopping_rules(tabulate_states(g, LOSS, top), np.array([price]), at_least)[0]
+    states = [(n, s) for n in range(at_least, top) for s in range(n + 1)]
+    always = frozenset((n, s) for n in range(at_least) for s in range(n + 1))  # where no policy may stop
     every = itertools.chain.from_iterable(itertools.combinations(states, k) for k in range(len(states) + 1))
-    best = min(cost_of(frozenset(policy), g, price, top, LOSS) for policy in every)
-    ours = cost_of({x for x in states if rule.go[x]}, g, price, top, LOSS)
+    best = min(cost_of(always | frozenset(policy), g, price, top, LOSS) for policy in every)
+    ours = cost_of({(n, s) for n in range(top) for s in range(n + 1) if rule.go[n, s]}, g, price, top, LOSS)
     assert ours == pytest.approx(best, abs=1e-12)
     assert rule.error[0, 0] + price * rule.draws[0, 0] == pytest.approx(best, abs=1e-12)
 

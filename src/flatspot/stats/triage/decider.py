@@ -24,7 +24,7 @@ from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import Triage, evidence_of_draws
 from flatspot.stats.triage.stopping import Flags, PriceList, StoppingRule, priced_rules
 
-PILOT_COMPLETIONS = 4
+_ENOUGH = 4  # completions: of which all failed, that a prompt's reward never works; of graded rewards, under which none is judged
 _USUAL_COMPLETIONS = 8  # what a prompt takes, before anything is known
 _FEW_PROMPTS = 100  # where there is doubt of any target, however many completions there are
 _STRICTER, _MOST_STRICT = 0.8, 16  # how the aim falls at a time, and how many times below the target it falls at most
@@ -62,7 +62,7 @@ def next_round(state: State) -> Round | None:
     plan, draws = state.plan, state.draws
     if draws.total == 0:
         prompts = _pilot(plan)
-        first = max(PILOT_COMPLETIONS, _per_visit(plan, _USUAL_COMPLETIONS))
+        first = max(plan.first_completions, _per_visit(plan, _USUAL_COMPLETIONS))
         return _round(state, prompts, min(first, plan.max_completions, plan.left(draws) // len(prompts)))
     more = may_go_on(state)
     prompts = np.flatnonzero(_open(state) & more) if _ruled(state) else np.zeros(0, np.int64)
@@ -88,8 +88,8 @@ def _round_size(state: State, prompts: Ints) -> int:
     # one at a time is best where there is a rule; but what stays in doubt takes long to find after each round
     few = (fewest // 8 if state.plan.worst_case else 1) if _ruled(state) else fewest // 4
     least = max(state.plan.round_size, few)
-    full = min(state.plan.round_rows // len(prompts), max(PILOT_COMPLETIONS, fewest // 2))
-    return max(least, full, _per_visit(state.plan, max(fewest, PILOT_COMPLETIONS)))
+    full = min(state.plan.round_rows // len(prompts), max(_ENOUGH, fewest // 2))
+    return max(least, full, _per_visit(state.plan, max(fewest, _ENOUGH)))
 
 
 def _per_visit(plan: Plan, expected: float) -> int:
@@ -113,7 +113,7 @@ def _ruled(state: State) -> bool:
 def may_go_on(state: State) -> Flags:
     """[M] prompts below the cap whose reward has not failed every time of four."""
     draws = state.draws
-    failing = (draws.scored == 0) & (draws.drawn >= PILOT_COMPLETIONS)
+    failing = (draws.scored == 0) & (draws.drawn >= _ENOUGH)
     return np.asarray((draws.drawn < state.plan.max_completions) & ~failing)
 
 
@@ -121,13 +121,17 @@ def _open(state: State) -> Flags:
     """[M] prompts another completion of which is worth its price."""
     plan, draws = state.plan, state.draws
     zones = plan.zones(draws)
-    n, hits = np.minimum(draws.scored, plan.max_completions), draws.hits(two_ends(draws.values, zones)[1])
-    return np.ones(plan.n_prompts, bool) if state.rule is None else np.asarray(state.rule.go[n, hits])
+    if state.rule is None:
+        return np.ones(plan.n_prompts, bool)
+    horizon = len(state.rule.go) - 1  # from where on no prompt goes on
+    n, hits = draws.scored, draws.hits(two_ends(draws.values, zones)[1])
+    return np.asarray(state.rule.go[np.minimum(n, horizon), np.minimum(hits, horizon)])
 
 
 def _undecided(state: State) -> Flags:
     """[M] prompts that would not be given a verdict now: of rewards without a rule, and where small sets judge more strictly than it."""
-    return ~give_verdicts(state.model, state.plan.target_error, worst_case=state.plan.worst_case).decided
+    undecided = ~give_verdicts(state.model, state.plan.target_error, worst_case=state.plan.worst_case).decided
+    return undecided if _ruled(state) else undecided | (state.draws.drawn < _ENOUGH)
 
 
 def absorb(state: State, drawn: Round, rewards: Any) -> State:

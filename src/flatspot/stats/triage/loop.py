@@ -43,7 +43,7 @@ def triage(
     >>> p = np.repeat([0.0, 0.5, 1.0], 100)
     >>> t = triage(lambda i, k: rng.random((len(i), k)) < p[i, None], 300)
     >>> [int((t.verdict[s : s + 100] == name).sum()) for s, name in [(0, "vanishing"), (100, "learnable"), (200, "solved")]]
-    [100, 97, 100]
+    [100, 100, 100]
     >>> round(float(t.n_samples.mean()), 1), round(t.predicted_error, 2)
     (5.6, 0.03)
     """
@@ -51,7 +51,7 @@ def triage(
         raise SettingsError(f"max_samples must be at least 1, got {max_samples}")
     plan = Plan(
         n_prompts, epsilon, target_error, max_samples, round_size, seed, reward_range, r_star, max_total, worst_case=worst_case,
-        top_reachable=top_reachable, group_size=group_size, advantage=advantage,
+        top_reachable=top_reachable, group_size=group_size, advantage=advantage, pilot=2,
     )  # fmt: skip
     decider = Adaptive(plan)
 

@@ -13,6 +13,7 @@ from flatspot.stats.triage.draws import Draws
 from flatspot.stats.zones import Zones, achievable, range_seen
 
 _PILOT_PROMPTS = 1000
+_FEW_PROMPTS, _PILOT_COMPLETIONS = 200, 4
 # a round of this share of what the engine takes at once loses little speed, and needs fewer completions than a full one
 _ROUND_SHARE = 4
 _MOST_ROUND_ROWS = 256
@@ -35,7 +36,9 @@ class Plan:
     group_size       completions per prompt in the planned RL run, and
     advantage        how it uses them: see `Zones`
     max_total        completions in all; the price of one is raised until the rest is expected to suffice
-    pilot_prompts    how many prompts the first round draws, 4 completions each; all of a smaller set
+    pilot_prompts    how many prompts the first round draws; all of a smaller set
+    pilot            completions of each in the first round: 2 are enough for verdicts where most prompts are alike, but not for the
+                     limits of shares and forecasts; a set of under 200 prompts gets at least 4
     round_rows       completions that a round should have for the engine to run at full speed: with few prompts left, each is drawn more
                      often, by up to half of what it has (at least 4)
     visit_cost       what drawing from a prompt costs beside the completions, in completions: with long prompts and short answers, reading
@@ -61,9 +64,10 @@ class Plan:
     top_reachable: bool = False
     group_size: int = 8
     advantage: Advantage = "centered"
+    pilot: int = _PILOT_COMPLETIONS
 
     def __post_init__(self) -> None:
-        for name, least in (("n_prompts", 1), ("max_completions", 1), ("round_size", 1)):
+        for name, least in (("n_prompts", 1), ("max_completions", 1), ("round_size", 1), ("pilot", 1)):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 < self.target_error < 0.5:
@@ -84,6 +88,11 @@ class Plan:
         """[M] r* of every prompt, NaN where it is not known; best [M] is the largest reward of each, where there is one."""
         answer = np.full(self.n_prompts, np.nan) if self.r_star is None else self.r_star
         return achievable(answer, best, self.reward_range[1] if self.top_reachable and self.reward_range else None)
+
+    @property
+    def first_completions(self) -> int:
+        """Completions of each prompt in the first round: `pilot`, or 4 in a set too small for fewer to tell what its prompts are like."""
+        return self.pilot if self.n_prompts >= _FEW_PROMPTS else max(self.pilot, _PILOT_COMPLETIONS)
 
     def left(self, draws: Draws) -> int:
         """Completions still to be had in all."""
