@@ -15,7 +15,7 @@ from populations import BINARY
 from rivals import on_grid
 
 from flatspot.stats.models.binary import state_table
-from flatspot.stats.triage.stopping import PRICES, cheapest_price, stopping_rules, tabulate_states
+from flatspot.stats.triage.stopping import PRICES, cheapest_price, expected, stopping_rules, tabulate_states
 from flatspot.stats.zones import STATES, Zones
 
 OUT = Path(__file__).parents[2] / "docs" / "images" / "stopping-boundary.svg"
@@ -36,8 +36,8 @@ def reachable(rule):
 def main():
     weights = on_grid(BINARY["hard"](400_000, np.random.default_rng(7)))
     view = tabulate_states(weights, state_table(Zones(0.05), 0.0, 1.0)[1], 64)
-    rules = stopping_rules(view, PRICES)
-    rule = rules[cheapest_price(rules, np.zeros((1, 2), int), np.ones(1, int), 0.02)]
+    price = PRICES[cheapest_price(*expected(view, PRICES, np.zeros((1, 2), int)), np.ones(1, int), 0.02)]
+    rule = stopping_rules(view, np.array([price]))[0]
     rows = [
         {"samples": n, "ones": s, "then": "draw again" if rule.go[n, s] else STATES[int(view.risk[n, s].argmin())]}
         for n, s in reachable(rule)

@@ -67,6 +67,29 @@ def test_the_stated_error_is_met_with_few_samples(target, most):
     assert np.mean(drawn) <= most
 
 
+def test_two_completions_are_enough_where_most_prompts_are_alike():
+    rng = np.random.default_rng(0)
+    p = np.where(rng.random(1000) < 0.95, 0.0, rng.random(1000))
+    t = triage(bernoulli(p), 1000, target_error=0.05)
+    assert t.n_samples.mean() <= 1.35 * 2  # the fewest that verdicts take
+    assert wrong(t, zero_one(p)).mean() <= t.predicted_error + 3 * np.sqrt(0.05 / 1000)
+
+
+def test_small_sets_and_diagnose_begin_with_four():
+    assert [next_round(start(Plan(m, pilot=2))).n_completions for m in (10, 199, 200)] == [4, 4, 2]
+    assert next_round(start(Plan(1000))).n_completions == 4
+
+
+def test_graded_prompts_beyond_the_pilot_get_four_completions():
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet([2.0, 1.0, 1.0], 1200)
+
+    def draw(indices, k):
+        return np.array([0.0, 0.5, 1.0])[(rng.random((len(indices), k, 1)) > weights[indices].cumsum(-1)[:, None]).sum(-1).clip(max=2)]
+
+    assert triage(draw, 1200, target_error=0.2).n_samples.min() >= 4
+
+
 def test_flipping_the_reward_swaps_vanishing_and_solved():
     p = hard(300, 0)
     table = (np.random.default_rng(0).random((300, 64)) < p[:, None]).astype(float)

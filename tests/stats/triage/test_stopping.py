@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import scipy.special
 
+from flatspot.stats.evidence import distinct
 from flatspot.stats.models.binary import state_table
-from flatspot.stats.models.npmle import GRID
-from flatspot.stats.triage.stopping import PRICES, cheapest_price, stopping_rules, tabulate_states
+from flatspot.stats.models.npmle import GRID, fit_pairs
+from flatspot.stats.triage.stopping import PRICES, cheapest_price, expected, priced_rules, stopping_rules, tabulate_states
 from flatspot.stats.zones import Zones
 
 LOSS = state_table(Zones(0.05), 0.0, 1.0)[1]
@@ -62,11 +63,14 @@ def in_logarithms(g, n, s):
     return joint @ GRID, joint @ LOSS
 
 
-def test_states_beyond_where_likelihoods_become_zero():
+@pytest.mark.parametrize("top", [1100, pytest.param(5000, marks=pytest.mark.slow)])
+def test_states_beyond_where_likelihoods_become_zero(top):
     """2^-1075 is 0 in floats: without scaling, everything from there on is NaN."""
     g = some_prior(2, 30)
-    view = tabulate_states(g, LOSS, 1100)
-    for n in (63, 900, 1075, 1090, 1100):
+    view = tabulate_states(g, LOSS, top)
+    for n in (63, 900, 1075, 1090, 1100, 2000, 3500, 5000):
+        if n > top:
+            break
         chance, risk = in_logarithms(g, n, np.arange(n + 1))
         np.testing.assert_allclose(view.chance[n, : n + 1], chance, rtol=1e-11)
         np.testing.assert_allclose(view.risk[n, : n + 1], risk, rtol=1e-9, atol=1e-13)
@@ -84,6 +88,44 @@ def test_the_rule_at_two_thousand_draws_is_the_one_in_logarithms():
         np.testing.assert_array_equal(rule.go[n, : n + 1][clear], (onwards < least)[clear])
         value = np.minimum(onwards, least)
     assert rule.go.any()
+
+
+@pytest.mark.parametrize("cap", [2000, 5000])
+def test_rules_that_look_ahead_a_while_decide_as_with_the_whole_way(cap):
+    """As far as to the next refit, a quarter more draws on; held against a sweep from three times as far."""
+    rng = np.random.default_rng(0)
+    hits = rng.binomial(20, rng.choice([0.0, 0.04, 0.12, 0.5, 1.0], 400))
+    prompts = np.stack([np.full(400, 20), hits], -1)
+    priced = priced_rules(prompts, LOSS, max_completions=cap, most_draws=np.inf)
+    far = stopping_rules(tabulate_states(fit_pairs(*distinct_pairs(hits)), LOSS, 432), PRICES)
+    near = stopping_rules(priced.table, PRICES)
+    pairs = distinct(np.full(400, 20), hits)[0][1]
+    for i, exact in enumerate(far):
+        assert len(near[i].go) == 145
+        np.testing.assert_array_equal(near[i].go[:26, :26], exact.go[:26, :26])
+        more = priced.error[i] - exact.error[20, pairs]
+        assert (more >= -1e-12).all() and priced.size @ more / 400 <= 5e-4  # to look less far never makes a set look surer
+
+
+def distinct_pairs(hits):
+    values, size = np.unique(hits, return_counts=True)
+    return np.full(len(values), 20), values, size
+
+
+@pytest.mark.thorough
+def test_prompts_near_a_cap_of_two_thousand_are_judged_as_in_logarithms():
+    hits = np.repeat([0, 40, 85, 130, 200], 20)
+    priced = priced_rules(np.stack([np.full(100, 1700), hits], -1), LOSS, max_completions=1710, most_draws=np.inf)
+    n, values, size = np.full(5, 1700), np.unique(hits), np.full(5, 20)
+    g, rule = fit_pairs(n, values, size), priced.meeting(0.0)
+    np.testing.assert_allclose(rule.draws[1710], 0.0)
+    value = in_logarithms(g, 1710, np.arange(1711))[1].min(-1)
+    for step in range(1709, 1699, -1):
+        chance, risk = in_logarithms(g, step, np.arange(step + 1))
+        onwards, least = rule.price + chance * value[1:] + (1 - chance) * value[:-1], risk.min(-1)
+        clear = np.abs(onwards - least) > 1e-9
+        np.testing.assert_array_equal(rule.go[step, : step + 1][clear], (onwards < least)[clear])
+        value = np.minimum(onwards, least)
 
 
 def test_error_and_draws_are_those_of_every_path():
@@ -122,8 +164,19 @@ def test_more_zeros_never_make_vanishing_less_sure():
 
 
 def test_the_dearest_rule_that_meets_the_target_is_taken():
-    rules = stopping_rules(tabulate_states(some_prior(2, 30), LOSS, 40), PRICES)
-    states, one = np.zeros((1, 2), int), np.ones(1, int)
-    rule = rules[cheapest_price(rules, states, one, 0.03)]
-    assert rule.error[0, 0] <= 0.03 < rules[[r.price for r in rules].index(rule.price) - 1].error[0, 0]
-    assert cheapest_price(rules, states, one, 0.0) == len(PRICES) - 1
+    table = tabulate_states(some_prior(2, 30), LOSS, 40)
+    rules, one = stopping_rules(table, PRICES), np.ones(1, int)
+    error, draws = expected(table, PRICES, np.zeros((1, 2), int))
+    place = cheapest_price(error, draws, one, 0.03)
+    assert rules[place].error[0, 0] <= 0.03 < rules[place - 1].error[0, 0]
+    assert cheapest_price(error, draws, one, 0.0) == len(PRICES) - 1
+
+
+def test_what_is_expected_of_states_is_what_the_rules_hold():
+    table, rng = tabulate_states(some_prior(4, 30), LOSS, 30), np.random.default_rng(0)
+    n = np.r_[0, rng.integers(1, 31, 12), 30]
+    states = np.stack([n, rng.integers(0, n + 1)], -1)
+    error, draws = expected(table, PRICES, states)
+    for i, rule in enumerate(stopping_rules(table, PRICES)):
+        np.testing.assert_array_equal(error[i], rule.error[tuple(states.T)])
+        np.testing.assert_array_equal(draws[i], rule.draws[tuple(states.T)])

@@ -86,7 +86,7 @@ def _round(state: State, prompts: Ints, n_completions: int) -> Round:
 def _round_size(state: State, prompts: Ints) -> int:
     fewest = int(state.draws.drawn[prompts].min())
     # one at a time is best where there is a rule; but what stays in doubt takes long to find after each round
-    few = (fewest // 8 if state.plan.worst_case else 1) if _ruled(state) else fewest // 4
+    few = (fewest // 8 if state.plan.worst_case else 1) if _ruled(state) else fewest // 2
     least = max(state.plan.round_size, few)
     full = min(state.plan.round_rows // len(prompts), max(_ENOUGH, fewest // 2))
     return max(least, full, _per_visit(state.plan, max(fewest, _ENOUGH)))

@@ -45,7 +45,7 @@ def triage(
     >>> [int((t.verdict[s : s + 100] == name).sum()) for s, name in [(0, "vanishing"), (100, "learnable"), (200, "solved")]]
     [100, 100, 100]
     >>> round(float(t.n_samples.mean()), 1), round(t.predicted_error, 2)
-    (5.6, 0.03)
+    (6.4, 0.03)
     """
     if max_samples < 1:
         raise SettingsError(f"max_samples must be at least 1, got {max_samples}")

@@ -13,7 +13,7 @@ found without one label. No verdict is given on fewer than two rewards, so below
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,20 +62,24 @@ class StoppingRule:
 
 @dataclass(frozen=True)
 class PriceList:
-    """A rule per price, and the prompts they were fitted to: whatever error is aimed at, the fit is the same.
+    """What the optimal rule at each of `PRICES` is expected to do with the prompts it was fitted to; whatever error is aimed at.
 
-    states      [C, 2] the distinct (n, ones) the prompts are in;  size [C] how many are in each
+    table       every state under the fitted g
+    size        [C] how many prompts are in each of the states that they are in
+    error       [P, C] expected loss of such a prompt at the end;  draws [P, C] expected further draws of it
     most_draws  that may yet be drawn in all
     """
 
-    rules: tuple[StoppingRule, ...]
-    states: Ints
+    table: StateTable
     size: Ints
+    error: Floats
+    draws: Floats
     most_draws: float
 
     def meeting(self, target: float) -> StoppingRule:
         """The rule at the dearest price that meets the target error."""
-        return self.rules[cheapest_price(self.rules, self.states, self.size, target, most_draws=self.most_draws)]
+        price = PRICES[cheapest_price(self.error, self.draws, self.size, target, most_draws=self.most_draws)]
+        return stopping_rules(self.table, np.array([price]))[0]
 
 
 def tabulate_states(weights: Floats, loss: Floats, max_completions: int) -> StateTable:
@@ -109,36 +113,52 @@ def stopping_rules(table: StateTable, prices: Floats, at_least: int = FEWEST_REW
 
     at_least  draws before which no rule may stop
     """
-    least = table.risk.min(-1)
-    top, count = len(least) - 1, len(prices)
-    go = np.zeros((count, top + 1, top + 1), bool)
-    error, draws = np.tile(least, (count, 1, 1)), np.zeros((count, top + 1, top + 1))
-    value = np.tile(least[top], (count, 1))
-    for n in range(top - 1, -1, -1):
-        at, m = slice(0, n + 1), table.chance[n, : n + 1]
-        onwards = prices[:, None] + m * value[:, 1 : n + 2] + (1 - m) * value[:, : n + 1]
-        go[:, n, at] = (onwards < least[n, at] - 1e-12) | (n < at_least)  # a tie stops
-        value = np.where(go[:, n, at], onwards, least[n, at])
-        for expected, extra in ((error, 0.0), (draws, 1.0)):
-            ahead = extra + m * expected[:, n + 1, 1 : n + 2] + (1 - m) * expected[:, n + 1, : n + 1]
-            expected[:, n, at] = np.where(go[:, n, at], ahead, expected[:, n, at])
+    shape = (len(prices), *table.chance.shape)
+    go, error, draws = np.zeros(shape, bool), np.tile(table.risk.min(-1), (len(prices), 1, 1)), np.zeros(shape)
+    for n, onwards, loss, further in _sweep(table, prices, at_least):
+        at = slice(0, n + 1)
+        go[:, n, at], error[:, n, at], draws[:, n, at] = onwards, loss, further
     return [StoppingRule(float(c), go[i], error[i], draws[i]) for i, c in enumerate(prices)]
 
 
-def cheapest_price(rules: Sequence[StoppingRule], states: Ints, size: Ints, target: float, *, most_draws: float = np.inf) -> int:
+def expected(table: StateTable, prices: Floats, states: Ints) -> tuple[Floats, Floats]:
+    """[P, C] the loss and the further draws that the optimal rule at each price is expected to take from these states (n, ones) [C, 2]."""
+    n, hits = states.T
+    error, draws = np.tile(table.risk[n, hits].min(-1), (len(prices), 1)), np.zeros((len(prices), len(n)))
+    for row, _, loss, further in _sweep(table, prices, FEWEST_REWARDS):
+        here = n == row
+        if here.any():
+            error[:, here], draws[:, here] = loss[:, hits[here]], further[:, hits[here]]
+    return error, draws
+
+
+def _sweep(table: StateTable, prices: Floats, at_least: int) -> Iterator[tuple[int, Flags, Floats, Floats]]:
+    """(n, whether to go on, loss at the end, further draws), each [P, n + 1], from the last draw but one to none."""
+    top = len(table.chance) - 1
+    least = table.risk[top].min(-1)
+    value, error, draws = (np.tile(row, (len(prices), 1)) for row in (least, least, np.zeros(top + 1)))
+    for n in range(top - 1, -1, -1):
+        m, least = table.chance[n, : n + 1], table.risk[n, : n + 1].min(-1)
+        onwards = prices[:, None] + m * value[:, 1:] + (1 - m) * value[:, :-1]
+        go = (onwards < least - 1e-12) | (n < at_least)  # a tie stops
+        value = np.where(go, onwards, least)
+        error = np.where(go, m * error[:, 1:] + (1 - m) * error[:, :-1], least)
+        draws = np.where(go, 1 + m * draws[:, 1:] + (1 - m) * draws[:, :-1], 0.0)
+        yield n, go, error, draws
+
+
+def cheapest_price(error: Floats, draws: Floats, size: Ints, target: float, *, most_draws: float = np.inf) -> int:
     """The place in PRICES of the dearest price whose predicted error for these prompts is at most the target; else of the cheapest one.
 
-    states [C, 2] the distinct (n, ones) the prompts are in;  size [C] how many are in each
+    error, draws [P, C] what each price leads to, as `expected` gives it;  size [C] how many prompts are in each state
 
     The prediction starts from where every prompt now stands: what it has shown counts, not only g. Where following the rule would take
     more than `most_draws`, the price is raised until it does not.
     """
-    n, hits = states.T
-    error = np.array([size @ rule.error[n, hits] for rule in rules])
-    draws = np.array([size @ rule.draws[n, hits] for rule in rules])
-    good = np.flatnonzero(error / size.sum() <= target)
+    good = np.flatnonzero(error @ size / size.sum() <= target)
     chosen = int(good[0]) if len(good) else len(error) - 1
-    while chosen > 0 and draws[chosen] > most_draws:
+    further = draws @ size
+    while chosen > 0 and further[chosen] > most_draws:
         chosen -= 1
     return chosen
 
@@ -155,5 +175,5 @@ def priced_rules(prompts: Ints, loss: Floats, *, max_completions: int, most_draw
     pairs = np.stack(columns, -1)
     some = pairs[:, 0] > 0
     weights = flat_prior() if not some.any() else fit_pairs(pairs[some, 0], pairs[some, 1], size[some])
-    horizon = min(max_completions, 4 * int(pairs[:, 0].max()) + _AHEAD)
-    return PriceList(tuple(stopping_rules(tabulate_states(weights, loss, horizon), PRICES)), pairs, size, most_draws)
+    table = tabulate_states(weights, loss, min(max_completions, 4 * int(pairs[:, 0].max()) + _AHEAD))
+    return PriceList(table, size, *expected(table, PRICES, pairs), most_draws)
