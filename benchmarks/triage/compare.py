@@ -180,7 +180,7 @@ def main():
     options = parser.parse_args()
     quick = options.quick
     names = list(BINARY)[: 3 if quick else None]
-    seeds = 1 if quick else 12
+    seeds = 1 if quick else 20
     sections = {
         "binary": lambda: [row for name in names for row in binary(name, 1000, seeds)],
         "small": lambda: [small(name, m, 10 if quick else 60) for name in list(BINARY)[:3] for m in (10, 50, 100)],

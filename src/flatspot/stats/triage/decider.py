@@ -19,6 +19,7 @@ from flatspot.stats.decide import decide, give_verdicts, may_exceed
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.binary import are_ends, state_table, two_ends
 from flatspot.stats.models.fitted import FittedModel, fit
+from flatspot.stats.models.identified_set import too_few
 from flatspot.stats.triage.draws import Draws, checked
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import Triage, evidence_of_draws
@@ -128,9 +129,15 @@ def _open(state: State) -> Flags:
     return np.asarray(state.rule.go[np.minimum(n, horizon), np.minimum(hits, horizon)])
 
 
+def _strict(state: State) -> bool:
+    """Whether the worst-case error is held to the target: asked for, or so few completions that very different sets explain them."""
+    scored = state.draws.scored
+    return state.plan.worst_case or (_ruled(state) and bool(scored.any()) and too_few(scored[scored > 0]))
+
+
 def _undecided(state: State) -> Flags:
     """[M] prompts that would not be given a verdict now: of rewards without a rule, and where small sets judge more strictly than it."""
-    undecided = ~give_verdicts(state.model, state.plan.target_error, worst_case=state.plan.worst_case).decided
+    undecided = ~give_verdicts(state.model, state.plan.target_error, worst_case=_strict(state)).decided
     return undecided if _ruled(state) else undecided | (state.draws.drawn < _ENOUGH)
 
 
@@ -168,7 +175,7 @@ def _refitted(state: State) -> State:
 def _may_exceed(state: State) -> bool:
     """Whether the error of the verdicts as they stand may be far above the target: see `stats.decide`."""
     plan, model = state.plan, state.model
-    return may_exceed(model, decide(model.loss, model.n, plan.target_error, model.states), plan.target_error, worst_case=plan.worst_case)
+    return may_exceed(model, decide(model.loss, model.n, plan.target_error, model.states), plan.target_error, worst_case=_strict(state))
 
 
 def _price_list(plan: Plan, draws: Draws) -> PriceList:
@@ -182,7 +189,7 @@ def _price_list(plan: Plan, draws: Draws) -> PriceList:
 def finish(state: State) -> Triage:
     """The verdicts on everything drawn so far; good at any time, also before `next_round` is None."""
     plan, draws = state.plan, state.draws
-    decisions = give_verdicts(state.model, plan.target_error, worst_case=plan.worst_case)
+    decisions = give_verdicts(state.model, plan.target_error, worst_case=_strict(state))
     return Triage(draws, plan.zones(draws), state.model, decisions)
 
 
