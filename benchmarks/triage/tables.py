@@ -10,8 +10,9 @@ Written by `python benchmarks/triage/compare.py`; do not edit. Seconds: {seconds
 EB-DP is `flatspot.triage`: no label, no knowledge of the population. The *oracle prior* knows the distribution of p. *Tuned* rules
 (SPRT tuned, fixed K, first mixed) were given the truth to choose their setting: the cheapest one with at most the target error, or EB-DP's.
 1,000 prompts, 20 sets each, cap 64. The binary rows are older than the pilot of two completions and the two that every rule now takes
-(design/0029); five populations of the last are not in them yet. A cell is generations per prompt (realized error, %). **Bold**: the cheapest that meets the target
-within a point, when it is not EB-DP. "–": no setting reaches the error.
+(design/0029); the five populations that came with these are not in them yet.
+A cell is generations per prompt (realized error, %). **Bold**: the cheapest that meets the target within a point, when it is not EB-DP.
+"–": no setting reaches the error.
 """
 WORST_CASE = """The same sets, drawn with `worst_case`. *limit*: the 97.5% upper limit of the error; what is held to the target lies above
 it, at twice the drop of the log likelihood. *above*: the share of sets whose realized error was above the target.
