@@ -206,6 +206,7 @@ def followed_through(page: Path, folder: Path, variables: Mapping[str, str]) -> 
     rewritten: list[tuple[Block, str]] = []
     for block in blocks_of(text):
         if block.mark == "file":
+            (folder / block.value).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.value).write_text(block.text, "utf-8")
             last = None
         elif block.mark == "not run":
