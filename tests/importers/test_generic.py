@@ -117,7 +117,7 @@ def test_broken_lines_are_counted_and_the_rest_is_read(tmp_path):
     path.write_text('{"prompt": "a", "reward": 1}\n{"prompt": "a", "rew\n[1]\n\n{"prompt": "a", "reward": 0}\n{"prompt": "a", "rew')
     found, table, _ = imported(tmp_path, path)
     assert table.n_rows.tolist() == [2]
-    assert any("3 rows of log.jsonl were left out: line 2" in c for c in found.caveats)
+    assert any("3 rows of log.jsonl were left out: line 2" in c for c in found.caveats if isinstance(c, str))
 
 
 def test_a_file_without_one_json_object(tmp_path):
@@ -227,7 +227,9 @@ def test_results_of_ours_beside_the_logs_are_not_logs(tmp_path):
 
 def test_steps_splits_and_survivors_are_told(tmp_path):
     rows = [{"prompt": "a", "reward": 1.0, "step": s, "split": p, "kept": True} for s, p in ((1, "train"), (2, "eval"))]
-    caveats = " ".join(imported(tmp_path, write(tmp_path / "log.jsonl", rows))[0].caveats)
+    found = imported(tmp_path, write(tmp_path / "log.jsonl", rows))[0]
+    caveats = " ".join(caveat if isinstance(caveat, str) else caveat[1] for caveat in found.caveats)
+    assert {caveat[0] for caveat in found.caveats if isinstance(caveat, tuple)} == {"several-policies", "evaluation-rows", "survivors-only"}
     assert "2 training steps" in caveats
     assert "2 splits" in caveats
     assert "kept" in caveats

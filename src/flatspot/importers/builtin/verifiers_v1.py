@@ -220,11 +220,10 @@ def _each_episode_once(log: Log, caveats: list[Caveat]) -> str:
     n = log.one(f"SELECT count({episode}) - count(DISTINCT {episode}) FROM log")[0]
     if not n:
         return ""
-    log.db.execute(
-        f"CREATE OR REPLACE TEMP TABLE first_episodes AS SELECT min((_file, _row)) AS place, {episode} AS own FROM log GROUP BY {episode}"
-    )
+    first = "first(_file ORDER BY _file, _row) AS f, first(_row ORDER BY _file, _row) AS r"
+    log.db.execute(f"CREATE OR REPLACE TEMP TABLE first_episodes AS SELECT {first}, {episode} AS own FROM log GROUP BY {episode}")
     caveats.append(("repeated-rows", f"{n:,} rows repeat an episode, by its id; each is counted once."))
-    return f"({episode} IS NULL OR (_file, _row) IN (SELECT place FROM first_episodes WHERE own = {episode}))"
+    return f"({episode} IS NULL OR (_file, _row, {episode}) IN (SELECT (f, r, own) FROM first_episodes))"
 
 
 def _weight(log: Log, column: str) -> float | None:
