@@ -262,9 +262,10 @@ def lengths(folder):
 @pytest.mark.parametrize(
     ("write", "named", "way_on"),
     [
-        (greedy, "lm-eval", "do_sample=true"), (repeats, "lm-eval", "repeats: 1"), (single, "verl", "val_kwargs.n=8"), (copies, "verl", "do_sample"),
+        (greedy, "lm-eval", "do_sample=true"), (repeats, "lm-eval", "repeats: 1"), (single, "verl", "val_kwargs.n=8"),
+        (copies, "verl", "do_sample"),
         (other_rows, "verl", "rescore"), (open_rlhf, "OpenRLHF", "flatspot.watch"), (unique_prompts, "W&B", "log_unique_prompts=False"),
-        (distillation, "TRL", "flatspot diagnose"), (server, "verl", "ground_truth"), (one_eval, "SkyRL", "eval_n_samples_per_prompt"),
+        (distillation, "TRL", "flatspot diagnose"), (server, "verl", "ground_truth"), (one_eval, "SkyRL", "eval_n_samples"),
         (agentic, "ROLL", "wrap it"), (no_nemo, "NeMo-RL", "flatspot diagnose"), (one_epoch, "inspect_ai", "--epochs 8"),
         (cold, "inspect_ai", "temperature"), (solve_rate, "pass rate", "flatspot diagnose"), (difficulty, "`difficulty`", "flatspot diagnose"),
         (lengths, "open-r1", "one reward function"),
