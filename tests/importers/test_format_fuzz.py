@@ -24,7 +24,8 @@ from .test_formats import EVERY
 from .writers import batches
 
 STEPS = batches(n_steps=2, n_prompts=4)
-TEXT_LOGS = [case for case in EVERY if not case.startswith(("trl", "open-r1", "inspect_ai, zip"))]
+TABLES = ("trl", "open-r1", "inspect_ai, zip")
+TEXT_LOGS = [case for case in EVERY if not case.startswith(TABLES)]
 ODD = st.sampled_from(
     [None, "", "text", 0, 1, -1, 0.5, 1e300, True, [], {}, [[]], [None], [1.0], {"a": 1}, {"role": "user"}, "1.0", "NaN", 2**70]
 )  # fmt: skip
