@@ -278,7 +278,8 @@ class Summary:
     settings: Annotated[
         Request,
         "the request: `prompts`, `model`, `reward` (a list, one text per reward) or `logs`, `columns` (log column by meaning; a list where "
-        "several were added up or joined), `grouped_by` (the log's columns whose values name a prompt), `out`, `target_error`, "
+        "several were added up or joined), `grouped_by` (the log's columns whose values name a prompt), `part_weights` (of a log's several "
+        "rewards, as far as they are known), `out`, `target_error`, "
         "`worst_case`, `seed`; `reward_range` as stated or the reward's own; "
         "`component_ranges`, those of several rewards that have one each; `prompt_col`, `id_col`, `limit`, `reward_weights`, "
         "`reward_timeout_s` where they were not left as they are; `resume`, the further options that a command needs to resume the run; "
