@@ -46,6 +46,17 @@ def test_its_logits_are_those_of_the_model_that_peft_merges(adapter):
     assert any("is merged into its base" in note for note in policy.notes)
 
 
+def test_a_trainer_gets_the_merged_model_as_a_folder_which_is_written_once(adapter):
+    from flatspot.training.rl.train import _policy
+
+    folder, _, expected = adapter
+    merged = _policy(str(folder))
+    assert torch.equal(logits(load_policy(merged, device="cpu").model), expected)
+    assert _policy(str(folder)) == merged
+    tiny_model("llama", seed=1).save_pretrained(folder.parent / "base")
+    assert _policy(str(folder)) != merged, "another base is another policy"
+
+
 def test_adapter_and_base_both_make_the_fingerprint(adapter):
     folder, _, _ = adapter
     first = load_policy(folder, device="cpu").fingerprint

@@ -74,7 +74,7 @@ def draw_run(
             say(note)
         notes.write()
         drop_answers(path, prompts, reward, settings.answer_col)
-        notes.end(of_engine, run.n_rounds())
+        notes.end([*raw_text(engine, prompts), *of_engine], run.n_rounds())
 
 
 def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Callable[[str], None]) -> Engine:
@@ -95,6 +95,17 @@ def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Cal
     for note in getattr(engine, "notes", ()):
         say(note)
     return engine
+
+
+def raw_text(engine: Engine, prompts: Sequence[Prompt]) -> list[str]:
+    """A note on prompts in plain text for a policy with a chat template, which most such policies were trained to be asked through."""
+    tokenizer = getattr(getattr(engine, "policy", None), "tokenizer", None)
+    if getattr(tokenizer, "chat_template", None) is None or any(prompt.is_chat for prompt in prompts):
+        return []
+    return [
+        "The prompts are plain text, and the policy has a chat template, which they did not go through. If it is an instruct model, give "
+        'chat messages, [{"role": "user", "content": …}], as the RL run will; a base model may be asked as here.'
+    ]
 
 
 def write_answers(path: Path, prompts: Sequence[Prompt], reward: LoadedReward, answer_col: str | None) -> bool:

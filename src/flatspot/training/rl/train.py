@@ -72,7 +72,8 @@ def train(
 ) -> TrainResult:
     """Train a policy with TRL; prompts and rewards as for `diagnose`.
 
-    model      a hub name, a folder, or a GGUF file; None: model_name_or_path of the options
+    model      a hub name, a folder, also one with a LoRA adapter (merged into its base), or a GGUF file; None: the options'
+               model_name_or_path
     out        the run folder; the policy is saved in its trainer/, or in the options' output_dir. An existing training is only continued
                with --resume_from_checkpoint
     algorithm  "grpo" or "rloo"
@@ -174,13 +175,17 @@ def _check_folders(folder: Path, trainer: Path) -> None:
 
 
 def _policy(model: str | None) -> str:
-    """The folder or hub name for TRL to load; SettingsError if TRL cannot train it."""
+    """The folder or hub name for TRL to load, of an adapter that of the merged model; SettingsError if TRL cannot train it."""
+    from flatspot.engines.model_folder import is_adapter
     from flatspot.engines.policy import locate
     from flatspot.engines.pretrained import config_of_weights
+    from flatspot.training.warmup.checkpoints import merged_folder
 
     if not model:
         raise SettingsError("no model is set: use --model NAME, or model_name_or_path in the YAML file")
     source = locate(model)[0]
+    if is_adapter(Path(source)):
+        source = str(merged_folder(Path(source)))
     config = config_of_weights(source)
     if getattr(config, "is_encoder_decoder", False):
         raise SettingsError(

@@ -120,6 +120,21 @@ def move_folder(source: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def merged_folder(adapter: Path) -> Path:
+    """The folder of the model that results from merging an adapter into its base, for a trainer that loads a policy by its folder.
+
+    Written once and kept in the cache by the content of both, in float32.
+    """
+    from flatspot.core.cache import cache_dir
+    from flatspot.engines.adapter import base_of, joint_fingerprint
+    from flatspot.engines.cache import build_once
+    from flatspot.engines.policy import locate
+
+    base = base_of(adapter)
+    key = joint_fingerprint(locate(str(adapter))[1], locate(base)[1] or base)
+    return build_once(cache_dir() / "merged" / f"{adapter.name}-{key}-v1", lambda folder: merge_adapter(adapter, folder))
+
+
 def merge_adapter(adapter: Path, to: Path) -> None:
     """Write the model that results from merging an adapter into its base."""
     from flatspot.engines.policy import load_policy
