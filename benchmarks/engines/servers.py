@@ -63,7 +63,7 @@ def cost() -> dict[str, dict[str, float]]:
     import httpx2
 
     def ours(port: int) -> None:
-        server = Server(f"http://127.0.0.1:{port}/v1", "m", None, 60.0, template={}, stop_ids=())
+        server = Server(f"http://127.0.0.1:{port}/v1", "m", None, 60.0, stop_ids=())
         each(lambda seed: server.ask(Forms("What is 2 + 2?"), Sampling(), seed), range(REQUESTS), 64, server.close)
 
     def by_package(port: int) -> None:

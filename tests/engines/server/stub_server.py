@@ -11,7 +11,6 @@ import json
 import math
 import random
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,7 +39,7 @@ class Ways:
     rejects    fields that a 400 names
     takes_ids  prompts as token ids, or a 400
     logprobs   whether it gives any
-    faults     of each request to a completion path, by its number from 0: "429", "500", "cut", "hang", "text", "empty" or None
+    faults     of each request to a completion path, by its number from 0: "429", "500", "cut", "text", "empty", "too long" or None
     down       refuses every request with a 503
     """
 
@@ -50,7 +49,6 @@ class Ways:
     rejects: frozenset[str] = frozenset()
     takes_ids: bool = True
     logprobs: bool = True
-    token_ids: bool = False
     faults: Callable[[int, dict], str | None] = lambda number, body: None
     down: bool = False
     models: tuple[str, ...] | None = ("letters",)
@@ -180,8 +178,6 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, {"choices": [], "usage": {}})
         if fault == "too long":
             return self._send(400, {"error": {"message": "the prompt is longer than the context of 4096 tokens"}})
-        if fault == "hang":
-            time.sleep(3)
         if wrong := sorted(ways.rejects & body.keys()):
             return self._send(400, {"detail": [{"loc": ["body", wrong[0]], "msg": "Extra inputs are not permitted"}]})
         if not ways.takes_ids and isinstance(body.get("prompt"), list):

@@ -285,7 +285,12 @@ def test_a_file_of_servers_is_read_again(tmp_path, monkeypatch):
         file.write_text(f"{second.url}\n", "utf-8")
         before = len(first.rows())
         assert loaded.sample(REQUESTS, Sampling()) == expected
-        assert len(first.rows()) == before and len(second.rows()) == 41  # checked first: the stub answers one-token requests too
+        file.write_text("no address", "utf-8")
+        assert loaded.sample(REQUESTS, Sampling()) == expected and "the servers stay as they were" in loaded.notes[-1]
+        file.write_text("", "utf-8")
+        with pytest.raises(EngineError, match="no server is left: none is named any more"):
+            loaded.sample(REQUESTS, Sampling())
+        assert len(first.rows()) == before and len(second.rows()) == 82  # checked first: the stub answers one-token requests too
 
 
 def test_a_key_comes_from_the_environment_and_is_never_shown(monkeypatch):

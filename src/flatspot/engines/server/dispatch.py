@@ -81,10 +81,8 @@ class Dispatch:
         """Start the threads of servers that are new; raises EngineError where there is none."""
         servers = self.fleet.refresh()
         if not servers:
-            raise EngineError(
-                "no server is left: " + "; ".join(note for note in self.fleet.notes if "left out" in note) + ". The rows so far are kept: "
-                "start a server and run the same command to resume"
-            )
+            why = "; ".join(note for note in self.fleet.notes if "left out" in note) or "none is named any more"
+            raise EngineError(f"no server is left: {why}. The rows so far are kept: start a server and run the same command to resume")
         for server in servers:
             if server.url not in self._served:
                 self._served.add(server.url)

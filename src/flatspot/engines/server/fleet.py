@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from flatspot.core.errors import EngineError
-from flatspot.core.plain import Json
+from flatspot.core.errors import EngineError, FlatspotError
 from flatspot.core.records import Sampling
 from flatspot.engines.server.check import GAP_LIMIT, Probe, ServerCheck, check_server, same_tops
 from flatspot.engines.server.connection import NoReply, checked_url
@@ -34,7 +33,6 @@ class ServerOptions:
     base_urls: tuple[str, ...] = ()
     served_name: str | None = None
     concurrency: int = 64
-    template: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +74,29 @@ class Fleet:
         self._key, self._stop_ids = key, stop_ids
         self._lock = threading.Lock()
         self._read_at = -_REREAD_S
+        self._listed: list[str] = []
         self.refresh()
 
     def refresh(self) -> list[Server]:
         """The servers that are named now, read again from files every few seconds; new ones are not admitted yet."""
         if time.monotonic() - self._read_at >= _REREAD_S:
             self._read_at = time.monotonic()
-            urls = _read(self.options.base_urls)
+            urls = self._named()
             for url in urls:
                 if url not in self.servers:
-                    self.servers[url] = Server(
-                        url, self.model, self._key, self.reply_s, template=self.options.template, stop_ids=self._stop_ids
-                    )
+                    self.servers[url] = Server(url, self.model, self._key, self.reply_s, stop_ids=self._stop_ids)
             self._listed = urls
         return [self.servers[url] for url in self._listed if not self.servers[url].left_out]
+
+    def _named(self) -> list[str]:
+        """The addresses that are named now; those from before where a file cannot be read while rows are drawn."""
+        try:
+            return _read(self.options.base_urls)
+        except FlatspotError as error:
+            if not self.servers:
+                raise
+            self.note(f"the servers stay as they were: {error}")
+            return self._listed
 
     def is_listed(self, server: Server) -> bool:
         """Whether a server is still named."""

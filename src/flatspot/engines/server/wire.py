@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -60,7 +61,6 @@ def request_body(
     *,
     stop_ids: Sequence[int] = (),
     logprobs: int = 0,
-    template: Mapping[str, Json] = {},
 ) -> dict[str, Json]:
     """A request in which everything that shapes the distribution is said: a server fills in defaults of its own for what is not.
 
@@ -68,7 +68,6 @@ def request_body(
 
     stop_ids  end tokens, where they are known
     logprobs  how many of the most probable first tokens to give; 0: none
-    template  further variables of the chat template, for messages
     """
     body: dict[str, Json] = {
         "model": model,
@@ -91,8 +90,6 @@ def request_body(
     if logprobs:
         body |= {"logprobs": logprobs} if asked.messages is None else {"logprobs": True, "top_logprobs": logprobs}
         body["return_tokens_as_token_ids"] = True
-    if template and asked.messages is not None:
-        body["chat_template_kwargs"] = dict(template)
     return body
 
 
@@ -159,12 +156,16 @@ def _first_token(logprobs: object) -> tuple[str | None, dict[str, float]]:
     if isinstance(content := logprobs.get("content"), list) and content and isinstance(content[0], Mapping):
         entry = content[0]
         top = [one for one in entry.get("top_logprobs") or () if isinstance(one, Mapping)]
-        return _key_of(entry), {_key_of(one): float(one["logprob"]) for one in top if isinstance(one.get("logprob"), int | float)}
+        return _key_of(entry), {_key_of(one): float(one["logprob"]) for one in top if _is_finite(one.get("logprob"))}
     tokens, tops = logprobs.get("tokens"), logprobs.get("top_logprobs")
     if isinstance(tokens, list) and tokens and isinstance(tops, list) and tops and isinstance(tops[0], Mapping):
-        return token_key(tokens[0]), {token_key(token): float(p) for token, p in tops[0].items() if isinstance(p, int | float)}
+        return token_key(tokens[0]), {token_key(token): float(p) for token, p in tops[0].items() if _is_finite(p)}
     return None, {}
 
 
 def _key_of(entry: Mapping[str, object]) -> str:
     return token_key(entry.get("token"), entry.get("id"))
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
