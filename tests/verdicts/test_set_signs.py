@@ -122,6 +122,16 @@ def test_a_flat_part_under_a_varying_total_is_in_the_headline():
     assert steps[1].command == "flatspot rescore run --reward r.py:accuracy"
 
 
+def test_where_one_reward_decides_the_steps_are_about_it_though_some_prompts_vanish_in_total():
+    form = coins(40, 16, 0.5)
+    form[:3] = 1.0  # three prompts at the largest total: to label them would teach nothing of accuracy
+    found, summary = verdict_of(form, parts={"accuracy": np.zeros((40, 16)), "format": form}, settings=JudgeSettings(0.0, 1.2))
+    assert found == "warm-up" and summary["counts"]["vanishing"] == 3
+    steps = next_steps(Summary.from_json(summary | {"settings": {"out": "run", "reward": ["r.py:form", "r.py:accuracy"]}}))
+    assert steps[1].command == "flatspot rescore run --reward r.py:accuracy"
+    assert not any("flatspot plan" in step.command for step in steps)
+
+
 def test_a_part_that_hardly_ever_varies_where_the_total_does_is_in_the_headline():
     form, right = coins(40, 16, 0.5), np.zeros((40, 16))
     right[:6, :4] = 1.0

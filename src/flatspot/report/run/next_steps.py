@@ -73,7 +73,8 @@ def _proceed(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
 
 
 def _warm_up(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
-    if not n["vanishing"] and summary.health.flat_reward:
+    of_total = summary.rule.startswith("vanishing prompts")  # else the verdict is that of one reward, and the others' prompts are no help
+    if summary.health.flat_reward and not (of_total and n["vanishing"]):
         return (
             Step("Read a few completions: does the reward that stays flat recognize a right answer?", completions_command(summary)),
             Step("If so, judge these completions by that reward alone, and warm up.", rescore_command(_by_flat_reward(summary))),
