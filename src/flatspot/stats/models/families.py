@@ -68,6 +68,11 @@ class Parts:
         return np.flatnonzero(np.r_[np.ones(len(self.values), bool), self.counts[:, -2:].any(0)])
 
     @property
+    def can_tie(self) -> NDArray[np.bool_]:
+        """[used] whether two rewards of the category are equal: not those of bins, and not those of the rest."""
+        return np.asarray(np.r_[self.within == 0, True, False][self.used])
+
+    @property
     def family(self) -> str:
         """What the set is, by where its samples lie: few-valued, continuous, zero-inflated or mixed."""
         if self.binned:
@@ -260,9 +265,8 @@ def moments(parts: Parts, rows: Ints, prior: Dictionary, draws: int, rng: np.ran
     at = parts.values
     mean = weights[..., :-2] @ at + weights[..., -2] * own + weights[..., -1] * rest_mean
     square = weights[..., :-2] @ (at**2 + parts.within) + weights[..., -2] * own**2 + weights[..., -1] * (rest_mean**2 + rest_variance)
-    can_tie = used[np.r_[parts.within == 0, True, False][used]]  # two rewards of one bin are not equal
     std = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return Moments(mean, std, weights[..., can_tie], weights, own, rest_mean, rest_variance)
+    return Moments(mean, std, weights[..., used[parts.can_tie]], weights, own, rest_mean, rest_variance)
 
 
 def _rest(parts: Parts, rows: Ints, draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
+from scipy.special import ndtri
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.intervals import REFITS, equal_rewards_std_upper, mean_shares, state_shares, with_limits
@@ -14,6 +15,8 @@ from flatspot.stats.models.best_of import expected_best, gain_about, power
 from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.families import Moments, Parts, moments, prior_of, split
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
+from flatspot.stats.models.mean_limits import MeanProfile, mean_profiles
+from flatspot.stats.models.vectors import WeightSet
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain
 
@@ -22,6 +25,7 @@ _FEWEST_DRAWS = 64
 _DRAWS_IN_ALL = 10_000_000  # above 25,000 prompts each gets fewer: its stated error cannot fall below about half of one over their number
 _CELLS_IN_ALL = 300_000_000
 _CELLS_AT_ONCE = 4_000_000
+_Z90, _WIDEN = 1.645, 1.06  # a nominal 90% limit, and by how much it is widened, as for binary rewards
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,18 +138,21 @@ class GradedModel:
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
         """[S, 3] expected share of mixed groups: mean and 90% limits."""
-        rng = np.random.default_rng(0)
-        self._state_shares(rng)  # whose draws come first in this stream
-        limits = with_limits(*mean_shares(self._mixed(sizes), REFITS, rng), level=0.9)
-        if self._one_each:
-            limits[:, 1:] = (0.0, 1.0)
-        return limits
+        return with_limits(*self.mixed_shares(sizes), level=0.9)
 
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
         """[S] and [draws, S] expected share of mixed groups, and what it may be."""
         rng = np.random.default_rng(0)
-        central, shares = mean_shares(self._mixed(sizes), draws, rng)
-        return central, rng.random((draws, len(sizes))) if self._one_each else shares
+        if self._one_each or len(self.parts.used) == 1:
+            central, shares = mean_shares(self._mixed(sizes), draws, rng)
+            return central, rng.random((draws, len(sizes))) if self._one_each else shares
+        if lacking := [k for k in dict.fromkeys(sizes) if k not in self._paths]:
+            of, tie = self._weights, self.parts.can_tie
+            chance = np.stack([1 - power(of.vectors[:, tie], k).sum(-1) for k in lacking])
+            self._paths.update(zip(lacking, mean_profiles(of.table, of.size, chance, _Z90), strict=True))
+        paths = [self._paths[k] for k in sizes]
+        z = _WIDEN * ndtri((np.arange(draws) + 0.5) / draws)
+        return np.array([path.central for path in paths]), np.stack([path.at(z) for path in paths], -1)
 
     def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
         """NaN: no limit is known for graded rewards."""
@@ -173,6 +180,16 @@ class GradedModel:
     def _one_each(self) -> bool:
         """Whether the typical prompt has one reward, which shows no spread at all."""
         return bool(np.median(self.n) < 2)
+
+    @cached_property
+    def _weights(self) -> WeightSet:
+        """What the counts say of the distribution of the weights over the prompts."""
+        return WeightSet.of(self.parts.counts[:, self.parts.used], self.prior)
+
+    @cached_property
+    def _paths(self) -> dict[int, MeanProfile]:
+        """The profile of the share of mixed groups, by group size."""
+        return {}
 
     def _state_shares(self, rng: np.random.Generator) -> Floats:
         return state_shares(self.states, rng)

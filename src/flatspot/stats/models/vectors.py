@@ -1,0 +1,107 @@
+"""The weight vectors on which any distribution of graded prompts is laid out: what the grid of p is for binary rewards.
+
+A prompt's rewards fall into V categories with weights w; a set of prompts is a distribution over such w. As no grid covers a simplex of
+many categories, the candidates are those that the counts speak of:
+
+    certain   all on one category
+    ladders   1 - q on a category that is the commonest of some prompt, and q on one other, or on all others in the shares that such
+              prompts show, for q from 1/400 to 1/2: what a few completions cannot tell from certain
+    observed  the shares of prompts themselves, at two distances from those of the set
+    drawn     draws from the fitted prior
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.models.dictionary import Dictionary
+
+_LADDER = np.array([0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.08, 0.12, 0.18, 0.26, 0.36, 0.5])
+_MOST_COMMONEST = 8
+_MOST_OBSERVED, _DRAWN = 96, 96
+_MOST_KINDS = 800
+_PULLS = (0.3, 2.0)  # pseudo-completions, in the shares of the set
+_FLOOR = 1e-4  # of the other categories: a completion nobody expected must not rule every candidate out
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """What a set's counts say of the distribution of weights over its prompts.
+
+    vectors  [J, V] candidates
+    table    [C, J] likelihood of each kind of prompt under each
+    size     [C] how many prompts of it
+    """
+
+    vectors: Floats
+    table: Floats
+    size: Floats
+
+    @classmethod
+    def of(cls, counts: Ints, prior: Dictionary) -> WeightSet:
+        """Of prompts with counts [M, V]; of very many kinds, a sample of the prompts stands for all, which widens the limits."""
+        kinds, size = np.unique(counts[counts.sum(-1) > 0], axis=0, return_counts=True)
+        if len(kinds) > _MOST_KINDS:
+            chosen = np.random.default_rng(0).choice(len(counts), _MOST_KINDS, replace=False)
+            kinds, size = np.unique(counts[chosen], axis=0, return_counts=True)
+        vectors = weight_vectors(kinds, size, prior)
+        return cls(vectors, likelihoods(kinds, vectors), size.astype(float))
+
+
+def weight_vectors(counts: Ints, size: Ints, prior: Dictionary) -> Floats:
+    """[J, V] candidates for kinds of prompts with counts [C, V], `size` [C] of each.
+
+    >>> from flatspot.stats.models.dictionary import fit_dictionary
+    >>> counts = np.array([[8, 0, 0], [6, 1, 1]])
+    >>> w = weight_vectors(counts, np.array([5, 5]), fit_dictionary(counts, np.array([0.0, 0.5, 1.0])))
+    >>> bool((w.max(1) > 0.999).any()), bool(np.allclose(w.sum(1), 1)), len(w) > 100
+    (True, True, True)
+    """
+    v = counts.shape[1]
+    if v == 1:
+        return np.ones((1, 1))
+    overall = size @ (counts / counts.sum(-1, keepdims=True))
+    overall = (overall + 0.5 / v) / (size.sum() + 0.5)
+    rows = [*np.eye(v), overall]
+    commonest = np.bincount(counts.argmax(-1), size, v)
+    for i in np.argsort(-commonest, kind="stable")[: min(_MOST_COMMONEST, int((commonest > 0).sum()))]:
+        others = elsewhere(counts, size, overall, int(i))
+        partners = [others, *np.eye(v)[np.argsort(-others, kind="stable")[: min(2, v - 1)]]]
+        for other in partners if v > 2 else partners[:1]:
+            rows += [(1 - q) * np.eye(v)[i] + q * other for q in _LADDER]
+    rng = np.random.default_rng(0)
+    mixed = np.flatnonzero(counts.max(-1) < counts.sum(-1))
+    chosen = mixed if len(mixed) <= _MOST_OBSERVED else rng.choice(mixed, _MOST_OBSERVED, replace=False)
+    for pull in _PULLS:
+        pulled = counts[chosen] + pull * overall
+        rows += list(pulled / pulled.sum(-1, keepdims=True))
+    alpha = prior.alpha[rng.choice(len(prior.alpha), _DRAWN, p=prior.weights)]
+    drawn = rng.standard_gamma(alpha)
+    rows += list(drawn / np.maximum(drawn.sum(-1, keepdims=True), 1e-300))
+    vectors = np.stack(rows)
+    return np.asarray(vectors / vectors.sum(-1, keepdims=True))
+
+
+def elsewhere(counts: Ints, size: Ints, overall: Floats, i: int) -> Floats:
+    """[V] where the completions that miss category i go, of prompts on which it is the commonest; 0 at i, sum 1.
+
+    One completion in the shares of the set is added, so that a category which no such prompt has shown is still possible.
+    """
+    mine = counts.argmax(-1) == i
+    shares = (size[mine] / np.maximum(counts[mine].sum(-1), 1)) @ counts[mine]
+    prior = np.where(np.arange(len(overall)) == i, 0.0, overall)
+    total = np.where(np.arange(len(overall)) == i, 0.0, shares) + prior / max(prior.sum(), 1e-300) * 0.2
+    return np.asarray(total / total.sum())
+
+
+def likelihoods(counts: Ints, vectors: Floats) -> Floats:
+    """[C, J] probability of each kind's completions in one order under each vector, scaled to a largest of 1 per row."""
+    floor = np.maximum(vectors, _FLOOR / vectors.shape[1] * (vectors.max(-1, keepdims=True) < 1))
+    with np.errstate(divide="ignore"):
+        logs = np.log(floor)
+    logs = np.maximum(logs, -1e4)
+    log = counts @ logs.T
+    return np.asarray(np.exp(log - log.max(-1, keepdims=True)))
