@@ -1,39 +1,39 @@
-"""The expected best of K rewards, for every posterior draw of a prompt's distribution at once: atoms, bins, and a normal rest."""
+"""The expected best of K rewards, for every posterior draw of a prompt's distribution at once: atoms, and rests of any shape."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-from scipy.special import ndtri
 
 from flatspot.stats.evidence import Floats
-from flatspot.stats.models.families import Moments, Parts
+from flatspot.stats.models.moments import Moments
+from flatspot.stats.models.parts import Parts
+from flatspot.stats.models.shapes import CUTS, FEW_CUTS, shapes
 
-# Quantiles at which a normal rest is cut into strata, each standing for its mean: finer to the top, which the best of K comes from.
-_CUTS = np.r_[np.linspace(0.05, 0.9, 18), 1 - np.geomspace(0.08, 0.001, 14)]
-_FEW_CUTS = np.array([0.25, 0.5, 0.72, 0.87, 0.95, 0.985, 0.997])
-_IN_BIN = 4  # points that stand for the inside of a bin
 _CELLS_AT_ONCE = 50_000  # as many as stay in a core's cache
 
 
-def _strata(cuts: Floats) -> tuple[Floats, Floats]:
-    """(mean [G] of each stratum of a standard normal reward, its probability [G])."""
-    edges = ndtri(np.r_[0.0, cuts, 1.0])
-    density = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
-    share = np.diff(np.r_[0.0, cuts, 1.0])
-    return np.asarray(-np.diff(density) / share), np.asarray(share)
+@lru_cache(maxsize=2)
+def _strata(*, many: bool) -> tuple[Floats, Floats]:
+    """(mean [H, G] of each stratum of each shape, its probability [G])."""
+    return shapes().strata(CUTS if many else FEW_CUTS)
 
 
-_MANY, _FEW = _strata(_CUTS), _strata(_FEW_CUTS)
+@lru_cache(maxsize=64)
+def _gains(group_size: int, *, many: bool) -> Floats:
+    """[H] E[max of K] of each shape of mean 0 and std 1."""
+    at, share = _strata(many=many)
+    return _best(at, np.broadcast_to(share, at.shape), group_size)
 
 
 def expected_best(draws: Moments, parts: Parts, group_size: int) -> Floats:
     """[R, draws] E[max of K] of the reward of each draw: the sum of value · (F^K − F_before^K) over its values in ascending order.
 
-    Atoms are exact. A normal rest is 33 strata, which puts its best of 2 to 128 within 0.005 of its std of the integral.
+    Atoms are exact. A rest is 33 strata, which puts its best of 2 to 128 within 0.005 of its std of the integral where it is normal.
     """
-    return _over_strata(draws, parts, group_size, _MANY)
+    return _over_strata(draws, parts, group_size, many=True)
 
 
 def gain_about(draws: Moments, parts: Parts, group_size: int, limits: Sequence[float]) -> Floats:
@@ -42,9 +42,9 @@ def gain_about(draws: Moments, parts: Parts, group_size: int, limits: Sequence[f
     A rest in 8 strata gives a lower bound, since the maximum is convex. It is short by about what it is for a rest alone at most, and by
     less of a rest of little weight. Where there is a limit in between, 33 strata decide.
     """
-    bound = _over_strata(draws, parts, group_size, _FEW) - draws.mean
-    short = (normal_gain(group_size) - float(_best(*_FEW, group_size))) * np.sqrt(draws.rest_variance)
-    short = short * np.minimum(1.0, 3 * np.sqrt(draws.weights[..., -1]))
+    bound = _over_strata(draws, parts, group_size, many=False) - draws.mean
+    short = (_gains(group_size, many=True) - _gains(group_size, many=False))[draws.rest_shape] * np.sqrt(draws.rest_variance)
+    short = (short * np.minimum(1.0, 3 * np.sqrt(draws.weights[..., parts.n_atoms + 1 :]))).sum(-1)
     near = np.zeros(bound.shape, bool)
     for limit in limits:
         near |= (bound < limit + 0.1 * short) & (bound > limit - 1.3 * short)
@@ -60,44 +60,32 @@ def normal_gain(group_size: int) -> float:
     >>> round(normal_gain(8), 2)
     1.42
     """
-    return float(_best(*_MANY, group_size))
+    return float(_gains(group_size, many=True)[0])
 
 
-def _over_strata(draws: Moments, parts: Parts, group_size: int, strata: tuple[Floats, Floats]) -> Floats:
-    values, weights = _fixed_points(parts, draws.weights[..., :-2])
-    own, rest = draws.weights[..., -2], draws.weights[..., -1]
+def _over_strata(draws: Moments, parts: Parts, group_size: int, *, many: bool) -> Floats:
+    values, a = parts.values, parts.n_atoms
+    own, rest = draws.weights[..., a], draws.weights[..., a + 1 :]
     if not own.any() and not rest.any():
-        return _best(values, weights, group_size)
+        return _best(values, draws.weights[..., :a], group_size)
     spread = np.sqrt(draws.rest_variance)
-    if len(values) == 0 and not own.any():
-        return np.asarray(draws.rest_mean + spread * float(_best(*strata, group_size)))
-    at, share = strata
-    most = len(values) + bool(own.any()) + len(at)
+    if a == 0 and not own.any() and rest.shape[-1] == 1:
+        return np.asarray(draws.rest_mean + spread * _gains(group_size, many=many)[draws.rest_shape])[..., 0]
+    at, share = _strata(many=many)
+    n_own, n_rest = int(own.any()), rest.shape[-1] * len(share)
+    most = a + n_own + n_rest
     best, step = np.empty(own.shape), max(1, _CELLS_AT_ONCE * len(own) // (own.size * most))
     for start in range(0, len(own), step):
         some = slice(start, start + step)
         points = np.empty((*own[some].shape, most), complex)  # each weight beside its value, so that one sort carries both
-        for part, fixed, loose in (
-            (points.real, values, draws.rest_mean[some, ..., None] + spread[some, ..., None] * at),
-            (points.imag, weights[some], rest[some, ..., None] * share),
-        ):
-            part[..., : len(values)], part[..., most - len(at) :] = fixed, loose
-        if most > len(values) + len(at):
-            points[..., len(values)] = draws.own[some] + 1j * own[some]
+        points[..., :a] = values + 1j * draws.weights[some, ..., :a]
+        if n_own:
+            points[..., a] = draws.own[some] + 1j * own[some]
+        places = draws.rest_mean[some, ..., None] + spread[some, ..., None] * at[draws.rest_shape[some]]
+        points[..., most - n_rest :] = (places + 1j * rest[some, ..., None] * share).reshape(*own[some].shape, n_rest)
         points.sort(axis=-1)
         best[some] = _best(points.real, points.imag, group_size)
     return best
-
-
-def _fixed_points(parts: Parts, weights: Floats) -> tuple[Floats, Floats]:
-    """The atoms and bins as (values [P] in ascending order, weights [R, draws, P]), a bin being spread over points of its variance."""
-    if not parts.within.any():
-        return parts.values, weights
-    at = ndtri((np.arange(_IN_BIN) + 0.5) / _IN_BIN)
-    at /= np.sqrt((at**2).mean())
-    values = (parts.values[:, None] + np.sqrt(parts.within)[:, None] * at).reshape(-1)
-    order = np.argsort(values, kind="stable")
-    return values[order], (np.repeat(weights, _IN_BIN, axis=-1) / _IN_BIN)[..., order]
 
 
 def _best(values: Floats, weights: Floats, group_size: int) -> Floats:

@@ -13,9 +13,10 @@ from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.intervals import REFITS, equal_rewards_std_upper, mean_shares, state_shares, with_limits
 from flatspot.stats.models.best_of import expected_best, gain_about, power
 from flatspot.stats.models.dictionary import Dictionary
-from flatspot.stats.models.families import Moments, Parts, moments, prior_of, split
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
 from flatspot.stats.models.mean_limits import MeanProfile, mean_profiles
+from flatspot.stats.models.moments import Moments, moments, prior_of
+from flatspot.stats.models.parts import Parts, split
 from flatspot.stats.models.vectors import WeightSet
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain
@@ -25,6 +26,7 @@ _FEWEST_DRAWS = 64
 _DRAWS_IN_ALL = 10_000_000  # above 25,000 prompts each gets fewer: its stated error cannot fall below about half of one over their number
 _CELLS_IN_ALL = 300_000_000
 _CELLS_AT_ONCE = 4_000_000
+_MISFIT = 0.02  # distance beyond chance from which on the shapes are said not to fit
 _Z90, _WIDEN = 1.645, 1.06  # a nominal 90% limit, and by how much it is widened, as for binary rewards
 
 
@@ -52,7 +54,7 @@ class GradedModel:
     def fit(cls, evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] = ()) -> GradedModel:
         """Sort the rewards into categories, and fit the prior of their weights."""
         parts = split(evidence, zones)
-        if parts.counts[:, -1].any():
+        if parts.in_rest.any():
             rows = row_of = np.arange(evidence.n_prompts)
         else:
             known = np.c_[parts.counts, zones.ceiling(r_star), np.isfinite(r_star), np.nan_to_num(parts.own)]
@@ -61,7 +63,7 @@ class GradedModel:
 
     @property
     def family(self) -> str:
-        """few-valued, continuous, zero-inflated, mixed, or binned where no model fits."""
+        """few-valued, continuous, zero-inflated or mixed."""
         return self.parts.family
 
     @property
@@ -162,17 +164,16 @@ class GradedModel:
     def misfit(self) -> tuple[str, ...]:
         """Where the model and the rewards disagree, in sentences."""
         distance, checked = self.parts.fit
-        if self.parts.binned:
+        if distance > _MISFIT:
             return (
-                "the continuous part of the rewards is not near normal within a prompt (probabilities off by up to "
-                f"{distance:.2f} over {checked} prompts): it was cut into bins, so values that no prompt has shown yet are missed, and "
-                "stated errors may be too low",
+                "the continuous part of the rewards has a shape within a prompt that the model lacks (probabilities off by "
+                f"{distance:.2f} beyond chance over {checked} prompts): stated errors may be too low",
             )
-        rest = int((self.parts.counts[:, -1] > 0).sum())
+        rest = int((self.parts.in_rest > 0).sum())
         if rest and checked < 10:
             return (
                 f"{rest} prompts have rewards with many values and only {checked} could be checked against the model, which takes 10 "
-                "prompts: stated errors rest on normality",
+                "prompts: stated errors rest on the shapes it knows",
             )
         return ()
 

@@ -1,0 +1,182 @@
+"""Graded rewards sorted into categories, also where a set mixes families: what each prompt's weights are over.
+
+A set's values are split into *atoms*, values that come again and again over the set, each prompt's *own* value, where it repeats one that
+is no atom, and one or more *rests*, which are continuous. Every prompt then has counts over these categories, weights w with a prior
+fitted to the set (`dictionary`), and a mean m and variance v of each rest, so that
+
+    mu = sum_c w_c a_c + sum_q w_q m_q,      sigma^2 = sum_c w_c (a_c - mu)^2 + sum_q w_q (v_q + (m_q - mu)^2).
+
+All on atoms is few-valued, all in a rest continuous, both zero-inflated; a prompt may be of any kind beside prompts of the others. There is
+more than one rest where prompts earn rewards on both sides of a gap that no spread within a prompt reaches over, such as right and wrong
+answers with a little noise: which side a reward falls on is then a matter of weights, and not of the shape of one distribution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
+from flatspot.stats.models.rest import Rest, fit_rest
+from flatspot.stats.zones import Zones
+
+_MOST_ATOMS = 32
+_ATOM_SHARE = 0.005
+_MOST_RESTS = 4
+# A gap parts two rests where so many prompts, and so large a share of those with two rewards, have rewards on either side, and it is so
+# many times as wide as the spread within a prompt on either side.
+_FEWEST_ACROSS, _SHARE_ACROSS, _WIDTHS = 5, 0.02, 4.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """M prompts, split into categories.
+
+    values  [A] the atoms
+    counts  [M, A + 1 + Q] completions on each atom, on the prompt's own value, in each rest
+    own     [M] the prompt's own value; NaN where it has none
+    rests   [Q] the continuous parts, one at least, from low to high
+    span    width of the reward range
+    """
+
+    values: Floats
+    counts: Ints
+    own: Floats
+    rests: tuple[Rest, ...]
+    span: float
+
+    @property
+    def n_atoms(self) -> int:
+        """A."""
+        return len(self.values)
+
+    @property
+    def used(self) -> Ints:
+        """The categories that the set knows: all atoms, and own values and rests only where some prompt has one."""
+        return np.flatnonzero(np.r_[np.ones(self.n_atoms, bool), self.counts[:, self.n_atoms :].any(0)])
+
+    @property
+    def can_tie(self) -> NDArray[np.bool_]:
+        """[used] whether two rewards of the category are equal: not those of a rest."""
+        return np.asarray(self.used <= self.n_atoms)
+
+    @property
+    def in_rest(self) -> Ints:
+        """[M] completions in any rest."""
+        return np.asarray(self.counts[:, self.n_atoms + 1 :].sum(-1))
+
+    @property
+    def family(self) -> str:
+        """What the set is, by where its completions lie: few-valued, continuous, zero-inflated or mixed."""
+        rest = self.in_rest > 0
+        tied = self.counts[:, : self.n_atoms + 1].sum(-1) > 0
+        if not rest.any():
+            return "few-valued"
+        if not tied.any():
+            return "continuous"
+        both, n = (rest & tied).sum(), len(rest)
+        return "zero-inflated" if both > 0.1 * rest.sum() and self.n_atoms <= 2 else "mixed" if tied.sum() > 0.02 * n else "continuous"
+
+    @property
+    def fit(self) -> tuple[float, int]:
+        """The worst `fit` of the rests, and how many prompts were checked."""
+        return max(rest.fit[0] for rest in self.rests), max(rest.fit[1] for rest in self.rests)
+
+
+def split(evidence: Evidence, zones: Zones) -> Parts:
+    """Sort the scored completions into categories.
+
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.repeat(np.arange(40), 8)
+    >>> r = np.where(x < 20, rng.integers(0, 3, 320) / 2, rng.random(320))
+    >>> parts = split(evidence_of_rows(x, r, 40), Zones(0.05))
+    >>> parts.values.tolist(), parts.counts[:20, -1].max(), parts.counts[20:, -1].min(), parts.family
+    ([0.0, 0.5, 1.0], np.int64(0), np.int64(8), 'mixed')
+    """
+    tally, m = evidence.tally, evidence.n_prompts
+    values = _atoms(tally, m) if evidence.support is None else _with_ends(evidence.support, zones)
+    x, r, c = tally.prompt, tally.reward, tally.count
+    place = np.clip(np.searchsorted(values, r), 0, max(len(values) - 1, 0))
+    on = values[place] == r if len(values) else np.zeros(len(r), bool)
+    atoms = np.zeros((m, len(values)), np.int64)
+    atoms[x[on], place[on]] = c[on]
+    x, r, c = x[~on], r[~on], c[~on]
+    own = _own_values(x, r, c, m)
+    repeated = r == own[x]
+    of_own = np.bincount(x[repeated], c[repeated], m).astype(np.int64)
+    x, r = np.repeat(x[~repeated], c[~repeated]), np.repeat(r[~repeated], c[~repeated])
+    side = np.searchsorted(_gaps(x, r, m), r)
+    rests = tuple(fit_rest(x[side == q], r[side == q], m, zones.span) for q in range(int(side.max(initial=0)) + 1))
+    return Parts(values, np.column_stack([atoms, of_own, *(rest.n for rest in rests)]), own, rests, zones.span)
+
+
+def _with_ends(support: Floats, zones: Zones) -> Floats:
+    """The support with the ends of the range in it: a reward nobody has earned yet can still be earned."""
+    slack = 1e-6 * zones.span
+    return np.sort(np.r_[support, [end for end in (zones.lo, zones.hi) if (np.abs(support - end) > slack).all()]])
+
+
+def _atoms(tally: Tally, n_prompts: int) -> Floats:
+    """Values seen in at least two prompts, three times, and in half a percent of the completions."""
+    distinct, at = np.unique(tally.reward, return_inverse=True)
+    size, prompts = np.bincount(at, tally.count), np.bincount(at)
+    wide = (prompts >= min(2, n_prompts)) & (size >= max(3, _ATOM_SHARE * tally.count.sum()))
+    kept = np.flatnonzero(wide)
+    return np.sort(distinct[kept[np.argsort(-size[kept], kind="stable")][:_MOST_ATOMS]])
+
+
+def _own_values(x: Ints, r: Floats, c: Ints, m: int) -> Floats:
+    """[M] each prompt's most frequent non-atom value where it has it twice, else NaN."""
+    own = np.full(m, np.nan)
+    order = np.lexsort((-r, c))
+    order = order[c[order] > 1]
+    own[x[order]] = r[order]
+    return own
+
+
+def _gaps(x: Ints, r: Floats, m: int) -> Floats:
+    """[Q - 1] ascending: where one rest ends and the next begins, the middles of gaps between them."""
+    gaps: list[float] = []
+    pending = [(-np.inf, np.inf)]
+    while pending and len(gaps) < _MOST_RESTS - 1:
+        lo, hi = pending.pop(0)
+        inside = (r > lo) & (r < hi)
+        if (gap := _gap(x[inside], r[inside], m)) is not None:
+            gaps.append(gap)
+            pending += [(lo, gap), (gap, hi)]
+    return np.sort(np.array(gaps))
+
+
+def _gap(x: Ints, r: Floats, m: int) -> float | None:
+    """The middle of the widest gap between the pooled rewards, where it parts two rests."""
+    ascending = np.sort(r)
+    if len(ascending) < 2 * _FEWEST_ACROSS:
+        return None
+    steps = np.diff(ascending)
+    widest = int(steps[_FEWEST_ACROSS - 1 : -_FEWEST_ACROSS].argmax()) + _FEWEST_ACROSS - 1 if len(steps) > 2 * _FEWEST_ACROSS else 0
+    middle, width = (ascending[widest] + ascending[widest + 1]) / 2, steps[widest]
+    n = np.bincount(x, minlength=m)
+    above = np.bincount(x[r > middle], minlength=m)
+    across = int(((above > 0) & (above < n)).sum())
+    if across < max(_FEWEST_ACROSS, _SHARE_ACROSS * (n > 1).sum()):
+        return None
+    spreads = [_spread(x[side], r[side], m) for side in (r > middle, r < middle)]
+    return float(middle) if width > _WIDTHS * max(spreads) else None
+
+
+def _spread(x: Ints, r: Floats, m: int) -> float:
+    """Pooled std within a prompt; 0 where none has two rewards."""
+    n = np.bincount(x, minlength=m)
+    mean = np.bincount(x, r, m) / np.maximum(n, 1)
+    free = len(x) - int((n > 0).sum())
+    return float(np.sqrt(((r - mean[x]) ** 2).sum() / free)) if free else 0.0
+
+
+def heights(parts: Parts) -> Floats:
+    """[used] where each category lies, to order them: own values and rests by the middle of their prompts."""
+    middles = [float(np.nanmean(rest.mean)) if (rest.n > 0).any() else 0.0 for rest in parts.rests]
+    own = float(np.nanmean(parts.own)) if np.isfinite(parts.own).any() else middles[0]
+    return np.asarray(np.r_[parts.values, own, middles][parts.used])
