@@ -1,7 +1,8 @@
 """A prior for rewards with a handful of values: a mixture of many fixed Dirichlet distributions, only their weights fitted to the set.
 
 Model: a prompt's rewards fall into V categories with weights w ~ sum_j g_j Dirichlet(alpha_j). The alpha_j are a fixed dictionary: close to
-certain of one category at several distances, and broad around the mean shares of all, low, middling and high prompts at several
+certain of one category at several distances, with the others in the shares of the set or of the prompts that have this one in common;
+around one category and its neighbors in order; and broad around the mean shares of all, low, middling and high prompts at several
 concentrations. The likelihood is concave in g, so EM finds the fit from any start, and a set that mixes all-low, all-high and mixed
 prompts gets a prior with those three parts, which one Dirichlet cannot have.
 """
@@ -23,6 +24,8 @@ _MOST_SPIKES = 8
 _ITERATIONS = 200
 _EVEN_SHARE = 0.02
 _TINY = 1e-6
+_PULL = 3.0  # completions of the shares of the set, among those of the prompts that have one category in common
+_FEWEST_ORDERED, _LOCAL_MIDDLES, _LOCAL_WIDTHS, _LOCAL_CONCENTRATIONS = 5, 16, (0.6, 1.5, 4.0), (8.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,13 @@ class Dictionary:
         others = np.maximum(self.n_fitted * self.weights - own, 0.0) / max(self.n_fitted - 1, 1) + floor
         joint = like * others
         return np.asarray(joint / joint.sum(-1, keepdims=True))
+
+    def log_evidence(self, counts: Ints) -> float:
+        """Log probability of all prompts' completions, each in one order."""
+        rows, size = np.unique(counts, axis=0, return_counts=True)
+        log = log_marginals(self.alpha, rows)
+        top = log.max(-1, keepdims=True)
+        return float(size @ (np.log(np.exp(log - top) @ self.weights) + top[:, 0]))
 
     def draw(self, counts: Ints, draws: int, rng: np.random.Generator) -> Floats:
         """[R, draws, V] posterior draws of each prompt's category weights."""
@@ -124,7 +134,29 @@ def _components(rows: Ints, size: Ints, score: Floats) -> Floats:
         certain = np.unique(np.r_[certain[: _MOST_SPIKES - 2], np.argmin(score), np.argmax(score)])
     spikes = []
     for i in certain:
-        elsewhere = np.where(np.arange(v) == i, 0.0, overall)
-        elsewhere /= max(elsewhere.sum(), 1e-300)
-        spikes += [a * ((1 - eta) * (np.arange(v) == i) + eta * elsewhere) for eta, a in _DISTANCES]
-    return np.asarray(np.maximum(np.stack([*broad, *spikes]), _TINY))
+        others = [_elsewhere(rows, size, overall, int(i), pull) for pull in ((np.inf, _PULL) if v > 2 else (np.inf,))]
+        spikes += [a * ((1 - eta) * (np.arange(v) == i) + eta * other) for other in others for eta, a in _DISTANCES]
+    return np.asarray(np.maximum(np.stack([*broad, *spikes, *_local(overall, score)]), _TINY))
+
+
+def _elsewhere(rows: Ints, size: Ints, overall: Floats, i: int, pull: float) -> Floats:
+    """[V] where the completions of prompts whose commonest category is i go if not there: in the shares of the set, as many as `pull` say."""
+    of_set = np.where(np.arange(len(overall)) == i, 0.0, overall)
+    of_set /= max(of_set.sum(), 1e-300)
+    if np.isinf(pull):
+        return of_set
+    mine = rows.argmax(-1) == i
+    total = np.where(np.arange(len(overall)) == i, 0.0, size[mine] @ rows[mine]) + pull * of_set
+    return np.asarray(total / total.sum())
+
+
+def _local(overall: Floats, score: Floats) -> list[Floats]:
+    """Prompts whose rewards lie around one category: ordered ones, such as scores from 1 to 10, come with their neighbors."""
+    v = len(overall)
+    if v < _FEWEST_ORDERED:
+        return []
+    rank = np.argsort(np.argsort(score, kind="stable"), kind="stable")
+    order = np.argsort(score, kind="stable")
+    middles = np.unique(np.searchsorted(np.cumsum(overall[order]), (np.arange(_LOCAL_MIDDLES) + 0.5) / _LOCAL_MIDDLES).clip(0, v - 1))
+    centers = [np.exp(-0.5 * ((rank - middle) / width) ** 2) for middle in middles for width in _LOCAL_WIDTHS]
+    return [a * c / c.sum() for c in centers for a in _LOCAL_CONCENTRATIONS]

@@ -13,18 +13,23 @@ answers with a little noise: which side a reward falls on is then a matter of we
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
+from flatspot.stats.models.dictionary import fit_dictionary
 from flatspot.stats.models.rest import Rest, fit_rest
 from flatspot.stats.zones import Zones
 
 _MOST_ATOMS = 32
 _ATOM_SHARE = 0.005
 _MOST_RESTS = 4
+_CUT_AT = ((0.1, 0.3, 0.6, 0.85), (0.15, 0.4, 0.7, 0.9))
+_FEWEST_CUT, _MOST_CHOOSING = 60, 300
+_PRICE = 5.0  # of another rest, in log probability
 # A gap parts two rests where so many prompts, and so large a share of those with two rewards, have rewards on either side, and it is so
 # many times as wide as the spread within a prompt on either side.
 _FEWEST_ACROSS, _SHARE_ACROSS, _WIDTHS = 5, 0.02, 4.0
@@ -108,9 +113,34 @@ def split(evidence: Evidence, zones: Zones) -> Parts:
     repeated = r == own[x]
     of_own = np.bincount(x[repeated], c[repeated], m).astype(np.int64)
     x, r = np.repeat(x[~repeated], c[~repeated]), np.repeat(r[~repeated], c[~repeated])
-    side = np.searchsorted(_gaps(x, r, m), r)
-    rests = tuple(fit_rest(x[side == q], r[side == q], m, zones.span) for q in range(int(side.max(initial=0)) + 1))
+    rests = tuple(_rests(x, r, _cuts(x, r, m, zones.span), m, zones.span))
     return Parts(values, np.column_stack([atoms, of_own, *(rest.n for rest in rests)]), own, rests, zones.span)
+
+
+def _cuts(x: Ints, r: Floats, m: int, span: float) -> Floats:
+    """[Q - 1] ascending: where one rest ends and the next begins: at gaps, else at levels, where the rewards are likelier so."""
+    gaps = _gaps(x, r, m)
+    if len(gaps) or len(r) < _FEWEST_CUT:
+        return gaps
+    some = np.flatnonzero(np.bincount(x, minlength=m) > 0)
+    if len(some) > _MOST_CHOOSING:
+        some = np.sort(np.random.default_rng(0).choice(some, _MOST_CHOOSING, replace=False))
+    inside = np.isin(x, some)
+    place, values = np.searchsorted(some, x[inside]), r[inside]
+    levels = (np.unique(np.quantile(values, at)) for at in _CUT_AT)
+    return max((gaps, *levels), key=lambda cuts: _log_evidence(_rests(place, values, cuts, len(some), span)))
+
+
+def _log_evidence(rests: Sequence[Rest]) -> float:
+    """Log probability of the rewards, and of which rest each one lies in."""
+    counts = np.stack([rest.n for rest in rests], -1)
+    weights = fit_dictionary(counts, np.array([np.nanmean(rest.mean) for rest in rests])).log_evidence(counts) if len(rests) > 1 else 0.0
+    return weights + sum(rest.log_evidence - _PRICE for rest in rests)
+
+
+def _rests(x: Ints, r: Floats, cuts: Floats, m: int, span: float) -> tuple[Rest, ...]:
+    side = np.searchsorted(cuts, r)
+    return tuple(fit_rest(x[side == q], r[side == q], m, span) for q in range(len(cuts) + 1))
 
 
 def _with_ends(support: Floats, zones: Zones) -> Floats:

@@ -11,7 +11,8 @@ two bumps and heavy tails are told from normal ones by what the set shows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from flatspot.stats.threads import one_thread
 
 _SCALE_STEP, _MOST_SCALES = 0.35, 40
 _MEANS: Floats = np.linspace(-4.2, 4.2, 15)  # of the mean of n rewards around theirs, in s / sqrt(n)
+_WINDOW, _BELOW = 13, 4.0  # stds that are integrated for a prompt, from a quarter of that of its rewards on
 _MOST_VALUES = 64  # of a prompt: more of them say the same
 _LEAST_WIDTH = 0.8  # of the mean: a sharp shape tells more, were it exactly the one that is meant
 _MOST_FITTED = 4000
@@ -40,6 +42,7 @@ class Rest:
     pi        [H, S] distribution over shapes and stds
     like      [M, H, S] likelihood of each, scaled to a largest of 1
     center, width  [M, H, S] of the mean, in s / sqrt(n) around that of the rewards
+    log_evidence  log probability of all rewards, means even over the range of the part
     fit       how far the shapes of the rewards are from those of the model (Kolmogorov-Smirnov), beyond chance; and prompts checked
     """
 
@@ -50,6 +53,7 @@ class Rest:
     like: Floats = field(repr=False)
     center: Floats = field(repr=False)
     width: Floats = field(repr=False)
+    log_evidence: float
     fit: tuple[float, int]
 
     def draw(self, rows: Ints, draws: int, rng: np.random.Generator) -> tuple[Floats, Floats, Ints]:
@@ -129,18 +133,20 @@ def fit_rest(prompt: Ints, reward: Floats, n_prompts: int, span: float) -> Rest:
     scales = _scales(std, span)
     shape = (n_prompts, len(shapes().names), len(scales))
     like, center, width = np.ones(shape, np.float32), np.zeros(shape, np.float32), np.ones(shape, np.float32)
-    rows = np.flatnonzero(n > 1)
+    rows, height = np.flatnonzero(n > 1), np.zeros(n_prompts)
     thin = _thinned(prompt, n)
-    step = max(1, _CELLS_AT_ONCE // (len(scales) * len(_MEANS) * max(int(n.max(initial=1)), 1)))
+    step = max(1, _CELLS_AT_ONCE // (_WINDOW * len(_MEANS) * len(shapes().names) * min(max(int(n.max(initial=1)), 1), _MOST_VALUES)))
     starts = np.searchsorted(prompt[thin], np.arange(n_prompts + 1))
     for first in range(0, len(rows), step):
         some = rows[first : first + step]
         at = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in some])
         values, length = reward[thin][at], np.diff(starts)[some]
-        like[some], center[some], width[some] = _integrated(values, length, mean[some], n[some], scales)
+        like[some], center[some], width[some], height[some] = _integrated(values, length, mean[some], std[some], scales)
     pi = _fitted(like[rows])
-    rest = Rest(n, mean, scales, pi, like, center, width, (0.0, 0))
-    return Rest(n, mean, scales, pi, like, center, width, _check(rest, prompt, reward))
+    range_ = max(float(np.ptp(reward)), 1e-9 * span) if len(reward) else span
+    evidence = float((np.log(np.einsum("rhs,hs->r", like[rows], pi)) + height[rows]).sum() - (n > 0).sum() * np.log(range_))
+    rest = Rest(n, mean, scales, pi, like, center, width, evidence, (0.0, 0))
+    return replace(rest, fit=_check(rest, prompt, reward))
 
 
 def _scales(std: Floats, span: float) -> Floats:
@@ -158,23 +164,55 @@ def _thinned(prompt: Ints, n: Ints) -> Ints:
     return np.flatnonzero((rank * keep) // n[prompt] != ((rank - 1) * keep) // n[prompt])
 
 
-def _integrated(values: Floats, length: Ints, mean: Floats, n: Ints, scales: Floats) -> tuple[Floats, Floats, Floats]:
-    """(like, center, width) [B, H, S] of prompts whose rewards `values` lie one prompt after the other, `length` [B] of each."""
+def _integrated(values: Floats, length: Ints, mean: Floats, std: Floats, scales: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """(like, center, width) [B, H, S], and the logarithm of the largest likelihood [B].
+
+    The rewards `values` of the prompts lie one prompt after the other, `length` [B] of each, `mean` and `std` their own. Stds much smaller than
+    theirs are out of the question, and under much larger ones the rewards might as well be equal: only those between are integrated.
+    """
+    window = min(_WINDOW, len(scales))
+    first = np.clip(np.searchsorted(scales, std / _BELOW), 0, len(scales) - window)
+    at = first[:, None] + np.arange(window)
     starts, prompt = np.cumsum(length) - length, np.repeat(np.arange(len(length)), length)
-    off = ((values - mean[prompt])[:, None] / scales)[:, :, None] - _MEANS / np.sqrt(length)[prompt, None, None]
-    at = np.clip(((off - Z[0]) / STEP + 0.5), 0, len(Z) - 1).astype(np.int32)
-    like, center, width = (np.empty((len(length), len(shapes().names), len(scales))) for _ in range(3))
-    for h, table in enumerate(shapes().log_density.astype(np.float32)):
-        log = np.add.reduceat(table[at], starts, axis=0) - (length[:, None, None] - 1) * np.log(scales / scales[0])[:, None]
-        top = log.max((1, 2), keepdims=True)
-        density = np.exp(log - top)
-        total = density.sum(-1)
-        like[:, h] = np.log(np.maximum(total, 1e-300)) + top[..., 0]
-        total = np.maximum(total, 1e-300)
-        center[:, h] = (density @ _MEANS) / total
-        width[:, h] = np.sqrt(np.maximum((density @ _MEANS**2) / total - center[:, h] ** 2, _LEAST_WIDTH**2))
-    like -= like.max((1, 2), keepdims=True)
-    return np.exp(like), center, width
+    off = ((values - mean[prompt])[:, None] / scales[at][prompt])[:, :, None] - _MEANS / np.sqrt(length)[prompt, None, None]
+    place = np.clip((off - Z[0]) / STEP + 0.5, 0, len(Z) - 1).astype(np.int32)
+    log = np.add.reduceat(_table()[place], starts, axis=0)  # [B, W, T, H]
+    top = log.max(2)
+    density = np.exp(log - top[:, :, None])
+    total = np.maximum(density.sum(2), 1e-30)
+    center = np.einsum("bwth,t->bwh", density, _MEANS) / total
+    square = np.einsum("bwth,t->bwh", density, _MEANS**2) / total
+    inside = [np.log(total) + top, center, square - center**2]
+    full = []
+    for part, below, of_equal in zip(inside, (-np.inf, 0.0, 1.0), _equal(length), strict=True):
+        every = np.where(np.arange(len(scales))[:, None] < first[:, None, None], below, of_equal[:, None])
+        np.put_along_axis(every, at[:, :, None], part, 1)
+        full.append(every.transpose(0, 2, 1))
+    like, center, variance = full
+    like = like - (length[:, None, None] - 1) * np.log(scales)
+    top = like.max((1, 2))
+    height = top - np.log(length) / 2 + np.log(_MEANS[1] - _MEANS[0])
+    return np.exp(like - top[:, None, None]), center, np.sqrt(np.maximum(variance, _LEAST_WIDTH**2)), height
+
+
+def _equal(length: Ints) -> tuple[Floats, Floats, Floats]:
+    """(log likelihood but for the scale, center, variance) [B, H] of n equal rewards under each shape."""
+    sizes, which = np.unique(length, return_inverse=True)
+    step = (_MEANS[1] - _MEANS[0]) / np.sqrt(sizes)[:, None]
+    log = sizes[:, None, None] * _table().T  # [N, H, Z]
+    top = log.max(-1, keepdims=True)
+    density = np.exp(log - top)
+    total = density.sum(-1)
+    mean = -(density @ Z) / total * np.sqrt(sizes)[:, None]  # a reward at z is a mean of -z
+    square = (density @ Z**2) / total * sizes[:, None]
+    of = np.log(total * STEP / step) + top[..., 0], mean, square - mean**2
+    return tuple(part[which.reshape(-1)] for part in of)  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=1)
+def _table() -> Floats:
+    """[601, H] log densities at `Z`."""
+    return np.ascontiguousarray(shapes().log_density.T, np.float32)
 
 
 def _fitted(like: Floats) -> Floats:
@@ -182,7 +220,7 @@ def _fitted(like: Floats) -> Floats:
     m, (h, s) = len(like), like.shape[1:]
     if m > _MOST_FITTED:
         like = like[np.random.default_rng(0).choice(m, _MOST_FITTED, replace=False)]
-    table = like.reshape(len(like), -1).astype(np.float64)
+    table = like.reshape(len(like), h * s).astype(np.float64)
     pi, even = np.full(h * s, 1 / (h * s)), (_EVEN_SHARE * len(like) + 1) / (h * s)
     for _ in range(_ITERATIONS if m else 0):
         pi = pi * ((1 / np.maximum(table @ pi, 1e-300)) @ table) + even
