@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
@@ -26,10 +27,11 @@ from flatspot.stats.zones import Zones
 
 _MOST_ATOMS = 32
 _ATOM_SHARE = 0.005
+_NEIGHBORS, _STANDS_OUT, _FEWEST_ON_LATTICE = 3, 2.5, 12
 _MOST_RESTS = 4
 _CUT_AT = ((0.1, 0.3, 0.6, 0.85), (0.15, 0.4, 0.7, 0.9))
-_FEWEST_CUT, _MOST_CHOOSING = 60, 300
-_PRICE = 5.0  # of another rest, in log probability
+_FEWEST_CUT, _MOST_CHOOSING, _BINS = 60, 300, 16
+_PRICE = 15.0  # of another rest, in log probability
 # A gap parts two rests where so many prompts, and so large a share of those with two rewards, have rewards on either side, and it is so
 # many times as wide as the spread within a prompt on either side.
 _FEWEST_ACROSS, _SHARE_ACROSS, _WIDTHS = 5, 0.02, 4.0
@@ -102,19 +104,30 @@ def split(evidence: Evidence, zones: Zones) -> Parts:
     ([0.0, 0.5, 1.0], np.int64(0), np.int64(8), 'mixed')
     """
     tally, m = evidence.tally, evidence.n_prompts
-    values = _atoms(tally, m) if evidence.support is None else _with_ends(evidence.support, zones)
+    values, lattice = _atoms(tally, m) if evidence.support is None else (_with_ends(evidence.support, zones), False)
     x, r, c = tally.prompt, tally.reward, tally.count
     place = np.clip(np.searchsorted(values, r), 0, max(len(values) - 1, 0))
     on = values[place] == r if len(values) else np.zeros(len(r), bool)
     atoms = np.zeros((m, len(values)), np.int64)
     atoms[x[on], place[on]] = c[on]
     x, r, c = x[~on], r[~on], c[~on]
-    own = _own_values(x, r, c, m)
+    own = _own_values(x, r, c, np.maximum(2, evidence.n / 2) if lattice else np.full(m, 2.0))
     repeated = r == own[x]
     of_own = np.bincount(x[repeated], c[repeated], m).astype(np.int64)
-    x, r = np.repeat(x[~repeated], c[~repeated]), np.repeat(r[~repeated], c[~repeated])
+    x, r = _spread_out(x[~repeated], r[~repeated], c[~repeated])
     rests = tuple(_rests(x, r, _cuts(x, r, m, zones.span), m, zones.span))
     return Parts(values, np.column_stack([atoms, of_own, *(rest.n for rest in rests)]), own, rests, zones.span)
+
+
+def _spread_out(x: Ints, r: Floats, c: Ints) -> tuple[Ints, Floats]:
+    """One row per completion; equal rewards of a prompt, which rounding made equal, lie evenly over the cell that rounds to them."""
+    every = np.unique(r)
+    if len(every) < 2 or not (c > 1).any():
+        return np.repeat(x, c), np.repeat(r, c)
+    step = np.diff(every)
+    cell = np.minimum(np.r_[step[0], step], np.r_[step, step[-1]])[np.searchsorted(every, r)]
+    rank = np.arange(c.sum()) - np.repeat(np.cumsum(c) - c, c)
+    return np.repeat(x, c), np.repeat(r, c) + np.repeat(cell, c) * ((rank + 0.5) / np.repeat(c, c) - 0.5)
 
 
 def _cuts(x: Ints, r: Floats, m: int, span: float) -> Floats:
@@ -128,14 +141,21 @@ def _cuts(x: Ints, r: Floats, m: int, span: float) -> Floats:
     inside = np.isin(x, some)
     place, values = np.searchsorted(some, x[inside]), r[inside]
     levels = (np.unique(np.quantile(values, at)) for at in _CUT_AT)
-    return max((gaps, *levels), key=lambda cuts: _log_evidence(_rests(place, values, cuts, len(some), span)))
+    return max((gaps, *levels), key=lambda cuts: _log_evidence(_rests(place, values, cuts, len(some), span), values))
 
 
-def _log_evidence(rests: Sequence[Rest]) -> float:
-    """Log probability of the rewards, and of which rest each one lies in."""
+def _log_evidence(rests: Sequence[Rest], values: Floats) -> float:
+    """Log probability of the rewards, and of which rest each one lies in; a mean is as likely as a reward of the set there."""
     counts = np.stack([rest.n for rest in rests], -1)
     weights = fit_dictionary(counts, np.array([np.nanmean(rest.mean) for rest in rests])).log_evidence(counts) if len(rests) > 1 else 0.0
-    return weights + sum(rest.log_evidence - _PRICE for rest in rests)
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
+    log_density = np.log(np.histogram(values, edges)[0] / len(values) / np.diff(edges)) if len(edges) > 1 else np.zeros(1)
+    total = weights
+    for rest in rests:
+        at = np.searchsorted(edges, rest.mean[rest.n > 0], side="right") - 1
+        of_means = log_density[np.clip(at, 0, len(log_density) - 1)] - np.log(rest.n.sum() / len(values))
+        total += rest.log_evidence + float(of_means.sum()) - _PRICE
+    return total
 
 
 def _rests(x: Ints, r: Floats, cuts: Floats, m: int, span: float) -> tuple[Rest, ...]:
@@ -149,20 +169,27 @@ def _with_ends(support: Floats, zones: Zones) -> Floats:
     return np.sort(np.r_[support, [end for end in (zones.lo, zones.hi) if (np.abs(support - end) > slack).all()]])
 
 
-def _atoms(tally: Tally, n_prompts: int) -> Floats:
-    """Values seen in at least two prompts, three times, and in half a percent of the completions."""
+def _atoms(tally: Tally, n_prompts: int) -> tuple[Floats, bool]:
+    """Values seen in at least two prompts, three times, and in half a percent of the completions; whether the others are a lattice.
+
+    On a lattice, such as scores rounded to two digits, most values come that often, each about as often as its neighbors: then only those
+    that stand out are atoms, and the rest is as good as continuous.
+    """
     distinct, at = np.unique(tally.reward, return_inverse=True)
     size, prompts = np.bincount(at, tally.count), np.bincount(at)
     wide = (prompts >= min(2, n_prompts)) & (size >= max(3, _ATOM_SHARE * tally.count.sum()))
-    kept = np.flatnonzero(wide)
-    return np.sort(distinct[kept[np.argsort(-size[kept], kind="stable")][:_MOST_ATOMS]])
+    around = sliding_window_view(np.pad(size, _NEIGHBORS, mode="reflect") if len(size) > _NEIGHBORS else size[:0], 2 * _NEIGHBORS + 1)
+    smooth = wide & (size < _STANDS_OUT * np.median(around, -1)) if len(around) else np.zeros(len(size), bool)
+    lattice = bool(smooth.sum() >= _FEWEST_ON_LATTICE and smooth.sum() > wide.sum() / 2)
+    kept = np.flatnonzero(wide & ~smooth if lattice else wide)
+    return np.sort(distinct[kept[np.argsort(-size[kept], kind="stable")][:_MOST_ATOMS]]), lattice
 
 
-def _own_values(x: Ints, r: Floats, c: Ints, m: int) -> Floats:
-    """[M] each prompt's most frequent non-atom value where it has it twice, else NaN."""
-    own = np.full(m, np.nan)
+def _own_values(x: Ints, r: Floats, c: Ints, least: Floats) -> Floats:
+    """[M] each prompt's most frequent non-atom value where it has it `least` [M] times, else NaN."""
+    own = np.full(len(least), np.nan)
     order = np.lexsort((-r, c))
-    order = order[c[order] > 1]
+    order = order[(c >= least[x])[order]]
     own[x[order]] = r[order]
     return own
 

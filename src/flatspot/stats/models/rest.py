@@ -1,6 +1,6 @@
 """A continuous part of the rewards of many prompts: each has a mean, a std and a shape, and the set a distribution over stds and shapes.
 
-Model: x = m + s z, z of one of the `shapes`; (shape, log s) ~ pi, any distribution on a grid; m anywhere. With the mean integrated out,
+Model: x = m + s z, z of one of the `shapes`; (shape, log s) ~ pi, any distribution on a grid, which may change with the mean; m anywhere. With the mean integrated out,
 
     L_i(h, s) = ∫ prod_k phi_h((x_ik - m) / s) / s  dm,
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.shapes import STEP, Z, shapes
@@ -27,6 +28,7 @@ _MOST_VALUES = 64  # of a prompt: more of them say the same
 _LEAST_WIDTH = 0.8  # of the mean: a sharp shape tells more, were it exactly the one that is meant
 _MOST_FITTED = 4000
 _ITERATIONS, _EVEN_SHARE = 150, 0.02
+_FEWEST_IN_BIN, _MOST_BINS, _OF_SET = 30, 8, 5.0
 _CELLS_AT_ONCE = 3_000_000
 _DONORS = 256
 _CHECKED_FROM, _MOST_CHECKED = 4, 2000
@@ -39,10 +41,11 @@ class Rest:
 
     n, mean   [M] rewards in it, and their mean; NaN where there is none
     scales    [S] the stds that a prompt may have
-    pi        [H, S] distribution over shapes and stds
+    pi        [B, H, S] distribution over shapes and stds, for each bin of means: rewards near an end of their range have smaller stds
+    place     [M] the bin of each prompt
     like      [M, H, S] likelihood of each, scaled to a largest of 1
     center, width  [M, H, S] of the mean, in s / sqrt(n) around that of the rewards
-    log_evidence  log probability of all rewards, means even over the range of the part
+    log_evidence  log probability of all rewards, up to that of where each prompt's mean lies
     fit       how far the shapes of the rewards are from those of the model (Kolmogorov-Smirnov), beyond chance; and prompts checked
     """
 
@@ -50,6 +53,7 @@ class Rest:
     mean: Floats
     scales: Floats
     pi: Floats
+    place: Ints = field(repr=False)
     like: Floats = field(repr=False)
     center: Floats = field(repr=False)
     width: Floats = field(repr=False)
@@ -91,11 +95,12 @@ class Rest:
     def _responsibilities(self, rows: Ints) -> Floats:
         """[R, H * S] under pi without the prompt's own share of it."""
         like = self.like[rows].reshape(len(rows), -1).astype(np.float64)
-        pi, n_fitted = self.pi.reshape(-1), int((self.n > 1).sum())
+        pi = self.pi.reshape(len(self.pi), -1)[self.place[rows]]
+        n_fitted = np.bincount(self.place[self.n > 1], minlength=len(self.pi))[self.place[rows], None]
         own = like * pi
         own /= own.sum(-1, keepdims=True)
-        floor = (_EVEN_SHARE + 1 / (1 + n_fitted)) / len(pi)
-        others = np.maximum(n_fitted * pi - own * (self.n[rows, None] > 1), 0.0) / max(n_fitted - 1, 1) + floor
+        floor = (_EVEN_SHARE + 1 / (1 + n_fitted)) / pi.shape[1]
+        others = np.maximum(n_fitted * pi - own * (self.n[rows, None] > 1), 0.0) / np.maximum(n_fitted - 1, 1) + floor
         joint = like * others
         return np.asarray(joint / joint.sum(-1, keepdims=True))
 
@@ -142,10 +147,10 @@ def fit_rest(prompt: Ints, reward: Floats, n_prompts: int, span: float) -> Rest:
         at = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in some])
         values, length = reward[thin][at], np.diff(starts)[some]
         like[some], center[some], width[some], height[some] = _integrated(values, length, mean[some], std[some], scales)
-    pi = _fitted(like[rows])
-    range_ = max(float(np.ptp(reward)), 1e-9 * span) if len(reward) else span
-    evidence = float((np.log(np.einsum("rhs,hs->r", like[rows], pi)) + height[rows]).sum() - (n > 0).sum() * np.log(range_))
-    rest = Rest(n, mean, scales, pi, like, center, width, evidence, (0.0, 0))
+    place, n_bins = _bins(mean, n > 1)
+    pi = _fitted(like[rows], place[rows], n_bins)
+    evidence = float((np.log(np.einsum("rhs,rhs->r", like[rows], pi[place[rows]])) + height[rows]).sum())
+    rest = Rest(n, mean, scales, pi, place, like, center, width, evidence, (0.0, 0))
     return replace(rest, fit=_check(rest, prompt, reward))
 
 
@@ -215,17 +220,35 @@ def _table() -> Floats:
     return np.ascontiguousarray(shapes().log_density.T, np.float32)
 
 
-def _fitted(like: Floats) -> Floats:
-    """[H, S] the distribution over shapes and stds under which the prompts are likeliest, a little smoothed."""
-    m, (h, s) = len(like), like.shape[1:]
-    if m > _MOST_FITTED:
-        like = like[np.random.default_rng(0).choice(m, _MOST_FITTED, replace=False)]
+def _fitted(like: Floats, place: Ints, n_bins: int) -> Floats:
+    """[B, H, S] the distribution over shapes and stds under which the prompts of each bin are likeliest, a little smoothed.
+
+    First that of all of them, spread a little over everything; then, from there, that of each bin, with some prompts like those of the set.
+    """
+    h, s = like.shape[1:]
+    if len(like) > _MOST_FITTED:
+        some = np.random.default_rng(0).choice(len(like), _MOST_FITTED, replace=False)
+        like, place = like[some], place[some]
     table = like.reshape(len(like), h * s).astype(np.float64)
-    pi, even = np.full(h * s, 1 / (h * s)), (_EVEN_SHARE * len(like) + 1) / (h * s)
-    for _ in range(_ITERATIONS if m else 0):
-        pi = pi * ((1 / np.maximum(table @ pi, 1e-300)) @ table) + even
+    even = np.full(h * s, 1 / (h * s))
+    of_all = _em(table, even, (_EVEN_SHARE * len(like) + 1) * even)
+    by_bin = [_em(table[place == b], of_all, _OF_SET * of_all) for b in range(n_bins)] if n_bins > 1 else [of_all]
+    return np.stack(by_bin).reshape(n_bins, h, s)
+
+
+def _em(table: Floats, start: Floats, prior: Floats) -> Floats:
+    pi = start
+    for _ in range(_ITERATIONS if len(table) else 0):
+        pi = pi * ((1 / np.maximum(table @ pi, 1e-300)) @ table) + prior
         pi /= pi.sum()
-    return pi.reshape(h, s)
+    return pi
+
+
+def _bins(mean: Floats, fitted: NDArray[np.bool_]) -> tuple[Ints, int]:
+    """([M] which bin of means each prompt is in, how many there are): as many prompts in each as tell its stds and shapes."""
+    n_bins = int(np.clip(fitted.sum() // _FEWEST_IN_BIN, 1, _MOST_BINS))
+    edges = np.unique(np.quantile(mean[fitted], np.arange(1, n_bins) / n_bins)) if n_bins > 1 else np.zeros(0)
+    return np.searchsorted(edges, np.nan_to_num(mean)), len(edges) + 1
 
 
 def _check(rest: Rest, prompt: Ints, reward: Floats) -> tuple[float, int]:
