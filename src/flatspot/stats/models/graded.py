@@ -15,7 +15,7 @@ from flatspot.stats.models.best_of import expected_best, gain_about, power
 from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
 from flatspot.stats.models.mean_limits import MeanProfile, mean_profiles
-from flatspot.stats.models.moments import Moments, moments, prior_of
+from flatspot.stats.models.moments import Moments, moments, moments_of_vectors, prior_of
 from flatspot.stats.models.parts import Parts, split
 from flatspot.stats.models.vectors import WeightSet
 from flatspot.stats.models.worst_case import DROP, Enough
@@ -27,7 +27,8 @@ _DRAWS_IN_ALL = 10_000_000  # above 25,000 prompts each gets fewer: its stated e
 _CELLS_IN_ALL = 300_000_000
 _CELLS_AT_ONCE = 4_000_000
 _MISFIT = 0.02  # distance beyond chance from which on the shapes are said not to fit
-_Z90, _WIDEN = 1.645, 1.06  # a nominal 90% limit, and by how much it is widened, as for binary rewards
+_PARTNERS = 96  # prompts whose rests a weight vector is combined with
+_Z90, _Z95, _WIDEN = 1.645, 1.96, 1.06  # a nominal 90% limit, and by how much it is widened, as for binary rewards
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,17 @@ class GradedModel:
     @cached_property
     def shares(self) -> Floats:
         """[3, 3] share of prompts like these in each state: mean, and 95% limits."""
-        limits = self._state_shares(np.random.default_rng(0))
+        limits = state_shares(self.states, np.random.default_rng(0))
+        if len(self.parts.used) > 1:
+            rows, candidates = self._candidates
+            of, k = self._weights, self.zones.group_size
+            gain = expected_best(candidates, self.parts, k) - candidates.mean
+            odds = Odds(1 - _equal(candidates, k), gain, self.zones.ceiling(self.r_star)[rows] - candidates.mean)
+            paths = mean_profiles(of.table, of.size, self.zones.states(odds, self.scale).mean(1).T, _Z95)
+            lo, hi = np.array([path.at(_WIDEN * np.array([-_Z95, _Z95])) for path in paths]).T
+            limits[:, 1], limits[:, 2] = np.minimum(limits[:, 1], lo), np.maximum(limits[:, 2], hi)
+        expected = self.states.sum(0)  # less than one prompt: it may as well be none
+        limits[expected < 1, 1], limits[len(self.states) - expected < 1, 2] = 0.0, 1.0
         if self._one_each:
             limits[:, 1:] = (0.0, 1.0)
         return limits
@@ -149,12 +160,16 @@ class GradedModel:
             central, shares = mean_shares(self._mixed(sizes), draws, rng)
             return central, rng.random((draws, len(sizes))) if self._one_each else shares
         if lacking := [k for k in dict.fromkeys(sizes) if k not in self._paths]:
-            of, tie = self._weights, self.parts.can_tie
-            chance = np.stack([1 - power(of.vectors[:, tie], k).sum(-1) for k in lacking])
+            of = self._weights
+            chance = np.stack([1 - _equal(self._candidates[1], k).mean(-1) for k in lacking])
             self._paths.update(zip(lacking, mean_profiles(of.table, of.size, chance, _Z90), strict=True))
         paths = [self._paths[k] for k in sizes]
         z = _WIDEN * ndtri((np.arange(draws) + 0.5) / draws)
-        return np.array([path.central for path in paths]), np.stack([path.at(z) for path in paths], -1)
+        central, shares = np.array([path.central for path in paths]), np.stack([path.at(z) for path in paths], -1)
+        if self.parts.step is not None:  # which reward a rounded one ties with is no matter of weights
+            of_prompts = mean_shares(self._mixed(sizes), draws, rng)
+            central, shares = (central + of_prompts[0]) / 2, np.where(np.arange(draws)[:, None] % 2, shares, of_prompts[1])
+        return central, shares
 
     def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
         """NaN: no limit is known for graded rewards."""
@@ -188,12 +203,18 @@ class GradedModel:
         return WeightSet.of(self.parts.counts[:, self.parts.used], self.prior)
 
     @cached_property
+    def _candidates(self) -> tuple[Ints, Moments]:
+        """Some prompts, and what each of the weight vectors is with the rests of each."""
+        few = self.parts.family == "few-valued" and len(np.unique(self.zones.ceiling(self.r_star))) == 1
+        by_mean = np.argsort(self.evidence.mean, kind="stable")
+        at = (np.arange(1 if few else min(len(by_mean), _PARTNERS)) + 0.5) / (1 if few else min(len(by_mean), _PARTNERS))
+        rows = by_mean[(at * len(by_mean)).astype(np.int64)]
+        return rows, moments_of_vectors(self.parts, self._weights.vectors, rows)
+
+    @cached_property
     def _paths(self) -> dict[int, MeanProfile]:
         """The profile of the share of mixed groups, by group size."""
         return {}
-
-    def _state_shares(self, rng: np.random.Generator) -> Floats:
-        return state_shares(self.states, rng)
 
     def _mixed(self, sizes: Sequence[int]) -> Floats:
         """[M, S] probability that a group of each size is mixed, in one more pass over the draws at most."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.dictionary import Dictionary, fit_dictionary
 from flatspot.stats.models.parts import Parts, heights
+from flatspot.stats.models.shapes import shapes
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,34 @@ class Moments:
 
 def moments(parts: Parts, rows: Ints, prior: Dictionary, draws: int, rng: np.random.Generator) -> Moments:
     """Posterior draws of the prompts `rows`."""
-    used, a = parts.used, parts.n_atoms
-    weights = np.zeros((len(rows), draws, parts.counts.shape[1]))
-    weights[..., used] = prior.draw(parts.counts[rows][:, used], draws, rng)
+    weights = prior.draw(parts.counts[rows][:, parts.used], draws, rng)
     rests = [rest.draw(rows, draws, rng) for rest in parts.rests]
+    return _assembled(parts, rows[:, None], weights, rests)
+
+
+def moments_of_vectors(parts: Parts, vectors: Floats, rows: Ints) -> Moments:
+    """What prompts with these weights [J, used] would be, where everything else is that of each of `rows`, one draw of it: [J, rows]."""
+    rng, shape = np.random.default_rng(0), (len(vectors), len(rows))
+    rests = [tuple(np.broadcast_to(column[:, 0], shape) for column in rest.draw(rows, 1, rng)) for rest in parts.rests]
+    return _assembled(parts, rows[None], np.broadcast_to(vectors[:, None], (*shape, vectors.shape[1])), rests)
+
+
+def _assembled(parts: Parts, rows: Ints, of_used: Floats, rests: Sequence[tuple[Floats, ...]]) -> Moments:
+    used, a = parts.used, parts.n_atoms
+    weights = np.zeros((*of_used.shape[:2], parts.counts.shape[1]))
+    weights[..., used] = of_used
     rest_mean, rest_variance, rest_shape = (np.stack(column, -1) for column in zip(*rests, strict=True))
-    own = np.broadcast_to(parts.own[rows, None], weights.shape[:2])
+    own = np.broadcast_to(parts.own[rows], weights.shape[:2])
     own = np.where(np.isfinite(own), own, rest_mean[..., 0])  # a prompt with no repeated value may yet repeat one of its rest
     of_rest, at = weights[..., a + 1 :], parts.values
     mean = weights[..., :a] @ at + weights[..., a] * own + (of_rest * rest_mean).sum(-1)
     square = weights[..., :a] @ at**2 + weights[..., a] * own**2 + (of_rest * (rest_mean**2 + rest_variance)).sum(-1)
     std = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return Moments(mean, std, weights[..., used[parts.can_tie]], weights, own, rest_mean, rest_variance, rest_shape)
+    ties = weights[..., used[parts.can_tie]]
+    if parts.step is not None:  # of rewards that were rounded, the share in the commonest cell
+        cell = shapes().largest_cell(rest_shape, parts.step[rows] / np.sqrt(np.maximum(rest_variance, 1e-300)))
+        ties = np.concatenate([ties, of_rest * cell], -1)
+    return Moments(mean, std, ties, weights, own, rest_mean, rest_variance, rest_shape)
 
 
 def prior_of(parts: Parts) -> Dictionary:

@@ -46,6 +46,7 @@ class Parts:
     own     [M] the prompt's own value; NaN where it has none
     rests   [Q] the continuous parts, one at least, from low to high
     span    width of the reward range
+    step    [M, Q] of rewards that were rounded, how far apart they lie around each rest; None where they were not
     """
 
     values: Floats
@@ -53,6 +54,7 @@ class Parts:
     own: Floats
     rests: tuple[Rest, ...]
     span: float
+    step: Floats | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -111,21 +113,28 @@ def split(evidence: Evidence, zones: Zones) -> Parts:
     atoms = np.zeros((m, len(values)), np.int64)
     atoms[x[on], place[on]] = c[on]
     x, r, c = x[~on], r[~on], c[~on]
-    own = _own_values(x, r, c, np.maximum(2, evidence.n / 2) if lattice else np.full(m, 2.0))
+    own = _own_values(x, r, c, np.maximum(3, 0.8 * evidence.n) if lattice else np.full(m, 2.0))
     repeated = r == own[x]
     of_own = np.bincount(x[repeated], c[repeated], m).astype(np.int64)
-    x, r = _spread_out(x[~repeated], r[~repeated], c[~repeated])
+    every = np.unique(r[~repeated])
+    x, r = _spread_out(x[~repeated], r[~repeated], c[~repeated], every)
     rests = tuple(_rests(x, r, _cuts(x, r, m, zones.span), m, zones.span))
-    return Parts(values, np.column_stack([atoms, of_own, *(rest.n for rest in rests)]), own, rests, zones.span)
+    step = np.stack([_cell(every, rest.mean) for rest in rests], -1) if lattice and len(every) > 1 else None
+    return Parts(values, np.column_stack([atoms, of_own, *(rest.n for rest in rests)]), own, rests, zones.span, step)
 
 
-def _spread_out(x: Ints, r: Floats, c: Ints) -> tuple[Ints, Floats]:
+def _cell(every: Floats, at: Floats) -> Floats:
+    """How far apart the values `every` lie around each of `at`."""
+    gaps = np.diff(every)
+    cells = np.minimum(np.r_[gaps[0], gaps], np.r_[gaps, gaps[-1]])
+    return np.asarray(cells[np.clip(np.searchsorted(every, np.nan_to_num(at)), 0, len(every) - 1)])
+
+
+def _spread_out(x: Ints, r: Floats, c: Ints, every: Floats) -> tuple[Ints, Floats]:
     """One row per completion; equal rewards of a prompt, which rounding made equal, lie evenly over the cell that rounds to them."""
-    every = np.unique(r)
     if len(every) < 2 or not (c > 1).any():
         return np.repeat(x, c), np.repeat(r, c)
-    step = np.diff(every)
-    cell = np.minimum(np.r_[step[0], step], np.r_[step, step[-1]])[np.searchsorted(every, r)]
+    cell = _cell(every, r)
     rank = np.arange(c.sum()) - np.repeat(np.cumsum(c) - c, c)
     return np.repeat(x, c), np.repeat(r, c) + np.repeat(cell, c) * ((rank + 0.5) / np.repeat(c, c) - 0.5)
 

@@ -18,6 +18,7 @@ from flatspot.stats.evidence import Floats, Ints
 STEP = 0.05
 Z: Floats = np.arange(-15.0, 15.0 + STEP / 2, STEP)
 _POINTS = 400
+_WIDTHS: Floats = np.geomspace(0.01, 30, 60)
 _BANDWIDTH = 0.08  # of the normals that a shape is made of, in its stds
 _TAIL = 1e-3  # the weight of a Student-3 of twice the std in every density: one stray reward must not rule a shape out
 # Quantiles at which a shape is cut into strata, each standing for its mean: finer to the top, which the best of K comes from.
@@ -48,6 +49,13 @@ class Shapes:
         edges[:, [0, -1]] = 0.0
         return np.asarray(np.diff(edges, axis=1) / share), np.asarray(share)
 
+    def largest_cell(self, shape: Ints, width: Floats) -> Floats:
+        """[..] the most probable interval of this width, in stds: how often two rewards of the shape are rounded to one value, at most."""
+        at = np.interp(np.log(np.maximum(width, 1e-12)), np.log(_WIDTHS), np.arange(len(_WIDTHS)))
+        low = at.astype(np.int64)
+        share, table = at - low, _cells()
+        return np.asarray((1 - share) * table[shape, low] + share * table[shape, np.minimum(low + 1, len(_WIDTHS) - 1)])
+
     def sample(self, shape: Ints, n: int, rng: np.random.Generator) -> Floats:
         """[.., n] rewards of these shapes."""
         at = rng.integers(0, self.quantiles.shape[1], (*shape.shape, n))
@@ -70,6 +78,14 @@ def shapes() -> Shapes:
     levels = (np.arange(512) + 0.5) / 512
     quantiles = np.stack([np.interp(levels, np.cumsum(d) * STEP, Z) for d in density])
     return Shapes(tuple(named), density, log_density, quantiles)
+
+
+@lru_cache(maxsize=1)
+def _cells() -> Floats:
+    """[H, widths] the most probable interval of each width."""
+    below = np.cumsum(np.c_[np.zeros(len(shapes().names)), shapes().density * STEP], axis=1)
+    edges = np.r_[Z[0] - STEP / 2, Z + STEP / 2]
+    return np.stack([np.stack([np.interp(edges + w, edges, b, right=1.0) - b for w in _WIDTHS]).max(1) for b in below]).clip(0, 1)
 
 
 def _levels() -> Floats:

@@ -19,7 +19,7 @@ import numpy as np
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.dictionary import Dictionary
 
-_LADDER = np.array([0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.08, 0.12, 0.18, 0.26, 0.36, 0.5])
+_LADDER = np.array([0.0025, 0.005, 0.01, 0.018, 0.0249, 0.035, 0.05, 0.07, 0.101, 0.14, 0.2, 0.28, 0.38, 0.5])
 _MOST_COMMONEST = 8
 _MOST_OBSERVED, _DRAWN = 96, 96
 _MOST_KINDS = 800
