@@ -17,8 +17,8 @@ from flatspot.stats.models.limits import Limits, equal_rewards_limits
 from flatspot.stats.models.mean_limits import MeanProfile, mean_profiles
 from flatspot.stats.models.moments import Moments, moments, moments_of_vectors, prior_of
 from flatspot.stats.models.parts import Parts, split
-from flatspot.stats.models.vectors import WeightSet
-from flatspot.stats.models.worst_case import DROP, Enough
+from flatspot.stats.models.vectors import MOST_KINDS, WeightSet, likelihoods
+from flatspot.stats.models.worst_case import DROP, Enough, largest_error
 from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain
 
 _DRAWS = 400
@@ -136,11 +136,8 @@ class GradedModel:
         """[3, 3] share of prompts like these in each state: mean, and 95% limits."""
         limits = state_shares(self.states, np.random.default_rng(0))
         if len(self.parts.used) > 1:
-            rows, candidates = self._candidates
-            of, k = self._weights, self.zones.group_size
-            gain = expected_best(candidates, self.parts, k) - candidates.mean
-            odds = Odds(1 - _equal(candidates, k), gain, self.zones.ceiling(self.r_star)[rows] - candidates.mean)
-            paths = mean_profiles(of.table, of.size, self.zones.states(odds, self.scale).mean(1).T, _Z95)
+            of = self._weights
+            paths = mean_profiles(of.table, of.size, self.zones.states(self._candidate_odds, self.scale).mean(1).T, _Z95)
             lo, hi = np.array([path.at(_WIDEN * np.array([-_Z95, _Z95])) for path in paths]).T
             limits[:, 1], limits[:, 2] = np.minimum(limits[:, 1], lo), np.maximum(limits[:, 2], hi)
         expected = self.states.sum(0)  # less than one prompt: it may as well be none
@@ -172,8 +169,21 @@ class GradedModel:
         return central, shares
 
     def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
-        """NaN: no limit is known for graded rewards."""
-        return float("nan")
+        """Of few-valued rewards, over every distribution of their weights; NaN where some are continuous: no limit is known."""
+        has = verdict >= 0
+        if not has.any() or not self._by_weights:
+            return float("nan")
+        mean = float(self.loss[np.arange(len(verdict)), verdict][has].mean())
+        if enough is not None and enough(mean):
+            return mean
+        kinds, size = np.unique(np.c_[self.parts.counts[:, self.parts.used], verdict], axis=0, return_counts=True)
+        if len(kinds) > MOST_KINDS:
+            every = np.linspace(0, len(kinds) - 1, MOST_KINDS).astype(np.int64)
+            kinds, size = kinds[every], size[every]
+        state, n_verdicts = kinds[:, -1], max(float(size[kinds[:, -1] >= 0].sum()), 1.0)
+        table, loss = likelihoods(kinds[:, :-1], self._weights.vectors), self.zones.loss(self._candidate_odds, self.scale).mean(1).T
+        of_verdict = np.where(state[:, None] >= 0, loss[state], 0.0)
+        return max(mean, largest_error(table, of_verdict, size.astype(float), n_verdicts, drop, enough or (lambda _: False)))
 
     @property
     def misfit(self) -> tuple[str, ...]:
@@ -205,11 +215,22 @@ class GradedModel:
     @cached_property
     def _candidates(self) -> tuple[Ints, Moments]:
         """Some prompts, and what each of the weight vectors is with the rests of each."""
-        few = self.parts.family == "few-valued" and len(np.unique(self.zones.ceiling(self.r_star))) == 1
         by_mean = np.argsort(self.evidence.mean, kind="stable")
-        at = (np.arange(1 if few else min(len(by_mean), _PARTNERS)) + 0.5) / (1 if few else min(len(by_mean), _PARTNERS))
-        rows = by_mean[(at * len(by_mean)).astype(np.int64)]
+        size = 1 if self._by_weights else min(len(by_mean), _PARTNERS)
+        rows = by_mean[((np.arange(size) + 0.5) / size * len(by_mean)).astype(np.int64)]
         return rows, moments_of_vectors(self.parts, self._weights.vectors, rows)
+
+    @cached_property
+    def _candidate_odds(self) -> Odds:
+        """[J, rows] of the candidates."""
+        rows, draws = self._candidates
+        gain = expected_best(draws, self.parts, self.zones.group_size) - draws.mean
+        return Odds(1 - _equal(draws, self.zones.group_size), gain, self.zones.ceiling(self.r_star)[rows] - draws.mean)
+
+    @property
+    def _by_weights(self) -> bool:
+        """Whether the weights of the atoms are all that prompts differ in."""
+        return not self.parts.counts[:, self.parts.n_atoms :].any() and len(np.unique(self.zones.ceiling(self.r_star))) == 1
 
     @cached_property
     def _paths(self) -> dict[int, MeanProfile]:

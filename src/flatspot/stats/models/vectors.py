@@ -22,7 +22,7 @@ from flatspot.stats.models.dictionary import Dictionary
 _LADDER = np.array([0.0025, 0.005, 0.01, 0.018, 0.0249, 0.035, 0.05, 0.07, 0.101, 0.14, 0.2, 0.28, 0.38, 0.5])
 _MOST_COMMONEST = 8
 _MOST_OBSERVED, _DRAWN = 96, 96
-_MOST_KINDS = 800
+MOST_KINDS = 800
 _PULLS = (0.3, 2.0)  # pseudo-completions, in the shares of the set
 _FLOOR = 1e-4  # of the other categories: a completion nobody expected must not rule every candidate out
 
@@ -44,8 +44,8 @@ class WeightSet:
     def of(cls, counts: Ints, prior: Dictionary) -> WeightSet:
         """Of prompts with counts [M, V]; of very many kinds, a sample of the prompts stands for all, which widens the limits."""
         kinds, size = np.unique(counts[counts.sum(-1) > 0], axis=0, return_counts=True)
-        if len(kinds) > _MOST_KINDS:
-            chosen = np.random.default_rng(0).choice(len(counts), _MOST_KINDS, replace=False)
+        if len(kinds) > MOST_KINDS:
+            chosen = np.random.default_rng(0).choice(len(counts), MOST_KINDS, replace=False)
             kinds, size = np.unique(counts[chosen], axis=0, return_counts=True)
         vectors = weight_vectors(kinds, size, prior)
         return cls(vectors, likelihoods(kinds, vectors), size.astype(float))
