@@ -229,15 +229,14 @@ class Summary:
     fractions: Annotated[Fractions, "the share of prompts like these in each state"] = Fractions()
     predicted_error: Annotated[Number, "expected share of wrong verdicts among the decided; `null` where none is decided"] = None
     predicted_error_limit: Annotated[
-        Number, "upper limit of that share over all sets of prompts that the rewards allow; `null` for graded rewards"
+        Number, "upper limit of that share over all sets of prompts that the rewards allow; `null` where some rewards are continuous"
     ] = None
     caveats: Annotated[tuple[str, ...], "sentences: what to know before trusting the numbers"] = ()
     caveat_codes: Annotated[tuple[str, ...], "their [codes](#codes-of-caveats), each once; a sentence about a log's own rows has none"] = ()
     reward: Annotated[RewardSummary, "of the weighted total"] = RewardSummary()
     reward_model: Annotated[
         str,
-        "how rewards were modeled: `binary` (the ends of the range), `few-valued`, `continuous`, `zero-inflated`, `mixed`, `binned` (no "
-        "model fitted) or `none`",
+        "how rewards were modeled: `binary` (the ends of the range), `few-valued`, `continuous`, `zero-inflated`, `mixed` or `none`",
     ] = "none"
     components: Annotated[
         Mapping[str, Component],

@@ -28,12 +28,14 @@ class Decisions:
     error    [M] probability that it is wrong; 1 without a scored completion
     decided  [M] whether it is given
     scored   [M] whether a completion has a reward
+    no_limit whether the worst case was asked for, and none is known: they are given at a mean error all the same
     """
 
     best: Ints
     error: Floats
     decided: NDArray[np.bool_]
     scored: NDArray[np.bool_]
+    no_limit: bool = False
 
     @property
     def state(self) -> Ints:
@@ -102,7 +104,7 @@ def give_verdicts(model: FittedModel, target: float, *, worst_case: bool) -> Dec
     """The verdicts of `decide`; with `worst_case`, as many of them as leave even their worst-case error at most `target`, maybe none.
 
     That error is taken at twice the drop of the log likelihood, since it is looked at again after every round. Where none is known, for
-    graded rewards, `worst_case` changes nothing.
+    continuous rewards, `worst_case` changes nothing, and `no_limit` says so.
 
     >>> from flatspot.stats.evidence import evidence_of_rows
     >>> from flatspot.stats.models.fitted import fit
@@ -122,7 +124,8 @@ def give_verdicts(model: FittedModel, target: float, *, worst_case: bool) -> Dec
         if mean <= _LEAST * target:
             return replace(decisions, decided=np.zeros_like(decisions.decided))
         decisions = fewer
-    return decisions
+    no_limit = worst_case and bool(decisions.decided.any()) and np.isnan(model.worst_case_error(decisions.state, enough=lambda _: True))
+    return replace(decisions, no_limit=bool(no_limit))
 
 
 def may_exceed(model: FittedModel, decisions: Decisions, target: float, *, worst_case: bool) -> bool:

@@ -41,7 +41,7 @@ CODES: Mapping[str, str] = {
     "truncated-completions": "more than a fifth of the completions were cut by the token limit",
     "identical-completions": "on nearly all prompts all completions are one text",
     "worst-case-error": "far more verdicts than stated may be wrong in the worst case",
-    "sure-without-limit": "`--worst-case` changes nothing for graded rewards",
+    "sure-without-limit": "`--worst-case` changes nothing where rewards are continuous",
     "sure-undecided": "`--worst-case` leaves most prompts undecided",
     "rescored-by-other-reward": "how many completions a prompt has was decided by another reward",
     "incomplete-run": "the run was stopped before its end",
@@ -222,7 +222,7 @@ def set_caveats(
         text = f"Only {many} per prompt: verdicts rest on the other prompts of the set, and few are given."
         caveats.append(Caveat("few-completions", text))
     if model in ("continuous", "zero-inflated", "mixed"):
-        text = "The reward is continuous: verdicts assume near-normal rewards within a prompt, and are provisional."
+        text = "The reward is continuous: verdicts rest on the shapes that rewards have within a prompt, and are provisional."
         caveats.append(Caveat("provisional-model", text))
     caveats += [Caveat("model-misfit", text[:1].upper() + text[1:] + ".") for text in misfit]
     if truncated_share is not None and truncated_share > 0.2:
@@ -257,7 +257,10 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
 def _what_worst_case_did(verdicts: PromptVerdicts) -> list[Caveat]:
     n_verdicts, n_open = int(np.isin(verdicts.verdict, STATES).sum()), int((verdicts.verdict == "undecided").sum())
     if n_verdicts and not np.isfinite(verdicts.worst_case_error):
-        text = "--worst-case needs a limit on the error, which is known for binary rewards only: it changed nothing here."
+        text = (
+            "--worst-case needs a limit on the error, which is known for binary and few-valued rewards only: the verdicts are as without it, "
+            "at a mean error. Round the reward to few values, or leave the option out."
+        )
         return [Caveat("sure-without-limit", text)]
     if n_open > n_verdicts:
         text = (

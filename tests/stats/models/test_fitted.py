@@ -240,13 +240,13 @@ def test_graded_rewards_pass_where_the_best_is_near():
     assert easier.min() > 0.9  # 0.22 is all that can be had: the far ones are there
 
 
-def test_in_bins_different_rewards_stay_different_and_equal_ones_equal():
-    """Two clumps with noise are not normal, so they are binned; a prompt that earns one odd value every time is flat all the same."""
+def test_with_noise_different_rewards_stay_different_and_equal_ones_equal():
+    """Two clumps with noise never tie; a prompt that earns one odd value every time is flat all the same."""
     rng = np.random.default_rng(0)
     noisy = np.where(rng.random((80, 8)) < 0.5, 0.9, 0.1) + 0.01 * rng.standard_normal((80, 8))
     flat = np.tile(rng.uniform(0.2, 0.8, (80, 1)), 8)
     model = judged(np.concatenate([noisy, flat]))
-    assert model.family == "binned"
+    assert model.family == "mixed"
     assert model.mixed(8)[:80].min() > 0.99 and model.mixed(8)[80:].max() < 0.3
 
 

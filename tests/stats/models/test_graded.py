@@ -7,9 +7,7 @@ import pytest
 from scipy import stats
 from truth import of_cdf, of_weights, zero_one
 
-from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.models.dictionary import fit_dictionary, log_marginals
-from flatspot.stats.models.families import split
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Odds, Zones
 
@@ -86,17 +84,31 @@ def test_a_third_value_late_switches_the_model_and_loses_nothing():
     assert (t.verdict[50:] == "learnable").mean() > 0.9
 
 
-def test_rewards_no_model_fits_are_flagged():
-    """Two clumps a long way apart with a little noise are nothing like normal."""
+def two_points_with_noise(rng):
+    p = np.where(rng.random(M) < 0.4, 0, rng.beta(0.6, 1.2, M))
+    odds = zero_one(p)
+    draw = lambda i, k: np.where(rng.random((len(i), k)) < p[i, None], 0.9, 0.1) + 0.01 * rng.standard_normal((len(i), k))  # noqa: E731
+    return draw, Odds(np.ones(M), 0.8 * odds.gain + 0.014 * (1 - odds.mixed), 2 - 0.1 - 0.8 * p)
+
+
+def test_two_points_with_noise_are_judged_by_which_point_a_reward_is_at():
+    """Taken for one distribution each, 15-27% were wrong where 1-4% was stated."""
+    errors, stated = [], []
+    for seed in range(2):
+        draw, odds = two_points_with_noise(np.random.default_rng(seed))
+        t = triage(draw, M, target_error=0.05, reward_range=(-1, 2))
+        table = Zones(0.05, -1, 2).loss(odds, 3.0)
+        errors += [table[x, STATES.index(v)] for x, v in enumerate(t.verdict) if v in STATES]
+        stated.append(t.predicted_error)
+    assert np.mean(errors) <= np.mean(stated) + 0.015
+    assert t.caveats == ()
+
+
+def test_rewards_no_shape_fits_are_flagged():
+    """Each prompt earns one of eight values a long way apart, with a little noise: more parts than are told apart."""
     rng = np.random.default_rng(0)
-    p = rng.beta(0.5, 0.5, M)
-
-    def draw(i, k):
-        return np.where(rng.random((len(i), k)) < p[i, None], 0.9, 0.1) + 0.01 * rng.standard_normal((len(i), k))
-
-    t = triage(draw, M, target_error=0.01, reward_range=(-1, 2))
-    assert t.model == "binned"
-    assert "not near normal" in t.caveats[0]
+    t = triage(lambda i, k: rng.integers(0, 8, (len(i), k)) ** 2 + 0.01 * rng.standard_normal((len(i), k)), M, max_samples=8)
+    assert any("has a shape" in text for text in t.caveats)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
@@ -137,12 +149,3 @@ def test_posterior_draws_have_the_mean_of_the_mixture():
     exact = prior.responsibilities(row)[0] @ parts
     drawn = prior.draw(row, 20_000, np.random.default_rng(1))[0].mean(0)
     np.testing.assert_allclose(drawn, exact, atol=0.006)
-
-
-def test_a_value_only_one_prompt_repeats_is_its_own():
-    rng = np.random.default_rng(0)
-    reward = np.r_[np.full(8, 0.37), rng.random(80)]
-    parts = split(evidence_of_rows(np.repeat(np.arange(11), 8), reward, 11), Zones(0.05))
-    assert parts.own[0] == 0.37
-    assert parts.counts[0].tolist() == [8, 0]
-    assert (parts.counts[1:, -1] == 8).all()

@@ -27,7 +27,7 @@ class FittedModel(Protocol):
 
     @property
     def family(self) -> str:
-        """binary; few-valued, continuous, zero-inflated, mixed or binned (no model fits) of graded rewards; none where none is scored."""
+        """binary; few-valued, continuous, zero-inflated or mixed of graded rewards; none where none is scored."""
 
     @property
     def misfit(self) -> tuple[str, ...]:

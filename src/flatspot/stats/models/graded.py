@@ -28,7 +28,7 @@ _CELLS_IN_ALL = 300_000_000
 _CELLS_AT_ONCE = 4_000_000
 _MISFIT = 0.02  # distance beyond chance from which on the shapes are said not to fit
 _PARTNERS = 96  # prompts whose rests a weight vector is combined with
-_Z90, _Z95, _WIDEN = 1.645, 1.96, 1.06  # a nominal 90% limit, and by how much it is widened, as for binary rewards
+_Z90, _Z95, _WIDEN = 1.645, 1.96, 1.15  # a nominal 90% limit, and by how much it is widened, as for binary rewards
 
 
 @dataclass(frozen=True, eq=False)

