@@ -258,8 +258,8 @@ def _what_worst_case_did(verdicts: PromptVerdicts) -> list[Caveat]:
     n_verdicts, n_open = int(np.isin(verdicts.verdict, STATES).sum()), int((verdicts.verdict == "undecided").sum())
     if n_verdicts and not np.isfinite(verdicts.worst_case_error):
         text = (
-            "--worst-case needs a limit on the error, which is known for binary and few-valued rewards only: the verdicts are as without it, "
-            "at a mean error. Round the reward to few values, or leave the option out."
+            "--worst-case needs a limit on the error, which is known for binary and few-valued rewards only: the verdicts are as "
+            "without it, at a mean error. Round the reward to few values, or leave the option out."
         )
         return [Caveat("sure-without-limit", text)]
     if n_open > n_verdicts:

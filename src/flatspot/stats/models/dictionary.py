@@ -140,7 +140,7 @@ def _components(rows: Ints, size: Ints, score: Floats) -> Floats:
 
 
 def _elsewhere(rows: Ints, size: Ints, overall: Floats, i: int, pull: float) -> Floats:
-    """[V] where completions that miss i go on prompts whose commonest category it is; `pull` completions in the shares of the set are added."""
+    """[V] where completions that miss i go on prompts whose commonest category it is; `pull` more go as the set's do."""
     of_set = np.where(np.arange(len(overall)) == i, 0.0, overall)
     of_set /= max(of_set.sum(), 1e-300)
     if np.isinf(pull):
