@@ -181,8 +181,8 @@ def _thinned(prompt: Ints, n: Ints) -> Ints:
 def _integrated(values: Floats, length: Ints, mean: Floats, std: Floats, scales: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """(like, center, width) [B, H, S], and the logarithm of the largest likelihood [B].
 
-    The rewards `values` of the prompts lie one prompt after the other, `length` [B] of each, `mean` and `std` their own. Stds much
-    smaller than theirs are out of the question, and under much larger ones the rewards might as well be equal: only those between are integrated.
+    The rewards `values` of the prompts lie one prompt after the other, `length` [B] of each, `mean` and `std` their own. Stds much smaller
+    than theirs are out of the question, and under much larger ones the rewards might as well be equal: those between are integrated.
     """
     window = min(_WINDOW, len(scales))
     first = np.clip(np.searchsorted(scales, std / _BELOW), 0, len(scales) - window)
