@@ -190,9 +190,9 @@ def test_each_prompts_own_achievable_reward_counts():
 
 
 def test_few_near_normal_rewards_are_not_mixed_with_the_whole_set():
-    """Three prompts of eight rewards at .2, .5 and .8, std .02: each must climb 10 to 40 of its own stds."""
+    """Three prompts of eight rewards at .2, .5 and .8, std .01: the best of eight gains 0.014, less than δ."""
     rng = np.random.default_rng(0)
-    found = judged(np.array([[0.2], [0.5], [0.8]]) + 0.02 * rng.normal(size=(3, 8)))
+    found = judged(np.array([[0.2], [0.5], [0.8]]) + 0.01 * rng.normal(size=(3, 8)))
     assert found.family == "continuous"
     assert found.states.argmax(-1).tolist() == [0, 0, 0]
 
@@ -326,11 +326,11 @@ def test_prompts_whose_achievable_reward_is_known_share_no_answer_with_others():
 
 
 def test_of_two_verdicts_that_are_not_wrong_the_likelier_state_is_given():
-    """A gain between its limit and twice that: certainly learnable, though vanishing would not count as wrong."""
+    """A gain between its limit and twice that: learnable more likely than not, though vanishing would not count as wrong."""
     rng = np.random.default_rng(0)
     zones = Zones(ZONES.epsilon, 0.0, 11.0)
-    model = judged(5.5 + 0.28 * rng.normal(size=(60, 16)), zones, r_star=np.full(60, np.nan))
-    assert model.states[:, 1].min() > 0.99 and model.loss[:, 0].max() < 0.05
+    model = judged(5.5 + 0.28 * rng.normal(size=(60, 64)), zones, r_star=np.full(60, np.nan))
+    assert model.states[:, 1].min() > 0.5 and model.loss[:, 0].max() < 0.05
     assert set(give_verdicts(model, 0.03, worst_case=False).verdict) == {"learnable"}
 
 
