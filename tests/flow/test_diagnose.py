@@ -250,7 +250,7 @@ def test_worst_case_says_where_it_cannot_hold(tmp_path):
     found = flatspot.diagnose(
         rows, ScriptedEngine(answers), length, out=tmp_path / "run", worst_case=True, reward_range=(0, 1), max_completions=8
     )
-    assert any("binary rewards only" in caveat for caveat in found.summary["caveats"])
+    assert any("few-valued rewards only" in caveat for caveat in found.summary["caveats"])
 
 
 def test_a_run_may_go_on_with_a_fixed_number_and_back(tmp_path):
