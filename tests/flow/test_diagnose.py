@@ -243,12 +243,13 @@ def test_worst_case_is_yes_or_no(tmp_path):
 
 
 def test_worst_case_says_where_it_cannot_hold(tmp_path):
-    def length(prompts, completions, **_):
-        return [len(c) / 10 for c in completions]
+    def own_values(prompts, completions, **_):
+        """Other rewards for each prompt, as a continuous reward has."""
+        return [len(c) / 20 + sum(map(ord, str(p))) % 997 / 2000 for p, c in zip(prompts, completions, strict=True)]
 
-    answers, rows = hard_set(30)
+    answers, rows = hard_set(60)
     found = flatspot.diagnose(
-        rows, ScriptedEngine(answers), length, out=tmp_path / "run", worst_case=True, reward_range=(0, 1), max_completions=8
+        rows, ScriptedEngine(answers), own_values, out=tmp_path / "run", worst_case=True, reward_range=(0, 1), max_completions=8
     )
     assert any("few-valued rewards only" in caveat for caveat in found.summary["caveats"])
 
