@@ -50,6 +50,20 @@ BINARY = {
     "95% vanishing": lambda m, r: _mixture(r, m, (0.95, _point(0.0)), (0.05, r.random)),
 }
 
+# many prompts on one side of a threshold, close to it, which few completions cannot tell from prompts on both sides
+CROWDED = {
+    ".04 and .5": lambda m, r: _mixture(r, m, (0.6, _point(0.04)), (0.4, _point(0.5))),
+    ".045 and .5": lambda m, r: _mixture(r, m, (0.28, _point(0.045)), (0.72, _point(0.5))),
+    ".04 and .28": lambda m, r: _mixture(r, m, (0.6, _point(0.04)), (0.4, _point(0.28))),
+    ".02, .12 and .98": lambda m, r: r.choice([0.02, 0.12, 0.98], m),
+    "0 and .11": lambda m, r: _mixture(r, m, (0.5, _point(0.0)), (0.5, _point(0.11))),
+    "log-normal": lambda m, r: np.minimum(np.exp(r.normal(-2.5, 1.0, m)), 1.0),
+    "all in .03 to .08": lambda m, r: r.uniform(0.03, 0.08, m),
+    "all at .03": lambda m, r: np.full(m, 0.03),
+    "all at .97": lambda m, r: np.full(m, 0.97),
+    ".02 and .101": lambda m, r: _mixture(r, m, (0.8, _point(0.02)), (0.2, _point(0.101))),
+}
+
 
 @dataclass(frozen=True)
 class Rewards:

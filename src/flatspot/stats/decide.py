@@ -17,6 +17,7 @@ FEWEST_REWARDS = 2  # of a verdict: one reward shows nothing of a std
 MOST_ERROR = 0.25
 _TIE = 1e-6  # of an error: losses closer than this are equal
 _STRICT_DROP = 2 * DROP  # where the limit decides when to stop: it is looked at many times, and few prompts make it less exact
+_DOUBT_LEVEL = 0.8  # of the limits that leave a set in doubt
 _STRICTER, _LEAST = 0.8, 0.002  # how the mean error of the verdicts falls at a time, and the least share of the target that is tried
 
 
@@ -137,7 +138,27 @@ def may_exceed(model: FittedModel, decisions: Decisions, target: float, *, worst
     def exceeds(limit: float) -> bool:
         return limit > target if worst_case else far_above(limit, target)
 
-    return exceeds(model.worst_case_error(decisions.state, _STRICT_DROP if worst_case else DROP, exceeds))
+    return exceeds(model.worst_case_error(decisions.state, _STRICT_DROP if worst_case else DROP, exceeds, realized=worst_case))
+
+
+def in_doubt(model: FittedModel, state: int, limit: float, margin: float) -> bool:
+    """Whether the share of these very prompts that are in a state may lie on either side of a limit, by more than a margin.
+
+    state   index into STATES: prompts within indifference count on the side on which less is wrong
+
+    Either side has a chance of one in ten, by `FittedModel.set_limits`.
+
+    >>> from flatspot.stats.evidence import evidence_of_rows
+    >>> from flatspot.stats.models.fitted import fit
+    >>> from flatspot.stats.zones import Zones
+    >>> def drawn(n, ones):
+    ...     rewards = (np.arange(n) < np.array(ones)[:, None]).astype(float)
+    ...     return fit(evidence_of_rows(np.repeat(np.arange(40), n), rewards.ravel(), 40), np.ones(40), Zones(0.05))
+    >>> in_doubt(drawn(4, [0] * 12 + [2] * 28), 0, 0.2, 0.03), in_doubt(drawn(64, [0] * 12 + [32] * 28), 0, 0.2, 0.03)
+    (True, False)
+    """
+    lo, hi = model.set_limits(state, _DOUBT_LEVEL)
+    return lo <= limit - margin and limit + margin < hi
 
 
 def far_above(limit: float, target: float) -> bool:

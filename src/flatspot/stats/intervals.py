@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri
 
 from flatspot.stats.evidence import Floats, Ints
 
@@ -112,6 +112,28 @@ def state_shares(states: Floats, rng: np.random.Generator) -> Floats:
     kinds = np.maximum(kinds, 0) / np.maximum(kinds, 0).sum(-1, keepdims=True)
     shares = np.stack([rng.multinomial(size, kinds).sum(0) for _ in range(_DRAWS)]) / len(states)
     return share_limits(states.mean(0), shares, len(states), rng)
+
+
+def whole_prompts(lo: float, hi: float, n_prompts: int) -> tuple[float, float]:
+    """Limits of a share of so many prompts, to whole ones: outwards where half of one or more is left.
+
+    >>> whole_prompts(0.26, 0.44, 10), whole_prompts(0.25, 0.45, 10)
+    ((0.3, 0.4), (0.2, 0.5))
+    """
+    lowest, highest = np.ceil(lo * n_prompts - 0.5 - 1e-9), np.floor(hi * n_prompts + 0.5 + 1e-9)
+    return max(float(lowest), 0.0) / n_prompts, min(float(highest), n_prompts) / n_prompts
+
+
+def counted_limits(may_be: Floats, must_be: Floats, *, level: float = 0.95) -> tuple[float, float]:
+    """(lo, hi) limits of shares of these very prompts, from each prompt's own probabilities [M]: see `FittedModel.set_limits`.
+
+    Each is a count of M events, of variance sum p (1 - p), by the normal distribution and out to whole prompts.
+
+    >>> counted_limits(np.array([1.0, 0.5, 0.5, 0.0]), np.array([1.0, 0.0, 0.0, 0.0]))
+    (0.25, 0.25)
+    """
+    reach = [ndtri((1 + level) / 2) * np.sqrt((p * (1 - p)).sum()) / len(p) for p in (may_be, must_be)]
+    return whole_prompts(float(may_be.mean() - reach[0]), float(must_be.mean() + reach[1]), len(may_be))
 
 
 @dataclass(frozen=True)

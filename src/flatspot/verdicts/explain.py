@@ -82,6 +82,8 @@ def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattes
         "too-few": f"vanishing prompts: {may_be}, limit {limit}",
         "undecided-solved": f"solved prompts: {may_be}, limit {limit}",
         "too-few-solved": f"solved prompts: {may_be}, limit {limit}",
+        "in-doubt": f"vanishing prompts: {may_be}, limit {limit}",
+        "in-doubt-solved": f"solved prompts: {may_be}, limit {limit}",
         "solved": f"solved prompts: {share} > {limit}",
         "vanishing": f"vanishing prompts: {share} > {limit}",
         "flat-component": f"{judgment.component!r} vanishes where the total varies: {share} > {limit}",
@@ -94,6 +96,8 @@ def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattes
         "be solved.",
         "too-few": f"There are too few completions of each prompt to decide: the gradient may vanish on {may_be} of the set.",
         "too-few-solved": f"There are too few completions of each prompt to decide: {may_be} of the set may be solved.",
+        "in-doubt": f"There are too few completions to decide: the gradient may vanish on {may_be} of these prompts (limit {limit}).",
+        "in-doubt-solved": f"There are too few completions to decide: {may_be} of these prompts may be solved (limit {limit}).",
         "solved": f"{share} of the prompts are already solved{counted}: this set leaves RL little to learn.",
         "vanishing": f"RL gets almost no gradient from {share} of the prompts{counted}, though they are not solved. A short SFT phase on "
         "a few of them fixes this; more RL will not.",

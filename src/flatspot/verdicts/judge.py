@@ -8,11 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.stats.decide import give_verdicts
+from flatspot.stats.decide import give_verdicts, in_doubt
 from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.models.binary import is_binary
 from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.models.identified_set import too_few
+from flatspot.stats.zones import STATES
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
@@ -25,7 +26,7 @@ SetVerdict = Literal["proceed", "warm-up", "fix-reward", "fix-data", "fix-sampli
 class PromptVerdicts:
     """One verdict per prompt: its name, the probability that it is wrong, and the state it leans to where it is undecided.
 
-    worst_case_error  the largest mean error of the verdicts that the rewards allow; NaN where it is not known
+    worst_case_error  the largest share of wrong verdicts that the rewards allow; NaN where it is not known
     """
 
     verdict: NDArray[np.str_]
@@ -44,7 +45,7 @@ def judge_prompts(model: FittedModel, settings: JudgeSettings) -> PromptVerdicts
     n = model.n[model.n > 0]
     worst_case = settings.worst_case or (len(n) > 0 and too_few(n))
     decisions = give_verdicts(model, settings.target_error, worst_case=worst_case)
-    worst = model.worst_case_error(decisions.state)
+    worst = model.worst_case_error(decisions.state, realized=True)
     return PromptVerdicts(decisions.verdict, decisions.error_probability, decisions.leaning, worst)
 
 
@@ -98,6 +99,7 @@ def judge_shares(verdicts: PromptVerdicts, model: FittedModel, evidence: Evidenc
     """What the shares of the states say of the set, the first that fires.
 
     undecided   most prompts are, or have under four completions, and the limits of a share below hold its limit → draw-more
+    in-doubt    by more than the target error, a share below may well be on either side of its limit (`in_doubt`) → draw-more
     solved      more than `solved_above` of the set is solved                                    → fix-data
     vanishing   more than `warm_up_above` of the set vanishes                                    → warm-up
     none        of these                                                                         → proceed
@@ -114,6 +116,10 @@ def judge_shares(verdicts: PromptVerdicts, model: FittedModel, evidence: Evidenc
             return SetJudgment("draw-more", why, share, settings.warm_up_above, v_lo, v_hi)
         if s_lo <= settings.solved_above < s_hi:
             return SetJudgment("draw-more", f"{why}-solved", share, settings.solved_above, s_lo, s_hi)
+    limits = (("vanishing", "in-doubt", settings.warm_up_above), ("solved", "in-doubt-solved", settings.solved_above))
+    for name, rule, limit in limits:
+        if in_doubt(model, STATES.index(name), limit, settings.target_error):
+            return SetJudgment("draw-more", rule, model.shares[STATES.index(name), 0], limit, *model.set_limits(STATES.index(name)))
     if solved > settings.solved_above:
         return SetJudgment("fix-data", "solved", solved, settings.solved_above, s_lo, s_hi, labeled["solved"])
     if vanishing > settings.warm_up_above:

@@ -11,13 +11,14 @@ import numpy as np
 from scipy.special import ndtri
 
 from flatspot.stats.evidence import Evidence, Floats, Ints, distinct
-from flatspot.stats.intervals import REFITS, binary_std_interval, equal_rewards_std_upper, with_limits
+from flatspot.stats.intervals import REFITS, binary_std_interval, equal_rewards_std_upper, whole_prompts, with_limits
+from flatspot.stats.models.edges import grid_with_edges, states_and_losses
 from flatspot.stats.models.identified_set import mean_bounds, too_few
 from flatspot.stats.models.limits import Limits, binary_limits
 from flatspot.stats.models.npmle import GRID, Mixture, fit_mixture, likelihood
-from flatspot.stats.models.profile import Profile, profile
-from flatspot.stats.models.worst_case import DROP, Enough, largest_error
-from flatspot.stats.zones import Odds, Zones, check_size, gain_of, mixed_of
+from flatspot.stats.models.profile import WIDEN_SHARES, Profile, profile
+from flatspot.stats.models.worst_case import DROP, Enough, largest_mean, never_enough
+from flatspot.stats.zones import Zones, check_size, gain_of, mixed_of
 
 _MOST_KINDS = 20_000
 _Z95 = 1.959964
@@ -60,9 +61,7 @@ def is_binary(evidence: Evidence, zones: Zones, answers: Floats) -> bool:
 
 def state_table(zones: Zones, low: float, high: float) -> tuple[Floats, Floats]:
     """States and losses at each grid point, for rewards `low` and `high`, which every prompt can earn: two [163, 3] arrays."""
-    mixed, gain = mixed_of(GRID, zones.group_size), gain_of(GRID, zones.group_size) * (high - low)
-    odds = Odds(mixed, gain, high - (low + GRID * (high - low)))
-    return zones.states(odds, high - low), zones.loss(odds, high - low)
+    return states_and_losses(GRID, zones, low, high)
 
 
 def mixed_at(group_size: int) -> Floats:
@@ -161,6 +160,18 @@ class BinaryModel:
         shares = np.stack([mean, np.minimum(lo, mean), np.maximum(hi, mean)], -1)
         return self._widened(shares, states, level=0.95) if too_few(self.n) else shares
 
+    def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
+        """Limits for these very prompts, by profile likelihood of the counts and the share together: see `FittedModel`."""
+        at = grid_with_edges(self.zones, self.low, self.high)
+        wrong = states_and_losses(at, self.zones, self.low, self.high)[1].T
+        table, size, m = likelihood(self.mixture.n, self.mixture.hits, at), self.mixture.size.astype(float), len(self.n)
+        drop = (WIDEN_SHARES * float(ndtri((1 + level) / 2))) ** 2 / 2
+        may_be, must_be = 1 - wrong[state], np.delete(wrong, state, 0).min(0)
+        not_so, so = (
+            largest_mean(table, np.broadcast_to(f, table.shape), size, m, drop=drop, realized=True) for f in (1 - may_be, must_be)
+        )
+        return whole_prompts(1 - not_so, so, m)
+
     def forecast(self, sizes: Sequence[int]) -> Floats:
         """[S, 3] expected share of mixed groups: mean and 90% limits."""
         limits = with_limits(*self._profiled(sizes, REFITS), level=0.9)
@@ -175,7 +186,7 @@ class BinaryModel:
             shares = np.where(coin, np.minimum(lo, shares.min(0)), np.maximum(hi, shares.max(0)))
         return central, shares
 
-    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
         """Upper limit (97.5%, one-sided) of the mean error of these verdicts; of more than 20,000 kinds of prompt, so many are used."""
         has = verdict >= 0
         if not has.any():
@@ -188,9 +199,11 @@ class BinaryModel:
             every = np.linspace(0, len(size) - 1, _MOST_KINDS).astype(np.int64)
             columns, size = tuple(column[every] for column in columns), size[every]
         n, hits, state = columns
-        loss = np.where(state[:, None] >= 0, self._table[1].T[state], 0.0)
+        at = grid_with_edges(self.zones, self.low, self.high)
+        loss = np.where(state[:, None] >= 0, states_and_losses(at, self.zones, self.low, self.high)[1].T[state], 0.0)
         n_verdicts = max(float(size[state >= 0].sum()), 1.0)
-        return max(mean, largest_error(likelihood(n, hits), loss, size.astype(float), n_verdicts, drop, enough or _never))
+        table, search = likelihood(n, hits, at), enough or never_enough
+        return max(mean, largest_mean(table, loss, size.astype(float), n_verdicts, drop=drop, enough=search, realized=realized))
 
     @cached_property
     def _table(self) -> tuple[Floats, Floats]:
@@ -228,7 +241,3 @@ class BinaryModel:
         """Limits [F, 3] (mean, lo, hi) of the mean of functions [F, 163] of p, taken out to all that the counts do not rule out."""
         bounds = self._bounds(functions, level)
         return np.stack([limits[:, 0], np.minimum(limits[:, 1], bounds[:, 0]), np.maximum(limits[:, 2], bounds[:, 1])], -1)
-
-
-def _never(_: float) -> bool:
-    return False

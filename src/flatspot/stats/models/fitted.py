@@ -61,6 +61,13 @@ class FittedModel(Protocol):
     def shares(self) -> Floats:
         """[3, 3] share of prompts like these in each state: mean, and 95% limits."""
 
+    def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
+        """Limits for these very prompts: at least `lo` of them may be called so, and at most `hi` must be called so.
+
+        state  index into STATES: within indifference a prompt may be called so and need not, so `lo` may lie above `hi`
+        level  with which both hold
+        """
+
     def mixed(self, group_size: int) -> Floats:
         """[M] probability that a group of K is mixed."""
 
@@ -83,12 +90,13 @@ class FittedModel(Protocol):
         both go out to what the counts allow.
         """
 
-    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
         """The largest mean error that these verdicts may have under any distribution that the counts allow; NaN where it is not known.
 
         verdict  [M] index into STATES; −1 for a prompt without one
         drop     how far below its top the log likelihood may lie
         enough   whether so large an error answers the question: the search ends there, at a value no larger than the limit
+        realized whether it is the share of these very verdicts that are wrong, in which chance has a part, and not its mean
         """
 
 
@@ -163,6 +171,9 @@ class _Spread:
     def shares(self) -> Floats:
         return self.part.shares
 
+    def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
+        return self.part.set_limits(state, level)
+
     def mixed(self, group_size: int) -> Floats:
         return self._full(self.part.mixed(group_size))
 
@@ -179,8 +190,8 @@ class _Spread:
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
         return self.part.mixed_shares(sizes, draws)
 
-    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
-        return self.part.worst_case_error(verdict[self.rows], drop, enough)
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
+        return self.part.worst_case_error(verdict[self.rows], drop, enough, realized=realized)
 
     def _full(self, values: Floats) -> Floats:
         full = np.full((len(self.rows), *values.shape[1:]), np.nan)
@@ -226,6 +237,9 @@ class _Unscored:
     def shares(self) -> Floats:
         return np.tile([np.nan, 0.0, 1.0], (3, 1))
 
+    def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
+        return 0.0, 1.0
+
     def mixed(self, group_size: int) -> Floats:
         check_size(group_size)
         return np.full(self.n_prompts, np.nan)
@@ -244,5 +258,5 @@ class _Unscored:
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
         return np.full(len(sizes), np.nan), np.random.default_rng(0).random((draws, len(sizes)))
 
-    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
         return float("nan")

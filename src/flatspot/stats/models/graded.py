@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.intervals import REFITS, equal_rewards_std_upper, mean_shares, state_shares, with_limits
+from flatspot.stats.intervals import REFITS, counted_limits, equal_rewards_std_upper, mean_shares, state_shares, with_limits
 from flatspot.stats.models.best_of import expected_best, gain_about, power
 from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
@@ -18,7 +18,7 @@ from flatspot.stats.models.mean_limits import MeanProfile, mean_profiles
 from flatspot.stats.models.moments import Moments, moments, moments_of_vectors, prior_of
 from flatspot.stats.models.parts import Parts, split
 from flatspot.stats.models.vectors import MOST_KINDS, WeightSet, likelihoods
-from flatspot.stats.models.worst_case import DROP, Enough, largest_error
+from flatspot.stats.models.worst_case import DROP, Enough, largest_mean, never_enough
 from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain
 
 _DRAWS = 400
@@ -146,6 +146,12 @@ class GradedModel:
             limits[:, 1:] = (0.0, 1.0)
         return limits
 
+    def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
+        """Limits for these very prompts, under the fitted model: see `FittedModel`."""
+        if self._one_each:
+            return 0.0, 1.0
+        return counted_limits(1 - self.loss[:, state], np.delete(self.loss, state, 1).min(1), level=level)
+
     def forecast(self, sizes: Sequence[int]) -> Floats:
         """[S, 3] expected share of mixed groups: mean and 90% limits."""
         return with_limits(*self.mixed_shares(sizes), level=0.9)
@@ -168,7 +174,7 @@ class GradedModel:
             central, shares = (central + of_prompts[0]) / 2, np.where(np.arange(draws)[:, None] % 2, shares, of_prompts[1])
         return central, shares
 
-    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None) -> float:
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
         """Of few-valued rewards, over every distribution of their weights; NaN where some are continuous: no limit is known."""
         has = verdict >= 0
         if not has.any() or not self._by_weights:
@@ -183,7 +189,8 @@ class GradedModel:
         state, n_verdicts = kinds[:, -1], max(float(size[kinds[:, -1] >= 0].sum()), 1.0)
         table, loss = likelihoods(kinds[:, :-1], self._weights.vectors), self.zones.loss(self._candidate_odds, self.scale).mean(1).T
         of_verdict = np.where(state[:, None] >= 0, loss[state], 0.0)
-        return max(mean, largest_error(table, of_verdict, size.astype(float), n_verdicts, drop, enough or (lambda _: False)))
+        search = enough or never_enough
+        return max(mean, largest_mean(table, of_verdict, size.astype(float), n_verdicts, drop=drop, enough=search, realized=realized))
 
     @property
     def misfit(self) -> tuple[str, ...]:

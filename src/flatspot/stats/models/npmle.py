@@ -61,9 +61,9 @@ class Mixture:
         return weigh(self.judging[pair], likelihood(self.n[pair], self.hits[pair]))
 
 
-def likelihood(n: Floats | Ints, hits: Floats | Ints) -> Floats:
-    """[C, 163] probability of the pattern of `hits` ones in `n` draws at each grid point, scaled to a row maximum of 1."""
-    log = xlogy(hits[:, None], GRID) + xlog1py((n - hits)[:, None], -GRID)
+def likelihood(n: Floats | Ints, hits: Floats | Ints, at: Floats = GRID) -> Floats:
+    """[C, len(at)] probability of the pattern of `hits` ones in `n` draws at each p of `at`, scaled to a row maximum of 1."""
+    log = xlogy(hits[:, None], at) + xlog1py((n - hits)[:, None], -at)
     return np.asarray(np.exp(log - log.max(-1, keepdims=True)))
 
 

@@ -24,7 +24,7 @@ from flatspot.stats.threads import one_thread
 # nominal 90% limits held in 82-98% of 40 sets of 300 prompts (ten populations, K = 4 to 32) without this factor on the normal
 # quantile, in 85-98% with it: benchmarks/triage/README.md
 _WIDEN = 1.06
-_WIDEN_SHARES = 1.2  # the same for nominal 95% limits of a share, whose f has a jump: tests/stats/models/test_profile.py
+WIDEN_SHARES = 1.2  # the same for nominal 95% limits of a share, whose f has a jump: tests/stats/models/test_profile.py
 _TILTS = np.geomspace(0.003, 30.0, 10)
 _REFINED, _BETWEEN = 3, 4  # times, and with how many more tilts, that the path is refined around the limits
 _LIMIT = 1.645 * _WIDEN
@@ -56,7 +56,7 @@ class Profile:
 
     def limits(self, z: float) -> tuple[float, float]:
         """Limits of a share, z standard deviates to either side."""
-        z *= _WIDEN_SHARES
+        z *= WIDEN_SHARES
         lo, hi = np.interp([-z, z], self.z, self.value)
         return 0.0 if -self.ends[0] <= z else float(lo), 1.0 if self.ends[1] <= z else float(hi)
 

@@ -54,8 +54,8 @@ class Triage:
 
     @cached_property
     def worst_case_error(self) -> float:
-        """The largest that `predicted_error` may be under a distribution that the completions allow as well; NaN where it is not known."""
-        return self.fitted.worst_case_error(self.decisions.state)
+        """The largest share of the verdicts that may be wrong under a distribution that the completions allow as well; NaN: not known."""
+        return self.fitted.worst_case_error(self.decisions.state, realized=True)
 
     @property
     def n_samples(self) -> Ints:
