@@ -16,7 +16,6 @@ FEWEST_REWARDS = 2  # of a verdict: one reward shows nothing of a std
 # in a set of verdicts with little error the mean would leave room for one that is a coin toss
 MOST_ERROR = 0.25
 _TIE = 1e-6  # of an error: losses closer than this are equal
-_STRICT_DROP = 2 * DROP  # where the limit decides when to stop: it is looked at many times, and few prompts make it less exact
 _DOUBT_LEVEL = 0.8  # of the limits that leave a set in doubt
 _STRICTER, _LEAST = 0.8, 0.002  # how the mean error of the verdicts falls at a time, and the least share of the target that is tried
 
@@ -104,8 +103,8 @@ def surest(error: Floats, target: float) -> NDArray[np.bool_]:
 def give_verdicts(model: FittedModel, target: float, *, worst_case: bool) -> Decisions:
     """The verdicts of `decide`; with `worst_case`, as many of them as leave even their worst-case error at most `target`, maybe none.
 
-    That error is taken at twice the drop of the log likelihood, since it is looked at again after every round. Where none is known, for
-    continuous rewards, `worst_case` changes nothing, and `no_limit` says so.
+    That error is the realized one, of these very verdicts. Where no limit is known, for continuous rewards, `worst_case` changes nothing,
+    and `no_limit` says so.
 
     >>> from flatspot.stats.evidence import evidence_of_rows
     >>> from flatspot.stats.models.fitted import fit
@@ -138,7 +137,7 @@ def may_exceed(model: FittedModel, decisions: Decisions, target: float, *, worst
     def exceeds(limit: float) -> bool:
         return limit > target if worst_case else far_above(limit, target)
 
-    return exceeds(model.worst_case_error(decisions.state, _STRICT_DROP if worst_case else DROP, exceeds, realized=worst_case))
+    return exceeds(model.worst_case_error(decisions.state, DROP, exceeds, realized=worst_case))
 
 
 def in_doubt(model: FittedModel, state: int, limit: float, margin: float) -> bool:

@@ -65,6 +65,7 @@ CODES: Mapping[str, str] = {
 
 FEW_PROMPTS = 30
 _DOUBTFUL = 3
+_BY_CHANCE = 2  # verdicts of a small set that may be wrong by chance alone, on top of that
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
     limit, scored = verdicts.worst_case_error, int((verdicts.verdict != "unscored").sum())
     if settings.worst_case:
         return _what_worst_case_did(verdicts)
-    if scored < FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error:
+    if scored < FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error + _BY_CHANCE / scored:
         return []
     text = (
         f"In the worst case (many prompts right at a threshold) up to {percent(limit)} of these verdicts could be wrong (97.5% limit); "

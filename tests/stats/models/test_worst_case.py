@@ -10,7 +10,6 @@ from flatspot.stats.decide import decide, far_above, give_verdicts, may_exceed
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.models.fitted import fit
 from flatspot.stats.models.npmle import GRID
-from flatspot.stats.models.worst_case import DROP
 from flatspot.stats.triage.draws import Draws
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.triage.result import evidence_of_draws
@@ -129,7 +128,7 @@ def test_what_may_exceed_the_target_is_what_the_limit_says_though_the_search_for
     rng = np.random.default_rng(4)
     model = fit(counted(rng.binomial(6, rng.choice([0.02, 0.3, 1.0], 120)), 6), np.ones(120), ZONES)
     decisions, found = decide(model.loss, model.n, 0.1), []
-    limit = model.worst_case_error(decisions.state, 2 * DROP if strict else DROP, realized=strict)
+    limit = model.worst_case_error(decisions.state, realized=strict)
     for target in (0.5 * decisions.predicted_error, 0.3 * limit, 0.9 * limit, limit - 1e-9, limit, 1.1 * limit):
         found.append(may_exceed(model, decisions, target, worst_case=strict))
         assert found[-1] == (limit > target if strict else far_above(limit, target))
