@@ -65,6 +65,20 @@ CROWDED = {
 }
 
 
+def _in_tasks(between, within):
+    """[tasks, prompts] whose logits are normal about their task's, which is normal about 0.5."""
+    return lambda tasks, each, r: 1 / (1 + np.exp(-r.normal(0.5, between, (tasks, 1)) - r.normal(0, within, (tasks, each))))
+
+
+# prompts that come in tasks, more alike within one than between two
+TASKS = {
+    "hard and easy tasks": _in_tasks(3.0, 1.0),
+    "tasks of all kinds": _in_tasks(2.0, 2.0),
+    "tasks alike": _in_tasks(0.3, 2.5),
+    "a fifth of the tasks out of reach": lambda tasks, each, r: np.where(r.random((tasks, 1)) < 0.2, 0.0, r.beta(2, 2, (tasks, each))),
+}
+
+
 @dataclass(frozen=True)
 class Rewards:
     """A set of prompts with rewards of any kind: how to draw, the true mean of each and odds of its groups of 8, and the range."""

@@ -1,8 +1,9 @@
 """How often the 95% limits of shares hold, of binary rewards: python benchmarks/triage/shares.py [--help]
 
 Two truths: the share of the population in each state, which `FittedModel.shares` is about, and the share of the very prompts that were
-drawn, which `FittedModel.set_shares` is about. A row is a population, a number of completions and one of prompts; it has the coverage of
-either kind of limits in the worst of the three states, and how wide those of vanishing are.
+drawn, which `FittedModel.set_limits` is about. A row is a population, a number of completions and one of prompts; it has the coverage of
+either kind of limits in the worst of the three states, and how wide those of vanishing are. With `--tasks`, prompts come in so many tasks,
+and the limits are those for prompts of other tasks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from populations import BINARY, CROWDED
+from populations import BINARY, CROWDED, TASKS
 from truth import zero_one
 
 from flatspot.stats.evidence import evidence_of_rows
@@ -30,24 +31,53 @@ def states_of(p):
     return ZONES.states(zero_one(p), 1.0)
 
 
-def model_of(p, k, rng):
+def model_of(p, k, rng, clusters=None):
     """Fitted to k completions of each prompt."""
     rewards = (rng.random((len(p), k)) < p[:, None]).astype(float)
-    return fit(evidence_of_rows(np.repeat(np.arange(len(p)), k), rewards.ravel(), len(p)), np.full(len(p), np.nan), ZONES)
+    evidence = evidence_of_rows(np.repeat(np.arange(len(p)), k), rewards.ravel(), len(p))
+    return fit(evidence, np.full(len(p), np.nan), ZONES, clusters=clusters)
 
 
-def coverage(population, m, k, sets):
-    """[2, 3] share of sets in which the limits of the population and of the set hold, by state; [2] mean width for vanishing."""
-    truth = states_of(population(1_000_000, np.random.default_rng(7))).mean(0)
-    held, width = np.zeros((2, 3)), np.zeros(2)
+def of_the_set(model, p):
+    """[3] whether the limits of the very set hold, and their width for vanishing."""
+    wrong, held = ZONES.loss(zero_one(p), 1.0), []
+    limits = [model.set_limits(state) for state in range(3)]
+    for state, (lo, hi) in enumerate(limits):
+        may_be, must_be = 1 - wrong[:, state].mean(), np.delete(wrong, state, 1).min(1).mean()
+        held.append(lo <= may_be + 1e-9 and must_be <= hi + 1e-9)
+    return np.array(held), limits[0][1] - limits[0][0]
+
+
+def of_the_population(limits, truth):
+    """[S] whether limits [S, 3] hold, and the width of the first."""
+    return (limits[:, 1] - 1e-9 <= truth) & (truth <= limits[:, 2] + 1e-9), limits[0, 2] - limits[0, 1]
+
+
+def coverage(name, m, k, sets):
+    """The same two of either kind of limits, over many sets."""
+    population = (CROWDED | BINARY)[name]
+    truth, rows = states_of(population(1_000_000, np.random.default_rng(7))).mean(0), []
     for seed in range(sets):
         rng = np.random.default_rng(9000 + seed)
         p = population(m, rng)
         model = model_of(p, k, rng)
-        for i, (limits, right) in enumerate(((model.shares, truth), (getattr(model, "set_shares", model.shares), states_of(p).mean(0)))):
-            held[i] += (limits[:, 1] - 1e-9 <= right) & (right <= limits[:, 2] + 1e-9)
-            width[i] += limits[0, 2] - limits[0, 1]
-    return held / sets, width / sets
+        rows.append((of_the_population(model.shares, truth), of_the_set(model, p)))
+    return [(np.mean([row[i][0] for row in rows], 0), np.mean([row[i][1] for row in rows])) for i in range(2)]
+
+
+def coverage_of_tasks(name, n_tasks, m, k, sets):
+    """For prompts of other tasks: of the shares (95%), and of the mixed groups of 4, 8, 16 and 32 (90%)."""
+    many, sizes, rows = TASKS[name](20_000, 50, np.random.default_rng(7)).ravel(), (4, 8, 16, 32), []
+    truth, mixed = states_of(many).mean(0), np.array([(1 - many**s - (1 - many) ** s).mean() for s in sizes])
+    for seed in range(sets):
+        rng = np.random.default_rng(9000 + seed)
+        model = model_of(TASKS[name](n_tasks, m // n_tasks, rng).ravel(), k, rng, np.repeat(np.arange(n_tasks), m // n_tasks))
+        rows.append((of_the_population(model.shares, truth), of_the_population(model.forecast(sizes), mixed)))
+    return [(np.mean([row[i][0] for row in rows], 0), np.mean([row[i][1] for row in rows])) for i in range(2)]
+
+
+def shown(held, width, names):
+    return f"{held.min():6.0%} ({names[held.argmin()]}), {width:4.2f} wide"
 
 
 def main():
@@ -55,15 +85,20 @@ def main():
     parser.add_argument("--sets", type=int, default=40)
     parser.add_argument("--prompts", type=int, nargs="+", default=[100, 300, 1000])
     parser.add_argument("--completions", type=int, nargs="+", default=COMPLETIONS)
-    parser.add_argument("--only", nargs="*", default=[*CROWDED, *BINARY])
+    parser.add_argument("--tasks", type=int, nargs="*", default=[])
+    parser.add_argument("--only", nargs="*", help="populations; all by default")
     options = parser.parse_args()
-    print(f"{'population':24} {'prompts':>7} {'K':>3}  population: held, width   the set: held, width   (worst of {', '.join(STATES)})")
-    for name in options.only:
+    for name in options.only or (TASKS if options.tasks else [*CROWDED, *BINARY]):
         for m in options.prompts:
             for k in options.completions:
-                held, width = coverage((CROWDED | BINARY)[name], m, k, options.sets)
-                of = "          ".join(f"{h.min():6.0%} {STATES[h.argmin()][:4]} {w:5.2f}" for h, w in zip(held, width, strict=True))
-                print(f"{name:24} {m:7,} {k:3}  {of}", flush=True)
+                for tasks in options.tasks:
+                    shares, forecast = coverage_of_tasks(name, tasks, m, k, options.sets)
+                    of = f"shares {shown(*shares, STATES)}   forecast {shown(*forecast, (4, 8, 16, 32))}"
+                    print(f"{name:24} {tasks:3} tasks, {m:5,} prompts, {k:2} completions: {of}", flush=True)
+                if not options.tasks:
+                    of_all, of_set = coverage(name, m, k, options.sets)
+                    of = f"population {shown(*of_all, STATES)}   the set {shown(*of_set, STATES)}"
+                    print(f"{name:24} {m:5,} prompts, {k:2} completions: {of}", flush=True)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,12 @@ def judging_options(command: F) -> F:
                 is_flag=True,
                 help="Every prompt can earn the top of the range: a verifier with partial credit.  [default: as the reward says]",
             ),
+            click.option(
+                "--cluster-col",
+                metavar="C",
+                help="Column of each prompt's task: limits of shares and forecast are for prompts of other tasks; none: of the same.  "
+                "[default: task, where prompts name five or more]",
+            ),
             click.option("--out", type=click.Path(file_okay=False), metavar="RUN", help="Run folder.  [default: runs/<content hash>]"),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report."),
             click.option(

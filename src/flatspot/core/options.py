@@ -16,6 +16,7 @@ class JudgingOptions(TypedDict, total=False):
     worst_case: bool
     advantage: Advantage | None
     top_reachable: bool
+    cluster_col: str | None
     reward_range: tuple[float, float] | None
     out: str | Path | None
 

@@ -19,7 +19,7 @@ _DRAWN = (
     "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "base_url", "served_name", "dtype", "device",
 )  # fmt: skip
 _JUDGED = ("target_error", "worst_case", "advantage", "top_reachable")
-_SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit", "answer_col")
+_SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit", "answer_col", "cluster_col")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class Request:
     top_reachable     every prompt can earn the top of the range: said by the caller, or by the reward itself
     prompt_col, id_col, limit    of the prompt file
     answer_col        its column with real answers
+    cluster_col       the column with the task of each prompt
     rescored          the run folder whose completions were scored again
     resume            further options of the command that resumes the run; None where there is no such command
     out               the run folder
@@ -64,6 +65,7 @@ class Request:
     id_col: str | None = None
     limit: int | None = None
     answer_col: str | None = None
+    cluster_col: str | None = None
     rescored: str | None = None
     resume: tuple[str, ...] | None = None
     out: str | None = None

@@ -44,6 +44,8 @@ class Settings:
         group_size, target_error, worst_case, advantage    see `JudgeSettings`
         top_reachable    every prompt can earn the top of the range, as under a verifier with partial credit
         answer_col       the column with real answers: what they earn is what a prompt can be expected to earn
+        cluster_col      the column with the task of each prompt: limits of shares and forecast are then for prompts of other tasks; "none":
+                         for further prompts of the same ones; None: `task`, where prompts name five tasks or more
     gradients
         gradients             also measure gradient norms: hf or openvino, and a backward pass per completion
         gradient_completions  per prompt, for that, drawn beside the run's; at least 4
@@ -77,6 +79,7 @@ class Settings:
     advantage: Advantage | None = None
     top_reachable: bool = False
     answer_col: str | None = None
+    cluster_col: str | None = None
     gradients: bool = False
     gradient_completions: int = 16
     prompt_col: str = "prompt"
@@ -150,12 +153,12 @@ _WHOLE = (
 )
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
 _FLAGS = ("fixed_completions", "worst_case", "top_reachable", "gradients")
-_TEXT = ("engine", "dtype", "device", "advantage", "prompt_col", "id_col", "answer_col", "served_name")
+_TEXT = ("engine", "dtype", "device", "advantage", "prompt_col", "id_col", "answer_col", "cluster_col", "served_name")
 
 
 def _check_kinds(settings: Settings) -> None:
     """A number where one belongs: "64" or 3.5 completions fail here, not after the run."""
-    optional = ("max_generations", "round_size", "limit", "memory_gib", "advantage", "answer_col", "served_name", "out")
+    optional = ("max_generations", "round_size", "limit", "memory_gib", "advantage", "answer_col", "cluster_col", "served_name", "out")
     kinds = (
         (_WHOLE, Integral, "a whole number"),
         (_REAL, Real, "a number"),

@@ -15,6 +15,7 @@ from flatspot.rollouts.identity import component_weights
 from flatspot.rollouts.locks import judging
 from flatspot.rollouts.prompts import read_unscored_answers
 from flatspot.rollouts.store import read_record, write_request, write_table
+from flatspot.runs.clusters import clusters_of
 from flatspot.runs.run import Run
 from flatspot.verdicts.caveats import unscored_answers
 from flatspot.verdicts.gradients import summarize_gradients
@@ -56,6 +57,8 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
     """The verdicts and the summary of a run's rows; nothing is written."""
     table, identity = run.table, run.record.identity
     limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, request.reward_range)
+    cluster_col = settings.cluster_col or request.cluster_col
+    table = replace(table, clusters=clusters_of(run.prompts, cluster_col))
     if run.notes.whole_groups is not None:  # the reward compares within a group: equal completions of two groups differ
         table = replace(table, signs=table.signs.without_repeats())
     unscored = unscored_answers(read_unscored_answers(run.folder))
@@ -76,6 +79,7 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
         worst_case=settings.worst_case,
         advantage=settings.advantage or request.advantage,
         top_reachable=settings.top_reachable or request.top_reachable,
+        cluster_col=cluster_col,
         seed=identity.get("seed"),
     )
     summary = replace(

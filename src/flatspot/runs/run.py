@@ -24,6 +24,7 @@ from flatspot.rollouts.ownership import refuse_files
 from flatspot.rollouts.prompts import read_prompt_table
 from flatspot.rollouts.store import RunRecord, read_record, stored_prompt
 from flatspot.rollouts.tables import read_batches, read_table
+from flatspot.runs.clusters import clusters_of
 from flatspot.runs.judging import check_last_judging, check_rows_judged, check_verdicts, read_summary
 from flatspot.runs.summary import Summary
 from flatspot.runs.table import RunTable, completions_of, read_run, rollout_files
@@ -116,7 +117,8 @@ class Run:
         zones = zones_of(summary)
         sizes = sorted({*SIZES, summary.group_size})
         check_rows_judged(self.folder, summary, int(self.table.n_rows.sum()))
-        return fit(evidence, achievable(self.table.answer_reward, evidence.high, top_of(summary)), zones, sizes)
+        clusters = replace(self.table, clusters=clusters_of(self.prompts, summary.settings.cluster_col)).clusters_used
+        return fit(evidence, achievable(self.table.answer_reward, evidence.high, top_of(summary)), zones, sizes, clusters=clusters)
 
     @cached_property
     def verdicts(self) -> pa.Table:

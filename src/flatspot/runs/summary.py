@@ -260,6 +260,11 @@ class Summary:
         'by group size, for 4, 8, 16 and 32: `{"informative": …, "lo": …, "hi": …}`, the expected share of groups with two different '
         "rewards and its 90% limits",
     ] = field(default_factory=dict)
+    population: Annotated[
+        str,
+        "the prompts that the limits of `fractions` and `forecast` are for: `prompts like these`, or prompts of the same, or of other, "
+        "values of a column (`--cluster-col`)",
+    ] = "prompts like these"
     to_train: Annotated[
         ToTrain, "the prompts that are learnable or undecided; of a run that was stopped, those of them that have completions"
     ] = ToTrain()
@@ -280,8 +285,9 @@ class Summary:
         "several were added up or joined), `grouped_by` (the log's columns whose values name a prompt), `part_weights` (of a log's several "
         "rewards, as far as they are known), `out`, `target_error`, "
         "`worst_case`, `seed`; `reward_range` as stated or the reward's own; "
-        "`component_ranges`, those of several rewards that have one each; `prompt_col`, `id_col`, `limit`, `reward_weights`, "
-        "`reward_timeout_s` where they were not left as they are; `resume`, the further options that a command needs to resume the run; "
+        "`component_ranges`, those of several rewards that have one each; `prompt_col`, `id_col`, `limit`, `cluster_col`, "
+        "`reward_weights`, `reward_timeout_s` where they were not left as they are; `resume`, the further options that a command needs to "
+        "resume the run; "
         "and `rescored`, the run whose completions were scored again. What was not asked is absent",
     ] = field(default_factory=Request)
     provenance: Annotated[

@@ -16,6 +16,7 @@ from flatspot.core.leftovers import scratch_name, temporary_beside
 from flatspot.core.sql import literal
 from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source
+from flatspot.runs.clusters import Clusters
 from flatspot.stats.evidence import RELATIVE_TOLERANCE, Evidence, Floats, Ints, evidence_of_counts
 from flatspot.stats.signs import Signs
 
@@ -41,6 +42,7 @@ class RunTable:
     fair              [M] whether no reward decided how many completions the prompt has, as far as the rows say
     errors            [(message, rows)], most frequent first, at most 20
     signs             equal completions with different rewards, and what cut ones earn
+    clusters          the tasks of the prompts, where limits are to know of them; None: one, or nothing tells
     """
 
     prompt_id: NDArray[np.object_]
@@ -54,6 +56,12 @@ class RunTable:
     fair: NDArray[np.bool_]
     errors: list[tuple[str, int]]
     signs: Signs
+    clusters: Clusters | None = None
+
+    @property
+    def clusters_used(self) -> Ints | None:
+        """[M] the task of each prompt; None where limits are for further prompts of the same tasks."""
+        return self.clusters.of if self.clusters is not None and self.clusters.used else None
 
 
 def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:

@@ -10,7 +10,9 @@ import numpy as np
 
 from flatspot.core.shares import percent
 from flatspot.rollouts.prompts import UnscoredAnswers
+from flatspot.runs.clusters import Clusters
 from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.models.clusters import FEW_CLUSTERS
 from flatspot.stats.zones import STATES
 from flatspot.verdicts.components import FEW, ComponentVerdicts
 from flatspot.verdicts.judge import PromptVerdicts, SetJudgment, poor_answers
@@ -35,6 +37,8 @@ CODES: Mapping[str, str] = {
     "unscored-answers": "real answers have no reward, so what they earn is not known",
     "advantage-matters": "prompts are vanishing for centered advantages that are learnable for normalized ones",
     "few-prompts": "fewer than 30 prompts were scored",
+    "few-tasks": "limits of shares and forecast are for prompts of other tasks, and there are under five",
+    "same-tasks": "there are several tasks, and limits of shares and forecast are for further prompts of the same ones",
     "few-completions": "fewer than 4 scored completions per prompt",
     "provisional-model": "the reward has many values, and verdicts rest on a model of it",
     "model-misfit": "that model does not fit",
@@ -235,6 +239,29 @@ def set_caveats(
         )
         caveats.append(Caveat("identical-completions", text))
     return caveats
+
+
+def task_caveats(clusters: Clusters | None) -> list[Caveat]:
+    """Where prompts are of several tasks: which prompts the limits are not for."""
+    if clusters is None:
+        return []
+    if not clusters.used:
+        few = clusters.count < FEW_CLUSTERS
+        others = "Of other tasks so few say nothing." if few else f"For prompts of other tasks: --cluster-col {clusters.column}."
+        text = (
+            f"The prompts are of {clusters.count} tasks (column {clusters.column!r}), and the limits of shares and forecast are for "
+            f"further prompts of the same ones. {others}"
+        )
+        return [Caveat("same-tasks", text)]
+    if clusters.count < FEW_CLUSTERS:
+        text = (
+            f"The prompts are of {clusters.count} task{'' if clusters.count == 1 else 's'} (column {clusters.column!r}): under "
+            f"{FEW_CLUSTERS} say nothing of other tasks, so the limits of shares and forecast are 0 and 1. For further prompts of the "
+            "same tasks: "
+            "--cluster-col none."
+        )
+        return [Caveat("few-tasks", text)]
+    return []
 
 
 def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Caveat]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flatspot.runs.clusters import Clusters
 from flatspot.runs.summary import (
     Completions,
     Component,
@@ -38,6 +39,7 @@ from flatspot.verdicts.caveats import (
     low_answers,
     set_caveats,
     sign_caveats,
+    task_caveats,
     unknown_tops,
 )
 from flatspot.verdicts.components import FEW, ComponentVerdicts, flattest_component, judge_components, with_components
@@ -79,7 +81,7 @@ def judge(
     """
     evidence = run.evidence
     r_star = achievable(run.answer_reward, evidence.high, settings.top)
-    model = fit(evidence, r_star, settings.zones, (*GROUP_SIZES, settings.group_size))
+    model = fit(evidence, r_star, settings.zones, (*GROUP_SIZES, settings.group_size), clusters=run.clusters_used)
     if model.family == "binary":
         r_star = np.full(evidence.n_prompts, settings.reward_hi)
     signs, prompts = reward_signs(run, weights), judge_prompts(model, settings)
@@ -129,6 +131,7 @@ def _caveats(run: RunTable, settings: JudgeSettings, judged: _Parts, range_sourc
         ),
         *low_answers(evidence, settings, run.answer_reward, judgment),
         *advantage_matters(judged.prompts, judged.numbers, settings),
+        *task_caveats(run.clusters),
         *doubtful_error(judged.prompts, settings),
         *close_call(judgment),
     ]
@@ -158,11 +161,19 @@ def _summary(run: RunTable, settings: JudgeSettings, judged: _Parts, caveats: Se
         scale=_finite(model.scale),
         reward_model=model.family,
         forecast=_forecast(model),
+        population=population_of(run.clusters),
         to_train=_to_train(prompts, model, settings.group_size),
         health=_health(run, judged.signs, judged.components),
         caveats=tuple(caveat.text for caveat in caveats),
         caveat_codes=tuple(dict.fromkeys(caveat.code for caveat in caveats if caveat.code)),
     )
+
+
+def population_of(clusters: Clusters | None) -> str:
+    """Which prompts the limits of shares and forecast are for."""
+    if clusters is None:
+        return "prompts like these"
+    return f"prompts of other values of {clusters.column}" if clusters.used else f"prompts of the same values of {clusters.column}"
 
 
 def _counts(prompts: PromptVerdicts) -> Counts:

@@ -64,7 +64,8 @@ def _unfinished(run: RunTable, planned: Completeness | None) -> list[Caveat]:
 def _of(run: RunTable, rows: NDArray[np.bool_]) -> RunTable:
     per_prompt = ("prompt_id", "answer_reward", "fair", "n_rows", "distinct_share", "truncated_share", "mean_tokens")
     components = {name: part.subset(rows) for name, part in run.components.items()}
-    columns = {name: getattr(run, name)[rows] for name in per_prompt}
+    columns: dict[str, Any] = {name: getattr(run, name)[rows] for name in per_prompt}
+    columns["clusters"] = None if run.clusters is None else run.clusters.subset(rows)
     return replace(run, **columns, evidence=run.evidence.subset(rows), components=components, signs=run.signs.subset(rows))
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.intervals import REFITS
+from flatspot.stats.intervals import REFITS, with_limits
 from flatspot.stats.models.binary import BinaryModel, is_binary
+from flatspot.stats.models.clusters import FEW_CLUSTERS, deviations, open_limits, reliability, widened
 from flatspot.stats.models.graded import GradedModel
 from flatspot.stats.models.limits import Limits
 from flatspot.stats.models.worst_case import DROP, Enough
-from flatspot.stats.zones import Zones, check_size
+from flatspot.stats.zones import STATES, Zones, check_size
 
 
 class FittedModel(Protocol):
@@ -100,11 +102,12 @@ class FittedModel(Protocol):
         """
 
 
-def fit(evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] = ()) -> FittedModel:
+def fit(evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] = (), *, clusters: Ints | None = None) -> FittedModel:
     """Fit the model of a set of prompts.
 
-    r_star  [M] the achievable reward of each prompt, NaN where it is not known; of binary rewards it is the better of the two
-    sizes   group sizes that will be asked for: of graded rewards their mixed groups are then counted in the same pass as all the rest
+    r_star    [M] the achievable reward of each prompt, NaN where it is not known; of binary rewards it is the better of the two
+    sizes     group sizes that will be asked for: of graded rewards their mixed groups are then counted in the same pass as all the rest
+    clusters  [M] the task of each prompt, any integers: the limits of shares and forecast are then those for prompts of other tasks
 
     >>> from flatspot.stats.evidence import evidence_of_rows
     >>> rewards = np.r_[np.tile([0.0, 1.0], 32), np.zeros(64), np.ones(64)]
@@ -117,20 +120,26 @@ def fit(evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] =
         return _Unscored(evidence.n_prompts)
     part, r_star = evidence.subset(scored), r_star[scored]
     model: FittedModel = BinaryModel.fit(part, zones) if is_binary(part, zones, r_star) else GradedModel.fit(part, r_star, zones, sizes)
-    return spread(model, scored)
+    return spread(model, scored, None if clusters is None else clusters[scored])
 
 
-def spread(model: FittedModel, rows: NDArray[np.bool_]) -> FittedModel:
-    """The model of a larger set, of which the prompts that `rows` [M] marks are fitted and the others have no reward."""
-    return model if rows.all() else _Spread(model, rows)
+def spread(model: FittedModel, rows: NDArray[np.bool_], clusters: Ints | None = None) -> FittedModel:
+    """The model of a larger set, of which the prompts that `rows` [M] marks are fitted and the others have no reward.
+
+    clusters  of those marked; where each has its own, as if there were none
+    """
+    if clusters is not None and len(np.unique(clusters)) == len(clusters):
+        clusters = None
+    return model if rows.all() and clusters is None else _Spread(model, rows, clusters)
 
 
 @dataclass(frozen=True, eq=False)
 class _Spread:
-    """A model whose prompts are `rows` [M] of a larger set."""
+    """A model whose prompts are `rows` [M] of a larger set, and may come in clusters."""
 
     part: FittedModel
     rows: NDArray[np.bool_]
+    clusters: Ints | None = None
 
     @property
     def family(self) -> str:
@@ -167,9 +176,15 @@ class _Spread:
     def scale(self) -> float:
         return self.part.scale
 
-    @property
+    @cached_property
     def shares(self) -> Floats:
-        return self.part.shares
+        limits, states = self.part.shares, self.part.states
+        if self.clusters is None:
+            return limits
+        if self._few_clusters:
+            return open_limits(limits[:, 0])
+        shown = np.array([reliability(column) for column in states.T])
+        return widened(limits, deviations(states, self.clusters, shown, np.random.default_rng(0)), level=0.95)
 
     def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
         return self.part.set_limits(state, level)
@@ -185,13 +200,29 @@ class _Spread:
         return self._full(self.part.best_of(group_size))
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
-        return self.part.forecast(sizes)
+        if self.clusters is None:
+            return self.part.forecast(sizes)
+        central, shares = self.mixed_shares(sizes)
+        return open_limits(central) if self._few_clusters else with_limits(central, shares, level=0.9)
 
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
-        return self.part.mixed_shares(sizes, draws)
+        central, shares = self.part.mixed_shares(sizes, draws)
+        if self.clusters is None:
+            return central, shares
+        rng = np.random.default_rng(0)
+        if self._few_clusters:
+            return central, rng.random(shares.shape)
+        mixed = np.stack([self.part.mixed(k) for k in sizes], -1)
+        shown = np.full(len(sizes), reliability(self.part.states[:, STATES.index("learnable")]))
+        away = deviations(mixed, self.clusters, shown, rng)
+        return central, np.clip(shares + away[rng.integers(0, len(away), draws)], 0.0, 1.0)
 
     def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
         return self.part.worst_case_error(verdict[self.rows], drop, enough, realized=realized)
+
+    @property
+    def _few_clusters(self) -> bool:
+        return self.clusters is not None and len(np.unique(self.clusters)) < FEW_CLUSTERS
 
     def _full(self, values: Floats) -> Floats:
         full = np.full((len(self.rows), *values.shape[1:]), np.nan)
