@@ -41,7 +41,8 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "What the verdicts depend on",
         (
-            "epsilon", "group_size", "advantage", "scale", "mixed_threshold", "gain_threshold", "reach_threshold", "forecast", "to_train",
+            "epsilon", "group_size", "advantage", "scale", "mixed_threshold", "gain_threshold", "reach_threshold", "forecast",
+            "population", "to_train",
         ),
         "",
     ),
