@@ -99,6 +99,7 @@ def _decider(folder: Path, settings: Settings, request: Request, record: RunReco
     answers = np.asarray(read_prompt_table(folder)["answer_reward"].to_numpy(), float)
     if settings.fixed_completions:
         return FixedCompletions(len(answers), settings.max_completions)
-    zones = judge_settings(settings, request.reward_range or (0.0, 1.0), request).zones
+    judging = judge_settings(settings, request.reward_range or (0.0, 1.0), request)
     settings = replace(settings, top_reachable=bool(request.top_reachable))
-    return Adaptive(diagnose_plan(settings, zones, request.reward_range, answers, record.rows_per_part, record.visit_cost))
+    rows, cost = record.rows_per_part, record.visit_cost
+    return Adaptive(diagnose_plan(settings, judging.zones, request.reward_range, answers, rows, cost, judging.share_limits))

@@ -13,7 +13,6 @@ from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.models.binary import is_binary
 from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.models.identified_set import too_few
-from flatspot.stats.zones import STATES
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
@@ -116,10 +115,9 @@ def judge_shares(verdicts: PromptVerdicts, model: FittedModel, evidence: Evidenc
             return SetJudgment("draw-more", why, share, settings.warm_up_above, v_lo, v_hi)
         if s_lo <= settings.solved_above < s_hi:
             return SetJudgment("draw-more", f"{why}-solved", share, settings.solved_above, s_lo, s_hi)
-    limits = (("vanishing", "in-doubt", settings.warm_up_above), ("solved", "in-doubt-solved", settings.solved_above))
-    for name, rule, limit in limits:
-        if in_doubt(model, STATES.index(name), limit, settings.target_error):
-            return SetJudgment("draw-more", rule, model.shares[STATES.index(name), 0], limit, *model.set_limits(STATES.index(name)))
+    for (state, limit), rule in zip(settings.share_limits, ("in-doubt", "in-doubt-solved"), strict=True):
+        if in_doubt(model, state, limit, settings.target_error):
+            return SetJudgment("draw-more", rule, float(model.shares[state, 0]), limit, *model.set_limits(state))
     if solved > settings.solved_above:
         return SetJudgment("fix-data", "solved", solved, settings.solved_above, s_lo, s_hi, labeled["solved"])
     if vanishing > settings.warm_up_above:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flatspot.core.errors import SettingsError
 from flatspot.core.settings import ADVANTAGES, Advantage
-from flatspot.stats.zones import Zones, epsilon_for_group
+from flatspot.stats.zones import STATES, Zones, epsilon_for_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,11 @@ class JudgeSettings:
         """The thresholds these settings stand for."""
         epsilon = epsilon_for_group(self.group_size)
         return Zones(epsilon, self.reward_lo, self.reward_hi, self.group_size, self.advantage, self.stated)
+
+    @property
+    def share_limits(self) -> tuple[tuple[int, float], ...]:
+        """(index into STATES, limit) of the shares that the verdict on the set rests on."""
+        return (STATES.index("vanishing"), self.warm_up_above), (STATES.index("solved"), self.solved_above)
 
     @property
     def top(self) -> float | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from flatspot.rollouts.rounds import Round
-from flatspot.stats.decide import decide, give_verdicts, may_exceed
+from flatspot.stats.decide import decide, give_verdicts, in_doubt, may_exceed
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.binary import are_ends, state_table, two_ends
 from flatspot.stats.models.fitted import FittedModel, fit
@@ -161,10 +161,10 @@ def _refitted(state: State) -> State:
     aim = plan.target_error if state.aim is None else state.aim
     price_list = _price_list(plan, draws)
     state = replace(state, rule=price_list.meeting(aim), fitted_at=draws.total)
-    if plan.n_prompts < _FEW_PROMPTS and not plan.worst_case:
-        return state
     more = may_go_on(state)
-    if not more.any() or (_open(state) & more).any() or aim <= plan.target_error / _MOST_STRICT or not _may_exceed(state):
+    if not more.any() or (_open(state) & more).any() or aim <= plan.target_error / _MOST_STRICT:
+        return state
+    if not (_share_in_doubt(state) or _may_exceed(state)):
         return state
     while aim > plan.target_error / _MOST_STRICT and not (_open(state) & more).any():
         aim *= _STRICTER
@@ -172,9 +172,17 @@ def _refitted(state: State) -> State:
     return state
 
 
+def _share_in_doubt(state: State) -> bool:
+    """Whether a share that the verdict on the set rests on may well be on either side of its limit: see `stats.decide`."""
+    plan = state.plan
+    return any(in_doubt(state.model, kind, limit, plan.target_error) for kind, limit in plan.share_limits)
+
+
 def _may_exceed(state: State) -> bool:
     """Whether the error of the verdicts as they stand may be far above the target: see `stats.decide`."""
     plan, model = state.plan, state.model
+    if plan.n_prompts < _FEW_PROMPTS and not plan.worst_case:
+        return False
     return may_exceed(model, decide(model.loss, model.n, plan.target_error, model.states), plan.target_error, worst_case=_strict(state))
 
 

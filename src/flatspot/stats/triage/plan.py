@@ -44,6 +44,7 @@ class Plan:
     visit_cost       what drawing from a prompt costs beside the completions, in completions: with long prompts and short answers, reading
                      the prompt again in each round is the larger part, and a prompt is drawn about sqrt(2 visit_cost E) times a round, E
                      the expected number of further completions
+    share_limits     (index into STATES, limit) of each share that a verdict on the set rests on: drawing goes on while one is in doubt
     worst_case       hold the error to the target under every distribution that the rewards allow; binary and few-valued rewards only
     """
 
@@ -65,6 +66,7 @@ class Plan:
     group_size: int = 8
     advantage: Advantage = "centered"
     pilot: int = _PILOT_COMPLETIONS
+    share_limits: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("n_prompts", 1), ("max_completions", 1), ("round_size", 1), ("pilot", 1)):
@@ -100,7 +102,13 @@ class Plan:
 
 
 def diagnose_plan(
-    settings: Settings, zones: Zones, reward_range: tuple[float, float] | None, r_star: Floats, rows: int, visit_cost: float = 0.0
+    settings: Settings,
+    zones: Zones,
+    reward_range: tuple[float, float] | None,
+    r_star: Floats,
+    rows: int,
+    visit_cost: float = 0.0,
+    share_limits: tuple[tuple[int, float], ...] = (),
 ) -> Plan:
     """The plan of `flatspot diagnose`: its first round draws every prompt, so that each has completions whose number no reward decided.
 
@@ -109,6 +117,7 @@ def diagnose_plan(
     r_star        [M] what real answers earn, NaN where there are none
     rows          how many completions the engine takes at once
     visit_cost    what reading a prompt costs the engine, in completions
+    share_limits  of the verdict on the set
     """
     return Plan(
         n_prompts=len(r_star),
@@ -126,4 +135,5 @@ def diagnose_plan(
         pilot_prompts=len(r_star),
         round_rows=0 if settings.round_size else min(rows // _ROUND_SHARE, _MOST_ROUND_ROWS),
         visit_cost=0.0 if settings.round_size else visit_cost,
+        share_limits=share_limits,
     )
