@@ -79,7 +79,8 @@ def test_equal_errors_stand_or_fall_together():
         (rows([0, 0, 0]), {"reference": [1.0, 1.0, 1.0]}, "warm-up", "vanishing"),
         (np.full((3, 8), np.nan), {}, "fix-reward", "failed"),
         (np.full((3, 8), 5.0), {"settings": JudgeSettings(0.0, 5.0, stated=False)}, "fix-reward", "constant"),
-        (np.full((3, 8), 5.0), {"settings": JudgeSettings(0.0, 5.0)}, "fix-data", "solved"),
+        (np.full((3, 64), 5.0), {"settings": JudgeSettings(0.0, 5.0)}, "fix-data", "solved"),
+        (np.full((3, 8), 5.0), {"settings": JudgeSettings(0.0, 5.0)}, "draw-more", "in-doubt-solved"),
     ],
 )
 def test_each_rule_of_the_set_fires(rewards, options, verdict, rule):
