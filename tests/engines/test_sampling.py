@@ -19,13 +19,16 @@ def test_a_draw_inverts_the_cumulative_softmax(size):
     uniform = torch.rand(200, dtype=torch.float64, generator=generator)
     cumulative = np.cumsum(torch.softmax(logits.double(), -1).numpy(), axis=-1)
     expected = [int(np.searchsorted(row, u, side="right")) for row, u in zip(cumulative, uniform.numpy(), strict=True)]
-    assert draw(logits, uniform).tolist() == expected
+    tokens, log_p = draw(logits, uniform)
+    assert tokens.tolist() == expected
+    of_tokens = np.log(torch.softmax(logits.double(), -1).numpy()[range(200), expected])
+    np.testing.assert_allclose(log_p.numpy(), of_tokens, atol=1e-5)
 
 
 def test_the_ends_of_the_unit_interval_draw_tokens_that_can_be_drawn():
     logits = torch.full((2, 600), -torch.inf)
     logits[:, [5, 300]] = 0.0
-    assert draw(logits, torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)).tolist() == [5, 300]
+    assert draw(logits, torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64))[0].tolist() == [5, 300]
 
 
 def test_rare_tokens_keep_their_share():
@@ -34,7 +37,7 @@ def test_rare_tokens_keep_their_share():
     logits = torch.zeros(1, size)
     logits[0, 0] = float(np.log(0.99 / 0.01 * (size - 1)))
     uniform = torch.linspace(0.9900001, 0.9999999, 2000, dtype=torch.float64)
-    tokens = draw(logits.expand(2000, -1), uniform).double()
+    tokens = draw(logits.expand(2000, -1), uniform)[0].double()
     expected = 1 + (uniform - 0.99) / 0.01 * (size - 1)
     assert float((tokens - expected).abs().max()) < 25
 

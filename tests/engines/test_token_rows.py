@@ -60,8 +60,8 @@ def test_sampled_ids_are_the_engine_s_completions_with_their_end_token(kind):
     rows = draw_batch(policy, [ids], seeds, sampling, "shared", copies=[8])
     engine = HfEngine(policy, mode="shared")
     (completions,) = engine.sample([PromptRequest("w5 w6", seeds)], sampling)
-    assert [to_completion(policy, row, 6) for row in rows] == completions
-    assert all(row[-1] == EOS or len(row) == 6 for row in rows)
+    assert [to_completion(policy, row.ids, 6) for row in rows] == completions
+    assert all(row.ids[-1] == EOS or len(row.ids) == 6 for row in rows)
 
 
 def test_policies_without_weights_are_refused_before_loading():

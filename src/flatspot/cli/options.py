@@ -116,6 +116,11 @@ def judging_options(command: F) -> F:
                 help="Every prompt can earn the top of the range: a verifier with partial credit.  [default: as the reward says]",
             ),
             click.option(
+                "--deterministic-reward",
+                is_flag=True,
+                help="The same completion always earns the same: verdicts may be proved by the probabilities of completions.",
+            ),
+            click.option(
                 "--cluster-col",
                 metavar="C",
                 help="Column of each prompt's task: limits of shares and forecast are for prompts of other tasks; none: of the same.  "

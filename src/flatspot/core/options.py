@@ -17,6 +17,7 @@ class JudgingOptions(TypedDict, total=False):
     advantage: Advantage | None
     top_reachable: bool
     cluster_col: str | None
+    deterministic_reward: bool
     reward_range: tuple[float, float] | None
     out: str | Path | None
 

@@ -91,6 +91,8 @@ class Completion:
 
     messages  what it is where it is not one message of the assistant with this text: tool calls, their answers
     error     why there is none: its prompt does not fit the context, or a server rejects it
+    logprob   the log-probability of its tokens, the end token included, under the law they were drawn from: after temperature, top-k and
+              top-p; of a truncated one, that of the tokens it has; None where the engine cannot tell
     """
 
     text: str
@@ -99,6 +101,7 @@ class Completion:
     token_ids: tuple[int, ...] = ()
     messages: tuple[Message, ...] | None = None
     error: str | None = None
+    logprob: float | None = field(default=None, compare=False)  # whose last digits vary with the batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,7 @@ class Rollout:
     source: str | None = None
     fixed: bool | None = None
     completion_is_chat: bool | None = None
+    logprob: float | None = None
 
 
 def prompt_id(text: PromptText) -> str:

@@ -18,7 +18,7 @@ IN_MEMORY = " (in memory)"  # ends the name of what was passed as an object, whi
 _DRAWN = (
     "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "base_url", "served_name", "dtype", "device",
 )  # fmt: skip
-_JUDGED = ("target_error", "worst_case", "advantage", "top_reachable")
+_JUDGED = ("target_error", "worst_case", "advantage", "top_reachable", "deterministic_reward")
 _SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit", "answer_col", "cluster_col")
 
 
@@ -37,6 +37,7 @@ class Request:
     grouped_by        the log's columns whose values name a prompt
     part_weights      of a log with several rewards, their weights in the total, by name, as far as they are known
     top_reachable     every prompt can earn the top of the range: said by the caller, or by the reward itself
+    deterministic_reward    the same completion always earns the same, says the caller
     prompt_col, id_col, limit    of the prompt file
     answer_col        its column with real answers
     cluster_col       the column with the task of each prompt
@@ -57,6 +58,7 @@ class Request:
     reward_range: tuple[float, float] | None = None
     component_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     top_reachable: bool | None = None
+    deterministic_reward: bool | None = None
     logs: tuple[str, ...] = ()
     columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     grouped_by: tuple[str, ...] = ()

@@ -46,6 +46,12 @@ ROLLOUTS: tuple[Column, ...] = (
     Column(
         "completion_is_chat", "bool", "", "the completion is chat messages, stored as a JSON list, from a log; otherwise it is plain text"
     ),
+    Column(
+        "logprob",
+        "float64",
+        "nats",
+        "log-probability of its tokens under the law they were drawn from, the end token included; null where that is not known",
+    ),
 )
 
 ROUNDS: tuple[Column, ...] = (
@@ -104,6 +110,10 @@ VERDICTS: tuple[Column, ...] = (
     Column("gain_lo", "float64", "reward", "lower 95% limit of the gain"),
     Column("gain_hi", "float64", "reward", "upper 95% limit of the gain"),
     Column("relative_gain", "float64", "", "gain over the root mean square of the set's gains"),
+    Column("known_mass", "float64", "probability", "of the distinct completions drawn, together; null where the engine does not tell it"),
+    Column("proved", "bool", "", "no place where the other completions' rewards may lie makes the verdict wrong; null where known_mass is"),
+    Column("mean_proved_lo", "float64", "reward", "the least that the mean can be, for certain; null where known_mass is"),
+    Column("mean_proved_hi", "float64", "reward", "the most that the mean can be, for certain; null where known_mass is"),
     Column("distinct_share", "float64", "share", "distinct completions among those drawn"),
     Column("truncated_share", "float64", "share", "completions cut by the token limit"),
     Column("mean_tokens", "float64", "tokens", "mean length of a completion"),

@@ -43,6 +43,7 @@ class Settings:
     judging
         group_size, target_error, worst_case, advantage    see `JudgeSettings`
         top_reachable    every prompt can earn the top of the range, as under a verifier with partial credit
+        deterministic_reward    the same completion always earns the same, so that verdicts may be proved
         answer_col       the column with real answers: what they earn is what a prompt can be expected to earn
         cluster_col      the column with the task of each prompt: limits of shares and forecast are then for prompts of other tasks; "none":
                          for further prompts of the same ones; None: `task`, where prompts name five tasks or more
@@ -78,6 +79,7 @@ class Settings:
     worst_case: bool = False
     advantage: Advantage | None = None
     top_reachable: bool = False
+    deterministic_reward: bool = False
     answer_col: str | None = None
     cluster_col: str | None = None
     gradients: bool = False
@@ -152,7 +154,7 @@ _WHOLE = (
     "concurrency",
 )
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
-_FLAGS = ("fixed_completions", "worst_case", "top_reachable", "gradients")
+_FLAGS = ("fixed_completions", "worst_case", "top_reachable", "deterministic_reward", "gradients")
 _TEXT = ("engine", "dtype", "device", "advantage", "prompt_col", "id_col", "answer_col", "cluster_col", "served_name")
 
 

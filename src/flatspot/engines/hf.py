@@ -114,11 +114,11 @@ class HfEngine:
         prompts, copies, seeds = [item.ids for item in batch], [len(item.rows) for item in batch], [seed for _, _, seed in rows]
         try:
             with self._onednn.in_use():
-                rows_of_ids = draw_batch(self.policy, prompts, seeds, sampling, self.mode, copies=copies, on_tokens=on_tokens)
+                drawn = draw_batch(self.policy, prompts, seeds, sampling, self.mode, copies=copies, on_tokens=on_tokens)
         except FloatingPointError as error:
             raise EngineError(f"{self.policy.name} cannot be sampled: {error}. Try --dtype float32, or fix its weights") from error
-        for (i, j, _), ids in zip(rows, rows_of_ids, strict=True):
-            yield (i, j), to_completion(self.policy, ids, sampling.max_new_tokens)
+        for (i, j, _), row in zip(rows, drawn, strict=True):
+            yield (i, j), to_completion(self.policy, row.ids, sampling.max_new_tokens, row.logprob)
 
     def _halve(self, error: Exception, rows: int) -> None:
         """Halve the rows in progress after running out of memory; any other error is raised, and so is this one at a single row."""

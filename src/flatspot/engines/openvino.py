@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -100,7 +101,7 @@ class OpenVinoEngine:
         return [
             [no_completion(problems[i])] * len(request.seeds)
             if i in problems
-            else [to_completion(self.policy, row.tokens, sampling.max_new_tokens) for row in rows[i]]
+            else [to_completion(self.policy, row.tokens, sampling.max_new_tokens, math.fsum(row.log_probs)) for row in rows[i]]
             for i, request in enumerate(requests)
         ]
 
@@ -256,6 +257,7 @@ def _sampling_config(policy: Policy, sampling: Sampling, seed: int) -> Generatio
     config.top_p = sampling.top_p
     config.top_k = sampling.top_k or int(policy.model.config.vocab_size)
     config.rng_seed = fold_seed(seed, _SEED_BITS)
+    config.logprobs = 0  # the drawn token's after temperature, top-k and top-p; with 1 or more the pipeline tells them from before
     return config
 
 

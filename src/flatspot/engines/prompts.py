@@ -105,15 +105,17 @@ def no_completion(reason: str) -> Completion:
     return Completion("", 0, truncated=False, error=reason)
 
 
-def to_completion(policy: Policy, ids: list[int], limit: int) -> Completion:
+def to_completion(policy: Policy, ids: list[int], limit: int, logprob: float | None = None) -> Completion:
     """The completion of sampled token ids: text without special tokens; `n_tokens` and `token_ids` without the end token.
+
+    logprob  of all the ids, the end token included
 
     `truncated`: there are `limit` tokens and none of them is an end token.
     """
     ended = bool(ids) and ids[-1] in policy.eos_ids
     content = ids[:-1] if ended else ids
     text = policy.tokenizer.decode(content, skip_special_tokens=True)
-    return Completion(text, len(content), truncated=not ended and len(ids) >= limit, token_ids=tuple(content))
+    return Completion(text, len(content), truncated=not ended and len(ids) >= limit, token_ids=tuple(content), logprob=logprob)
 
 
 def excerpt(text: PromptText) -> str:

@@ -41,8 +41,8 @@ def shape_logits(logits: Tensor, sampling: Sampling) -> Tensor:
     return logits
 
 
-def draw(logits: Tensor, uniform: Tensor) -> Tensor:
-    """One token per row from logits [row, token]: the inverse of the cumulative softmax at `uniform` [row].
+def draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """One token per row from logits [row, token], the inverse of the cumulative softmax at `uniform` [row]; and its log-probability [row].
 
     The cumulative sum has two levels, blocks of 256 tokens in float64 and then one block: one pass over the vocabulary, and no token's
     probability is lost to rounding, as it would be in one float32 sum over 49k tokens.
@@ -63,7 +63,9 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     inside = weights[torch.arange(rows, device=weights.device), block.squeeze(-1)].double().cumsum(dim=-1)
     # a share that rounded to 1 would fall past the last token that has any weight
     offset = torch.searchsorted(inside, torch.minimum(share * inside[:, -1:], inside[:, -1:] * (1 - 1e-15)), right=True)
-    return (block * _BLOCK + offset).squeeze(-1)
+    token = block * _BLOCK + offset
+    share = weights.view(rows, -1).gather(-1, token).double() / block_sums[:, -1:]
+    return token.squeeze(-1), share.log().squeeze(-1)
 
 
 def _keep_top_p(logits: Tensor, top_p: float) -> Tensor:

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flatspot.core.errors import EngineError
@@ -103,8 +103,12 @@ class ScriptedEngine:
                 f"{', …' if len(self.answers) > 3 else ''}. Add this prompt to the table"
             )
         shaped = reshape(self.answers[prompt], sampling)
-        completions = tuple(_cut(answer, sampling.max_new_tokens) for answer in shaped)
-        table = _Table(completions, tuple(itertools.accumulate(shaped.values())))
+        completions = [_cut(answer, sampling.max_new_tokens) for answer in shaped]
+        mass = dict.fromkeys(completions, 0.0)  # answers that are cut to the same words are one completion
+        for completion, p in zip(completions, shaped.values(), strict=True):
+            mass[completion] += p
+        told = tuple(replace(completion, logprob=math.log(min(mass[completion], 1.0))) for completion in completions)
+        table = _Table(told, tuple(itertools.accumulate(shaped.values())))
         self._tables[prompt, sampling] = table
         return table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,13 @@ Places = tuple[Ints, Ints]
 """Tokens of completions: the index of the row, and the position in its completion."""
 
 
+class Drawn(NamedTuple):
+    """The token ids of a sampled completion, its end token included, and their log-probability under the law they were drawn from."""
+
+    ids: list[int]
+    logprob: float
+
+
 def draw_batch(
     policy: Policy,
     prompts: Ids,
@@ -34,7 +41,7 @@ def draw_batch(
     *,
     copies: Sequence[int] | None = None,
     on_tokens: OnTokens | None = None,
-) -> list[list[int]]:
+) -> list[Drawn]:
     """One completion per seed, including its end token if it has one: `copies` of them for each prompt, by default one.
 
     Raises FloatingPointError if the policy's logits define no distribution.
@@ -42,11 +49,16 @@ def draw_batch(
     import torch
 
     numbers = torch.from_numpy(uniforms(seeds, sampling.max_new_tokens)).to(policy.device)
+    log_probs = torch.zeros_like(numbers)
 
     def pick(logits: Tensor, row: Tensor, step: int) -> Tensor:
-        return draw(shape_logits(logits, sampling), numbers[row, step])
+        tokens, log_probs[row, step] = draw(shape_logits(logits, sampling), numbers[row, step])
+        return tokens
 
-    return decode(policy, prompts, copies or [1] * len(prompts), sampling.max_new_tokens, pick, mode=mode, on_tokens=on_tokens)
+    rows = decode(policy, prompts, copies or [1] * len(prompts), sampling.max_new_tokens, pick, mode=mode, on_tokens=on_tokens)
+    # an ended row may have been carried along: what was picked for it later is no part of it
+    so_far = log_probs.cumsum(-1).cpu().numpy()
+    return [Drawn(ids, float(so_far[i, len(ids) - 1])) for i, ids in enumerate(rows)]
 
 
 def token_logits(policy: Policy, prompts: Ids, completions: Ids, at: Places) -> Tensor:

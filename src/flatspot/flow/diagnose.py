@@ -102,4 +102,5 @@ def _decider(folder: Path, settings: Settings, request: Request, record: RunReco
     judging = judge_settings(settings, request.reward_range or (0.0, 1.0), request)
     settings = replace(settings, top_reachable=bool(request.top_reachable))
     rows, cost = record.rows_per_part, record.visit_cost
-    return Adaptive(diagnose_plan(settings, judging.zones, request.reward_range, answers, rows, cost, judging.share_limits))
+    plan = diagnose_plan(settings, judging.zones, request.reward_range, answers, rows, cost, judging.share_limits)
+    return Adaptive(replace(plan, proofs=settings.deterministic_reward))

@@ -100,7 +100,7 @@ def _measured(prompt: Prompt, weights: Any, mode: Any, reward: LoadedReward, sam
     check_fits(weights, prompt.text, ids, sampling)
     # seeds of their own: these completions share nothing with the run's
     seeds = [row_seed(settings.seed, f"gradients\x1f{prompt.id}", i) for i in range(settings.gradient_completions)]
-    drawn = draw_batch(weights, [ids], seeds, sampling, mode, copies=[len(seeds)])
+    drawn = [row.ids for row in draw_batch(weights, [ids], seeds, sampling, mode, copies=[len(seeds)])]
     scores = reward.score([prompt] * len(drawn), [to_completion(weights, tokens, sampling.max_new_tokens) for tokens in drawn])
     rewards = np.array([np.nan if s.reward is None else s.reward for s in scores], np.float64)
     scored = rewards[np.isfinite(rewards)]

@@ -19,7 +19,7 @@ from flatspot.runs.clusters import clusters_of
 from flatspot.runs.run import Run
 from flatspot.verdicts.caveats import unscored_answers
 from flatspot.verdicts.gradients import summarize_gradients
-from flatspot.verdicts.ranges import KNOWN, reward_range
+from flatspot.verdicts.ranges import GIVEN, KNOWN, reward_range
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import Judged
 from flatspot.verdicts.undrawn import judge_drawn
@@ -60,7 +60,11 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
     cluster_col = settings.cluster_col or request.cluster_col
     table = replace(table, clusters=clusters_of(run.prompts, cluster_col))
     if run.notes.whole_groups is not None:  # the reward compares within a group: equal completions of two groups differ
-        table = replace(table, signs=table.signs.without_repeats())
+        table = replace(table, signs=table.signs.without_repeats(), known=None)
+    deterministic = settings.deterministic_reward or bool(request.deterministic_reward)
+    if source != GIVEN or outside or not deterministic:
+        # the completions that nobody has seen may earn anything, or those that were seen something else: nothing is proved
+        table = replace(table, known=None)
     unscored = unscored_answers(read_unscored_answers(run.folder))
     notes = [*run.notes.caveats, *unscored, *outside, *repeated_prompts(run.prompts)]
     judged = judge_drawn(
@@ -80,6 +84,7 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
         advantage=settings.advantage or request.advantage,
         top_reachable=settings.top_reachable or request.top_reachable,
         cluster_col=cluster_col,
+        deterministic_reward=deterministic or None,
         seed=identity.get("seed"),
     )
     summary = replace(

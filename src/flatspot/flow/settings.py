@@ -40,4 +40,5 @@ def request_of_reward(settings: Settings, reward: LoadedReward) -> JsonObject:
         "reward_range": settings.reward_range or usable_range(reward.range),
         "component_ranges": reward.component_ranges,
         "top_reachable": settings.top_reachable or (reward.top_reachable and settings.reward_range in (None, reward.range)),
+        "deterministic_reward": settings.deterministic_reward or None,
     }

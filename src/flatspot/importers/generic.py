@@ -203,6 +203,7 @@ def _rollout_select(
         "rewards": "NULL::MAP(VARCHAR, DOUBLE)",
         "error": "problem",
         "policy": "''",
+        "logprob": "NULL::DOUBLE",  # of what a trainer logs under this name nobody knows the law
     }
     if several:
         names = ", ".join(map(cells.literal, log_cells.rewards))

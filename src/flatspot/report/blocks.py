@@ -209,6 +209,7 @@ def cost_facts(summary: Summary) -> tuple[Fact, ...]:
             fine_percent(summary.predicted_error),
             ", ".join(filter(None, ["of the verdicts", error_limit(summary)])),
         ),
+        Fact("verdicts proved", count(summary.proved), "by the probabilities of the completions"),
     ]
     return tuple(fact for fact in facts if fact.value != MISSING)
 

@@ -14,7 +14,7 @@ from flatspot.rollouts.compaction import WINDOW
 from flatspot.rollouts.completeness import Replay
 from flatspot.rollouts.completions import Block, Scored, block_of, draw_completions
 from flatspot.rollouts.progress import Meter, OnProgress
-from flatspot.rollouts.rounds import Floats, Round, run_rounds
+from flatspot.rollouts.rounds import Floats, Round, Seen, run_rounds
 from flatspot.rollouts.store import RunFolder, prompt_text
 
 
@@ -44,13 +44,13 @@ def collect(
     drawing = _Drawing(run, prompts, engine, reward, sampling, seed, policy, on_scored, meter, run.parts_done())
     decided, numbers = run.rounds(), itertools.count()
 
-    def draw(this: Round) -> Floats:
+    def draw(this: Round) -> tuple[Floats, Seen | None]:
         number = next(numbers)
         if number == len(decided):
             run.write_round(number, this)
             decided.append(this)
         drawing.complete(number, this)
-        return run.rewards(number, this)
+        return run.rewards(number, this), None if getattr(reward, "compares", False) else run.seen(number, this)
 
     for this in decided[: replay.whole]:  # which the decider has absorbed: the engine is to read them, too
         drawing.complete(next(numbers), this)
@@ -120,6 +120,7 @@ def _rollout(scored: Scored, policy: str, fixed: bool) -> Rollout:
         truncated=completion.truncated if drawn else None,
         n_tokens=completion.n_tokens if drawn else None,
         fixed=fixed,
+        logprob=completion.logprob,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flatspot.core.errors import RunFolderError
 from flatspot.rollouts.notes import read_notes
-from flatspot.rollouts.parts import most_completions, part_files, parts_of, read_rewards, read_rounds
+from flatspot.rollouts.parts import most_completions, part_files, parts_of, read_rewards, read_rounds, read_seen
 from flatspot.rollouts.rounds import Decider, Round
 from flatspot.rollouts.store import RunRecord, as_json, read_record
 
@@ -64,11 +64,12 @@ class Replay:
 
 def _replay(path: Path, record: RunRecord, rounds: Sequence[Round], decider: Decider) -> Replay:
     """Let a fresh decider absorb the rounds on disk, up to the first of which a part is missing."""
-    done, whole = parts_of(path), 0
+    done, whole, compares = parts_of(path), 0, read_notes(path).whole_groups is not None
     for number, this in enumerate(rounds):
         if not {(number, i) for i in range(len(this.parts(record.rows_per_part)))} <= done:
             break
-        decider.absorb(this, read_rewards(path, number, this))
+        seen = None if compares else read_seen(path, number, this, record.logprob_error)
+        decider.absorb(this, read_rewards(path, number, this), seen)
         whole += 1
     return Replay(record, tuple(rounds), whole, decider)
 

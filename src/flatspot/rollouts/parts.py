@@ -13,7 +13,7 @@ import numpy as np
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import JsonObject
 from flatspot.core.schema import ROUNDS
-from flatspot.rollouts.rounds import Floats, Round
+from flatspot.rollouts.rounds import Floats, Round, Seen
 from flatspot.rollouts.tables import read_table
 
 _PART = re.compile(r"part-(\d+)-(\d+)(?:-(\d+))?\.parquet")
@@ -46,6 +46,22 @@ def read_rewards(path: Path, round_idx: int, this: Round) -> Floats:
             f"replaced. Delete the files part-{round_idx:03d}-*.parquet and run the same flatspot diagnose again, which draws them again."
         )
     return rewards.reshape(len(this.prompts), this.n_completions)
+
+
+def read_seen(path: Path, round_idx: int, this: Round, logprob_error: float) -> Seen | None:
+    """Which completions a round on disk drew; None where no row tells its log-probability.
+
+    logprob_error  how far a token's log-probability may be off, in nats
+    """
+    names = ("completion", "truncated", "n_tokens", "logprob")
+    tables = [read_table(part.file, names, optional=("logprob",)) for part in part_files(path) if part.round_idx == round_idx]
+    if not tables or not all("logprob" in table.column_names and table["logprob"].null_count < table.num_rows for table in tables):
+        return None
+    shape = len(this.prompts), this.n_completions
+    texts = [pair for table in tables for pair in zip(table["completion"].to_pylist(), table["truncated"].to_pylist(), strict=True)]
+    tokens, logprob = (np.concatenate([table[name].to_numpy() for table in tables]).astype(float) for name in names[2:])
+    mass = np.exp(logprob - logprob_error * (tokens + 1))
+    return Seen(np.fromiter(map(hash, texts), np.int64, len(texts)).reshape(shape), mass.reshape(shape))
 
 
 def most_completions(rounds: Iterable[Round]) -> int:

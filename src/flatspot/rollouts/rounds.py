@@ -48,6 +48,18 @@ class Round:
         return [slice(start, start + size) for start in range(0, len(self.prompts), size)]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Which completions a round drew, and how probable each was.
+
+    completion  [m, k] equal numbers for equal completions of a prompt
+    mass        [m, k] the probability, or less; NaN where it is not known
+    """
+
+    completion: Ints
+    mass: Floats
+
+
 class Decider(Protocol):
     """Decides on the next round from the rewards so far and nothing else, so that a run that was killed decides as it would have.
 
@@ -60,8 +72,11 @@ class Decider(Protocol):
         """The next round; None where enough was drawn."""
         ...
 
-    def absorb(self, drawn: Round, rewards: Floats) -> None:
-        """Take in the [m, k] rewards of a round, NaN where there is none: every round in the order drawn, those of an earlier start too."""
+    def absorb(self, drawn: Round, rewards: Floats, seen: Seen | None = None) -> None:
+        """Take in the [m, k] rewards of a round, NaN where there is none: every round in the order drawn, those of an earlier start too.
+
+        seen  the completions that earned them; None where their probability is not known
+        """
         ...
 
     def most_completions(self) -> int:
@@ -69,10 +84,10 @@ class Decider(Protocol):
         ...
 
 
-def run_rounds(decider: Decider, draw: Callable[[Round], Floats], *, decided: Iterable[Round] = ()) -> None:
+def run_rounds(decider: Decider, draw: Callable[[Round], Floats | tuple[Floats, Seen | None]], *, decided: Iterable[Round] = ()) -> None:
     """Draw round after round, until the decider has enough.
 
-    draw     gives the [m, k] rewards of a round, NaN where there is none
+    draw     gives the [m, k] rewards of a round, NaN where there is none; and which completions earned them, where that is known
     decided  rounds that an earlier start had decided on, and the decider has not absorbed: they come first, whatever it would decide now
 
     >>> rounds = []
@@ -81,7 +96,8 @@ def run_rounds(decider: Decider, draw: Callable[[Round], Floats], *, decided: It
     [6]
     """
     for this in itertools.chain(decided, iter(decider.next_round, None)):
-        decider.absorb(this, draw(this))
+        drawn = draw(this)
+        decider.absorb(this, *(drawn if isinstance(drawn, tuple) else (drawn,)))
 
 
 class FixedCompletions:
@@ -107,7 +123,7 @@ class FixedCompletions:
         prompts = np.flatnonzero(self.drawn == fewest)
         return Round(prompts, self.drawn[prompts], self.n_completions - fewest, not (self.drawn > fewest).any())
 
-    def absorb(self, drawn: Round, rewards: Floats) -> None:
+    def absorb(self, drawn: Round, rewards: Floats, seen: Seen | None = None) -> None:
         """Only how many there are counts."""
         self.drawn[drawn.prompts] += rewards.shape[1]
 

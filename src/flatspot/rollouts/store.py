@@ -37,12 +37,16 @@ from flatspot.rollouts.files import write_whole as write_whole
 from flatspot.rollouts.locks import Lock, lock_folder
 from flatspot.rollouts.migration import from_version_1
 from flatspot.rollouts.ownership import refuse_addresses, refuse_files, refuse_strangers, remove_leftovers
-from flatspot.rollouts.parts import most_completions, part_file, parts_of, read_rewards, read_rounds, round_file
-from flatspot.rollouts.rounds import Floats, Round
+from flatspot.rollouts.parts import most_completions, part_file, parts_of, read_rewards, read_rounds, read_seen, round_file
+from flatspot.rollouts.rounds import Floats, Round, Seen
 from flatspot.rollouts.settings_diff import differences
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+# nats by which a token's log-probability, as an engine tells it, may differ from what it samples by: another composition of the batch
+# rounds differently. Twice what `engines.verify` names as the gap between two orders of additions
+_LOGPROB_ERROR = {"float32": 2e-4, "float16": 0.01, "bfloat16": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,12 @@ class RunRecord:
     def key(self) -> JsonObject:
         """What decides the rows, as far as it is known before anything is loaded: an equal call of a complete run need load nothing."""
         return {name: value for name, value in self.identity.items() if name != "engine"} | dict(self.before_loading)
+
+    @property
+    def logprob_error(self) -> float:
+        """How far off the log-probability of a token may be, in nats, by the arithmetic of the engine; 0 of a scripted one."""
+        engine = self.identity.get("engine", {})
+        return 0.0 if engine.get("engine") == "scripted" else _LOGPROB_ERROR.get(str(engine.get("dtype")), max(_LOGPROB_ERROR.values()))
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,10 @@ class RunFolder:
     def rewards(self, round_idx: int, this: Round) -> Floats:
         """[m, k] rewards of a round that is on disk."""
         return read_rewards(self.path, round_idx, this)
+
+    def seen(self, round_idx: int, this: Round) -> Seen | None:
+        """Which completions a round that is on disk drew."""
+        return read_seen(self.path, round_idx, this, self.record.logprob_error)
 
     def join_parts(self, round_idx: int, *, closed: bool) -> None:
         """Put small parts of a round into larger files."""

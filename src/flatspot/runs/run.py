@@ -25,14 +25,14 @@ from flatspot.rollouts.prompts import read_prompt_table
 from flatspot.rollouts.store import RunRecord, read_record, stored_prompt
 from flatspot.rollouts.tables import read_batches, read_table
 from flatspot.runs.clusters import clusters_of
+from flatspot.runs.fitted import fit_run
 from flatspot.runs.judging import check_last_judging, check_rows_judged, check_verdicts, read_summary
 from flatspot.runs.summary import Summary
 from flatspot.runs.table import RunTable, completions_of, read_run, rollout_files
 from flatspot.runs.zones import top_of, zones_of
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.forecast import SIZES
-from flatspot.stats.models.fitted import FittedModel, fit
-from flatspot.stats.zones import achievable
+from flatspot.stats.models.fitted import FittedModel
 
 if TYPE_CHECKING:
     import pandas
@@ -101,7 +101,7 @@ class Run:
     @cached_property
     def table(self) -> RunTable:
         """The rows, reduced to statistics of each prompt."""
-        return read_run(self.folder)
+        return read_run(self.folder, self.record.logprob_error)
 
     @property
     def evidence(self) -> Evidence:
@@ -113,12 +113,13 @@ class Run:
         """The model fitted to the evidence; `summary` has the thresholds."""
         if self.judged is not None:
             return self.judged[2]
-        summary, evidence = self.summary, self.evidence
+        summary = self.summary
         zones = zones_of(summary)
         sizes = sorted({*SIZES, summary.group_size})
         check_rows_judged(self.folder, summary, int(self.table.n_rows.sum()))
-        clusters = replace(self.table, clusters=clusters_of(self.prompts, summary.settings.cluster_col)).clusters_used
-        return fit(evidence, achievable(self.table.answer_reward, evidence.high, top_of(summary)), zones, sizes, clusters=clusters)
+        clusters = clusters_of(self.prompts, summary.settings.cluster_col)
+        known = None if summary.proved is None else self.table.known  # as it was judged
+        return fit_run(replace(self.table, clusters=clusters, known=known), top_of(summary), zones, sizes)
 
     @cached_property
     def verdicts(self) -> pa.Table:

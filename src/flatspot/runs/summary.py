@@ -231,6 +231,10 @@ class Summary:
     predicted_error_limit: Annotated[
         Number, "upper limit of that share over all sets of prompts that the rewards allow; `null` where some rewards are continuous"
     ] = None
+    proved: Annotated[
+        int | None,
+        "prompts whose verdict no completion that was not seen could make wrong; `null` where the engine does not tell probabilities",
+    ] = None
     caveats: Annotated[tuple[str, ...], "sentences: what to know before trusting the numbers"] = ()
     caveat_codes: Annotated[tuple[str, ...], "their [codes](#codes-of-caveats), each once; a sentence about a log's own rows has none"] = ()
     reward: Annotated[RewardSummary, "of the weighted total"] = RewardSummary()

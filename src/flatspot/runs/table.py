@@ -18,6 +18,7 @@ from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source
 from flatspot.runs.clusters import Clusters
 from flatspot.stats.evidence import RELATIVE_TOLERANCE, Evidence, Floats, Ints, evidence_of_counts
+from flatspot.stats.known_mass import KnownMass, known_mass
 from flatspot.stats.signs import Signs
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class RunTable:
     errors            [(message, rows)], most frequent first, at most 20
     signs             equal completions with different rewards, and what cut ones earn
     clusters          the tasks of the prompts, where limits are to know of them; None: one, or nothing tells
+    known             what the probabilities of the completions prove; None where the rows do not tell them
     """
 
     prompt_id: NDArray[np.object_]
@@ -57,6 +59,7 @@ class RunTable:
     errors: list[tuple[str, int]]
     signs: Signs
     clusters: Clusters | None = None
+    known: KnownMass | None = None
 
     @property
     def clusters_used(self) -> Ints | None:
@@ -84,8 +87,10 @@ def rollout_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_run(folder: Path) -> RunTable:
+def read_run(folder: Path, logprob_error: float = 0.0) -> RunTable:
     """Reduce a run folder's rows. Prompts without a row yet are there, with zeros.
+
+    logprob_error  how far a token's log-probability may be off, in nats
 
     Raises `RunFolderError` where a part cannot be read, naming it.
     """
@@ -100,7 +105,7 @@ def read_run(folder: Path) -> RunTable:
             db.execute(f"CREATE TABLE prompts AS SELECT row_number() OVER () - 1 AS i, prompt_id, {_answers(db, source)} FROM {source}")
             none = "(SELECT * FROM (VALUES (1)) WHERE false)"
             db.execute(f"CREATE VIEW rows AS SELECT * FROM {parquet_source(db, files) if files else none}")
-            return _reduce(db, bool(files))
+            return _reduce(db, bool(files), logprob_error)
     except duckdb.Error as error:
         raise RunFolderError(
             f"{folder}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file, if it is there, and run "
@@ -108,7 +113,7 @@ def read_run(folder: Path) -> RunTable:
         ) from error
 
 
-def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
+def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool, logprob_error: float) -> RunTable:
     prompts = db.execute("SELECT prompt_id, answer_reward FROM prompts ORDER BY i").fetchnumpy()
     m = len(prompts["prompt_id"])
     answers = _floats(prompts["answer_reward"])
@@ -140,6 +145,7 @@ def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
         fair=_place(totals["fair"], at, m, 1).astype(bool),
         errors=db.execute("SELECT error, count(*) FROM rows WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1 LIMIT 20").fetchall(),
         signs=_signs(db, m),
+        known=_known(db, m, logprob_error),
     )
 
 
@@ -196,6 +202,23 @@ def _signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
     ).fetchall():
         cut[bool(truncated)] = (int(n), np.nan if mean is None else float(mean))
     return replace(signs, n_cut=cut[True][0], n_whole=cut[False][0], cut_mean=cut[True][1], whole_mean=cut[False][1])
+
+
+def _known(db: duckdb.DuckDBPyConnection, m: int, logprob_error: float) -> KnownMass | None:
+    """The known mass, from the views `rows` and `prompts`; None where no row tells its log-probability.
+
+    A completion is told apart by its text and whether it was cut: of the several sequences of tokens that read alike, the likeliest counts.
+    """
+    names = {row[0] for row in db.execute("DESCRIBE rows").fetchall()}
+    if "logprob" not in names or db.execute("SELECT 1 FROM rows WHERE logprob IS NOT NULL LIMIT 1").fetchone() is None:
+        return None
+    rows = db.execute(
+        f"""SELECT i, hash(completion, truncated) AS completion, reward, max(exp(logprob - {logprob_error!r} * (n_tokens + 1))) AS mass
+            FROM rows JOIN prompts USING (prompt_id)
+            WHERE isfinite(logprob) AND isfinite(reward) GROUP BY i, hash(completion, truncated), reward"""
+    ).fetchnumpy()
+    completion = np.ma.getdata(rows["completion"]).view(np.int64)
+    return known_mass(rows["i"].astype(np.int64), completion, _floats(rows["reward"]), _floats(rows["mass"]), m)
 
 
 def _floats(column: object) -> Floats:

@@ -71,7 +71,7 @@ def decide(loss: Floats, n: Ints, target: float, states: Floats | None = None) -
 
     The largest set of verdicts whose mean posterior error is at most alpha has a Bayes false discovery rate of alpha. Two kinds of verdict
     are never given, however small the error of the others is: one more likely wrong than a quarter, and one on fewer than two rewards,
-    which show nothing of a std.
+    which show nothing of a std, unless it is proved: without any error.
 
     >>> loss = np.array([[0.01, 0.9, 1.0], [0.6, 0.3, 0.9], [0.0, 1.0, 1.0]])
     >>> decide(loss, np.array([9, 9, 1]), 0.05).verdict.tolist()
@@ -82,7 +82,7 @@ def decide(loss: Floats, n: Ints, target: float, states: Floats | None = None) -
     likelier = 0.0 if states is None else _TIE * np.where(scored[:, None], states, 0.0)
     best = (loss - likelier).argmin(-1)
     error = loss[np.arange(len(best)), best]
-    candidates = (n >= FEWEST_REWARDS) & (error <= MOST_ERROR)
+    candidates = ((n >= FEWEST_REWARDS) | (error == 0)) & (error <= MOST_ERROR)
     decided = np.zeros(len(n), bool)
     decided[candidates] = surest(error[candidates], target)
     return Decisions(best, error, decided, scored)

@@ -22,11 +22,14 @@ def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, numbers: Promp
         verdicts.verdict, verdicts.leaning, verdicts.error_probability, evidence.n, evidence.mean, evidence.std,
         numbers.p_mixed, numbers.gain, numbers.mixed_decides, numbers.r_star,
     )  # fmt: skip
-    return [_explain_one(numbers.group_size, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    proved = np.zeros(len(verdicts.verdict), bool) if verdicts.proved is None else verdicts.proved
+    rows = zip(proved.tolist(), *(column.tolist() for column in columns), strict=True)
+    return [_explain_one(numbers.group_size, *row) for row in rows]
 
 
 def _explain_one(
     k: int,
+    proved: bool,
     verdict: str,
     leaning: str,
     error: float,
@@ -45,15 +48,15 @@ def _explain_one(
     )
     if verdict == "undecided":
         return f"Too few completions to decide: {rewards}; most likely {leaning}. Sample more, or accept the risk."
-    chance = "under 0.1%" if error < 0.001 else f"{error:.1%}"
+    chance = "proved" if proved else "error under 0.1%" if error < 0.001 else f"error {error:.1%}"
     if verdict == "learnable":
         signal = f"{percent(mixed)} of groups of {k} are mixed, and the best of {k} gains {gain:.2g}"
-        return f"Leave it to RL: {rewards}; {signal}. (error {chance})"
+        return f"Leave it to RL: {rewards}; {signal}. ({chance})"
     lacking = f"{percent(mixed)} of groups of {k} are mixed" if by_mixed else f"the best of {k} gains only {gain:.2g} over the mean"
     if verdict == "solved":
-        return f"Nothing left to learn: {rewards}; {lacking}. Spend no completions on it. (error {chance})"
+        return f"Nothing left to learn: {rewards}; {lacking}. Spend no completions on it. ({chance})"
     left = f"{r_star:.3g} can be earned" if isfinite(r_star) else "what can be earned is not known"
-    return f"RL gets almost no gradient here: {rewards}; {lacking}, and {left}. Label it, hint it, or drop it. (error {chance})"
+    return f"RL gets almost no gradient here: {rewards}; {lacking}, and {left}. Label it, hint it, or drop it. ({chance})"
 
 
 def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattest: ComponentVerdicts | None = None) -> tuple[str, str]:

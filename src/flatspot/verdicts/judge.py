@@ -13,6 +13,7 @@ from flatspot.stats.evidence import Evidence, Floats, Ints
 from flatspot.stats.models.binary import is_binary
 from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.models.identified_set import too_few
+from flatspot.stats.models.proved import ProvedModel
 from flatspot.verdicts.reward_signs import RewardSigns
 from flatspot.verdicts.settings import JudgeSettings
 
@@ -26,12 +27,15 @@ class PromptVerdicts:
     """One verdict per prompt: its name, the probability that it is wrong, and the state it leans to where it is undecided.
 
     worst_case_error  the largest share of wrong verdicts that the rewards allow; NaN where it is not known
+    proved            whether it cannot be wrong, whatever completions that nobody has seen would earn; None where their probability is
+                      not known
     """
 
     verdict: NDArray[np.str_]
     error_probability: Floats
     leaning: NDArray[np.str_]
     worst_case_error: float
+    proved: NDArray[np.bool_] | None = None
 
 
 def judge_prompts(model: FittedModel, settings: JudgeSettings) -> PromptVerdicts:
@@ -45,7 +49,8 @@ def judge_prompts(model: FittedModel, settings: JudgeSettings) -> PromptVerdicts
     worst_case = settings.worst_case or (len(n) > 0 and too_few(n))
     decisions = give_verdicts(model, settings.target_error, worst_case=worst_case)
     worst = model.worst_case_error(decisions.state, realized=True)
-    return PromptVerdicts(decisions.verdict, decisions.error_probability, decisions.leaning, worst)
+    proved = model.proved & decisions.decided if isinstance(model, ProvedModel) else None
+    return PromptVerdicts(decisions.verdict, decisions.error_probability, decisions.leaning, worst, proved)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from flatspot.stats.zones import range_seen
 from flatspot.verdicts.caveats import Caveat
 
 Range = tuple[float, float]
-_GIVEN, _INSIDE = "given", "assumed, as every reward lies inside it"
-KNOWN = (_GIVEN, _INSIDE)  # of the words for where a range comes from, those of one that rewards will not leave
+GIVEN, _INSIDE = "given", "assumed, as every reward lies inside it"
+KNOWN = (GIVEN, _INSIDE)  # of the words for where a range comes from, those of one that rewards will not leave
 
 
 def reward_range(low: Floats, high: Floats, option: Range | None, own: Range | None) -> tuple[Range, str, list[Caveat]]:
@@ -21,8 +21,8 @@ def reward_range(low: Floats, high: Floats, option: Range | None, own: Range | N
         slack = 1e-6 * (limits[1] - limits[0])
         if ends and (ends[0] < limits[0] - slack or ends[1] > limits[1] + slack):
             text = f"Rewards from {ends[0]:.3g} to {ends[1]:.3g} lie outside the range {list(limits)}: fix --reward-range."
-            return limits, _GIVEN, [Caveat("outside-range", text)]
-        return limits, _GIVEN, []
+            return limits, GIVEN, [Caveat("outside-range", text)]
+        return limits, GIVEN, []
     if ends is None or (ends[0] >= 0 and ends[1] <= 1):
         return (0.0, 1.0), _INSIDE, []
     source = "guessed around the one reward seen" if ends[0] == ends[1] else "taken from the smallest and largest reward seen"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flatspot.runs.clusters import Clusters
+from flatspot.runs.fitted import fit_run
 from flatspot.runs.summary import (
     Completions,
     Component,
@@ -27,7 +28,7 @@ from flatspot.runs.table import RunTable
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.forecast import GROUP_SIZES
 from flatspot.stats.intervals import clopper_pearson
-from flatspot.stats.models.fitted import FittedModel, fit
+from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.zones import STATES, achievable
 from flatspot.verdicts.caveats import (
     Caveat,
@@ -81,7 +82,7 @@ def judge(
     """
     evidence = run.evidence
     r_star = achievable(run.answer_reward, evidence.high, settings.top)
-    model = fit(evidence, r_star, settings.zones, (*GROUP_SIZES, settings.group_size), clusters=run.clusters_used)
+    model = fit_run(run, settings.top, settings.zones, (*GROUP_SIZES, settings.group_size))
     if model.family == "binary":
         r_star = np.full(evidence.n_prompts, settings.reward_hi)
     signs, prompts = reward_signs(run, weights), judge_prompts(model, settings)
@@ -152,6 +153,7 @@ def _summary(run: RunTable, settings: JudgeSettings, judged: _Parts, caveats: Se
         generations=_completions(run),
         predicted_error=_predicted_error(prompts),
         predicted_error_limit=_finite(prompts.worst_case_error),
+        proved=None if prompts.proved is None else int(prompts.proved.sum()),
         epsilon=zones.epsilon,
         group_size=settings.group_size,
         reach_threshold=zones.reach,

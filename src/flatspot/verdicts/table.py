@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flatspot.core.schema import VERDICTS, arrow_schema
 from flatspot.runs.table import RunTable
 from flatspot.stats.models.fitted import FittedModel
+from flatspot.stats.models.proved import ProvedModel
 from flatspot.stats.zones import STATES
 from flatspot.verdicts.components import ComponentVerdicts
 from flatspot.verdicts.explain import explain_prompts
@@ -57,6 +58,7 @@ def verdict_table(
         "gain_lo": np.fmin(limits.gain[:, 0], numbers.gain),
         "gain_hi": np.fmax(limits.gain[:, 1], numbers.gain),
         "relative_gain": numbers.relative_gain,
+        **proof_columns(model, prompts),
         "distinct_share": run.distinct_share,
         "truncated_share": run.truncated_share,
         "mean_tokens": run.mean_tokens,
@@ -68,6 +70,14 @@ def verdict_table(
     schema = arrow_schema(VERDICTS)
     arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def proof_columns(model: FittedModel, prompts: PromptVerdicts) -> dict[str, Any]:
+    """What the known mass proves; None in every row where it is not known."""
+    if not isinstance(model, ProvedModel):
+        return dict.fromkeys(("known_mass", "proved", "mean_proved_lo", "mean_proved_hi"), [None] * len(prompts.verdict))
+    lo, hi = model.proof.bounds(model.proof.zones.group_size).mean.T
+    return {"known_mass": model.proof.known.total, "proved": prompts.proved, "mean_proved_lo": lo, "mean_proved_hi": hi}
 
 
 def _component_map(components: Sequence[ComponentVerdicts], values: Sequence[NDArray[Any]], m: int, kind: pa.DataType) -> pa.Array:

@@ -144,15 +144,15 @@ def sample_buffer(
         indices = np.repeat(chance.integers(len(prompts), size=settings.prompts_per_round), settings.samples_per_prompt)
         own = [(number + i, int(indices[i])) for i in range(rank, len(indices), world)]
         seeds = [row_seed(settings.seed, f"{step}\x1f{prompts[p].id}", n) for n, p in own]
-        batch = draw_batch(networks.policy, [encoded[p] for _, p in own], seeds, settings.sampling, networks.mode) if own else []
-        completions = [to_completion(networks.policy, ids, settings.sampling.max_new_tokens) for ids in batch]
+        drawn = draw_batch(networks.policy, [encoded[p] for _, p in own], seeds, settings.sampling, networks.mode) if own else []
+        completions = [to_completion(networks.policy, row.ids, settings.sampling.max_new_tokens) for row in drawn]
         scores = scorer.score([prompts[p] for _, p in own], completions)
         rows += [
             Row(n, prompts[p], encoded[p], ids, completion.truncated, score.reward, score.error)
-            for (n, p), ids, completion, score in zip(own, batch, completions, scores, strict=True)
+            for (n, p), (ids, _), completion, score in zip(own, drawn, completions, scores, strict=True)
         ]
         number += len(indices)
-        tokens += sum(gather(sum(len(ids) for ids in batch)))
+        tokens += sum(gather(sum(len(row.ids) for row in drawn)))
     return rows
 
 

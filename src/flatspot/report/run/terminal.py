@@ -173,6 +173,8 @@ def _cost(summary: Summary) -> list[str]:
         parts.append(f"{count(completions.tokens)} tokens")
     if summary.predicted_error is not None:
         parts.append(f"predicted error {fine_percent(summary.predicted_error)}")
+    if summary.proved is not None:
+        parts.append(f"{count(summary.proved)} of {noun(summary.n_prompts, 'verdict')} proved")
     return parts
 
 

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from flatspot.rollouts.rounds import Round
+from flatspot.rollouts.rounds import Round, Seen
 from flatspot.stats.decide import decide, give_verdicts, in_doubt, may_exceed
 from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.known_mass import KnownMass, known_mass
 from flatspot.stats.models.binary import are_ends, state_table, two_ends
 from flatspot.stats.models.fitted import FittedModel, fit
 from flatspot.stats.models.identified_set import too_few
+from flatspot.stats.models.proved import Proof, hold_to_proof, proof_of
 from flatspot.stats.triage.draws import Draws, checked
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import Triage, evidence_of_draws
@@ -36,7 +38,8 @@ _REFIT_GROWTH = 1.25  # refit once there are this many times the completions of 
 class State:
     """A triage under way: everything drawn, the rule in force (None before there is one), and what it was fitted at.
 
-    aim  the error that the rule aims at: the target, or less where the rewards leave too much doubt of it; None: the target
+    aim   the error that the rule aims at: the target, or less where the rewards leave too much doubt of it; None: the target
+    seen  the completions of each round of `draws`; a round whose probabilities are not known has None
     """
 
     plan: Plan
@@ -44,13 +47,33 @@ class State:
     rule: StoppingRule | None = None
     fitted_at: int = 0
     aim: float | None = None
+    seen: tuple[Seen | None, ...] = ()
 
     @cached_property
     def model(self) -> FittedModel:
-        """Fitted to everything sampled."""
+        """Fitted to everything sampled, and held to what is proved."""
         zones = self.plan.zones(self.draws)
         evidence = evidence_of_draws(self.draws, zones)
-        return fit(evidence, self.plan.achievable(evidence.high), zones)
+        return hold_to_proof(fit(evidence, self.plan.achievable(evidence.high), zones), self.proof)
+
+    @cached_property
+    def proof(self) -> Proof | None:
+        """What the probabilities of the completions prove; None where nothing can be."""
+        known = self._known()
+        if known is None:
+            return None
+        best = np.full(self.plan.n_prompts, np.nan)
+        np.fmax.at(best, known.prompt, known.reward)
+        return proof_of(known, self.plan.achievable(best), self.plan.zones(self.draws), binary=_ruled(self))
+
+    def _known(self) -> KnownMass | None:
+        told = [(indices, rewards, seen) for (indices, rewards), seen in zip(self.draws.rounds, self.seen, strict=True) if seen is not None]
+        if not told or not self.plan.proofs or self.plan.reward_range is None:
+            return None
+        prompt = np.concatenate([np.repeat(indices, rewards.shape[1]) for indices, rewards, _ in told])
+        reward = np.concatenate([rewards.ravel() for _, rewards, _ in told])
+        completion, mass = (np.concatenate([getattr(seen, name).ravel() for _, _, seen in told]) for name in ("completion", "mass"))
+        return known_mass(prompt, completion, reward, mass, self.plan.n_prompts)
 
 
 def start(plan: Plan) -> State:
@@ -126,7 +149,8 @@ def _open(state: State) -> Flags:
         return np.ones(plan.n_prompts, bool)
     horizon = len(state.rule.go) - 1  # from where on no prompt goes on
     n, hits = draws.scored, draws.hits(two_ends(draws.values, zones)[1])
-    return np.asarray(state.rule.go[np.minimum(n, horizon), np.minimum(hits, horizon)])
+    go = np.asarray(state.rule.go[np.minimum(n, horizon), np.minimum(hits, horizon)])
+    return go if state.proof is None else go & ~state.proof.holds
 
 
 def _strict(state: State) -> bool:
@@ -141,14 +165,14 @@ def _undecided(state: State) -> Flags:
     return undecided if _ruled(state) else undecided | (state.draws.drawn < _ENOUGH)
 
 
-def absorb(state: State, drawn: Round, rewards: Any) -> State:
+def absorb(state: State, drawn: Round, rewards: Any, seen: Seen | None = None) -> State:
     """The state after a round: [m, k] rewards, NaN where the reward failed. Raises `DrawError` for anything that is no reward."""
     plan = state.plan
     fresh = checked(state.draws, drawn.prompts, drawn.n_completions, rewards, None)
     draws = state.draws.add(drawn.prompts, fresh)
-    after = replace(state, draws=draws)
+    after = replace(state, draws=draws, seen=(*state.seen, seen))
     if not _ruled(after):
-        return State(plan, draws)
+        return State(plan, draws, seen=after.seen)
     due = state.rule is None or draws.total >= _REFIT_GROWTH * state.fitted_at or draws.values != state.draws.values
     if due or not (_open(after) & may_go_on(after)).any():  # no rule is the last word before it was fitted to everything
         after = _refitted(after)
@@ -159,7 +183,7 @@ def _refitted(state: State) -> State:
     """With the rule fitted to everything drawn; where it would end it in too much doubt of the target, with one that aims at less error."""
     plan, draws = state.plan, state.draws
     aim = plan.target_error if state.aim is None else state.aim
-    price_list = _price_list(plan, draws)
+    price_list = _price_list(state)
     state = replace(state, rule=price_list.meeting(aim), fitted_at=draws.total)
     more = may_go_on(state)
     if not more.any() or (_open(state) & more).any() or aim <= plan.target_error / _MOST_STRICT:
@@ -186,12 +210,15 @@ def _may_exceed(state: State) -> bool:
     return may_exceed(model, decide(model.loss, model.n, plan.target_error, model.states), plan.target_error, worst_case=_strict(state))
 
 
-def _price_list(plan: Plan, draws: Draws) -> PriceList:
+def _price_list(state: State) -> PriceList:
     """The rules at every price under g fitted to everything drawn so far."""
+    plan, draws = state.plan, state.draws
     zones = plan.zones(draws)
     low, high = two_ends(draws.values, zones)
     counts = np.stack([np.minimum(draws.scored, plan.max_completions), draws.hits(high)], -1)
-    return priced_rules(counts, state_table(zones, low, high)[1], max_completions=plan.max_completions, most_draws=plan.left(draws))
+    proved = None if state.proof is None else state.proof.holds
+    loss, left = state_table(zones, low, high)[1], plan.left(draws)
+    return priced_rules(counts, loss, max_completions=plan.max_completions, most_draws=left, proved=proved)
 
 
 def finish(state: State) -> Triage:
@@ -220,9 +247,9 @@ class Adaptive:
             self._next, self._next_of = next_round(self.state), self.state
         return self._next
 
-    def absorb(self, drawn: Round, rewards: Floats) -> None:
+    def absorb(self, drawn: Round, rewards: Floats, seen: Seen | None = None) -> None:
         """Fit, and find the rule anew where it is due."""
-        self.state = absorb(self.state, drawn, rewards)
+        self.state = absorb(self.state, drawn, rewards, seen)
 
     def most_completions(self) -> int:
         """As if every prompt that is not settled took all it may."""

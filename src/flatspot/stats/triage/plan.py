@@ -46,6 +46,7 @@ class Plan:
                      the expected number of further completions
     share_limits     (index into STATES, limit) of each share that a verdict on the set rests on: drawing goes on while one is in doubt
     worst_case       hold the error to the target under every distribution that the rewards allow; binary and few-valued rewards only
+    proofs           whether a completion always earns the same, so that the probabilities of completions prove verdicts: see `Proof`
     """
 
     n_prompts: int
@@ -67,6 +68,7 @@ class Plan:
     advantage: Advantage = "centered"
     pilot: int = _PILOT_COMPLETIONS
     share_limits: tuple[tuple[int, float], ...] = ()
+    proofs: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("n_prompts", 1), ("max_completions", 1), ("round_size", 1), ("pilot", 1)):

@@ -65,7 +65,7 @@ class PriceList:
     """What the optimal rule at each of `PRICES` is expected to do with the prompts it was fitted to; whatever error is aimed at.
 
     table       every state under the fitted g
-    size        [C] how many prompts are in each of the states that they are in
+    size        [C] how many prompts are in each of the states that they are in, but for those that are proved
     error       [P, C] expected loss of such a prompt at the end;  draws [P, C] expected further draws of it
     most_draws  that may yet be drawn in all
     """
@@ -75,10 +75,13 @@ class PriceList:
     error: Floats
     draws: Floats
     most_draws: float
+    n_proved: int = 0
 
     def meeting(self, target: float) -> StoppingRule:
-        """The rule at the dearest price that meets the target error."""
-        price = PRICES[cheapest_price(self.error, self.draws, self.size, target, most_draws=self.most_draws)]
+        """The rule at the dearest price that meets the target error, over all prompts: those that are proved have none."""
+        n = int(self.size.sum())
+        shared = target * (n + self.n_proved) / n if n else target
+        price = PRICES[cheapest_price(self.error, self.draws, self.size, shared, most_draws=self.most_draws) if n else 0]
         return stopping_rules(self.table, np.array([price]))[0]
 
 
@@ -163,10 +166,10 @@ def cheapest_price(error: Floats, draws: Floats, size: Ints, target: float, *, m
     return chosen
 
 
-def priced_rules(prompts: Ints, loss: Floats, *, max_completions: int, most_draws: float) -> PriceList:
+def priced_rules(prompts: Ints, loss: Floats, *, max_completions: int, most_draws: float, proved: Flags | None = None) -> PriceList:
     """The rules under g fitted to the prompts, at every price.
 
-    prompts  [M, 2] completions and ones of each;  loss  [163, 3] as `state_table` gives it
+    prompts  [M, 2] completions and ones of each;  loss  [163, 3] as `state_table` gives it;  proved  [M] whose verdict cannot be wrong
 
     The rules look ahead to `_AHEAD` draws and four times those of any prompt, so that a cap of thousands costs neither time nor memory
     before a prompt comes near it: a prompt that gets so far is stopped there until the rules are found anew.
@@ -176,4 +179,8 @@ def priced_rules(prompts: Ints, loss: Floats, *, max_completions: int, most_draw
     some = pairs[:, 0] > 0
     weights = flat_prior() if not some.any() else fit_pairs(pairs[some, 0], pairs[some, 1], size[some])
     table = tabulate_states(weights, loss, min(max_completions, 4 * int(pairs[:, 0].max()) + _AHEAD))
-    return PriceList(table, size, *expected(table, PRICES, pairs), most_draws)
+    n_proved = 0 if proved is None else int(proved.sum())
+    if proved is not None and n_proved:
+        columns, _, size = distinct(*prompts[~proved].T)
+        pairs = np.stack(columns, -1)
+    return PriceList(table, size, *expected(table, PRICES, pairs), most_draws, n_proved)

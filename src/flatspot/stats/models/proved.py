@@ -1,0 +1,179 @@
+"""A fitted model held to what the known mass of the completions proves: no verdict may contradict it, and a proved one has no error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.intervals import REFITS
+from flatspot.stats.known_mass import Bounds, KnownMass, bounds
+from flatspot.stats.models.fitted import FittedModel
+from flatspot.stats.models.limits import Limits
+from flatspot.stats.models.worst_case import DROP, Enough
+from flatspot.stats.zones import Odds, Zones
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What the known mass of M prompts proves of their verdicts.
+
+    ceiling  [M] what r* cannot pass
+    zones    of a range that is stated: the unseen mass has no other rewards
+    """
+
+    known: KnownMass
+    ceiling: Floats
+    zones: Zones
+
+    @property
+    def holds(self) -> NDArray[np.bool_]:
+        """[M] whether some verdict cannot be wrong beyond indifference, wherever the unseen mass may lie."""
+        return np.asarray(self.loss[1].min(-1) == 0)
+
+    @cached_property
+    def loss(self) -> tuple[Floats, Floats]:
+        """[M, 3] twice: the least and the most that each verdict's loss can be.
+
+        All three are monotone: vanishing is wrong the sooner, the clearer the signal and the less is left; learnable, the fainter the
+        signal; solved, the clearer the signal and the more is left.
+        """
+        faint_low, faint_high, clear_low, clear_high = (self.zones.loss(odds, self.zones.span) for odds in self._corners)
+        least = np.stack([faint_high[:, 0], clear_low[:, 1], faint_low[:, 2]], -1)
+        most = np.stack([clear_low[:, 0], faint_low[:, 1], clear_high[:, 2]], -1)
+        return least, most
+
+    @cached_property
+    def possible(self) -> NDArray[np.bool_]:
+        """[M, 3] whether a prompt can be in a state at all: each is attained at a corner, if anywhere."""
+        faint_low, faint_high, clear_low, _ = (self.zones.states(odds, self.zones.span) > 0 for odds in self._corners)
+        return np.stack([faint_high[:, 0], clear_low[:, 1], faint_low[:, 2]], -1)
+
+    def bounds(self, group_size: int) -> Bounds:
+        """What every number of a prompt can be, for groups of K."""
+        return self._own if group_size == self.zones.group_size else bounds(self.known, self.zones.lo, self.zones.hi, group_size)
+
+    @cached_property
+    def _own(self) -> Bounds:
+        return bounds(self.known, self.zones.lo, self.zones.hi, self.zones.group_size)
+
+    @property
+    def _corners(self) -> tuple[Odds, Odds, Odds, Odds]:
+        """Least and most of a signal, each with least and most headroom."""
+        mixed, gain, headroom = self._own.mixed.T, self._own.gain.T, (self.ceiling[:, None] - self._own.mean[:, ::-1]).T
+        faintest, clearest = ([Odds(mixed[i], gain[i], headroom[j]) for j in (0, 1)] for i in (0, 1))
+        return faintest[0], faintest[1], clearest[0], clearest[1]
+
+
+def proof_of(known: KnownMass | None, r_star: Floats, zones: Zones, *, binary: bool) -> Proof | None:
+    """What the known mass proves; None where there is none, or where it is not sound, or the range is only what was seen.
+
+    r_star  [M] what is achievable, NaN where that is not known; of binary rewards, the end of the range
+    """
+    if known is None or not known.sound or not zones.stated or len(known.prompt) == 0:
+        return None
+    return Proof(known, np.full(known.n_prompts, zones.hi) if binary else zones.ceiling(r_star), zones)
+
+
+def hold_to_proof(model: FittedModel, proof: Proof | None) -> FittedModel:
+    """The model, held to a proof where there is one."""
+    return model if proof is None or model.family == "none" else ProvedModel(model, proof)
+
+
+@dataclass(frozen=True, eq=False)
+class ProvedModel:
+    """A model whose probabilities are cut to what is proved: see `FittedModel`. Limits, shares and the forecast stay those of the fit."""
+
+    part: FittedModel
+    proof: Proof
+
+    @property
+    def proved(self) -> NDArray[np.bool_]:
+        """[M] whether some verdict cannot be wrong."""
+        return self.proof.holds & (self.n > 0)
+
+    @property
+    def family(self) -> str:
+        """That of the fit."""
+        return self.part.family
+
+    @property
+    def misfit(self) -> tuple[str, ...]:
+        """That of the fit."""
+        return self.part.misfit
+
+    @property
+    def n(self) -> Ints:
+        """[M] completions with a reward."""
+        return self.part.n
+
+    @property
+    def states(self) -> Floats:
+        """[M, 3] probability of each state; 0 of those that are ruled out."""
+        possible = self.proof.possible
+        left = self.part.states * possible
+        total = left.sum(-1, keepdims=True)
+        even = possible / np.maximum(possible.sum(-1, keepdims=True), 1)
+        return np.where(np.isnan(total), np.nan, np.where(total > 0, left / np.where(total > 0, total, 1.0), even))
+
+    @property
+    def loss(self) -> Floats:
+        """[M, 3] probability that each verdict would be wrong beyond indifference; 0 or 1 where that is proved."""
+        return np.clip(self.part.loss, *self.proof.loss)
+
+    @property
+    def std_limits(self) -> Floats:
+        """Those of the fit."""
+        return self.part.std_limits
+
+    @property
+    def limits(self) -> Limits:
+        """Those of the fit."""
+        return self.part.limits
+
+    @property
+    def scale(self) -> float:
+        """That of the fit."""
+        return self.part.scale
+
+    @property
+    def shares(self) -> Floats:
+        """Those of the fit: they are of prompts like these."""
+        return self.part.shares
+
+    def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
+        """Those of the fit."""
+        return self.part.set_limits(state, level)
+
+    def mixed(self, group_size: int) -> Floats:
+        """[M] probability that a group is mixed, within its bounds."""
+        return np.clip(self.part.mixed(group_size), *self.proof.bounds(group_size).mixed.T)
+
+    def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
+        """Those of the fit."""
+        return self.part.pass_at(group_size)
+
+    def best_of(self, group_size: int) -> Floats:
+        """[M] gain of the best of K, within its bounds."""
+        return np.clip(self.part.best_of(group_size), *self.proof.bounds(group_size).gain.T)
+
+    def forecast(self, sizes: Sequence[int]) -> Floats:
+        """That of the fit: it is of prompts like these."""
+        return self.part.forecast(sizes)
+
+    def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
+        """Those of the fit."""
+        return self.part.mixed_shares(sizes, draws)
+
+    def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
+        """The worst case of the verdicts that are not proved, over all of them."""
+        given, doubtful = verdict >= 0, (verdict >= 0) & ~self.proved
+        if given.any() and not doubtful.any():
+            return 0.0
+        share = doubtful.sum() / max(given.sum(), 1)
+        within = None if enough is None else lambda limit: enough(limit * share)
+        return float(share * self.part.worst_case_error(np.where(doubtful, verdict, -1), drop, within, realized=realized))
