@@ -22,5 +22,8 @@ def test_the_others_take_some_of_them():
 
 def test_a_setting_that_does_not_apply_is_refused(tmp_path):
     (tmp_path / "log.csv").write_text("prompt,reward\na,0\na,1\n")
-    with pytest.raises(flatspot.FlatspotError, match="unknown setting 'temperature'; there are: advantage, group_size, out, reward_range"):
+    with pytest.raises(
+        flatspot.FlatspotError,
+        match="unknown setting 'temperature'; there are: advantage, cluster_col, deterministic_reward, group_size, out",
+    ):
         flatspot.inspect(tmp_path / "log.csv", temperature=0.5)

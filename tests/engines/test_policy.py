@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -198,12 +199,12 @@ def test_a_policy_without_end_or_padding_tokens_is_sampled_to_the_limit():
     assert all(c.truncated and c.n_tokens == 6 for group in rows for c in group)
 
 
-def test_a_context_shorter_than_prompt_and_completion_is_an_error():
+def test_a_context_shorter_than_prompt_and_completion_is_an_error_of_the_row():
     loaded = load_policy((tiny_model("llama", max_position_embeddings=8), word_tokenizer()))
-    with pytest.raises(
-        EngineError, match=r"5 tokens of prompt and max_new_tokens = 4 exceed the context of .*, 8 tokens.*--max-new-tokens"
-    ):
-        HfEngine(loaded, mode="shared").sample([PromptRequest("w5 w7 w8 w9 w3", (1,))], Sampling(max_new_tokens=4))
+    requests = [PromptRequest("w5 w7 w8 w9 w3", (1,)), PromptRequest("w5", (1,))]
+    (long,), (short,) = HfEngine(loaded, mode="shared").sample(requests, Sampling(max_new_tokens=4))
+    assert short.error is None
+    assert re.search(r"5 tokens of prompt and max_new_tokens = 4 exceed the context of .*, 8 tokens.*--max-new-tokens", long.error)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def damage(data, folder):
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".jsonl", ".json") and "metadata" not in path.name)
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(files))
-        rows = path.read_text().splitlines()
+        rows = path.read_text("utf-8", "surrogateescape").splitlines()
         n = data.draw(st.integers(0, len(rows) - 1))
         how = data.draw(st.sampled_from(["value", "value", "gone", "cut", "twice", "bytes"]))
         if how in ("value", "gone") and rows[n].startswith("{"):
@@ -71,9 +71,9 @@ def damage(data, folder):
         elif how == "twice":
             rows.insert(n, rows[n])
         else:
-            path.write_bytes("\n".join(rows).encode() + b"\n\xff\xfe{\n")
+            path.write_bytes("\n".join(rows).encode("utf-8", "surrogateescape") + b"\n\xff\xfe{\n")
             continue
-        path.write_text("\n".join(rows) + "\n")
+        path.write_text("\n".join(rows) + "\n", "utf-8", "surrogateescape")
 
 
 def read(folder):

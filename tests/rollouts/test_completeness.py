@@ -34,14 +34,14 @@ def rows_of(folder):
 @pytest.fixture
 def absorbed(monkeypatch):
     """The (prompts, first) of every round that a decider absorbs, in order."""
-    seen, absorb = [], Adaptive.absorb
+    absorbed_rounds, absorb = [], Adaptive.absorb
 
-    def counts(self, drawn, rewards):
-        seen.append((drawn.prompts.tolist(), drawn.first.tolist()))
-        return absorb(self, drawn, rewards)
+    def counts(self, drawn, rewards, seen=None):
+        absorbed_rounds.append((drawn.prompts.tolist(), drawn.first.tolist()))
+        return absorb(self, drawn, rewards, seen)
 
     monkeypatch.setattr(Adaptive, "absorb", counts)
-    return seen
+    return absorbed_rounds
 
 
 @pytest.fixture

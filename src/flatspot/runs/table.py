@@ -15,7 +15,7 @@ from flatspot.core.errors import RunFolderError
 from flatspot.core.leftovers import scratch_name, temporary_beside
 from flatspot.core.sql import literal
 from flatspot.rollouts.parts import part_files
-from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source
+from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source, read_table
 from flatspot.runs.clusters import Clusters
 from flatspot.stats.evidence import RELATIVE_TOLERANCE, Evidence, Floats, Ints, evidence_of_counts
 from flatspot.stats.known_mass import KnownMass, known_mass
@@ -107,6 +107,8 @@ def read_run(folder: Path, logprob_error: float = 0.0) -> RunTable:
             db.execute(f"CREATE VIEW rows AS SELECT * FROM {parquet_source(db, files) if files else none}")
             return _reduce(db, bool(files), logprob_error)
     except duckdb.Error as error:
+        for file, needed in [(prompts, ["prompt_id"]), *((part, ["prompt_id", "reward"]) for part in files)]:
+            read_table(file, needed)  # names the file that lacks a column
         raise RunFolderError(
             f"{folder}: a table of the run folder cannot be read ({str(error).splitlines()[0]}). Delete that file, if it is there, and run "
             "the same flatspot diagnose or inspect again."

@@ -73,7 +73,7 @@ def decide(loss: Floats, n: Ints, target: float, states: Floats | None = None) -
     are never given, however small the error of the others is: one more likely wrong than a quarter, and one on fewer than two rewards,
     which show nothing of a std, unless it is proved: without any error.
 
-    >>> loss = np.array([[0.01, 0.9, 1.0], [0.6, 0.3, 0.9], [0.0, 1.0, 1.0]])
+    >>> loss = np.array([[0.01, 0.9, 1.0], [0.6, 0.3, 0.9], [0.001, 1.0, 1.0]])
     >>> decide(loss, np.array([9, 9, 1]), 0.05).verdict.tolist()
     ['vanishing', 'undecided', 'undecided']
     """

@@ -121,7 +121,7 @@ def close_call(judgment: SetJudgment) -> list[Caveat]:
 
 
 def flat_components(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
-    """Of several rewards, those that vanish on prompts whose total varies, and those that are the same everywhere."""
+    """Of several rewards, those that vanish on prompts whose total varies, and those that are never earned."""
     varying = [part for part in components if len(np.unique(part.evidence.tally.reward)) > 1]
     constant = {part.name: part for part in components if len(np.unique(part.evidence.tally.reward)) == 1 and varying}
     return [
@@ -130,7 +130,7 @@ def flat_components(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
             f"{part.name!r} is {part.evidence.tally.reward[0]:.3g} on every completion: RL learns from the others alone.",
         )
         for part in constant.values()
-        if part.weight > 0
+        if part.weight > 0 and part.evidence.tally.reward[0] <= 0
     ] + [
         Caveat(
             "flat-component",
@@ -138,7 +138,7 @@ def flat_components(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
             "rewards alone.",
         )
         for part in components
-        if part.weight > 0 and part.flat_share > FEW and part.name not in constant
+        if part.weight > 0 and part.flat_share > FEW and not (part.name in constant and part.evidence.tally.reward[0] <= 0)
     ]
 
 

@@ -158,6 +158,8 @@ class GradedModel:
 
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
         """[S] and [draws, S] expected share of mixed groups, and what it may be."""
+        for k in sizes:
+            check_size(k)
         rng = np.random.default_rng(0)
         if self._one_each or len(self.parts.used) == 1:
             central, shares = mean_shares(self._mixed(sizes), draws, rng)
