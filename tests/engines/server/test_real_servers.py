@@ -62,9 +62,11 @@ def test_transformers_serve_is_refused_as_it_decodes_greedily(tmp_path, monkeypa
 
 
 @pytest.mark.skipif(LLAMA is None, reason="needs llama.cpp's llama-server; LLAMA_SERVER names it")
-def test_llama_server_passes_and_draws_rows(tmp_path):
+def test_llama_server_passes_and_draws_rows(tmp_path, monkeypatch):
+    """Its own settings, here --temp and --top-k, give way to what a request says."""
     from flatspot.engines.policy import default_policy_file
 
+    monkeypatch.setattr(check, "DRAWS", 40)
     command = [LLAMA, "-m", default_policy_file(), "-np", "16", "-c", "16384", "--temp", "0.5", "--top-k", "5"]
     with running(command, "/health", tmp_path) as url:
         engine = load_engine("openai", "smollm2-135m-instruct", servers=ServerOptions((url,), concurrency=16))
