@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from claimed import CLAIMED
 from held_back import HELD_BACK
 
 HEAD = """# Claim against realized
@@ -67,6 +68,12 @@ def render(results):
         for title, chosen, joined in _tables(of):
             if chosen:
                 parts += [f"### {title}\n", _matrix(chosen, joined)]
+    parts += [
+        "## Where it is stated\n",
+        "What each page says of errors and levels, and the rows or the test that back it (`claimed.py`).\n",
+    ]
+    backed = [f"| `{page}` | {words} | {f'`{by}`' if by.startswith('tests/') else by} |" for page, words, by in CLAIMED]
+    parts += ["\n".join(["| page | words | backed by |", "| --- | --- | --- |", *backed])]
     return "\n".join(parts).rstrip() + "\n"
 
 

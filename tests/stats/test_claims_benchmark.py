@@ -1,13 +1,16 @@
 """The yardstick itself: the truths of benchmarks/claims against plain samples, its judgments against sums by hand."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "claims"))
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks" / "claims"))
 
+from claimed import CLAIMED
 from judge import rows_of
 from measure import FAMILIES, Observed
 from oracle import fewest_completions
@@ -49,6 +52,16 @@ def test_fewest_completions_of_two_points():
     for target, cost in cheapest.items():
         allowed = [rule(n) for n in range(3, 12) if rule(n)[1] <= target]
         assert cost == pytest.approx(allowed[0][0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("page", "words", "backed_by"), CLAIMED)
+def test_every_statement_is_still_made_and_backed(page, words, backed_by):
+    assert words in " ".join((ROOT / page).read_text().split())
+    if backed_by.startswith("tests/"):
+        assert (ROOT / backed_by).is_file()
+    else:
+        results = json.loads((ROOT / "benchmarks" / "claims" / "results.json").read_text())["jobs"]
+        assert any(row["number"].startswith(backed_by) for job in results.values() for row in job["rows"])
 
 
 def test_what_holds():
