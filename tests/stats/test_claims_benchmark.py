@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks" / "claims"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "claims"))
 
 from claimed import CLAIMED
 from judge import rows_of
 from measure import FAMILIES, Observed
 from oracle import fewest_completions
 from truths import EPSILON, GROUP, of_chances
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.thorough
