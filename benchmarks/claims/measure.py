@@ -21,7 +21,7 @@ from flatspot.stats.decide import give_verdicts
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.forecast import fill_batch
 from flatspot.stats.intervals import weighted_share
-from flatspot.stats.models.fitted import fit
+from flatspot.stats.models.fitted import fit, spread
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
 from flatspot.verdicts.caveats import doubtful_error
@@ -90,7 +90,7 @@ def fixed(name, m, completions, sets, targets=(0.05, 0.02)):
         rewards = prompts.draw(np.arange(m), completions, rng)
         zones = _zones(prompts, rewards)
         evidence = evidence_of_rows(np.repeat(np.arange(m), completions), rewards.ravel(), m)
-        model = fit(evidence, np.full(m, np.nan), zones, (*SIZES, zones.group_size))
+        model = fit(evidence, np.full(m, np.nan), zones, (*SIZES, zones.group_size), clusters=_clusters(prompts))
         for target in targets:
             _verdicts(seen, model, give_verdicts(model, target, worst_case=False), prompts, target, triaged=False)
         _set_numbers(seen, model, name, prompts)
@@ -120,7 +120,7 @@ def adaptive(name, m, sets, targets=TARGETS, worst_case=False, advantage="center
             if not worst_case and advantage == "centered":
                 seen.cost(f"completions, {target:.0%} target", fewest[target], float(result.n_samples.mean()))
             if target in whole:
-                _set_numbers(seen, result.fitted, name, prompts)
+                _set_numbers(seen, spread(result.fitted, result.fitted.n > 0, _clusters(prompts)), name, prompts)
             if m <= _PROBED:
                 _probe_numbers(seen, result.fitted, name, prompts)
     return seen
@@ -131,13 +131,18 @@ def _fewest(name, targets):
     return dict.fromkeys(targets, np.nan) if p is None else fewest_completions(p, wrong, targets)
 
 
+def _clusters(prompts):
+    """What `--cluster-col` names, where the prompts stand for those of other tasks."""
+    return prompts.task if prompts.like is None else None
+
+
 def _zones(prompts, rewards):
     low, high = (prompts.low, prompts.high) if prompts.stated else (float(rewards.min()), float(rewards.max()))
     return Zones(EPSILON, low, high, stated=prompts.stated)
 
 
 def _verdicts(seen, model, decisions, prompts, target, triaged, worst_case=False, advantage="centered"):
-    state, limit = decisions.state, model.worst_case_error(decisions.state)
+    state, limit = decisions.state, model.worst_case_error(decisions.state, realized=True)
     given = np.flatnonzero(state >= 0)
     wrong = prompts.wrong(advantage == "normalized")
     realized = float(wrong[given, state[given]].mean()) if len(given) else 0.0
@@ -158,10 +163,16 @@ def _verdicts(seen, model, decisions, prompts, target, triaged, worst_case=False
 def _set_numbers(seen, model, name, prompts):
     mixed, states = truth_like(name, prompts)
     own_mixed, own_states = prompts.shares()
+    wrong = prompts.wrong()
     for i, state in enumerate(STATES):
         _, low, high = model.shares[i]
         seen.inside(f"share {state}", states[i], low, high, 0.95)
         seen.inside(f"share {state}, of this set", own_states[i], low, high, 0.95)
+        least, most = model.set_limits(i)  # at least so many may be called so, at most so many must be
+        may, must = float((~wrong[:, i]).mean()), float(np.delete(wrong, i, 1).all(1).mean())
+        seen.of[f"called {state}"].append(
+            {"claim": 0.95, "realized": float(least <= may + 1e-9 and must <= most + 1e-9), "width": most - least}
+        )
     for k, truth, own, (_, low, high) in zip(SIZES, mixed, own_mixed, model.forecast(SIZES), strict=True):
         seen.inside(f"mixed groups of {k}", truth, low, high, 0.9)
         seen.inside(f"mixed groups of {k}, of this set", own, low, high, 0.9)

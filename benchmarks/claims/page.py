@@ -99,6 +99,7 @@ def _tables(rows):
     yield "Completions per prompt, and over the fewest", named(triaged, "completions"), False
     yield f"Share of prompts like these, 95% limits: {states}", shares, True
     yield f"Share of these very prompts, 95% limits: {states}", own_shares, True
+    yield f"Prompts of this set that may and must be called so, 95% limits: {states}", named(rows, "called"), True
     yield f"Mixed groups of prompts like these, 90% limits: {sizes}", mixed, True
     yield f"Mixed groups of these very prompts, 90% limits: {sizes}", own_mixed, True
     yield "Groups that fill a batch of 32 mixed ones, 90% limits", named(rows, "groups that fill"), True
