@@ -18,7 +18,8 @@ flatspot: exact sums, or integrals of the distribution function over 1,000 cells
 - An **error** holds where the realized one is at most 1.5 points above the stated one, over the sets whose output does not itself say that
   it cannot promise it (`model-misfit`, `worst-case-error`; *said*: the share of sets with one of them).
 - **Limits** hold where they cover the truth at most 5 points less often than their level.
-- A **cost** holds where it is at most 1.35 of the fewest completions of whoever knows the population (`oracle.py`).
+- A **cost** holds where it is at most 1.35 of the fewest completions of whoever knows the population (`oracle.py`). These are two where one
+  verdict is right for every prompt: few completions do not tell such a population from others, and more are drawn.
 
 **Bold**: does not hold. *Italic*: does not hold, by less than two standard errors. ± is the standard error over the sets.
 """
@@ -52,14 +53,16 @@ def _line(row):
     return f"{row['number']:42} {row['realized']:6.1%} for {row['claim']:6.1%} ± {row['se']:.1%}{said}{noise}  {where}"
 
 
-def render(results):
-    """The page of {name of the job: {rows, seconds}}."""
+def render(results, n_jobs):
+    """The page of {name of the job: {rows, seconds}}, of which there would be `n_jobs`."""
     rows = [row for result in results.values() for row in result["rows"]]
     sets = {kind: len({row["set"] for row in rows if row["rewards"] == kind} - set(HELD_BACK[kind])) for kind in ("binary", "graded")}
     n_sets = [row["sets"] for row in rows] or [0]
     minutes = sum(result["seconds"] for result in results.values()) / 60
     head = HEAD.format(minutes=minutes, least=min(n_sets), most=max(n_sets), **sets)
     held = [row for row in rows if row["set"] in HELD_BACK[row["rewards"]]]
+    if len(results) < n_jobs:
+        head += f"\n{len(results)} of {n_jobs} jobs are measured here, what matters most first. A missing row is not one that holds.\n"
     parts = [head, WHY, "## In short\n", _short([row for row in rows if row not in held])]
     parts += ["The same of the populations and families of `held_back.py`, " + ONCE, _short(held)] if held else []
     for kind, held_back in itertools.product(("binary", "graded"), (False, True)):
@@ -149,13 +152,15 @@ def _short(rows):
     for row in rows:
         if row["holds"] is not None:
             groups.setdefault((row["rewards"], _group(row)), []).append(row)
-    lines = ["| rewards | number | rows | hold | miss by noise | do not hold | worst |", "| --- " * 7 + "|"]
+    lines = ["| rewards | number | rows | hold | miss by noise | do not hold | mean | worst |", "| --- " * 8 + "|"]
     for (kind, number), own in groups.items():
         bad = [row for row in own if not row["holds"]]
         noise = sum(bool(row.get("noise")) for row in bad)
         worst = max(own, key=_shortfall)
         shown = f"{_cell(worst).split(',')[0].strip('*')} ({worst['set']})"
-        lines.append(f"| {kind} | {number} | {len(own)} | {len(own) - len(bad)} | {noise} | {len(bad) - noise} | {shown} |")
+        mean = sum(row["realized"] * row["sets"] for row in own) / sum(row["sets"] for row in own)
+        middle = f"{mean:.1f}" if own[0]["kind"] == "cost" else f"{100 * mean:.1f}"
+        lines.append(f"| {kind} | {number} | {len(own)} | {len(own) - len(bad)} | {noise} | {len(bad) - noise} | {middle} | {shown} |")
     return "\n".join(lines) + "\n"
 
 

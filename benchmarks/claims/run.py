@@ -145,8 +145,18 @@ def write(results):
     before = json.loads(stored.read_text())["jobs"] if stored.exists() else {}
     known = before | results
     kept = {name: known[name] for name in names if name in known}
-    stored.write_text(json.dumps({"jobs": kept}, indent=0) + "\n")
-    (HERE / "README.md").write_text(render(kept))
+    lines = (f"{json.dumps(name)}: {json.dumps(_rounded(result), separators=(',', ':'))}" for name, result in kept.items())
+    stored.write_text('{"jobs": {\n' + ",\n".join(lines) + "\n}}\n")
+    (HERE / "README.md").write_text(render(kept, len(names)))
+
+
+def _rounded(value):
+    """To five digits, for the file's size."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def main():
