@@ -24,8 +24,8 @@ def _judged(number, sets):
     if number.startswith("undecided"):
         return row | {"kind": "undecided", "holds": None}
     if number.startswith("completions"):
-        ratio = row["realized"] / row["claim"] if row["claim"] > 0 else float("nan")
-        return row | {"kind": "cost", "ratio": ratio, "holds": bool(ratio <= COST_ROOM) if np.isfinite(ratio) else None}
+        ratio = row["realized"] / row["claim"] if row["claim"] > 0 else None  # NaN: no rule within the cap meets the target
+        return row | {"kind": "cost", "ratio": ratio, "holds": None if ratio is None else bool(ratio <= COST_ROOM)}
     if "said" in sets[0]:
         silent = np.array([not one["said"] for one in sets])
         over = (realized - claim)[silent]

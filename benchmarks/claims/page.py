@@ -130,7 +130,7 @@ def _column(row, joined):
 
 def _cell(row):
     if row["kind"] == "cost":
-        ratio = f" ({row['ratio']:.2f})" if row["ratio"] == row["ratio"] else ""
+        ratio = f" ({row['ratio']:.2f})" if row["ratio"] is not None else ""
         return _marked(f"{row['realized']:.1f}{ratio}", row)
     if row["kind"] == "undecided":
         return f"{100 * row['realized']:.1f}"

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -151,12 +152,14 @@ def write(results):
 
 
 def _rounded(value):
-    """To five digits, for the file's size."""
+    """To five digits, for the file's size; what is not finite as null."""
     if isinstance(value, dict):
         return {key: _rounded(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_rounded(one) for one in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value
 
 
 def main():
