@@ -49,8 +49,12 @@ def test_what_was_asked_is_read_from_where_it_was(old):
     assert log.notes.caveats[0].startswith("Rows are grouped by `id`")
 
 
-# that one of two rewards is flat on some prompts; and limits of shares that hold where prompts crowd at a threshold
+# that one of two rewards is flat on some prompts; limits of shares that hold where prompts crowd at a threshold; that the verdict on six
+# prompts is in doubt; and the worst case of these very verdicts, not of their mean
 SAID_SINCE = (
+    "/verdict",
+    "/rule",
+    "/predicted_error_limit",
     "/reason",
     "/health/flat_reward",
     *(f"/fractions/{s}/{end}" for s in ("learnable", "vanishing", "solved") for end in ("lo", "hi")),
