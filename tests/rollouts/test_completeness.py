@@ -64,7 +64,10 @@ def rounds_of(folder):
 def test_an_interrupted_run_of_an_older_flatspot_ends_with_every_row_that_it_planned(tmp_path, absorbed, calls):
     shutil.copytree(INTERRUPTED, tmp_path / "run")
     before, planned = rows_of(tmp_path / "run"), rounds_of(tmp_path / "run")
-    every = {(row["prompt_id"], row["sample_idx"]): row for row in rows_of(diagnose(tmp_path / "fixed", fixed_completions=True, max_completions=24).folder)}
+    every = {
+        (row["prompt_id"], row["sample_idx"]): row
+        for row in rows_of(diagnose(tmp_path / "fixed", fixed_completions=True, max_completions=24).folder)
+    }
     absorbed.clear(), calls.clear()
     diagnose(tmp_path / "run")
     after, rounds = rows_of(tmp_path / "run"), rounds_of(tmp_path / "run")
