@@ -121,7 +121,7 @@ def whole_prompts(lo: float, hi: float, n_prompts: int) -> tuple[float, float]:
     ((0.3, 0.4), (0.2, 0.5))
     """
     lowest, highest = np.ceil(lo * n_prompts - 0.5 - 1e-9), np.floor(hi * n_prompts + 0.5 + 1e-9)
-    return max(float(lowest), 0.0) / n_prompts, min(float(highest), n_prompts) / n_prompts
+    return max(float(lowest), 0.0) / n_prompts + 0.0, min(float(highest), n_prompts) / n_prompts
 
 
 def counted_limits(may_be: Floats, must_be: Floats, *, level: float = 0.95) -> tuple[float, float]:

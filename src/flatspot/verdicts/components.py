@@ -64,11 +64,10 @@ def _judge_component(
     lo, hi = declared or range_seen(least, most)
     known = declared is not None or (least, most) == (0.0, 1.0)
     own = replace(settings, reward_lo=lo, reward_hi=hi, stated=known, top_reachable=False)
-    inside = not known and (lo, hi) == (
-        0.0,
-        1.0,
-    )  # gains are measured against [0, 1] then, as those of a total, though 1 may not be the top
-    model = fit(evidence, np.full(evidence.n_prompts, np.nan), replace(own.zones, typical=hi - lo) if inside else own.zones)
+    zones = own.zones
+    if not known and (lo, hi) == (0.0, 1.0):  # gains are measured against [0, 1], as those of a total, though 1 may not be the top
+        zones = replace(zones, typical=1.0)
+    model = fit(evidence, np.full(evidence.n_prompts, np.nan), zones)
     at_most = np.zeros(evidence.n_prompts, bool) if known or model.family == "binary" else evidence.low >= hi
     flat = _flat_share(model.states, total.states, ~at_most)
     return ComponentVerdicts(

@@ -71,7 +71,7 @@ def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattes
     signs = signs or RewardSigns()
     share, limit = percents_apart(judgment.share, judgment.limit)
     counted = _counted(judgment)
-    may_be = f"{percent(max(judgment.lo, 0.0))} to {percent(judgment.hi)}"
+    may_be = f"{percent(judgment.lo)} to {percent(judgment.hi)}"
     rules = {
         "noise": f"variance between equal completions: {share} > {limit}",
         "nothing": "no completions",

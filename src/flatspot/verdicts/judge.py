@@ -45,8 +45,8 @@ def judge_prompts(model: FittedModel, settings: JudgeSettings) -> PromptVerdicts
     `worst_case`, not the mean error but the worst-case error is held to `target_error`; and also where the prompts have so few completions
     that very different sets explain them equally well, for then the mean error is mostly the fit's own assumption.
     """
-    n = model.n[model.n > 0]
-    worst_case = settings.worst_case or (len(n) > 0 and too_few(n))
+    proved_at_all = model.proved if isinstance(model, ProvedModel) else np.zeros(len(model.n), bool)
+    worst_case = settings.worst_case or too_few(model.n[(model.n > 0) & ~proved_at_all])
     decisions = give_verdicts(model, settings.target_error, worst_case=worst_case)
     worst = model.worst_case_error(decisions.state, realized=True)
     proved = model.proved & decisions.decided if isinstance(model, ProvedModel) else None
@@ -113,7 +113,7 @@ def judge_shares(verdicts: PromptVerdicts, model: FittedModel, evidence: Evidenc
     (vanishing, v_lo, v_hi), _, (solved, s_lo, s_hi) = model.shares.tolist()
     undecided, scored = int((verdicts.verdict == "undecided").sum()), int((evidence.n > 0).sum())
     labeled = {name: (int((verdicts.verdict == name).sum()), scored) for name in ("vanishing", "solved")}
-    few = too_few(evidence.n[evidence.n > 0])
+    few = too_few(evidence.n[(evidence.n > 0) & (True if verdicts.proved is None else ~verdicts.proved)])
     if few or 2 * undecided > scored:
         why, share = "too-few" if few else "undecided", undecided / evidence.n_prompts
         if v_lo <= settings.warm_up_above < v_hi:

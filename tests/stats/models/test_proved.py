@@ -96,6 +96,17 @@ def test_one_completion_with_nearly_all_the_mass_is_enough():
     assert held.worst_case_error(give_verdicts(held, 0.03, worst_case=False).state) == 0
 
 
+def test_what_is_proved_of_every_prompt_leaves_the_set_in_no_doubt():
+    """One completion each, with nearly all of the mass: what the fit says of the rest of the set no longer matters."""
+    prompt, rewards = np.arange(M), np.r_[np.zeros(M // 4), np.ones(M - M // 4)]
+    zones = Zones(0.0506)
+    model = fit(evidence_of_rows(prompt, rewards, M), np.ones(M), zones)
+    held = held_to(model, known_mass(prompt, prompt, rewards, np.full(M, 0.97), M), zones)
+    assert [held.set_limits(state) for state in range(3)] == [(0.25, 0.25), (0.0, 0.0), (0.75, 0.75)]
+    lo, hi = model.set_limits(0)
+    assert hi - lo > 0.1  # else nothing was tested
+
+
 def test_the_worst_case_counts_proved_verdicts_as_right():
     rng = np.random.default_rng(3)
     prompt, rewards = np.repeat(np.arange(M), 8), (rng.random(8 * M) < np.repeat(rng.beta(0.3, 0.5, M), 8)).astype(float)

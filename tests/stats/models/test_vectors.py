@@ -125,6 +125,31 @@ def test_the_worst_case_error_of_few_values_is_no_less_than_the_error():
     assert np.mean(held, 0)[0] > 0.6 and np.mean(held, 0)[1] >= 0.8
 
 
+def test_the_worst_case_error_knows_of_mass_just_past_an_edge_at_any_epsilon():
+    """A fifth of the prompts just where vanishing turns wrong, at an epsilon that no step of a ladder was made for."""
+    from truth import of_weights
+
+    from flatspot.stats.decide import give_verdicts
+
+    zones = Zones(0.08)
+
+    def loss_at(p):
+        return zones.loss(of_weights(np.array([0.0, 0.5, 1.0]), np.stack([1 - p, p / 10, 0.9 * p], -1)), 1.0)
+
+    grid = np.linspace(0.001, 0.5, 20_001)
+    edge = grid[loss_at(grid)[:, 0] > 0][0]
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        p = np.where(rng.random(300) < 0.8, 0.2 * edge, 1.005 * edge)
+        rewards = (rng.random((300, 8)) < p[:, None]) * np.where(rng.random((300, 8)) < 0.9, 1.0, 0.5)
+        model = fit(evidence_of_rows(np.repeat(np.arange(300), 8), rewards.ravel(), 300), np.full(300, np.nan), zones)
+        for worst_case in (False, True):
+            decisions = give_verdicts(model, 0.05, worst_case=worst_case)
+            given = np.flatnonzero(decisions.decided)
+            error = loss_at(p)[given, decisions.best[given]].mean() if len(given) else 0.0
+            assert error <= (0.05 if worst_case else model.worst_case_error(decisions.state, realized=True))
+
+
 def test_of_continuous_rewards_no_worst_case_is_known():
     model = judged(np.random.default_rng(0).random((40, 8)))
     assert np.isnan(model.worst_case_error(np.ones(40, int)))

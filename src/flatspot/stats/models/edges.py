@@ -7,6 +7,7 @@ either side of each point at which a state or a loss changes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -18,7 +19,7 @@ from flatspot.stats.zones import Odds, Zones, gain_of, mixed_of
 
 _BISECTIONS = 40
 _NARROW = 1e-9  # closer points have nothing between them
-_MOST_IN_A_CELL = 4  # changes of one state or loss within a step of `GRID`
+_MOST_IN_A_CELL = 4  # changes of one state or loss between two neighbors
 
 
 def states_and_losses(p: Floats, zones: Zones, low: float, high: float) -> tuple[Floats, Floats]:
@@ -37,10 +38,20 @@ def grid_with_edges(zones: Zones, low: float, high: float) -> Floats:
     [True, True, True, True, True, True]
     """
 
-    def kinds(p: Floats) -> NDArray[np.bool_]:
-        return np.concatenate(states_and_losses(p, zones, low, high), axis=-1) > 0
+    points = with_edges(GRID, lambda p: np.concatenate(states_and_losses(p, zones, low, high), axis=-1) > 0)
+    points.flags.writeable = False
+    return points
 
-    points = GRID
+
+def with_edges(points: Floats, kinds: Callable[[Floats], NDArray[np.bool_]]) -> Floats:
+    """The points, and the last one before and the first one after each change of a kind, ascending.
+
+    points  [G] ascending
+    kinds   gives [N, S] what holds at each of N points
+
+    >>> with_edges(np.array([0.0, 1.0]), lambda x: np.stack([x > 0.25, x < 0.5], -1)).round(3).tolist()
+    [0.0, 0.25, 0.25, 0.5, 0.5, 1.0]
+    """
     for _ in range(_MOST_IN_A_CELL):
         at = kinds(points)
         cell, column = np.nonzero((at[1:] != at[:-1]) & (np.diff(points) > _NARROW)[:, None])
@@ -50,5 +61,4 @@ def grid_with_edges(zones: Zones, low: float, high: float) -> Floats:
             same = kinds(middle)[np.arange(len(cell)), column] == at[cell, column]
             before, after = np.where(same, middle, before), np.where(same, after, middle)
         points = np.unique(np.r_[points, before, after])
-    points.flags.writeable = False
     return points

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
@@ -219,7 +220,13 @@ class GradedModel:
     @cached_property
     def _weights(self) -> WeightSet:
         """What the counts say of the distribution of the weights over the prompts."""
-        return WeightSet.of(self.parts.counts[:, self.parts.used], self.prior)
+        return WeightSet.of(self.parts.counts[:, self.parts.used], self.prior, self._kinds if self._by_weights else None)
+
+    def _kinds(self, vectors: Floats) -> NDArray[np.bool_]:
+        """[J, 6] which states and losses a prompt with each of the weight vectors has."""
+        rows = np.zeros(1, np.int64)
+        odds = self._odds(moments_of_vectors(self.parts, vectors, rows), rows)
+        return np.concatenate([of(odds, self.scale)[:, 0] for of in (self.zones.states, self.zones.loss)], -1) > 0
 
     @cached_property
     def _candidates(self) -> tuple[Ints, Moments]:
@@ -233,6 +240,10 @@ class GradedModel:
     def _candidate_odds(self) -> Odds:
         """[J, rows] of the candidates."""
         rows, draws = self._candidates
+        return self._odds(draws, rows)
+
+    def _odds(self, draws: Moments, rows: Ints) -> Odds:
+        """[J, rows] of what prompts with these weights would be."""
         gain = expected_best(draws, self.parts, self.zones.group_size) - draws.mean
         return Odds(1 - _equal(draws, self.zones.group_size), gain, self.zones.ceiling(self.r_star)[rows] - draws.mean)
 

@@ -30,7 +30,7 @@ _BINS = 12
 
 def too_few(n: Ints) -> bool:
     """Whether the typical prompt has too few samples for a fitted distribution to be taken at its word; n [M], those with any."""
-    return bool(np.median(n) < ENOUGH_SAMPLES)
+    return len(n) > 0 and bool(np.median(n) < ENOUGH_SAMPLES)
 
 
 def mean_bounds(n: Ints, hits: Ints, size: Ints, functions: Floats, *, level: float) -> Floats:

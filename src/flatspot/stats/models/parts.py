@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter1d
 
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
 from flatspot.stats.models.dictionary import fit_dictionary
@@ -91,8 +90,8 @@ class Parts:
 
     @property
     def fit(self) -> tuple[float, int]:
-        """The worst `fit` of the rests, and how many prompts were checked."""
-        return max(rest.fit[0] for rest in self.rests), max(rest.fit[1] for rest in self.rests)
+        """The worst `fit` of the rests: its distance, and how many prompts it was checked on."""
+        return max(rest.fit for rest in self.rests)
 
 
 def split(evidence: Evidence, zones: Zones) -> Parts:
@@ -126,7 +125,8 @@ def split(evidence: Evidence, zones: Zones) -> Parts:
 
 def _cell(every: Floats, at: Floats) -> Floats:
     """How far apart the values `every` lie around each of `at`."""
-    gaps = minimum_filter1d(np.diff(every), 2 * _NEIGHBORS)
+    # the smallest of 2 · _NEIGHBORS gaps around each
+    gaps = sliding_window_view(np.pad(np.diff(every), (_NEIGHBORS, _NEIGHBORS - 1), mode="edge"), 2 * _NEIGHBORS).min(-1)
     cells = np.minimum(np.r_[gaps[0], gaps], np.r_[gaps, gaps[-1]])
     return np.asarray(cells[np.clip(np.searchsorted(every, np.nan_to_num(at)), 0, len(every) - 1)])
 

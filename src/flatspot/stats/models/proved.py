@@ -86,7 +86,10 @@ def hold_to_proof(model: FittedModel, proof: Proof | None) -> FittedModel:
 
 @dataclass(frozen=True, eq=False)
 class ProvedModel:
-    """A model whose probabilities are cut to what is proved: see `FittedModel`. Limits, shares and the forecast stay those of the fit."""
+    """A model whose probabilities are cut to what is proved: see `FittedModel`.
+
+    What is said of prompts like these, and the limits of each prompt's numbers, stay those of the fit.
+    """
 
     part: FittedModel
     proof: Proof
@@ -146,8 +149,11 @@ class ProvedModel:
         return self.part.shares
 
     def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
-        """Those of the fit."""
-        return self.part.set_limits(state, level)
+        """Those of the fit, within what is proved: no fewer than the prompts that surely may be called so, or more than surely must."""
+        lo, hi = self.part.set_limits(state, level)
+        right = self.proof.loss[1] == 0  # verdicts that cannot be wrong
+        may, need_not = right[:, state], np.delete(right, state, 1).any(1)
+        return max(lo, float(may.mean())), min(hi, 1 - float(need_not.mean()))
 
     def mixed(self, group_size: int) -> Floats:
         """[M] probability that a group is mixed, within its bounds."""

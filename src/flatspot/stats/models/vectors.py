@@ -5,21 +5,27 @@ many categories, the candidates are those that the counts speak of:
 
     certain   all on one category
     ladders   1 - q on a category that is the commonest of some prompt, and q on one other, or on all others in the shares that such
-              prompts show, for q from 1/400 to 1/2: what a few completions cannot tell from certain
+              prompts show, for q from 1/400 to 1/2: what a few completions cannot tell from certain; and on each ladder either side of
+              every q at which a state or a loss changes, for mass just past a limit is what a fit overlooks
     observed  the shares of prompts themselves, at two distances from those of the set
     drawn     draws from the fitted prior
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.dictionary import Dictionary
+from flatspot.stats.models.edges import with_edges
 
-_LADDER = np.array([0.0025, 0.005, 0.01, 0.018, 0.0249, 0.035, 0.05, 0.07, 0.101, 0.14, 0.2, 0.28, 0.38, 0.5])
+Kinds = Callable[[Floats], NDArray[np.bool_]]  # of vectors [J, V]: which states and losses [J, S] hold there
+
+_LADDER = np.array([0.0025, 0.005, 0.01, 0.018, 0.0249, 0.035, 0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.38, 0.5])
 _MOST_COMMONEST = 8
 _MOST_OBSERVED, _DRAWN = 96, 96
 MOST_KINDS = 800
@@ -41,18 +47,21 @@ class WeightSet:
     size: Floats
 
     @classmethod
-    def of(cls, counts: Ints, prior: Dictionary) -> WeightSet:
-        """Of prompts with counts [M, V]; of very many kinds, a sample of the prompts stands for all, which widens the limits."""
-        kinds, size = np.unique(counts[counts.sum(-1) > 0], axis=0, return_counts=True)
-        if len(kinds) > MOST_KINDS:
+    def of(cls, counts: Ints, prior: Dictionary, kinds: Kinds | None = None) -> WeightSet:
+        """Of prompts with counts [M, V]; of very many that differ, a sample of the prompts stands for all, which widens the limits."""
+        counts = counts[counts.sum(-1) > 0]
+        differing, size = np.unique(counts, axis=0, return_counts=True)
+        if len(differing) > MOST_KINDS:
             chosen = np.random.default_rng(0).choice(len(counts), MOST_KINDS, replace=False)
-            kinds, size = np.unique(counts[chosen], axis=0, return_counts=True)
-        vectors = weight_vectors(kinds, size, prior)
-        return cls(vectors, likelihoods(kinds, vectors), size.astype(float))
+            differing, size = np.unique(counts[chosen], axis=0, return_counts=True)
+        vectors = weight_vectors(differing, size, prior, kinds)
+        return cls(vectors, likelihoods(differing, vectors), size.astype(float))
 
 
-def weight_vectors(counts: Ints, size: Ints, prior: Dictionary) -> Floats:
+def weight_vectors(counts: Ints, size: Ints, prior: Dictionary, kinds: Kinds | None = None) -> Floats:
     """[J, V] candidates for kinds of prompts with counts [C, V], `size` [C] of each.
+
+    kinds  where the edges of states and losses lie; None: the ladders have no more than their own steps
 
     >>> from flatspot.stats.models.dictionary import fit_dictionary
     >>> counts = np.array([[8, 0, 0], [6, 1, 1]])
@@ -65,13 +74,7 @@ def weight_vectors(counts: Ints, size: Ints, prior: Dictionary) -> Floats:
         return np.ones((1, 1))
     overall = size @ (counts / counts.sum(-1, keepdims=True))
     overall = (overall + 0.5 / v) / (size.sum() + 0.5)
-    rows = [*np.eye(v), overall]
-    commonest = np.bincount(counts.argmax(-1), size, v)
-    for i in np.argsort(-commonest, kind="stable")[: min(_MOST_COMMONEST, int((commonest > 0).sum()))]:
-        others = elsewhere(counts, size, overall, int(i))
-        partners = [others, *np.eye(v)[np.argsort(-others, kind="stable")[: min(2, v - 1)]]]
-        for other in partners if v > 2 else partners[:1]:
-            rows += [(1 - q) * np.eye(v)[i] + q * other for q in _LADDER]
+    rows = [*np.eye(v), overall, *_ladders(counts, size, overall, kinds)]
     rng = np.random.default_rng(0)
     mixed = np.flatnonzero(counts.max(-1) < counts.sum(-1))
     chosen = mixed if len(mixed) <= _MOST_OBSERVED else rng.choice(mixed, _MOST_OBSERVED, replace=False)
@@ -83,6 +86,28 @@ def weight_vectors(counts: Ints, size: Ints, prior: Dictionary) -> Floats:
     rows += list(drawn / np.maximum(drawn.sum(-1, keepdims=True), 1e-300))
     vectors = np.stack(rows)
     return np.asarray(vectors / vectors.sum(-1, keepdims=True))
+
+
+def _ladders(counts: Ints, size: Ints, overall: Floats, kinds: Kinds | None) -> Floats:
+    """[J, V] the ladders, each with its edges."""
+    v = counts.shape[1]
+    commonest = np.bincount(counts.argmax(-1), size, v)
+    start, end = list[Floats](), list[Floats]()
+    for i in np.argsort(-commonest, kind="stable")[: min(_MOST_COMMONEST, int((commonest > 0).sum()))]:
+        others = elsewhere(counts, size, overall, int(i))
+        partners = [others, *np.eye(v)[np.argsort(-others, kind="stable")[: min(2, v - 1)]]] if v > 2 else [others]
+        start += [np.eye(v)[i]] * len(partners)
+        end += partners
+    feet, tops = np.stack(start), np.stack(end)
+
+    def vectors(at: Floats) -> Floats:
+        """Ladder number + q: one axis for all of them."""
+        ladder = np.minimum(at.astype(np.int64), len(feet) - 1)
+        q = (at - ladder)[:, None]
+        return np.asarray((1 - q) * feet[ladder] + q * tops[ladder])
+
+    steps = (np.arange(len(feet))[:, None] + _LADDER).ravel()
+    return vectors(steps if kinds is None else with_edges(steps, lambda at: kinds(vectors(at))))
 
 
 def elsewhere(counts: Ints, size: Ints, overall: Floats, i: int) -> Floats:

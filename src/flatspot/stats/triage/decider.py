@@ -50,11 +50,16 @@ class State:
     seen: tuple[Seen | None, ...] = ()
 
     @cached_property
-    def model(self) -> FittedModel:
-        """Fitted to everything sampled, and held to what is proved."""
+    def fitted(self) -> FittedModel:
+        """Fitted to everything sampled."""
         zones = self.plan.zones(self.draws)
         evidence = evidence_of_draws(self.draws, zones)
-        return hold_to_proof(fit(evidence, self.plan.achievable(evidence.high), zones), self.proof)
+        return fit(evidence, self.plan.achievable(evidence.high), zones)
+
+    @cached_property
+    def model(self) -> FittedModel:
+        """The fitted model, held to what is proved."""
+        return hold_to_proof(self.fitted, self.proof)
 
     @cached_property
     def proof(self) -> Proof | None:
@@ -64,7 +69,7 @@ class State:
             return None
         best = np.full(self.plan.n_prompts, np.nan)
         np.fmax.at(best, known.prompt, known.reward)
-        return proof_of(known, self.plan.achievable(best), self.plan.zones(self.draws), binary=_ruled(self))
+        return proof_of(known, self.plan.achievable(best), self.plan.zones(self.draws), binary=self.fitted.family == "binary")
 
     def _known(self) -> KnownMass | None:
         told = [(indices, rewards, seen) for (indices, rewards), seen in zip(self.draws.rounds, self.seen, strict=True) if seen is not None]
@@ -155,8 +160,10 @@ def _open(state: State) -> Flags:
 
 def _strict(state: State) -> bool:
     """Whether the worst-case error is held to the target: asked for, or so few completions that very different sets explain them."""
-    scored = state.draws.scored
-    return state.plan.worst_case or (_ruled(state) and bool(scored.any()) and too_few(scored[scored > 0]))
+    if state.plan.worst_case or not _ruled(state):
+        return state.plan.worst_case
+    open_ = (state.draws.scored > 0) & (True if state.proof is None else ~state.proof.holds)
+    return too_few(state.draws.scored[open_])
 
 
 def _undecided(state: State) -> Flags:

@@ -29,7 +29,7 @@ Flags = NDArray[np.bool_]
 # error is under the target already. So fine a grid costs 2-5% fewer draws than a third of it, as the target is met closer
 PRICES: Floats = np.geomspace(1.0, 0.0001, 74)
 _AHEAD = 64
-_RESCALED = 32  # draws after which the products p^s (1 - p)^(n - s) are scaled to a maximum of 1: 2^-1075 is 0 in floats
+_LOG_OF_NONE = -1e200  # logarithm of 0: finite, so that none of them is 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class PriceList:
     size        [C] how many prompts are in each of the states that they are in, but for those that are proved
     error       [P, C] expected loss of such a prompt at the end;  draws [P, C] expected further draws of it
     most_draws  that may yet be drawn in all
+    n_proved    prompts that are proved, and leave their share of the error to the others
     """
 
     table: StateTable
@@ -97,17 +98,15 @@ def tabulate_states(weights: Floats, loss: Floats, max_completions: int) -> Stat
     """
     size = max_completions + 1
     risk, chance = np.zeros((size, size, loss.shape[1])), np.zeros((size, size))
-    joint = weights[None, :]
+    with np.errstate(divide="ignore"):  # 0 times a finite logarithm of 0 is 0
+        log_weight, log_one, log_zero = (np.maximum(np.log(x), _LOG_OF_NONE) for x in (weights, GRID, 1 - GRID))
     for n in range(size):
+        ones = np.arange(n + 1)[:, None]
+        log_joint = log_weight + ones * log_one + (n - ones) * log_zero
+        joint = np.exp(log_joint - log_joint.max(-1, keepdims=True))  # of thousands of completions, the likelihood itself is 0 in floats
         at, total = slice(0, n + 1), joint.sum(-1)
         risk[n, at] = joint @ loss / total[:, None]
         chance[n, at] = joint @ GRID / total
-        # one more draw, along the way on which ones and zeros stay as even as they can: on a way through all zeros first, the p that the
-        # later ones speak for would have become 0 in floats long before
-        half = n // 2 + 1
-        joint = np.concatenate([joint[:half] * (1 - GRID), joint[half - 1 :] * GRID])
-        if n % _RESCALED == 0:
-            joint /= joint.max(-1, keepdims=True)
     return StateTable(risk, chance)
 
 
