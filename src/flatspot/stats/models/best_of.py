@@ -31,7 +31,7 @@ def _gains(group_size: int, *, many: bool) -> Floats:
 def expected_best(draws: Moments, parts: Parts, group_size: int) -> Floats:
     """[R, draws] E[max of K] of the reward of each draw: the sum of value · (F^K − F_before^K) over its values in ascending order.
 
-    Atoms are exact. A rest is 33 strata, which puts the best of 2 to 64 of a normal one within 0.006 of its std of the integral, and that of
+    Atoms are exact. A rest is 33 strata, which puts the best of 2 to 64 of a normal one within 0.006 of its std of the integral, that of
     128 within 0.008.
     """
     return _over_strata(draws, parts, group_size, many=True)
