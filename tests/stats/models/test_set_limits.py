@@ -120,3 +120,19 @@ def test_the_limits_of_the_set_hold_where_prompts_crowd_at_a_threshold(populatio
         wrong = ZONES.loss(zero_one(p), 1.0)
         missed += not (lo <= 1 - wrong[:, 0].mean() + 1e-9 and np.delete(wrong, 0, 1).min(1).mean() <= hi + 1e-9)
     assert missed <= 4  # of 30 at 5%: more than 4 come once in 60
+
+
+def test_graded_limits_of_the_set_know_what_few_completions_cannot_tell():
+    """Three values, 8 completions, most prompts around the threshold: the number that must be called vanishing is within them."""
+    from truth import of_weights
+
+    held = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        p = rng.choice([0.02, 0.12], 100)
+        rewards = (rng.random((100, 8)) < p[:, None]) * rng.choice([0.5, 1.0], (100, 8))
+        model = fit(evidence_of_rows(np.repeat(np.arange(100), 8), rewards.ravel(), 100), np.full(100, np.nan), Zones(0.05))
+        wrong = Zones(0.05).loss(of_weights(np.array([0.0, 0.5, 1.0]), np.stack([1 - p, p / 2, p / 2], -1)), 1.0)
+        lo, hi = model.set_limits(0)
+        held.append(lo <= (1 - wrong[:, 0]).mean() + 1e-9 and np.delete(wrong, 0, 1).min(1).mean() <= hi + 1e-9)
+    assert np.mean(held) >= 0.9

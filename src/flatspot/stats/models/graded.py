@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.intervals import REFITS, counted_limits, equal_rewards_std_upper, mean_shares, state_shares, with_limits
+from flatspot.stats.intervals import REFITS, counted_limits, equal_rewards_std_upper, mean_shares, state_shares, whole_prompts, with_limits
 from flatspot.stats.models.best_of import expected_best, gain_about, power
 from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
@@ -148,10 +148,20 @@ class GradedModel:
         return limits
 
     def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
-        """Limits for these very prompts, under the fitted model: see `FittedModel`."""
+        """Limits for these very prompts: under the fitted model, and under every distribution of the weights that the counts allow."""
         if self._one_each:
             return 0.0, 1.0
-        return counted_limits(1 - self.loss[:, state], np.delete(self.loss, state, 1).min(1), level=level)
+        lo, hi = counted_limits(1 - self.loss[:, state], np.delete(self.loss, state, 1).min(1), level=level)
+        if len(self.parts.used) == 1:
+            return lo, hi
+        wrong = self.zones.loss(self._candidate_odds, self.scale)
+        may_be, must_be = (1 - wrong[..., state]).mean(1), np.delete(wrong, state, -1).min(-1).mean(1)
+        of, m, drop = self._weights, len(self.n), (_WIDEN * float(ndtri((1 + level) / 2))) ** 2 / 2
+        not_so, so = (
+            largest_mean(of.table, np.broadcast_to(f, of.table.shape), of.size, m, drop=drop, realized=True) for f in (1 - may_be, must_be)
+        )
+        lowest, highest = whole_prompts(1 - not_so * m / of.size.sum(), so * m / of.size.sum(), m)
+        return min(lo, lowest), max(hi, highest)
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
         """[S, 3] expected share of mixed groups: mean and 90% limits."""
