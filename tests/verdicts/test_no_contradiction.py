@@ -97,18 +97,11 @@ def the_rule_has_the_number_of_the_table(summary, counts, fractions, scored):
 
 
 def the_forecast_is_of_the_groups_of_the_table(summary, table):
-    """The mean of `p_mixed` is the forecast at the planned size, and `to_train` that of the prompts to train on.
-
-    Binary rewards: within the forecast's limits, because in a small set each prompt is judged under the fit to the others; a single
-    prompt has no others.
-    """
+    """The mean of `p_mixed` is the forecast at the planned size, and `to_train` that of the prompts to train on."""
     mixed = table["p_mixed"].astype(float)
     trained = np.isin(table["verdict"], ("learnable", "undecided"))
     assert summary.to_train.n_prompts == trained.sum()
     assert summary.to_train.informative == (pytest.approx(np.nanmean(mixed[trained])) if trained.any() else None)
     forecast = summary.forecast[str(summary.group_size)]
     assert forecast.lo - 1e-9 <= forecast.informative <= forecast.hi + 1e-9
-    if summary.reward_model != "binary":
-        assert forecast.informative == pytest.approx(np.nanmean(mixed))
-    elif np.isfinite(mixed).sum() > 1:
-        assert forecast.lo - 1e-9 <= np.nanmean(mixed) <= forecast.hi + 1e-9
+    assert forecast.informative == pytest.approx(np.nanmean(mixed))

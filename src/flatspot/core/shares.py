@@ -21,7 +21,7 @@ def number(value: object) -> float | None:
 def percent(value: object) -> str:
     """A share in per cent; never 0% or 100% for a share that is neither.
 
-    >>> percent(0.384), percent(0.0001), percent(0.9999), percent(0), percent(None)
+    >>> percent(0.384), percent(0.0001), percent(0.9999), percent(-0.0), percent(None)
     ('38%', '<1%', '>99%', '0%', '–')
     """
     share = number(value)
@@ -31,7 +31,7 @@ def percent(value: object) -> str:
         return "<1%"
     if 0.995 <= share < 1:
         return ">99%"
-    return f"{100 * share:.0f}%"
+    return f"{100 * share + 0.0:.0f}%"  # of -0.0 too, which would be "-0%"
 
 
 def exact(value: float) -> str:

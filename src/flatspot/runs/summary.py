@@ -43,7 +43,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Fractions:
-    """The share of prompts like these in each state."""
+    """The share of the prompts in each state, with 95% limits for prompts like these."""
 
     learnable: Share = Share()
     vanishing: Share = Share()
@@ -119,7 +119,7 @@ class DrawProgress:
 
 @dataclass(frozen=True)
 class Mixed:
-    """The expected share of groups with two different rewards, with its 90% limits."""
+    """The expected share of groups with two different rewards: the mean over these prompts, with 90% limits for prompts like these."""
 
     informative: Number = None
     lo: Number = None
@@ -226,7 +226,7 @@ class Summary:
     rule: Annotated[str, "the rule that fired, with its numbers"] = ""
     n_prompts: Annotated[int, "prompts in the set"] = 0
     counts: Annotated[Counts, "prompts by verdict; the five add up to `n_prompts`"] = Counts()
-    fractions: Annotated[Fractions, "the share of prompts like these in each state"] = Fractions()
+    fractions: Annotated[Fractions, "the share of the prompts in each state, with 95% limits for `population`"] = Fractions()
     predicted_error: Annotated[Number, "expected share of wrong verdicts among the decided; `null` where none is decided"] = None
     predicted_error_limit: Annotated[
         Number, "upper limit of that share over all sets of prompts that the rewards allow; `null` where some rewards are continuous"
@@ -262,7 +262,7 @@ class Summary:
     forecast: Annotated[
         Mapping[str, Mixed],
         'by group size, for 4, 8, 16 and 32: `{"informative": …, "lo": …, "hi": …}`, the expected share of groups with two different '
-        "rewards and its 90% limits",
+        "rewards: the mean over these prompts, with 90% limits for `population`",
     ] = field(default_factory=dict)
     population: Annotated[
         str,

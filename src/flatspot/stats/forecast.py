@@ -25,7 +25,7 @@ SIZES = (2, 4, 8, 16, 32, 64, 128)  # that a plan chooses from
 
 @dataclass(frozen=True)
 class Forecast:
-    """The expected share of mixed groups, for a prompt drawn from the set: mean, lo, hi (90%) at each size."""
+    """The expected share of mixed groups at each size: mean over these prompts, and 90% limits for prompts like these."""
 
     group_sizes: tuple[int, ...]
     informative: Floats
@@ -59,7 +59,7 @@ class BatchPlan:
 
 
 def forecast_of(model: FittedModel, sizes: Sequence[int]) -> Forecast:
-    """Expected share of mixed groups at each size, groups of prompts *like* these drawn at random.
+    """Expected share of mixed groups at each size; the limits are those for prompts *like* these.
 
     >>> from flatspot.stats.evidence import evidence_of_rows
     >>> from flatspot.stats.models.fitted import fit
@@ -110,8 +110,8 @@ def fill_batch(model: FittedModel, group_size: int, informative: int, *, groups_
         raise SettingsError(f"a batch has at least one mixed group, got {informative}")
     central, shares = model.mixed_shares((group_size,))
     with np.errstate(divide="ignore"):
-        fewest, mean, most = informative / np.r_[np.quantile(shares[:, 0], 0.95), central[0], np.quantile(shares[:, 0], 0.05)]
-    groups = (float(mean), float(fewest), float(most))
+        mean, most, fewest = (informative / with_limits(central, shares, level=0.9)[0]).tolist()
+    groups = (mean, fewest, most)
     stall = float("nan")
     if groups_per_batch > 0 and max_batches > 0:
         stall = float(_short(informative, groups_per_batch * max_batches, shares[:, 0]).mean())

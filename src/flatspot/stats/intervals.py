@@ -77,8 +77,13 @@ def equal_rewards_share(n: Ints, *, level: float = 0.95) -> Floats:
 def with_limits(central: Floats, shares: Floats, *, level: float) -> Floats:
     """[S, 3] (central, lo, hi): quantiles of shares [draws, S], never past the central value [S]."""
     lo, hi = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return around(central, np.stack([np.atleast_1d(central), lo, hi], -1))
+
+
+def around(central: Floats, limits: Floats) -> Floats:
+    """[S, 3] (central, lo, hi): limits [S, 3] of another central value than this one [S], taken out to it where it lies outside."""
     central = np.atleast_1d(central)
-    return np.stack([central, np.minimum(lo, central), np.maximum(hi, central)], -1)
+    return np.stack([central, np.minimum(limits[:, 1], central), np.maximum(limits[:, 2], central)], -1)
 
 
 def mean_shares(chance: Floats, refits: int, rng: np.random.Generator) -> tuple[Floats, Floats]:

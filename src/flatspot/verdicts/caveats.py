@@ -28,7 +28,8 @@ CODES: Mapping[str, str] = {
     "learns from the others alone",
     "component-range": "on some prompts one of several rewards always gives the most seen of it, and nobody states whether that is its top",
     "components-tie": "on some prompts the single rewards differ and their sum does not",
-    "close-call": "the interval of the share that decided holds the rule's limit",
+    "close-call": "the 95% limits of the share that decided lie on both sides of the rule's limit: another set of such prompts may get "
+    "another verdict",
     "range-assumed": "nobody stated the reward range",
     "top-without-range": "`--top-reachable` has no effect, as nobody stated the range",
     "outside-range": "rewards beyond the stated range were seen",
@@ -109,13 +110,16 @@ def sign_caveats(signs: RewardSigns) -> list[Caveat]:
     return caveats
 
 
-def close_call(judgment: SetJudgment) -> list[Caveat]:
-    """Where the interval of the share that decided reaches across the rule's limit."""
+def close_call(judgment: SetJudgment, population: str) -> list[Caveat]:
+    """Where the share that decided may lie on the other side of the rule's limit in another set of prompts.
+
+    population  the prompts that the limits of the share are for
+    """
     if judgment.rule not in ("vanishing", "none", "solved") or not judgment.lo <= judgment.limit <= judgment.hi:
         return []
     text = (
-        f"The verdict is a close call: the share it rests on may be {percent(judgment.lo)} to {percent(judgment.hi)}, and its limit is "
-        f"{percent(judgment.limit)}."
+        f"The verdict is for these prompts. Among {population} the share that decided may be {percent(judgment.lo)} to "
+        f"{percent(judgment.hi)} (limit {percent(judgment.limit)}), so another set of them may get another verdict."
     )
     return [Caveat("close-call", text)]
 
@@ -219,7 +223,8 @@ def set_caveats(
         caveats.append(Caveat("top-without-range", text))
     if 0 < scored.sum() < FEW_PROMPTS:
         text = (
-            f"Only {_counted(int(scored.sum()), 'prompt')} scored: shares and mixed groups, which are of prompts like these, are uncertain."
+            f"Only {_counted(int(scored.sum()), 'prompt')} scored: shares and mixed groups hold for the set, and say little of other "
+            "prompts like these."
         )
         caveats.append(Caveat("few-prompts", text))
     if scored.any() and (middle := np.median(evidence.n[scored])) < 4:

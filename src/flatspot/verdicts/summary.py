@@ -134,7 +134,7 @@ def _caveats(run: RunTable, settings: JudgeSettings, judged: _Parts, range_sourc
         *advantage_matters(judged.prompts, judged.numbers, settings),
         *task_caveats(run.clusters),
         *doubtful_error(judged.prompts, settings),
-        *close_call(judgment),
+        *close_call(judgment, population_of(run.clusters)),
     ]
 
 

@@ -21,7 +21,7 @@ def test_it_says_what_a_reader_needs(make_report):
     for words in (
         "WARM UP BEFORE RL",
         "Rule: ",
-        "prompts share of prompts like these [95% limits]",
+        "prompts share [95% limits for prompts like these]",
         "▼ vanishing 24",
         "[34–47%]",
         "mean 0.31 in [0, 1]",

@@ -109,6 +109,17 @@ def test_of_one_completion_each_the_draws_go_out_to_what_the_counts_allow(family
     assert (draws.min(0) <= lo + 0.02).all() and (draws.max(0) >= hi - 0.02).all()
 
 
+@pytest.mark.parametrize("m", [1, 2, 3, 5])
+@pytest.mark.parametrize("values", [(0.0, 1.0), (0.0, 0.5, 1.0)])
+def test_the_forecast_of_few_prompts_is_theirs_and_its_limits_are_those_of_prompts_like_them(m, values):
+    model = judged(np.tile(values, (m, 32)))
+    mixed = 1 - len(values) * len(values) ** -8.0
+    (share, lo, hi) = model.forecast((8,))[0]
+    assert share == pytest.approx(model.mixed(8).mean())
+    assert share == pytest.approx(mixed, abs=0.02)
+    assert lo < share - 0.02 and share <= hi
+
+
 def test_shares_of_graded_rewards_are_computed_once(monkeypatch):
     _, _, draw = few_valued("", 50, np.random.default_rng(0))
     model, calls = judged(draw(8)), []

@@ -107,6 +107,21 @@ def test_what_is_proved_of_every_prompt_leaves_the_set_in_no_doubt():
     assert hi - lo > 0.1  # else nothing was tested
 
 
+def test_a_set_is_told_no_more_and_no_less_than_what_is_proved_of_its_prompts():
+    prompt, zones = np.arange(M), Zones(0.0506)
+    rewards = (prompt % 3 == 0).astype(float)  # a third solved, the others vanishing
+    model = fit(evidence_of_rows(prompt, rewards, M), np.ones(M), zones)
+    held = held_to(model, known_mass(prompt, prompt, rewards, np.full(M, 0.97), M), zones)
+    np.testing.assert_allclose(held.shares[:, 0], [2 / 3, 0, 1 / 3])
+    np.testing.assert_allclose([held.set_limits(0), held.set_limits(2)], [(2 / 3, 2 / 3), (1 / 3, 1 / 3)])
+    most = 1 - 0.97**8 - 0.03**8 + 1e-9  # of a group of 8, where all the rest earns the other reward
+    assert held.forecast((8,))[0, 0] == pytest.approx(held.mixed(8).mean()) and held.mixed(8).max() <= most
+    assert held.forecast((8,))[0, 1] <= held.forecast((8,))[0, 0] < held.forecast((8,))[0, 2]  # prompts like these may differ
+    half = np.arange(M // 2)
+    part = held_to(model, known_mass(half, half, rewards[half], np.full(len(half), 0.97), M), zones)
+    assert part.set_limits(0)[0] >= 1 / 3 and part.set_limits(0)[1] <= 5 / 6  # proved: 20 are, 10 are not
+
+
 def test_the_worst_case_counts_proved_verdicts_as_right():
     rng = np.random.default_rng(3)
     prompt, rewards = np.repeat(np.arange(M), 8), (rng.random(8 * M) < np.repeat(rng.beta(0.3, 0.5, M), 8)).astype(float)

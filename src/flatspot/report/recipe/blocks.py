@@ -22,8 +22,8 @@ STAGES: Mapping[str, str] = {
 }
 
 COMPOSITION_NOTE = (
-    "Shares are estimates for prompts like these, with 95% limits: an undecided prompt counts partly as each verdict that it may turn "
-    "out to have. Undecided and unscored are counts of these prompts."
+    "Shares are estimates for these prompts, with 95% limits for prompts like these: an undecided prompt counts partly as each verdict "
+    "that it may turn out to have. Undecided and unscored are counts of these prompts."
 )
 
 

@@ -131,6 +131,7 @@ def _words(summary: Summary) -> dict[str, object]:
         "forecasts": blocks.forecasts(summary),
         "reach": charts.corner_reach(summary.reward_model, summary.reach_threshold),
         "epsilon": summary.epsilon,
+        "population": formats.visible(summary.population),
         "group_size": summary.group_size,
         "advantage": summary.advantage,
         "gain_threshold": summary.gain_threshold,

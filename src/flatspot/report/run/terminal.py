@@ -88,8 +88,8 @@ def _composition(summary: Summary, width: int, color: bool, ascii_only: bool) ->
         _paint((_ASCII_BAR[s.verdict.name] if ascii_only else "█" if color else _shade(s.verdict)) * n, s.verdict.ansi, color)
         for s, n in parts
     )
-    head = "share of prompts like these [95% limits]" if width >= 62 else "estimated share"
-    yield f"  {'':<10} prompts  {head}"
+    line = f"  {'':<10} prompts  share [95% limits for {visible(summary.population)}]"
+    yield line if len(line) <= width else f"  {'':<10} prompts  share [95% limits]"
     for share in shares:
         estimated = share.verdict.name not in ("undecided", "unscored")  # the others are labels, and their share is the count's
         interval = percent_range(share.lo, share.hi) if estimated else ""

@@ -221,13 +221,16 @@ class BinaryModel:
         return self.mixture.posterior(np.arange(len(self.mixture.n)))
 
     def _profiled(self, sizes: Sequence[int], draws: int) -> tuple[Floats, Floats]:
-        """E[1 - p^K - (1 - p)^K] at each size under the NPMLE [S], and what it may be, at even odds, [draws, S]."""
+        """Mean over these prompts of the chance that a group is mixed [S], and what it may be among prompts like these, [draws, S].
+
+        The mean is not the profile's own: of few prompts that is mostly the pseudo-prompt which smooths it.
+        """
         if lacking := [k for k in dict.fromkeys(sizes) if k not in self._paths]:
             profiles = profile(self.mixture.n, self.mixture.hits, self.mixture.size, np.stack([mixed_at(k) for k in lacking]))
             self._paths.update(zip(lacking, profiles, strict=True))
         paths = [self._paths[k] for k in sizes]
         z = ndtri((np.arange(draws) + 0.5) / draws)
-        return np.array([path.central for path in paths]), np.stack([path.draws(z) for path in paths], -1)
+        return np.array([self.mixed(k).mean() for k in sizes]), np.stack([path.draws(z) for path in paths], -1)
 
     @cached_property
     def _paths(self) -> dict[int, Profile]:

@@ -61,7 +61,7 @@ class FittedModel(Protocol):
 
     @property
     def shares(self) -> Floats:
-        """[3, 3] share of prompts like these in each state: mean, and 95% limits."""
+        """[3, 3] share of prompts in each state: mean over these, and 95% limits for prompts like these."""
 
     def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
         """Limits for these very prompts: at least `lo` of them may be called so, and at most `hi` must be called so.
@@ -83,7 +83,7 @@ class FittedModel(Protocol):
         """[M] gain of the best of K: expected maximum of K rewards less the mean."""
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
-        """[S, 3] expected share of mixed groups at each size, for a prompt drawn from prompts like these: mean, and 90% limits."""
+        """[S, 3] expected share of mixed groups at each size: mean of `mixed` over these prompts, and 90% limits for prompts like these."""
 
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
         """The mean of `forecast` [S], and draws [draws, S] of what the share may be.

@@ -171,21 +171,21 @@ class GradedModel:
         """[S] and [draws, S] expected share of mixed groups, and what it may be."""
         for k in sizes:
             check_size(k)
-        rng = np.random.default_rng(0)
-        if self._one_each or len(self.parts.used) == 1:
-            central, shares = mean_shares(self._mixed(sizes), draws, rng)
-            return central, rng.random((draws, len(sizes))) if self._one_each else shares
+        mixed, rng = self._mixed(sizes), np.random.default_rng(0)
+        mean = mixed.mean(0)
+        if self._one_each:
+            return mean, rng.random((draws, len(sizes)))
+        if len(self.parts.used) == 1:
+            return mean, mean_shares(mixed, draws, rng)[1]
         if lacking := [k for k in dict.fromkeys(sizes) if k not in self._paths]:
             of = self._weights
             chance = np.stack([1 - _equal(self._candidates[1], k).mean(-1) for k in lacking])
             self._paths.update(zip(lacking, mean_profiles(of.table, of.size, chance, _Z90), strict=True))
-        paths = [self._paths[k] for k in sizes]
         z = _WIDEN * ndtri((np.arange(draws) + 0.5) / draws)
-        central, shares = np.array([path.central for path in paths]), np.stack([path.at(z) for path in paths], -1)
+        shares = np.stack([self._paths[k].at(z) for k in sizes], -1)
         if self.parts.step is not None:  # which reward a rounded one ties with is no matter of weights
-            of_prompts = mean_shares(self._mixed(sizes), draws, rng)
-            central, shares = (central + of_prompts[0]) / 2, np.where(np.arange(draws)[:, None] % 2, shares, of_prompts[1])
-        return central, shares
+            shares = np.where(np.arange(draws)[:, None] % 2, shares, mean_shares(mixed, draws, rng)[1])
+        return mean, shares
 
     def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
         """Of few-valued rewards, over every distribution of their weights; NaN where some are continuous: no limit is known."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Floats, Ints
-from flatspot.stats.intervals import REFITS
+from flatspot.stats.intervals import REFITS, around
 from flatspot.stats.known_mass import Bounds, KnownMass, bounds
 from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.models.limits import Limits
@@ -86,10 +86,7 @@ def hold_to_proof(model: FittedModel, proof: Proof | None) -> FittedModel:
 
 @dataclass(frozen=True, eq=False)
 class ProvedModel:
-    """A model whose probabilities are cut to what is proved: see `FittedModel`.
-
-    What is said of prompts like these, and the limits of each prompt's numbers, stay those of the fit.
-    """
+    """A model whose probabilities are cut to what is proved: see `FittedModel`. Limits for prompts like these stay those of the fit."""
 
     part: FittedModel
     proof: Proof
@@ -145,8 +142,8 @@ class ProvedModel:
 
     @property
     def shares(self) -> Floats:
-        """Those of the fit: they are of prompts like these."""
-        return self.part.shares
+        """[3, 3] mean of `states` over these prompts, and the limits of the fit, taken out to it."""
+        return around(np.nanmean(self.states, 0), self.part.shares)
 
     def set_limits(self, state: int, level: float = 0.95) -> tuple[float, float]:
         """Those of the fit, within what is proved: no fewer than the prompts that surely may be called so, or more than surely must."""
@@ -168,12 +165,15 @@ class ProvedModel:
         return np.clip(self.part.best_of(group_size), *self.proof.bounds(group_size).gain.T)
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
-        """That of the fit: it is of prompts like these."""
-        return self.part.forecast(sizes)
+        """[S, 3] mean of `mixed` over these prompts, and the limits of the fit, taken out to it."""
+        return around(self._mean_mixed(sizes), self.part.forecast(sizes))
 
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
-        """Those of the fit."""
-        return self.part.mixed_shares(sizes, draws)
+        """The same mean, and the draws of the fit."""
+        return self._mean_mixed(sizes), self.part.mixed_shares(sizes, draws)[1]
+
+    def _mean_mixed(self, sizes: Sequence[int]) -> Floats:
+        return np.array([np.nanmean(self.mixed(k)) for k in sizes])
 
     def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
         """The worst case of the verdicts that are not proved, over all of them."""
