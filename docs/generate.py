@@ -104,6 +104,7 @@ def tables_page() -> str:
         "| `labels.jsonl` | of `flatspot plan`: the prompts to label, their own columns, and `answer`, null until you write it |\n"
         "| `report.json` | the object that `--json` prints: [json.md](json.md) |\n"
         "| `report.html` | the report as one file, without anything loaded from elsewhere |\n"
+        "| `model.json` | of a model on a server: the log-probabilities of a few first tokens, which a resumed run compares |\n"
         "| `notes.json` | caveats of drawing or importing, what was asked, and of `flatspot inspect` which column was taken for what |",
         "A number that is not known is null, never 0. Types are Arrow's.",
         _table("rollouts/", "a row per completion", ROLLOUTS),

@@ -32,6 +32,8 @@ class Engine(Protocol):
     An engine may also have `prompt_token_cost`: what reading a prompt's token in another call costs, in generated tokens; 0 if absent.
     One that remembers prompts from call to call has `recall(calls, sampling)`: be where these calls of `sample`
     would have left it, drawing nothing.
+    One that knows its model by name alone has `model_signs()`, JSON that tells it from another one of that name, for model.json of a run,
+    and `differs_from(signs)`: why the model that answers now is another than the one these are of; None where it is not.
     """
 
     name: str

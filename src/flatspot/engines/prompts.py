@@ -52,10 +52,7 @@ def encode(policy: Encoder, text: PromptText) -> list[int]:
     if isinstance(text, str):
         ids = tokenizer(text)["input_ids"]
     elif getattr(tokenizer, "chat_template", None) is None:
-        raise EngineError(
-            f"the prompt {excerpt(text)} is chat messages, and the tokenizer of {policy.name} has no chat template. Use prompts in "
-            "plain text, or set tokenizer.chat_template (a chat_template.jinja file beside tokenizer.json)"
-        )
+        raise EngineError(f"the prompt {excerpt(text)} is chat messages, and {no_template(policy.name)}")
     else:
         ids = chat_ids(tokenizer, text, excerpt(text), policy.name)
     if not ids:
@@ -67,6 +64,14 @@ def encode(policy: Encoder, text: PromptText) -> list[int]:
             "tokenizer belongs to another model. Copy the tokenizer files of the base model"
         )
     return list(ids)
+
+
+def no_template(name: str) -> str:
+    """What a message says of chat prompts and a tokenizer that has no chat template."""
+    return (
+        f"the tokenizer of {name} has no chat template. Use prompts in plain text, or set tokenizer.chat_template (a chat_template.jinja "
+        "file beside tokenizer.json)"
+    )
 
 
 def check_fits(policy: Policy, text: PromptText, ids: list[int], sampling: Sampling) -> None:

@@ -18,6 +18,7 @@ from flatspot.rollouts.notes import read_notes, reward_notes, write_notes
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.prompts import UnscoredAnswers, answers_are_of, prompt_table
 from flatspot.rollouts.rounds import Decider
+from flatspot.rollouts.same_model import check_model, keep_model
 from flatspot.rollouts.store import RunRecord, as_json, open_run, read_record, write_table
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def draw_run(
     engine = _loaded(policy, settings, prompts, say)
     reported = len(getattr(engine, "notes", ()))
     identity = {name: key[name] for name in ("prompts", "reward", "sampling", "seed")} | {"engine": dict(engine.describe())}
+    check_model(path, identity, engine)
     whole = is_complete(path, replay) and answers_are_scored(path, prompts, reward, settings.answer_col)
     if whole and not os.access(path, os.W_OK) and read_record(path).identity == as_json(identity):
         return  # it can be shown, though not written
@@ -61,6 +63,9 @@ def draw_run(
         rows_per_part=engine.rows_per_call,
         visit_cost=visit_cost(engine, prompts, settings.sampling),
     ) as run:
+        check_model(path, identity, engine)  # another process may have begun the folder meanwhile
+        if (note := keep_model(path, engine)) is not None:
+            say(note)
         notes = reward_notes(path, reward)
         notes.write()
         if write_answers(path, prompts, reward, settings.answer_col):
@@ -79,15 +84,19 @@ def draw_run(
 
 def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Callable[[str], None]) -> Engine:
     from flatspot.engines.registry import load_engine
-    from flatspot.engines.server.fleet import ServerOptions
 
+    servers = None
+    if settings.base_url:
+        from flatspot.engines.server.fleet import ServerOptions
+
+        servers = ServerOptions(settings.base_url, settings.served_name, settings.concurrency)
     engine = load_engine(
         settings.engine,
         policy,
         dtype=settings.dtype,
         device=settings.device,
         memory_gib=settings.memory_gib,
-        servers=ServerOptions(settings.base_url, settings.served_name, settings.concurrency),
+        servers=servers,
         sampling=settings.sampling,
         chat=prompts[0].is_chat,
         say=say,

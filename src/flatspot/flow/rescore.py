@@ -17,6 +17,7 @@ from flatspot.rollouts.identity import digest, reward_identity
 from flatspot.rollouts.notes import reward_notes
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rescore import score_again, stored_prompts, whole_groups
+from flatspot.rollouts.same_model import copy_model
 from flatspot.rollouts.store import open_run
 from flatspot.runs.run import Run, as_run
 
@@ -72,6 +73,7 @@ def rescore(
             rows_per_part=old.rows_per_part,
             visit_cost=old.visit_cost,
         ) as new:
+            copy_model(source.folder, folder)
             write_answers(folder, prompts, loaded, answer_col)
             notes = reward_notes(folder, loaded)
             notes.write()

@@ -32,11 +32,11 @@ from flatspot.training.warmup.checkpoints import WARMUP_NAMES
 Rows = Sequence[Mapping[str, Any]]
 _SHOWN = 3
 # what the stages write in their folders
-_NOT_INPUTS = ("out", "memory_gib", "reward_timeout_s", "base_url", "served_name", "concurrency")
+_NOT_INPUTS = ("out", "memory_gib", "reward_timeout_s", "base_url", "concurrency")
 _OF_A_WARMUP = (*WARMUP_NAMES, "trainer", "options.yaml")
 _OF_A_TRAINING = (
-    "rollouts", "set-aside", "trainer", "before", "after", "run.json", "prompts.parquet", "notes.json", "watch.json", "verdicts.parquet",
-    "report.json", "report.html",
+    "rollouts", "set-aside", "trainer", "before", "after", "run.json", "prompts.parquet", "notes.json", "model.json", "watch.json",
+    "verdicts.parquet", "report.json", "report.html",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-_CHECKED = ("run.json", "notes.json")
+_CHECKED = ("run.json", "notes.json", "model.json")
 _SHA256 = "sha256"
 
 
@@ -68,7 +68,7 @@ def write_query(db: duckdb.DuckDBPyConnection, select: str, path: Path) -> None:
 
 
 def write_json(value: Mapping[str, object], path: Path) -> None:
-    """Write JSON whole or not at all; what decides numbers (run.json, notes.json) with a checksum, which `read_json` compares."""
+    """Write JSON whole or not at all; what decides numbers (`_CHECKED`) with a checksum, which `read_json` compares."""
     if path.name in _CHECKED:
         rest = {name: item for name, item in value.items() if name != _SHA256}
         value = rest | {_SHA256: _digest(rest)}

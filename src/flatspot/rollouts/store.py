@@ -6,6 +6,7 @@
     rollouts/           one Parquet file per part of a round, or for several that were joined; each appears by one rename, after its bytes
                         are on disk
     notes.json          what sampling left to report, and how many rounds there were when it ended
+    model.json          of a model that an engine knows by name alone: what tells it from another one
 
 A killed run leaves whole parts and at most one temporary file, which the next start removes.
 """
@@ -167,7 +168,7 @@ def open_run(
         judged = (path / "verdicts.parquet").exists()  # where its rows are gone, no other run's take the place of these
         if old is None or (not judged and (old.kind, old.identity) != (kind, identity) and not parts_of(path)):
             # of a run that failed before its first row
-            for file in (path / "prompts.parquet", path / "notes.json", *path.glob("rounds/round-[0-9]*.parquet")):
+            for file in (path / "prompts.parquet", path / "notes.json", path / "model.json", *path.glob("rounds/round-[0-9]*.parquet")):
                 file.unlink(missing_ok=True)
             record = RunRecord(kind, request, identity, before_loading, rows_per_part, visit_cost, provenance())
             write_record(path, record)

@@ -64,6 +64,7 @@ class Stub:
     ways: Ways = field(default_factory=Ways)
     requests: list[dict] = field(default_factory=list)
     cache: dict = field(default_factory=dict)
+    listed: object = None
 
     def __enter__(self) -> Stub:
         stub = self
@@ -147,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif models is None:
             self._send(500, {"detail": "no cache"})
         else:
-            self._send(200, {"data": [{"id": name} for name in models]})
+            self._send(200, self.owner.listed or {"data": [{"id": name} for name in models]})
 
     def do_POST(self) -> None:
         stub, ways = self.owner, self.owner.ways

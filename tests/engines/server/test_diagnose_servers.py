@@ -6,10 +6,11 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+import stub_server
 from stub_server import Stub
 
 import flatspot
-from flatspot.core.errors import EngineError, SettingsError
+from flatspot.core.errors import EngineError, RunFolderError, SettingsError
 from flatspot.engines.server import check, engine
 
 ANSWERS = {f"q{i}": {"yes": i / 10, "no": 1 - i / 10} for i in range(11)}
@@ -79,6 +80,71 @@ def test_a_key_is_nowhere_in_the_run_folder(tmp_path, monkeypatch):
     assert not [file for file in run.folder.rglob("*") if file.is_file() and b"sk-secret" in file.read_bytes()]
     stored = json.loads((run.folder / "run.json").read_text("utf-8"))
     assert stub.url in stored["request"]["resume"] and stub.url not in json.dumps(stored["identity"])
+
+
+@pytest.fixture
+def other_model(monkeypatch):
+    """Another model under the same name: its first tokens after the check's prompts, and its answers."""
+    law_of = stub_server.law_of
+    return lambda: monkeypatch.setattr(stub_server, "law_of", lambda text: law_of(text + "!"))
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_another_model_under_the_same_name_neither_resumes_nor_answers_a_run(tmp_path, other_model, complete):
+    folder = tmp_path / "run"
+    with Stub(ANSWERS) as stub:
+        diagnose(folder, stub.url)
+        assert diagnose(folder, stub.url).verdicts.num_rows == 11, "the same model answers"
+    if not complete:
+        next((folder / "rollouts").glob("*.parquet")).unlink()
+        (folder / "verdicts.parquet").unlink()
+        with Stub(ANSWERS) as stub:
+            diagnose(folder, stub.url)
+        (folder / "notes.json").unlink()
+    other_model()
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    with Stub(ANSWERS) as stub:
+        with pytest.raises(RunFolderError, match=r"rows of another model.* differ by .* nats .* Give another --out, or serve the model"):
+            diagnose(folder, stub.url)
+        assert not stub.rows()
+        assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+        rescored = flatspot.rescore(folder, "exact_match", out=tmp_path / "rescored").folder
+        with pytest.raises(RunFolderError, match="rows of another model"):
+            diagnose(rescored, stub.url)
+        assert diagnose(tmp_path / "other", stub.url).verdicts.num_rows == 11
+
+
+def test_a_folder_without_signs_of_its_model_is_told_of_and_has_them_then(tmp_path, other_model):
+    said = []
+    with Stub(ANSWERS) as stub:
+        run = diagnose(tmp_path / "run", stub.url)
+        (run.folder / "model.json").unlink()
+        diagnose(run.folder, stub.url, say=said.append)
+        assert any("has rows and no model.json" in text for text in said)
+        (run.folder / "model.json").write_text("{}", "utf-8")
+        with pytest.raises(RunFolderError, match=r"model\.json is damaged"):
+            diagnose(run.folder, stub.url)
+
+
+def test_the_name_that_a_server_has_for_the_model_is_part_of_the_run(tmp_path):
+    with Stub(ANSWERS) as stub:
+        stub.ways.models = ("letters", "letters-q4")
+        run = diagnose(tmp_path / "run", stub.url)
+        with pytest.raises(RunFolderError, match=r'engine\.served_name: nothing there, "letters-q4" now'):
+            diagnose(run.folder, stub.url, served_name="letters-q4")
+        stored = json.loads((diagnose(tmp_path / "q4", stub.url, served_name="letters-q4").folder / "run.json").read_text("utf-8"))
+    assert stored["before_loading"]["engine"]["served_name"] == "letters-q4"
+
+
+@pytest.mark.parametrize("key", ["sk-se\ncret", "sk-sécret"])
+def test_a_key_that_no_request_can_carry_is_a_user_error(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with Stub(ANSWERS) as stub, pytest.raises(SettingsError, match="OPENAI_API_KEY is no key"):
+        diagnose(tmp_path / "run", stub.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-good\n")
+    with Stub(ANSWERS) as stub:
+        stub.ways.key = "sk-good"
+        assert diagnose(tmp_path / "run", stub.url).verdicts.num_rows == 11
 
 
 def test_addresses_and_the_engine_belong_together(tmp_path):

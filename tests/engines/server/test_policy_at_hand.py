@@ -117,6 +117,44 @@ def test_several_listed_models_need_a_name(policy):
         assert engine(stub, served_name="served").sample(REQUEST, Sampling(max_new_tokens=4))
 
 
+def test_chat_prompts_need_a_chat_template(policy):
+    """The letters model has none."""
+    with stub_of(policy) as stub:
+        options = ServerOptions((stub.url,), concurrency=4)
+        way = r"has no chat template\. Use prompts in plain text, or set .*; or give the servers' name of the model as --model"
+        with pytest.raises(EngineError, match=way):
+            load_engine("openai", letters_model(), servers=options, device="cpu", chat=True)
+        with pytest.raises(EngineError, match=way):
+            engine(stub).sample([PromptRequest([{"role": "user", "content": "a"}], (1,))], Sampling())
+
+
+def test_without_log_probabilities_a_server_is_checked_again_before_each_call(policy):
+    with stub_of(policy, logprobs=False) as stub:
+        loaded = engine(stub)
+        assert loaded.sample(REQUEST, Sampling(max_new_tokens=13))[0][0].error is None
+        n = len(stub.rows())
+        stub.ways.greedy = True
+        with pytest.raises(EngineError, match=r"no server is left: .* greedily, or takes one seed for all"):
+            loaded.sample(REQUEST, Sampling(max_new_tokens=13))
+        assert len(stub.rows()) == n
+
+
+def test_a_token_beyond_the_vocabulary_is_an_error_of_its_row(policy):
+    with stub_of(policy) as stub:
+        loaded = engine(stub)
+        complete = stub.complete
+
+        def beyond(body):
+            reply = complete(body)
+            if body["max_tokens"] > 1:
+                reply["choices"][0]["token_ids"][0] = policy.vocabulary
+            return reply
+
+        stub.complete = beyond
+        [rows] = loaded.sample(REQUEST, Sampling(max_new_tokens=13))
+    assert all("the vocabulary of" in row.error and row.text == "" for row in rows)
+
+
 def test_a_prompt_beyond_the_context_is_not_sent(policy):
     with stub_of(policy) as stub:
         loaded = engine(stub)

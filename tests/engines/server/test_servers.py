@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from stub_server import Stub, Ways
+from stub_server import Stub, Ways, law_of
 
 from flatspot.core.errors import EngineError, SettingsError
 from flatspot.core.protocols import Engine
@@ -17,6 +19,7 @@ from flatspot.engines.server import check
 from flatspot.engines.server.connection import checked_url
 from flatspot.engines.server.engine import ServerEngine
 from flatspot.engines.server.fleet import ServerOptions
+from flatspot.engines.server.server import Server
 
 ANSWERS = {"2+2=": {"4": 0.5, "5": 0.3, "6 or 7": 0.2}, "say": {"one two three four": 1.0}}
 PLAIN = Sampling()
@@ -87,8 +90,8 @@ def test_another_sampling_than_that_of_the_load_is_checked_first():
     [
         (Ways(greedy=True), Sampling(), "greedily, or takes one seed for all"),
         (Ways(seed_of=lambda seed: 7), Sampling(), "greedily, or takes one seed for all"),
-        (Ways(change=lambda s: Sampling(s.temperature)), Sampling(top_k=3), "tokens that --top-k or --top-p excludes"),
-        (Ways(change=lambda s: Sampling(s.temperature)), Sampling(top_p=0.6), "tokens that --top-k or --top-p excludes"),
+        (Ways(change=lambda s: replace(s, top_k=0)), Sampling(top_k=3), "tokens that --top-k or --top-p excludes"),
+        (Ways(change=lambda s: replace(s, top_p=1.0)), Sampling(top_p=0.6), "tokens that --top-k or --top-p excludes"),
         (Ways(logprobs=False), Sampling(), "gives no log-probabilities"),
         (Ways(finish="content_filter"), Sampling(), "ended for the reason 'content_filter'"),
         (Ways(models=("other", "more")), Sampling(), "does not list the model 'letters', but other, more: give --model"),
@@ -109,10 +112,10 @@ def test_a_server_that_cannot_sample_as_asked_is_refused_at_load(ways, sampling,
 @pytest.mark.parametrize(
     ("ways", "sampling", "message"),
     [
-        (Ways(change=lambda s: Sampling(0.8, s.top_p, s.top_k)), Sampling(), "its temperature is lower, or filters"),
-        (Ways(change=lambda s: Sampling(1.0, 0.9, s.top_k)), Sampling(), "does not sample as asked"),
-        (Ways(change=lambda s: Sampling(s.temperature, s.top_p, 20)), Sampling(), "does not sample as asked"),
-        (Ways(change=lambda s: Sampling(1.25, s.top_p, s.top_k)), Sampling(), "its temperature is higher"),
+        (Ways(change=lambda s: replace(s, temperature=0.8)), Sampling(), "its temperature is lower, or filters"),
+        (Ways(change=lambda s: replace(s, temperature=1.0, top_p=0.9)), Sampling(), "does not sample as asked"),
+        (Ways(change=lambda s: replace(s, top_k=20)), Sampling(), "does not sample as asked"),
+        (Ways(change=lambda s: replace(s, temperature=1.25)), Sampling(), "its temperature is higher"),
     ],
 )
 def test_a_server_of_another_law_is_refused_at_load(ways, sampling, message):
@@ -129,6 +132,10 @@ def test_a_server_that_samples_as_asked_passes_without_a_note(sampling):
         loaded = engine(stub, sampling=sampling)
     assert isinstance(loaded, Engine) and loaded.notes == []
     assert loaded.describe() == {"engine": "openai", "policy": "letters", "check": {"passed": True, "weights": False}}
+    [first, *_] = loaded.model_signs()["first_tokens"]
+    law = law_of(first["prompt"])
+    likely = sorted(law, key=law.__getitem__, reverse=True)[:20]
+    assert first["top"] == pytest.approx({word: math.log(law[word]) for word in likely})
 
 
 def test_fields_that_a_server_rejects_are_left_out_and_noted():
@@ -254,6 +261,43 @@ def test_a_server_that_comes_back_with_another_model_is_left_out(monkeypatch):
         stub.ways.faults = replaced
         with pytest.raises(EngineError, match=r"no server is left: .* serves another model than before"):
             loaded.sample([PromptRequest("2+2=", tuple(range(2000)))], Sampling())
+
+
+def test_a_server_that_comes_back_without_log_probabilities_is_checked_as_a_new_one():
+    """A greedy one answers the probe, and its answer says nothing."""
+    with Stub(ANSWERS) as stub:
+        loaded = engine(stub)
+        stub.ways.logprobs, stub.ways.greedy = False, True
+        with pytest.raises(EngineError, match=r"no server is left: .* gives no log-probabilities, so whether it samples as asked"):
+            loaded.sample(REQUESTS, Sampling())
+        assert not stub.rows()
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [(lambda n: 10, "it cut the completion at 10 tokens, and max_tokens is 256"), (lambda n: 2 * n, "counts 512 tokens")],
+    ids=["lower", "longer"],
+)
+def test_a_server_with_a_limit_of_its_own_is_an_error_of_its_rows(limit, message):
+    """The check asks for one token, and sees nothing of it."""
+
+    def change(sampling):
+        return replace(sampling, max_new_tokens=limit(sampling.max_new_tokens) if sampling.max_new_tokens > 1 else 1)
+
+    answers = ANSWERS | {"say": {" ".join(["word"] * 599): 1.0}}
+    with Stub(answers, Ways(change=change)) as stub:
+        drawn = engine(stub).sample(REQUESTS, Sampling())
+    assert message in drawn[1][0].error and (drawn[1][0].text, drawn[1][0].truncated) == ("", False)
+    assert all(one.error is None for one in drawn[0])
+
+
+def test_a_list_of_models_of_another_shape_is_none():
+    with Stub(ANSWERS) as stub:
+        for data, names in ((5, []), ({"id": "letters"}, []), ("letters", []), ([5, {"id": 7}, {}], ["7"]), (None, [])):
+            stub.listed = {"data": data}
+            server = Server(stub.url, "letters", None, 5.0, stop_ids=())
+            assert server.models() == names
+            server.close()
 
 
 def test_where_no_server_is_left_the_call_ends_in_an_error():

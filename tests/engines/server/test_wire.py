@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flatspot.engines.server.wire import NoCompletion, read_answer
+from flatspot.engines.server.wire import NoCompletion, check_fits, read_answer
 
 
 def reply(choice, tokens=3):
@@ -52,3 +52,52 @@ def test_a_reply_without_one_whole_completion_is_none(content, message):
 
 def test_an_empty_message_that_ended_by_itself_is_an_empty_completion():
     assert read_answer(reply({"message": {"role": "assistant", "content": None}}, 1)).text == ""
+
+
+@pytest.mark.parametrize(
+    ("choice", "tokens", "message"),
+    [
+        ({}, 9, r"counts 9 tokens .* max_tokens is 8"),
+        ({}, -1, "counts -1 tokens"),
+        ({}, 10**400, "counts 1000"),
+        ({}, 0, "counts 0 tokens"),
+        ({}, True, "does not count tokens"),
+        ({}, 3.0, "does not count tokens"),
+        ({"finish_reason": "length"}, 5, r"cut the completion at 5 tokens, and max_tokens is 8: a limit of its own, .* --max-new-tokens"),
+        ({"token_ids": [1, 2, 3, 4, 5, 6]}, 3, "counts 3 tokens and holds the ids of 6"),
+        ({"token_ids": [1, -2, 3]}, 3, "token ids that are none"),
+        ({"token_ids": [1, 2**40, 3]}, 3, "token ids that are none"),
+        ({"token_ids": [1, "2", 3]}, 3, "token ids that are none"),
+        ({"finish_reason": ["stop"]}, 3, "ended for the reason a list"),
+        ({"text": ["a"]}, 3, "no text"),
+    ],
+)
+def test_a_reply_is_held_against_the_request(choice, tokens, message):
+    with pytest.raises(NoCompletion, match=message):
+        check_fits(read_answer(reply(choice, tokens)), 8)
+
+
+@pytest.mark.parametrize(
+    ("choice", "tokens"), [({}, 8), ({"finish_reason": "length"}, 8), ({"text": ""}, 0), ({"text": ""}, 1), ({"token_ids": [1, 2]}, 3)]
+)
+def test_a_reply_within_the_request_is_taken(choice, tokens):
+    assert check_fits(read_answer(reply(choice, tokens)), 8).n_tokens == tokens
+
+
+@pytest.mark.parametrize("p", [[0.7], [float("nan")], [None], ["-1"], [10**400], [-(10**400)], [True], [-0.1, -0.1]])
+def test_log_probabilities_that_are_no_distribution_are_refused(p):
+    tops = {str(i): value for i, value in enumerate(p)}
+    for logprobs in (
+        {"tokens": ["a"], "top_logprobs": [tops]},
+        {"content": [{"token": "a", "top_logprobs": [{"token": token, "logprob": value} for token, value in tops.items()]}]},
+    ):
+        with pytest.raises(NoCompletion, match="no distribution"):
+            read_answer(reply({"logprobs": logprobs}))
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [5, [], {"content": 5}, {"content": [5]}, {"content": [{"token": 1, "top_logprobs": 5}]}, {"tokens": ["a"], "top_logprobs": 5}],
+)
+def test_log_probabilities_of_another_shape_are_none(logprobs):
+    assert read_answer(reply({"logprobs": logprobs})).top == {}

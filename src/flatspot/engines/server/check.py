@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,7 @@ DOUBT = 0.05  # of the first draws' p-value; below it more are drawn
 REFUSED = 1e-4  # of the further draws' p-value
 GAP_LIMIT = 0.2  # nats: mean difference of log-probabilities in bfloat16, as for other engines (engines.verify)
 _ONE = Sampling(max_new_tokens=1)
+_ID = re.compile(r"#[0-9]{1,9}")
 _REPEATED = 24  # seeds that are drawn twice
 _FEW_VARIED = 20.0
 _LIKELY_SAME = 0.9
@@ -102,6 +104,12 @@ def check_server(
     return ServerCheck(tops, against, n * len(probes), p, gap, tuple(notes))
 
 
+def comparable(tops: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]]) -> bool:
+    """Whether both name tokens by their ids, or both by their texts."""
+    by_id = [all(_ID.fullmatch(token) for top in several for token in top) for several in (tops, others)]
+    return by_id[0] == by_id[1]
+
+
 def same_tops(tops: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]]) -> float:
     """The mean difference of log-probabilities that two servers give for the same probes, in nats, weighted by probability."""
     gaps = [_weighted(top, other) for top, other in zip(tops, others, strict=True)]
@@ -133,7 +141,7 @@ def _gap(
 
 def _named(exact: Sequence[float], top: Mapping[str, float], text_of: Callable[[int], str]) -> dict[str, float]:
     """The policy's log-probabilities of the tokens that a server names: by `#id`, or by a text, which may be of several ids."""
-    if all(key.startswith("#") and key[1:].isdigit() for key in top):
+    if all(_ID.fullmatch(key) for key in top):
         return {key: exact[int(key[1:])] for key in top if int(key[1:]) < len(exact)} or {"": -math.inf}
     likely = sorted(range(len(exact)), key=exact.__getitem__, reverse=True)[:1000]
     by_text: dict[str, list[float]] = {}

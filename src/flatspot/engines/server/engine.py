@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from flatspot.core.errors import EngineError
 from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.core.records import Completion, PromptRequest, PromptText, Sampling
 from flatspot.engines.notes import note_misfit
-from flatspot.engines.prompts import encode, misfit, no_completion, to_completion
+from flatspot.engines.prompts import encode, misfit, no_completion, no_template, to_completion
 from flatspot.engines.server.check import CHATS, TEXTS, Probe
+from flatspot.engines.server.connection import KEY, checked_key
 from flatspot.engines.server.dispatch import Dispatch, Failure, Job, Outcome
 from flatspot.engines.server.fleet import GIVE_UP_S, Asks, Fleet, ServerOptions
+from flatspot.engines.server.same_model import why_another
 from flatspot.engines.server.server import Forms
 from flatspot.engines.verify import forward_log_probs
 
 if TYPE_CHECKING:
     from flatspot.engines.policy import Policy
-
-KEY = "OPENAI_API_KEY"
 
 
 class ServerEngine:
@@ -54,7 +55,7 @@ class ServerEngine:
         self.fleet = Fleet(
             options,
             model,
-            os.environ.get(KEY) or None,
+            checked_key(os.environ.get(KEY)),
             {False: _probes(policy, TEXTS), True: _probes(policy, CHATS)},
             None if policy is None else _text_of(policy),
             () if policy is None else policy.eos_ids,
@@ -62,7 +63,7 @@ class ServerEngine:
         )
         # only tokenizer and config are needed from here on
         self.policy = None if policy is None else replace(policy, model=SimpleNamespace(config=policy.model.config))
-        self.fleet.require([_asks(chat, sampling)])
+        self._require([chat], sampling)
 
     @property
     def notes(self) -> list[str]:
@@ -74,7 +75,7 @@ class ServerEngine:
 
         Raises EngineError where no server is left, or one does not sample as asked.
         """
-        self.fleet.require([_asks(chat, sampling) for chat in dict.fromkeys(not isinstance(request.text, str) for request in requests)])
+        self._require(dict.fromkeys(not isinstance(request.text, str) for request in requests), sampling)
         completions: dict[tuple[int, int], Completion] = {}
         jobs: list[Job] = []
         for i, request in enumerate(requests):
@@ -97,9 +98,32 @@ class ServerEngine:
         return [[completions[i, j] for j in range(len(request.seeds))] for i, request in enumerate(requests)]
 
     def describe(self) -> Mapping[str, Json]:
-        """The model, and what it was compared with; not the servers, of which rows do not depend."""
+        """The model, the name that was asked for, and what it was compared with; not the servers, of which rows do not depend."""
         known: Mapping[str, Json] = {"policy": self.model} if self.policy is None else self.policy.describe()
-        return {"engine": self.name, **known, "check": {"passed": True, "weights": self.policy is not None}}
+        served = self.fleet.options.served_name
+        asked: Mapping[str, Json] = {} if served is None else {"served_name": served}
+        return {"engine": self.name, **known, **asked, "check": {"passed": True, "weights": self.policy is not None}}
+
+    def model_signs(self) -> Mapping[str, Json]:
+        """What tells the servers' model from another one under its name: its most probable first tokens after the prompts of the check."""
+        return {"first_tokens": [dict(one) for one in self.fleet.first_tokens()]}
+
+    def differs_from(self, signs: Mapping[str, Json]) -> str | None:
+        """Why the servers have another model than the one that these signs are of; None where they do not.
+
+        With the policy at hand its weights were compared, and are in the identity: tokens that are named otherwise say nothing then.
+        """
+        return why_another(signs["first_tokens"], self.model_signs()["first_tokens"], known_weights=self.policy is not None)
+
+    def _require(self, chats: Iterable[bool], sampling: Sampling) -> None:
+        """Check the servers for these kinds of prompts. Raises EngineError."""
+        asked = list(chats)
+        if self.policy is not None and any(asked) and getattr(self.policy.tokenizer, "chat_template", None) is None:
+            raise EngineError(
+                f"the prompts are chat messages, and {no_template(self.policy.name)}; or give the servers' name of the model as --model, "
+                "for them to apply their own"
+            )
+        self.fleet.require([_asks(chat, sampling) for chat in asked])
 
     def _forms(self, text: PromptText, sampling: Sampling) -> tuple[Forms, str | None]:
         """A prompt as servers may take it, and why it cannot be answered."""
@@ -114,6 +138,12 @@ class ServerEngine:
             return no_completion(outcome.reason)
         truncated = outcome.finish == "length"
         if self.policy is not None and outcome.token_ids is not None:
+            vocabulary = self.policy.vocabulary
+            if vocabulary is not None and max(outcome.token_ids, default=0) >= vocabulary:
+                beyond = (
+                    f"its reply has the token {max(outcome.token_ids)}, and the vocabulary of {self.policy.name} ends at {vocabulary - 1}"
+                )
+                return self._completion(Failure(beyond), sampling)
             return replace(to_completion(self.policy, list(outcome.token_ids), sampling.max_new_tokens), truncated=truncated)
         return Completion(outcome.text, max(0, outcome.n_tokens - (not truncated)), truncated)  # an end token is not counted
 
@@ -133,7 +163,7 @@ def _probes(policy: Policy | None, texts: Sequence[PromptText]) -> list[Probe]:
     if policy is None:
         return [Probe(Forms(text)) for text in texts]
     if not isinstance(texts[0], str) and getattr(policy.tokenizer, "chat_template", None) is None:
-        return []  # which no prompt of the run is then, either
+        return []  # chat prompts are refused then
     probes = []
     for text in texts:
         ids = encode(policy, text)

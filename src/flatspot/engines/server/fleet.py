@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flatspot.core.errors import EngineError, FlatspotError
-from flatspot.core.records import Sampling
-from flatspot.engines.server.check import GAP_LIMIT, Probe, ServerCheck, check_server, same_tops
+from flatspot.core.plain import Json
+from flatspot.core.records import PromptText, Sampling
+from flatspot.engines.server.check import GAP_LIMIT, Probe, ServerCheck, check_server, comparable, same_tops
 from flatspot.engines.server.connection import NoReply, checked_url
 from flatspot.engines.server.server import Rejected, Server
 from flatspot.engines.server.wire import NoCompletion
@@ -138,7 +139,8 @@ class Fleet:
                 check = check_server(server, self.probes[asks.chat], asks.sampling, self.options.concurrency, self.text_of)
                 with self._lock:
                     first = self.checks.setdefault(asks, check)
-                _compare(server, first.tops, check.tops)
+                if not (first.gap is not None and check.gap is not None and not comparable(first.tops, check.tops)):
+                    _compare(server, first.tops, check.tops)
                 for note in check.notes:
                     self.note(note)
         finally:
@@ -149,15 +151,25 @@ class Fleet:
     def revive(self, server: Server) -> None:
         """Ask a server that did not answer for what it gave at the check; it may have come back with another model.
 
-        Raises EngineError where it has, NoReply where it does not answer.
+        One that gives no log-probabilities, then or now, is checked as a new one is. Raises EngineError where it has another model or
+        does not sample as asked, NoReply where it does not answer.
         """
         asks = self._asks[0]
         try:
             answer = server.ask(self.probes[asks.chat][0].forms, _ONE, 0, logprobs=True)
         except (Rejected, NoCompletion) as error:
             raise NoReply(str(error)) from None
-        _compare(server, self.checks[asks].tops[:1], (answer.top,) if answer.top else ())
-        server.trust()
+        if self.checks[asks].tops and answer.top:
+            _compare(server, self.checks[asks].tops[:1], (answer.top,))
+            server.trust()
+        else:
+            self.admit(server)
+
+    def first_tokens(self) -> list[dict[str, Json]]:
+        """Each prompt of the first check with the log-probabilities of the tokens after it; empty where no server gave any."""
+        asks = self._asks[0]
+        probes, tops = self.probes[asks.chat], self.checks[asks].tops
+        return [{"prompt": _plain(probe.forms.text), "top": dict(top)} for probe, top in zip(probes, tops, strict=False)]
 
     def leave_out(self, server: Server, why: str) -> None:
         """Ask a server for nothing any more."""
@@ -188,10 +200,19 @@ class Fleet:
         return any(probe.exact is not None for probes in self.probes.values() for probe in probes)
 
 
+def _plain(text: PromptText) -> Json:
+    return text if isinstance(text, str) else [dict(message) for message in text]
+
+
 def _compare(server: Server, first: Sequence[Mapping[str, float]], tops: Sequence[Mapping[str, float]]) -> None:
     """Raise EngineError where a server's log-probabilities of the probes are not those that the first server gave."""
     if not first or not tops:
         return
+    if not comparable(first, tops):
+        raise EngineError(
+            f"{server.url} names tokens otherwise than before, or than the first server (by id or by text), so their models cannot be "
+            "compared: use servers of one kind, or give the policy's folder as --model"
+        )
     gap = same_tops(first, tops)
     if gap > GAP_LIMIT:
         raise EngineError(

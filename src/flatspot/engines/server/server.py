@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from flatspot.core.errors import EngineError
 from flatspot.core.plain import Json
 from flatspot.core.records import PromptText, Sampling
-from flatspot.engines.server.connection import Connection, NoReply, Reply
-from flatspot.engines.server.wire import Answer, Asked, needed, read_answer, request_body
+from flatspot.engines.server.connection import KEY, Connection, NoReply, Reply
+from flatspot.engines.server.wire import Answer, Asked, check_fits, needed, read_answer, request_body
 
 _BUSY = (429, 503)
 _TRANSIENT = (404, 408, 409, 425, *_BUSY)  # 404: behind a proxy, while a server restarts
@@ -68,7 +68,8 @@ class Server:
     def ask(self, forms: Forms, sampling: Sampling, seed: int, *, logprobs: bool = False) -> Answer:
         """One completion. Raises NoReply, Rejected, or NoCompletion."""
         body = self._body(forms, sampling, seed, logprobs)
-        return read_answer(self._checked(self._connection().post(forms.asked(self.takes_ids).path, body)).content)
+        reply = self._checked(self._connection().post(forms.asked(self.takes_ids).path, body))
+        return check_fits(read_answer(reply.content), sampling.max_new_tokens)
 
     def ask_patiently(self, forms: Forms, sampling: Sampling, seed: int, *, logprobs: bool = False) -> Answer:
         """As `ask`, but asked again a few times where no reply comes, for the check at load."""
@@ -93,7 +94,7 @@ class Server:
         """The names of the models it lists; empty where it lists none. Raises NoReply where it does not answer."""
         reply = self._connection().get("/models")
         rows = reply.content.get("data") if reply.status == 200 and isinstance(reply.content, dict) else None
-        return [str(row["id"]) for row in rows or () if isinstance(row, dict) and "id" in row]
+        return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else []
 
     def close(self) -> None:
         """Close the connection of this thread."""
@@ -131,9 +132,7 @@ class Server:
     def _adapt(self, forms: Forms, sampling: Sampling, error: Rejected) -> list[str]:
         """Leave out what a rejection is about; raises EngineError where it is about nothing that can be left out."""
         if error.status in (401, 403):
-            raise EngineError(
-                f"{self.url} refuses the key: {error}. Set the environment variable OPENAI_API_KEY to one that it takes"
-            ) from None
+            raise EngineError(f"{self.url} refuses the key: {error}. Set the environment variable {KEY} to one that it takes") from None
         named = {name for name in self._body(forms, sampling, 0, True) if re.search(rf"(?<!\w){name}(?!\w)", error.message)}
         if error.status in (400, 422):
             if named & {"logprobs", "top_logprobs"} and self.logprobs:

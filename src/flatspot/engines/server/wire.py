@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from flatspot.core.plain import Json
 from flatspot.core.records import Message, Sampling
 from flatspot.core.seeds import fold_seed
 
 SEED_BITS = 31  # what every server takes
+_ROUNDING = 0.01  # by which a probability may exceed 1
+_LARGEST = 1.7e308
 NEVER_DROPPED = frozenset({"model", "prompt", "messages", "max_tokens", "temperature"})
 
 
@@ -116,25 +119,32 @@ def read_answer(content: object) -> Answer:
             "policy's folder as --model"
         )
     text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
-    finish = choice.get("finish_reason")
+    finish: Any = choice.get("finish_reason")
     if not isinstance(text, str) and not (text is None and finish == "stop" and isinstance(message, Mapping)):
-        raise NoCompletion(f"its reply has no text, and ended for the reason {finish!r}")
+        raise NoCompletion(f"its reply has no text, and ended for the reason {_short(finish)}")
     if finish not in ("stop", "length"):
-        raise NoCompletion(f"its completion ended for the reason {finish!r}, expected stop or length")
+        raise NoCompletion(f"its completion ended for the reason {_short(finish)}, expected stop or length")
     first, top = _first_token(choice.get("logprobs"))
     usage = content.get("usage") if isinstance(content, Mapping) else None
-    count = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
-    if not isinstance(count, int):
+    count: Any = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+    if not _is_whole(count):
         raise NoCompletion("its reply does not count tokens (usage.completion_tokens)")
-    ids = choice.get("token_ids")
-    return Answer(
-        text=text or "",
-        finish=finish,
-        n_tokens=count,
-        token_ids=tuple(ids) if isinstance(ids, list) and all(isinstance(i, int) for i in ids) else None,
-        first=first,
-        top=top,
-    )
+    return Answer(text=text or "", finish=finish, n_tokens=count, token_ids=_ids(choice.get("token_ids")), first=first, top=top)
+
+
+def check_fits(answer: Answer, max_new_tokens: int) -> Answer:
+    """The answer, where it is one to a request for at most so many tokens; raises NoCompletion where it cannot be."""
+    n, limit = answer.n_tokens, max_new_tokens
+    if not 0 <= n <= limit or (n == 0 and answer.text):
+        raise NoCompletion(f"its reply counts {_short(n)} tokens (usage.completion_tokens), and max_tokens is {limit}")
+    if answer.finish == "length" and n < limit:
+        raise NoCompletion(
+            f"it cut the completion at {n} tokens, and max_tokens is {limit}: a limit of its own, or of its context. Raise it, or lower "
+            "--max-new-tokens"
+        )
+    if answer.token_ids is not None and abs(len(answer.token_ids) - n) > 1:  # some leave the end token out of one of the two
+        raise NoCompletion(f"its reply counts {n} tokens and holds the ids of {len(answer.token_ids)}")
+    return answer
 
 
 def token_key(token: object, number: object = None) -> str:
@@ -143,29 +153,57 @@ def token_key(token: object, number: object = None) -> str:
     >>> token_key("token_id:5"), token_key(" a", 7), token_key(" a")
     ('#5', '#7', ' a')
     """
-    if isinstance(number, int):
+    if _is_whole(number):
         return f"#{number}"
-    text = str(token)
+    text = token if isinstance(token, str) else _short(token)
     return f"#{text.removeprefix('token_id:')}" if text.startswith("token_id:") else text
 
 
 def _first_token(logprobs: object) -> tuple[str | None, dict[str, float]]:
     """(the first token, the most probable ones), in either of the two shapes that servers give them in."""
+    first, top = _first_entry(logprobs)
+    kept = {token: min(float(p), 0.0) for token, p in top if _is_number(p) and p <= _ROUNDING}
+    if top and not 0 < math.fsum(math.exp(p) for p in kept.values()) <= 1 + _ROUNDING * len(kept):
+        raise NoCompletion("what its reply gives as log-probabilities of the first token is no distribution")
+    return first, kept
+
+
+def _first_entry(logprobs: object) -> tuple[str | None, list[tuple[str, Any]]]:
     if not isinstance(logprobs, Mapping):
-        return None, {}
+        return None, []
     if isinstance(content := logprobs.get("content"), list) and content and isinstance(content[0], Mapping):
-        entry = content[0]
-        top = [one for one in entry.get("top_logprobs") or () if isinstance(one, Mapping)]
-        return _key_of(entry), {_key_of(one): float(one["logprob"]) for one in top if _is_finite(one.get("logprob"))}
+        top = content[0].get("top_logprobs")
+        entries = [one for one in top if isinstance(one, Mapping)] if isinstance(top, list) else []
+        return _key_of(content[0]), [(_key_of(one), one.get("logprob")) for one in entries]
     tokens, tops = logprobs.get("tokens"), logprobs.get("top_logprobs")
     if isinstance(tokens, list) and tokens and isinstance(tops, list) and tops and isinstance(tops[0], Mapping):
-        return token_key(tokens[0]), {token_key(token): float(p) for token, p in tops[0].items() if _is_finite(p)}
-    return None, {}
+        return token_key(tokens[0]), [(token_key(token), p) for token, p in tops[0].items()]
+    return None, []
 
 
 def _key_of(entry: Mapping[str, object]) -> str:
     return token_key(entry.get("token"), entry.get("id"))
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _ids(value: object) -> tuple[int, ...] | None:
+    """Token ids where a server gives them; NoCompletion where they can be none."""
+    if not isinstance(value, list):
+        return None
+    if not all(_is_whole(i) and 0 <= i < 2**31 for i in value):
+        raise NoCompletion("its reply has token ids that are none")
+    return tuple(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    """A finite number; JSON also holds whole ones beyond what a float can."""
+    return (_is_whole(value) or isinstance(value, float)) and -_LARGEST <= value <= _LARGEST  # type: ignore[operator]
+
+
+def _short(value: object) -> str:
+    """A value for a message."""
+    text = repr(value) if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:80]}…"
