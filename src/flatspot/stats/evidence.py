@@ -64,10 +64,10 @@ class Evidence:
         return len(self.n)
 
     def subset(self, rows: NDArray[np.bool_]) -> Evidence:
-        """The prompts that `rows` [M] marks, which must be all that have a scored sample, or more."""
-        place = np.cumsum(rows) - 1
+        """The prompts that `rows` [M] marks."""
+        place, kept = np.cumsum(rows) - 1, rows[self.tally.prompt]
         per_prompt = {name: getattr(self, name)[rows] for name in ("n", "mean", "std", "low", "high", "mode", "n_mode")}
-        tally = Tally(place[self.tally.prompt], self.tally.reward, self.tally.count)
+        tally = Tally(place[self.tally.prompt[kept]], self.tally.reward[kept], self.tally.count[kept])
         return Evidence(**per_prompt, tally=tally, support=self.support, counts=None if self.counts is None else self.counts[rows])
 
 

@@ -16,6 +16,7 @@ from flatspot.stats.models.binary import BinaryModel, is_binary
 from flatspot.stats.models.clusters import FEW_CLUSTERS, deviations, open_limits, reliability, widened
 from flatspot.stats.models.graded import GradedModel
 from flatspot.stats.models.limits import Limits
+from flatspot.stats.models.represented import MOST_FITTED, RepresentedModel
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.zones import STATES, Zones, check_size
 
@@ -119,8 +120,15 @@ def fit(evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] =
     if not scored.any():
         return _Unscored(evidence.n_prompts)
     part, r_star = evidence.subset(scored), r_star[scored]
-    model: FittedModel = BinaryModel.fit(part, zones) if is_binary(part, zones, r_star) else GradedModel.fit(part, r_star, zones, sizes)
-    return spread(model, scored, None if clusters is None else clusters[scored])
+    return spread(_fit_scored(part, r_star, zones, sizes), scored, None if clusters is None else clusters[scored])
+
+
+def _fit_scored(evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int]) -> FittedModel:
+    if is_binary(evidence, zones, r_star):
+        return BinaryModel.fit(evidence, zones)
+    if evidence.support is None and evidence.n_prompts > MOST_FITTED:
+        return RepresentedModel.fit(evidence, r_star, zones, sizes)
+    return GradedModel.fit(evidence, r_star, zones, sizes)
 
 
 def spread(model: FittedModel, rows: NDArray[np.bool_], clusters: Ints | None = None) -> FittedModel:

@@ -24,7 +24,7 @@ from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typica
 
 _DRAWS = 400
 _FEWEST_DRAWS = 64
-_DRAWS_IN_ALL = 10_000_000  # above 25,000 prompts each gets fewer: its stated error cannot fall below about half of one over their number
+_DRAWS_IN_ALL = 2_500_000  # above 6,250 prompts each gets fewer: its stated error cannot fall below about half of one over their number
 _CELLS_IN_ALL = 300_000_000
 _CELLS_AT_ONCE = 4_000_000
 _MISFIT = 0.02  # distance beyond chance from which on the shapes are said not to fit
