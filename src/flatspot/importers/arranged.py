@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flatspot.core.errors import ImportFormatError
+from flatspot.core.sql import literal
 from flatspot.importers import cells
 from flatspot.importers.columns import PLACES, ColumnMap
 from flatspot.importers.layout import Layout
@@ -45,6 +46,13 @@ class Log:
         """SQL: a cell as a number; null where it is none."""
         return cells.number(cells.name(column), self.types[column]) if column in self.types else "CAST(NULL AS DOUBLE)"
 
+    def path(self, tail: str = "") -> str:
+        """SQL: the whole path of a row's file, with slashes, without what the regular expression `tail` finds in it."""
+        here = literal(f"{Path.cwd()}/")
+        whole = f"CASE WHEN regexp_matches(_file, '^([A-Za-z]:|/|{chr(92) * 2})') THEN _file ELSE {here} || _file END"
+        slashes = f"replace({whole}, chr(92), '/')"
+        return f"regexp_replace({slashes}, {literal(tail)}, '')" if tail else slashes
+
     def one(self, sql: str) -> tuple[Any, ...]:
         """The one row of a statement over `log`, its nulls as 0."""
         row = self.db.execute(sql).fetchone()
@@ -73,8 +81,9 @@ class Arranged:
     derived    new column → SQL over the columns of the log
     dropped    columns that neither a verdict nor a reward has a use for, such as ids of tokens
     where      SQL: which rows count
-    survivors  "": groups were not picked by their rewards, as far as the format says; "assumed": they were unless a flat group is there;
-               "certain"
+    survivors  "": groups were not picked by their rewards, as far as the format says; "possible": the trainer can do that, and marks it
+               nowhere; "assumed": they were unless a flat group is there; "certain"
+    policy     SQL: what is one for all rows of a run, or of a model that was evaluated; "": the folder of their file
     caveats    sentences with their codes
     """
 
@@ -89,6 +98,7 @@ class Arranged:
     dropped: Sequence[str] = ()
     where: str = ""
     survivors: str = ""
+    policy: str = ""
     caveats: Sequence[Caveat] = ()
 
 

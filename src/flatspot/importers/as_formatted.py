@@ -60,6 +60,7 @@ def understand(
     log, columns = arrange(log, arranged, names)
     caveats += arranged.caveats
     _keep_training(log, columns, caveats)
+    caveats += _several_runs(log, arranged)
     by_user = "reward" in columns.named
     return Understood(columns, arranged.layout, arranged, None if by_user else arranged.weights, {} if by_user else arranged.parts)
 
@@ -79,3 +80,15 @@ def _keep_training(log: Log, columns: ColumnMap, caveats: list[Caveat]) -> None:
     log.db.execute(f"CREATE VIEW log AS SELECT * FROM log_of_all_splits WHERE coalesce({split}, '') <> '{EVALUATION}'")
     text = f"{n_eval:,} of {n:,} rows are of evaluations, and are left out. Name their files alone to judge them."
     caveats.append(("evaluation-rows", text))
+
+
+def _several_runs(log: Log, arranged: Arranged) -> list[Caveat]:
+    """The caveat where the rows that count are of several runs or models: their steps may have the same numbers."""
+    policy = arranged.policy or log.path("/[^/]*$")
+    names = [row[0] for row in log.db.execute(f"SELECT DISTINCT {policy} AS p FROM log WHERE p <> '' ORDER BY p").fetchall()]
+    if len(names) < 2:
+        return []
+    some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    return [
+        ("several-policies", f"The log is of {len(names)} runs or models ({some}): their rows are judged together, as if of one policy.")
+    ]

@@ -102,6 +102,7 @@ def import_generic(
             write_query(db, _rollout_select(log_cells, grouping, weights, blanks, understood.parts), rollouts)
             write_query(db, select_prompts(db, log_cells, grouping, rollouts), prompts)
             caveats += survivors_only(db, grouping, weights, understood.arranged)
+            caveats += _constant_parts(db, log_cells, understood.parts)
     except duckdb.Error as error:
         raise ImportFormatError(f"{named(files)}: cannot be read as a log: {what_was_wrong(error)}") from error
     if "completion" not in columns.names:
@@ -165,6 +166,27 @@ def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[Caveat]:
         text = "The log holds only groups that the trainer kept: the groups it dropped were flat, so every std here is too high."
         caveats.append(("survivors-only", text))
     return caveats
+
+
+def _constant_parts(db: duckdb.DuckDBPyConnection, log_cells: Cells, parts: Mapping[str, str]) -> list[Caveat]:
+    """The caveat for each part of the reward that is the same on every row though others vary: no log says what range it has."""
+    named = (
+        {f"number_{i}": name for i, name in enumerate(log_cells.rewards)}
+        if len(log_cells.rewards) > 1
+        else {f"part_{i}": parts[column] for i, column in enumerate(log_cells.parts) if column in parts}
+    )
+    if len(named) < 2:
+        return []
+    picked = ", ".join(f"min({column}), max({column})" for column in named)
+    row = db.execute(f"SELECT {picked} FROM cells").fetchone() or ()
+    ends = dict(zip(named.values(), zip(row[::2], row[1::2], strict=True), strict=True))
+    if all(low == high for low, high in ends.values()):
+        return []
+    return [
+        ("flat-component", f"{name!r} is {low:.3g} on every row: RL learns from the others alone.")
+        for name, (low, high) in ends.items()
+        if low is not None and low == high and low > 0
+    ]
 
 
 def _path_caveats(files: Sequence[Path]) -> list[Caveat]:

@@ -22,6 +22,7 @@ _SIDE_FILES = re.compile(
     r"|special_tokens_map\.json|.*\.index\.json|wandb-summary\.json",
     re.IGNORECASE,
 )
+_PACKED = "packed, and left out: unpack them first, for what they hold is not judged"
 SIDE_FILES = "not rows by their names, and skipped (to read one, name the file itself)"
 _SHOWN = 3
 _CANDIDATES = (*ENDINGS, EVAL, PICKLE)
@@ -120,6 +121,8 @@ def _logs_in(folder: Path, passed: dict[str, list[Path]]) -> list[Path]:
     logs = []
     for path in sorted(_files(folder, passed)):
         if path.suffix.lower() not in _CANDIDATES:
+            if path.suffix.lower() in PACKED and path.with_suffix("").suffix.lower() in ENDINGS and not path.name.startswith("."):
+                passed.setdefault(_PACKED, []).append(path)
             continue
         if path.name.startswith("."):
             passed.setdefault("hidden, and skipped", []).append(path)

@@ -13,14 +13,14 @@ import numpy as np
 from flatspot.importers.arranged import Arranged
 from flatspot.importers.grouping import NO_PROMPT, Grouping
 from flatspot.rollouts.notes import Caveat
-from flatspot.stats.flat_groups import fewest_flat
+from flatspot.stats.flat_groups import evenly_flat, fewest_flat
 
 if TYPE_CHECKING:
     import duckdb
 
 _GROUPS = 20  # fewer that all vary say nothing
 _VALUES = 8  # different rewards, at most: of graded ones, groups are hardly ever flat
-_EXPECTED = {True: 0.25, False: 3.0}  # flat groups, from which on none is a sign: in a trainer's log of its training, and in any other
+_EXPECTED = 3.0  # flat groups, from which on none is a sign: chance leaves none of so many with e^-3 = 5%
 _TEXT = (
     "The log holds only groups whose rewards differ: those with equal rewards were dropped before it was written. Every share and every "
     "std here is of what was left, so the set gets no verdict. Log the dropped groups too, or draw new completions: flatspot diagnose."
@@ -30,8 +30,9 @@ _TEXT = (
 def survivors_only(db: duckdb.DuckDBPyConnection, grouping: Grouping, weights: Sequence[float], arranged: Arranged | None) -> list[Caveat]:
     """The caveat of a log of survivors; empty where there is no sign of it.
 
-    A flat group speaks against it, unless the format is certain. With none among 20 groups or more, it is told where the mixed ones show
-    that flat ones must have been drawn (`stats.flat_groups`).
+    A flat group speaks against it, unless the format is certain. With none among 20 groups or more, it is told where at least 3 ought to be
+    flat: by what the mixed ones show, whatever the prompts are (`fewest_flat`), and in a training whose trainer can drop flat groups, also
+    by what prompts of all kinds would give (`evenly_flat`).
     """
     said = arranged.survivors if arranged is not None else ""
     if said == "certain":
@@ -51,14 +52,18 @@ def survivors_only(db: duckdb.DuckDBPyConnection, grouping: Grouping, weights: S
     if n < _GROUPS or flat:
         return []
     low, high, values = db.execute("SELECT min(total), max(total), count(DISTINCT total) FROM drawn").fetchone() or (0, 0, 0)
-    if values > _VALUES or fewest_flat(*_counts(db, low, high)) < _EXPECTED[_is_training(db, arranged)]:
+    if values > _VALUES:
         return []
-    return [("survivors-only", _TEXT)]
+    lows, highs = _counts(db, low, high)
+    expected = fewest_flat(lows, highs)
+    if said == "possible" and _is_training(db):
+        expected = max(expected, evenly_flat({k: int(counts.sum()) for k, counts in lows.items()}, values))
+    return [("survivors-only", _TEXT)] if expected >= _EXPECTED else []
 
 
-def _is_training(db: duckdb.DuckDBPyConnection, arranged: Arranged | None) -> bool:
-    row = db.execute("SELECT count_if(coalesce(split, 'train') = 'train') > 0 AND count(step) > 0 FROM cells").fetchone()
-    return arranged is not None and bool(row and row[0])
+def _is_training(db: duckdb.DuckDBPyConnection) -> bool:
+    row = db.execute("SELECT count_if(coalesce(split, 'train') = 'train') > 0 FROM cells").fetchone()
+    return bool(row and row[0])
 
 
 def _counts(db: duckdb.DuckDBPyConnection, low: float, high: float) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:

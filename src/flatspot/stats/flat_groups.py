@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from flatspot.stats.evidence import Ints
@@ -29,6 +30,22 @@ def fewest_flat(lows: Mapping[int, Ints], highs: Mapping[int, Ints]) -> float:
         seen = [_unseen(k, each) for each in (counts, highs[k])] if k > 2 else []
         total += max(sum(seen), 2.0 * n / (2.0**k - 2.0) if 1 < k < 60 else 0.0)
     return total
+
+
+def evenly_flat(groups: Mapping[int, int], values: int) -> float:
+    """The flat groups to be expected of prompts whose probabilities of the rewards are spread evenly.
+
+    groups  group size K → how many groups of it there are
+    values  how many rewards there are, m
+
+    With probabilities drawn evenly from the simplex, each of the C(K + m - 1, m - 1) outcomes is as likely as any other, and m of them are
+    flat: of 0 and 1, 2/(K + 1). Trainings have more, for they hold prompts that are never or always solved.
+
+    >>> evenly_flat({8: 36}, 2), evenly_flat({8: 36}, 3)
+    (8.0, 2.4)
+    """
+    m = max(values, 2)
+    return sum(n * m / math.comb(k + m - 1, m - 1) for k, n in groups.items() if k > 1)
 
 
 def _unseen(k: int, counts: Ints) -> float:

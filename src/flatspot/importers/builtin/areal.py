@@ -19,9 +19,8 @@ def _told(sample: Sample) -> str | None:
 
 def _arrange(log: Log, _: Sequence[str]) -> Arranged:
     caveats: list[Caveat] = []
-    place = "replace(_file, '\\', '/')"
-    folder = f"regexp_extract({place}, '{_FOLDERS}', 1)"
-    version = f"TRY_CAST(regexp_extract({place}, '{_FOLDERS}', 2) AS BIGINT)"
+    folder = f"regexp_extract({log.path()}, '{_FOLDERS}', 1)"
+    version = f"TRY_CAST(regexp_extract({log.path()}, '{_FOLDERS}', 2) AS BIGINT)"
     step = f"coalesce({version}, TRY_CAST({log.text('tail_version')} AS BIGINT))"
     versions, steps, moved = log.one(
         f"""SELECT count(DISTINCT {log.text("tail_version")}), count(DISTINCT {step}),
@@ -50,6 +49,7 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
             "group": f"regexp_replace(_file, '[^/]*$', '') || coalesce({log.text('task_id')}, '')",
         },
         dropped=("version_rle", "segments"),
+        policy=log.path(_FOLDERS),
         caveats=caveats,
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flatspot.importers import cells
 from flatspot.importers.arranged import Log
+from flatspot.importers.builtin.nested import PLACE
 from flatspot.rollouts.notes import Caveat
 
 _FEWEST = 2  # prompts at the end of a batch that must be the same for it to be an evaluation
@@ -18,14 +19,15 @@ Batch = tuple[str, int]
 """A file, and the batch in it."""
 
 
-def repeated_batches(log: Log, columns: Sequence[str], unit: str) -> tuple[str, list[Caveat]]:
+def repeated_batches(log: Log, columns: Sequence[str], unit: str, order: str = "_row") -> tuple[str, list[Caveat]]:
     """SQL that leaves out the batches that are the same, row for row, as an earlier one, and the caveat; "" and [] where there are none.
 
     columns  what is compared
     unit     SQL: what tells one batch from the next, growing
+    order    SQL: a number that grows within a batch
     """
     values = ", ".join(log.text(column) for column in columns)
-    rows = f"SELECT _file, {unit} AS unit, hash(row_number() OVER (PARTITION BY _file, {unit} ORDER BY _row), {values}) AS h, _row FROM log"
+    rows = f"SELECT _file, {unit} AS unit, hash(row_number() OVER (PARTITION BY _file, {unit} ORDER BY {order}), {values}) AS h FROM log"
     batches = f"SELECT _file, unit, count(*) AS n, bit_xor(h) AS print, sum(h % 1000003) AS more FROM ({rows}) GROUP BY ALL"
     again = f"SELECT *, row_number() OVER (PARTITION BY n, print, more ORDER BY unit, _file) AS time FROM ({batches})"
     log.db.execute(f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT _file, unit, n FROM ({again}) WHERE time > 1")
@@ -49,8 +51,10 @@ def missing_steps(log: Log, step: str) -> list[Caveat]:
     return [("missing-steps", text)]
 
 
-def evaluation_ends(log: Log, prompt: str, unit: str, *, where: str = "true", evaluated: frozenset[int] = frozenset()) -> dict[Batch, int]:
-    """The batches that end with rows of an evaluation: (file, batch) → the first row that is of it.
+def evaluation_ends(
+    log: Log, prompt: str, unit: str, order: str = "_row", *, where: str = "true", evaluated: frozenset[int] = frozenset()
+) -> dict[Batch, int]:
+    """The batches that end with rows of an evaluation: (file, batch) → `order` of the first row that is of it.
 
     An evaluation asks the same prompts in the same order each time, so batches that end with one end with the same prompts. Chance and a
     training that does not shuffle do that, too. What tells an evaluation is that these prompts stand nowhere else, while the batches begin
@@ -58,10 +62,11 @@ def evaluation_ends(log: Log, prompt: str, unit: str, *, where: str = "true", ev
 
     prompt     SQL of the prompt's text
     unit       SQL: what tells one batch from the next, a whole number
+    order      SQL: a number that grows within a batch
     where      SQL: which rows count
     evaluated  the batches at which an evaluation took place, where that is known
     """
-    runs = _runs(log, prompt, unit, where)
+    runs = _runs(log, prompt, unit, order, where)
     places: dict[int, int] = {}
     followed: dict[tuple[int, int], int] = {}
     for own in runs.values():
@@ -89,13 +94,13 @@ def evaluation_ends(log: Log, prompt: str, unit: str, *, where: str = "true", ev
     return found
 
 
-def _runs(log: Log, prompt: str, unit: str, where: str) -> dict[Batch, list[tuple[int, int]]]:
+def _runs(log: Log, prompt: str, unit: str, order: str, where: str) -> dict[Batch, list[tuple[int, int]]]:
     """Of each batch its prompts in the order of their rows, each with its first row; rows of one prompt that follow one another are one."""
-    rows = f"SELECT _file, {unit} AS unit, _row, hash({prompt}) AS h FROM log WHERE {where}"
-    changes = f"SELECT *, lag(h) OVER (PARTITION BY _file, unit ORDER BY _row) AS before FROM ({rows})"
+    rows = f"SELECT _file, {unit} AS unit, CAST({order} AS BIGINT) AS place, hash({prompt}) AS h FROM log WHERE {where}"
+    changes = f"SELECT *, lag(h) OVER (PARTITION BY _file, unit ORDER BY place) AS before FROM ({rows})"
     runs: dict[Batch, list[tuple[int, int]]] = {}
-    picked = f"SELECT _file, unit, h, _row FROM ({changes}) WHERE before IS DISTINCT FROM h AND unit IS NOT NULL"
-    for file, batch, h, row in log.db.execute(f"{picked} ORDER BY unit, _file, _row").fetchall():
+    picked = f"SELECT _file, unit, h, place FROM ({changes}) WHERE before IS DISTINCT FROM h AND unit IS NOT NULL"
+    for file, batch, h, row in log.db.execute(f"{picked} ORDER BY unit, _file, place").fetchall():
         runs.setdefault((file, int(batch)), []).append((h, row))
     return runs
 
@@ -134,7 +139,7 @@ def reward_columns(log: Log, after: str, before: Sequence[str]) -> list[str]:
     """The columns of numbers that follow one another after `after`; those of functions stand before what else a trainer logs."""
     names = list(log.types)
     end = next((names.index(column) for column in before if column in names), len(names))
-    between = [name for name in names[names.index(after) + 1 : end] if name not in ("_file", "_row")]
+    between = [name for name in names[names.index(after) + 1 : end] if name not in ("_file", "_row", PLACE)]
     numeric = set(log.numeric([name for name in between if _may_be_reward(log.types[name])]))
     taken = []
     for name in between:

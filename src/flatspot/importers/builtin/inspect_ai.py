@@ -123,6 +123,7 @@ def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": str(sample["id"]) if isinstance(sample.get("id"), str | int) else None,
         "epoch": sample.get("epoch"),
+        "uuid": sample.get("uuid") if isinstance(sample.get("uuid"), str) else None,
         "input": sample.get("input") if isinstance(sample.get("input"), str | list) else None,
         "completion": answer if isinstance(answer, str) else [at(choice, "message")] if at(choice, "message") else None,
         "target": sample.get("target"),
@@ -163,8 +164,9 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
     scorers = [name for name in log.types if name.startswith(_SCORE)]
     if not scorers:
         raise refusal(log.files, _TITLE, "No sample has a score that is a number.", "Score the log: inspect score LOG --scorer SCORER.")
-    _refuse_copies(log)
     caveats: list[Caveat] = []
+    where = _each_sample_once(log, caveats)
+    _refuse_copies(log, where or "true")
     if len(scorers) > 1:
         others = ", ".join(name.removeprefix(_SCORE) for name in scorers[1:])
         text = (
@@ -172,7 +174,7 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
             f"(--reward-col {scorers[1]})."
         )
         caveats.append(("several-scorers", text))
-    if failed := log.one(f"SELECT count({log.text('error')}) FROM log")[0]:
+    if failed := log.one(f"SELECT count({log.text('error')}) FROM log WHERE {where or 'true'}")[0]:
         caveats.append(("errors-not-zeros", f"{failed:,} samples failed or have no score: they are errors here, not zeros."))
     statuses = log.db.execute(f"SELECT DISTINCT {log.text('status')} FROM log WHERE {log.text('status')} <> 'success'").fetchall()
     if statuses:
@@ -183,18 +185,36 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
         names=own | {"reward": scorers[0]},
         group_by=tuple(name for name in ("task", "id") if log.has(name)),
         derived={"split": log.text("split")},
-        dropped=("status", "temperature", "model", "epoch"),
+        dropped=("status", "temperature", "model", "epoch", "uuid"),
+        where=where,
         caveats=caveats,
     )
 
 
-def _refuse_copies(log: Log) -> None:
+def _each_sample_once(log: Log, caveats: list[Caveat]) -> str:
+    """SQL that leaves out samples that an earlier log has, too: one that was retried holds those of the first attempt that did not fail."""
+    own = log.text("uuid")
+    scored = f"{log.text('error')} IS NULL"
+    n = log.one(f"SELECT count({own}) - count(DISTINCT {own}) FROM log")[0]
+    if not n:
+        return ""
+    first = f"first(_file ORDER BY {scored} DESC, _file, _row) AS f, first(_row ORDER BY {scored} DESC, _file, _row) AS r"
+    log.db.execute(
+        f"CREATE OR REPLACE TEMP TABLE first_samples AS SELECT {first}, {own} AS own FROM log WHERE {own} IS NOT NULL GROUP BY {own}"
+    )
+    caveats.append(
+        ("repeated-rows", f"{n:,} samples stand in several logs, by their uuid, as where one was retried; each is counted once.")
+    )
+    return f"({own} IS NULL OR (_file, _row, {own}) IN (SELECT (f, r, own) FROM first_samples))"
+
+
+def _refuse_copies(log: Log, where: str) -> None:
     """Refuse logs of several models, with one completion of each sample, or with copies of one."""
     models = log.one(f"SELECT count(DISTINCT {log.text('model')}) FROM log")[0]
     if models > 1:
         raise refusal(log.files, _TITLE, f"The logs are of {models} models.", "Name the logs of one.")
     group = ", ".join([log.text("task"), log.text("id")])
-    each = f"SELECT count(*) AS n, count(DISTINCT {log.text('completion')}) AS texts FROM log GROUP BY {group}"
+    each = f"SELECT count(*) AS n, count(DISTINCT {log.text('completion')}) AS texts FROM log WHERE {where} GROUP BY {group}"
     most, texts, hottest = log.one(f"SELECT max(n), max(texts), (SELECT max({log.number('temperature')}) FROM log) FROM ({each})")
     known = log.has("temperature")
     if most < 2:

@@ -20,6 +20,7 @@ from flatspot.rollouts.notes import Caveat
 
 _NAME = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT.*")
 _TITLE = "lm-eval"
+_METRIC = "metric."
 
 
 def _told(sample: Sample) -> str | None:
@@ -48,9 +49,8 @@ def _blocks(path: Path, notices: list[Notice]) -> Iterator[Block]:
             "target": row.get("target"),
             "doc": row.get("doc"),
             "split": EVALUATION,
-            "metric": metrics[0] if metrics else None,
             "metrics": ", ".join(metrics),
-            "reward": row.get(metrics[0]) if metrics else None,
+            **{_METRIC + name: row.get(name) for name in metrics},
         }
 
     for block in file_blocks(path, notices):
@@ -78,27 +78,45 @@ def _sampled(options: Any) -> bool:
 
 def _arrange(log: Log, _: Sequence[str]) -> Arranged:
     _refuse_unsampled(log)
-    if not log.has("metric"):
-        raise refusal(log.files, _TITLE, "It has no metric that is a number.", "Choose a task with one, such as exact_match.")
     caveats: list[Caveat] = []
-    named, all_named = log.text("metric"), log.text("metrics")
-    metric, metrics, kinds = log.one(f"SELECT min({named}), min({all_named}), count(DISTINCT {named}) FROM log")
-    if not log.numeric(["reward"] if log.has("reward") else []):
-        raise refusal(log.files, _TITLE, f"Its metric {metric} is no number.", "Choose a task with a metric that is one.")
+    named = {name: name.removeprefix(_METRIC) for name in log.types if name.startswith(_METRIC)}
+    of_task = _metric_of_each_task(log, log.numeric(list(named)))
+    if not of_task:
+        none = f"None of its metrics ({', '.join(named.values()) or 'there is none'}) is a number."
+        raise refusal(log.files, _TITLE, none, "Choose a task with one, such as exact_match.")
+    reward = (
+        "CASE " + " ".join(f"WHEN {log.text('task')} = {literal(task)} THEN {log.number(name)}" for task, name in of_task.items()) + " END"
+    )
+    metric, metrics = ", ".join(named[name] for name in dict.fromkeys(of_task.values())), ", ".join(named.values())
     filters = [row[0] for row in log.db.execute(f"SELECT {log.text('filter')} FROM log GROUP BY 1 ORDER BY min((_file, _row))").fetchall()]
-    if len(filters) > 1 or "," in str(metrics) or kinds > 1:
+    if len(filters) > 1 or len(named) > 1:
         text = f"The reward is the metric {metric} (of {metrics}) after the filter {filters[0]} (of {', '.join(map(str, filters))})."
         caveats.append(("several-scorers", text))
     filtered = f"{log.text('filter')} IS NOT DISTINCT FROM {'NULL' if filters[0] is None else literal(filters[0])}"
     _refuse_single_draws(log, filtered)
     return Arranged(
-        names={column: column for column in ("prompt", "completion", "reward", "split") if log.has(column)},
+        names={column: column for column in ("prompt", "completion", "split") if log.has(column)} | {"reward": "reward"},
         group_by=("document",),
-        derived={"split": log.text("split")},
-        dropped=("draws", "sampled", "metric", "metrics", "model"),
+        derived={"split": log.text("split"), "reward": reward},
+        dropped=("draws", "sampled", "metrics", "model"),
         where=filtered,
         caveats=caveats,
     )
+
+
+def _metric_of_each_task(log: Log, numeric: Sequence[str]) -> dict[str, str]:
+    """Task → the first of its metrics that is a number; empty where a task has none."""
+    task = log.text("task")
+    facts = ", ".join(f"count({log.number(name)})" for name in numeric)
+    if not facts:
+        return {}
+    found = {}
+    for own, *counts in log.db.execute(f"SELECT {task}, {facts} FROM log GROUP BY 1 ORDER BY 1").fetchall():
+        first = next((name for name, n in zip(numeric, counts, strict=True) if n), None)
+        if own is None or first is None:
+            return {}
+        found[own] = first
+    return found
 
 
 def _refuse_unsampled(log: Log) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flatspot.importers.arranged import Arranged, Log
 from flatspot.importers.builtin.batches import missing_steps
 from flatspot.importers.builtin.format import Format, refusal
-from flatspot.importers.builtin.nested import spread_columns
+from flatspot.importers.builtin.nested import PLACE, spread_columns
 from flatspot.importers.builtin.trl import arrange_batches
 from flatspot.importers.sample import Sample
 from flatspot.readers.blocks import Block, Notice
@@ -57,13 +58,15 @@ def _arrange_columns(log: Log, _: Sequence[str]) -> Arranged:
             "Some lines have the column step and others gen_step: they are of two trainers.",
             "Inspect the files one by one.",
         )
-    return arrange_batches(log, "ms-swift", step="step" if log.has("step") else "gen_step", unit="row")
+    arranged = arrange_batches(log, "ms-swift", step="step" if log.has("step") else "gen_step", unit="row", order=log.number(PLACE))
+    return replace(arranged, survivors="possible", dropped=(*arranged.dropped, PLACE))
 
 
 def _arrange_rows(log: Log, _: Sequence[str]) -> Arranged:
     step = f"TRY_CAST({log.text('gen_step')} AS BIGINT)"
     return Arranged(
         names={"prompt": "prompt", "completion": "completion", "reward": "reward", "step": "gen_step"},
+        survivors="possible",
         caveats=missing_steps(log, step),
     )
 

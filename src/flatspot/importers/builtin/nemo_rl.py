@@ -83,6 +83,7 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
     if empty and empty < n:
         text = f"{empty:,} rows hold a reward and nothing else: they fill the file up past the groups that were kept, and are left out."
         caveats.append(("padding-rows", text))
+    _refuse_single_draws(log)
     text = "Rewards are as the trainer used them, after reward_scaling and reward_shaping: their range may not be the task's."
     caveats.append(("rescaled-rewards", text))
     return Arranged(
@@ -93,6 +94,19 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
         survivors="certain" if filtered else "",
         caveats=caveats,
     )
+
+
+def _refuse_single_draws(log: Log) -> None:
+    """Refuse validations with one completion of each prompt in a step, where there are no rows of training."""
+    rows = f"SELECT count(*) AS n FROM log WHERE {log.text('empty')} <> 'true' GROUP BY _file, {log.text('prompt')}"
+    most, training = log.one(f"SELECT max(n), (SELECT count_if({log.text('split')} = 'train') FROM log) FROM ({rows})")
+    if most == 1 and not training:
+        raise refusal(
+            log.files,
+            "NeMo-RL's validation",
+            "Each prompt has one completion in a step, and other steps have other policies.",
+            "Inspect the training's rollouts (train_data_step*.jsonl), or draw new completions: flatspot diagnose.",
+        )
 
 
 NEMO_RL = Format(

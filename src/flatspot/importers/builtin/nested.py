@@ -12,6 +12,8 @@ from flatspot.readers.files import file_blocks
 from flatspot.readers.json_rows import blocks_of
 
 Row = Mapping[str, Any]
+PLACE = "flatspot_place"
+"""The column that `spread_columns` adds: which row of its line a row is, from 0."""
 
 
 def nested_blocks(
@@ -107,6 +109,7 @@ def spread_columns(path: Path, notices: list[Notice], needed: Sequence[str]) -> 
         columns: dict[str, list[str | None]] = {
             key: lists[key] if key in lists and len(lists[key]) == n else [raw] * n for key, raw in members.items()
         }
+        columns[PLACE] = list(map(str, range(n)))
         size = max(1, min(BLOCK_ROWS, int(n * BLOCK_CHARACTERS / (1 + sum(map(len, members.values()))))))
         for start in range(0, n, size):
             part = {key: column[start : start + size] for key, column in columns.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flatspot.importers.arranged import Arranged, Log
 from flatspot.importers.builtin.format import Format, refusal
-from flatspot.importers.builtin.nested import spread_columns
+from flatspot.importers.builtin.nested import PLACE, spread_columns
 from flatspot.importers.sample import Sample
 from flatspot.readers.blocks import Block, Notice
 
@@ -40,7 +40,9 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
             log.files, "ROLL", "It has neither prompts nor ids.", "Name the column that tells prompts apart: --prompt-col or --id-col."
         )
     names: dict[str, str | tuple[str, ...]] = {"completion": "responses", "reward": "scores", "step": "global_step"}
-    return Arranged(names=names | ({"prompt": prompt} if prompt else {}), ids=("id",) if log.has("id") else ())
+    return Arranged(
+        names=names | ({"prompt": prompt} if prompt else {}), ids=("id",) if log.has("id") else (), survivors="possible", dropped=(PLACE,)
+    )
 
 
 def _no_scores(log: Log, _: Sequence[str]) -> Arranged:

@@ -14,6 +14,7 @@ from flatspot.importers.builtin.nested import at, nested_blocks
 from flatspot.importers.sample import Sample
 from flatspot.readers.blocks import Block, Notice
 
+_TURNS = 0.1  # of the rows, from which on they are turns
 _KEYS = ("input_prompt", "output_response", "score", "stop_reason", "env_class", "env_extras", "data_source")
 
 
@@ -51,9 +52,24 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
             "Each prompt has one completion in an evaluation, and other steps have other policies.",
             "Set eval_n_samples_per_prompt to 8 or more, and a sampling temperature of 1.",
         )
+    _refuse_turns(log)
     names = {"prompt": "input_prompt", "completion": "output_response", "reward": "score"}
     names |= {name: name for name in ("step", "truncated", "split") if log.has(name)}
-    return Arranged(names=names, layout="tokens", derived={"split": log.text("split")})
+    return Arranged(names=names, layout="tokens", policy=log.path("/[^/]*/[^/]*$"), derived={"split": log.text("split")})
+
+
+def _refuse_turns(log: Log) -> None:
+    """Refuse a row per turn, as step-wise evaluations write them: each goes on where another ends, and nothing says which one."""
+    prompt, answer = log.text("input_prompt"), log.text("output_response")
+    before = f"lag({prompt} || {answer}) OVER (PARTITION BY _file ORDER BY _row)"
+    n, turns = log.one(f"SELECT count(*), count_if(starts_with(own, before)) FROM (SELECT {prompt} AS own, {before} AS before FROM log)")
+    if turns > _TURNS * n:
+        raise refusal(
+            log.files,
+            "SkyRL",
+            f"{turns:,} of {n:,} rows go on where the row before ends: they are turns of an episode, each with a score of its own.",
+            "Evaluate without step-wise trajectories, which writes a row per episode.",
+        )
 
 
 SKYRL = Format(

@@ -118,7 +118,7 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
     }
     own = {ours: column for ours, column in names.items() if log.has(column)}
     derived = {"split": log.text("split")} | ({} if log.has(reward) else {reward: "NULL::VARCHAR"})
-    return Arranged(names=own | {"split": "split", "reward": reward}, derived=derived, caveats=caveats)
+    return Arranged(names=own | {"split": "split", "reward": reward}, derived=derived, survivors="possible", caveats=caveats)
 
 
 SLIME = Format(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from flatspot.importers.arranged import Arranged, Log
 from flatspot.importers.builtin.batches import evaluation_ends, missing_steps, repeated_batches, reward_columns
 from flatspot.importers.builtin.format import Format, refusal
+from flatspot.importers.builtin.nested import PLACE
 from flatspot.importers.builtin.trainer_state import read_trainer_state
 from flatspot.importers.cells import literal
 from flatspot.importers.sample import Sample
@@ -30,11 +31,12 @@ def arrange_trl(log: Log, _: Sequence[str] = ()) -> Arranged:
     return arrange_batches(log, "TRL", step="step", unit="step")
 
 
-def arrange_batches(log: Log, title: str, *, step: str, unit: str) -> Arranged:
+def arrange_batches(log: Log, title: str, *, step: str, unit: str, order: str = "_row") -> Arranged:
     """The rows of a log that has batches with a column per reward function, and the advantages.
 
-    step  the column of the step
-    unit  "step", or "row" where each row of the file is a batch
+    step   the column of the step
+    unit   "step", or "row" where each row of the file is a batch
+    order  SQL: a number that grows within a batch
     """
     state = read_trainer_state(log.files)
     rewards = [name for name in state.rewards if log.has(name)] or reward_columns(log, "completion", _ADVANTAGES)
@@ -42,18 +44,22 @@ def arrange_batches(log: Log, title: str, *, step: str, unit: str) -> Arranged:
         raise refusal(
             log.files,
             title,
-            f"It has no rewards: no column of numbers stands between completion and advantage ({', '.join(log.types)}).",
+            "It has no rewards: no column of numbers stands between completion and advantage "
+            f"({', '.join(name for name in log.types if name not in (PLACE, '_file', '_row'))}).",
             "Name one that stands elsewhere with --reward-col, or score the completions: flatspot rescore.",
         )
     of_step = f"TRY_CAST({log.text(step)} AS BIGINT)"
     batch = of_step if unit == "step" else "_row"
     advantages = [name for name in _ADVANTAGES if log.has(name)]
-    again, caveats = repeated_batches(log, ["prompt", "completion", *rewards, *advantages], batch)
-    caveats = [*missing_steps(log, of_step), *caveats]
+    rewards, others = _rewarded(log, rewards, advantages, batch) if not state.rewards else (rewards, [])
+    again, caveats = repeated_batches(log, ["prompt", "completion", *rewards, *advantages], batch, order)
+    caveats = [*missing_steps(log, of_step), *others, *caveats]
     evaluated = state.evaluated if unit == "step" else frozenset()
-    ends = evaluation_ends(log, log.text("prompt"), batch, where=again or "true", evaluated=evaluated)
+    ends = evaluation_ends(log, log.text("prompt"), batch, order, where=again or "true", evaluated=evaluated)
     caveats += _evaluations_not_found(evaluated - {at for _, at in ends})
-    split = "CASE " + " ".join(f"WHEN _file = {literal(f)} AND {batch} = {u} AND _row >= {row} THEN 'eval'" for (f, u), row in ends.items())
+    split = "CASE " + " ".join(
+        f"WHEN _file = {literal(f)} AND {batch} = {u} AND {order} >= {row} THEN 'eval'" for (f, u), row in ends.items()
+    )
     weights = state.weights(rewards) if len(rewards) > 1 else None
     if len(rewards) > 1 and weights is None and advantages:
         caveats += _contradicted(log, rewards, advantages[0], batch)
@@ -67,6 +73,28 @@ def arrange_batches(log: Log, title: str, *, step: str, unit: str) -> Arranged:
         where=again,
         caveats=caveats,
     )
+
+
+def _rewarded(log: Log, columns: list[str], advantages: Sequence[str], batch: str) -> tuple[list[str], list[Caveat]]:
+    """The columns that the advantages are of, and the caveat: what else a trainer logs, such as a length, stands after the rewards."""
+    if len(columns) > 1 and advantages and not _agrees(log, columns, advantages[0], batch):
+        for n in range(len(columns) - 1, 0, -1):
+            if _agrees(log, columns[:n], advantages[0], batch):
+                left_out = ", ".join(f"`{name}`" for name in columns[n:])
+                return columns[:n], [f"{left_out}: not part of the reward, for the trainer's advantages are those of the columns before."]
+    return columns, []
+
+
+def _agrees(log: Log, columns: Sequence[str], advantage: str, batch: str) -> bool:
+    """Whether the advantages of each group grow in step with the sum of the columns."""
+    total = " + ".join(f"coalesce({log.number(name)}, 0)" for name in columns)
+    rows = f"SELECT {batch} AS unit, _file, hash({log.text('prompt')}) AS prompt, {total} AS total, {log.number(advantage)} AS a FROM log"
+    facts = "max(total) - min(total) > 1e-6 AS varies, max(a) - min(a) > 0.02 AS moves, abs(corr(total, a)) AS fit"
+    n, off = log.one(
+        f"""SELECT count_if(moves), count_if(varies <> moves OR (varies AND coalesce(fit, 0) < 0.999))
+            FROM (SELECT {facts} FROM ({rows}) WHERE a IS NOT NULL GROUP BY unit, _file, prompt)"""
+    )
+    return bool(n) and not off
 
 
 def _evaluations_not_found(steps: frozenset[int]) -> list[Caveat]:

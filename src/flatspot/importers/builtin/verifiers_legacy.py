@@ -82,6 +82,8 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
         part_weights={name: weight for name, weight in parts.items() if weight is not None},
         derived={"flatspot_error": failed, "split": log.text("split")},
         caveats=caveats,
+        policy=f"CASE WHEN regexp_matches({log.path()}, '/rollouts/step_') THEN {log.path('/rollouts/step_.*$')} "
+        f"ELSE regexp_extract({log.path()}, '--([^/]*)/[^/]*/[^/]*$', 1) END",  # ENV--MODEL/RUN/results.jsonl
     )
 
 

@@ -125,6 +125,7 @@ def _drawn(trace: Mapping[str, Any], task: Mapping[str, Any], failed: str | None
         "truncated": (isinstance(stopped, str) and bool(_CUT.fullmatch(stopped)))
         or ends[-1:] == ["length"]
         or trace.get("is_truncated") is True,
+        "model": next((call["model"] for call in list_of(trace.get("calls")) if isinstance(at(call, "model"), str)), None),
         **{_PART + name: score for name, (score, _) in known.items()},
         **{_WEIGHT + name: weight for name, (_, weight) in known.items()},
     }
@@ -177,13 +178,19 @@ def _last_branch(nodes: Sequence[Any]) -> list[tuple[Any, bool]]:
 
 
 def select_traces(files: Sequence[Path]) -> tuple[list[Path], list[Caveat]]:
-    """Of prime-rl's files those of all episodes: `effective` holds some of them once more."""
-    beside = [path for path in files if path.parent.name == "effective" and (path.parent.parent / "all" / path.name).is_file()]
-    if not beside:
-        return list(files), []
-    text = f"{len(beside)} files of `effective` repeat episodes of those of `all` beside them, and are passed over."
-    left_out = set(beside)
-    return [path for path in files if path not in left_out], [("repeated-rows", text)]
+    """Of prime-rl's files those of all episodes: `effective` holds some of them once more, picked by their rewards."""
+    effective = [path for path in files if path.parent.name == "effective"]
+    left_out = {path for path in effective if (path.parent.parent / "all" / path.name).is_file()}
+    caveats: list[Caveat] = []
+    if left_out:
+        text = f"{len(left_out)} files of `effective` repeat episodes of those of `all` beside them, and are passed over."
+        caveats.append(("repeated-rows", text))
+    alone = [path for path in effective if path not in left_out]
+    if alone and len(effective) < len(files):
+        text = f"{len(alone)} files of `effective` have no `all` beside them ({alone[0]} …): they hold survivors only, and are left out."
+        caveats.append(("missing-steps", text))
+        left_out |= set(alone)
+    return [path for path in files if path not in left_out], caveats
 
 
 def arrange_traces(log: Log, _: Sequence[str] = ()) -> Arranged:
@@ -208,6 +215,8 @@ def arrange_traces(log: Log, _: Sequence[str] = ()) -> Arranged:
         parts=parts,
         part_weights={part: weight for part, weight in weights.items() if weight is not None},
         derived=derived,
+        policy=f"CASE WHEN regexp_matches({log.path()}, '/rollouts/step_') THEN {log.path('/rollouts/step_.*$')} "
+        f"ELSE {log.text('model')} END",
         dropped=["episode", *map(_WEIGHT.__add__, weights)],
         where=where,
         survivors="certain" if all(file.parent.name == "effective" for file in log.files) else "",

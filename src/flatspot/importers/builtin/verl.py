@@ -59,6 +59,7 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
             "group": f"CASE WHEN {group} THEN regexp_extract({log.text('uid')}, '{_UID}', 1) END" if log.has("uid") else "NULL::VARCHAR",
         },
         where=where,
+        survivors="possible",
         caveats=caveats,
     )
 
