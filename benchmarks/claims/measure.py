@@ -24,7 +24,7 @@ from flatspot.stats.intervals import weighted_share
 from flatspot.stats.models.fitted import fit, spread
 from flatspot.stats.triage.loop import triage
 from flatspot.stats.zones import STATES, Zones
-from flatspot.verdicts.caveats import doubtful_error
+from flatspot.verdicts.caveats import FEW_PROMPTS, doubtful_error
 from flatspot.verdicts.judge import PromptVerdicts
 from flatspot.verdicts.settings import JudgeSettings
 
@@ -148,7 +148,7 @@ def _verdicts(seen, model, decisions, prompts, target, triaged, worst_case=False
     realized = float(wrong[given, state[given]].mean()) if len(given) else 0.0
     verdicts = PromptVerdicts(decisions.verdict, decisions.error_probability, decisions.leaning, limit)
     doubt = doubtful_error(verdicts, JudgeSettings(target_error=target)) if not worst_case else []
-    said = bool(model.misfit) or bool(doubt)
+    said = bool(model.misfit) or bool(doubt) or len(state) < FEW_PROMPTS
     undecided = float((state < 0).mean())
     how = ", worst case" if worst_case else ", normalized" if advantage == "normalized" else ""
     if triaged:

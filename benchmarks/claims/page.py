@@ -16,7 +16,7 @@ and {graded} families of graded rewards (`binary_sets.py`, `graded_sets.py`). Th
 flatspot: exact sums, or integrals of the distribution function over 1,000 cells.
 
 - An **error** holds where the realized one is at most 1.5 points above the stated one, over the sets whose output does not itself say that
-  it cannot promise it (`model-misfit`, `worst-case-error`; *said*: the share of sets with one of them).
+  it cannot promise it (`model-misfit`, `worst-case-error`, `few-prompts`; *said*: the share of sets with one of them).
 - **Limits** hold where they cover the truth at most 5 points less often than their level.
 - A **cost** holds where it is at most 1.35 of the fewest completions of whoever knows the population (`oracle.py`). These are two where one
   verdict is right for every prompt: few completions do not tell such a population from others, and more are drawn.

@@ -224,7 +224,7 @@ def set_caveats(
     if 0 < scored.sum() < FEW_PROMPTS:
         text = (
             f"Only {_counted(int(scored.sum()), 'prompt')} scored: shares and mixed groups hold for the set, and say little of other "
-            "prompts like these."
+            "prompts like these, and several times as many verdicts may be wrong as predicted."
         )
         caveats.append(Caveat("few-prompts", text))
     if scored.any() and (middle := np.median(evidence.n[scored])) < 4:

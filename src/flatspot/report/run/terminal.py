@@ -172,7 +172,8 @@ def _cost(summary: Summary) -> list[str]:
     if completions.tokens is not None:
         parts.append(f"{count(completions.tokens)} tokens")
     if summary.predicted_error is not None:
-        parts.append(f"predicted error {fine_percent(summary.predicted_error)}")
+        worst = blocks.error_limit(summary)
+        parts.append(f"predicted error {fine_percent(summary.predicted_error)}" + (f", {worst}" if worst else ""))
     if summary.proved is not None:
         parts.append(f"{count(summary.proved)} of {noun(summary.n_prompts, 'verdict')} proved")
     return parts
