@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 
@@ -52,6 +53,17 @@ def test_the_limit_cuts_after_words():
 )
 def test_sampling_reshapes_the_answers(sampling, expected):
     assert reshape({"a": 0.5, "b": 0.3, "c": 0.2, "never": 0.0}, sampling) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-2, 0.05])
+def test_a_low_temperature_leaves_only_what_can_be_drawn(temperature):
+    """At T = 0.001 the share of b is 10^-477, which no float holds."""
+    answers = {"p": {"b": 0.25, "a": 0.75, "c": 0.0}}
+    [drawn] = ScriptedEngine(answers).sample([PromptRequest("p", tuple(range(50)))], Sampling(temperature=temperature))
+    exact = -math.log1p(math.exp(math.log(1 / 3) / temperature))
+    assert {one.text for one in drawn} == {"a"} and drawn[0].logprob == pytest.approx(exact, abs=1e-15)
+    last = ScriptedEngine({"p": {"a": 0.75, "b": 0.25}})._table("p", Sampling(temperature=temperature))
+    assert all(math.isfinite(one.logprob) for one in last.completions), "a number above the last sum takes the last answer"
 
 
 @pytest.mark.parametrize(

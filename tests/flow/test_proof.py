@@ -56,6 +56,30 @@ def test_known_mass_is_that_of_the_distinct_completions(policy):
     assert flatspot.open(run.folder).model.proved.tolist() == [True, True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [
+        ({}, False),
+        ({"fixed_completions": False}, True),
+        ({"fixed_completions": False, "deterministic_reward": False}, False),
+        ({"fixed_completions": False, "deterministic_reward": False, "reward_range": None}, False),
+    ],
+)
+def test_which_completions_a_round_drew_is_read_only_where_it_may_prove_something(policy, monkeypatch, options, read):
+    from flatspot.rollouts import completeness, store
+    from flatspot.runs import run as runs
+
+    calls = []
+    for module, name, function in (
+        (store, "read_seen", store.read_seen), (completeness, "read_seen", completeness.read_seen), (runs, "read_known", runs.read_known)
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, lambda *args, f=function, n=name: calls.append(n) or f(*args))
+    judged(policy, **options)
+    judged(policy, **options)  # replays what is there
+    assert ("read_seen" in calls) == read
+    assert ("read_known" in calls) == options.get("deterministic_reward", True)
+
+
 def test_a_run_drawn_before_probabilities_were_kept_is_judged_without_them(policy):
     run = judged(policy)
     for part in (run.folder / "rollouts").glob("*.parquet"):

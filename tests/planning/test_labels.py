@@ -114,6 +114,23 @@ def test_the_largest_reward_seen_is_no_ceiling(scores, tmp_path):
     )
 
 
+def test_survivors_alone_do_not_show_what_the_set_may_gain(tmp_path):
+    """Groups of 16 with a right answer or two: those without any were dropped before the log was written."""
+    rng, log = np.random.default_rng(1), tmp_path / "log.jsonl"
+    rows = []
+    for i in range(400):
+        rewards = (rng.random(16) < 0.02).astype(float)
+        if 0 < rewards.sum() < 16:
+            rows += [{"prompt": f"q{i}", "completion": f"{k}", "reward": r, "step": i // 40} for k, r in enumerate(rewards)]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = flatspot.inspect(log, out=tmp_path / "run", reward_range=(0, 1))
+    assert "survivors-only" in run.summary.caveat_codes and run.summary.fractions.vanishing.mean is None
+    found = plan_labels(run, LabelSettings(labels=5))
+    assert (found.summary.ceiling, found.summary.gain, found.summary.ceiling_unknown) == (None, None, "survivors-only")
+    assert "gain of 0" not in (text := labels_text(found.summary, {}, None, "")) and "at most 0" not in text
+    assert found.summary.n == 0 or "does not show how many prompts vanish" in text
+
+
 def test_the_top_of_a_stated_range_is_a_ceiling(scores, tmp_path):
     run = flatspot.inspect(scores, out=tmp_path / "known", reward_range=(-20.0, 20.0))
     found = plan_labels(run, LabelSettings(labels=5))

@@ -41,6 +41,27 @@ def test_a_prompt_without_a_value_is_a_task_of_its_own_and_values_need_not_be_te
     assert found.subset(np.array([False, True, True, False, True, False])).of.tolist() == [0, 1, 2]
 
 
+def test_a_column_may_have_any_name():
+    """Columns are stored as they are; a table of another program may escape what is not ASCII."""
+    rows = [{"größe": f"t{i % 3}"} for i in range(6)]
+    for table in (prompts(*rows), prompts(*(json.dumps(row, ensure_ascii=False) for row in rows))):
+        assert clusters_of(table, "größe").of.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_tasks_of_which_no_prompt_was_scored_are_not_counted(tmp_path):
+    rows = [json.loads(line) for line in logged(tmp_path, 6).read_text().splitlines()]
+    for row in rows:
+        row["reward"] = row["reward"] if row["task"] in ("task 0", "task 1") else None
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = flatspot.inspect(tmp_path / "log.jsonl", out=tmp_path / "run", reward_range=(0, 1))
+    assert any("The prompts are of 2 tasks" in text for text in run.summary.caveats) and "few-tasks" in run.summary.caveat_codes
+    for row in rows:
+        row["reward"] = row["reward"] if row["task"] == "task 0" else None
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = flatspot.inspect(tmp_path / "log.jsonl", out=tmp_path / "one", reward_range=(0, 1), cluster_col="none")
+    assert not {"few-tasks", "same-tasks"} & set(run.summary.caveat_codes)
+
+
 def test_a_column_that_no_prompt_has_is_a_mistake_that_names_those_there_are():
     with pytest.raises(SettingsError, match=r"--cluster-col kind: no prompt has a value .* columns are level, topic"):
         clusters_of(prompts({"level": 1, "topic": "x"}, {"level": 2}), "kind")

@@ -235,6 +235,20 @@ def test_a_flat_part_that_is_worth_less_is_said_and_the_verdict_stays():
     assert "flat-component" in summary["caveat_codes"]
 
 
+def test_a_part_that_no_completion_earns_is_named_once_and_one_that_all_earn_is_not():
+    right = coins(40, 16, 0.5)
+    parts = {"right": right, "never": np.zeros((40, 16)), "less": np.full((40, 16), -1.0), "always": np.full((40, 16), 0.25)}
+    _, summary = verdict_of(
+        right + sum(parts[name] for name in ("never", "less", "always")), parts=parts, weights=dict.fromkeys(parts, 1.0)
+    )
+    for name, times in (("never", 1), ("less", 1), ("always", 0), ("right", 0)):
+        said = [text for text in summary["caveats"] if repr(name) in text and "on every completion" in text]
+        assert len(said) == times
+        assert sum(repr(name) in text for text in summary["caveats"]) >= times and (times == 0 or len(said) == 1)
+    _, flat = verdict_of(np.zeros((40, 16)), parts={"a": np.zeros((40, 16)), "b": np.zeros((40, 16))})
+    assert "flat-component" not in flat["caveat_codes"], "nothing varies: there are no others to learn from"
+
+
 def test_a_penalty_that_was_never_applied_is_no_flat_goal():
     right = coins(40, 16, 0.5)
     parts = {"accuracy": right, "length_penalty": np.zeros((40, 16))}

@@ -102,7 +102,8 @@ class ScriptedEngine:
                 f"the scripted policy has no answers for the prompt {prompt[:80]!r}; its table has {len(self.answers)} prompts: {first}"
                 f"{', …' if len(self.answers) > 3 else ''}. Add this prompt to the table"
             )
-        shaped = reshape(self.answers[prompt], sampling)
+        # at a small temperature p^(1/T) may be below the smallest float: such an answer is never drawn, and has no log-probability
+        shaped = {answer: p for answer, p in reshape(self.answers[prompt], sampling).items() if p > 0}
         completions = [_cut(answer, sampling.max_new_tokens) for answer in shaped]
         mass = dict.fromkeys(completions, 0.0)  # answers that are cut to the same words are one completion
         for completion, p in zip(completions, shaped.values(), strict=True):

@@ -59,12 +59,12 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
     limits, source, outside = reward_range(table.evidence.low, table.evidence.high, settings.reward_range, request.reward_range)
     cluster_col = settings.cluster_col or request.cluster_col
     table = replace(table, clusters=clusters_of(run.prompts, cluster_col))
-    if run.notes.whole_groups is not None:  # the reward compares within a group: equal completions of two groups differ
-        table = replace(table, signs=table.signs.without_repeats(), known=None)
     deterministic = settings.deterministic_reward or bool(request.deterministic_reward)
-    if source != GIVEN or outside or not deterministic:
-        # the completions that nobody has seen may earn anything, or those that were seen something else: nothing is proved
-        table = replace(table, known=None)
+    if run.notes.whole_groups is not None:  # the reward compares within a group: equal completions of two groups differ
+        table = replace(table, signs=table.signs.without_repeats())
+    elif source == GIVEN and not outside and deterministic:
+        # else the completions that nobody has seen may earn anything, or those that were seen something else: nothing is proved
+        table = replace(table, known=run.known)
     unscored = unscored_answers(read_unscored_answers(run.folder))
     notes = [*run.notes.caveats, *unscored, *outside, *repeated_prompts(run.prompts)]
     judged = judge_drawn(

@@ -28,6 +28,7 @@ from flatspot.planning.summary import Actions, Answers, LabelSummary, Reward, Se
 from flatspot.runs.run import Run, as_run
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.forecast import SIZES, smallest_group
+from flatspot.verdicts.withheld import SURVIVORS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,6 +156,7 @@ def plan_labels(run: str | Path | Run, settings: LabelSettings | None = None) ->
         coverage=share,
         curve={str(k): float(covered.share[k - 1]) for k in _points(n)},
         ceiling=ceiling,
+        ceiling_unknown=None if ceiling is not None else SURVIVORS if SURVIVORS in run.summary.caveat_codes else "range",
         gain=None if ceiling is None else Reward(share * ceiling.mean, share * ceiling.lo, share * ceiling.hi),
         actions=Actions(**Counter(table["action"].to_pylist())),
         samples=_sizes(table),
@@ -189,16 +191,19 @@ def _as_drawn(run: Run, chosen: Ints, n: int, seed: int) -> Ints:
 def _ceiling(run: Run) -> Reward | None:
     """Mean reward that the set would gain if every vanishing prompt came to earn what it may at most, with 95% limits; None if not known.
 
-    The share that vanishes, with its limits under the fitted model, times the mean headroom of what vanishes.
+    The share that vanishes, with its limits under the fitted model, times the mean headroom of what vanishes. A log of survivors only does
+    not show that share.
     """
+    share = run.summary.fractions.vanishing
+    if share.mean is None or share.lo is None or share.hi is None:
+        return None
     p, left = run.numbers("p_vanishing"), headroom(run)
     may_vanish = p > 0  # not where the prompt has no reward
     mass = p[may_vanish].sum()
     mean = float(p[may_vanish] @ left[may_vanish] / mass) if mass > 0 else 0.0
     if not np.isfinite(mean):
         return None
-    share = run.summary.fractions.vanishing
-    return Reward(*(mean * (limit or 0.0) for limit in (share.mean, share.lo, share.hi)))
+    return Reward(mean * share.mean, mean * share.lo, mean * share.hi)
 
 
 def _plan_table(run: Run, settings: LabelSettings, chosen: Ints, gains: Floats | None, covered: Coverage, rows: Ints) -> pa.Table:

@@ -119,7 +119,10 @@ class LabelSummary:
     ceiling: Annotated[
         Reward | None,
         "upper bound on the gain in mean reward, if every vanishing prompt came to earn the most it can; `null` where nobody states what "
-        "that is: neither a range nor real answers",
+        "that is (neither a range nor real answers), or where a log holds survivors only, so that nobody knows how many prompts vanish",
+    ]
+    ceiling_unknown: Annotated[
+        str | None, "why `ceiling` is `null`: `range`, as nobody states what a prompt can earn, or `survivors-only`; else `null`"
     ]
     gain: Annotated[Reward | None, "the part of it that the labels cover"]
     actions: Annotated[Actions, "prompts by what to do with them"]

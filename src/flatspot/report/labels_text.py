@@ -78,9 +78,17 @@ def _row(row: SelectedLabel, prompts: Mapping[str, str], width: int) -> str:
 
 def _gain(labels: LabelSummary) -> str:
     if labels.ceiling is None or labels.gain is None:
+        why = (
+            "nobody states what a prompt can earn: judge the run again with --reward-range (flatspot inspect), or diagnose with "
+            "--answer-col"
+        )
+        if labels.ceiling_unknown == "survivors-only":
+            why = (
+                "a log of groups whose rewards differ does not show how many prompts vanish: log the dropped groups too, or draw new "
+                "completions (flatspot diagnose)"
+            )
         return (
-            "no upper bound, as nobody states what a prompt can earn: judge the run again with --reward-range (flatspot inspect), or "
-            f"diagnose with --answer-col. {percent(labels.coverage)} of it lies with prompts like the labels; how far a warm-up really "
+            f"no upper bound, as {why}. {percent(labels.coverage)} of it lies with prompts like the labels; how far a warm-up really "
             "carries over is only known after it."
         )
     return (

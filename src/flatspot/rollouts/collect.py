@@ -50,7 +50,8 @@ def collect(
             run.write_round(number, this)
             decided.append(this)
         drawing.complete(number, this)
-        return run.rewards(number, this), None if getattr(reward, "compares", False) else run.seen(number, this)
+        seen = run.seen(number, this) if replay.decider.proves and not getattr(reward, "compares", False) else None
+        return run.rewards(number, this), seen
 
     for this in decided[: replay.whole]:  # which the decider has absorbed: the engine is to read them, too
         drawing.complete(next(numbers), this)

@@ -64,11 +64,11 @@ class Replay:
 
 def _replay(path: Path, record: RunRecord, rounds: Sequence[Round], decider: Decider) -> Replay:
     """Let a fresh decider absorb the rounds on disk, up to the first of which a part is missing."""
-    done, whole, compares = parts_of(path), 0, read_notes(path).whole_groups is not None
+    done, whole, proves = parts_of(path), 0, decider.proves and read_notes(path).whole_groups is None
     for number, this in enumerate(rounds):
         if not {(number, i) for i in range(len(this.parts(record.rows_per_part)))} <= done:
             break
-        seen = None if compares else read_seen(path, number, this, record.logprob_error)
+        seen = read_seen(path, number, this, record.logprob_error) if proves else None
         decider.absorb(this, read_rewards(path, number, this), seen)
         whole += 1
     return Replay(record, tuple(rounds), whole, decider)

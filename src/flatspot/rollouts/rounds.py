@@ -64,9 +64,11 @@ class Decider(Protocol):
     """Decides on the next round from the rewards so far and nothing else, so that a run that was killed decides as it would have.
 
     adaptive  whether the rewards decide; if not, the number of completions is fixed beforehand
+    proves    whether it makes use of which completions earned the rewards: only then are they read
     """
 
     adaptive: bool
+    proves: bool
 
     def next_round(self) -> Round | None:
         """The next round; None where enough was drawn."""
@@ -75,7 +77,7 @@ class Decider(Protocol):
     def absorb(self, drawn: Round, rewards: Floats, seen: Seen | None = None) -> None:
         """Take in the [m, k] rewards of a round, NaN where there is none: every round in the order drawn, those of an earlier start too.
 
-        seen  the completions that earned them; None where their probability is not known
+        seen  the completions that earned them; None where their probability is not known, or nothing is proved
         """
         ...
 
@@ -109,7 +111,7 @@ class FixedCompletions:
     Round(prompts=array([0, 1, 2]), first=array([4, 4, 4]), n_completions=4, fixed=True)
     """
 
-    adaptive = False
+    adaptive = proves = False
 
     def __init__(self, n_prompts: int, n_completions: int) -> None:
         self.n_completions = n_completions

@@ -75,7 +75,7 @@ def clusters_of(prompts: pa.Table, column: str | None) -> Clusters | None:
 
 def _value(columns: str | None, name: str | None) -> str | None:
     """The value of a column as text; None where there is none. A row that does not name the column is not read."""
-    if not columns or json.dumps(name) not in columns:
+    if not columns or not any(json.dumps(name, ensure_ascii=escaped) in columns for escaped in (False, True)):
         return None
     value = json.loads(columns).get(name)
     return None if value is None or value == "" else value if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -28,10 +28,11 @@ from flatspot.runs.clusters import clusters_of
 from flatspot.runs.fitted import fit_run
 from flatspot.runs.judging import check_last_judging, check_rows_judged, check_verdicts, read_summary
 from flatspot.runs.summary import Summary
-from flatspot.runs.table import RunTable, completions_of, read_run, rollout_files
+from flatspot.runs.table import RunTable, completions_of, read_known, read_run, rollout_files
 from flatspot.runs.zones import top_of, zones_of
 from flatspot.stats.evidence import Evidence, Floats
 from flatspot.stats.forecast import SIZES
+from flatspot.stats.known_mass import KnownMass
 from flatspot.stats.models.fitted import FittedModel
 
 if TYPE_CHECKING:
@@ -101,7 +102,12 @@ class Run:
     @cached_property
     def table(self) -> RunTable:
         """The rows, reduced to statistics of each prompt."""
-        return read_run(self.folder, self.record.logprob_error)
+        return read_run(self.folder)
+
+    @cached_property
+    def known(self) -> KnownMass | None:
+        """What the probabilities of its completions prove, before anything is known of the reward; None where the rows do not tell them."""
+        return read_known(self.folder, self.record.logprob_error)
 
     @property
     def evidence(self) -> Evidence:
@@ -118,7 +124,7 @@ class Run:
         sizes = sorted({*SIZES, summary.group_size})
         check_rows_judged(self.folder, summary, int(self.table.n_rows.sum()))
         clusters = clusters_of(self.prompts, summary.settings.cluster_col)
-        known = None if summary.proved is None else self.table.known  # as it was judged
+        known = None if summary.proved is None else self.known  # as it was judged
         return fit_run(replace(self.table, clusters=clusters, known=known), top_of(summary), zones, sizes)
 
     @cached_property

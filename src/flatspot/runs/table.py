@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+T = TypeVar("T")
 MEMORY_LIMIT = "1200MB"
 
 
@@ -44,7 +45,7 @@ class RunTable:
     errors            [(message, rows)], most frequent first, at most 20
     signs             equal completions with different rewards, and what cut ones earn
     clusters          the tasks of the prompts, where limits are to know of them; None: one, or nothing tells
-    known             what the probabilities of the completions prove; None where the rows do not tell them
+    known             what the probabilities of the completions prove: `read_known`; None where it was not asked for
     """
 
     prompt_id: NDArray[np.object_]
@@ -87,13 +88,31 @@ def rollout_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_run(folder: Path, logprob_error: float = 0.0) -> RunTable:
-    """Reduce a run folder's rows. Prompts without a row yet are there, with zeros.
+def read_run(folder: Path) -> RunTable:
+    """Reduce a run folder's rows, all but `known`. Prompts without a row yet are there, with zeros.
+
+    Raises `RunFolderError` where a part cannot be read, naming it.
+    """
+    return _read(folder, _reduce)
+
+
+def read_known(folder: Path, logprob_error: float) -> KnownMass | None:
+    """What the probabilities of a run folder's completions prove; None where the rows do not tell them. It hashes every completion.
 
     logprob_error  how far a token's log-probability may be off, in nats
 
     Raises `RunFolderError` where a part cannot be read, naming it.
     """
+
+    def reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> KnownMass | None:
+        [m] = db.execute("SELECT count(*) FROM prompts").fetchone() or [0]
+        return _known(db, int(m), logprob_error) if any_rows else None
+
+    return _read(folder, reduce)
+
+
+def _read(folder: Path, reduce: Callable[[duckdb.DuckDBPyConnection, bool], T]) -> T:
+    """What `reduce` makes of the views `rows` and `prompts`, and of whether there are any rows."""
     import duckdb
 
     folder = Path(folder)
@@ -105,7 +124,7 @@ def read_run(folder: Path, logprob_error: float = 0.0) -> RunTable:
             db.execute(f"CREATE TABLE prompts AS SELECT row_number() OVER () - 1 AS i, prompt_id, {_answers(db, source)} FROM {source}")
             none = "(SELECT * FROM (VALUES (1)) WHERE false)"
             db.execute(f"CREATE VIEW rows AS SELECT * FROM {parquet_source(db, files) if files else none}")
-            return _reduce(db, bool(files), logprob_error)
+            return reduce(db, bool(files))
     except duckdb.Error as error:
         for file, needed in [(prompts, ["prompt_id"]), *((part, ["prompt_id", "reward"]) for part in files)]:
             read_table(file, needed)  # names the file that lacks a column
@@ -115,7 +134,7 @@ def read_run(folder: Path, logprob_error: float = 0.0) -> RunTable:
         ) from error
 
 
-def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool, logprob_error: float) -> RunTable:
+def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
     prompts = db.execute("SELECT prompt_id, answer_reward FROM prompts ORDER BY i").fetchnumpy()
     m = len(prompts["prompt_id"])
     answers = _floats(prompts["answer_reward"])
@@ -147,7 +166,6 @@ def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool, logprob_error: float)
         fair=_place(totals["fair"], at, m, 1).astype(bool),
         errors=db.execute("SELECT error, count(*) FROM rows WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1 LIMIT 20").fetchall(),
         signs=_signs(db, m),
-        known=_known(db, m, logprob_error),
     )
 
 

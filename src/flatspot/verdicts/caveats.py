@@ -24,7 +24,7 @@ from flatspot.verdicts.settings import JudgeSettings
 # name: "sure" was the name of --worst-case
 CODES: Mapping[str, str] = {
     "noisy-reward": "equal completions of a prompt got different rewards",
-    "flat-component": "on some prompts one of several rewards vanishes though their total varies, or one is the same everywhere: there RL "
+    "flat-component": "on some prompts one of several rewards vanishes though their total varies, or no completion earns it: there RL "
     "learns from the others alone",
     "component-range": "on some prompts one of several rewards always gives the most seen of it, and nobody states whether that is its top",
     "components-tie": "on some prompts the single rewards differ and their sum does not",
@@ -125,16 +125,11 @@ def close_call(judgment: SetJudgment, population: str) -> list[Caveat]:
 
 
 def flat_components(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
-    """Of several rewards, those that vanish on prompts whose total varies, and those that are never earned."""
-    varying = [part for part in components if len(np.unique(part.evidence.tally.reward)) > 1]
-    constant = {part.name: part for part in components if len(np.unique(part.evidence.tally.reward)) == 1 and varying}
+    """Of several rewards, those that no completion earns, and those that vanish on prompts whose total varies."""
+    never = _never_earned(components)
     return [
-        Caveat(
-            "flat-component",
-            f"{part.name!r} is {part.evidence.tally.reward[0]:.3g} on every completion: RL learns from the others alone.",
-        )
-        for part in constant.values()
-        if part.weight > 0 and part.evidence.tally.reward[0] <= 0
+        Caveat("flat-component", f"{name!r} is {reward:.3g} on every completion: RL learns from the others alone.")
+        for name, reward in never.items()
     ] + [
         Caveat(
             "flat-component",
@@ -142,8 +137,16 @@ def flat_components(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
             "rewards alone.",
         )
         for part in components
-        if part.weight > 0 and part.flat_share > FEW and not (part.name in constant and part.evidence.tally.reward[0] <= 0)
+        if part.weight > 0 and part.flat_share > FEW and part.name not in never
     ]
+
+
+def _never_earned(components: Sequence[ComponentVerdicts]) -> dict[str, float]:
+    """The rewards with a weight above 0 that are one value, 0 or less, on every completion, while another one varies; by name."""
+    values = {part.name: np.unique(part.evidence.tally.reward) for part in components}
+    if not any(len(seen) > 1 for seen in values.values()):
+        return {}
+    return {part.name: float(seen[0]) for part in components if part.weight > 0 and len(seen := values[part.name]) == 1 and seen[0] <= 0}
 
 
 def unknown_tops(components: Sequence[ComponentVerdicts]) -> list[Caveat]:
@@ -247,8 +250,11 @@ def set_caveats(
 
 
 def task_caveats(clusters: Clusters | None) -> list[Caveat]:
-    """Where prompts are of several tasks: which prompts the limits are not for."""
-    if clusters is None:
+    """Where prompts are of several tasks: which prompts the limits are not for.
+
+    clusters  of the prompts with a reward: tasks of which none was scored tell nothing
+    """
+    if clusters is None or clusters.count < (1 if clusters.used else 2):
         return []
     if not clusters.used:
         few = clusters.count < FEW_CLUSTERS

@@ -132,7 +132,7 @@ def _caveats(run: RunTable, settings: JudgeSettings, judged: _Parts, range_sourc
         ),
         *low_answers(evidence, settings, run.answer_reward, judgment),
         *advantage_matters(judged.prompts, judged.numbers, settings),
-        *task_caveats(run.clusters),
+        *task_caveats(None if run.clusters is None else run.clusters.subset(evidence.n > 0)),
         *doubtful_error(judged.prompts, settings),
         *close_call(judgment, population_of(run.clusters)),
     ]

@@ -244,6 +244,7 @@ class Adaptive:
     adaptive = True
 
     def __init__(self, plan: Plan) -> None:
+        self.proves = plan.proofs and plan.reward_range is not None
         self.state = start(plan)
         self._next: Round | None = None
         self._next_of: State | None = None  # the state that it was decided in
