@@ -84,13 +84,15 @@ def _decades(low: float, high: float, count: int) -> list[float]:
 
 
 def tick_labels(values: Sequence[float]) -> list[str]:
-    """The labels of evenly spaced values: as many decimals as tell them apart.
+    """The labels of evenly spaced values: as many decimals as tell them apart; a value alone in full.
 
-    >>> tick_labels([0.0, 0.5, 1.0]), tick_labels([-2000.0, 0.0]), tick_labels([1e-7, 2e-7])
-    (['0.0', '0.5', '1.0'], ['−2,000', '0'], ['1e−07', '2e−07'])
+    >>> tick_labels([0.0, 0.5, 1.0]), tick_labels([-2000.0, 0.0]), tick_labels([1e-7, 2e-7]), tick_labels([1.5])
+    (['0.0', '0.5', '1.0'], ['−2,000', '0'], ['1e−07', '2e−07'], ['1.5'])
     """
+    if len(values) == 1:
+        return [_general(values[0] + 0.0)]
     largest = max(map(abs, values))
-    step = (values[-1] - values[0]) / (len(values) - 1) if len(values) > 1 else largest
+    step = (values[-1] - values[0]) / (len(values) - 1)
     if not step:
         return ["0"] * len(values)
     if step < 1e-5 or largest >= 1e7:
