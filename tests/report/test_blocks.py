@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from flatspot.core.request import resume_options
 from flatspot.core.schema import SCHEMA_VERSION
 from flatspot.core.settings import Settings
 from flatspot.report import blocks
+from flatspot.report.blocks import key_facts, reward_range
 from flatspot.report.run.next_steps import completions_command, diagnose_command, export_command, next_steps, train_command
 from flatspot.runs.summary import RewardSummary, Summary
 from flatspot.verdicts.judge import VERDICTS
@@ -244,3 +246,24 @@ def test_where_every_reward_is_the_lowest_one_reads_completions_first():
         == "flatspot export a --completions --to completions.jsonl"
     )
     assert next_steps(Summary.from_json(summary | {"caveat_codes": []}))[0].command == "flatspot plan a --labels 5%"
+
+
+def test_where_one_of_several_rewards_decided_the_first_number_is_its_own(make_report):
+    values = make_report(3).summary.to_json()
+    parts = {"accuracy": {"mean": 0.0, "flat_share": 0.65}, "format": {"mean": 0.5, "flat_share": 0.0}}
+    values |= {
+        "components": parts,
+        "rule": "'accuracy' vanishes where the total varies: 65% > 20%",
+        "fractions": {"vanishing": {"mean": 0.0}},
+    }
+    values["health"] |= {"flat_reward": "accuracy"}
+    fact = key_facts(Summary.from_json(values))[0]
+    assert (fact.value, fact.label, fact.note) == ("65%", "of prompts vanish by accuracy, not by the total", "by the total: 0%")
+    other = Summary.from_json(values | {"rule": "vanishing prompts: 30% > 20%"})
+    assert key_facts(other)[0].label == "of prompts vanish"
+
+
+@pytest.mark.parametrize(("limits", "text"), [((0, 1), "in [0, 1]"), ((0, 1.5), "in [0, 1.5]"), ((-57.76, 52.24), "in [-57.8, 52.2]")])
+def test_a_range_is_written_as_short_as_the_caveat_writes_it(make_report, limits, text):
+    summary = make_report(3).summary
+    assert reward_range(dataclasses.replace(summary, reward=dataclasses.replace(summary.reward, range=limits))) == text

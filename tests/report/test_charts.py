@@ -170,3 +170,11 @@ def test_the_forecast_is_drawn_at_its_shares_with_its_limits(make_report):
     assert heights == pytest.approx([row["hi"] for row in rows.values()] + [row["lo"] for row in rows.values()][::-1], abs=5e-3)
     assert "groups of 8: 42%" in parse(chart)[0].text
     assert forecast(Summary()) is None
+
+
+def test_no_label_of_the_forecast_lies_on_the_name_of_the_axis(make_report):
+    for shares in ((0.2, 0.5, 0.9, 0.95), (0.98, 0.99, 1.0, 1.0)):
+        rows = {str(k): {"informative": share, "lo": share, "hi": share} for k, share in zip((4, 8, 16, 32), shares, strict=True)}
+        chart = forecast(Summary.from_json(make_report(3).summary.to_json() | {"forecast": rows}))
+        heights = [at(node)[1] for node in all_of(chart, "text", "value")]
+        assert len(heights) == 4 and min(heights) > 0

@@ -187,8 +187,7 @@ def reward_range(summary: Summary) -> str:
     limits = range_limits(summary.reward.range)
     if limits is None:
         return ""
-    places = 0 if all(x == int(x) for x in limits) else 2
-    return f"in [{decimal(limits[0], places)}, {decimal(limits[1], places)}]"
+    return f"in [{limits[0]:.3g}, {limits[1]:.3g}]"
 
 
 def range_limits(limits: Sequence[float]) -> tuple[float, float] | None:
@@ -241,13 +240,23 @@ def caveats(summary: Summary) -> tuple[str, ...]:
     return tuple(visible(text) for text in summary.caveats)
 
 
+def deciding_component(summary: Summary) -> str | None:
+    """The one of several rewards by which the set was judged; None where it was judged by the total."""
+    name = summary.health.flat_reward
+    return name if name in summary.components and summary.rule.startswith(f"{name!r} vanishes") else None
+
+
 def key_facts(summary: Summary) -> tuple[Fact, ...]:
     """The four or five numbers to read first."""
     vanishing, std = summary.fractions.vanishing, summary.reward.std
     interval = percent_range(vanishing.lo, vanishing.hi)
     planned = next((row for row in forecasts(summary) if row.planned), None)
+    vanish = Fact("of prompts vanish", percent(vanishing.mean), f"95% interval {interval}" if interval else "")
+    if (name := deciding_component(summary)) is not None:
+        words = f"of prompts vanish by {visible(name)}, not by the total"
+        vanish = Fact(words, percent(summary.components[name].flat_share), f"by the total: {percent(vanishing.mean)}")
     facts = [
-        Fact("of prompts vanish", percent(vanishing.mean), f"95% interval {interval}" if interval else ""),
+        vanish,
         Fact("mean reward", decimal(summary.reward.mean), reward_range(summary)),
         Fact("median reward std", decimal(std.p50), f"10th percentile {decimal(std.p10)}"),
     ]

@@ -155,7 +155,11 @@ def forecast(summary: Summary) -> str | None:
         svg.x_axis(plane, "completions per prompt (group size)", [(i, str(row.group_size)) for i, row in enumerate(rows)]),
         svg.stretch(plane, [svg.band(plane, ((i, row.lo, row.hi) for i, row in enumerate(rows)), "band"), svg.outline(middles, "trend")]),
         *(svg.dot(at, 7.5 if row.planned else 5, "dot") for at, row in zip(middles, rows, strict=True)),
-        *(svg.text((at[0], at[1] - 13), percent(row.informative), "value") for at, row in zip(middles, rows, strict=True)),
+        # near the top under the line, or the label would cover the name of the axis
+        *(
+            svg.text((x, y + 22 if (row.informative or 0) > 0.9 else y - 13), percent(row.informative), "value")
+            for (x, y), row in zip(middles, rows, strict=True)
+        ),
     ]
     words = "; ".join(f"groups of {row.group_size}: {percent(row.informative)}" for row in rows)
     title = f"Line chart of the share of mixed groups. {words}"

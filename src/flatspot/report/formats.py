@@ -72,10 +72,13 @@ def percent_range(lo: object, hi: object) -> str:
     >>> percent_range(0.27, 0.51), percent_range(None, 0.5), percent_range(0, 0.003)
     ('27–51%', '', '0–0.3%')
     >>> percent_range(0.002, 0.998), percent_range(1e-6, 0.99999), percent_range(0.5, 1)
-    ('0.2–99.8%', '<0.1–>99.9%', '50–100%')
+    ('0.2–99.8%', '<0.1% to >99.9%', '50–100%')
     """
     low, high = number(lo), number(hi)
-    return "" if low is None or high is None else f"{_limit(low)}–{_limit(high)}%"
+    if low is None or high is None:
+        return ""
+    first, last = _limit(low), _limit(high)
+    return f"{first}% to {last}%" if last.startswith(">") else f"{first}–{last}%"
 
 
 def _limit(share: float) -> str:

@@ -168,3 +168,11 @@ def _contrast(a: str, b: str) -> float:
 def test_the_report_needs_no_deep_learning_and_no_pandas():
     code = "import sys, flatspot.report.run.html; print([m for m in ('torch', 'transformers', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_what_a_caveat_has_in_backticks_is_code_and_escaped(make_report):
+    caveats = ("Rows are grouped by `<b>id`: each has one `prompt`.", "one ` alone")
+    data = make_report(3)
+    html = render_html(dataclasses.replace(data, summary=dataclasses.replace(data.summary, caveats=caveats)))
+    assert "<li>Rows are grouped by <code>&lt;b&gt;id</code>: each has one <code>prompt</code>.</li>" in html
+    assert "<li>one ` alone</li>" in html
