@@ -117,8 +117,9 @@ def close_call(judgment: SetJudgment, population: str) -> list[Caveat]:
     """
     if judgment.rule not in ("vanishing", "none", "solved") or not judgment.lo <= judgment.limit <= judgment.hi:
         return []
+    state = "solved" if judgment.rule == "solved" else "vanishing"
     text = (
-        f"The verdict is for these prompts. Among {population} the share that decided may be {percent(judgment.lo)} to "
+        f"The verdict is for these prompts. Among {population} the {state} share may be {percent(judgment.lo)} to "
         f"{percent(judgment.hi)} (limit {percent(judgment.limit)}), so another set of them may get another verdict."
     )
     return [Caveat("close-call", text)]
