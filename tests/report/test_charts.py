@@ -112,6 +112,16 @@ def test_a_line_is_at_the_top_of_a_known_range_only(make_report):
     assert all_of(chart, "line", "envelope") == [] and "top of the range" not in words(chart)
 
 
+def test_of_binary_rewards_the_two_ends_are_tinted_that_are_rarer_than_epsilon():
+    marks = place_marks(["vanishing", "learnable", "solved"], [0.0, 2.0, 4.0], [0.3, 3.9, 4.0])
+    chart = gain_chart(marks, (0.0, 4.0), 8, 0.1, 0.05)
+    left, right = (places_of(chart, node) for node in all_of(chart, "path", "corner"))
+    assert max(mean for mean, _ in left) == pytest.approx(0.2, abs=2e-2) and min(mean for mean, _ in right) == pytest.approx(3.8, abs=2e-2)
+    inside = [any(min(x for x, _ in band) <= mark.mean <= max(x for x, _ in band) for band in (left, right)) for mark in marks.values]
+    assert inside == [mark.verdict != "learnable" for mark in marks.values]
+    assert "no signal: tinted" in words(chart) and all_of(chart, "path", "envelope") == []
+
+
 def test_where_the_gain_decides_nothing_there_is_no_strip(make_report):
     _, chart = gains_of(make_report(20), threshold=0.0)
     assert all_of(chart, "path", "corner") == [] and "no signal" not in "".join(words(chart))

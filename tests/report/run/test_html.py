@@ -104,8 +104,9 @@ def test_a_binary_reward_has_a_tinted_corner_and_a_graded_one_a_word_on_the_next
         assert ('class="corner"' in section) == ("Tinted: fewer than 5% of the completions" in section) == corner
         assert ("see the next picture" in section) == (not corner)
         assert "reach" not in section
-        assert "Tinted: the gain is under 0.025" in page
-    normalized = dataclasses.replace(data.summary, advantage="normalized", gain_threshold=0.0)
+        assert ("Tinted: the gain is under 0.025" in page) == ("no signal: gain under" in page) == (not corner)
+        assert ("or fewer than 5% the other" in page) == ("no signal: tinted" in page) == corner
+    normalized = dataclasses.replace(graded.summary, advantage="normalized", gain_threshold=0.0)
     page = render_html(dataclasses.replace(data, summary=normalized))
     assert "With normalized advantages any gain is enough" in page and "no signal: gain" not in page
 

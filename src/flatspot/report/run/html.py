@@ -96,7 +96,8 @@ def _charts(summary: Summary, marks: Marks, best: Marks, rows: Mapping[str, Any]
         reach = charts.corner_reach(summary.reward_model, summary.reach_threshold)
         pictures["scatter"] = charts.scatter(marks, limits, reach=reach, completions=_fewest(rows))
     if best.values:
-        pictures["gain"] = gain_chart(best, limits, summary.group_size, summary.gain_threshold or 0.0)
+        epsilon = summary.epsilon if summary.reward_model == "binary" and limits is not None else None
+        pictures["gain"] = gain_chart(best, limits, summary.group_size, summary.gain_threshold or 0.0, epsilon)
     return {name: chart for name, chart in pictures.items() if chart is not None}
 
 
@@ -134,6 +135,7 @@ def _words(summary: Summary) -> dict[str, object]:
         "population": formats.visible(summary.population),
         "group_size": summary.group_size,
         "advantage": summary.advantage,
+        "binary": summary.reward_model == "binary" and summary.reward.range_known,
         "gain_threshold": summary.gain_threshold,
         "mixed_threshold": summary.mixed_threshold,
         "caveats": blocks.caveats(summary),
