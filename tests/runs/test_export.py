@@ -225,3 +225,46 @@ def test_new_rows_are_not_paired_with_older_verdicts(tmp_path, completions, monk
 
 def _killed(*_, **__):
     raise KeyboardInterrupt
+
+
+def test_rows_for_a_trainer_are_those_of_its_data_sets(tmp_path):
+    rows = [{"prompt": f"{i} + 1 =", "answer": str(i + 1), "level": i, "weight": "heavy"} for i in range(4)]
+    engine = ScriptedEngine({row["prompt"]: {str(i + 1): 0.25 * (i + 1), "no": 1 - 0.25 * (i + 1)} for i, row in enumerate(rows)})
+    run = flatspot.diagnose(rows, engine, "regex[pattern=no]", max_completions=16, fixed_completions=True, out=tmp_path / "run")
+    chance = dict(zip(run.verdicts["prompt_id"].to_pylist(), run.verdicts["p_mixed"].to_pylist(), strict=True))
+    ids = [row["prompt_id"] for row in run.prompts.to_pylist()]
+    for trainer in ("trl", "verl", "prime-rl"):
+        for ending in ("jsonl", "parquet"):
+            assert flatspot.export(run, tmp_path / f"{trainer}.{ending}", trainer=trainer) == 4
+        lines = [json.loads(line) for line in (tmp_path / f"{trainer}.jsonl").read_text().splitlines()]
+        assert pq.read_table(tmp_path / f"{trainer}.parquet").to_pylist() == lines
+        assert [row["weight"] for row in lines] == [chance[name] for name in ids]
+        assert [row["level"] for row in lines] == [0, 1, 2, 3] and lines[0]["weight_original"] == "heavy"
+        said = [row["prompt"] for row in lines]
+        texts = [row["prompt"] for row in rows]
+        assert said == (texts if trainer == "trl" else [[{"role": "user", "content": text}] for text in texts])
+    verl = [json.loads(line) for line in (tmp_path / "verl.jsonl").read_text().splitlines()]
+    assert list(verl[0])[:5] == ["data_source", "prompt", "ability", "reward_model", "extra_info"]
+    assert verl[2]["reward_model"] == {"style": "rule", "ground_truth": "3"} and verl[2]["extra_info"]["index"] == 2
+
+
+def test_rows_of_verl_stay_what_they_are_and_an_answer_that_is_missing_is_named(tmp_path):
+    engine = ScriptedEngine({row["prompt"][1]["content"]: {"1": 0.5, "2": 0.5} for row in VERL})
+    run = flatspot.diagnose(VERL, engine, "regex[pattern=1]", max_completions=8, out=tmp_path / "run")
+    flatspot.export(run, tmp_path / "verl.parquet", trainer="verl")
+    table = pq.read_table(tmp_path / "verl.parquet")
+    for name in ("data_source", "prompt", "ability", "reward_model"):
+        assert table[name].to_pylist() == [row[name] for row in VERL]
+    assert all(found.items() >= row["extra_info"].items() for found, row in zip(table["extra_info"].to_pylist(), VERL, strict=True))
+    flatspot.export(run, tmp_path / "prime.jsonl", trainer="prime-rl")
+    assert json.loads((tmp_path / "prime.jsonl").read_text().splitlines()[1])["answer"] == "2"
+    bare = flatspot.diagnose(
+        [{"prompt": "p"}], ScriptedEngine({"p": {"1": 1.0}}), "regex[pattern=1]", max_completions=2, out=tmp_path / "b"
+    )
+    with pytest.raises(SettingsError, match="verl needs the right answer of each prompt"):
+        flatspot.export(bare, tmp_path / "x.parquet", trainer="verl")
+    for options, said in (({"trainer": "axolotl"}, "no trainer 'axolotl'"), ({"trainer": "trl", "completions": True}, "draws its own")):
+        with pytest.raises(SettingsError, match=said):
+            flatspot.export(bare, tmp_path / "x.parquet", **options)
+    with pytest.raises(SettingsError, match="CSV holds no chat messages"):
+        flatspot.export(bare, tmp_path / "x.csv", trainer="trl")

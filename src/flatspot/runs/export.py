@@ -15,6 +15,7 @@ from flatspot.core.protocols import Say
 from flatspot.core.schema import ROLLOUTS
 from flatspot.rollouts.store import storable, stored_prompt, write_table, write_whole
 from flatspot.runs.run import Run
+from flatspot.runs.trainer_rows import rows_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +37,18 @@ def export_prompts(run: Run, path: Path, verdicts: Sequence[str], say: Say = _si
     `id` and `prompt` are what was judged. A further column of the file with one of these names is kept as NAME_original; `say` hears of it.
     """
     return _write(_prompt_rows(run.prompts, run.verdicts, set(verdicts), say), path, say)
+
+
+def export_for(run: Run, trainer: str, path: Path, verdicts: Sequence[str], say: Say = _silent) -> int:
+    """Write the prompts with one of `verdicts` (none: all) as the data set that a trainer reads (`runs.trainer_rows`); returns how many.
+
+    Raises `SettingsError` where the file is CSV, which holds no messages and no objects.
+    """
+    if path.suffix.lower() == ".csv":
+        raise SettingsError(f"{path.name}: CSV holds no chat messages and no objects: end it in .parquet or .jsonl to export for {trainer}")
+    judged = {row["prompt_id"]: row for row in run.verdicts.select(["prompt_id", *_VERDICT_COLUMNS]).to_pylist()}
+    chosen = [(p, judged[p.id]) for p in map(stored_prompt, run.prompts.to_pylist()) if not verdicts or judged[p.id]["verdict"] in verdicts]
+    return _write(iter(rows_for(trainer, chosen, say)), path, say)
 
 
 def export_completions(run: Run, path: Path, verdicts: Sequence[str], say: Say = _silent) -> int:

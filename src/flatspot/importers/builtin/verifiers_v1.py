@@ -217,7 +217,7 @@ def arrange_traces(log: Log, _: Sequence[str] = ()) -> Arranged:
         derived=derived,
         policy=f"CASE WHEN regexp_matches({log.path()}, '/rollouts/step_') THEN {log.path('/rollouts/step_.*$')} "
         f"ELSE {log.text('model')} END",
-        dropped=["episode", *map(_WEIGHT.__add__, weights)],
+        dropped=["episode", "policy", *map(_WEIGHT.__add__, weights)],
         where=where,
         survivors="certain" if all(file.parent.name == "effective" for file in log.files) else "",
         caveats=caveats,
