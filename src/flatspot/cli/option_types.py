@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +13,9 @@ from flatspot.core.reward_names import split_rewards
 
 if TYPE_CHECKING:
     _TextType = click.ParamType[str, str]
+    _ObjectType = click.ParamType[dict[str, Any], str]
 else:
-    _TextType = click.ParamType  # older versions of click have no parameters for it
+    _TextType = _ObjectType = click.ParamType  # older versions of click have no parameters for it
 
 
 class ExtensibleChoice(_TextType):
@@ -43,3 +45,19 @@ class RewardText(_TextType):
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         """The rewards of an environment variable: `a.py:f regex[pattern=the answer]` is two."""
         return [reward for line in split_rewards(rv, "\n") for reward in split_rewards(line, " ")]
+
+
+class JsonObjectText(_ObjectType):
+    """A JSON object."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        """The object, where it is one."""
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError) as error:
+            self.fail(f"{value!r:.80} is not JSON: {error}.", param, ctx)
+        if not isinstance(found, dict):
+            self.fail(f"{value!r:.80} is no JSON object, as '{{\"enable_thinking\": false}}' is.", param, ctx)
+        return found

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from flatspot.cli.option_types import ExtensibleChoice, RewardText
+from flatspot.cli.option_types import ExtensibleChoice, JsonObjectText, RewardText
 from flatspot.cli.renamed import renamed_option
 from flatspot.core.settings import ADVANTAGES
 from flatspot.engines.registry import ENGINES
@@ -212,6 +212,12 @@ def engine_options(command: F) -> F:
             ),
             click.option(
                 "--concurrency", type=click.IntRange(1), default=64, show_default=True, help="Requests in flight for each server."
+            ),
+            click.option(
+                "--chat-template-kwargs",
+                type=JsonObjectText(),
+                metavar="JSON",
+                help="Values for the policy's chat template, as '{\"enable_thinking\": false}'; part of the run.",
             ),
             click.option(
                 "--dtype",

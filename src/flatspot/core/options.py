@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from flatspot.core.settings import Advantage
 
@@ -51,6 +52,7 @@ class DiagnoseOptions(RescoreOptions, total=False):
     base_url: tuple[str, ...]
     served_name: str | None
     concurrency: int
+    chat_template_kwargs: Mapping[str, Any] | None
     dtype: str
     device: str
     memory_gib: float | None

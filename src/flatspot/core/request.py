@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,8 @@ from flatspot.core.shares import exact
 
 IN_MEMORY = " (in memory)"  # ends the name of what was passed as an object, which no command can name again
 _DRAWN = (
-    "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "base_url", "served_name", "dtype", "device",
+    "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "base_url", "served_name",
+    "chat_template_kwargs", "dtype", "device",
 )  # fmt: skip
 _JUDGED = ("target_error", "worst_case", "advantage", "top_reachable", "deterministic_reward")
 _SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit", "answer_col", "cluster_col")
@@ -161,7 +163,8 @@ def _options(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
         value = getattr(settings, name)
         if value != getattr(usual, name) and (name, value) != ("engine", "scripted"):
             for one in value if isinstance(value, tuple) else (value,):
-                options += [_option(name)] if one is True else [_option(name), str(one)]
+                text = json.dumps(one, ensure_ascii=False) if isinstance(one, Mapping) else str(one)
+                options += [_option(name)] if one is True else [_option(name), text]
     return tuple(options)
 
 

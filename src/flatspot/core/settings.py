@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from flatspot.core.errors import SettingsError
+from flatspot.core.plain import Json
 from flatspot.core.records import LARGEST_REWARD, Sampling
 
 Advantage = Literal["centered", "normalized"]  # rewards less a baseline; these divided by their group's std
@@ -34,6 +36,7 @@ class Settings:
         base_url         addresses of OpenAI-compatible servers, or files with one a line
         served_name      what they call the model; None: as the policy's name says
         concurrency      requests in flight for each server
+        chat_template_kwargs    values for the policy's chat template, such as {"enable_thinking": False}; part of the run
         dtype, device    auto: float32 on a CPU, bfloat16 on a GPU
         memory_gib       bound on the engine's memory; None leaves it half of what is free
     reward
@@ -68,6 +71,7 @@ class Settings:
     base_url: tuple[str, ...] = ()
     served_name: str | None = None
     concurrency: int = 64
+    chat_template_kwargs: Mapping[str, Any] | None = None
     dtype: str = "auto"
     device: str = "auto"
     memory_gib: float | None = None
@@ -94,6 +98,8 @@ class Settings:
         for name in ("reward_range", "reward_weights", "base_url"):  # given as a list or an array, say
             if (values := getattr(self, name)) is not None:
                 object.__setattr__(self, name, tuple(values))
+        if self.chat_template_kwargs is not None:
+            object.__setattr__(self, "chat_template_kwargs", _template_values(self.chat_template_kwargs))
         if self.max_completions < 1:
             raise SettingsError(f"--max-completions must be at least 1, got {self.max_completions}")
         if self.max_completions > MOST_WEIGHED and not self.fixed_completions:
@@ -127,6 +133,27 @@ class Settings:
     def sampling(self) -> Sampling:
         """The part of the settings that an engine sees."""
         return Sampling(self.temperature, self.top_p, self.top_k, self.max_new_tokens)
+
+
+# arguments of `apply_chat_template` that are no values of the template, or are ours to give
+_NO_VALUES = frozenset({
+    "conversation", "messages", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize", "tokenizer_kwargs",
+    "padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask",
+})  # fmt: skip
+
+
+def _template_values(values: object) -> dict[str, Json] | None:
+    """The values for a chat template, in JSON's own types; None where there are none. Raises `SettingsError` for what is no object."""
+    what = "--chat-template-kwargs expects a JSON object of values for the chat template, as '{\"enable_thinking\": false}'"
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) and name.isidentifier() for name in values):
+        raise SettingsError(f"{what}, got {values!r:.80}")
+    if reserved := sorted(_NO_VALUES & values.keys()):
+        raise SettingsError(f"{what}, and {', '.join(reserved)} is none of these: flatspot decides how prompts are encoded")
+    try:
+        plain: dict[str, Json] = json.loads(json.dumps(dict(values), allow_nan=False, sort_keys=True))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{what}: {error}") from None
+    return plain or None
 
 
 def _check_servers(settings: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class Policy:
     eos_ids      the tokens that end a completion; may be empty
     pad_id       pads a batch on the left and is always masked, so any token will do
     context      maximum tokens of prompt and completion together; None where positions are relative
+    template_kwargs    values that the chat template gets
     """
 
     name: str
@@ -54,6 +55,7 @@ class Policy:
     context: int | None
     revision: str | None = None
     notes: tuple[str, ...] = field(default=())
+    template_kwargs: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def fingerprint_of_files(self) -> bool:
@@ -67,16 +69,20 @@ class Policy:
 
     def describe(self) -> dict[str, Json]:
         """The facts that completions depend on, as JSON values."""
+        values: Mapping[str, Json] = {"chat_template_kwargs": dict(self.template_kwargs)} if self.template_kwargs else {}
         return {
             "policy": self.name,
             "fingerprint": self.fingerprint,
             "revision": self.revision,
             "architecture": self.model.config.model_type,
             "eos_ids": list(self.eos_ids),
+            **values,
         }
 
 
-def load_policy(model: str | Path | InMemory, *, dtype: str = "auto", device: str = "auto") -> Policy:
+def load_policy(
+    model: str | Path | InMemory, *, dtype: str = "auto", device: str = "auto", template_kwargs: Mapping[str, Json] | None = None
+) -> Policy:
     """Load a policy, in evaluation mode, on the device.
 
     model   a hub name, a folder of safetensors, a `.gguf` file or a folder with one, a folder with a LoRA adapter (merged into its
@@ -84,8 +90,14 @@ def load_policy(model: str | Path | InMemory, *, dtype: str = "auto", device: st
     dtype   "float32", "bfloat16", "float16", or "auto": float32 on a CPU and bfloat16 on CUDA
     device  "cpu", "cuda", …, or "auto": CUDA where there is one
 
+    template_kwargs    values for its chat template, with every prompt of messages
+
     Raises EngineError if there is no such policy or it has no language-model head, MissingExtra if transformers is not installed.
     """
+    return replace(_loaded(model, dtype, device), template_kwargs=dict(template_kwargs or {}))
+
+
+def _loaded(model: str | Path | InMemory, dtype: str, device: str) -> Policy:
     torch = require("torch", extra="hf", purpose="loading a policy")
     require("transformers", extra="hf", purpose="loading a policy")
     if isinstance(model, tuple):

@@ -54,7 +54,7 @@ def encode(policy: Encoder, text: PromptText) -> list[int]:
     elif getattr(tokenizer, "chat_template", None) is None:
         raise EngineError(f"the prompt {excerpt(text)} is chat messages, and {no_template(policy.name)}")
     else:
-        ids = chat_ids(tokenizer, text, excerpt(text), policy.name)
+        ids = chat_ids(tokenizer, text, excerpt(text), policy.name, values=getattr(policy, "template_kwargs", None))
     if not ids:
         raise EngineError(f"the prompt {excerpt(text)} has no tokens, and a policy needs at least one to continue from")
     vocabulary = policy.vocabulary

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from flatspot.core.errors import EngineError, MissingExtra
 from flatspot.core.extensions import find_extension, one_of
+from flatspot.core.plain import Json
 from flatspot.core.protocols import Engine
 from flatspot.core.records import Sampling
 from flatspot.engines.notes import log_notes
@@ -16,6 +17,7 @@ from flatspot.engines.notes import log_notes
 if TYPE_CHECKING:
     from flatspot.engines.server.fleet import ServerOptions
 
+Values = Mapping[str, Json] | None  # of a chat template
 ENGINES = ("auto", "hf", "openvino", "openai", "scripted")
 
 
@@ -29,6 +31,7 @@ def load_engine(
     servers: ServerOptions | None = None,
     sampling: Sampling | None = None,
     chat: bool = False,
+    template_kwargs: Mapping[str, Json] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Engine:
     """The engine `name` on the policy `model`.
@@ -44,6 +47,7 @@ def load_engine(
     dtype       auto, float32, bfloat16 or float16 (openvino: the precision of the arithmetic)
     memory_gib  bound of caches and logits beside the weights
     sampling    how rows will be drawn, and chat, whether their prompts are chat messages: what a server is checked for
+    template_kwargs    values for the policy's chat template; refused by an engine that applies none
     say         called with a line before a slow step
 
     An openvino engine that fails its check against transformers is replaced by hf, and its `notes` say so. Notes are also logged, as
@@ -54,26 +58,37 @@ def load_engine(
     """
     if not isinstance(model, str | Path | tuple):
         if isinstance(model, Engine):
+            _refuse_values(getattr(model, "name", type(model).__name__), template_kwargs)
             return model
         raise EngineError(f"a policy is a name, a path, a pair (model, tokenizer) or an engine, got {type(model).__name__}")
     if name in ENGINES and name != "scripted" and say is not None and not isinstance(model, tuple):
         say(f"loading {model}, and checking how it is sampled")
     if name == "openai":
-        engine = _openai(model, dtype, device, servers, sampling or Sampling(), chat)
+        engine = _openai(model, dtype, device, servers, sampling or Sampling(), chat, template_kwargs)
     else:
-        engine = _make(name, model, dtype, device, memory_gib)
+        engine = _make(name, model, dtype, device, memory_gib, template_kwargs)
     log_notes(getattr(engine, "notes", ()))
     return engine
 
 
-def _make(name: str, model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None) -> Engine:
-    if name not in ENGINES:
-        return _added(name, model, dtype, device, memory_gib)
-    if name == "scripted":
-        return _scripted(model)
+def _make(
+    name: str, model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None, values: Values
+) -> Engine:
+    if name not in ENGINES or name == "scripted":
+        _refuse_values(name, values)
+        return _scripted(model) if name == "scripted" else _added(name, model, dtype, device, memory_gib)
     if name == "openvino" or (name == "auto" and _openvino_serves(model, device, dtype)):
-        return _openvino(name, model, dtype, device, memory_gib)
-    return _hf(model, dtype, device, memory_gib)
+        return _openvino(name, model, dtype, device, memory_gib, values)
+    return _hf(model, dtype, device, memory_gib, values)
+
+
+def _refuse_values(engine: str, values: Values) -> None:
+    """Raise EngineError where values for a chat template were given to an engine that applies none."""
+    if values:
+        raise EngineError(
+            f"--chat-template-kwargs is for a policy's chat template, and the engine {engine!r} applies none that flatspot could give "
+            "values to: leave the option out, or use --engine hf, openvino or openai"
+        )
 
 
 def _added(name: str, model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None) -> Engine:
@@ -100,7 +115,13 @@ def _scripted(model: str | Path | tuple[object, object]) -> Engine:
 
 
 def _openai(
-    model: str | Path | tuple[object, object], dtype: str, device: str, servers: ServerOptions | None, sampling: Sampling, chat: bool
+    model: str | Path | tuple[object, object],
+    dtype: str,
+    device: str,
+    servers: ServerOptions | None,
+    sampling: Sampling,
+    chat: bool,
+    values: Values,
 ) -> Engine:
     from flatspot.engines.policy import DEFAULT_POLICY, load_policy
     from flatspot.engines.server.engine import ServerEngine
@@ -108,32 +129,36 @@ def _openai(
     if servers is None or not servers.base_urls:
         raise EngineError("the engine 'openai' needs the address of a server: --base-url http://localhost:8000/v1")
     at_hand = isinstance(model, tuple) or str(model) == DEFAULT_POLICY or Path(model).expanduser().exists()
-    policy = load_policy(model, dtype=dtype, device=device) if at_hand else None
+    policy = load_policy(model, dtype=dtype, device=device, template_kwargs=values) if at_hand else None
     name = policy.name if policy is not None else str(model)
-    return ServerEngine(name, servers, sampling, policy=policy, chat=chat)
+    return ServerEngine(name, servers, sampling, policy=policy, chat=chat, template_kwargs=values)
 
 
-def _hf(model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None, *notes: str) -> Engine:
+def _hf(
+    model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None, values: Values, *notes: str
+) -> Engine:
     from flatspot.engines.hf import HfEngine
     from flatspot.engines.policy import load_policy
 
-    engine = HfEngine(load_policy(model, dtype=dtype, device=device), memory_gib=memory_gib)
+    engine = HfEngine(load_policy(model, dtype=dtype, device=device, template_kwargs=values), memory_gib=memory_gib)
     engine.notes += notes
     return engine
 
 
-def _openvino(name: str, model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None) -> Engine:
+def _openvino(
+    name: str, model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None, values: Values
+) -> Engine:
     from flatspot.engines.llama_gguf import unsupported
     from flatspot.engines.openvino import OpenVinoEngine
     from flatspot.engines.policy import load_policy
 
     if device not in ("auto", "cpu"):
         raise EngineError(f"the openvino engine runs on a CPU, got device {device!r}; use --engine hf")
-    policy = load_policy(model, dtype="float32", device="cpu")
+    policy = load_policy(model, dtype="float32", device="cpu", template_kwargs=values)
     why = unsupported(policy.model.config)
     if name == "auto" and (why is not None or policy.dtype != "float32"):
         del policy
-        return _hf(model, dtype, device, memory_gib)
+        return _hf(model, dtype, device, memory_gib, values)
     precision = "float32" if dtype == "auto" else dtype
     try:
         engine = OpenVinoEngine(policy, precision=precision, memory_gib=memory_gib)
@@ -145,7 +170,7 @@ def _openvino(name: str, model: str | Path | tuple[object, object], dtype: str, 
     if why is None:
         return cast(Engine, engine)
     del policy
-    return _hf(model, dtype, device, memory_gib, f"the openvino engine was left for hf: {why}")
+    return _hf(model, dtype, device, memory_gib, values, f"the openvino engine was left for hf: {why}")
 
 
 def _openvino_serves(model: str | Path | tuple[object, object], device: str, dtype: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flatspot.core.errors import EngineError
 
@@ -23,23 +23,31 @@ class _Stopped(BaseException):
 
 
 def chat_ids(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, object]], prompt: str, model: str, *, open_turn: bool = True
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, object]],
+    prompt: str,
+    model: str,
+    *,
+    open_turn: bool = True,
+    values: Mapping[str, Any] | None = None,
 ) -> list[int]:
     """Token ids of messages through the tokenizer's template.
 
     prompt, model  the names of the prompt and of the policy, for error messages
     open_turn      whether the assistant's turn is opened after the messages
+    values         further variables of the template
 
     Raises EngineError if the template rejects the messages, fails on them, does not end, or omits the text of a system message.
     """
 
     def ids_of(some: Sequence[Mapping[str, object]]) -> list[int]:
         copies = [dict(message) for message in some]
-        return list(tokenizer.apply_chat_template(copies, add_generation_prompt=open_turn, tokenize=True, return_dict=True)["input_ids"])
+        encoded = tokenizer.apply_chat_template(copies, add_generation_prompt=open_turn, tokenize=True, return_dict=True, **(values or {}))
+        return list(encoded["input_ids"])
 
     def text_of(some: Sequence[Mapping[str, object]]) -> object:
         copies = [dict(message) for message in some]
-        return tokenizer.apply_chat_template(copies, add_generation_prompt=open_turn, tokenize=False)
+        return tokenizer.apply_chat_template(copies, add_generation_prompt=open_turn, tokenize=False, **(values or {}))
 
     system = [m for m in messages if m.get("role") == "system"]
     others = [m for m in messages if m.get("role") != "system"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flatspot.core.errors import EngineError
+from flatspot.core.plain import Json
 from flatspot.engines.decode import Mode, decoder_start, forward_arguments, sequence_logits
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.policy import Policy, load_policy
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from flatspot.engines.policy import InMemory
 
 
-def weights_of(engine: str, policy: str | Path | InMemory | Engine, *, dtype: str = "auto", device: str = "auto") -> tuple[Policy, Mode]:
+def weights_of(
+    engine: str,
+    policy: str | Path | InMemory | Engine,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    template_kwargs: Mapping[str, Json] | None = None,
+) -> tuple[Policy, Mode]:
     """The policy with its weights, and its decoding mode; those of the engine itself for an HfEngine in memory.
 
     Raises EngineError for a policy without accessible weights: scripted, on a server, or another engine object.
@@ -29,7 +37,7 @@ def weights_of(engine: str, policy: str | Path | InMemory | Engine, *, dtype: st
         return policy.policy, policy.mode
     if not isinstance(policy, str | Path | tuple):
         raise EngineError(f"expected a policy or an HfEngine, got {type(policy).__name__}")
-    hf = HfEngine(load_policy(policy, dtype=dtype, device=device))
+    hf = HfEngine(load_policy(policy, dtype=dtype, device=device, template_kwargs=template_kwargs))
     return hf.policy, hf.mode
 
 

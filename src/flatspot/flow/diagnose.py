@@ -13,6 +13,7 @@ import numpy as np
 from flatspot.core.errors import SettingsError
 from flatspot.core.options import DiagnoseOptions
 from flatspot.core.protocols import Say
+from flatspot.core.records import Prompt
 from flatspot.core.request import Request, name_of, resume_options, reward_names, settings_shown
 from flatspot.core.settings import Settings
 from flatspot.flow.draw import answers_are_scored, draw_run
@@ -65,8 +66,7 @@ def diagnose(
 
     chosen, say = checked_settings(settings), say or (lambda _: None)
     rows = load_prompts(prompts, prompt_col=chosen.prompt_col, id_col=chosen.id_col, limit=chosen.limit)
-    if chosen.max_generations is not None and chosen.max_generations < len(rows):
-        raise SettingsError(f"--max-generations must be at least one for each of the {len(rows)} prompts, got {chosen.max_generations}")
+    _check_prompts(rows, chosen)
     groups = chosen.group_size if chosen.fixed_completions and chosen.max_completions % chosen.group_size == 0 else None
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s, group_size=groups) as loaded:
         key = run_key(rows, policy, loaded, chosen)
@@ -92,6 +92,18 @@ def diagnose(
             draw_run(folder, key, request, rows, policy, loaded, chosen, decider, replay, say, on_progress)
         measure_gradients(folder, rows, policy, loaded, chosen, say)
         return judge_run(folder, chosen, request, say=say)
+
+
+def _check_prompts(prompts: Sequence[Prompt], settings: Settings) -> None:
+    """Raise `SettingsError` for settings that these prompts rule out."""
+    n, most = len(prompts), settings.max_generations
+    if most is not None and most < n:
+        raise SettingsError(f"--max-generations must be at least one for each of the {n} prompts, got {most}")
+    if settings.chat_template_kwargs and not any(prompt.is_chat for prompt in prompts):
+        raise SettingsError(
+            "--chat-template-kwargs is for chat messages, and the prompts are plain text, which goes through no template: give prompts as "
+            '[{"role": "user", "content": …}], or leave the option out'
+        )
 
 
 def _decider(folder: Path, settings: Settings, request: Request, record: RunRecord) -> Decider:

@@ -99,6 +99,7 @@ def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Cal
         servers=servers,
         sampling=settings.sampling,
         chat=prompts[0].is_chat,
+        template_kwargs=settings.chat_template_kwargs,
         say=say,
     )
     for note in getattr(engine, "notes", ()):

@@ -67,7 +67,8 @@ def measure_gradients(
     left = [p for p in prompts if p.id not in measured]
     if not left:
         return
-    weights, mode = weights_of(settings.engine, policy, dtype=settings.dtype, device=settings.device)
+    values = settings.chat_template_kwargs
+    weights, mode = weights_of(settings.engine, policy, dtype=settings.dtype, device=settings.device, template_kwargs=values)
     # the policy itself, without the tails that top-p and top-k cut: the theorems are about a softmax
     sampling = Sampling(temperature=settings.temperature, max_new_tokens=settings.max_new_tokens)
     start = time.perf_counter()

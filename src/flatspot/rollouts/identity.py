@@ -26,7 +26,7 @@ def run_key(prompts: Sequence[Prompt], policy: object, reward: Reward, settings:
         "prompts": {"n": len(prompts), "sha256": digest([[p.id, prompt_text(p.text), dict(p.columns)] for p in prompts], 64)},
         "model": {"name": name_of(policy), "stamp": policy_stamp(policy)},
         "engine": {"name": settings.engine, "dtype": settings.dtype, "device": settings.device}
-        | ({} if settings.served_name is None else {"served_name": settings.served_name}),
+        | {name: value for name in ("served_name", "chat_template_kwargs") if (value := getattr(settings, name)) is not None},
         "reward": reward_identity(reward),
         "sampling": asdict(settings.sampling),
         "seed": settings.seed,

@@ -25,7 +25,7 @@ import numpy as np
 
 from flatspot.core.content import content_text
 from flatspot.core.errors import RunFolderError
-from flatspot.core.plain import JsonObject
+from flatspot.core.plain import Json, JsonObject
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.request import Request
@@ -75,6 +75,12 @@ class RunRecord:
     def key(self) -> JsonObject:
         """What decides the rows, as far as it is known before anything is loaded: an equal call of a complete run need load nothing."""
         return {name: value for name, value in self.identity.items() if name != "engine"} | dict(self.before_loading)
+
+    @property
+    def chat_template_kwargs(self) -> Mapping[str, Json]:
+        """Values that the policy's chat template got, for every prompt."""
+        values = self.identity.get("engine", {}).get("chat_template_kwargs")
+        return values if isinstance(values, dict) else {}
 
     @property
     def logprob_error(self) -> float:

@@ -76,6 +76,20 @@ def test_chat_prompts_go_to_the_chat_path_and_are_cut_at_the_limit():
     assert (cut.text, cut.n_tokens, cut.truncated) == ("one two three", 3, True)
 
 
+def test_values_for_the_chat_template_go_with_messages_and_are_needed():
+    chat, values = PromptRequest([{"role": "user", "content": "say"}], (1,)), {"enable_thinking": False}
+    with Stub(ANSWERS) as stub:
+        loaded = load_engine("openai", "letters", servers=ServerOptions((stub.url,)), chat=True, template_kwargs=values)
+        loaded.sample([chat, PromptRequest("2+2=", (1,))], Sampling())
+        assert all((body.get("chat_template_kwargs") == values) == ("messages" in body) for body in stub.requests)
+    assert loaded.describe()["chat_template_kwargs"] == values
+    with (
+        Stub(ANSWERS, Ways(rejects=frozenset({"chat_template_kwargs"}))) as stub,
+        pytest.raises(EngineError, match="rejects what is asked"),
+    ):
+        load_engine("openai", "letters", servers=ServerOptions((stub.url,)), chat=True, template_kwargs=values)
+
+
 def test_another_sampling_than_that_of_the_load_is_checked_first():
     with Stub(ANSWERS, Ways(change=lambda s: Sampling(1.0, s.top_p, s.top_k, s.max_new_tokens))) as stub:
         loaded = engine(stub)

@@ -36,6 +36,7 @@ class ServerEngine:
     model    the servers' name of the model, or the policy's folder
     policy   its tokenizer and, for the check, its weights, where its files are at hand
     chat     whether prompts will be chat messages: the check asks for what the run will
+    template_kwargs    values for the chat template, where a server applies it
     """
 
     name = "openai"
@@ -49,6 +50,7 @@ class ServerEngine:
         *,
         policy: Policy | None = None,
         chat: bool = False,
+        template_kwargs: Mapping[str, Json] | None = None,
         give_up_s: float = GIVE_UP_S,
     ) -> None:
         self.model = model
@@ -59,6 +61,7 @@ class ServerEngine:
             {False: _probes(policy, TEXTS), True: _probes(policy, CHATS)},
             None if policy is None else _text_of(policy),
             () if policy is None else policy.eos_ids,
+            template_kwargs=template_kwargs,
             give_up_s=give_up_s,
         )
         # only tokenizer and config are needed from here on
@@ -101,7 +104,8 @@ class ServerEngine:
         """The model, the name that was asked for, and what it was compared with; not the servers, of which rows do not depend."""
         known: Mapping[str, Json] = {"policy": self.model} if self.policy is None else self.policy.describe()
         served = self.fleet.options.served_name
-        asked: Mapping[str, Json] = {} if served is None else {"served_name": served}
+        asked: dict[str, Json] = {} if served is None else {"served_name": served}
+        asked |= {"chat_template_kwargs": dict(values)} if (values := self.fleet.template_kwargs) else {}
         return {"engine": self.name, **known, **asked, "check": {"passed": True, "weights": self.policy is not None}}
 
     def model_signs(self) -> Mapping[str, Json]:

@@ -50,6 +50,7 @@ class Fleet:
     model    as the user named it
     probes   for the check: of chat messages under True, of text under False
     text_of  the text of a token id; None without a tokenizer
+    template_kwargs    values for the chat template
     checks   the first server's, for each kind of row that was asked for
     notes    for the user, as they come up
     """
@@ -63,11 +64,12 @@ class Fleet:
         text_of: Callable[[int], str] | None,
         stop_ids: Sequence[int],
         *,
+        template_kwargs: Mapping[str, Json] | None = None,
         give_up_s: float = GIVE_UP_S,
         reply_s: float = REPLY_S,
     ) -> None:
         self.options, self.model, self.probes, self.text_of = options, model, probes, text_of
-        self.give_up_s, self.reply_s = give_up_s, reply_s
+        self.give_up_s, self.reply_s, self.template_kwargs = give_up_s, reply_s, template_kwargs
         self.notes: list[str] = []
         self.servers: dict[str, Server] = {}
         self.checks: dict[Asks, ServerCheck] = {}
@@ -85,7 +87,9 @@ class Fleet:
             urls = self._named()
             for url in urls:
                 if url not in self.servers:
-                    self.servers[url] = Server(url, self.model, self._key, self.reply_s, stop_ids=self._stop_ids)
+                    self.servers[url] = Server(
+                        url, self.model, self._key, self.reply_s, stop_ids=self._stop_ids, values=self.template_kwargs
+                    )
             self._listed = urls
         return [self.servers[url] for url in self._listed if not self.servers[url].left_out]
 

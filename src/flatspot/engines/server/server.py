@@ -6,7 +6,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flatspot.core.errors import EngineError
@@ -56,12 +56,14 @@ class Server:
     suspect    whether a request to it failed, or a call begins: it must answer a probe before it gets rows
     """
 
-    def __init__(self, url: str, name: str, key: str | None, timeout_s: float, *, stop_ids: Sequence[int]) -> None:
+    def __init__(
+        self, url: str, name: str, key: str | None, timeout_s: float, *, stop_ids: Sequence[int], values: Mapping[str, Json] | None = None
+    ) -> None:
         self.url, self.name = url, name
         self.takes_ids, self.dropped, self.logprobs = True, set[str](), _LOGPROBS[0]
         self.admitted = self.left_out = self.suspect = False
         self.lock, self.probing = threading.Lock(), threading.Lock()
-        self._key, self._timeout_s, self._stop_ids = key, timeout_s, tuple(stop_ids)
+        self._key, self._timeout_s, self._stop_ids, self._values = key, timeout_s, tuple(stop_ids), values
         self._failures, self._down_since, self._retry_at = 0, 0.0, 0.0
         self._of_thread = threading.local()
 
@@ -149,7 +151,7 @@ class Server:
     def _body(self, forms: Forms, sampling: Sampling, seed: int, logprobs: bool) -> dict[str, Json]:
         asked = forms.asked(self.takes_ids)
         n_logprobs = self.logprobs if logprobs else 0
-        body = request_body(self.name, asked, sampling, seed, stop_ids=self._stop_ids, logprobs=n_logprobs)
+        body = request_body(self.name, asked, sampling, seed, stop_ids=self._stop_ids, logprobs=n_logprobs, values=self._values)
         return {name: value for name, value in body.items() if name not in self.dropped}
 
     def _checked(self, reply: Reply) -> Reply:

@@ -14,7 +14,7 @@ from flatspot.core.seeds import fold_seed
 SEED_BITS = 31  # what every server takes
 _ROUNDING = 0.01  # by which a probability may exceed 1
 _LARGEST = 1.7e308
-NEVER_DROPPED = frozenset({"model", "prompt", "messages", "max_tokens", "temperature"})
+NEVER_DROPPED = frozenset({"model", "prompt", "messages", "max_tokens", "temperature", "chat_template_kwargs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ def request_body(
     *,
     stop_ids: Sequence[int] = (),
     logprobs: int = 0,
+    values: Mapping[str, Json] | None = None,
 ) -> dict[str, Json]:
     """A request in which everything that shapes the distribution is said: a server fills in defaults of its own for what is not.
 
@@ -71,6 +72,7 @@ def request_body(
 
     stop_ids  end tokens, where they are known
     logprobs  how many of the most probable first tokens to give; 0: none
+    values    for the chat template, which the server applies to messages
     """
     body: dict[str, Json] = {
         "model": model,
@@ -90,6 +92,8 @@ def request_body(
     }
     if stop_ids:
         body["stop_token_ids"] = list(stop_ids)
+    if values and asked.messages is not None:
+        body["chat_template_kwargs"] = dict(values)
     if logprobs:
         body |= {"logprobs": logprobs} if asked.messages is None else {"logprobs": True, "top_logprobs": logprobs}
         body["return_tokens_as_token_ids"] = True

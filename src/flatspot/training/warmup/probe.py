@@ -103,12 +103,23 @@ class Probed:
     settings: ProbeSettings
 
 
+def refuse_template_values(run: Run) -> None:
+    """Raise `SettingsError` for a run whose chat template got values, which a warm-up would not give it: its prompts would be others."""
+    if run.record.chat_template_kwargs:
+        raise SettingsError(
+            f"{run.folder} was drawn with --chat-template-kwargs, which a warm-up does not pass to the chat template, so it would train "
+            "and probe other prompts. Write the values into a copy of the policy's chat_template.jinja (as {% set enable_thinking = false "
+            "%}), and diagnose that policy without the option"
+        )
+
+
 def probed_prompts(run: str | Path | Run, settings: ProbeSettings, *, without: Sequence[str] = ()) -> Probed:
     """The prompts of a judged run to probe. `without` has the texts of labeled prompts, which would look better than the rest.
 
     Raises RunFolderError if the run is not judged, SettingsError if no prompt remains.
     """
     run = as_run(run)
+    refuse_template_values(run)
     state = _states(run)
     labeled = set(without)
     usable = (state >= 0) & np.array([text not in labeled for text in run.prompts["prompt"].to_pylist()], bool)

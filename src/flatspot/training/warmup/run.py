@@ -19,7 +19,7 @@ from flatspot.training.named import named_by_run
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup
 from flatspot.training.warmup.curve import ProbeRow
 from flatspot.training.warmup.labels import Labels, hold_out, read_labels
-from flatspot.training.warmup.probe import ProbeSettings
+from flatspot.training.warmup.probe import ProbeSettings, refuse_template_values
 from flatspot.training.warmup.sft import make_learner, sft
 from flatspot.training.warmup.stop_rule import Choice, StopRule
 
@@ -91,6 +91,7 @@ def warmup(
     require("trl", extra="train", purpose="flatspot warmup")
     begun, out = time.monotonic(), Path(out)
     run = as_run(run)
+    refuse_template_values(run)
     if out.resolve() == run.folder.resolve():
         raise SettingsError(f"{out} is the judged run itself, which must not change: give another --out")
     model, reward, weights = named_by_run(run, model, reward, reward_weights)
