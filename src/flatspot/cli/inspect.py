@@ -45,6 +45,9 @@ from flatspot.core.log_formats import LOG_FORMATS
     "--turn-col", metavar="C", help="Column that counts the turns of an episode; none: each row is a completion.  [default: recognized]"
 )
 @click.option("--episode-col", metavar="C", help="Column of the episode that a turn belongs to.  [default: recognized]")
+@click.option("--steps", metavar="A:B", help="Judge the rows of these steps of a training: 100:200, 100: or :200.  [default: all]")
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Judge the rows of the last N steps.")
+@click.option("--split", metavar="S", help="Judge the rows of this split, such as eval.  [default: the training's, where there is one]")
 @judging_options
 def inspect_command(
     paths: tuple[str, ...],
@@ -58,6 +61,9 @@ def inspect_command(
     completion_col: str | None,
     turn_col: str | None,
     episode_col: str | None,
+    steps: str | None,
+    last: int | None,
+    split: str | None,
     as_json: bool,
     fail_above: float | None,
     **settings: Any,
@@ -73,6 +79,7 @@ def inspect_command(
     flatspot inspect outputs/completions
     flatspot inspect rollouts.parquet
     flatspot inspect logs/*.jsonl --prompt-col input --reward-col score
+    flatspot inspect outputs/completions --last 50
     """
     from flatspot.cli.output import say, show
     from flatspot.flow.inspect import inspect
@@ -85,6 +92,15 @@ def inspect_command(
     context = click.get_current_context()  # what is left out is the run's own where a run folder is judged again
     given = {name: value for name, value in settings.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
     diagnosis = inspect(
-        list(paths), columns=columns, reward_list=reward_list, format=log_format, allow_pickle=allow_pickle, say=say, **given
+        list(paths),
+        columns=columns,
+        reward_list=reward_list,
+        format=log_format,
+        allow_pickle=allow_pickle,
+        steps=steps,
+        last=last,
+        split=split,
+        say=say,
+        **given,
     )
     show(diagnosis, as_json=as_json, fail_above=fail_above)

@@ -16,6 +16,7 @@ from flatspot.flow.settings import checked_settings
 from flatspot.importers.generic import LogColumns
 from flatspot.importers.runs import import_logs
 from flatspot.importers.search import is_run_folder
+from flatspot.importers.window import window
 from flatspot.rollouts.store import read_record
 from flatspot.runs.judging import read_summary
 from flatspot.runs.run import Run
@@ -28,6 +29,9 @@ def inspect(
     reward_list: str | None = None,
     format: str = "auto",
     allow_pickle: bool = False,
+    steps: str | tuple[int | None, int | None] | None = None,
+    last: int | None = None,
+    split: str | None = None,
     say: Say | None = None,
     **settings: Unpack[InspectOptions],
 ) -> Run:
@@ -41,19 +45,27 @@ def inspect(
     format       "auto", what the files show; "generic", columns by their names; or a name of `core.log_formats`, or one that an installed
                  package adds to `flatspot.importers`
     allow_pickle also read logs that are pickles; nothing but plain values is loaded
+    steps, last, split  which rows of a log are judged: those of the steps "A:B" (both with it), of the last so many, of one split
     settings     of `Settings`, those about judging, `reward_weights` and `out`
     """
     chosen = checked_settings(settings, InspectOptions)
+    wanted = window(steps, last, split)
     paths = paths.folder if isinstance(paths, Run) else paths
     only = paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
     if format == "auto" and isinstance(only, str | Path) and is_run_folder(folder := Path(only)):  # judge its rows again
-        if chosen.out is not None or any((columns or {}).values()) or chosen.reward_weights is not None or reward_list is not None:
+        if (
+            chosen.out is not None
+            or any((columns or {}).values())
+            or chosen.reward_weights is not None
+            or reward_list is not None
+            or wanted
+        ):
             raise SettingsError(
-                f"{folder} is a run folder: its rows are judged where they are, as they are, so --out, column names, --reward-weight and "
-                "--reward-list do not apply. Other weights: flatspot rescore"
+                f"{folder} is a run folder: its rows are judged where they are, as they are, so --out, column names, --reward-weight, "
+                "--reward-list, --steps, --last and --split do not apply. Other weights: flatspot rescore"
             )
         return judge_run(folder, _as_before(folder, chosen, settings, say), say=say)
-    names = LogColumns(columns or {}, chosen.reward_weights, reward_list)
+    names = LogColumns(columns or {}, chosen.reward_weights, reward_list, wanted)
     folder = import_logs(paths, names, chosen.out, say or (lambda _: None), format, allow_pickle=allow_pickle)
     return judge_run(folder, chosen, say=say)
 

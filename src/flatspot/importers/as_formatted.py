@@ -44,11 +44,13 @@ def understand(
     lists: str | None,
     format: LogFiles | None,
     caveats: list[Caveat],
+    split: str | None = None,
 ) -> Understood:
     """What the columns of the view `log` mean, which a format may make anew.
 
     names, lists  what a user says of them
     format        None: they are recognized
+    split         the one that a user asks for; None: that of the training, where there is one
 
     Raises `ImportFormatError` where no prompt can be judged by the log.
     """
@@ -59,7 +61,8 @@ def understand(
     arranged = format.arrange(log)
     log, columns = arrange(log, arranged, names)
     caveats += arranged.caveats
-    _keep_training(log, columns, caveats)
+    if split is None:
+        _keep_training(log, columns, caveats)
     caveats += _several_runs(log, arranged)
     by_user = "reward" in columns.named
     return Understood(columns, arranged.layout, arranged, None if by_user else arranged.weights, {} if by_user else arranged.parts)
@@ -78,7 +81,7 @@ def _keep_training(log: Log, columns: ColumnMap, caveats: list[Caveat]) -> None:
         return
     log.db.execute("ALTER VIEW log RENAME TO log_of_all_splits")
     log.db.execute(f"CREATE VIEW log AS SELECT * FROM log_of_all_splits WHERE coalesce({split}, '') <> '{EVALUATION}'")
-    text = f"{n_eval:,} of {n:,} rows are of evaluations, and are left out. Name their files alone to judge them."
+    text = f"{n_eval:,} of {n:,} rows are of evaluations, and are left out (--split {EVALUATION} judges them)."
     caveats.append(("evaluation-rows", text))
 
 

@@ -28,6 +28,7 @@ from flatspot.importers.prompts import select_prompts, spaces_apart
 from flatspot.importers.rows import Cells, select_cells
 from flatspot.importers.survivors import survivors_only
 from flatspot.importers.turns import join_turns, rows_are_turns
+from flatspot.importers.window import Window, keep_window, last_window
 from flatspot.readers.files import file_blocks
 from flatspot.readers.log import named
 from flatspot.rollouts.files import write_query
@@ -46,11 +47,13 @@ class LogColumns:
     names    our name → the log's column (of the reward: or several, to be added up); None or absent: recognized
     weights  one per reward column; None: 1 each
     lists    a list of rewards on a row is "completions" (one each) or "tokens" (of one completion); None: told by the rows
+    window   which steps, or which split, are judged
     """
 
     names: Mapping[str, str | Sequence[str] | None] = field(default_factory=dict)
     weights: Sequence[float] | None = None
     lists: str | None = None
+    window: Window = field(default_factory=Window)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def import_generic(
         with scratch_folder() as scratch:
             types = open_log(db, files, scratch, caveats, format.blocks if format else file_blocks)
             names = {ours: name for ours, name in request.names.items() if (ours, name) != ("turn", "none")}
-            understood = understand(db, types, files, names, request.lists, format, caveats)
+            understood = understand(db, types, files, names, request.lists, format, caveats, split=request.window.split)
             columns = understood.columns
             weights = _weights(request, understood, caveats)
             log_cells = select_cells(columns, understood.layout)
@@ -97,6 +100,7 @@ def import_generic(
             if format is not None and are_turns is None:
                 are_turns = False  # it has made a row of each completion
             join_turns(db, columns, log_cells, are_turns=are_turns, where=named(files), caveats=caveats)
+            caveats += keep_window(db, request.window, named(files))
             grouping = _grouping(db, understood, log_cells)
             blanks = find_blanks(db, columns, caveats)
             write_query(db, _rollout_select(log_cells, grouping, weights, blanks, understood.parts), rollouts)
@@ -107,8 +111,9 @@ def import_generic(
         raise ImportFormatError(f"{named(files)}: cannot be read as a log: {what_was_wrong(error)}") from error
     if "completion" not in columns.names:
         caveats.append("The log has no completions: distinct answers and truncation are unknown.")
+    survivors = any(caveat[0] == "survivors-only" for caveat in caveats if not isinstance(caveat, str))
     of_paths = [] if format else _path_caveats(files)
-    caveats = [*_grouped_by(grouping), *caveats, *spaces_apart(db, prompts), *_row_caveats(rollouts, db), *of_paths]
+    caveats = [*_grouped_by(grouping), *caveats, *spaces_apart(db, prompts), *_row_caveats(rollouts, db, survivors), *of_paths]
     used: dict[str, str | tuple[str, ...]] = {"prompt_id": grouping.columns[0]} if grouping.columns[0] in columns.ids else {}
     used |= {ours: names[0] if len(names) == 1 else names for ours, names in columns.names.items()}
     return Imported(tuple(files), used, grouping.columns, tuple(caveats), _known_weights(understood, weights))
@@ -150,7 +155,7 @@ def _weights(request: LogColumns, understood: Understood, caveats: list[Caveat])
     return weights
 
 
-def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[Caveat]:
+def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection, survivors: bool) -> list[Caveat]:
     """What the rows say of themselves that a reader must know: several steps, several splits, survivors only."""
     row = db.execute(
         f"SELECT count(DISTINCT step), count(DISTINCT split), count(kept), count_if(kept) FROM {cells.parquet(rollouts)}"
@@ -159,7 +164,7 @@ def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection) -> list[Caveat]:
     caveats: list[Caveat] = []
     if steps > 1:
         text = f"The log has {steps} training steps: their rows are judged together, as if one policy had drawn them."
-        caveats.append(("several-policies", text))
+        caveats.append(("several-policies", text + ("" if survivors else last_window(db, cells.parquet(rollouts)))))
     if splits > 1:
         caveats.append(("evaluation-rows", f"The log mixes {splits} splits (such as train and eval): their rows are judged together."))
     if with_kept and n_kept == with_kept:

@@ -153,7 +153,8 @@ def _identity(stamps: Sequence[Mapping[str, Any]], log_columns: LogColumns) -> d
     """What the rows of an import depend on: the files, and what was said of their columns."""
     names = {ours: name if name is None or isinstance(name, str) else list(name) for ours, name in log_columns.names.items()}
     further = {"reward_weights": log_columns.weights, "reward_list": log_columns.lists}
-    return {"logs": list(stamps), "columns": names} | {name: value for name, value in further.items() if value is not None}
+    window = {"window": log_columns.window.identity()} if log_columns.window else {}
+    return {"logs": list(stamps), "columns": names} | window | {name: value for name, value in further.items() if value is not None}
 
 
 def _stamps(files: Sequence[Path]) -> list[dict[str, Any]]:

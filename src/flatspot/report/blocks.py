@@ -11,6 +11,7 @@ from flatspot.report.formats import MISSING, count, decimal, fine_percent, noun,
 if TYPE_CHECKING:
     import pyarrow
 
+    from flatspot.runs.by_step import GroupCurve
     from flatspot.runs.summary import Component, Summary
     from flatspot.runs.summary import Share as Limits
 
@@ -24,6 +25,7 @@ class ReportData:
     prompts      columns of `core.schema.PROMPTS`
     completions  columns of `core.schema.ROLLOUTS`, for the prompts whose completions are to be shown
     gradients    columns of `core.schema.GRADIENTS`, where they were measured
+    steps        how the groups of a training went on, where the rows say steps
     """
 
     summary: Summary
@@ -31,6 +33,7 @@ class ReportData:
     prompts: pyarrow.Table
     completions: pyarrow.Table
     gradients: pyarrow.Table | None = None
+    steps: GroupCurve | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtrit
 
 from flatspot.core.errors import RunFolderError
 from flatspot.rollouts.tables import parquet_source
 from flatspot.runs.run import Run, as_run
 from flatspot.runs.table import connect, rollout_files
-from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.evidence import RELATIVE_TOLERANCE, Floats, Ints
 
 POINTS = 24  # of a curve, at most
+_FEWEST = 8  # groups in a point of their own curve, whose limits show the noise
 GROUPS = 32  # of completions in a point, at least, where there are so many: fewer show noise
 
 
@@ -49,6 +50,64 @@ def reward_by_step(run: str | Path | Run, reward_range: tuple[float, float], *, 
     except duckdb.Error as error:
         raise RunFolderError(f"{run.folder}: its rows cannot be read ({str(error).splitlines()[0]}).") from error
     return curve_of(groups["step"].astype(np.int64), np.ma.filled(groups["mean"].astype(float), np.nan), groups["n"], reward_range, points)
+
+
+@dataclass(frozen=True)
+class GroupCurve:
+    """The groups of a training by step: one entry per point, each of equally many steps.
+
+    step    the last step of the point
+    groups  with two rewards or more
+    flat    share of them whose rewards are equal, with 95% limits
+    std     mean std of the rewards within a group (ddof 1)
+    """
+
+    step: Ints
+    groups: Ints
+    flat: Floats
+    lo: Floats
+    hi: Floats
+    std: Floats
+
+
+def groups_by_step(run: str | Path | Run, *, points: int = POINTS) -> GroupCurve | None:
+    """How the groups of a training went on, evaluations left out; None where the rows say of fewer than two steps."""
+    import duckdb
+
+    run = as_run(run)
+    files = rollout_files(run.folder)
+    if not files:
+        return None
+    equal = f"max(reward) - min(reward) <= {RELATIVE_TOLERANCE} * greatest(1, abs(max(reward)), abs(min(reward)))"
+    try:
+        with connect() as db:
+            groups = db.execute(
+                f"""SELECT step, CAST({equal} AS INT) AS flat, stddev_samp(reward) AS std FROM {parquet_source(db, files)}
+                    WHERE step IS NOT NULL AND isfinite(reward) AND split IS DISTINCT FROM 'eval'
+                    GROUP BY step, prompt_id HAVING count(*) > 1 ORDER BY step"""
+            ).fetchnumpy()
+    except duckdb.Error as error:
+        raise RunFolderError(f"{run.folder}: its rows cannot be read ({str(error).splitlines()[0]}).") from error
+    step, flat, std = (np.ma.filled(groups[name].astype(float), np.nan) for name in ("step", "flat", "std"))
+    updates = np.unique(step)
+    if len(updates) < 2:
+        return None
+    rows = []
+    for part in np.array_split(updates, min(points, len(updates), max(2, len(step) // _FEWEST))):
+        inside = (step >= part[0]) & (step <= part[-1])
+        n, k = int(inside.sum()), int(flat[inside].sum())
+        rows.append((int(part[-1]), n, k / n, *beta_limits(k, n), float(std[inside].mean())))
+    columns = list(zip(*rows, strict=True))
+    return GroupCurve(np.array(columns[0], np.int64), np.array(columns[1], np.int64), *(np.array(c, float) for c in columns[2:]))
+
+
+def beta_limits(k: int, n: int) -> tuple[float, float]:
+    """Exact 95% limits of a share of which k of n were seen (Clopper and Pearson).
+
+    >>> [round(x, 3) for x in beta_limits(0, 10)], [round(x, 3) for x in beta_limits(5, 10)]
+    ([0.0, 0.308], [0.187, 0.813])
+    """
+    return (float(betaincinv(k, n - k + 1, 0.025)) if k else 0.0), (float(betaincinv(k + 1, n - k, 0.975)) if k < n else 1.0)
 
 
 def curve_of(step: Ints, mean: Floats, n: Ints, reward_range: tuple[float, float], points: int = POINTS) -> RewardCurve:

@@ -22,7 +22,9 @@ from flatspot.report.run import next_steps as steps
 from flatspot.report.run.gradients import gradient_chart, gradient_facts, gradient_marks
 from flatspot.report.run.payload import Payload, build_payload, pack
 from flatspot.report.run.shown import shown_prompts, with_completions
+from flatspot.report.run.steps import flat_chart, std_chart
 from flatspot.report.theme import DARK, LIGHT, css_variables
+from flatspot.runs.by_step import GroupCurve, groups_by_step
 
 if TYPE_CHECKING:
     import jinja2
@@ -38,7 +40,12 @@ def write_report(run: Run, path: str | os.PathLike[str]) -> None:
     shown = shown_prompts(len(run.verdicts))
     verdicts = run.verdicts.take(shown)
     completions = run.completions(with_completions(verdicts))
-    write_html(ReportData(run.summary, verdicts, run.prompts.take(shown), completions, run.gradients), path)
+    write_html(ReportData(run.summary, verdicts, run.prompts.take(shown), completions, run.gradients, _steps(run)), path)
+
+
+def _steps(run: Run) -> GroupCurve | None:
+    """How the groups went on by step; nothing is said of groups that were picked by their rewards."""
+    return groups_by_step(run) if "survivors-only" not in run.summary.caveat_codes else None
 
 
 def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:
@@ -61,6 +68,8 @@ def render_html(data: ReportData) -> str:
     pictures = _charts(data.summary, marks[""], best, rows)
     if (gradients := gradient_chart(gradient_marks(data))) is not None:
         pictures["gradients"] = gradients
+    if data.steps is not None:
+        pictures |= {"flat_by_step": flat_chart(data.steps), "std_by_step": std_chart(data.steps)}
     # a component's scatter plot replaces the total's when a reader picks it; its range, and so its corner, are not the total's
     components = {name: charts.scatter(place, None) for name, place in marks.items() if name and place.values}
     of_prompt = {"scatter": {name: place.of_prompt for name, place in marks.items()}, "gain": {"": best.of_prompt}}

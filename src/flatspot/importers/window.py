@@ -1,0 +1,123 @@
+"""Which rows of a log are judged: those of some of its steps, or of one split. Each step has another policy; a window has fewer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from flatspot.core.errors import ImportFormatError, SettingsError
+from flatspot.core.shares import percent
+from flatspot.core.sql import literal
+from flatspot.rollouts.notes import Caveat
+
+if TYPE_CHECKING:
+    import duckdb
+
+_FEWEST_GROUPS = 8  # in the last steps: a share of fewer says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What of a log is judged; all of it where nothing is set.
+
+    first, final  the steps from one to the other, both with it; None: from the start, to the end
+    last          the last so many of the steps that are there
+    split         the rows of this split, as the log or its format calls it
+    """
+
+    first: int | None = None
+    final: int | None = None
+    last: int | None = None
+    split: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != Window()
+
+    def identity(self) -> dict[str, Any]:
+        """What of it a run depends on."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def window(steps: str | tuple[int | None, int | None] | None = None, last: int | None = None, split: str | None = None) -> Window:
+    """The window that a user asks for. Raises `SettingsError` where it is none.
+
+    >>> window("100:200"), window(":5").final, window(last=3).last
+    (Window(first=100, final=200, last=None, split=None), 5, 3)
+    """
+    if steps is not None and last is not None:
+        raise SettingsError("--steps and --last both pick steps: give one of them")
+    if last is not None and last < 1:
+        raise SettingsError(f"--last must be a number of steps, 1 or more, got {last}")
+    first, final = _ends(steps) if isinstance(steps, str) else steps or (None, None)
+    if first is not None and final is not None and first > final:
+        raise SettingsError(f"--steps {first}:{final} holds no step: the first one comes first")
+    return Window(first, final, last, split)
+
+
+def _ends(steps: str) -> tuple[int | None, int | None]:
+    parts = steps.split(":")
+    try:
+        first, final = (int(part) if part.strip() else None for part in parts)
+    except ValueError:
+        raise SettingsError(f"--steps must be A:B, such as 100:200, 100: or :200, got {steps!r}") from None
+    return first, final
+
+
+def keep_window(db: duckdb.DuckDBPyConnection, wanted: Window, where: str) -> list[Caveat]:
+    """Leave the rows of the window in the view `cells`, and say what was left out.
+
+    where  the log, in a message
+
+    Raises `ImportFormatError` where the log does not say steps or splits, or has none of those asked for.
+    """
+    if not wanted:
+        return []
+    said = []
+    clauses = ["true"]
+    if wanted.split is not None:
+        of_row = "coalesce(split, 'train')"
+        there = [row[0] for row in db.execute(f"SELECT DISTINCT {of_row} FROM cells ORDER BY 1").fetchall()]
+        if wanted.split not in there:
+            raise ImportFormatError(f"{where}: no row is of the split {wanted.split!r}; there are: {', '.join(there)}.")
+        clauses.append(f"{of_row} = {literal(wanted.split)}")
+        said.append(f"the split {wanted.split}")
+    if (wanted.first, wanted.final, wanted.last) != (None, None, None):
+        steps = [
+            row[0] for row in db.execute(f"SELECT DISTINCT step FROM cells WHERE {clauses[-1]} AND step IS NOT NULL ORDER BY 1").fetchall()
+        ]
+        if not steps:
+            raise ImportFormatError(f"{where}: the log does not say steps, so none can be picked: leave out --steps and --last.")
+        kept = steps[-wanted.last :] if wanted.last else [s for s in steps if _inside(s, wanted)]
+        if not kept:
+            raise ImportFormatError(f"{where}: no row is of the steps asked for; there are steps {steps[0]} to {steps[-1]}.")
+        clauses.append(f"step BETWEEN {kept[0]} AND {kept[-1]}")
+        said.append(f"{len(kept)} of {len(steps)} steps ({kept[0]} to {kept[-1]})")
+    db.execute("ALTER VIEW cells RENAME TO cells_of_all")
+    db.execute(f"CREATE VIEW cells AS SELECT * FROM cells_of_all WHERE {' AND '.join(clauses)}")
+    return [f"Of the log, {' and '.join(said)} are judged, as asked for." if len(said) > 1 else f"Judged, as asked for: {said[0]}."]
+
+
+def _inside(step: int, wanted: Window) -> bool:
+    return (wanted.first is None or step >= wanted.first) and (wanted.final is None or step <= wanted.final)
+
+
+def last_window(db: duckdb.DuckDBPyConnection, rollouts: str) -> str:
+    """A sentence on the groups whose rewards are equal: in all steps, and in the last quarter of them; "" where there are too few.
+
+    rollouts  SQL of the rows
+    """
+    row = db.execute(
+        f"""WITH ranked AS (SELECT prompt_id, reward, dense_rank() OVER (ORDER BY step) AS place FROM {rollouts}
+                            WHERE step IS NOT NULL AND isfinite(reward)),
+                 ends AS (SELECT max(place) AS n, greatest(1, CAST(max(place) / 4 AS BIGINT)) AS width FROM ranked),
+                 groups AS (SELECT prompt_id, place, max(reward) - min(reward) <= 1e-9 * greatest(1, abs(max(reward))) AS flat
+                            FROM ranked GROUP BY ALL HAVING count(*) > 1)
+            SELECT count(*), count_if(flat), count_if(place > n - width), count_if(flat AND place > n - width), any_value(width)
+            FROM groups, ends"""
+    ).fetchone()
+    n, flat, n_last, flat_last, width = row or (0, 0, 0, 0, 0)
+    if n_last < _FEWEST_GROUPS:
+        return ""
+    steps = f"{width} steps" if width > 1 else "step"
+    of_last = f"{percent(flat_last / n_last)} of the {n_last:,} of the last {steps} (--last {width})"
+    return f" Rewards are equal in {percent(flat / n)} of all {n:,} groups, and in {of_last}."
