@@ -77,24 +77,24 @@ def arrange_batches(log: Log, title: str, *, step: str, unit: str, order: str = 
 
 def _rewarded(log: Log, columns: list[str], advantages: Sequence[str], batch: str) -> tuple[list[str], list[Caveat]]:
     """The columns that the advantages are of, and the caveat: what else a trainer logs, such as a length, stands after the rewards."""
-    if len(columns) > 1 and advantages and not _agrees(log, columns, advantages[0], batch):
+    if len(columns) > 1 and advantages and _disagreeing(log, columns, advantages[0], batch) > 0.5:  # a length differs in nearly every group
         for n in range(len(columns) - 1, 0, -1):
-            if _agrees(log, columns[:n], advantages[0], batch):
+            if _disagreeing(log, columns[:n], advantages[0], batch) <= _CONTRADICTED:
                 left_out = ", ".join(f"`{name}`" for name in columns[n:])
                 return columns[:n], [f"{left_out}: not part of the reward, for the trainer's advantages are those of the columns before."]
     return columns, []
 
 
-def _agrees(log: Log, columns: Sequence[str], advantage: str, batch: str) -> bool:
-    """Whether the advantages of each group grow in step with the sum of the columns."""
+def _disagreeing(log: Log, columns: Sequence[str], advantage: str, batch: str) -> float:
+    """The share of the groups whose advantages do not grow in step with the sum of the columns; 1 where none has any."""
     total = " + ".join(f"coalesce({log.number(name)}, 0)" for name in columns)
     rows = f"SELECT {batch} AS unit, _file, hash({log.text('prompt')}) AS prompt, {total} AS total, {log.number(advantage)} AS a FROM log"
     facts = "max(total) - min(total) > 1e-6 AS varies, max(a) - min(a) > 0.02 AS moves, abs(corr(total, a)) AS fit"
-    n, off = log.one(
-        f"""SELECT count_if(moves), count_if(varies <> moves OR (varies AND coalesce(fit, 0) < 0.999))
+    n, moving, off = log.one(
+        f"""SELECT count(*), count_if(moves), count_if(varies <> moves OR (varies AND coalesce(fit, 0) < 0.999))
             FROM (SELECT {facts} FROM ({rows}) WHERE a IS NOT NULL GROUP BY unit, _file, prompt)"""
     )
-    return bool(n) and not off
+    return off / n if moving else 1.0
 
 
 def _evaluations_not_found(steps: frozenset[int]) -> list[Caveat]:
