@@ -41,7 +41,7 @@ def find_blanks(db: duckdb.DuckDBPyConnection, columns: ColumnMap, caveats: list
     column = columns.names["completion"][0]
     row = db.execute(
         f"""SELECT count(completion), count_if({_EMPTY}), count_if(blank), count(DISTINCT number_0) FILTER (number_0 IS NOT NULL),
-                   count_if(blank AND coalesce(number_0, 0) = 0), min(number_0) FROM cells"""
+                   count_if(blank AND coalesce(number_0, 0) = 0 AND error IS NULL), min(number_0) FROM cells"""
     ).fetchone()
     there, empty, blank, rewards, failed, reward = row or (0, 0, 0, 0, 0, None)
     if not there:

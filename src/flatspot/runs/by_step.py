@@ -93,7 +93,9 @@ def groups_by_step(run: str | Path | Run, *, points: int = POINTS) -> GroupCurve
     if len(updates) < 2:
         return None
     rows = []
-    for part in np.array_split(updates, min(points, len(updates), max(2, len(step) // _FEWEST))):
+    most = min(points, len(updates), max(2, len(step) // _FEWEST))
+    size = -(-len(updates) // most)  # steps of a point
+    for part in np.split(updates, range(size, len(updates), size)):
         inside = (step >= part[0]) & (step <= part[-1])
         n, k = int(inside.sum()), int(flat[inside].sum())
         rows.append((int(part[-1]), n, k / n, *beta_limits(k, n), float(std[inside].mean())))
