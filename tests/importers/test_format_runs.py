@@ -46,6 +46,13 @@ def test_several_runs_are_several_policies_though_their_steps_have_the_same_numb
     assert sum(n * prompts for (n, _), prompts in found.items()) == 2 * len(flat(A[0]))
 
 
+def test_logs_of_one_model_in_several_folders_are_of_one_policy(tmp_path):
+    for k in range(K):
+        writers.inspect_json(tmp_path / f"log/{k}", [{i: [rewards[k]] for i, rewards in A[0].items()}])
+    summary, found, _ = judged(tmp_path)
+    assert found == truth(A) and "several-policies" not in summary.caveat_codes
+
+
 def judged_anew(folder):
     (folder / "run").rename(folder / "before")
     return judged(folder)
@@ -196,3 +203,23 @@ def test_survivors_of_three_rewards_are_told(tmp_path):
     writers.verl(tmp_path / "log", survivors(steps))
     run = flatspot.inspect(tmp_path / "log", out=tmp_path / "run")
     assert run.summary.verdict is None
+
+
+def test_text_that_looks_like_a_number_is_no_reward_and_an_odd_reward_is_an_error_of_its_row(tmp_path):
+    """TRL's log_extra puts the answer into the W&B table, between the rewards and the advantage."""
+    steps = batches()
+    writers.wandb(tmp_path / "log", steps)
+    tables = sorted((tmp_path / "log").rglob("*.table.json"))
+    for n, path in enumerate(tables):
+        table = json.loads(path.read_text())
+        at = table["columns"].index("advantage")
+        table["columns"].insert(at, "solution")
+        for row in table["data"]:
+            row.insert(at, "90")
+        if n == 0:
+            table["data"][0][table["columns"].index("well_formed")] = {}
+        path.write_text(json.dumps(table))
+    summary, found, _ = judged(tmp_path)
+    assert summary.components.keys() == {"accuracy", "well_formed"}
+    assert sum(n * prompts for (n, _), prompts in found.items()) == sum(len(flat(step)) for step in steps) - 1
+    assert [error.error for error in summary.health.errors] == ["well_formed: not a number: {}"]

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import duckdb
 
 
+ONE_POLICY = "''"
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """The rows that a format has read, in the view `log`.
@@ -83,7 +86,8 @@ class Arranged:
     where      SQL: which rows count
     survivors  "": groups were not picked by their rewards, as far as the format says; "possible": the trainer can do that, and marks it
                nowhere; "assumed": they were unless a flat group is there; "certain"
-    policy     SQL: what is one for all rows of a run, or of a model that was evaluated; "": the folder of their file
+    policy     SQL: what is one for all rows of a run, or of a model that was evaluated (`ONE_POLICY`: they are of one); "": the folder of
+               their file
     caveats    sentences with their codes
     """
 

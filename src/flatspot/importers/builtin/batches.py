@@ -13,6 +13,7 @@ from flatspot.importers.builtin.nested import PLACE
 from flatspot.rollouts.notes import Caveat
 
 _FEWEST = 2  # prompts at the end of a batch that must be the same for it to be an evaluation
+_NUMBERS = 0.9  # of the values of a reward, at least
 _CHANCE = 1e-3  # of pairs of batches that end alike though each prompt is drawn by chance
 
 Batch = tuple[str, int]
@@ -140,7 +141,7 @@ def reward_columns(log: Log, after: str, before: Sequence[str]) -> list[str]:
     names = list(log.types)
     end = next((names.index(column) for column in before if column in names), len(names))
     between = [name for name in names[names.index(after) + 1 : end] if name not in ("_file", "_row", PLACE)]
-    numeric = set(log.numeric([name for name in between if _may_be_reward(log.types[name])]))
+    numeric = {name for name in between if _may_be_reward(log, name)}
     taken = []
     for name in between:
         if name not in numeric and not _is_empty(log, name):
@@ -149,8 +150,18 @@ def reward_columns(log: Log, after: str, before: Sequence[str]) -> list[str]:
     return [name for name in taken if name in numeric]
 
 
-def _may_be_reward(kind: str) -> bool:
-    return kind in ("DOUBLE", "FLOAT", "JSON") or kind.startswith("DECIMAL")
+def _may_be_reward(log: Log, column: str) -> bool:
+    """Whether a column holds numbers. In JSON an answer such as "90" is text; a value that is odd among many is an error of its row."""
+    kind = log.types[column]
+    if kind != "JSON":
+        return (kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL")) and bool(
+            log.one(f"SELECT count({log.text(column)}) FROM log")[0]
+        )
+    said = f"lower({log.text(column)})"
+    filled = f"{said} IS NOT NULL AND {said} NOT IN ('null', 'none', 'nan', 'infinity', '-infinity')"
+    is_number = f"json_type({cells.name(column)}) IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')"
+    n, there = log.one(f"SELECT count_if({filled} AND {is_number}), count_if({filled}) FROM log")
+    return bool(n) and n >= _NUMBERS * there
 
 
 def _is_empty(log: Log, column: str) -> bool:

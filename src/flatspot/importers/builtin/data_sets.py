@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from flatspot.importers import cells
-from flatspot.importers.arranged import Arranged, Log
+from flatspot.importers.arranged import ONE_POLICY, Arranged, Log
 from flatspot.importers.builtin.format import Format, refusal
 from flatspot.importers.columns import USUAL_NAMES
 from flatspot.importers.sample import Sample
@@ -53,7 +53,7 @@ def _arrange_open_r1(log: Log, _: Sequence[str]) -> Arranged:
     if prompt is None:
         raise refusal(log.files, "open-r1", "It has no column that is known to be the prompt.", "Name it: --format generic --prompt-col.")
     names = {"prompt": prompt, "reward": _REWARD_COLUMN} | ({"completion": _COMPLETIONS} if log.has(_COMPLETIONS) else {})
-    return Arranged(names=names, layout="wide", survivors="assumed")
+    return Arranged(names=names, layout="wide", survivors="assumed", policy=ONE_POLICY)
 
 
 def _no_rewards(log: Log, _: Sequence[str]) -> Arranged:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.errors import FileError
-from flatspot.importers.arranged import Arranged, Log
+from flatspot.importers.arranged import ONE_POLICY, Arranged, Log
 from flatspot.importers.as_formatted import EVALUATION
 from flatspot.importers.builtin.format import Format, refusal
 from flatspot.importers.builtin.nested import at, dict_of, json_cells, list_of, text_of_error
@@ -185,6 +185,7 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
         names=own | {"reward": scorers[0]},
         group_by=tuple(name for name in ("task", "id") if log.has(name)),
         derived={"split": log.text("split")},
+        policy=ONE_POLICY,  # logs of several models are refused
         dropped=("status", "temperature", "model", "epoch", "uuid"),
         where=where,
         caveats=caveats,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flatspot.core.sql import literal
-from flatspot.importers.arranged import Arranged, Log
+from flatspot.importers.arranged import ONE_POLICY, Arranged, Log
 from flatspot.importers.as_formatted import EVALUATION
 from flatspot.importers.builtin.format import Format, refusal
 from flatspot.importers.builtin.nested import at, dict_of, list_of, nested_blocks
@@ -96,6 +96,7 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
     _refuse_single_draws(log, filtered)
     return Arranged(
         names={column: column for column in ("prompt", "completion", "split") if log.has(column)} | {"reward": "reward"},
+        policy=ONE_POLICY,  # logs of several models are refused
         group_by=("document",),
         derived={"split": log.text("split"), "reward": reward},
         dropped=("draws", "sampled", "metrics", "model"),
