@@ -29,6 +29,7 @@ from flatspot.cli.renamed import renamed_option
     help="Completions per prompt for --gradients.",
 )
 @click.option("--prompt-col", default="prompt", show_default=True, help="Column of the prompt.")
+@click.option("--prompt-template", metavar="TEXT", help="The prompt, made of columns, as 'Question: {question}', instead of --prompt-col.")
 @click.option("--id-col", default="id", show_default=True, help="Column of the prompt's id, where there is one.")
 @click.option("--limit", type=click.IntRange(1), help="Take only the first prompts of the file.")
 def diagnose_command(

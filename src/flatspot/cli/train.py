@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "--out", type=click.Path(file_okay=False), required=True, metavar="RUN", help="Run folder; the policy is saved in its trainer/."
 )
 @click.option("--prompt-col", default="prompt", show_default=True, help="Column of the prompt.")
+@click.option("--prompt-template", metavar="TEXT", help="The prompt, made of columns, as 'Question: {question}', instead of --prompt-col.")
 @click.option("--limit", type=click.IntRange(1), help="Take only the first prompts of the file.")
 @click.pass_context
 def train_command(
@@ -35,6 +36,7 @@ def train_command(
     config: str | None,
     out: str,
     prompt_col: str,
+    prompt_template: str | None,
     limit: int | None,
 ) -> None:
     """Train a policy with TRL's GRPO or RLOO, and see why a gradient is missing while it is.
@@ -63,6 +65,7 @@ def train_command(
             options=ctx.args,
             config=config,
             prompt_col=prompt_col,
+            prompt_template=prompt_template,
             limit=limit,
             reward_timeout_s=reward_timeout,
         )

@@ -59,5 +59,6 @@ class DiagnoseOptions(RescoreOptions, total=False):
     gradients: bool
     gradient_completions: int
     prompt_col: str
+    prompt_template: str | None
     id_col: str
     limit: int | None

@@ -21,7 +21,7 @@ _DRAWN = (
     "chat_template_kwargs", "dtype", "device",
 )  # fmt: skip
 _JUDGED = ("target_error", "worst_case", "advantage", "top_reachable", "deterministic_reward")
-_SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "id_col", "limit", "answer_col", "cluster_col")
+_SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "prompt_template", "id_col", "limit", "answer_col", "cluster_col")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Request:
     part_weights      of a log with several rewards, their weights in the total, by name, as far as they are known
     top_reachable     every prompt can earn the top of the range: said by the caller, or by the reward itself
     deterministic_reward    the same completion always earns the same, says the caller
-    prompt_col, id_col, limit    of the prompt file
+    prompt_col, prompt_template, id_col, limit    of the prompt file
     answer_col        its column with real answers
     cluster_col       the column with the task of each prompt
     rescored          the run folder whose completions were scored again
@@ -66,6 +66,7 @@ class Request:
     grouped_by: tuple[str, ...] = ()
     part_weights: Mapping[str, float] | None = None
     prompt_col: str | None = None
+    prompt_template: str | None = None
     id_col: str | None = None
     limit: int | None = None
     answer_col: str | None = None

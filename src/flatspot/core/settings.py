@@ -55,6 +55,7 @@ class Settings:
         gradient_completions  per prompt, for that, drawn beside the run's; at least 4
     prompts
         prompt_col, id_col, limit   the columns of the prompt file, and how many of its rows to take
+        prompt_template  makes the text of each prompt of its columns, as "Question: {question}"; None: it stands in prompt_col
     out                  the run folder; None names one under runs/ by what it holds
     """
 
@@ -89,6 +90,7 @@ class Settings:
     gradients: bool = False
     gradient_completions: int = 16
     prompt_col: str = "prompt"
+    prompt_template: str | None = None
     id_col: str = "id"
     limit: int | None = None
     out: str | Path | None = None
@@ -182,12 +184,23 @@ _WHOLE = (
 )
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
 _FLAGS = ("fixed_completions", "worst_case", "top_reachable", "deterministic_reward", "gradients")
-_TEXT = ("engine", "dtype", "device", "advantage", "prompt_col", "id_col", "answer_col", "cluster_col", "served_name")
+_TEXT = ("engine", "dtype", "device", "advantage", "prompt_col", "id_col", "answer_col", "cluster_col", "served_name", "prompt_template")
 
 
 def _check_kinds(settings: Settings) -> None:
     """A number where one belongs: "64" or 3.5 completions fail here, not after the run."""
-    optional = ("max_generations", "round_size", "limit", "memory_gib", "advantage", "answer_col", "cluster_col", "served_name", "out")
+    optional = (
+        "max_generations",
+        "round_size",
+        "limit",
+        "memory_gib",
+        "advantage",
+        "answer_col",
+        "cluster_col",
+        "served_name",
+        "prompt_template",
+        "out",
+    )
     kinds = (
         (_WHOLE, Integral, "a whole number"),
         (_REAL, Real, "a number"),

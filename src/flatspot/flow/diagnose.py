@@ -65,7 +65,7 @@ def diagnose(
     from flatspot.tasks import load_prompts
 
     chosen, say = checked_settings(settings), say or (lambda _: None)
-    rows = load_prompts(prompts, prompt_col=chosen.prompt_col, id_col=chosen.id_col, limit=chosen.limit)
+    rows = load_prompts(prompts, prompt_col=chosen.prompt_col, id_col=chosen.id_col, limit=chosen.limit, template=chosen.prompt_template)
     _check_prompts(rows, chosen)
     groups = chosen.group_size if chosen.fixed_completions and chosen.max_completions % chosen.group_size == 0 else None
     with load_reward(reward, weights=chosen.reward_weights, timeout_s=chosen.reward_timeout_s, group_size=groups) as loaded:

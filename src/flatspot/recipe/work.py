@@ -52,7 +52,8 @@ class Bench:
     def prompts(self) -> list[Prompt]:
         """The prompts, read once."""
         settings = self.recipe.diagnose
-        return load_prompts(self.recipe.prompts, prompt_col=settings.prompt_col, id_col=settings.id_col, limit=settings.limit)
+        template, limit = settings.prompt_template, settings.limit
+        return load_prompts(self.recipe.prompts, prompt_col=settings.prompt_col, id_col=settings.id_col, limit=limit, template=template)
 
     @cached_property
     def prompts_digest(self) -> str:
@@ -86,7 +87,7 @@ class Bench:
 def diagnose_in(bench: Bench, model: str, folder: Path) -> JsonObject:
     """Diagnose a policy; a run folder that is there is gone on with."""
     recipe = bench.recipe
-    settings = asdict(recipe.diagnose) | {"out": folder, "limit": None, "prompt_col": "prompt", "id_col": "id"}
+    settings = asdict(recipe.diagnose) | {"out": folder, "limit": None, "prompt_col": "prompt", "prompt_template": None, "id_col": "id"}
     run = diagnose(bench.prompts, model, list(recipe.reward), on_progress=bench.on_progress, say=bench.say, **settings)
     sampled = run.summary.generations
     return {"verdict": run.summary.verdict, "reason": run.summary.reason, "generations": sampled.total, "tokens": sampled.tokens}

@@ -289,9 +289,9 @@ class Summary:
         "several were added up or joined), `grouped_by` (the log's columns whose values name a prompt), `part_weights` (of a log's several "
         "rewards, as far as they are known), `out`, `target_error`, "
         "`worst_case`, `seed`; `reward_range` as stated or the reward's own; "
-        "`component_ranges`, those of several rewards that have one each; `prompt_col`, `id_col`, `limit`, `cluster_col`, "
-        "`reward_weights`, `reward_timeout_s` where they were not left as they are; `resume`, the further options that a command needs to "
-        "resume the run; "
+        "`component_ranges`, those of several rewards that have one each; `prompt_col`, `prompt_template`, `id_col`, `limit`, "
+        "`cluster_col`, `reward_weights`, `reward_timeout_s` where they were not left as they are; `resume`, the further "
+        "options that a command needs to resume the run; "
         "and `rescored`, the run whose completions were scored again. What was not asked is absent",
     ] = field(default_factory=Request)
     provenance: Annotated[

@@ -16,17 +16,21 @@ from flatspot.readers.blocks import BLOCK_ROWS, Notice, rows_of
 from flatspot.readers.encodings import as_utf8, open_utf8
 from flatspot.readers.files import CSV, ENDINGS, PACKED, PARQUET, place, stream_blocks
 from flatspot.readers.parquet_rows import parquet_rows
+from flatspot.tasks.prompt_template import PromptTemplate
 from flatspot.tasks.rows import Row, check_limit, prompts_from_rows, raise_problems
 from flatspot.tasks.sources import BUILT_IN
 
 
-def read_prompts(path: str | Path, *, prompt_col: str = "prompt", id_col: str = "id", limit: int | None = None) -> list[Prompt]:
+def read_prompts(
+    path: str | Path, *, prompt_col: str = "prompt", id_col: str = "id", limit: int | None = None, template: PromptTemplate | None = None
+) -> list[Prompt]:
     """The prompts of a file, in its order.
 
     path        ends in .jsonl, .ndjson, .json, .csv, .tsv or .parquet; `-` reads JSONL from standard input
     prompt_col  the column with the prompt: text, or chat messages, a list of {role, content} (in CSV text only)
     id_col      the column with the id; where it is absent or empty, the prompt's content hash names it
     limit       read the first so many rows only
+    template    makes the text of a prompt of its columns
 
     Every other column goes to `Prompt.columns` unchanged. In CSV every cell is text as written, and an empty one is None; JSON and Parquet
     have numbers. An id is the text that stands in the file, so 1.10 and 1.1 are two.
@@ -40,7 +44,7 @@ def read_prompts(path: str | Path, *, prompt_col: str = "prompt", id_col: str = 
             rows = _text_rows(as_utf8(sys.stdin.buffer, source), ".jsonl", source, id_col, limit)
         else:
             rows = _file_rows(_checked(Path(path).expanduser()), source, id_col, limit)
-        return prompts_from_rows(rows, source=source, prompt_col=prompt_col, id_col=id_col)
+        return prompts_from_rows(rows, source=source, prompt_col=prompt_col, id_col=id_col, template=template)
     except FileError as error:
         raise PromptFileError(str(error)) from None
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flatspot.core.errors import PromptFileError
 from flatspot.core.records import Message, Prompt, PromptText, prompt_id, with_equal_columns
+from flatspot.tasks.prompt_template import PromptTemplate
 
 SHOWN = 5  # how many bad rows a message lists
 
@@ -17,11 +18,21 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # a lone surrogate, as JSON can
 Row = tuple[str, Mapping[str, object]]  # where it stands, as "file.jsonl:3", and its columns
 
 
-def prompts_from_rows(rows: Iterable[Row], *, source: str, prompt_col: str = "prompt", id_col: str = "id") -> list[Prompt]:
+def prompts_from_rows(
+    rows: Iterable[Row],
+    *,
+    source: str,
+    prompt_col: str = "prompt",
+    id_col: str = "id",
+    template: PromptTemplate | None = None,
+    as_chat: bool = False,
+) -> list[Prompt]:
     """Prompts from rows of columns, in order.
 
     The prompt column holds text or chat messages; ids come from the id column where it has a value, else from the content, and a
     prompt seen before gets -2, -3, … after it. Every other column goes to `Prompt.columns` unchanged, and is None where a row lacks it.
+    With a template the text is made of the columns that it names, and the prompt column is not looked at; with `as_chat` text becomes one
+    user message.
     Raises `PromptFileError` listing the first bad rows: a missing, empty or mistyped prompt, or an id that two rows share.
 
     >>> rows = [("row 1", {"prompt": "2+2=", "answer": 4}), ("row 2", {"prompt": "2+2=", "id": "b"})]
@@ -31,11 +42,14 @@ def prompts_from_rows(rows: Iterable[Row], *, source: str, prompt_col: str = "pr
     items = list(rows)
     if not items:
         raise PromptFileError(f"{source}: no prompts: expected at least one row with a {prompt_col!r} column")
-    _require_column(items, source, prompt_col)
+    for name in (prompt_col,) if template is None else template.columns:
+        _require_column(items, source, name, in_template=template is not None)
     problems: list[str] = []
     texts: list[PromptText] = []
     for where, row in items:
-        text, problem = _prompt_text(row.get(prompt_col), prompt_col)
+        text, problem = _prompt_text(row.get(prompt_col), prompt_col) if template is None else _filled(template, row)
+        if as_chat and isinstance(text, str):
+            text = [{"role": "user", "content": text}]
         problem = problem or _half_character(text, row.get(id_col))
         texts.append(text)
         if problem:
@@ -84,10 +98,20 @@ def unique_ids(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     return unique
 
 
-def _require_column(rows: Sequence[Row], source: str, prompt_col: str) -> None:
+def _filled(template: PromptTemplate, row: Mapping[str, object]) -> tuple[str, str | None]:
+    text = template.fill(row)
+    if text is None:
+        empty = next(name for name in template.columns if row.get(name) is None)
+        return "", f"the column {empty!r}, which --prompt-template names, is missing or null"
+    return text, None if text.strip() else "the prompt that --prompt-template makes is empty"
+
+
+def _require_column(rows: Sequence[Row], source: str, prompt_col: str, *, in_template: bool = False) -> None:
     if any(prompt_col in row for _, row in rows):
         return
     columns = list(dict.fromkeys(str(key) for _, row in rows[:100] for key in row))
+    if in_template:
+        raise PromptFileError(f"{source}: no column {prompt_col!r}, which --prompt-template names; the columns are {', '.join(columns)}")
     guess = next((name for name in columns if name.lower() in _LIKELY), "NAME")
     raise PromptFileError(
         f"{source}: no column {prompt_col!r}; the columns are {', '.join(columns) or 'none'}. "

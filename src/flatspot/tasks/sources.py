@@ -12,7 +12,7 @@ from flatspot.core.errors import PromptFileError
 from flatspot.core.extensions import find_extension
 from flatspot.core.records import Prompt
 
-BUILT_IN = ("reasoning-gym",)
+BUILT_IN = ("reasoning-gym", "hf")
 _NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)  # a name has two letters or more: C:\prompts.jsonl is a file
 
 Item = str | Mapping[str, object] | Prompt

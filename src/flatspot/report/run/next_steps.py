@@ -210,7 +210,7 @@ def diagnose_command(summary: Summary, model: str | None = None, out: str | None
     exported  a file that `export_command` wrote, in place of the run's prompts; its columns have the usual names
     """
     request = summary.settings
-    prompts = [exported] if exported else prompt_words(request, ("prompt_col", "id_col", "limit", "answer_col"))
+    prompts = [exported] if exported else prompt_words(request, ("prompt_col", "prompt_template", "id_col", "limit", "answer_col"))
     words = ["flatspot", "diagnose", *prompts, "--model", model or _or_placeholder(request.model, "MODEL"), *reward_words(request)]
     if model is None and summary.engine.get("engine") == "scripted":
         words += ["--engine", "scripted"]
@@ -225,7 +225,7 @@ def train_command(summary: Summary, model: str, out: str, options: Sequence[str]
     """The `flatspot train` command of this run's prompts and reward, from another policy; `options` are TRL's own."""
     request = summary.settings
     rewards = reward_words(replace(request, reward_weights=None))
-    words = ["flatspot", "train", *prompt_words(request, ("prompt_col", "limit")), "--model", model, *rewards]
+    words = ["flatspot", "train", *prompt_words(request, ("prompt_col", "prompt_template", "limit")), "--model", model, *rewards]
     weights = _weights(request)  # an option of TRL's there, which takes them all at once
     return shlex.join([*words, "--out", out, *(["--reward_weights", *weights] if weights else []), *options])
 

@@ -67,6 +67,7 @@ def train(
     options: Sequence[str] = (),
     config: str | Path | None = None,
     prompt_col: str = "prompt",
+    prompt_template: str | None = None,
     limit: int | None = None,
     reward_timeout_s: float = 10.0,
 ) -> TrainResult:
@@ -86,7 +87,7 @@ def train(
     if algorithm not in ALGORITHMS:
         raise SettingsError(f"the algorithm must be {' or '.join(ALGORITHMS)}, got {algorithm!r}")
     folder = Path(out)
-    rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit)
+    rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit, template=prompt_template)
     settings, model_settings = parse_options(_config_class(algorithm), options, config, folder / "trainer")
     checkpoint = checkpoint_to_resume(settings.resume_from_checkpoint, Path(settings.output_dir))
     settings.resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
