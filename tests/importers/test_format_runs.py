@@ -223,3 +223,20 @@ def test_text_that_looks_like_a_number_is_no_reward_and_an_odd_reward_is_an_erro
     assert summary.components.keys() == {"accuracy", "well_formed"}
     assert sum(n * prompts for (n, _), prompts in found.items()) == sum(len(flat(step)) for step in steps) - 1
     assert [error.error for error in summary.health.errors] == ["well_formed: not a number: {}"]
+
+
+def test_a_replay_is_no_new_draw(tmp_path):
+    writers.verifiers(tmp_path / "log/a", A)
+    writers.verifiers(tmp_path / "log/b", A)
+    copy = next((tmp_path / "log/b").rglob("traces.jsonl"))
+    rows = [json.loads(line) for line in copy.read_text().splitlines()]
+    lines(copy, [row | {"id": f"again-{row['id']}"} for row in reversed(rows)])
+    summary, found, _ = judged(tmp_path)
+    assert found == truth(A, lambda reward: reward + 0.2) and "repeated-rows" in summary.caveat_codes
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_log_with_a_column_of_difficulties_is_a_log(tmp_path, ending):
+    rows = [{"prompt": question(i), "response": answer(i, r, k), "correct": r, "difficulty": 2.0} for i, k, r in flat(A[0])]
+    (lines if ending == "jsonl" else parquet)(tmp_path / f"log/rows.{ending}", rows)
+    assert judged(tmp_path, columns={"reward": "correct"})[1] == truth(A)

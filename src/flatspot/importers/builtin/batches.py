@@ -13,6 +13,7 @@ from flatspot.importers.builtin.nested import PLACE
 from flatspot.rollouts.notes import Caveat
 
 _FEWEST = 2  # prompts at the end of a batch that must be the same for it to be an evaluation
+_SAME_ROWS = 8  # of two files, from which on it is no chance that all are the same
 _NUMBERS = 0.9  # of the values of a reward, at least
 _CHANCE = 1e-3  # of pairs of batches that end alike though each prompt is drawn by chance
 
@@ -37,6 +38,27 @@ def repeated_batches(log: Log, columns: Sequence[str], unit: str, order: str = "
         return "", []
     text = f"{n:,} of the batches repeat an earlier one row for row ({rows_there:,} rows); each is counted once."
     return f"(_file, {unit}) NOT IN (SELECT (_file, unit) FROM repeated)", [("repeated-rows", text)]
+
+
+def repeated_files(log: Log, columns: Sequence[str], where: str = "true") -> tuple[str, list[Caveat]]:
+    """SQL that leaves out files with the rows of an earlier one, in whatever order, and the caveat; "" and [] where there are none.
+
+    columns  what is compared: not the rewards, which a replay scores again
+    where    SQL: which rows are compared
+    """
+    values = ", ".join(log.text(column) for column in columns)
+    rows = f"SELECT _file, hash({values}) AS h FROM log WHERE {where}"
+    prints = f"SELECT _file, count(*) AS n, sum(h % 1000003) AS a, sum(h // 1000003 % 1000003) AS b FROM ({rows})"
+    again = f"SELECT _file, n, row_number() OVER (PARTITION BY n, a, b ORDER BY _file) AS time FROM ({prints} GROUP BY _file)"
+    log.db.execute(f"CREATE OR REPLACE TEMP TABLE repeated_files AS SELECT _file, n FROM ({again}) WHERE time > 1 AND n >= {_SAME_ROWS}")
+    n, rows = log.one("SELECT count(*), coalesce(sum(n), 0) FROM repeated_files")
+    if not n:
+        return "", []
+    text = (
+        f"{n:,} files hold the completions of an earlier one ({rows:,} rows), as a replay or a run at temperature 0 does: they are no new "
+        "draws, and each is counted once."
+    )
+    return "_file NOT IN (SELECT _file FROM repeated_files)", [("repeated-rows", text)]
 
 
 def missing_steps(log: Log, step: str) -> list[Caveat]:

@@ -14,6 +14,7 @@ from flatspot.readers.files import JSON_LINES, PARQUET
 
 _RATE = re.compile(r"(?:^|_)(?:solve|pass)_?rate(?:_|$)|^difficulty$", re.IGNORECASE)
 _REWARDS = ("reward", "rewards", "score", "scores")
+_DRAWN = ("completion", "completions", "response", "responses", "output", "outputs", "generation", "generations")  # a log has them
 _REWARD_COLUMN, _COMPLETIONS = "pass_rate_rewards", "pass_rate_generations"
 
 
@@ -32,7 +33,7 @@ def _told_server(sample: Sample) -> str | None:
 def _told_rate(sample: Sample) -> str | None:
     names = sample.columns or (sample.first if sample.ending in (*JSON_LINES, PARQUET) else {})
     rates = [name for name in names if _RATE.search(name)]
-    if not rates or any(name.lower() in _REWARDS for name in names):
+    if not rates or any(name.lower() in (*_REWARDS, *_DRAWN) for name in names):
         return None
     scalar = [name for name in rates if "list" not in str(sample.columns.get(name, "")) and not isinstance(sample.first.get(name), list)]
     return scalar[0] if scalar else None

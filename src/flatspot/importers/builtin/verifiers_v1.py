@@ -10,7 +10,7 @@ from typing import Any
 
 from flatspot.importers.arranged import Arranged, Log
 from flatspot.importers.as_formatted import EVALUATION
-from flatspot.importers.builtin.batches import step_in_path
+from flatspot.importers.builtin.batches import repeated_files, step_in_path
 from flatspot.importers.builtin.format import Blocks, Format
 from flatspot.importers.builtin.nested import at, dict_of, is_message, list_of, nested_blocks, text_of_error
 from flatspot.importers.sample import Sample
@@ -196,7 +196,10 @@ def select_traces(files: Sequence[Path]) -> tuple[list[Path], list[Caveat]]:
 def arrange_traces(log: Log, _: Sequence[str] = ()) -> Arranged:
     """The rows of traces, each episode once."""
     caveats: list[Caveat] = []
-    where = _each_episode_once(log, caveats)
+    evaluated = f"NOT regexp_matches({log.path()}, '/rollouts/step_')"  # of a training, two steps may draw the same few answers
+    again, said = repeated_files(log, ["task", "prompt", "completion"], evaluated)
+    caveats += said
+    where = " AND ".join(filter(None, [_each_episode_once(log, caveats), again]))
     if failed := log.one(f"SELECT count({log.text('error')}) FROM log")[0]:
         caveats.append(("errors-not-zeros", f"{failed:,} episodes failed or were not scored: they are errors here, not zeros."))
     policies, steps = log.one(f"SELECT count(DISTINCT {log.text('policy')}), count(DISTINCT {log.text('step')}) FROM log")
