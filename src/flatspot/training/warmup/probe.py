@@ -119,8 +119,8 @@ def probed_prompts(run: str | Path | Run, settings: ProbeSettings, *, without: S
     Raises RunFolderError if the run is not judged, SettingsError if no prompt remains.
     """
     run = as_run(run)
-    refuse_template_values(run)
     state = _states(run)
+    refuse_template_values(run)
     labeled = set(without)
     usable = (state >= 0) & np.array([text not in labeled for text in run.prompts["prompt"].to_pylist()], bool)
     if not usable.any():

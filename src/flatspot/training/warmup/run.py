@@ -91,11 +91,11 @@ def warmup(
     require("trl", extra="train", purpose="flatspot warmup")
     begun, out = time.monotonic(), Path(out)
     run = as_run(run)
-    refuse_template_values(run)
     if out.resolve() == run.folder.resolve():
         raise SettingsError(f"{out} is the judged run itself, which must not change: give another --out")
     model, reward, weights = named_by_run(run, model, reward, reward_weights)
     rows = read_labels(labels, run, answer_col=answer_col, allow_foreign=allow_foreign)
+    refuse_template_values(run)
     settings = replace(probe, seed=seed)
     with own_folder(out, WARMUP, WARMUP_NAMES, is_older_warmup):
         if rule is None:
