@@ -115,7 +115,7 @@ def last_window(db: duckdb.DuckDBPyConnection, rollouts: str) -> str:
             SELECT count(*), count_if(flat), count_if(place > n - width), count_if(flat AND place > n - width), any_value(width)
             FROM groups, ends"""
     ).fetchone()
-    n, flat, n_last, flat_last, width = row or (0, 0, 0, 0, 0)
+    n, flat, n_last, flat_last, width = (number or 0 for number in row or [0] * 5)  # sums over no groups are null
     if n_last < _FEWEST_GROUPS:
         return ""
     steps = f"{width} steps" if width > 1 else "step"
