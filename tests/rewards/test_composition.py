@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import flatspot
@@ -98,7 +99,24 @@ def test_noise_is_no_comparison() -> None:
 
     reward = load_reward(noise, isolate=False)
     reward.score(*rows(*"abcdefgh"))
-    assert not reward.compares and "its own noise" in reward.notes[0]
+    assert not reward.compares and reward.notes[0][0] == "noisy-reward" and "its own noise" in reward.notes[0][1]
+
+
+def test_a_noisy_reward_is_called_again_with_so_many_completions_that_its_noise_is_measured() -> None:
+    rng = np.random.default_rng(0)
+
+    def noise(completions: list[str], **_: Any) -> list[float]:
+        return [len(text) + rng.normal(0, 2) for text in completions]
+
+    reward = load_reward(noise, isolate=False)
+    assert reward.noise is None
+    for _ in range(12):
+        reward.score(*rows(*("x" * n for n in range(10))))
+    assert (reward.noise.n, reward.noise.unequal) == (64, 64)
+    assert reward.noise.variance == pytest.approx(4, rel=0.5)  # a chi-square of 64 degrees: within 50% at 3 standard deviations
+    steady = load_reward(lambda completions, **_: [float(len(text)) for text in completions], isolate=False)
+    steady.score(*rows(*("x" * n for n in range(10))))
+    assert steady.noise is None
 
 
 def test_rounding_in_another_batch_is_no_comparison() -> None:

@@ -50,13 +50,14 @@ def test_what_was_asked_is_read_from_where_it_was(old):
 
 
 # that one of two rewards is flat on some prompts; limits of shares that hold where prompts crowd at a threshold; that the verdict on six
-# prompts is in doubt; and the worst case of these very verdicts, not of their mean
+# prompts is in doubt; the worst case of these very verdicts, not of their mean; and the forecast of these very prompts
 SAID_SINCE = (
     "/verdict",
     "/rule",
     "/predicted_error_limit",
     "/reason",
     "/health/flat_reward",
+    *(f"/forecast/{size}/informative" for size in (4, 8, 16, 32)),
     *(f"/fractions/{s}/{end}" for s in ("learnable", "vanishing", "solved") for end in ("lo", "hi")),
 )
 

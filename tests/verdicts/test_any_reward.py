@@ -215,3 +215,16 @@ def test_a_random_number_as_reward_is_noise_and_that_is_said_first(tmp_path):
     summary = judge_log(tmp_path, rows)
     assert summary["verdict"] == "fix-reward" and summary["rule"].startswith("variance between equal completions")
     assert summary["caveat_codes"][0] == "noisy-reward" and summary["health"]["noise_share"] > 0.8
+
+
+def test_a_random_number_as_reward_is_noise_though_no_completion_comes_twice(tmp_path):
+    reward = "import random\n\n\ndef luck(completions, **columns):\n    return [random.gauss(0, 1) for _ in completions]\n"
+    (tmp_path / "reward.py").write_text(reward)
+    prompts = [{"prompt": f"question {i}"} for i in range(20)]
+    engine = ScriptedEngine({row["prompt"]: {f"answer {k}": 1 / 5000 for k in range(5000)} for row in prompts})
+    drawn = {"max_completions": 16, "fixed_completions": True}
+    run = flatspot.diagnose(prompts, engine, f"{tmp_path / 'reward.py'}:luck", out=tmp_path / "run", **drawn)
+    assert run.summary.verdict == "fix-reward" and run.summary.rule.startswith("variance between equal completions")
+    assert run.summary.caveat_codes[0] == "noisy-reward" and run.summary.health.noise_share > 0.6
+    again = flatspot.inspect(tmp_path / "run")  # it is of the run, and does not go with its first judging
+    assert again.summary.verdict == "fix-reward" and again.summary.health.noise_share == run.summary.health.noise_share

@@ -74,6 +74,7 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
         range_source=source,
         notes=notes,
         weights=component_weights(identity.get("reward")) or request.part_weights,
+        again=run.notes.noise,
         ranges={name: (lo, hi) for name, (lo, hi) in request.component_ranges.items()},
     )
     judged = withhold_survivors(judged, notes)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from flatspot.core.errors import RewardLoadError
+from flatspot.core.noise import CalledAgain
 from flatspot.core.records import Completion, Prompt
 from flatspot.rewards.composition import compare, equal
 from flatspot.rewards.guard import Guard
@@ -16,6 +17,7 @@ from flatspot.rewards.process import Failure
 from flatspot.rewards.values import Value, is_broken
 
 _LOOKS = 3  # calls with different values that are repeated in parts, before a reward is taken for one that looks at rows one by one
+_AGAIN = 64  # rows of a noisy reward that are called once more, to measure the noise
 _GIVE_UP_AFTER = 3  # groups in a row without an answer
 
 Rows = tuple[Sequence[Prompt], Sequence[Completion]]
@@ -40,6 +42,7 @@ class Caller:
     by_row      whether it is known to look at one row at a time
     compares    whether it was seen to compare the completions of a call
     noisy       whether it was seen to give the same call other values
+    again       how much these differed; None where it is not noisy, or did not answer again
     rows, none  how many values it gave, and how many of them were None
     """
 
@@ -48,6 +51,7 @@ class Caller:
         self.scores = scores
         self.group_size = group_size
         self.compares = self.noisy = False
+        self.again: CalledAgain | None = None
         self.rows = self.none = 0
         self._looks = 0 if by_row else _LOOKS
         self._looks_across = _LOOKS
@@ -78,6 +82,9 @@ class Caller:
             if finding == "other":
                 self.compares = True
                 return self._grouped(prompts, completions)
+        if self.noisy and (left := _AGAIN - (0 if self.again is None else self.again.n)) > 0:
+            answer = self.scores.ask(prompts[:left], completions[:left])
+            self.again = _called_again(values[:left], answer, self.again)
         return values
 
     def _grouped(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
@@ -130,6 +137,17 @@ class Caller:
         )
 
 
+def _called_again(first: Sequence[Value], again: list[Value] | Failure, before: CalledAgain | None) -> CalledAgain | None:
+    """How two calls of the same rows differ, with those called before; None where there are no two numbers of a row."""
+    pairs = [] if isinstance(again, Failure) else list(zip(first, again, strict=True))
+    apart = [a.number - b.number for a, b in pairs if a.number is not None and b.number is not None]
+    if not apart:
+        return before
+    before = before or CalledAgain(0, 0, 0.0)
+    n = before.n + len(apart)
+    return CalledAgain(n, before.unequal + sum(d != 0 for d in apart), (before.n * before.variance + sum(d * d for d in apart) / 2) / n)
+
+
 def last_notes_of(caller: Caller) -> list[str]:
     """What holds of a reward only once all rows were scored."""
     if not caller.rows or caller.none < caller.rows:
@@ -137,9 +155,9 @@ def last_notes_of(caller: Caller) -> list[str]:
     return [f"The reward {caller.name} returned None for every completion that was scored: it is in no total."]
 
 
-def lasting_notes_of(caller: Caller) -> list[str]:
+def lasting_notes_of(caller: Caller) -> list[str | tuple[str, str]]:
     """What was found out about a reward that whoever reads its values should know: further rows may add to it, and take nothing back."""
-    name, notes = caller.name, []
+    name, notes = caller.name, list[str | tuple[str, str]]()
     if caller.compares:
         notes.append(
             f"The reward {name} compares the completions of a call, so it was called with one group of {caller.group_size} at a time: its "
@@ -147,8 +165,11 @@ def lasting_notes_of(caller: Caller) -> list[str]:
         )
     if caller.noisy:
         notes.append(
-            f"The reward {name} gave the same completions other values when it was called again: part of its std is its own noise, "
-            f"not the policy's."
+            (
+                "noisy-reward",
+                f"The reward {name} gave the same completions other values when it was called again: part of its std is its own noise, "
+                "not the policy's.",
+            )
         )
     if isinstance(caller.scores, Guard):
         if caller.scores.late_rows:

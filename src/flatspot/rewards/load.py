@@ -9,6 +9,7 @@ from types import TracebackType
 
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.extensions import Extension
+from flatspot.core.noise import CalledAgain
 from flatspot.core.records import LARGEST_REWARD, Completion, Prompt, Score
 from flatspot.rewards.builtin import find_named
 from flatspot.rewards.caller import Caller, Scores, last_notes_of, lasting_notes_of
@@ -71,12 +72,21 @@ class LoadedReward:
         return all(component.kind == "verifier" for component in self.components)
 
     @property
-    def notes(self) -> list[str]:
-        """What whoever reads the scores should know, in sentences."""
+    def noise(self) -> CalledAgain | None:
+        """How much the total of the same completions differed when noisy rewards were called again; None where none was."""
+        again = [(c.weight, caller.again) for c, caller in zip(self.components, self._callers, strict=True) if caller.again is not None]
+        if not again:
+            return None
+        variance = sum(weight**2 * seen.variance for weight, seen in again)
+        return CalledAgain(max(seen.n for _, seen in again), max(seen.unequal for _, seen in again), variance)
+
+    @property
+    def notes(self) -> list[str | tuple[str, str]]:
+        """What whoever reads the scores should know, in sentences, some with the code of a caveat."""
         return [note for caller in self._callers for note in [*lasting_notes_of(caller), *last_notes_of(caller)]]
 
     @property
-    def lasting_notes(self) -> list[str]:
+    def lasting_notes(self) -> list[str | tuple[str, str]]:
         """Those of the notes that no row scored after takes back."""
         return [note for caller in self._callers for note in lasting_notes_of(caller)]
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
+from flatspot.core.noise import CalledAgain
 from flatspot.core.plain import JsonObject
 from flatspot.core.protocols import Reward
 from flatspot.rollouts.files import read_json, update_json
@@ -24,12 +25,14 @@ class Notes:
     reward_caveats  those of them that are the reward's, and would not hold for another
     rounds          how many rounds the run had when it last ended; None: it never did
     whole_groups    the size of the groups that the reward was called with, where it compares the completions of a group
+    noise           how much the reward of the same completions differed when it was called again, where it did
     """
 
     caveats: tuple[Caveat, ...] = ()
     reward_caveats: tuple[Caveat, ...] = ()
     rounds: int | None = None
     whole_groups: int | None = None
+    noise: CalledAgain | None = None
 
     @property
     def other_caveats(self) -> list[Caveat]:
@@ -44,11 +47,12 @@ def read_notes(folder: Path) -> Notes:
         stored = read_json(file) if file.exists() else {}
         caveats, of_reward = (_caveats(stored, name) for name in ("caveats", "reward_caveats"))
         rounds, groups = (_count(stored, name) for name in ("rounds", "whole_groups"))
+        noise = CalledAgain(**stored["noise"]) if stored.get("noise") else None
         if rounds is None and stored.get("shown") and (folder / "rounds").is_dir():
             rounds = sum(1 for _ in (folder / "rounds").glob("round-*.parquet"))  # 0.1.0 wrote what it showed at the end alone
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{file} is damaged ({error}). Delete it and run again.") from error
-    return Notes(caveats, of_reward, rounds, groups)
+    return Notes(caveats, of_reward, rounds, groups, noise)
 
 
 def _caveats(notes: JsonObject, name: str) -> tuple[Caveat, ...]:
@@ -86,7 +90,8 @@ class RewardNotes:
         write_group_size(self.folder, getattr(self.reward, "group_size", None), compares=getattr(self.reward, "compares", False))
         if so_far := getattr(self.reward, "lasting_notes", []):
             notes = read_notes(self.folder)
-            self._write(notes, so_far, notes.other_caveats)
+            noise = getattr(self.reward, "noise", None) or notes.noise
+            self._write(replace(notes, noise=noise), so_far, notes.other_caveats)
 
     def end(self, caveats: Sequence[Caveat], rounds: int | None) -> None:
         """Write what the reward leaves to report at the end, after other caveats of the run."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flatspot.core.noise import CalledAgain
 from flatspot.runs.table import RunTable
 from flatspot.verdicts.alarms import REPEATED
 
@@ -46,8 +47,12 @@ class RewardSigns:
         return bool(self.cut_mean <= limit)
 
 
-def reward_signs(run: RunTable, weights: Mapping[str, float] | None = None) -> RewardSigns:
-    """Of a run; `weights` of the parts in the total, 1 each where they are not known."""
+def reward_signs(run: RunTable, weights: Mapping[str, float] | None = None, again: CalledAgain | None = None) -> RewardSigns:
+    """Of a run.
+
+    weights  of the parts in the total, 1 each where they are not known
+    again    what calls of the reward with the same completions showed: it counts where too few completions came twice by themselves
+    """
     signs, evidence = run.signs, run.evidence
     known_cut = signs.n_cut + signs.n_whole
     ties = 0.0
@@ -56,10 +61,14 @@ def reward_signs(run: RunTable, weights: Mapping[str, float] | None = None) -> R
     if len(parts) > 1 and several.any():
         moves = np.stack([np.nan_to_num(part.std[several]) > 0 for part in parts])
         ties = float((moves.any(0) & (evidence.std[several] == 0)).mean())
+    noise_share, n_repeats, n_unequal = signs.noise_share(evidence.std), int(signs.repeats.sum()), int(signs.unequal.sum())
+    within = float(np.mean(evidence.std[several] ** 2)) if several.any() else 0.0
+    if again is not None and again.n > n_repeats and within > 0:
+        noise_share, n_repeats, n_unequal = min(1.0, again.variance / within), again.n, again.unequal
     return RewardSigns(
-        noise_share=signs.noise_share(evidence.std),
-        n_repeats=int(signs.repeats.sum()),
-        n_unequal=int(signs.unequal.sum()),
+        noise_share=noise_share,
+        n_repeats=n_repeats,
+        n_unequal=n_unequal,
         ties=ties if ties > _FEW else 0.0,
         cut_share=signs.n_cut / known_cut if known_cut else np.nan,
         cut_mean=signs.cut_mean,

@@ -55,6 +55,8 @@ from flatspot.verdicts.table import verdict_table
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flatspot.core.noise import CalledAgain
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -73,19 +75,21 @@ def judge(
     notes: Sequence[Any] = (),
     weights: Mapping[str, float] | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
+    again: CalledAgain | None = None,
 ) -> Judged:
     """Judge every prompt of a run and the set.
 
     notes    caveats the caller already has: sentences, or (code, sentence)
     weights  of the parts in the total, where they are known
     ranges   of the parts that declare one
+    again    what calls of the reward with the same completions showed
     """
     evidence = run.evidence
     r_star = achievable(run.answer_reward, evidence.high, settings.top)
     model = fit_run(run, settings.top, settings.zones, (*GROUP_SIZES, settings.group_size))
     if model.family == "binary":
         r_star = np.full(evidence.n_prompts, settings.reward_hi)
-    signs, prompts = reward_signs(run, weights), judge_prompts(model, settings)
+    signs, prompts = reward_signs(run, weights, again), judge_prompts(model, settings)
     of_total = judge_set(prompts, model, evidence, run.n_rows, settings, run.answer_reward, signs)
     components = judge_components(run.components, weights, model, settings, ranges)
     judged = _Parts(
@@ -120,7 +124,7 @@ def _caveats(run: RunTable, settings: JudgeSettings, judged: _Parts, range_sourc
         *sign_caveats(judged.signs),
         *flat_components(judged.components),
         *unknown_tops(judged.components),
-        *map(as_caveat, notes),
+        *(caveat for caveat in map(as_caveat, notes) if caveat.code != "noisy-reward" or not judged.signs.n_unequal),
         *set_caveats(
             evidence,
             settings,

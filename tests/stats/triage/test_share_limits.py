@@ -40,5 +40,25 @@ def test_sets_near_the_limit_are_drawn_until_they_are_in_no_doubt_and_others_as_
             assert after.n_samples.sum() > before.n_samples.sum()
             assert not in_doubt(after.fitted, 0, 0.2, 0.03) or after.n_samples.max() == 64
         else:
-            np.testing.assert_array_equal(after.n_samples, before.n_samples)
+            # but for a prompt or two: the rule may have been fitted anew where there was doubt on the way
+            assert (after.n_samples != before.n_samples).sum() <= 2
+            assert abs(after.n_samples.sum() - before.n_samples.sum()) <= 16
     assert doubted >= 1
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0), (0.0, 0.4, 1.0)])
+@pytest.mark.parametrize("m", [1, 2, 3, 5])
+def test_drawing_does_not_end_in_doubt_of_a_small_set_before_the_cap(m, values):
+    """Each prompt gets these rewards in turn: four of each settle every prompt, and not the share of so few."""
+    plan = Plan(m, 0.0506, reward_range=(0.0, 1.0), share_limits=LIMITS)
+    decider, used = Adaptive(plan), np.zeros(m, int)
+
+    def rewards(this):
+        rows = np.array(values)[(used[this.prompts][:, None] + np.arange(this.n_completions)) % len(values)]
+        used[this.prompts] += this.n_completions
+        return rows
+
+    run_rounds(decider, rewards)
+    found = finish(decider.state)
+    assert found.n_samples.max() == plan.max_completions or not any(in_doubt(found.fitted, kind, limit, 0.03) for kind, limit in LIMITS)
+    assert found.n_samples.max() < 64  # a prompt that is mixed so often is soon beyond doubt

@@ -97,6 +97,8 @@ def next_round(state: State) -> Round | None:
     prompts = np.flatnonzero(_open(state) & more) if _ruled(state) else np.zeros(0, np.int64)
     if len(prompts) == 0:
         prompts = np.flatnonzero(_undecided(state) & more)
+    if len(prompts) == 0 and _share_in_doubt(state):
+        prompts = _fewest(state, more)
     left = plan.left(draws)
     if len(prompts) == 0 or left < 1:
         return None
@@ -106,6 +108,13 @@ def next_round(state: State) -> Round | None:
     k = min(_round_size(state, prompts), int(room.max()), left // len(prompts))
     short = room < k  # those near the cap get what is left to them, in a round of their own
     return _round(state, prompts[short], int(room[short].min())) if short.any() else _round(state, prompts, k)
+
+
+def _fewest(state: State, more: Flags) -> Ints:
+    """The prompts with the fewest completions, of those that may have more and are not proved."""
+    those = more if state.proof is None else more & ~state.proof.holds
+    drawn = state.draws.drawn
+    return np.flatnonzero(those & (drawn == drawn[those].min())) if those.any() else np.zeros(0, np.int64)
 
 
 def _round(state: State, prompts: Ints, n_completions: int) -> Round:
