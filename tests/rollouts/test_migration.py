@@ -57,7 +57,7 @@ SAID_SINCE = (
     "/predicted_error_limit",
     "/reason",
     "/health/flat_reward",
-    *(f"/forecast/{size}/informative" for size in (4, 8, 16, 32)),
+    *(f"/forecast/{size}/{end}" for size in (4, 8, 16, 32) for end in ("informative", "lo", "hi")),
     *(f"/fractions/{s}/{end}" for s in ("learnable", "vanishing", "solved") for end in ("lo", "hi")),
 )
 
@@ -76,11 +76,14 @@ def test_it_is_judged_to_the_same_numbers(old, name):
     assert len(summary["caveats"]) == len(kept) + sum("the total varies" in text for text in summary["caveats"])
 
 
-def test_the_same_call_draws_nothing_and_leaves_a_folder_of_this_version(old, monkeypatch):
+def test_the_same_call_keeps_its_rows_draws_on_where_it_is_in_doubt_and_leaves_a_folder_of_this_version(old, monkeypatch):
     rows = flatspot.open("run").rollouts
+    run = flatspot.diagnose("prompts.jsonl", "answers.json", REWARDS, max_completions=12, **ASKED)
+    drawn = run.rollouts
+    assert drawn.num_rows > rows.num_rows and drawn.slice(0, rows.num_rows).select(rows.column_names).equals(rows)
     monkeypatch.setattr("flatspot.engines.registry.load_engine", lambda *_, **__: pytest.fail("a complete run loads no engine"))
     run = flatspot.diagnose("prompts.jsonl", "answers.json", REWARDS, max_completions=12, **ASKED)
-    assert run.rollouts.equals(rows)
+    assert run.rollouts.equals(drawn)
     stored = read_json(old / "run" / "run.json")
     assert stored["schema_version"] == SCHEMA_VERSION and stored["request"]["reward"] == REWARDS and "asked" not in stored
     assert run.completeness is not None and run.completeness.ended
