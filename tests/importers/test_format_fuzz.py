@@ -54,9 +54,10 @@ def changed(value, at, new, *, gone):
 def damage(data, folder):
     """Change a few values in the files of JSON in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".jsonl", ".json") and "metadata" not in path.name)
+    files = [path for path in files if path.stat().st_size]
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(files))
-        rows = path.read_text("utf-8", "surrogateescape").splitlines()
+        rows = path.read_text("utf-8", "surrogateescape").splitlines() or [""]
         n = data.draw(st.integers(0, len(rows) - 1))
         how = data.draw(st.sampled_from(["value", "value", "gone", "cut", "twice", "bytes"]))
         if how in ("value", "gone") and rows[n].startswith("{"):

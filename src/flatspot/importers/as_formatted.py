@@ -88,7 +88,9 @@ def _keep_training(log: Log, columns: ColumnMap, caveats: list[Caveat]) -> None:
 def _several_runs(log: Log, arranged: Arranged) -> list[Caveat]:
     """The caveat where the rows that count are of several runs or models: their steps may have the same numbers."""
     policy = arranged.policy or log.path("/[^/]*$")
-    names = [row[0] for row in log.db.execute(f"SELECT DISTINCT {policy} AS p FROM log WHERE p <> '' ORDER BY p").fetchall()]
+    of = [name for name in ("_file", "model") if name == "_file" or (name in log.types and arranged.policy)]
+    each = f"SELECT DISTINCT {', '.join(of)} FROM log"  # few, of which the names are made: not of each row
+    names = [row[0] for row in log.db.execute(f"SELECT DISTINCT {policy} AS p FROM ({each}) WHERE p <> '' ORDER BY p").fetchall()]
     if len(names) < 2:
         return []
     some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")

@@ -107,13 +107,12 @@ def last_window(db: duckdb.DuckDBPyConnection, rollouts: str) -> str:
     rollouts  SQL of the rows
     """
     row = db.execute(
-        f"""WITH ranked AS (SELECT prompt_id, reward, dense_rank() OVER (ORDER BY step) AS place FROM {rollouts}
-                            WHERE step IS NOT NULL AND isfinite(reward)),
-                 ends AS (SELECT max(place) AS n, greatest(1, CAST(max(place) / 4 AS BIGINT)) AS width FROM ranked),
-                 groups AS (SELECT prompt_id, place, max(reward) - min(reward) <= 1e-9 * greatest(1, abs(max(reward))) AS flat
-                            FROM ranked GROUP BY ALL HAVING count(*) > 1)
-            SELECT count(*), count_if(flat), count_if(place > n - width), count_if(flat AND place > n - width), any_value(width)
-            FROM groups, ends"""
+        f"""WITH groups AS (SELECT step, max(reward) - min(reward) <= 1e-9 * greatest(1, abs(max(reward))) AS flat FROM {rollouts}
+                            WHERE step IS NOT NULL AND isfinite(reward) GROUP BY step, hash(prompt_id) HAVING count(*) > 1),
+                 steps AS (SELECT step, count(*) AS n, count_if(flat) AS flat FROM groups GROUP BY step),
+                 ends AS (SELECT greatest(1, CAST(count(*) / 4 AS BIGINT)) AS width FROM steps),
+                 ranked AS (SELECT *, row_number() OVER (ORDER BY step DESC) <= width AS late FROM steps, ends)
+            SELECT sum(n), sum(flat), sum(n) FILTER (late), sum(flat) FILTER (late), any_value(width) FROM ranked"""
     ).fetchone()
     n, flat, n_last, flat_last, width = (number or 0 for number in row or [0] * 5)  # sums over no groups are null
     if n_last < _FEWEST_GROUPS:

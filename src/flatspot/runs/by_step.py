@@ -84,7 +84,7 @@ def groups_by_step(run: str | Path | Run, *, points: int = POINTS) -> GroupCurve
             groups = db.execute(
                 f"""SELECT step, CAST({equal} AS INT) AS flat, stddev_samp(reward) AS std FROM {parquet_source(db, files)}
                     WHERE step IS NOT NULL AND isfinite(reward) AND split IS DISTINCT FROM 'eval'
-                    GROUP BY step, prompt_id HAVING count(*) > 1 ORDER BY step"""
+                    GROUP BY step, hash(prompt_id) HAVING count(*) > 1 ORDER BY step"""
             ).fetchnumpy()
     except duckdb.Error as error:
         raise RunFolderError(f"{run.folder}: its rows cannot be read ({str(error).splitlines()[0]}).") from error
