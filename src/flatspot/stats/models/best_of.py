@@ -107,3 +107,8 @@ def power(base: Floats, k: int) -> Floats:
         if k % 2:
             product = square if product is None else product * square
     return square if product is None else product
+
+
+def all_equal(draws: Moments, group_size: int) -> Floats:
+    """[R, draws] probability that a group is all equal."""
+    return np.asarray(power(draws.ties, group_size).sum(-1))

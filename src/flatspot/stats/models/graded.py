@@ -7,19 +7,17 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.intervals import REFITS, counted_limits, equal_rewards_std_upper, mean_shares, state_shares, whole_prompts, with_limits
-from flatspot.stats.models.best_of import expected_best, gain_about, power
+from flatspot.stats.intervals import REFITS, counted_limits, equal_rewards_std_upper, mean_shares, state_shares, with_limits
+from flatspot.stats.models.best_of import all_equal, expected_best, gain_about
+from flatspot.stats.models.candidates import WIDEN, Candidates
 from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
-from flatspot.stats.models.mean_limits import MeanProfile, mean_profiles
-from flatspot.stats.models.moments import Moments, moments, moments_of_vectors, prior_of
+from flatspot.stats.models.moments import Moments, moments, prior_of
 from flatspot.stats.models.parts import Parts, split
-from flatspot.stats.models.vectors import MOST_KINDS, WeightSet, likelihoods
-from flatspot.stats.models.worst_case import DROP, Enough, largest_mean, never_enough
+from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain
 
 _DRAWS = 400
@@ -28,8 +26,7 @@ _DRAWS_IN_ALL = 2_500_000  # above 6,250 prompts each gets fewer: its stated err
 _CELLS_IN_ALL = 300_000_000
 _CELLS_AT_ONCE = 4_000_000
 _MISFIT = 0.02  # distance beyond chance from which on the shapes are said not to fit
-_PARTNERS = 96  # prompts whose rests a weight vector is combined with
-_Z90, _Z95, _WIDEN = 1.645, 1.96, 1.15  # a nominal 90% limit, and by how much it is widened, as for binary rewards
+_Z90, _Z95 = 1.645, 1.96  # of nominal limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +99,7 @@ class GradedModel:
         for at, draws in self._draws():
             r_star = self.r_star[self.rows[at], None]
             gain = expected_best(draws, self.parts, group_size) - draws.mean
-            signal = (1 - _equal(draws, group_size)) * (gain >= self.zones.gain_limit(self.scale))
+            signal = (1 - all_equal(draws, group_size)) * (gain >= self.zones.gain_limit(self.scale))
             passes = 1 - (1 - chance_of_best(draws.mean, draws.std, np.nan_to_num(r_star))) ** group_size
             chance = np.where(np.isfinite(r_star), passes, signal)
             mean[at], variance[at] = chance.mean(-1), chance.var(-1)
@@ -137,9 +134,7 @@ class GradedModel:
         """[3, 3] share of prompts like these in each state: mean, and 95% limits."""
         limits = state_shares(self.states, np.random.default_rng(0))
         if len(self.parts.used) > 1:
-            of = self._weights
-            paths = mean_profiles(of.table, of.size, self.zones.states(self._candidate_odds, self.scale).mean(1).T, _Z95)
-            lo, hi = np.array([path.at(_WIDEN * np.array([-_Z95, _Z95])) for path in paths]).T
+            lo, hi = self._candidates.share_limits(_Z95).T
             limits[:, 1], limits[:, 2] = np.minimum(limits[:, 1], lo), np.maximum(limits[:, 2], hi)
         expected = self.states.sum(0)  # less than one prompt: it may as well be none
         limits[expected < 1, 1], limits[len(self.states) - expected < 1, 2] = 0.0, 1.0
@@ -154,13 +149,7 @@ class GradedModel:
         lo, hi = counted_limits(1 - self.loss[:, state], np.delete(self.loss, state, 1).min(1), level=level)
         if len(self.parts.used) == 1:
             return lo, hi
-        wrong = self.zones.loss(self._candidate_odds, self.scale)
-        may_be, must_be = (1 - wrong[..., state]).mean(1), np.delete(wrong, state, -1).min(-1).mean(1)
-        of, m, drop = self._weights, len(self.n), (_WIDEN * float(ndtri((1 + level) / 2))) ** 2 / 2
-        not_so, so = (
-            largest_mean(of.table, np.broadcast_to(f, of.table.shape), of.size, m, drop=drop, realized=True) for f in (1 - may_be, must_be)
-        )
-        lowest, highest = whole_prompts(1 - not_so * m / of.size.sum(), so * m / of.size.sum(), m)
+        lowest, highest = self._candidates.set_limits(state, level)
         return min(lo, lowest), max(hi, highest)
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
@@ -177,12 +166,8 @@ class GradedModel:
             return mean, rng.random((draws, len(sizes)))
         if len(self.parts.used) == 1:
             return mean, mean_shares(mixed, draws, rng)[1]
-        if lacking := [k for k in dict.fromkeys(sizes) if k not in self._paths]:
-            of = self._weights
-            chance = np.stack([1 - _equal(self._candidates[1], k).mean(-1) for k in lacking])
-            self._paths.update(zip(lacking, mean_profiles(of.table, of.size, chance, _Z90), strict=True))
-        z = _WIDEN * ndtri((np.arange(draws) + 0.5) / draws)
-        shares = np.stack([self._paths[k].at(z) for k in sizes], -1)
+        z = WIDEN * ndtri((np.arange(draws) + 0.5) / draws)
+        shares = np.stack([self._candidates.mixed_path(k, _Z90).at(z) for k in sizes], -1)
         if self.parts.step is not None:  # which reward a rounded one ties with is no matter of weights
             shares = np.where(np.arange(draws)[:, None] % 2, shares, mean_shares(mixed, draws, rng)[1])
         return mean, shares
@@ -195,15 +180,7 @@ class GradedModel:
         mean = float(self.loss[np.arange(len(verdict)), verdict][has].mean())
         if enough is not None and enough(mean):
             return mean
-        kinds, size = np.unique(np.c_[self.parts.counts[:, self.parts.used], verdict], axis=0, return_counts=True)
-        if len(kinds) > MOST_KINDS:
-            every = np.linspace(0, len(kinds) - 1, MOST_KINDS).astype(np.int64)
-            kinds, size = kinds[every], size[every]
-        state, n_verdicts = kinds[:, -1], max(float(size[kinds[:, -1] >= 0].sum()), 1.0)
-        table, loss = likelihoods(kinds[:, :-1], self._weights.vectors), self.zones.loss(self._candidate_odds, self.scale).mean(1).T
-        of_verdict = np.where(state[:, None] >= 0, loss[state], 0.0)
-        search = enough or never_enough
-        return max(mean, largest_mean(table, of_verdict, size.astype(float), n_verdicts, drop=drop, enough=search, realized=realized))
+        return self._candidates.worst_case(verdict, mean, drop, enough, realized=realized)
 
     @property
     def misfit(self) -> tuple[str, ...]:
@@ -228,44 +205,15 @@ class GradedModel:
         return bool(np.median(self.n) < 2)
 
     @cached_property
-    def _weights(self) -> WeightSet:
-        """What the counts say of the distribution of the weights over the prompts."""
-        return WeightSet.of(self.parts.counts[:, self.parts.used], self.prior, self._kinds if self._by_weights else None)
-
-    def _kinds(self, vectors: Floats) -> NDArray[np.bool_]:
-        """[J, 6] which states and losses a prompt with each of the weight vectors has."""
-        rows = np.zeros(1, np.int64)
-        odds = self._odds(moments_of_vectors(self.parts, vectors, rows), rows)
-        return np.concatenate([of(odds, self.scale)[:, 0] for of in (self.zones.states, self.zones.loss)], -1) > 0
-
-    @cached_property
-    def _candidates(self) -> tuple[Ints, Moments]:
-        """Some prompts, and what each of the weight vectors is with the rests of each."""
-        by_mean = np.argsort(self.evidence.mean, kind="stable")
-        size = 1 if self._by_weights else min(len(by_mean), _PARTNERS)
-        rows = by_mean[((np.arange(size) + 0.5) / size * len(by_mean)).astype(np.int64)]
-        return rows, moments_of_vectors(self.parts, self._weights.vectors, rows)
-
-    @cached_property
-    def _candidate_odds(self) -> Odds:
-        """[J, rows] of the candidates."""
-        rows, draws = self._candidates
-        return self._odds(draws, rows)
-
-    def _odds(self, draws: Moments, rows: Ints) -> Odds:
-        """[J, rows] of what prompts with these weights would be."""
-        gain = expected_best(draws, self.parts, self.zones.group_size) - draws.mean
-        return Odds(1 - _equal(draws, self.zones.group_size), gain, self.zones.ceiling(self.r_star)[rows] - draws.mean)
+    def _candidates(self) -> Candidates:
+        """What prompts with other weights would be."""
+        by_mean, ceiling = np.argsort(self.evidence.mean, kind="stable"), self.zones.ceiling(self.r_star)
+        return Candidates(self.parts, self.prior, self.zones, by_mean, ceiling, self.scale, self._by_weights)
 
     @property
     def _by_weights(self) -> bool:
         """Whether the weights of the atoms are all that prompts differ in."""
         return not self.parts.counts[:, self.parts.n_atoms :].any() and len(np.unique(self.zones.ceiling(self.r_star))) == 1
-
-    @cached_property
-    def _paths(self) -> dict[int, MeanProfile]:
-        """The profile of the share of mixed groups, by group size."""
-        return {}
 
     def _mixed(self, sizes: Sequence[int]) -> Floats:
         """[M, S] probability that a group of each size is mixed, in one more pass over the draws at most."""
@@ -273,7 +221,7 @@ class GradedModel:
             check_size(k)
         _ = self._judged  # which counts the groups of `self.sizes`
         if lacking := [k for k in dict.fromkeys(sizes) if k not in self._all_equal]:
-            equal = [np.stack([_equal(draws, k).mean(-1) for k in lacking]) for _, draws in self._draws()]
+            equal = [np.stack([all_equal(draws, k).mean(-1) for k in lacking]) for _, draws in self._draws()]
             self._all_equal.update(zip(lacking, np.concatenate(equal, axis=1), strict=True))
         return 1 - np.stack([self._all_equal[k][self.row_of] for k in sizes], -1)
 
@@ -291,11 +239,11 @@ class GradedModel:
         for at, draws in self._draws():
             # no gain decides where it need not be any more than 0
             gain = gain_about(draws, self.parts, k, limits) if limits[-1] > 0 else np.zeros(draws.mean.shape)
-            odds = Odds(1 - _equal(draws, k), gain, ceiling[self.rows[at], None] - draws.mean)
+            odds = Odds(1 - all_equal(draws, k), gain, ceiling[self.rows[at], None] - draws.mean)
             states[at] = self.zones.states(odds, self.scale).mean(1)
             loss[at] = share_of_draws(self.zones.loss(odds, self.scale))
             for i, size in enumerate(self.sizes):
-                equal[i, at] = _equal(draws, size).mean(-1)
+                equal[i, at] = all_equal(draws, size).mean(-1)
         self._all_equal.update(zip(self.sizes, equal, strict=True))
         return states, loss
 
@@ -305,7 +253,7 @@ class GradedModel:
         parts, k = list[_Spreads](), self.zones.group_size
         for _, draws in self._draws():
             gain = expected_best(draws, self.parts, k) - draws.mean
-            values = (draws.std, draws.mean, 1 - _equal(draws, k), gain)
+            values = (draws.std, draws.mean, 1 - all_equal(draws, k), gain)
             parts.append(_Spreads(gain.mean(-1), *(np.quantile(value, [0.025, 0.975], axis=1).T for value in values)))
         return _Spreads(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Spreads)))
 
@@ -328,11 +276,6 @@ class _Spreads:
     mean: Floats
     mixed: Floats
     of_gain: Floats
-
-
-def _equal(draws: Moments, group_size: int) -> Floats:
-    """[R, draws] probability that a group is all equal."""
-    return np.asarray(power(draws.ties, group_size).sum(-1))
 
 
 def share_of_draws(indicators: Floats) -> Floats:
