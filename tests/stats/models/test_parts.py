@@ -75,7 +75,9 @@ def test_a_value_only_one_prompt_repeats_is_its_own():
     assert (parts.counts[1:, -1] == 8).all()
 
 
-@pytest.mark.parametrize("rewards", [np.full((3, 4), 0.5), np.array([[0.1], [0.7]]), np.array([[0.25, 0.75]]), np.zeros((1, 1))])
+@pytest.mark.parametrize(
+    "rewards", [np.full((3, 4), 0.5), np.array([[0.1], [0.7]]), np.array([[0.25, 0.75]]), np.array([[0.1, 0.2, 0.3]]), np.zeros((1, 1))]
+)
 def test_the_smallest_sets_have_parts(rewards):
     parts = parts_of(rewards)
     assert parts.counts.sum() == rewards.size

@@ -188,8 +188,10 @@ def _atoms(tally: Tally, n_prompts: int) -> tuple[Floats, bool]:
     distinct, at = np.unique(tally.reward, return_inverse=True)
     size, prompts = np.bincount(at, tally.count), np.bincount(at)
     wide = (prompts >= min(2, n_prompts)) & (size >= max(3, _ATOM_SHARE * tally.count.sum()))
-    around = sliding_window_view(np.pad(size, _NEIGHBORS, mode="reflect") if len(size) > _NEIGHBORS else size[:0], 2 * _NEIGHBORS + 1)
-    smooth = wide & (size < _STANDS_OUT * np.median(around, -1)) if len(around) else np.zeros(len(size), bool)
+    smooth = np.zeros(len(size), bool)
+    if len(size) > _NEIGHBORS:  # fewer values are no lattice, and have no neighbors to reflect
+        around = sliding_window_view(np.pad(size, _NEIGHBORS, mode="reflect"), 2 * _NEIGHBORS + 1)
+        smooth = wide & (size < _STANDS_OUT * np.median(around, -1))
     lattice = bool(smooth.sum() >= _FEWEST_ON_LATTICE and smooth.sum() > wide.sum() / 2)
     kept = np.flatnonzero(wide & ~smooth if lattice else wide)
     return np.sort(distinct[kept[np.argsort(-size[kept], kind="stable")][:_MOST_ATOMS]]), lattice
