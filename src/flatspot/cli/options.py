@@ -214,6 +214,14 @@ def engine_options(command: F) -> F:
                 "--concurrency", type=click.IntRange(1), default=64, show_default=True, help="Requests in flight for each server."
             ),
             click.option(
+                "--tensor-parallel",
+                type=click.IntRange(1),
+                default=1,
+                show_default=True,
+                metavar="N",
+                help="GPUs over which --engine vllm spreads the model.",
+            ),
+            click.option(
                 "--chat-template-kwargs",
                 type=JsonObjectText(),
                 metavar="JSON",

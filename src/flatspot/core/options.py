@@ -52,6 +52,7 @@ class DiagnoseOptions(RescoreOptions, total=False):
     base_url: tuple[str, ...]
     served_name: str | None
     concurrency: int
+    tensor_parallel: int
     chat_template_kwargs: Mapping[str, Any] | None
     dtype: str
     device: str

@@ -35,6 +35,7 @@ class Settings:
         engine           auto, hf, openvino, openai or scripted; auto with a base_url is openai
         base_url         addresses of OpenAI-compatible servers, or files with one a line
         served_name      what they call the model; None: as the policy's name says
+        tensor_parallel  GPUs over which the vllm engine spreads the model
         concurrency      requests in flight for each server
         chat_template_kwargs    values for the policy's chat template, such as {"enable_thinking": False}; part of the run
         dtype, device    auto: float32 on a CPU, bfloat16 on a GPU
@@ -71,6 +72,7 @@ class Settings:
     engine: str = "auto"
     base_url: tuple[str, ...] = ()
     served_name: str | None = None
+    tensor_parallel: int = 1
     concurrency: int = 64
     chat_template_kwargs: Mapping[str, Any] | None = None
     dtype: str = "auto"
@@ -166,6 +168,10 @@ def _check_servers(settings: Settings) -> None:
         raise SettingsError(f"--base-url is for --engine openai, got --engine {settings.engine}")
     if settings.engine == "openai" and not settings.base_url:
         raise SettingsError("--engine openai needs the address of a server: --base-url http://localhost:8000/v1")
+    if settings.tensor_parallel > 1 and settings.engine != "vllm":
+        raise SettingsError(f"--tensor-parallel is for --engine vllm, got --engine {settings.engine}")
+    if settings.tensor_parallel < 1:
+        raise SettingsError(f"--tensor-parallel must be at least 1, got {settings.tensor_parallel}")
     if settings.concurrency < 1:
         raise SettingsError(f"--concurrency must be at least 1, got {settings.concurrency}")
 
@@ -181,6 +187,7 @@ _WHOLE = (
     "round_size",
     "limit",
     "concurrency",
+    "tensor_parallel",
 )
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
 _FLAGS = ("fixed_completions", "worst_case", "top_reachable", "deterministic_reward", "gradients")

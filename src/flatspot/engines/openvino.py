@@ -21,10 +21,9 @@ from flatspot.core.seeds import fold_seed
 from flatspot.engines.cache import build_once
 from flatspot.engines.llama_gguf import unsupported, write_gguf
 from flatspot.engines.memory import budget_bytes, footprint
-from flatspot.engines.notes import note_misfit
 from flatspot.engines.openvino_packages import openvino, openvino_genai
 from flatspot.engines.policy import Policy
-from flatspot.engines.prompts import encode, misfit, no_completion, to_completion
+from flatspot.engines.prompts import encode_requests, no_completion, to_completion
 from flatspot.engines.verify import PROBE_TOKENS, TOLERANCE, Check, Greedy, compare, probe_ids
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ class OpenVinoEngine:
 
     def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
         """One completion per seed, in the order of the requests; one with an error for a prompt that does not fit the context."""
-        encoded, problems = self._encoded(requests, sampling)
+        encoded, problems = encode_requests(self.policy, requests, sampling, self.notes)
         configs = [[_sampling_config(self.policy, sampling, seed) for seed in requests[i].seeds] for i in encoded]
         rows = dict(zip(encoded, run(self._pipeline, list(encoded.values()), configs, on_tokens) if encoded else (), strict=True))
         return [
@@ -110,24 +109,11 @@ class OpenVinoEngine:
 
         Does nothing if the calls' prompts may have outgrown the cache, half of which is reserved for rows: its contents are then unknown.
         """
-        encoded = [list(self._encoded(requests, sampling)[0].values()) for requests in calls]
+        encoded = [list(encode_requests(self.policy, requests, sampling, self.notes)[0].values()) for requests in calls]
         distinct = {tuple(ids) for prompts in encoded for ids in prompts}
         if sum(map(len, distinct)) <= self._cache_tokens // 2:
             for prompts in encoded:
                 read_prompts(self._pipeline, prompts)
-
-    def _encoded(self, requests: Sequence[PromptRequest], sampling: Sampling) -> tuple[dict[int, list[int]], dict[int, str]]:
-        """(token ids of the requests that fit the context, why the others do not), by their places."""
-        encoded: dict[int, list[int]] = {}
-        problems: dict[int, str] = {}
-        for i, request in enumerate(requests):
-            ids = encode(self.policy, request.text)
-            if (problem := misfit(self.policy, request.text, ids, sampling)) is None:
-                encoded[i] = ids
-            else:
-                problems[i] = problem
-                note_misfit(self.notes, problem)
-        return encoded, problems
 
     def describe(self) -> Mapping[str, Json]:
         """Policy, precision, package versions, and the check of the pipeline; equal at every start."""

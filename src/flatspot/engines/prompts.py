@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from flatspot.core.errors import EngineError
-from flatspot.core.records import Completion, PromptText, Sampling
+from flatspot.core.records import Completion, PromptRequest, PromptText, Sampling
+from flatspot.engines.notes import note_misfit
 from flatspot.engines.policy import Policy
 from flatspot.engines.templates import chat_ids
 
@@ -103,6 +104,22 @@ def misfit(policy: Policy, text: PromptText, ids: Sequence[int], sampling: Sampl
         f"the prompt {excerpt(text)} does not fit: {what} exceed the context of {policy.name}, {policy.context} tokens. Shorten the "
         "prompt or lower --max-new-tokens"
     )
+
+
+def encode_requests(
+    policy: Policy, requests: Sequence[PromptRequest], sampling: Sampling, notes: list[str]
+) -> tuple[dict[int, list[int]], dict[int, str]]:
+    """(token ids of the requests that fit the context, why the others do not), by their places; the latter are noted."""
+    encoded: dict[int, list[int]] = {}
+    problems: dict[int, str] = {}
+    for i, request in enumerate(requests):
+        ids = encode(policy, request.text)
+        if (problem := misfit(policy, request.text, ids, sampling)) is None:
+            encoded[i] = ids
+        else:
+            problems[i] = problem
+            note_misfit(notes, problem)
+    return encoded, problems
 
 
 def no_completion(reason: str) -> Completion:

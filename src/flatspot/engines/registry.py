@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flatspot.engines.server.fleet import ServerOptions
 
 Values = Mapping[str, Json] | None  # of a chat template
-ENGINES = ("auto", "hf", "openvino", "openai", "scripted")
+ENGINES = ("auto", "hf", "openvino", "vllm", "openai", "scripted")
 
 
 def load_engine(
@@ -28,6 +28,7 @@ def load_engine(
     dtype: str = "auto",
     device: str = "auto",
     memory_gib: float | None = None,
+    tensor_parallel: int = 1,
     servers: ServerOptions | None = None,
     sampling: Sampling | None = None,
     chat: bool = False,
@@ -39,6 +40,7 @@ def load_engine(
     name        auto      openvino on a CPU where it is installed and reads the architecture, else hf
                 hf        transformers, any architecture, CPU or CUDA
                 openvino  openvino-genai on a CPU: llama, qwen2, qwen3
+                vllm      vLLM in this process, on GPUs (or its CPU build)
                 openai    OpenAI-compatible servers (vLLM, SGLang, llama.cpp), of which `servers` has the addresses; `model` is their name
                           of it, or the policy's folder, which serves to encode prompts and to check what they sample
                 scripted  an answer table; `model` is its JSON file
@@ -46,6 +48,7 @@ def load_engine(
     model       as `load_policy` takes it; an Engine is returned as it is
     dtype       auto, float32, bfloat16 or float16 (openvino: the precision of the arithmetic)
     memory_gib  bound of caches and logits beside the weights
+    tensor_parallel  GPUs over which vllm spreads the model
     sampling    how rows will be drawn, and chat, whether their prompts are chat messages: what a server is checked for
     template_kwargs    values for the policy's chat template; refused by an engine that applies none
     say         called with a line before a slow step
@@ -65,6 +68,8 @@ def load_engine(
         say(f"loading {model}, and checking how it is sampled")
     if name == "openai":
         engine = _openai(model, dtype, device, servers, sampling or Sampling(), chat, template_kwargs)
+    elif name == "vllm":
+        engine = _vllm(model, dtype, device, memory_gib, tensor_parallel, template_kwargs)
     else:
         engine = _make(name, model, dtype, device, memory_gib, template_kwargs)
     log_notes(getattr(engine, "notes", ()))
@@ -132,6 +137,20 @@ def _openai(
     policy = load_policy(model, dtype=dtype, device=device, template_kwargs=values) if at_hand else None
     name = policy.name if policy is not None else str(model)
     return ServerEngine(name, servers, sampling, policy=policy, chat=chat, template_kwargs=values)
+
+
+def _vllm(
+    model: str | Path | tuple[object, object], dtype: str, device: str, memory_gib: float | None, tensor_parallel: int, values: Values
+) -> Engine:
+    from flatspot.engines.policy import load_policy, resolve_dtype
+    from flatspot.engines.vllm import VllmEngine, vllm_device
+
+    where = vllm_device()
+    if device not in ("auto", where):
+        raise EngineError(f"vLLM runs on {where} here, got device {device!r}: leave --device out, and choose GPUs by CUDA_VISIBLE_DEVICES")
+    dtype = resolve_dtype(dtype, where)
+    policy = load_policy(model, dtype=dtype, device="cpu", template_kwargs=values)  # for the check: the GPU is vLLM's
+    return cast(Engine, VllmEngine(policy, dtype=dtype, memory_gib=memory_gib, tensor_parallel=tensor_parallel))
 
 
 def _hf(

@@ -96,6 +96,7 @@ def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Cal
         dtype=settings.dtype,
         device=settings.device,
         memory_gib=settings.memory_gib,
+        tensor_parallel=settings.tensor_parallel,
         servers=servers,
         sampling=settings.sampling,
         chat=prompts[0].is_chat,
