@@ -1,6 +1,7 @@
 """The pictures of the reports in docs/images, in both schemes, from the stored runs in docs/images/runs.
 
-    python docs/pictures.py           take those pictures anew that no longer show the report which this version makes
+    python docs/pictures.py           take those pictures anew that no longer show the report which this version makes, and write into
+                                      README.md what the demo prints
     python docs/pictures.py --all     take all of them
     python docs/pictures.py --runs    make the runs anew first: `flatspot demo` and the recipe of docs/images/runs/recipe (five minutes)
 
@@ -29,6 +30,7 @@ from flatspot.runs.run import Run
 
 IMAGES = Path(__file__).parent / "images"
 RUNS = IMAGES / "runs"
+README = Path(__file__).parents[1] / "README.md"
 SCHEMES = ("light", "dark")
 WIDTH = 1120
 _SIGNATURE, _KEY = b"\x89PNG\r\n\x1a\n", b"flatspot-report\0"
@@ -141,6 +143,27 @@ def take(pictures: list[tuple[Picture, str, str]]) -> None:
         browser.close()
 
 
+def printed() -> str:
+    """What the demo prints to a terminal of 80 columns."""
+    from flatspot.report.run.terminal import render_terminal
+
+    lines = render_terminal(demo_run().summary, width=80).splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in [*lines, "Report   flatspot-demo/report.html"])
+
+
+def shown_output(page: str) -> tuple[int, int]:
+    """Where a page shows what the demo prints: the first block of output in it."""
+    start = page.index("```text\n") + len("```text\n")
+    return start, page.index("```", start)
+
+
+def write_output(file: Path) -> None:
+    """Show in a page what the demo prints."""
+    page = file.read_text("utf-8")
+    start, end = shown_output(page)
+    file.write_text(page[:start] + printed() + page[end:], "utf-8")
+
+
 def make_runs() -> None:
     """Run the demo and the recipe, and store what their reports are made of."""
     import flatspot
@@ -172,6 +195,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.runs:
         make_runs()
+    write_output(README)
     every = [(picture, page, scheme) for picture in PICTURES for page in [picture.page()] for scheme in SCHEMES]
     stale = [
         (p, text, s) for p, text, s in every if asked.all or not p.file(s).exists() or stored_digest(p.file(s)) != digest_of(text, p, s)

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from flatspot.report.run.terminal import render_terminal
-
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs/images"
 
@@ -65,9 +63,10 @@ def test_a_digest_stays_with_its_picture_and_the_picture_whole():
 
 
 def test_the_readme_prints_what_the_demo_prints():
-    printed = render_terminal(pictures.demo_run().summary, width=80) + "\nReport   flatspot-demo/report.html\n"
-    shown = next(block for block in re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL) if "RL" in block)
-    assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in printed.splitlines() if line.strip() or line == ""]
+    page = (ROOT / "README.md").read_text("utf-8")
+    start, end = pictures.shown_output(page)
+    assert page[start:end].startswith("WARM UP BEFORE RL")
+    assert page[start:end] == pictures.printed(), "stale: run python docs/pictures.py"
 
 
 def test_every_image_that_a_page_shows_is_there_in_both_schemes():
