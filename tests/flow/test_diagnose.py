@@ -135,7 +135,7 @@ flatspot.diagnose(rows, Slow(answers), "exact_match", out=sys.argv[1], max_compl
 """
 
 
-@pytest.mark.parametrize("how", ["fixed", "adaptive"])
+@pytest.mark.parametrize("how", [pytest.param("fixed", marks=pytest.mark.thorough), "adaptive"])
 def test_kill_9_at_any_moment_changes_nothing(tmp_path, how):
     """Killed twice part-way and continued: the same rows as a run left alone, none lost, none twice."""
     parts = lambda name: len(parts_of(tmp_path / name))  # noqa: E731
