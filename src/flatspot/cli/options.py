@@ -222,6 +222,15 @@ def engine_options(command: F) -> F:
                 help="GPUs over which --engine vllm spreads the model.",
             ),
             click.option(
+                "--worker-engine",
+                default="auto",
+                show_default=True,
+                metavar="ENGINE",
+                help="What each worker of --engine ray samples with.",
+            ),
+            click.option("--workers", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="How many of them."),
+            click.option("--ray-address", metavar="ADDRESS", help="Their cluster.  [default: RAY_ADDRESS, else this machine]"),
+            click.option(
                 "--chat-template-kwargs",
                 type=JsonObjectText(),
                 metavar="JSON",

@@ -53,6 +53,9 @@ class DiagnoseOptions(RescoreOptions, total=False):
     served_name: str | None
     concurrency: int
     tensor_parallel: int
+    worker_engine: str
+    workers: int
+    ray_address: str | None
     chat_template_kwargs: Mapping[str, Any] | None
     dtype: str
     device: str

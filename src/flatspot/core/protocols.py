@@ -26,7 +26,7 @@ def tell_completed(on_tokens: OnTokens | None, n: int) -> None:
 class Engine(Protocol):
     """Policy → completions.
 
-    name           "scripted", "hf", "openvino", "vllm", "openai"
+    name           "scripted", "hf", "openvino", "vllm", "openai", "ray"
     rows_per_call  how many completions one `sample` call should ask for to run at full speed; more is never wrong
 
     An engine may also have `prompt_token_cost`: what reading a prompt's token in another call costs, in generated tokens; 0 if absent.

@@ -36,6 +36,8 @@ class Settings:
         base_url         addresses of OpenAI-compatible servers, or files with one a line
         served_name      what they call the model; None: as the policy's name says
         tensor_parallel  GPUs over which the vllm engine spreads the model
+        worker_engine    what each worker of the ray engine samples with; workers, how many there are to be
+        ray_address      of their cluster; None: this machine, or what RAY_ADDRESS says
         concurrency      requests in flight for each server
         chat_template_kwargs    values for the policy's chat template, such as {"enable_thinking": False}; part of the run
         dtype, device    auto: float32 on a CPU, bfloat16 on a GPU
@@ -73,6 +75,9 @@ class Settings:
     base_url: tuple[str, ...] = ()
     served_name: str | None = None
     tensor_parallel: int = 1
+    worker_engine: str = "auto"
+    workers: int = 2
+    ray_address: str | None = None
     concurrency: int = 64
     chat_template_kwargs: Mapping[str, Any] | None = None
     dtype: str = "auto"
@@ -168,12 +173,24 @@ def _check_servers(settings: Settings) -> None:
         raise SettingsError(f"--base-url is for --engine openai, got --engine {settings.engine}")
     if settings.engine == "openai" and not settings.base_url:
         raise SettingsError("--engine openai needs the address of a server: --base-url http://localhost:8000/v1")
-    if settings.tensor_parallel > 1 and settings.engine != "vllm":
-        raise SettingsError(f"--tensor-parallel is for --engine vllm, got --engine {settings.engine}")
+    _check_workers(settings)
     if settings.tensor_parallel < 1:
         raise SettingsError(f"--tensor-parallel must be at least 1, got {settings.tensor_parallel}")
     if settings.concurrency < 1:
         raise SettingsError(f"--concurrency must be at least 1, got {settings.concurrency}")
+
+
+def _check_workers(settings: Settings) -> None:
+    """What is for workers, and what is for vllm, here or in workers."""
+    sampling = settings.worker_engine if settings.engine == "ray" else settings.engine
+    if settings.tensor_parallel > 1 and sampling != "vllm":
+        raise SettingsError(f"--tensor-parallel is for --engine vllm, got --engine {sampling}")
+    if settings.engine != "ray" and (settings.worker_engine, settings.workers, settings.ray_address) != ("auto", 2, None):
+        raise SettingsError(f"--worker-engine, --workers and --ray-address are for --engine ray, got --engine {settings.engine}")
+    if settings.worker_engine in ("ray", "openai"):
+        raise SettingsError(f"--worker-engine is hf, openvino, vllm or scripted, got {settings.worker_engine}: servers need no workers")
+    if settings.workers < 1:
+        raise SettingsError(f"--workers must be at least 1, got {settings.workers}")
 
 
 _WHOLE = (
@@ -188,10 +205,24 @@ _WHOLE = (
     "limit",
     "concurrency",
     "tensor_parallel",
+    "workers",
 )
 _REAL = ("temperature", "top_p", "reward_timeout_s", "target_error", "memory_gib")
 _FLAGS = ("fixed_completions", "worst_case", "top_reachable", "deterministic_reward", "gradients")
-_TEXT = ("engine", "dtype", "device", "advantage", "prompt_col", "id_col", "answer_col", "cluster_col", "served_name", "prompt_template")
+_TEXT = (
+    "engine",
+    "dtype",
+    "device",
+    "advantage",
+    "prompt_col",
+    "id_col",
+    "answer_col",
+    "cluster_col",
+    "served_name",
+    "ray_address",
+    "prompt_template",
+    "worker_engine",
+)
 
 
 def _check_kinds(settings: Settings) -> None:
@@ -205,6 +236,7 @@ def _check_kinds(settings: Settings) -> None:
         "answer_col",
         "cluster_col",
         "served_name",
+        "ray_address",
         "prompt_template",
         "out",
     )

@@ -15,10 +15,11 @@ from flatspot.core.records import Sampling
 from flatspot.engines.notes import log_notes
 
 if TYPE_CHECKING:
+    from flatspot.engines.ray_pool import RayOptions
     from flatspot.engines.server.fleet import ServerOptions
 
 Values = Mapping[str, Json] | None  # of a chat template
-ENGINES = ("auto", "hf", "openvino", "vllm", "openai", "scripted")
+ENGINES = ("auto", "hf", "openvino", "vllm", "openai", "ray", "scripted")
 
 
 def load_engine(
@@ -29,6 +30,7 @@ def load_engine(
     device: str = "auto",
     memory_gib: float | None = None,
     tensor_parallel: int = 1,
+    pool: RayOptions | None = None,
     servers: ServerOptions | None = None,
     sampling: Sampling | None = None,
     chat: bool = False,
@@ -41,6 +43,7 @@ def load_engine(
                 hf        transformers, any architecture, CPU or CUDA
                 openvino  openvino-genai on a CPU: llama, qwen2, qwen3
                 vllm      vLLM in this process, on GPUs (or its CPU build)
+                ray       a pool of workers on Ray, each with another engine: `pool` says which and how many
                 openai    OpenAI-compatible servers (vLLM, SGLang, llama.cpp), of which `servers` has the addresses; `model` is their name
                           of it, or the policy's folder, which serves to encode prompts and to check what they sample
                 scripted  an answer table; `model` is its JSON file
@@ -68,6 +71,8 @@ def load_engine(
         say(f"loading {model}, and checking how it is sampled")
     if name == "openai":
         engine = _openai(model, dtype, device, servers, sampling or Sampling(), chat, template_kwargs)
+    elif name == "ray":
+        engine = _ray(model, dtype, device, memory_gib, tensor_parallel, pool, template_kwargs)
     elif name == "vllm":
         engine = _vllm(model, dtype, device, memory_gib, tensor_parallel, template_kwargs)
     else:
@@ -151,6 +156,24 @@ def _vllm(
     dtype = resolve_dtype(dtype, where)
     policy = load_policy(model, dtype=dtype, device="cpu", template_kwargs=values)  # for the check: the GPU is vLLM's
     return cast(Engine, VllmEngine(policy, dtype=dtype, memory_gib=memory_gib, tensor_parallel=tensor_parallel))
+
+
+def _ray(
+    model: str | Path | tuple[object, object],
+    dtype: str,
+    device: str,
+    memory_gib: float | None,
+    tensor_parallel: int,
+    pool: RayOptions | None,
+    values: Values,
+) -> Engine:
+    from flatspot.engines.ray_pool import RayEngine, RayOptions
+
+    pool = pool or RayOptions()
+    gpus = tensor_parallel if pool.engine == "vllm" else int(device.startswith("cuda"))
+    of_each = {"name": pool.engine, "model": model, "dtype": dtype, "device": device, "memory_gib": memory_gib}
+    more = {"tensor_parallel": tensor_parallel, "template_kwargs": values}
+    return cast(Engine, RayEngine(load_engine, pool, gpus=gpus, **of_each, **more))
 
 
 def _hf(

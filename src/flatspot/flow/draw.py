@@ -90,6 +90,11 @@ def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Cal
         from flatspot.engines.server.fleet import ServerOptions
 
         servers = ServerOptions(settings.base_url, settings.served_name, settings.concurrency)
+    pool = None
+    if settings.engine == "ray":
+        from flatspot.engines.ray_pool import RayOptions
+
+        pool = RayOptions(settings.worker_engine, settings.workers, settings.ray_address)
     engine = load_engine(
         settings.engine,
         policy,
@@ -97,6 +102,7 @@ def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Cal
         device=settings.device,
         memory_gib=settings.memory_gib,
         tensor_parallel=settings.tensor_parallel,
+        pool=pool,
         servers=servers,
         sampling=settings.sampling,
         chat=prompts[0].is_chat,

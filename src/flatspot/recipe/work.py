@@ -32,7 +32,7 @@ from flatspot.training.warmup.checkpoints import WARMUP_NAMES
 Rows = Sequence[Mapping[str, Any]]
 _SHOWN = 3
 # what the stages write in their folders
-_NOT_INPUTS = ("out", "memory_gib", "reward_timeout_s", "base_url", "concurrency", "tensor_parallel")
+_NOT_INPUTS = ("out", "memory_gib", "reward_timeout_s", "base_url", "concurrency", "tensor_parallel", "workers", "ray_address")
 _OF_A_WARMUP = (*WARMUP_NAMES, "trainer", "options.yaml")
 _OF_A_TRAINING = (
     "rollouts", "set-aside", "trainer", "before", "after", "run.json", "prompts.parquet", "notes.json", "model.json", "watch.json",
