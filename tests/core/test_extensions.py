@@ -70,7 +70,7 @@ def test_an_engine_gets_what_the_user_set(add):
     add("engines", "theirs", make)
     load_engine("theirs", "m", dtype="float32", device="cpu", memory_gib=2.0)
     assert told == {"model": "m", "dtype": "float32", "device": "cpu", "memory_gib": 2.0}
-    with pytest.raises(EngineError, match="no engine 'their'; it is one of auto, hf, openvino, openai, scripted, theirs"):
+    with pytest.raises(EngineError, match="no engine 'their'; it is one of auto, hf, openvino, vllm, openai, ray, scripted, theirs"):
         load_engine("their", "m")
 
 

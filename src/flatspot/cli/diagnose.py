@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flatspot.cli.options import engine_options, judging_options, refuse_unread, reward_options, sampling_options
+from flatspot.cli.options import elsewhere_options, engine_options, judging_options, refuse_unread, reward_options, sampling_options
 from flatspot.cli.renamed import renamed_option
 
 
@@ -17,6 +17,7 @@ from flatspot.cli.renamed import renamed_option
 @judging_options
 @sampling_options
 @engine_options
+@elsewhere_options
 @click.option(
     "--gradients", is_flag=True, help="Also measure gradient norms, on fresh completions: slower, and needs the policy's weights."
 )

@@ -187,17 +187,10 @@ def sampling_options(command: F) -> F:
     return command
 
 
-def engine_options(command: F) -> F:
-    """What draws the completions."""
+def elsewhere_options(command: F) -> F:
+    """Where completions are drawn, if not by this process alone: servers, GPUs, workers."""
     for option in reversed(
         [
-            click.option(
-                "--engine",
-                type=ExtensibleChoice("engines", ENGINES),
-                default="auto",
-                show_default=True,
-                help="auto: openai with a --base-url; else openvino on a CPU where it supports the model; else hf.",
-            ),
             click.option(
                 "--base-url",
                 multiple=True,
@@ -230,6 +223,23 @@ def engine_options(command: F) -> F:
             ),
             click.option("--workers", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="How many of them."),
             click.option("--ray-address", metavar="ADDRESS", help="Their cluster.  [default: RAY_ADDRESS, else this machine]"),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def engine_options(command: F) -> F:
+    """What draws the completions."""
+    for option in reversed(
+        [
+            click.option(
+                "--engine",
+                type=ExtensibleChoice("engines", ENGINES),
+                default="auto",
+                show_default=True,
+                help="auto: openai with a --base-url; else openvino on a CPU where it supports the model; else hf.",
+            ),
             click.option(
                 "--chat-template-kwargs",
                 type=JsonObjectText(),
