@@ -79,7 +79,7 @@ def test_exit_code_3_above_the_limit(folder):
         ([*DIAGNOSE, "--engine", "scripted", "--model", "answers.json", "--reward", "mine.py:f"], "mine.py"),
         ([*DIAGNOSE, *SCRIPTED, "--temperature", "0"], "temperature"),
         ([*DIAGNOSE, *SCRIPTED, "--group-size", "1"], "group-size"),
-        ([*DIAGNOSE, "--engine", "vllm", "--model", "m", "--reward", "exact_match"], "not one of auto, hf, openvino, openai, scripted"),
+        ([*DIAGNOSE, "--engine", "sglang", "--model", "m", "--reward", "exact_match"], "not one of auto, hf, openvino, vllm, openai, ray, scripted"),
         ([*DIAGNOSE, *SCRIPTED, "--fail-above", "nan"], "fail-above"),
         (["inspect", "absent.parquet"], "absent.parquet"),
         (["inspect", "prompts.jsonl"], "--reward-col"),
@@ -215,8 +215,8 @@ else:
         (("demo", "--seed", 1), "--seed is for the demo with --train"),
         ((*DIAGNOSE, *SCRIPTED, "--gradient-completions", 8), "--gradient-completions is for --gradients"),
         (("warmup", "run", "--labels", "l.jsonl", "--out", "w", "--no-stop", "--patience", 3), "--patience is for probes"),
-        (("inspect", "run", "--reward-weight", 2), "--reward-weight and --reward-list do not apply"),
-        (("inspect", "run", "--reward-list", "tokens"), "--reward-weight and --reward-list do not apply"),
+        (("inspect", "run", "--reward-weight", 2), "--reward-list, --steps, --last and --split do not apply"),
+        (("inspect", "run", "--reward-list", "tokens"), "--reward-list, --steps, --last and --split do not apply"),
     ],
 )
 def test_options_that_nothing_would_read_are_refused(with_run, words, says):

@@ -109,7 +109,7 @@ def test_what_is_added_is_listed(tmp_path, site):
     assert "flip " in flatspot(tmp_path, "--help", sites=[site]).stdout
     diagnose = ("diagnose", "coins:3", "--model", "heads/tails", "--engine")
     for words, message in (
-        ((*diagnose, "con", "--reward", "shows"), "is not one of auto, hf, openvino, openai, scripted, coin"),
+        ((*diagnose, "con", "--reward", "shows"), "is not one of auto, hf, openvino, vllm, openai, ray, scripted, coin"),
         ((*diagnose, "coin", "--reward", "show"), "did you mean shows?"),
         ((*diagnose, "coin", "--reward", "other_one"), "Installed packages add shows."),
         ((*diagnose, "coin", "--reward", "shows[sid=tails]"), "the reward shows has no parameter 'sid' (parameters: side)"),

@@ -112,7 +112,7 @@ def test_a_whole_training_is_judged_before_and_after(folder):
     rows = pq.read_table(folder / "run" / "rollouts")
     assert (len(rows), rows["error"].null_count) == (12 * 16, 12 * 16)
     assert {name for name, _ in rows["rewards"][0].as_py()} == {"even", "exact_match"}
-    assert pq.read_table(folder / "run" / "prompts.parquet")["reference_reward"].null_count == 0
+    assert pq.read_table(folder / "run" / "prompts.parquet")["answer_reward"].null_count == 0
     assert (folder / "run" / "trainer" / "model.safetensors").exists()
     before = json.loads((folder / "run" / "before" / "report.json").read_text())
     assert before["generations"]["total"] == 3 * 16

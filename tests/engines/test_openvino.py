@@ -183,8 +183,8 @@ def test_an_engine_that_fails_its_check_is_replaced_with_the_reason(tiny, monkey
 
 
 def test_names_that_are_no_engine_say_what_to_use(tmp_path):
-    with pytest.raises(EngineError, match="there is no engine 'vllm'; it is one of auto, hf, openvino, openai, scripted"):
-        load_engine("vllm", "m")
+    with pytest.raises(EngineError, match="there is no engine 'sglang'; it is one of auto, hf, openvino, vllm, openai, ray, scripted"):
+        load_engine("sglang", "m")
     with pytest.raises(EngineError, match="there is no engine 'gpt'; it is one of auto, hf"):
         load_engine("gpt", "m")
     with pytest.raises(EngineError, match="got int"):

@@ -32,7 +32,7 @@ class Settings:
         temperature, top_p, top_k, max_new_tokens    see `Sampling`
         seed             two runs with one seed draw the same completions
     engine
-        engine           auto, hf, openvino, openai or scripted; auto with a base_url is openai
+        engine           auto, hf, openvino, vllm, openai, ray or scripted; auto with a base_url is openai
         base_url         addresses of OpenAI-compatible servers, or files with one a line
         served_name      what they call the model; None: as the policy's name says
         tensor_parallel  GPUs over which the vllm engine spreads the model
