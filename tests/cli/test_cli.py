@@ -79,7 +79,7 @@ def test_exit_code_3_above_the_limit(folder):
         ([*DIAGNOSE, "--engine", "scripted", "--model", "answers.json", "--reward", "mine.py:f"], "mine.py"),
         ([*DIAGNOSE, *SCRIPTED, "--temperature", "0"], "temperature"),
         ([*DIAGNOSE, *SCRIPTED, "--group-size", "1"], "group-size"),
-        ([*DIAGNOSE, "--engine", "sglang", "--model", "m", "--reward", "exact_match"], "not one of auto, hf, openvino, vllm, openai, ray, scripted"),
+        ([*DIAGNOSE, "--engine", "sglang", "--model", "m", "--reward", "exact_match"], "not one of auto, hf, openvino, vllm, openai, ray"),
         ([*DIAGNOSE, *SCRIPTED, "--fail-above", "nan"], "fail-above"),
         (["inspect", "absent.parquet"], "absent.parquet"),
         (["inspect", "prompts.jsonl"], "--reward-col"),
