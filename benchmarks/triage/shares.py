@@ -93,11 +93,11 @@ def main():
             for k in options.completions:
                 for tasks in options.tasks:
                     shares, forecast = coverage_of_tasks(name, tasks, m, k, options.sets)
-                    of = f"shares {shown(*shares, STATES)}   forecast {shown(*forecast, (4, 8, 16, 32))}"
+                    of = f"shares {shown(*shares, names=STATES)}   forecast {shown(*forecast, names=(4, 8, 16, 32))}"
                     print(f"{name:24} {tasks:3} tasks, {m:5,} prompts, {k:2} completions: {of}", flush=True)
                 if not options.tasks:
                     of_all, of_set = coverage(name, m, k, options.sets)
-                    of = f"population {shown(*of_all, STATES)}   the set {shown(*of_set, STATES)}"
+                    of = f"population {shown(*of_all, names=STATES)}   the set {shown(*of_set, names=STATES)}"
                     print(f"{name:24} {m:5,} prompts, {k:2} completions: {of}", flush=True)
 
 

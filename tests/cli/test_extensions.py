@@ -103,7 +103,9 @@ def test_the_format_is_found_by_itself(tmp_path, site):
 
 def test_what_is_added_is_listed(tmp_path, site):
     (tmp_path / "run").mkdir()
-    assert "[auto|hf|openvino|openai|scripted|coin]" in " ".join(flatspot(tmp_path, "diagnose", "--help", sites=[site]).stdout.split())
+    assert "[auto|hf|openvino|vllm|openai|ray|scripted|coin]" in " ".join(
+        flatspot(tmp_path, "diagnose", "--help", sites=[site]).stdout.split()
+    )
     assert "|shortest]" in flatspot(tmp_path, "plan", "--help", sites=[site]).stdout
     assert "|open-r1|tally]" in flatspot(tmp_path, "inspect", "--help", sites=[site]).stdout
     assert "flip " in flatspot(tmp_path, "--help", sites=[site]).stdout

@@ -144,8 +144,9 @@ def test_the_largest_set_within_the_target_is_given():
 
 
 def test_nothing_is_decided_on_one_reward_or_none():
-    found = decide(np.zeros((3, 3)), np.array([0, 1, 2]), 0.03)
+    found = decide(np.full((3, 3), 0.001), np.array([0, 1, 2]), 0.03)
     assert found.decided.tolist() == [False, False, True]
+    assert decide(np.zeros((3, 3)), np.array([0, 1, 2]), 0.03).decided.tolist() == [False, True, True]  # what is proved needs no second
     assert found.error[0] == 1
 
 
