@@ -115,7 +115,7 @@ def test_what_is_added_is_listed(tmp_path, site):
         ((*diagnose, "coin", "--reward", "show"), "did you mean shows?"),
         ((*diagnose, "coin", "--reward", "other_one"), "Installed packages add shows."),
         ((*diagnose, "coin", "--reward", "shows[sid=tails]"), "the reward shows has no parameter 'sid' (parameters: side)"),
-        (("diagnose", "coin:3", "--model", "heads/tails", "--reward", "shows"), "(there are reasoning-gym, coins)"),
+        (("diagnose", "coin:3", "--model", "heads/tails", "--reward", "shows"), "(there are reasoning-gym, hf, coins)"),
         (("plan", "run", "--strategy", "best"), "is not one of random, hardest, cover, facility-location, shortest"),
         (("inspect", "x", "--format", "tallies"), "open-r1, tally"),
     ):
