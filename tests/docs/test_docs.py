@@ -445,12 +445,7 @@ def test_the_json_page_lists_the_keys_of_real_runs_and_no_others(tmp_path):
     (tmp_path / "log.csv").write_text("prompt_id,reward\na,0\na,1\nb,0\nb,\n")
     runs = [
         flatspot.diagnose(
-            [{"prompt": "a", "reference": "x"}],
-            flatspot.ScriptedEngine({"a": {"x": 0.5, "y": 0.5}}),
-            "exact_match",
-            out=tmp_path / "d",
-            reward_range=(0, 1),
-            deterministic_reward=True,
+            [{"prompt": "a", "reference": "x"}], flatspot.ScriptedEngine({"a": {"x": 0.5, "y": 0.5}}), "exact_match", out=tmp_path / "d"
         ),
         flatspot.inspect(tmp_path / "log.csv", out=tmp_path / "i"),
         flatspot.diagnose(["a"], flatspot.ScriptedEngine({"a": {"x": 1.0}}), ["regex[pattern=x]", "regex[pattern=y]"], out=tmp_path / "c"),
