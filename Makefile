@@ -18,7 +18,7 @@ help: ## list the commands
 demo: $(VENV)/.demo ## a small real language model, offline, with a report
 	$(BIN)/flatspot demo
 
-test: $(VENV)/.dev ## the fast tests (about 5 minutes); `make docs` has those of the documentation
+test: $(VENV)/.dev ## the fast tests (about 9 minutes on two cores); `make docs` has those of the documentation
 	$(BIN)/pytest -m "not thorough and not slow and not gpu" -n 2 --ignore=tests/docs --ignore=tests/release
 
 test-thorough: $(VENV)/.dev ## simulations of stated errors, real trainers, browsers: what CI runs besides (about as long)
