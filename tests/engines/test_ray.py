@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,13 @@ import flatspot
 from flatspot.core.errors import EngineError, SettingsError
 from flatspot.core.protocols import Engine
 from flatspot.core.records import PromptRequest, Sampling
+from flatspot.core.request import resume_options
 from flatspot.core.settings import Settings
 from flatspot.engines import load_engine
 from flatspot.engines.ray_pool import RayEngine, RayOptions, tasks_of
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.rewards import load_reward
+from flatspot.rollouts.identity import run_key
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # Ray's own
 ANSWERS = {f"q{i}": {"yes": i / 12, "no": 1 - i / 12} for i in range(1, 12)}
@@ -150,6 +154,41 @@ def test_a_run_on_workers_is_the_run_without_them_and_resumes(tmp_path):
     pooled, drawn = run("pooled", engine="ray", worker_engine="scripted")
     assert drawn == expected and pooled.summary.verdict == plain.summary.verdict
     assert run("pooled", engine="ray", worker_engine="scripted", workers=1)[1] == expected  # how many there are is no part of a run
+
+
+def test_a_worker_that_no_node_can_hold_is_refused_and_does_not_wait(tmp_path):
+    with pytest.raises(EngineError, match=r"no node of the cluster has a CPU and the 2 GPUs.*--tensor-parallel"):
+        RayEngine(Slow, RayOptions(), gpus=2, folder=tmp_path)
+
+
+def test_a_worker_takes_no_more_cpus_than_a_node_has(tmp_path, monkeypatch):
+    engine, asked = pool(tmp_path, 1), []
+    node = {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
+    dead, of_cpus = {"Alive": False, "Resources": {"CPU": 64.0}}, {"Alive": True, "Resources": {"CPU": 2.0}}
+    monkeypatch.setattr(engine._ray, "nodes", lambda: [node, dead, of_cpus])
+
+    class Remote:
+        def options(self, **options):
+            asked.append(options)
+            return self
+
+        def remote(self):
+            return self
+
+    monkeypatch.setattr(engine._ray, "remote", lambda _: Remote())
+    engine._new_worker()  # two nodes of six CPUs in all, one worker
+    engine._gpus = 1
+    engine._new_worker()
+    assert [one["num_cpus"] for one in asked] == [2, 4] and asked[1]["num_gpus"] == 1
+
+
+def test_what_workers_sample_with_is_part_of_a_run_and_named_by_the_command_that_resumes_it(tmp_path):
+    settings = Settings(engine="ray", worker_engine="scripted", workers=3)
+    with load_reward("exact_match") as reward:
+        keys = [run_key([], "m", reward, one) for one in (settings, replace(settings, workers=1), replace(settings, worker_engine="hf"))]
+    assert keys[0] == keys[1] != keys[2]
+    words = " ".join(resume_options(settings))
+    assert "--engine ray --worker-engine scripted --workers 3" in words
 
 
 def test_tasks_hold_every_row_once():

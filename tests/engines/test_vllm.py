@@ -126,6 +126,15 @@ def test_a_prompt_that_does_not_fit_has_an_error_and_the_others_rows(engine):
     assert any("does not fit" in note for note in engine.notes)
 
 
+def test_on_a_cpu_a_prompt_longer_than_it_reads_in_one_piece_has_an_error_too(stub, tmp_path):
+    tiny_model("llama", max_position_embeddings=8192).save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    engine = load_engine("vllm", str(tmp_path))
+    assert stub.LLM.opened[-1]["max_model_len"] == 4096
+    ((row,),) = engine.sample([PromptRequest("w5 " * 5000, (1,))], LAW)
+    assert "does not fit" in row.error
+
+
 def test_it_is_an_engine_with_an_identity(engine, folder):
     assert isinstance(engine, Engine) and engine.sample([], LAW) == []
     about = json.loads(json.dumps(engine.describe()))

@@ -102,7 +102,7 @@ def test_many_damaged_logs_are_read_or_refused(case, data):
 
 
 def check(case, data):
-    """Damage a log; what is judged is at most what was there, each reward one of the log's own or of the damage."""
+    """Damage a log: it is refused with a message, or read, and no more of its rewards are others than the damage touched."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         EVERY[case][0](folder / "log", STEPS)

@@ -25,6 +25,15 @@ class FlatspotError(Exception):
     """A mistake the user can fix; the message names the fix."""
 
 
+def last_line(error: BaseException) -> str:
+    """The last line of an error's message, where libraries say what was wrong, without its full stop; its name where it says nothing.
+
+    >>> last_line(RuntimeError("a trace\nno memory."))
+    'no memory'
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
+
+
 class SettingsError(FlatspotError):
     """A setting is out of its range, or two settings contradict each other."""
 

@@ -18,7 +18,7 @@ from flatspot.core.shares import exact
 IN_MEMORY = " (in memory)"  # ends the name of what was passed as an object, which no command can name again
 _DRAWN = (
     "seed", "max_completions", "fixed_completions", "max_generations", "round_size", "engine", "base_url", "served_name",
-    "chat_template_kwargs", "dtype", "device",
+    "chat_template_kwargs", "tensor_parallel", "worker_engine", "workers", "ray_address", "dtype", "device",
 )  # fmt: skip
 _JUDGED = ("target_error", "worst_case", "advantage", "top_reachable", "deterministic_reward")
 _SHOWN_WHERE_SET = ("reward_weights", "reward_timeout_s", "prompt_col", "prompt_template", "id_col", "limit", "answer_col", "cluster_col")

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from flatspot.core.cache import cache_dir
-from flatspot.core.errors import EngineError
+from flatspot.core.errors import EngineError, last_line
 from flatspot.core.leftovers import scratch_folder, temporary_beside
 from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
@@ -157,8 +157,9 @@ def open_pipeline(genai: ModuleType, file: Path, scheduler: SchedulerConfig, pre
     try:
         return genai.ContinuousBatchingPipeline(str(file), scheduler, "CPU", properties)
     except (RuntimeError, IndexError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise EngineError(f"openvino-genai {version('openvino-genai')} cannot open {file.name}: {reason}. Use --engine hf") from error
+        raise EngineError(
+            f"openvino-genai {version('openvino-genai')} cannot open {file.name}: {last_line(error)}. Use --engine hf"
+        ) from error
 
 
 def run(
@@ -210,7 +211,7 @@ def _step(pipeline: ContinuousBatchingPipeline, rows: Sequence[_Row], on_tokens:
     try:
         pipeline.step()
     except RuntimeError as error:
-        raise EngineError(f"openvino-genai failed while sampling: {str(error).strip().splitlines()[-1]}") from error
+        raise EngineError(f"openvino-genai failed while sampling: {last_line(error)}") from error
     new = 0
     for row in rows:
         while row.handle.can_read():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from flatspot.core.errors import EngineError, FlatspotError
+from flatspot.core.errors import EngineError, FlatspotError, last_line
 from flatspot.core.optional import require
 from flatspot.core.plain import Json
 from flatspot.core.protocols import Engine, OnTokens, tell_completed
@@ -91,9 +91,14 @@ class RayEngine:
         return {"engine": self.name, "workers_engine": dict(self._of), "task_rows": self.task_rows}
 
     def _new_worker(self) -> Any:
-        gpus = {"num_gpus": self._gpus} if self._gpus else {}
-        share = int(self._ray.cluster_resources().get("CPU", 1)) // self._options.workers
-        return self._ray.remote(_Worker).options(num_cpus=max(1, share), max_restarts=0, **gpus).remote()
+        """On any node that has the GPUs; its share of the CPUs is no more than the smallest of these has, or it would never start."""
+        every = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        nodes = [node for node in every if node.get("GPU", 0) >= self._gpus and node.get("CPU", 0) >= 1]
+        if not nodes:
+            raise EngineError(f"no node of the cluster has a CPU and the {self._gpus} GPUs of a worker: see --tensor-parallel and --device")
+        cpus = [node["CPU"] for node in nodes]
+        share, gpus = min(sum(cpus) // self._options.workers, min(cpus)), {"num_gpus": self._gpus} if self._gpus else {}
+        return self._ray.remote(_Worker).options(num_cpus=max(1, int(share)), max_restarts=0, **gpus).remote()
 
     def _hire(self, drawing: _Drawing) -> None:
         """Start as many workers as there are tasks and places for; one that died leaves its place."""
@@ -144,10 +149,10 @@ class RayEngine:
             cause = getattr(error, "cause", None)
             if isinstance(cause, FlatspotError):
                 raise cause from error
-            raise EngineError(f"a worker of Ray failed: {_last_line(cause or error)}") from error
+            raise EngineError(f"a worker of Ray failed: {last_line(cause or error)}") from error
         except (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
             if died is None:
-                raise EngineError(f"the first worker of Ray died: {_last_line(error)}. Does its node have the memory?") from error
+                raise EngineError(f"the first worker of Ray died: {last_line(error)}. Does its node have the memory?") from error
             died()
             return None
 
@@ -217,9 +222,5 @@ def _started(options: RayOptions) -> Any:
         try:
             ray.init(address=options.address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise EngineError(f"there is no Ray cluster at {options.address or 'RAY_ADDRESS'}: {_last_line(error)}") from error
+            raise EngineError(f"there is no Ray cluster at {options.address or 'RAY_ADDRESS'}: {last_line(error)}") from error
     return ray
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from flatspot.core.errors import EngineError
+from flatspot.core.errors import EngineError, last_line
 from flatspot.core.optional import require
 from flatspot.core.plain import Json
 from flatspot.core.protocols import OnTokens, tell_completed
@@ -64,6 +64,8 @@ class VllmEngine:
         self._vllm = _package()
         self.dtype = dtype
         self.notes = list(policy.notes)
+        if vllm_device() == "cpu":
+            policy = replace(policy, context=min(policy.context or _CPU_CONTEXT, _CPU_CONTEXT))
         self._llm = _opened(self._vllm, policy, dtype, memory_gib, tensor_parallel)
         self.check = self._checked(policy)
         if not self.check.passed:
@@ -118,7 +120,7 @@ class VllmEngine:
         try:
             outputs = self._llm.generate([{"prompt_token_ids": list(ids)} for ids in prompts], list(params), use_tqdm=False)
         except Exception as error:  # only vLLM runs here
-            raise EngineError(f"vLLM failed while sampling: {_last_line(error)}. Lower --memory-gib or --max-new-tokens") from error
+            raise EngineError(f"vLLM failed while sampling: {last_line(error)}. Lower --memory-gib or --max-new-tokens") from error
         tell_completed(on_tokens, len(outputs))
         if on_tokens is not None:
             on_tokens(sum(len(output.outputs[0].token_ids) for output in outputs))
@@ -177,8 +179,7 @@ def _opened(vllm: ModuleType, policy: Policy, dtype: str, memory_gib: float | No
         budget = min(budget_bytes(memory_gib, "cpu"), math.inf if memory_gib else _CPU_CACHE_BYTES)
         of_cache = {"kv_cache_memory_bytes": int(budget), "gpu_memory_utilization": _CPU_UTILIZATION}
         # rows with seeds of their own die in prompts that are read in pieces
-        longest = min(policy.context or _CPU_CONTEXT, _CPU_CONTEXT)
-        of_cache |= {"enable_chunked_prefill": False, "max_num_batched_tokens": longest, "max_model_len": longest}
+        of_cache |= {"enable_chunked_prefill": False, "max_num_batched_tokens": policy.context, "max_model_len": policy.context}
     try:
         return vllm.LLM(
             model=source,
@@ -193,12 +194,8 @@ def _opened(vllm: ModuleType, policy: Policy, dtype: str, memory_gib: float | No
         )
     except Exception as error:  # only vLLM runs here
         raise EngineError(
-            f"vLLM {_version()} cannot open {policy.name}: {_last_line(error)}. Set --memory-gib or --tensor-parallel, or use --engine hf"
+            f"vLLM {_version()} cannot open {policy.name}: {last_line(error)}. Set --memory-gib or --tensor-parallel, or use --engine hf"
         ) from error
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
 
 
 def _version() -> str:

@@ -22,11 +22,12 @@ _PROCESS = uuid.uuid4().hex
 
 def run_key(prompts: Sequence[Prompt], policy: object, reward: Reward, settings: Settings) -> JsonObject:
     """What decides the rows, as far as it is known before the policy is loaded: `RunRecord.key` of the run that holds them."""
+    of_engine = ("served_name", "chat_template_kwargs", *(["worker_engine"] if settings.engine == "ray" else []))
     return {
         "prompts": {"n": len(prompts), "sha256": digest([[p.id, prompt_text(p.text), dict(p.columns)] for p in prompts], 64)},
         "model": {"name": name_of(policy), "stamp": policy_stamp(policy)},
         "engine": {"name": settings.engine, "dtype": settings.dtype, "device": settings.device}
-        | {name: value for name in ("served_name", "chat_template_kwargs") if (value := getattr(settings, name)) is not None},
+        | {name: value for name in of_engine if (value := getattr(settings, name)) is not None},
         "reward": reward_identity(reward),
         "sampling": asdict(settings.sampling),
         "seed": settings.seed,
