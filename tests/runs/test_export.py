@@ -268,3 +268,10 @@ def test_rows_of_verl_stay_what_they_are_and_an_answer_that_is_missing_is_named(
             flatspot.export(bare, tmp_path / "x.parquet", **options)
     with pytest.raises(SettingsError, match="CSV holds no chat messages"):
         flatspot.export(bare, tmp_path / "x.csv", trainer="trl")
+
+
+def test_an_answer_that_is_no_text_reaches_prime_rl_as_json(tmp_path):
+    engine = flatspot.ScriptedEngine({"a": {"x": 0.5, "y": 0.5}})
+    run = flatspot.diagnose([{"prompt": "a", "answer": ["x", None]}], engine, "regex[pattern=x]", out=tmp_path / "run")
+    flatspot.export(run, tmp_path / "prime.jsonl", trainer="prime-rl")
+    assert json.loads(json.loads((tmp_path / "prime.jsonl").read_text())["answer"]) == ["x", None]

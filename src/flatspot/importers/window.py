@@ -9,6 +9,7 @@ from flatspot.core.errors import ImportFormatError, SettingsError
 from flatspot.core.shares import percent
 from flatspot.core.sql import literal
 from flatspot.rollouts.notes import Caveat
+from flatspot.stats.evidence import EQUAL_REWARDS
 
 if TYPE_CHECKING:
     import duckdb
@@ -107,7 +108,7 @@ def last_window(db: duckdb.DuckDBPyConnection, rollouts: str) -> str:
     rollouts  SQL of the rows
     """
     row = db.execute(
-        f"""WITH groups AS (SELECT step, max(reward) - min(reward) <= 1e-9 * greatest(1, abs(max(reward))) AS flat FROM {rollouts}
+        f"""WITH groups AS (SELECT step, {EQUAL_REWARDS} AS flat FROM {rollouts}
                             WHERE step IS NOT NULL AND isfinite(reward) GROUP BY step, hash(prompt_id) HAVING count(*) > 1),
                  steps AS (SELECT step, count(*) AS n, count_if(flat) AS flat FROM groups GROUP BY step),
                  ends AS (SELECT greatest(1, CAST(count(*) / 4 AS BIGINT)) AS width FROM steps),

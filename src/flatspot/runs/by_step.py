@@ -12,7 +12,7 @@ from flatspot.core.errors import RunFolderError
 from flatspot.rollouts.tables import parquet_source
 from flatspot.runs.run import Run, as_run
 from flatspot.runs.table import connect, rollout_files
-from flatspot.stats.evidence import RELATIVE_TOLERANCE, Floats, Ints
+from flatspot.stats.evidence import EQUAL_REWARDS, Floats, Ints
 
 POINTS = 24  # of a curve, at most
 _FEWEST = 8  # groups in a point of their own curve, whose limits show the noise
@@ -78,11 +78,10 @@ def groups_by_step(run: str | Path | Run, *, points: int = POINTS) -> GroupCurve
     files = rollout_files(run.folder)
     if not files:
         return None
-    equal = f"max(reward) - min(reward) <= {RELATIVE_TOLERANCE} * greatest(1, abs(max(reward)), abs(min(reward)))"
     try:
         with connect() as db:
             groups = db.execute(
-                f"""SELECT step, CAST({equal} AS INT) AS flat, stddev_samp(reward) AS std FROM {parquet_source(db, files)}
+                f"""SELECT step, CAST({EQUAL_REWARDS} AS INT) AS flat, stddev_samp(reward) AS std FROM {parquet_source(db, files)}
                     WHERE step IS NOT NULL AND isfinite(reward) AND split IS DISTINCT FROM 'eval'
                     GROUP BY step, hash(prompt_id) HAVING count(*) > 1 ORDER BY step"""
             ).fetchnumpy()

@@ -17,7 +17,7 @@ from flatspot.core.sql import literal
 from flatspot.rollouts.parts import part_files
 from flatspot.rollouts.tables import check_sound, is_utf8, parquet_source, read_table
 from flatspot.runs.clusters import Clusters
-from flatspot.stats.evidence import RELATIVE_TOLERANCE, Evidence, Floats, Ints, evidence_of_counts
+from flatspot.stats.evidence import EQUAL_REWARDS, Evidence, Floats, Ints, evidence_of_counts
 from flatspot.stats.known_mass import KnownMass, known_mass
 from flatspot.stats.signs import Signs
 
@@ -206,7 +206,7 @@ def _signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
     table = db.execute(
         f"""WITH texts AS (
                 SELECT i, count(*) - 1 AS again, var_pop(reward) * count(*) AS squares,
-                       max(reward) - min(reward) > {RELATIVE_TOLERANCE} * greatest(abs(max(reward)), abs(min(reward))) AS unequal
+                       NOT ({EQUAL_REWARDS}) AS unequal
                 FROM rows JOIN prompts USING (prompt_id)
                 WHERE isfinite(reward) AND completion <> '' GROUP BY i, step, truncated, hash(completion) HAVING count(*) > 1)
             SELECT i, sum(again)::BIGINT AS repeats, coalesce(sum(again) FILTER (unequal), 0)::BIGINT AS unequal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ def _verl(prompts: Sequence[Row], say: Say) -> list[JsonObject]:
 def _prime_rl(prompts: Sequence[Row], _: Say) -> list[JsonObject]:
     """`prompt` as messages and `answer` as text, as an environment of verifiers loads them."""
     return [
-        {**_beside(prompt, "prompt", "answer"), "prompt": _messages(prompt), "answer": str(_answer(prompt, "prime-rl"))}
+        {**_beside(prompt, "prompt", "answer"), "prompt": _messages(prompt), "answer": _as_text(_answer(prompt, "prime-rl"))}
         for prompt, _ in prompts
     ]
 
@@ -102,6 +103,10 @@ def _answer(prompt: Prompt, trainer: str) -> Any:
         )
     first = next(iter(answers.values()))
     return first if isinstance(first, str | list | dict) else str(first)
+
+
+def _as_text(answer: Any) -> str:
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
 def _extra_info(own: Any, prompt_id: str, index: int) -> dict[str, Any]:

@@ -13,6 +13,8 @@ Ints = NDArray[np.int64]
 
 # Rewards closer than this share of their magnitude are one value: float32 noise on equal rewards reaches 1e-7.
 RELATIVE_TOLERANCE = 1e-6
+# the same in SQL, of a group of rows with a column `reward`
+EQUAL_REWARDS = f"max(reward) - min(reward) <= {RELATIVE_TOLERANCE} * greatest(abs(max(reward)), abs(min(reward)))"
 # A reward with more distinct values over the whole set is treated as continuous, and so is one whose values hardly ever come twice.
 MAX_SUPPORT = 32
 _REPEATED_SHARE = 0.5
