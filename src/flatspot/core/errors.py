@@ -26,7 +26,7 @@ class FlatspotError(Exception):
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of an error's message, where libraries say what was wrong, without its full stop; its name where it says nothing.
+    r"""The last line of an error's message, where libraries say what was wrong, without its full stop; its name where it says nothing.
 
     >>> last_line(RuntimeError("a trace\nno memory."))
     'no memory'
