@@ -90,8 +90,8 @@ def test_a_log_of_eight_tasks_has_limits_for_others_and_says_so(tmp_path):
     log = logged(tmp_path, 8)
     others = flatspot.inspect(log, out=tmp_path / "others", reward_range=(0, 1))
     same = flatspot.inspect(log, out=tmp_path / "same", reward_range=(0, 1), cluster_col="none")
-    assert others.summary.population == "prompts of other values of task"
-    assert same.summary.population == "prompts of the same values of task"
+    assert others.summary.population == "prompts of a new task"
+    assert same.summary.population == "prompts of the same task"
     assert "same-tasks" in same.summary.caveat_codes and "same-tasks" not in others.summary.caveat_codes
     for wide, narrow in zip(widths(others), widths(same), strict=True):
         assert wide > narrow + 0.1

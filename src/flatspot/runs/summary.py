@@ -266,8 +266,8 @@ class Summary:
     ] = field(default_factory=dict)
     population: Annotated[
         str,
-        "the prompts that the limits of `fractions` and `forecast` are for: `prompts like these`, or prompts of the same, or of other, "
-        "values of a column (`--cluster-col`)",
+        "the prompts that the limits of `fractions` and `forecast` are for: `prompts like these`, or, with a column such as task "
+        "(`--cluster-col`), `prompts of the same task` or `prompts of a new task`",
     ] = "prompts like these"
     to_train: Annotated[
         ToTrain, "the prompts that are learnable or undecided; of a run that was stopped, those of them that have completions"

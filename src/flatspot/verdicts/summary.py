@@ -179,7 +179,7 @@ def population_of(clusters: Clusters | None) -> str:
     """Which prompts the limits of shares and forecast are for."""
     if clusters is None:
         return "prompts like these"
-    return f"prompts of other values of {clusters.column}" if clusters.used else f"prompts of the same values of {clusters.column}"
+    return f"prompts of a new {clusters.column}" if clusters.used else f"prompts of the same {clusters.column}"
 
 
 def _counts(prompts: PromptVerdicts) -> Counts:
