@@ -1,9 +1,10 @@
 """The pictures of the reports in docs/images, in both schemes, from the stored runs in docs/images/runs.
 
     python docs/pictures.py           take those pictures anew that no longer show the report which this version makes, and write into
-                                      README.md what the demo prints
+                                      README.md what the demos print
     python docs/pictures.py --all     take all of them
-    python docs/pictures.py --runs    make the runs anew first: `flatspot demo` and the recipe of docs/images/runs/recipe (five minutes)
+    python docs/pictures.py --runs    make the runs anew first: `flatspot demo`, with --train too, and the recipe of
+                                      docs/images/runs/recipe (eight minutes)
 
 A picture carries a digest of what it shows: the part of the page, its style, and the scheme. tests/docs/test_pictures.py compares it with
 the digest of the report made now. Needs `chromium` on PATH and playwright (`pip install 'flatspot[dev]'`).
@@ -143,31 +144,47 @@ def take(pictures: list[tuple[Picture, str, str]]) -> None:
         browser.close()
 
 
-def printed() -> str:
-    """What the demo prints to a terminal of 80 columns."""
+def printed_by_demo() -> str:
+    """What `flatspot demo` prints to a terminal of 80 columns."""
     from flatspot.report.run.terminal import render_terminal
 
     lines = render_terminal(demo_run().summary, width=80).splitlines()
     return "".join(f"{line.rstrip()}\n" for line in [*lines, "Report   flatspot-demo/report.html"])
 
 
-def shown_output(page: str) -> tuple[int, int]:
-    """Where a page shows what the demo prints: the first block of output in it."""
-    start = page.index("```text\n") + len("```text\n")
+def printed_by_training() -> str:
+    """The table and the text of `flatspot demo --train`, of the stored numbers, without the commands after them."""
+    from flatspot.report.overcome_text import demo_text
+    from flatspot.runs.demo_summary import DemoResults
+
+    results = DemoResults.from_json(json.loads((RUNS / "demo-train/results.json").read_text("utf-8")))
+    return demo_text(results, Path("flatspot-demo-train")).partition("\n\nNext")[0] + "\n"
+
+
+PRINTED = (printed_by_demo, printed_by_training)  # as the README shows them, its first blocks of output
+
+
+def shown_output(page: str, number: int) -> tuple[int, int]:
+    """Where a page shows its block of output with that number."""
+    start = 0
+    for _ in range(number + 1):
+        start = page.index("```text\n", start) + len("```text\n")
     return start, page.index("```", start)
 
 
 def write_output(file: Path) -> None:
-    """Show in a page what the demo prints."""
-    page = file.read_text("utf-8")
-    start, end = shown_output(page)
-    file.write_text(page[:start] + printed() + page[end:], "utf-8")
+    """Show in a page what the demos print."""
+    for number, printed in enumerate(PRINTED):
+        page = file.read_text("utf-8")
+        start, end = shown_output(page, number)
+        file.write_text(page[:start] + printed() + page[end:], "utf-8")
 
 
 def make_runs() -> None:
-    """Run the demo and the recipe, and store what their reports are made of."""
+    """Run the demos and the recipe, and store what their reports are made of."""
     import flatspot
     from flatspot.flow.demo import demo
+    from flatspot.recipe.overcome import overcome
     from flatspot.tasks.letters import letters_model, letters_prompts
 
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
@@ -178,6 +195,8 @@ def make_runs() -> None:
             copy = shutil.copytree if Path("flatspot-demo", part).is_dir() else shutil.copy
             (RUNS / "demo").mkdir(parents=True, exist_ok=True)
             copy(Path("flatspot-demo", part), RUNS / "demo" / part)
+        overcome(Path("flatspot-demo-train"), say=print)
+        shutil.copy("flatspot-demo-train/results.json", RUNS / "demo-train/results.json")
         shutil.copytree(letters_model(), "model")
         rows = [{"id": p.id, "prompt": p.text, **p.columns} for p in letters_prompts("brackets", 200)]
         Path("prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -62,11 +62,13 @@ def test_a_digest_stays_with_its_picture_and_the_picture_whole():
     assert pictures.with_digest(again, pictures.stored_digest(IMAGES / "report.png")) == png
 
 
-def test_the_readme_prints_what_the_demo_prints():
+def test_the_readme_prints_what_the_demos_print():
     page = (ROOT / "README.md").read_text("utf-8")
-    start, end = pictures.shown_output(page)
-    assert page[start:end].startswith("WARM UP BEFORE RL")
-    assert page[start:end] == pictures.printed(), "stale: run python docs/pictures.py"
+    begins = ("WARM UP BEFORE RL", f"{'reward':>29}")
+    for number, (printed, begin) in enumerate(zip(pictures.PRINTED, begins, strict=True)):
+        start, end = pictures.shown_output(page, number)
+        assert page[start:end].startswith(begin)
+        assert page[start:end] == printed(), "stale: run python docs/pictures.py"
 
 
 def test_every_image_that_a_page_shows_is_there_in_both_schemes():
