@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flatspot.flow.demo import demo as demo
     from flatspot.flow.diagnose import diagnose as diagnose
     from flatspot.flow.export import export as export
+    from flatspot.flow.follow import follow as follow
     from flatspot.flow.inspect import inspect as inspect
     from flatspot.flow.plan import Plan as Plan
     from flatspot.flow.plan import plan as plan
@@ -70,6 +71,7 @@ _HOME = {
     "demo": "flow.demo",
     "diagnose": "flow.diagnose",
     "export": "flow.export",
+    "follow": "flow.follow",
     "inspect": "flow.inspect",
     "open": "runs.run",
     "plan": "flow.plan",

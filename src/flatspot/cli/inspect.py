@@ -48,6 +48,8 @@ from flatspot.core.log_formats import LOG_FORMATS
 @click.option("--steps", metavar="A:B", help="Judge the rows of these steps of a training: 100:200, 100: or :200.  [default: all]")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Judge the rows of the last N steps.")
 @click.option("--split", metavar="S", help="Judge the rows of this split, such as eval.  [default: the training's, where there is one]")
+@click.option("--follow", "follows", is_flag=True, help="Judge the log again whenever it has grown, until Ctrl-C.")
+@click.option("--every", type=click.FloatRange(0.1), default=10.0, show_default=True, metavar="SECONDS", help="How often --follow looks.")
 @judging_options
 def inspect_command(
     paths: tuple[str, ...],
@@ -64,6 +66,8 @@ def inspect_command(
     steps: str | None,
     last: int | None,
     split: str | None,
+    follows: bool,
+    every: float,
     as_json: bool,
     fail_above: float | None,
     **settings: Any,
@@ -80,8 +84,11 @@ def inspect_command(
     flatspot inspect rollouts.parquet
     flatspot inspect logs/*.jsonl --prompt-col input --reward-col score
     flatspot inspect outputs/completions --last 50
+    flatspot inspect outputs/completions --follow
     """
+    from flatspot.cli.follow import show_following
     from flatspot.cli.output import say, show
+    from flatspot.flow.follow import follow
     from flatspot.flow.inspect import inspect
 
     settings["reward_range"] = settings["reward_range"] or None
@@ -91,16 +98,9 @@ def inspect_command(
     settings["reward_weights"] = weights or None
     context = click.get_current_context()  # what is left out is the run's own where a run folder is judged again
     given = {name: value for name, value in settings.items() if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
-    diagnosis = inspect(
-        list(paths),
-        columns=columns,
-        reward_list=reward_list,
-        format=log_format,
-        allow_pickle=allow_pickle,
-        steps=steps,
-        last=last,
-        split=split,
-        say=say,
-        **given,
-    )
-    show(diagnosis, as_json=as_json, fail_above=fail_above)
+    given |= {"columns": columns, "reward_list": reward_list, "format": log_format, "allow_pickle": allow_pickle}
+    given |= {"steps": steps, "last": last, "split": split, "say": say}
+    if follows:
+        show_following(follow(list(paths), every=every, **given), every=every, as_json=as_json, fail_above=fail_above)
+    else:
+        show(inspect(list(paths), **given), as_json=as_json, fail_above=fail_above)

@@ -29,10 +29,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def judge_run(folder: Path, settings: Settings, request: Request | None = None, *, say: Callable[[str], None] | None = None) -> Run:
+def judge_run(
+    folder: Path,
+    settings: Settings,
+    request: Request | None = None,
+    *,
+    named: Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
     """Judge the rows of a run folder; writes verdicts.parquet, report.json and report.html into it, where it can be written.
 
     request  what was asked, written into run.json; None: the rows are judged again, and the request stays as it is
+    named    the folder that this one is going to replace, and that its reports name
 
     Raises `RunFolderError` where its rows are gone, or fewer than were judged before.
     """
@@ -45,10 +53,13 @@ def judge_run(folder: Path, settings: Settings, request: Request | None = None, 
         check_rows(folder, run.record)
         check_none_lost(folder, run.record, int(run.table.n_rows.sum()))
         judged = judge_rows(run, settings, request or run.request)
-        run = run.judged_as(judged.verdicts, judged.summary, judged.model)
+        summary = judged.summary
+        if named is not None:
+            summary = replace(summary, settings=replace(summary.settings, out=str(named)))
+        run = run.judged_as(judged.verdicts, summary, judged.model)
         if writable:
             write_table(judged.verdicts, folder / "verdicts.parquet")
-            write_report(judged.summary, folder / "report.json")
+            write_report(summary, folder / "report.json")
             run.report()
     return run
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flatspot.core.errors import FileError, ImportFormatError
 from flatspot.readers.blocks import Block, Notice
 from flatspot.readers.files import file_blocks
+from flatspot.readers.kept import KeptRows
 from flatspot.readers.log import open_log as read_log
 from flatspot.rollouts.notes import Caveat
 
@@ -22,11 +23,12 @@ def open_log(
     scratch: Path,
     caveats: list[Caveat],
     blocks: Callable[[Path, list[Notice]], Iterator[Block]] = file_blocks,
+    kept: KeptRows | None = None,
 ) -> dict[str, str]:
     """Create the view `log`, as `flatspot.readers.log.open_log` does; a file that cannot be read is an `ImportFormatError`."""
     noticed: list[str] = []
     try:
-        types = read_log(db, files, scratch, noticed, blocks)
+        types = read_log(db, files, scratch, noticed, blocks, kept)
     except FileError as error:
         raise ImportFormatError(str(error)) from None
     caveats += noticed

@@ -30,6 +30,7 @@ from flatspot.importers.survivors import survivors_only
 from flatspot.importers.turns import join_turns, rows_are_turns
 from flatspot.importers.window import Window, keep_window, last_window
 from flatspot.readers.files import file_blocks
+from flatspot.readers.kept import KeptRows
 from flatspot.readers.log import named
 from flatspot.rollouts.files import write_query
 from flatspot.rollouts.notes import Caveat
@@ -77,10 +78,12 @@ def import_generic(
     rollouts: Path,
     prompts: Path,
     format: LogFiles | None = None,
+    kept: KeptRows | None = None,
 ) -> Imported:
     """Write the rows of `files` to `rollouts` and their prompts to `prompts`, both Parquet, in the declared columns.
 
     format  what is known of the rows; None: they are recognized
+    kept    what earlier looks at a log that grows have read
     """
     import duckdb
 
@@ -89,7 +92,7 @@ def import_generic(
     caveats: list[Caveat] = []
     try:
         with scratch_folder() as scratch:
-            types = open_log(db, files, scratch, caveats, format.blocks if format else file_blocks)
+            types = open_log(db, files, scratch, caveats, format.blocks if format else file_blocks, kept)
             names = {ours: name for ours, name in request.names.items() if (ours, name) != ("turn", "none")}
             understood = understand(db, types, files, names, request.lists, format, caveats, split=request.window.split)
             columns = understood.columns

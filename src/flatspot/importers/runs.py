@@ -16,8 +16,10 @@ from flatspot.importers.builtin.format import Format
 from flatspot.importers.detection import added_format, own_format
 from flatspot.importers.formats import Added, LogFiles, LogRows
 from flatspot.importers.generic import LogColumns, import_generic
+from flatspot.importers.growing import Growing
 from flatspot.importers.search import SIDE_FILES, check_one_ending, files_below, find_files, is_run_folder, listed, passed_over
 from flatspot.readers.in_memory import way_on, write_log
+from flatspot.readers.kept import stamp_of
 from flatspot.rollouts.identity import digest
 from flatspot.rollouts.notes import Caveat, Notes, write_notes
 from flatspot.rollouts.parts import parts_of
@@ -33,14 +35,16 @@ def import_logs(
     format: str = "auto",
     *,
     allow_pickle: bool = False,
+    growing: Growing | None = None,
 ) -> Path:
     """The run folder of some logs; read unless it is there already.
 
     paths         files or folders; or rows in memory (`readers.in_memory`), which are written to a file for as long as they are read
     format        a name of `importers.detection`
     allow_pickle  also read formats that are pickles
+    growing       of a log that is being written: its files as they were looked at; what is not complete in them is left for a later look
     """
-    request = _Wanted(log_columns, out, say, format, allow_pickle)
+    request = _Wanted(log_columns, out, say, format, allow_pickle, growing)
     if isinstance(paths, str | Path) or (isinstance(paths, Sequence) and paths and all(isinstance(path, str | Path) for path in paths)):
         named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         _refuse_run_folders(named, format)
@@ -71,6 +75,7 @@ class _Wanted:
     say: Callable[[str], None]
     format: str
     allow_pickle: bool
+    growing: Growing | None = None
 
 
 def _refuse_run_folders(paths: Sequence[Path], format: str) -> None:
@@ -96,7 +101,11 @@ def _import_files(paths: Sequence[str | Path], wanted: _Wanted, rows: Mapping[st
     rows, name  of rows in memory: what they depend on, and what they are called
     """
     passed: dict[str, list[Path]] = {}
-    found = own_format(wanted.format, find_files(paths, passed))
+    growing = wanted.growing
+    there = find_files(paths, passed) if growing is None else list(growing.files)
+    if growing is not None:
+        passed = dict(growing.passed)
+    found = own_format(wanted.format, there)
     caveats: list[Caveat] = []
     if found.format is None:
         check_one_ending(found.files)
@@ -111,12 +120,14 @@ def _import_files(paths: Sequence[str | Path], wanted: _Wanted, rows: Mapping[st
         if found.others:
             passed[f"not of the {found.format.name} format, and passed over"] = list(found.others)
     caveats = [*passed_over(passed), *caveats]
-    identity = _identity([rows] if rows else _stamps(files), wanted.log_columns) | ({"format": found.format.title} if found.format else {})
+    identity = _identity([rows] if rows else _stamps(files, growing), wanted.log_columns) | (
+        {"format": found.format.title} if found.format else {}
+    )
     path = _folder(wanted.out, identity)
     with open_run(path, kind="inspect", request=_request(path, [name] if name else files), identity=identity) as run:
         if not _is_imported(path):
             wanted.say(f"reading {len(files)} file{'s' if len(files) > 1 else ''}{_as(found.format, read)} into {path}")
-            _write(run, files, wanted.log_columns, caveats, read, _as(found.format, read))
+            _write(run, files, wanted, caveats, read, _as(found.format, read))
     return path
 
 
@@ -145,7 +156,7 @@ def _import_added(added: Added, paths: Sequence[Path], wanted: _Wanted) -> Path:
             with tempfile.TemporaryDirectory(prefix="flatspot-log-") as folder:
                 file, caveats = added.write(paths, Path(folder))
                 with _called(f"the rows of {name}", file):
-                    _write(run, [file], wanted.log_columns, caveats)
+                    _write(run, [file], replace(wanted, growing=None), caveats)
     return path
 
 
@@ -157,8 +168,9 @@ def _identity(stamps: Sequence[Mapping[str, Any]], log_columns: LogColumns) -> d
     return {"logs": list(stamps), "columns": names} | window | {name: value for name, value in further.items() if value is not None}
 
 
-def _stamps(files: Sequence[Path]) -> list[dict[str, Any]]:
-    return [{"file": str(f.resolve()), "bytes": f.stat().st_size, "modified_ns": f.stat().st_mtime_ns} for f in files]
+def _stamps(files: Sequence[Path], growing: Growing | None = None) -> list[dict[str, Any]]:
+    stamps = growing.files if growing is not None else {f: stamp_of(f) for f in files}
+    return [{"file": str(f.resolve()), "bytes": stamps[f][0], "modified_ns": stamps[f][1]} for f in files]
 
 
 def _folder(out: str | Path | None, identity: Mapping[str, Any]) -> Path:
@@ -181,7 +193,7 @@ def _request(path: Path, names: Sequence[str | Path]) -> Request:
 def _write(
     run: RunFolder,
     files: Sequence[Path],
-    log_columns: LogColumns,
+    wanted: _Wanted,
     caveats: Sequence[Caveat],
     format: LogFiles | None = None,
     read_as: str = "",
@@ -192,7 +204,8 @@ def _write(
     """
     rollouts, prompts = run.path / "rollouts" / "part-000-000000.parquet", run.path / "prompts.parquet"
     with connect(run.path) as db:
-        read = import_generic(db, files, log_columns, rollouts, prompts, format)
+        kept = wanted.growing.kept if wanted.growing else None
+        read = import_generic(db, files, wanted.log_columns, rollouts, prompts, format, kept)
     columns = {ours: names if isinstance(names, str) else tuple(names) for ours, names in read.columns.items()}
     request = replace(run.record.request, columns=columns, grouped_by=tuple(read.grouped_by), part_weights=read.weights or None)
     write_request(run.path, run.record, request)

@@ -16,6 +16,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+MARKED = tuple(mark for mark, _ in _MARKS)  # how a file begins that is decoded whole
 _BINARY = (
     (b"PAR1", "a Parquet file"),
     (b"\x1f\x8b", "packed with gzip"),

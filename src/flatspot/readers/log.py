@@ -15,6 +15,7 @@ from flatspot.core.errors import FileError
 from flatspot.core.sql import literal
 from flatspot.readers.blocks import Block, Notice
 from flatspot.readers.files import CSV, PARQUET, file_blocks, unit_of
+from flatspot.readers.kept import PART, KeptRows
 from flatspot.readers.notices import sentences
 from flatspot.readers.parquet_columns import mixed_numbers, parquet_columns
 from flatspot.readers.parts import FILE as PART_FILE
@@ -37,12 +38,14 @@ def open_log(
     scratch: Path,
     caveats: list[str],
     blocks: Callable[[Path, list[Notice]], Iterator[Block]] = file_blocks,
+    kept: KeptRows | None = None,
 ) -> dict[str, str]:
     """Create the view `log` of all rows of `files`, in their order; returns its columns' types by name, as DuckDB calls them.
 
     files    of one format, told by their endings
     scratch  an empty folder for the rows of CSV and JSON; the view lives as long as it does
     blocks   how a file that is not Parquet is read: what it gives is text of JSON, unless the files are CSV
+    kept     what earlier looks at a log that grows have read of CSV and JSON; then only what is new is, and rows are in the order read
 
     A column is one of three families:
 
@@ -56,7 +59,7 @@ def open_log(
     Raises `FileError` where there are no rows, a column is there twice, or a file cannot be read; `duckdb.Error` for damaged Parquet.
     """
     parquet = files[0].suffix.lower() == PARQUET
-    types = _open_parquet(db, files, caveats) if parquet else _open_text(db, files, scratch, caveats, blocks)
+    types = _open_parquet(db, files, caveats) if parquet else _open_text(db, files, scratch, caveats, blocks, kept)
     if db.execute("SELECT 1 FROM log LIMIT 1").fetchone() is None:
         raise _no_rows(files)
     return types
@@ -87,28 +90,44 @@ def _open_text(
     scratch: Path,
     caveats: list[str],
     blocks: Callable[[Path, list[Notice]], Iterator[Block]],
+    kept: KeptRows | None,
 ) -> dict[str, str]:
-    parts = Parts(scratch)
-    notices: list[tuple[Path, Notice]] = []
+    parts = kept.parts if kept else Parts(scratch)
+    noticed = kept.look(files, blocks) if kept else _read_all(files, parts, blocks)
+    if kept:
+        for path, (n_rows, of_file) in noticed.items():
+            _check_share(path, of_file, n_rows)
+        kept.join(db, _source)
+    notices = [(path, notice) for path, (_, of_file) in noticed.items() for notice in of_file]
     is_csv = files[0].suffix.lower() in CSV
+    if not parts.paths:
+        raise _no_rows(files)
+    caveats += sentences(notices)
+    picked = {name: name_sql(name) if is_csv else f"CAST({name_sql(name)} AS JSON)" for name in _not_ours(parts.names, caveats)}
+    options, where = (f", filename = '{PART}'", kept.where()) if kept else ("", "")
+    return _create(db, parts.paths, picked | {FILE: name_sql(PART_FILE), ROW: name_sql(PART_ROW)}, options, where)
+
+
+def _read_all(
+    files: Sequence[Path], parts: Parts, blocks: Callable[[Path, list[Notice]], Iterator[Block]]
+) -> dict[Path, tuple[int, tuple[Notice, ...]]]:
+    """Read the files into parts; for each, how many rows it has, and what was noticed in it."""
+    found: dict[Path, tuple[int, tuple[Notice, ...]]] = {}
     for path in files:
         of_file: list[Notice] = []
         n_rows = 0
         for block in blocks(path, of_file):
             parts.add(block, path)
             n_rows += len(block.lines)
-        _check_share(path, [notice for notice in of_file if notice.kind == "row"], n_rows)
-        notices += [(path, notice) for notice in of_file]
+        _check_share(path, of_file, n_rows)
+        found[path] = n_rows, tuple(of_file)
     parts.close()
-    if not parts.paths:
-        raise _no_rows(files)
-    caveats += sentences(notices)
-    picked = {name: name_sql(name) if is_csv else f"CAST({name_sql(name)} AS JSON)" for name in _not_ours(parts.names, caveats)}
-    return _create(db, parts.paths, picked | {FILE: name_sql(PART_FILE), ROW: name_sql(PART_ROW)})
+    return found
 
 
-def _check_share(path: Path, bad: Sequence[Notice], n_rows: int) -> None:
+def _check_share(path: Path, notices: Sequence[Notice], n_rows: int) -> None:
     """Raise where too many lines are no rows; one of them may be the last one of a killed run. In CSV, the reader has looked already."""
+    bad = [notice for notice in notices if notice.kind == "row"]
     unit, n = unit_of(path.suffix.lower()), sum(notice.times for notice in bad)
     is_csv = path.suffix.lower() in CSV
     if n and not n_rows:
@@ -144,10 +163,13 @@ def _not_ours(names: Iterable[str], caveats: list[str]) -> list[str]:
     return log_names
 
 
-def _create(db: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Mapping[str, str], options: str = "") -> dict[str, str]:
+def _create(
+    db: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Mapping[str, str], options: str = "", where: str = ""
+) -> dict[str, str]:
     """The view `log` of Parquet files; returns its columns' types by name."""
     picked = ", ".join(f"{sql} AS {name_sql(name)}" for name, sql in columns.items())
-    db.execute(f"CREATE OR REPLACE VIEW log AS SELECT {picked} FROM {_source(files, options)}")
+    condition = f" WHERE {where}" if where else ""
+    db.execute(f"CREATE OR REPLACE VIEW log AS SELECT {picked} FROM {_source(files, options)}{condition}")
     return {str(name): str(kind) for name, kind, *_ in db.execute("DESCRIBE log").fetchall()}
 
 

@@ -19,12 +19,15 @@ _MOST_COLUMNS = 5_000
 class Parts:
     """Parquet files in a folder, which take the rows of blocks in their order.
 
-    Every column is text, `FILE` and `ROW` name each row. Where new columns come up, a new file is begun.
+    Every column is text, `FILE` and `ROW` name each row. Where new columns come up, a new file is begun, and so it is after `close`.
+
+    n_begun  how many files were begun
     """
 
     def __init__(self, folder: Path) -> None:
         self.names: dict[str, None] = {}  # of all columns so far, in the order of their first row
         self.paths: list[Path] = []
+        self.n_begun = 0
         self._folder = folder
         self._folded: dict[str, str] = {}
         self._written: tuple[str, ...] = ()  # the columns of the file being written
@@ -57,6 +60,21 @@ class Parts:
                 self._writer.close()
         except OSError as error:
             raise self._full(error) from None
+        self._writer = None
+
+    def begin(self) -> Path:
+        """A name for the next file."""
+        self.n_begun += 1
+        return self._folder / self.name_of(self.n_begun - 1)
+
+    @staticmethod
+    def name_of(number: int) -> str:
+        """What the file of a number is called; later ones sort behind.
+
+        >>> Parts.name_of(7)
+        '000007.parquet'
+        """
+        return f"{number:06d}.parquet"
 
     def _clear(self) -> None:
         self._columns: dict[str, list[str | None]] = {}
@@ -99,7 +117,7 @@ class Parts:
             if self._writer is None or names != self._written:
                 if self._writer is not None:
                     self._writer.close()
-                self.paths.append(self._folder / f"{len(self.paths):06d}.parquet")
+                self.paths.append(self.begin())
                 self._writer = pq.ParquetWriter(self.paths[-1], table.schema, compression="snappy")
                 self._written = names
             self._writer.write_table(table)
