@@ -1,13 +1,14 @@
-"""`flatspot inspect` on ten million rollouts of 625,000 prompts in one Parquet file: seconds and peak memory.
+"""`flatspot inspect` on ten million rollouts of 625,000 prompts in one Parquet file, or in many of JSON lines: seconds and peak memory.
 
-python benchmarks/inspect/ten_million.py [--kind binary|continuous] [--shuffled]
+python benchmarks/inspect/ten_million.py [--kind binary|continuous] [--shuffled] [--format parquet|jsonl] [--files N]
 
-The peer, in the same run: pandas' own groupby on the same file (std and count per prompt, nothing judged), where pandas is installed.
+The peer, in the same run: pandas' groupby on the one Parquet file (std and count per prompt, nothing judged), where pandas is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -28,7 +29,7 @@ assert len(table) == 625_000
 """
 
 
-def write_log(path: Path, kind: str, shuffled: bool) -> None:
+def make_rows(kind: str, shuffled: bool) -> pa.Table:
     rng = np.random.default_rng(0)
     p = np.where(rng.random(PROMPTS) < 0.3, 0, rng.beta(0.6, 1.2, PROMPTS))
     reward = (rng.random((PROMPTS, SAMPLES)) < p[:, None]).astype(np.float64)
@@ -38,7 +39,22 @@ def write_log(path: Path, kind: str, shuffled: bool) -> None:
         np.repeat(np.arange(PROMPTS, dtype=np.int32), SAMPLES), [f"prompt-{i:07d}" for i in range(PROMPTS)]
     )
     table = pa.table({"prompt_id": ids.cast(pa.string()), "reward": reward.ravel()})
-    pq.write_table(table.take(rng.permutation(len(table))) if shuffled else table, path)
+    return table.take(rng.permutation(len(table))) if shuffled else table
+
+
+def write_files(table: pa.Table, folder: Path, format: str, files: int) -> int:
+    """Write the rows into `files` files, as equal parts; returns their size in bytes."""
+    folder.mkdir()
+    edges = np.linspace(0, len(table), files + 1).astype(int)
+    for number, (start, stop) in enumerate(itertools.pairwise(edges)):
+        part = table.slice(start, stop - start)
+        if format == "parquet":
+            pq.write_table(part, folder / f"{number:05d}.parquet")
+            continue
+        rows = zip(part["prompt_id"].to_pylist(), part["reward"].to_pylist(), strict=True)
+        text = "".join(f'{{"prompt_id": "{name}", "reward": {reward!r}}}\n' for name, reward in rows)
+        (folder / f"{number:05d}.jsonl").write_text(text, "utf-8")
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def timed(command: list[str]) -> dict[str, float] | None:
@@ -66,15 +82,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kind", choices=["binary", "continuous"], default="binary")
     parser.add_argument("--shuffled", action="store_true")
+    parser.add_argument("--format", choices=["parquet", "jsonl"], default="parquet")
+    parser.add_argument("--files", type=int, default=1, metavar="N")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        log = Path(scratch) / "log.parquet"
-        write_log(log, options.kind, options.shuffled)
-        print(f"{PROMPTS * SAMPLES:,} rollouts of {PROMPTS:,} prompts, {options.kind}, {log.stat().st_size / 2**20:.0f} MiB of Parquet")
+        log = Path(scratch) / "log"
+        size = write_files(make_rows(options.kind, options.shuffled), log, options.format, options.files)
+        in_what = f"{options.files} file{'s' if options.files > 1 else ''} of {options.format}"
+        print(f"{PROMPTS * SAMPLES:,} rollouts of {PROMPTS:,} prompts, {options.kind}, {size / 2**20:.0f} MiB in {in_what}", flush=True)
         results = {
-            "flatspot inspect": timed([str(Path(sys.executable).parent / "flatspot"), "inspect", str(log), "--out", f"{scratch}/run"]),
-            "pandas groupby": timed([sys.executable, "-c", PEER, str(log)]),
+            "flatspot inspect": timed([str(Path(sys.executable).parent / "flatspot"), "inspect", str(log), "--out", f"{scratch}/run"])
         }
+        if (options.format, options.files) == ("parquet", 1):
+            results["pandas groupby"] = timed([sys.executable, "-c", PEER, str(log / "00000.parquet")])
     for name, row in results.items():
         if row:
             print(f"{name:<18} {row['seconds']:6.1f} s   {row['cpu_seconds']:6.1f} s CPU   {row['peak_gib']:5.2f} GiB peak")

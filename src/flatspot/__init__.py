@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from flatspot.stats.evidence import reward_std as reward_std
     from flatspot.stats.triage.loop import triage as triage
     from flatspot.stats.triage.result import Triage as Triage
+    from flatspot.training.record.wrap import record as record
     from flatspot.training.rl.train import train as train
     from flatspot.training.warmup.callback import WarmupCallback as WarmupCallback
     from flatspot.training.warmup.probe import ProbeSettings as ProbeSettings
@@ -75,6 +76,7 @@ _HOME = {
     "inspect": "flow.inspect",
     "open": "runs.run",
     "plan": "flow.plan",
+    "record": "training.record.wrap",
     "rescore": "flow.rescore",
     "reward_std": "stats.evidence",
     "run": "recipe.run",

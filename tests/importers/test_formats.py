@@ -44,6 +44,7 @@ EVERY = {
     "inspect_ai": (writers.inspect_json, truth(STEPS), "inspect-ai", {"evaluation-split"}),
     "inspect_ai, zip": (writers.inspect_eval, truth(STEPS), "inspect-ai", {"evaluation-split"}),
     "open-r1": (writers.open_r1, truth(STEPS), "open-r1", set()),
+    "flatspot": (writers.recorded, truth(STEPS), "flatspot", {"several-policies", "evaluation-rows"}),
 }
 
 
@@ -73,7 +74,7 @@ GIVEN = {
     "trl, chat": ("step", True), "trl, extra": ("task_id", False), "verl V1": ("gts", False), "prime-rl": ("answer", True),
     "verifiers": ("answer", True), "verifiers, legacy": ("answer", True), "open-instruct": ("ground_truth", False),
     "roll": ("difficulty", False), "skyrl": ("ground_truth", False), "lm-eval": ("target", False), "inspect_ai": ("target", False),
-    "open-r1": ("solution", False),
+    "open-r1": ("solution", False), "flatspot": ("answer", False),
 }  # fmt: skip
 
 

@@ -8,9 +8,12 @@ import random
 import zipfile
 from collections import Counter
 from itertools import count
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+import flatspot
 
 K = 4
 
@@ -358,3 +361,22 @@ def open_r1(folder, steps):
         for i, own in by_prompt.items()
     ]
     parquet(folder / "data/train-00000-of-00001.parquet", rows)
+
+
+def recorded(folder, steps):
+    """What `flatspot.record` writes of calls as TRL makes them."""
+    rewards = iter(())
+    reward = flatspot.record(lambda completions, **columns: next(rewards), out=folder)
+    for number, step in enumerate(steps, 1):
+        rows = flat(step)
+        rewards = iter([[value for _, _, value in rows]])
+        reward(
+            prompts=[question(i) for i, _, _ in rows],
+            completions=[answer(i, value, k) for i, k, value in rows],
+            trainer_state=SimpleNamespace(global_step=number),
+            answer=[str(3 * i) for i, _, _ in rows],
+        )
+    [file] = (folder / "recorded").iterdir()  # the same each time
+    written = [json.loads(line) | {"time": 1.5} for line in file.read_text().splitlines()]
+    file.unlink()
+    lines(folder / "recorded" / "a.jsonl", written)

@@ -5,6 +5,7 @@ from __future__ import annotations
 LOG_FORMATS = (
     "auto",
     "generic",
+    "flatspot",
     "trl",
     "wandb",
     "verl",

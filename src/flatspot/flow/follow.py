@@ -16,6 +16,8 @@ from flatspot.core.errors import ImportFormatError, RunFolderError, SettingsErro
 from flatspot.core.leftovers import scratch_folder, temporary_beside
 from flatspot.core.options import InspectOptions
 from flatspot.core.protocols import Say
+from flatspot.core.recording import FOLDER as RECORDED
+from flatspot.core.recording import is_recording
 from flatspot.core.settings import Settings
 from flatspot.flow.judge import judge_run
 from flatspot.flow.settings import checked_settings
@@ -85,6 +87,7 @@ def follow(
     if not every > 0:
         raise SettingsError(f"--every must be a number of seconds above 0, got {every}")
     named = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    named = [path / RECORDED if is_recording(path) else path for path in named]
     if runs := [path for path in named if is_run_folder(path)]:
         raise SettingsError(f"{runs[0]} is a run folder, which does not grow: judge it again without --follow.")
     asked = LogColumns(columns or {}, chosen.reward_weights, reward_list, window(steps, last, split))

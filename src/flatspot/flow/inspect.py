@@ -10,11 +10,13 @@ from typing import Unpack
 from flatspot.core.errors import RunFolderError, SettingsError
 from flatspot.core.options import InspectOptions
 from flatspot.core.protocols import Say
+from flatspot.core.recording import FOLDER as RECORDED
+from flatspot.core.recording import is_recording
 from flatspot.core.settings import Settings
 from flatspot.flow.judge import judge_run
 from flatspot.flow.settings import checked_settings
 from flatspot.importers.generic import LogColumns
-from flatspot.importers.runs import import_logs
+from flatspot.importers.runs import import_logs, import_recording
 from flatspot.importers.search import is_run_folder
 from flatspot.importers.window import window
 from flatspot.rollouts.store import read_record
@@ -52,14 +54,15 @@ def inspect(
     wanted = window(steps, last, split)
     paths = paths.folder if isinstance(paths, Run) else paths
     only = paths[0] if isinstance(paths, list | tuple) and len(paths) == 1 else paths
+    own = chosen.out is None and not any((columns or {}).values()) and chosen.reward_weights is None and reward_list is None and not wanted
+    if isinstance(only, str | Path) and format in ("auto", "flatspot") and is_recording(Path(only)):
+        if own:  # the folder of a recording is the run folder of its rows
+            settings_before = _as_before(Path(only), chosen, settings, say) if is_run_folder(Path(only)) else chosen
+            return judge_run(import_recording(Path(only), say or (lambda _: None)), settings_before, say=say)
+        paths = Path(only) / RECORDED
+        only = paths
     if format == "auto" and isinstance(only, str | Path) and is_run_folder(folder := Path(only)):  # judge its rows again
-        if (
-            chosen.out is not None
-            or any((columns or {}).values())
-            or chosen.reward_weights is not None
-            or reward_list is not None
-            or wanted
-        ):
+        if not own:
             raise SettingsError(
                 f"{folder} is a run folder: its rows are judged where they are, as they are, so --out, column names, --reward-weight, "
                 "--reward-list, --steps, --last and --split do not apply. Other weights: flatspot rescore"

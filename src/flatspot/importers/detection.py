@@ -17,6 +17,7 @@ from flatspot.importers.builtin import (
     ms_swift,
     nemo_rl,
     open_instruct,
+    recorded,
     roll,
     skyrl,
     slime,
@@ -32,6 +33,7 @@ from flatspot.importers.sample import PICKLE, read_sample
 from flatspot.importers.search import listed
 
 FORMATS: tuple[Format, ...] = (
+    recorded.RECORDED,
     inspect_ai.INSPECT_AI,
     wandb_tables.WANDB,
     slime.SLIME,

@@ -11,8 +11,11 @@ from typing import Any
 
 from flatspot.core.errors import FileError, ImportFormatError, SettingsError
 from flatspot.core.log_formats import LOG_FORMATS
+from flatspot.core.recording import FOLDER as RECORDED
+from flatspot.core.recording import recorded_files
 from flatspot.core.request import Request
 from flatspot.importers.builtin.format import Format
+from flatspot.importers.builtin.recorded import RECORDED as RECORDED_FORMAT
 from flatspot.importers.detection import added_format, own_format
 from flatspot.importers.formats import Added, LogFiles, LogRows
 from flatspot.importers.generic import LogColumns, import_generic
@@ -21,10 +24,14 @@ from flatspot.importers.search import SIDE_FILES, check_one_ending, files_below,
 from flatspot.readers.in_memory import way_on, write_log
 from flatspot.readers.kept import stamp_of
 from flatspot.rollouts.identity import digest
+from flatspot.rollouts.locks import JUDGING_FILE, lock_folder
 from flatspot.rollouts.notes import Caveat, Notes, write_notes
-from flatspot.rollouts.parts import parts_of
-from flatspot.rollouts.store import RunFolder, open_run, read_record, write_request
+from flatspot.rollouts.parts import part_files, parts_of
+from flatspot.rollouts.store import RunFolder, as_json, open_run, read_record, write_request
 from flatspot.runs.table import connect
+
+_WAIT_S = 600.0  # for another process that judges the same folder
+_OF_JUDGING = ("verdicts.parquet", "report.json", "report.html", "notes.json", "prompts.parquet", "run.json")  # run.json the last
 
 
 def import_logs(
@@ -64,6 +71,22 @@ def import_logs(
         name, stamp = f"{kind} (in memory)", {"in_memory": written[1]}
         with _called(name, written[0]):
             return _import_files([written[0]], request, stamp, name)
+
+
+def import_recording(folder: Path, say: Callable[[str], None]) -> Path:
+    """The run folder of a recording, which is the folder itself: its rows are read anew where some were recorded since.
+
+    Raises `ImportFormatError` where nothing was recorded yet.
+    """
+    files = recorded_files(folder)
+    if not files:
+        raise ImportFormatError(f"{folder / RECORDED} has no rows yet: the reward has not been called since flatspot.record was.")
+    identity = _identity(_stamps(files), LogColumns()) | {"format": RECORDED_FORMAT.title}
+    if (folder / "run.json").exists() and not (_is_imported(folder) and read_record(folder).identity == as_json(identity)):
+        with lock_folder(folder), lock_folder(folder, JUDGING_FILE, wait_s=_WAIT_S):
+            for file in (*(part.file for part in part_files(folder)), *(folder / name for name in _OF_JUDGING)):
+                file.unlink(missing_ok=True)
+    return _import_files(files, _Wanted(LogColumns(), folder, say, RECORDED_FORMAT.name, allow_pickle=False))
 
 
 @dataclass(frozen=True, slots=True)

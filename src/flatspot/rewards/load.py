@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from flatspot.core.errors import RewardLoadError
@@ -18,7 +18,7 @@ from flatspot.rewards.guard import Guard
 from flatspot.rewards.process import Failure
 from flatspot.rewards.resolve import ReadyReward, function_name, function_sha256, resolve
 from flatspot.rewards.scorers import Scorer
-from flatspot.rewards.spec import Address, Builtin, parse_spec
+from flatspot.rewards.spec import Address, Builtin, Endpoint, parse_spec
 from flatspot.rewards.values import Value, describe_exception, is_broken
 
 RewardSpec = str | Callable[..., object]
@@ -170,7 +170,8 @@ def load_reward(
     r"""Load one reward, or several to be summed.
 
     specs      file.py:function, package.module:function, package.module.function (TRL's form), a built-in name such as
-               `exact_match` or `regex[pattern=\d+]`, verl:… or openrlhf:… before an address, or a Python function
+               `exact_match` or `regex[pattern=\d+]`, verl:…, openrlhf:… or verifiers:… before an address, http://host:port/path of a
+               server (several with a comma between them), or a Python function
     weights    one per spec; 1 each by default
     timeout_s  seconds a user's function may take for a row; a call of many rows may take longer, by what its rows have taken so far, and
                the first call longer still. A call that takes too long is repeated in smaller ones
@@ -207,9 +208,10 @@ def load_reward(
 
 
 def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool, others: Sequence[str]) -> Component:
-    parsed: Builtin | Address | Callable[..., object]
+    parsed: Builtin | Address | Endpoint | Callable[..., object]
     if isinstance(spec, str):
         parsed, text = parse_spec(spec), spec.strip()
+        parsed = replace(parsed, timeout_s=timeout_s) if isinstance(parsed, Endpoint) else parsed
     elif callable(spec):
         parsed, text = spec, f"{getattr(spec, '__module__', '?')}:{getattr(spec, '__qualname__', function_name(spec))}"
     else:
@@ -219,14 +221,14 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
     kind = "" if named is None or isinstance(named, Extension) else named.kind
     guarded = True if named is None or isinstance(named, Extension) else named.guarded
     loaded: Guard | ReadyReward
-    if guarded and isolate:
+    if guarded and isolate and not isinstance(parsed, Endpoint):  # of which nothing runs here but requests with a time limit
         loaded = guard = Guard(parsed, timeout_s)
         scores: Scores = guard
     else:
         loaded = ready = resolve(parsed)
         scores = _Unguarded(ready.score)
     # the name and hash of a function of this process are read here: its source does not travel with it
-    is_function = not isinstance(parsed, Builtin | Address)
+    is_function = not isinstance(parsed, Builtin | Address | Endpoint)
     name = function_name(parsed) if is_function else loaded.name  # type: ignore[arg-type]
     sha256 = function_sha256(parsed) if is_function else loaded.sha256  # type: ignore[arg-type]
     return Component(_free(name, others), weight, text, sha256, loaded.range, scores, by_row=built_in, kind=kind)

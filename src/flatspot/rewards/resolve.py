@@ -19,12 +19,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import CellType, ModuleType
+from typing import Any
 
 from flatspot.core.errors import FlatspotError, RewardLoadError
 from flatspot.core.extensions import Extension
 from flatspot.rewards.builtin import build_builtin, find_named
+from flatspot.rewards.rubrics import rubric_scorer
 from flatspot.rewards.scorers import RESERVED, Scorer, parameters_of, row_scorer, scorer_for
-from flatspot.rewards.spec import Address, Builtin
+from flatspot.rewards.servers import RewardServers, server_scorer
+from flatspot.rewards.spec import Address, Builtin, Endpoint
 from flatspot.rewards.values import describe_exception
 
 
@@ -42,7 +45,7 @@ class ReadyReward:
     range: tuple[float, float] | None = None
 
 
-def resolve(spec: Builtin | Address | Callable[..., object]) -> ReadyReward:
+def resolve(spec: Builtin | Address | Endpoint | Callable[..., object]) -> ReadyReward:
     """The scorer of a parsed spec or of a Python function.
 
     Raises `RewardLoadError` where the file or module cannot be imported (naming the line at fault) or has no such function,
@@ -53,11 +56,15 @@ def resolve(spec: Builtin | Address | Callable[..., object]) -> ReadyReward:
         if isinstance(named, Extension):
             return _added(spec, named)
         return ReadyReward(spec.name, row_scorer(build_builtin(spec, named.build)), range=named.range)
+    if isinstance(spec, Endpoint):
+        return ReadyReward(spec.name, server_scorer(RewardServers(spec.urls, spec.timeout_s)))
     if not isinstance(spec, Address):
         name = function_name(spec)
         return ReadyReward(name, scorer_for(spec, "trl", name), function_sha256(spec), _declared_range(spec, _load_error(name)))
     module = _import_file(Path(spec.place)) if spec.is_file else _import_module(spec.place)
     function, name = _attribute(module, spec), spec.attribute.rpartition(".")[2]
+    if spec.shape == "verifiers":
+        return ReadyReward(name, rubric_scorer(function, spec.attribute), _file_sha256(module))
     limits = _declared_range(function, _load_error(name))
     return ReadyReward(name, scorer_for(function, spec.shape, spec.attribute), _file_sha256(module), limits)
 
@@ -211,11 +218,11 @@ def _import_error(error: BaseException, place: str) -> FlatspotError:
     return RewardLoadError(f"{where}: {describe_exception(error)} while importing the reward's code")
 
 
-def _attribute(module: ModuleType, spec: Address) -> Callable[..., object]:
-    value: object = module
+def _attribute(module: ModuleType, spec: Address) -> Any:
+    value: Any = module
     for part in spec.attribute.split("."):
         value = getattr(value, part, None)
-    if callable(value):
+    if callable(value) or (value is not None and spec.shape == "verifiers"):  # of rubrics, their own check says more
         return value
     offered = _functions_of(module)
     close = difflib.get_close_matches(spec.attribute, offered, n=2)

@@ -75,7 +75,7 @@ def trl_scorer(function: Callable[..., object]) -> Scorer:
             return [Value(error=why, broken=True)] * len(prompts)
         if accepted and not takes_any:
             arguments = {key: value for key, value in arguments.items() if key in accepted}
-        return as_values(_finished(function(**arguments)), len(prompts))
+        return as_values(finished(function(**arguments)), len(prompts))
 
     return score
 
@@ -98,13 +98,13 @@ def verl_scorer(function: Callable[..., object]) -> Scorer:
             rows = [{key: value for key, value in row.items() if takes_any or not accepted or key in accepted} for row in rows]
             if (problem := _uncallable(function, "verl", **rows[0])) is not None:
                 return [problem] * len(rows)
-            return [_verl_value(_finished(function(**row))) for row in rows]
+            return [verl_value(finished(function(**row))) for row in rows]
         several = {plural: [row[name] for row in rows] for name, plural in _PLURALS.items() if takes_any or plural in accepted}
         if (problem := _uncallable(function, "verl", **several)) is not None:
             return [problem] * len(rows)
-        raw = _finished(function(**several))
+        raw = finished(function(**several))
         if isinstance(raw, list | tuple) and len(raw) == len(rows):
-            return [_verl_value(item) for item in raw]
+            return [verl_value(item) for item in raw]
         return as_values(raw, len(rows))
 
     def score_answered(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
@@ -129,7 +129,8 @@ def _verl_arguments(prompt: Prompt, completion: Completion) -> dict[str, object]
     }
 
 
-def _verl_value(raw: object) -> Value:
+def verl_value(raw: object) -> Value:
+    """What verl takes for the score of a row, of what its `compute_score` returned: the "score" of a dict."""
     if isinstance(raw, dict) and "score" not in raw:
         return Value(error=f"returned a dict without 'score' (keys: {', '.join(map(str, raw))})", broken=True)
     return as_value(raw["score"] if isinstance(raw, dict) else raw)
@@ -144,25 +145,34 @@ def openrlhf_scorer(function: Callable[..., object]) -> Scorer:
     """
 
     def score(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
-        texts = [prompt.text if isinstance(prompt.text, str) else "\n".join(m["content"] for m in prompt.text) + "\n" for prompt in prompts]
-        queries = [text + completion.text for text, completion in zip(texts, completions, strict=True)]
-        labels = [label(prompt) for prompt in prompts]
+        queries, texts, labels = openrlhf_arguments(prompts, completions)
         if (problem := _uncallable(function, "openrlhf", queries, texts, labels)) is not None:
             return [problem] * len(prompts)
-        raw = _finished(function(queries, texts, labels))
-        if isinstance(raw, dict):
-            if "rewards" not in raw:
-                return [Value(error=f"returned a dict without 'rewards' (keys: {', '.join(map(str, raw))})", broken=True)] * len(prompts)
-            raw = raw["rewards"]
-        if len(prompts) == 1 and getattr(raw, "ndim", None) == 0:
-            raw = [raw]  # a single row may come back as a tensor without an axis
-        return as_values(raw, len(prompts))
+        return openrlhf_values(finished(function(queries, texts, labels)), len(prompts))
 
     def score_labeled(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         lacking = Value(unanswered=True, error="this prompt has no label for the reward: no column label or reference with an answer")
         return _only(score, [None if label(prompt) is not None else lacking for prompt in prompts], prompts, completions)
 
     return score_labeled
+
+
+def openrlhf_arguments(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> tuple[list[str], list[str], list[object]]:
+    """(queries, prompts, labels) as OpenRLHF passes them; None where a row has no label."""
+    texts = [prompt.text if isinstance(prompt.text, str) else "\n".join(m["content"] for m in prompt.text) + "\n" for prompt in prompts]
+    queries = [text + completion.text for text, completion in zip(texts, completions, strict=True)]
+    return queries, texts, [label(prompt) for prompt in prompts]
+
+
+def openrlhf_values(raw: object, n_rows: int) -> list[Value]:
+    """What OpenRLHF takes for the rewards of a call, of what `reward_func` or a server of rewards returned: the "rewards" of a dict."""
+    if isinstance(raw, dict):
+        if "rewards" not in raw:
+            return [Value(error=f"returned a dict without 'rewards' (keys: {', '.join(map(str, raw))})", broken=True)] * n_rows
+        raw = raw["rewards"]
+    if n_rows == 1 and (getattr(raw, "ndim", None) == 0 or isinstance(raw, int | float)):
+        raw = [raw]  # a single row may come back as a number, or as a tensor without an axis
+    return as_values(raw, n_rows)
 
 
 def _only(score: Scorer, values: Sequence[Value | None], prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
@@ -248,7 +258,8 @@ def ground_truth(prompt: Prompt) -> object:
     return references[0] if len(references) == 1 else list(references) or None
 
 
-def _finished(raw: object) -> object:
+def finished(raw: object) -> object:
+    """What a function returned; of a coroutine, what it returns once it is awaited."""
     if not inspect.isawaitable(raw):
         return raw
     import asyncio  # a tenth of the start of a worker, for the few rewards that are coroutines

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from flatspot.core.connection import checked_address
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.pairs import read_pairs
 
-Shape = Literal["trl", "verl", "openrlhf"]
-SHAPES: tuple[Shape, ...] = ("trl", "verl", "openrlhf")
+Shape = Literal["trl", "verl", "openrlhf", "verifiers"]
+SHAPES: tuple[Shape, ...] = ("trl", "verl", "openrlhf", "verifiers")
 
 FORMS = (
     "A reward is file.py:function, package.module:function, package.module.function, a built-in name such as exact_match or "
-    "regex[pattern=\\d+], or verl:… / openrlhf:… before an address for functions written for those trainers."
+    "regex[pattern=\\d+], verl:… / openrlhf:… / verifiers:… before an address for what was written for these, or http://host:port/path of "
+    "a server that scores."
 )
 
 _NAME = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:\[(?P<parameters>.*)\])?", re.DOTALL)
@@ -47,7 +49,24 @@ class Address:
         return self.place.endswith(".py")
 
 
-def parse_spec(text: str) -> Builtin | Address:
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Servers that score as OpenRLHF's do, all of them the same reward.
+
+    timeout_s  seconds that one row may take
+    """
+
+    urls: tuple[str, ...]
+    timeout_s: float = 10.0
+
+    @property
+    def name(self) -> str:
+        """The last part of the first address's path, or its host."""
+        host, _, path = self.urls[0].partition("://")[2].partition("/")
+        return path.rpartition("/")[2] or host
+
+
+def parse_spec(text: str) -> Builtin | Address | Endpoint:
     r"""What a reward's text stands for. Nothing is imported or looked up.
 
     Raises `RewardLoadError` where the text has none of the known forms.
@@ -60,12 +79,16 @@ def parse_spec(text: str) -> Builtin | Address:
     {'pattern': 'a, b=c'}
     >>> parse_spec("verl:rewards/math.py:compute_score")
     Address(place='rewards/math.py', attribute='compute_score', shape='verl')
+    >>> parse_spec("http://gpu-1:5000/get_reward,http://gpu-2:5000/get_reward").name
+    'get_reward'
     >>> parse_spec("trl.rewards.accuracy_reward")
     Address(place='trl.rewards', attribute='accuracy_reward', shape='trl')
     """
     stripped = text.strip()
     if not stripped:
         raise RewardLoadError(f"the reward is empty. {FORMS}")
+    if stripped.startswith(("http://", "https://")):
+        return _endpoint(stripped)
     for shape in SHAPES:
         if shape != "trl" and stripped.startswith(f"{shape}:"):
             return _address(stripped.removeprefix(f"{shape}:"), shape, whole=stripped)
@@ -73,6 +96,13 @@ def parse_spec(text: str) -> Builtin | Address:
     if match:
         return Builtin(match["name"], _parameters(match["parameters"], stripped))
     return _address(stripped, "trl", whole=stripped)
+
+
+def _endpoint(text: str) -> Endpoint:
+    try:
+        return Endpoint(tuple(checked_address(url, "--reward") for url in text.split(",")))
+    except ValueError as error:
+        raise RewardLoadError(str(error)) from None
 
 
 def _parameters(text: str | None, whole: str) -> dict[str, str]:

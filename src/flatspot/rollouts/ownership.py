@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.leftovers import is_temporary, sweep
+from flatspot.core.recording import FOLDER
 from flatspot.rollouts.compaction import remove_covered
 from flatspot.rollouts.locks import JUDGING_FILE, LOCK_FILE
 
@@ -56,7 +57,7 @@ def _begun(entry: Path) -> bool:
     """Whether an entry may be of a start that was killed before it wrote run.json."""
     if entry.name in (LOCK_FILE, JUDGING_FILE):
         return entry.is_symlink() or (entry.is_file() and entry.stat().st_size == 0)  # a link is refused by the lock, which says why
-    return is_temporary(entry.name) or (entry.name == "rollouts" and entry.is_dir())
+    return is_temporary(entry.name) or (entry.name in ("rollouts", FOLDER) and entry.is_dir())
 
 
 def remove_leftovers(path: Path) -> None:

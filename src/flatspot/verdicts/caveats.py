@@ -64,6 +64,7 @@ CODES: Mapping[str, str] = {
     "rescaled-rewards": "a log holds rewards after the trainer scaled or shaped them",
     "length-penalty": "a penalty on the length is part of a log's rewards",
     "wrong-id": "an id of a log has several prompts, so rows are grouped by the prompt",
+    "unnamed-prompts": "a recording of a reward's calls names prompts by their right answer alone: those with one answer count as one",
     "several-scorers": "a log has several scores per completion, and no total; one of them is judged",
     "greedy-copies": "completions of a log were decoded without sampling",
 }

@@ -10,9 +10,10 @@ import time
 
 import pytest
 
+from flatspot.core import bounded
+from flatspot.core.connection import Connection, NoReply
 from flatspot.core.errors import SettingsError
-from flatspot.engines.server import bounded
-from flatspot.engines.server.connection import Connection, NoReply, checked_key, checked_url
+from flatspot.engines.server.connection import checked_key, checked_url
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -48,7 +49,7 @@ def raw_server(*pieces, again=0.0, every=0.02):
 
 
 def ask(url, *, key=None, timeout_s=0.4):
-    connection = Connection(url, key, timeout_s)
+    connection = Connection(url, key, timeout_s, "lower --concurrency or --max-new-tokens, or add servers")
     try:
         return connection.post("/completions", {})
     finally:

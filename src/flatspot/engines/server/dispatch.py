@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from flatspot.core.connection import NoReply
 from flatspot.core.errors import EngineError
 from flatspot.core.records import Sampling
-from flatspot.engines.server.connection import NoReply
 from flatspot.engines.server.fleet import Fleet
 from flatspot.engines.server.server import Forms, Rejected, Server
 from flatspot.engines.server.threads import start

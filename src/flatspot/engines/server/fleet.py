@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flatspot.core.connection import NoReply
 from flatspot.core.errors import EngineError, FlatspotError
 from flatspot.core.plain import Json
 from flatspot.core.records import PromptText, Sampling
 from flatspot.engines.server.check import GAP_LIMIT, Probe, ServerCheck, check_server, comparable, same_tops
-from flatspot.engines.server.connection import NoReply, checked_url
+from flatspot.engines.server.connection import checked_url
 from flatspot.engines.server.server import Rejected, Server
 from flatspot.engines.server.wire import NoCompletion
 

@@ -9,12 +9,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from flatspot.core.connection import Connection, NoReply, Reply
 from flatspot.core.errors import EngineError
 from flatspot.core.plain import Json
 from flatspot.core.records import PromptText, Sampling
-from flatspot.engines.server.connection import KEY, Connection, NoReply, Reply
+from flatspot.engines.server.connection import KEY
 from flatspot.engines.server.wire import Answer, Asked, check_fits, needed, read_answer, request_body
 
+_SLOW = "lower --concurrency or --max-new-tokens, or add servers"
 _BUSY = (429, 503)
 _TRANSIENT = (404, 408, 409, 425, *_BUSY)  # 404: behind a proxy, while a server restarts
 _LONGEST_WAIT_S = 30.0
@@ -165,5 +167,5 @@ class Server:
     def _connection(self) -> Connection:
         connection: Connection | None = getattr(self._of_thread, "connection", None)
         if connection is None:
-            connection = self._of_thread.connection = Connection(self.url, self._key, self._timeout_s)
+            connection = self._of_thread.connection = Connection(self.url, self._key, self._timeout_s, _SLOW)
         return connection
