@@ -303,3 +303,50 @@ def test_the_rescored_run_is_resumed_with_its_own_options_and_keeps_the_real_ans
     before = found.folder.joinpath("prompts.parquet").read_bytes()
     drawn(found.folder, odd, seed=3, reward_range=(0.0, 4.0), advantage="normalized", answer_col="reference", max_completions=48)
     assert found.folder.joinpath("prompts.parquet").read_bytes() == before
+
+
+def written(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return flatspot.inspect(path, out=path.with_suffix("")).folder
+
+
+def groups_of_a_log(n_steps=3, size=4, **more):
+    return [
+        {"prompt": f"p{i}", "step": step, "completion": f"{(7 * k + i + step) % 10}{k}", "reward": k % 2, **more}
+        for step in range(n_steps)
+        for i in range(3)
+        for k in range(size)
+    ]
+
+
+def ranks_in_group(prompts, completions, **_):
+    own = [sorted(text for other, text in zip(prompts, completions, strict=True) if other == prompt) for prompt in prompts]
+    return [texts.index(text) / len(texts) for texts, text in zip(own, completions, strict=True)]
+
+
+def test_a_rank_of_a_log_gets_the_groups_of_its_steps(tmp_path):
+    rows = groups_of_a_log()
+    found = flatspot.rescore(written(tmp_path / "log.jsonl", rows), ranks_in_group, out=tmp_path / "new", group_size=4)
+    by_hand = {}
+    for at in range(0, len(rows), 4):
+        group = rows[at : at + 4]
+        own = ranks([row["completion"] for row in group])
+        by_hand |= {(row["prompt"], row["step"], row["completion"]): value for row, value in zip(group, own, strict=True)}
+    assert {(row["prompt"], row["step"], row["completion"]): row["reward"] for row in found.rollouts.to_pylist()} == by_hand
+
+
+@pytest.mark.parametrize("how", ["scattered", "no steps", "another size", "one is missing", "a step twice"])
+def test_a_rank_of_a_log_without_whole_groups_is_refused(tmp_path, how):
+    rows = groups_of_a_log()
+    if how == "scattered":
+        rows = rows[::2] + rows[1::2]
+    if how == "no steps":
+        rows = [{name: value for name, value in row.items() if name != "step"} for row in rows]
+    if how == "one is missing":
+        rows[5] |= {"completion": None}
+    if how == "a step twice":  # drawn in two groups, or one of eight: nothing tells
+        rows += rows[:4]
+    run = written(tmp_path / "log.jsonl", rows)
+    with pytest.raises(RewardLoadError, match="a log must say steps"):
+        flatspot.rescore(run, ranks_in_group, out=tmp_path / "new", group_size=3 if how == "another size" else 4)
+    assert flatspot.rescore(run, "regex[pattern=1]", out=tmp_path / "other", group_size=4).summary["n_prompts"] == 3

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flatspot.core.errors import FileError
+from flatspot.readers import json_rows
 from flatspot.readers.log import open_log
 
 
@@ -195,6 +196,22 @@ def test_a_thousand_small_files(tmp_path):
     paths = [write(tmp_path / f"{i}.jsonl", f'{{"p": "a", "reward": {i}}}\n') for i in range(1000)]
     found = opened(tmp_path, *paths)[0]
     assert [(row["reward"], row["_file"]) for row in found] == [(str(i), str(path)) for i, path in enumerate(paths)]
+
+
+def test_rows_that_are_alike_are_not_read_one_by_one(tmp_path, monkeypatch):
+    """Each file of a log begins anew; what its rows look like is told by the first of them."""
+    read, only_members = [], json_rows.only_members
+    monkeypatch.setattr(json_rows, "only_members", lambda text: read.append(text) or only_members(text))
+    rows = [{"prompt": f"p{i % 7}", "reward": i % 3, "note": None} for i in range(500)]
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [tmp_path / f"{name}.jsonl" for name in "abc"]
+    (tmp_path / "scratch").mkdir()
+    with duckdb.connect() as db:
+        open_log(db, files, tmp_path / "scratch", [])
+        found = db.execute("SELECT prompt, reward, _row FROM log WHERE _file LIKE '%b.jsonl' ORDER BY _row").fetchall()
+    assert found == [(json.dumps(row["prompt"]), str(row["reward"]), i) for i, row in enumerate(rows, 1)]
+    assert len(read) == 3
 
 
 def test_parquet_files_keep_their_types_and_number_their_rows(tmp_path):

@@ -5,9 +5,11 @@ A line that is no JSON object is left out and named.
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from flatspot.core.errors import FileError
@@ -38,6 +40,8 @@ def json_lines_blocks(
     while chunk := stream.read(chunk_size):
         chunk_size = _CHUNK if chunk_size > 1 else 1
         chunk += _line(stream, f"{where}:{number}")
+        if number == 1 and chunk_size > 1:
+            keys, pattern = _first_pattern(chunk)
         n_lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
         block = _alike(chunk, pattern, keys, number, n_lines) if pattern else None
         if block is not None:
@@ -97,6 +101,17 @@ def _line(stream: BinaryIO, where: str) -> bytes:
     return line
 
 
+def _first_pattern(chunk: bytes) -> tuple[tuple[str, ...], re.Pattern[str] | None]:
+    """The keys and the pattern of a file's first row, where it is one that can have a pattern: other files of a log have the same."""
+    try:
+        row = only_members(chunk[: chunk.find(b"\n") + 1].decode().strip(_SPACES))
+    except (ValueError, RecursionError, KeyError):  # of bytes, too; what is wrong is said where the rows are read one by one
+        return (), None
+    keys = tuple(row)
+    flat = all(raw[0] not in "[{" for raw in row.values())
+    return (keys, line_pattern(keys)) if keys and flat and len(keys) <= _MOST_KEYS else ((), None)
+
+
 def _alike(chunk: bytes, pattern: re.Pattern[str], keys: tuple[str, ...], number: int, n_lines: int) -> Block | None:
     """The rows of lines that all match a pattern, without a loop over them; None where some do not."""
     try:
@@ -105,11 +120,27 @@ def _alike(chunk: bytes, pattern: re.Pattern[str], keys: tuple[str, ...], number
         return None
     if "\\ud" in text or "\\uD" in text:
         return None
-    rows = pattern.findall(text)
-    if len(rows) != n_lines:
-        return None
-    cells = zip(*rows, strict=True) if len(keys) > 1 else [rows]
-    return Block(range(number, number + n_lines), {key: list(column) for key, column in zip(keys, cells, strict=True)}, len(text))
+    with _no_collector():  # tens of thousands of tuples, none of which is in a cycle: to look through them takes a third of the time
+        rows = pattern.findall(text)
+        if len(rows) != n_lines:
+            return None
+        cells = zip(*rows, strict=True) if len(keys) > 1 else [rows]
+        columns: dict[str, list[str | None]] = {key: list(column) for key, column in zip(keys, cells, strict=True)}
+        del rows
+    return Block(range(number, number + n_lines), columns, len(text))
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without Python's search for cycles, where it is on."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _rows(chunk: bytes, first: int, where: str, notices: list[Notice], replace_surrogates: bool) -> Iterator[tuple[int, Members]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import lru_cache
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import NoReturn
 
@@ -110,10 +111,11 @@ def skip_space(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def line_pattern(keys: Sequence[str]) -> re.Pattern[str]:
+@lru_cache(maxsize=64)  # thousands of files of a log have one
+def line_pattern(keys: tuple[str, ...]) -> re.Pattern[str]:
     r"""What a line matches that is one object of these keys in this order, no value of which is a list or an object.
 
-    >>> line_pattern(["a", "b"]).findall('{"a": 1.50, "b": "x"}\n{"b": 1}\n{"a":null,"b":true}')
+    >>> line_pattern(("a", "b")).findall('{"a": 1.50, "b": "x"}\n{"b": 1}\n{"a":null,"b":true}')
     [('1.50', '"x"'), ('null', 'true')]
     """
     pairs = ",[ \t]*".join(rf"{re.escape(json.dumps(key))}[ \t]*:[ \t]*({_SCALAR})[ \t]*" for key in keys)

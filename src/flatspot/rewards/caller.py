@@ -94,8 +94,9 @@ class Caller:
         if not starts or any(len({p.id for p in prompts[at : at + size]}) > 1 or at + size > len(prompts) for at in starts):
             raise RewardLoadError(
                 f"the reward {self.name} gives a completion another value when other completions are in the same call, as a rank within a "
-                "group does. It is right only with the groups of the RL run: add --fixed-completions, with a --max-completions that is a "
-                "multiple of --group-size"
+                "group does. It is right only with the groups of the RL run: in flatspot diagnose, add --fixed-completions, with a "
+                "--max-completions that is a multiple of --group-size; a log must say steps, and hold the --group-size completions of a "
+                "prompt at a step one after another"
             )
         values: list[Value] = []
         silent, late = 0, False

@@ -35,11 +35,34 @@ def stored_prompts(folder: Path) -> list[Prompt]:
 
 
 def whole_groups(source: Path, kind: str, size: int) -> int | None:
-    """The group size, where every prompt of a run has whole groups of it, drawn one after another; None for logs, and for triage."""
+    """The group size, where a run consists of whole groups of it that stand together: completions of one prompt, of a log at one step.
+
+    None for triage, and for logs that do not say steps, or whose groups are scattered or of other sizes.
+    """
     if kind != "diagnose":
-        return None
+        return size if all(_in_groups(part.file, size) for part in part_files(source)) else None
     rounds = read_rounds(source)
     return size if rounds and all(drawn.fixed and drawn.n_completions % size == 0 for drawn in rounds) else None
+
+
+def _in_groups(part: Path, size: int) -> bool:
+    """Whether each `size` rows of a part, in their order, are all the completions of a prompt at a step."""
+    import pyarrow.compute as pc
+
+    earlier: set[str] = set()
+    for rows in read_batches(part, size * max(1, _ROWS // size), ["prompt_id", "step", "completion"]):
+        if rows.num_rows % size or rows["step"].null_count or rows["completion"].null_count:
+            return False
+        names = pc.binary_join_element_wise(rows["prompt_id"], rows["step"].cast("string"), "\x1f").to_pylist()
+        groups = [set(names[at : at + size]) for at in range(0, len(names), size)]
+        if (
+            any(len(group) > 1 for group in groups)
+            or len(set().union(*groups)) < len(groups)
+            or not earlier.isdisjoint(set().union(*groups))
+        ):
+            return False
+        earlier.update(*groups)
+    return True
 
 
 def score_again(
