@@ -48,6 +48,26 @@ def test_pictures_are_compared_by_their_pixels(tmp_path):
     assert not any(isinstance(v, Image.Image) for _, prompt in recorder_of(watched).prompts.values() for v in prompt.columns.values())
 
 
+@pytest.mark.parametrize("place", ["text", "part"])
+def test_pictures_beside_the_prompt_tell_prompts_of_one_text_apart(tmp_path, place):
+    """As trainers pass them that put no picture into the messages: three prompts of one text, decoded anew for each row and step."""
+    watched = flatspot.watch([of_color], out=tmp_path / "run")
+    text = "<image>What color is this?" if place == "text" else [{"role": "user", "content": [{"type": "image"}]}]
+    for step in range(4):
+        images = [picture(color) for color in COLORS for _ in range(4)]
+        logged = call(watched, step, prompts=[text] * 12, image=images)[1]
+        assert logged["flatspot/informative"] == pytest.approx(1 / 3)
+    assert len({row["prompt_id"] for row in rows_of(tmp_path / "run")}) == 3
+    assert flatspot.inspect(tmp_path / "run").summary["n_prompts"] == 3
+
+
+def test_pictures_without_content_beside_the_prompt_are_grouped_by_their_position(tmp_path, caplog):
+    watched = flatspot.watch([lambda completions, **_: [0.0, 1.0, 1.0, 1.0]], out=tmp_path / "run")
+    recorder_of(watched).trainer.group_size = (2, 2)
+    logged = call(watched, 0, prompts=["<image>what?"] * 4, image=[object() for _ in range(4)])[1]
+    assert logged["flatspot/informative"] == 0.5 and "without comparable content" in caplog.text
+
+
 @pytest.mark.parametrize("size", [None, 2])
 def test_pictures_without_content_are_grouped_by_their_position_with_a_caveat(tmp_path, caplog, size):
     class Handle:

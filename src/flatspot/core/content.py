@@ -21,7 +21,7 @@ from flatspot.core.plain import JsonObject
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 # of these the text is the value; that of other classes may leave things out, as a long table's does
 _SAID_BY_THEIR_TEXT = frozenset({"datetime", "decimal", "fractions", "uuid", "ipaddress", "zoneinfo", "builtins"})
-_MEDIA = ("image", "image_url", "input_image", "video", "audio", "input_audio")
+MEDIA_TYPES = ("image", "image_url", "input_image", "video", "audio", "input_audio")
 
 
 def content_text(value: object, *, sort_keys: bool = False) -> tuple[str, tuple[str, ...]]:
@@ -78,7 +78,7 @@ def parts_text(parts: object) -> tuple[str, tuple[str, ...]]:
 def _part(part: Mapping[str, object]) -> dict[str, object]:
     """A part without the empty keys that a table of all parts gives it; of pictures, the bytes in place of the name of their file."""
     fields = {key: value for key, value in part.items() if value is not None}
-    if fields.get("type") in _MEDIA:
+    if fields.get("type") in MEDIA_TYPES:
         fields |= {key: _media(value) for key, value in fields.items() if key != "type"}
     return fields
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flatspot.core.content import content_text
+from flatspot.core.media import named_with_media
 from flatspot.core.records import prompt_content
 from flatspot.rewards.scorers import openrlhf_values, verl_value
 from flatspot.rewards.values import Value, as_values
@@ -159,14 +160,11 @@ def _of_completions(call: Call) -> list[Asked]:
     prompts = call.get("prompts")
     if prompts is None:  # ms-swift: messages, the last of which is the completion
         prompts = [_before_answer(messages) for messages in call.get("messages") or [None] * n]
-    media = [name for name in ("images", "image", "videos", "video", "audios", "audio") if name in columns]
     asked = []
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         own = {name: values[i] for name, values in columns.items()}
-        seen = {name: own[name] for name in media if own[name] is not None}
-        name = prompt_content(prompt)[0] if prompt is not None else content_text(own, sort_keys=True)[0]
-        if seen or prompt is None:  # the text alone is that of many pictures
-            name = prompt_content(f"{name}\x1f{content_text(seen, sort_keys=True)[0]}")[0]
+        text = content_text(own, sort_keys=True)[0] if prompt is None else prompt
+        name = named_with_media(prompt_content(text)[0], prompt, own)[0]
         tokens = _at(call, "completion_ids", i) or _at(call, "response_token_ids", i)
         asked.append(
             Asked(
@@ -174,7 +172,7 @@ def _of_completions(call: Call) -> list[Asked]:
                     "trainer": "trl" if "prompts" in call else "ms-swift",
                     "unnamed": prompt is None or None,
                     "id": name,
-                    "prompt": content_text(own)[0] if prompt is None else prompt,
+                    "prompt": text,
                     "completion": completion,
                     "step": None if step is None else int(step),
                     "group": _at(call, "prompt_id", i),

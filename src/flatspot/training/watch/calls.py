@@ -14,6 +14,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 
 from flatspot.core.content import content_text
+from flatspot.core.media import MEDIA_COLUMNS, named_with_media
 from flatspot.core.plain import Json
 from flatspot.core.records import LARGEST_REWARD, PromptText, prompt_content, prompt_id
 from flatspot.rollouts.store import prompt_text
@@ -131,14 +132,19 @@ def read_rows(call: Call, ends: frozenset[int] | None) -> Rows:
     """The rows of a call; `ends` are the ids of the end tokens."""
     tokens = call.get("completion_ids")
     prompts = [read_prompt(prompt) for prompt in call["prompts"]]
+    named = [(name, opaque) for name, _, _, opaque in prompts]
+    if any(column in call for column in MEDIA_COLUMNS):
+        for i, (name, opaque) in enumerate(named):
+            own, more = named_with_media(name, call["prompts"][i], columns_of(call, i))
+            named[i] = own, opaque + more
     return Rows(
-        ids=[name for name, _, _, _ in prompts],
+        ids=[name for name, _ in named],
         prompt=[prompt for _, prompt, _, _ in prompts],
         text=[text for _, _, text, _ in prompts],
         completion=[completion_text(completion) for completion in call["completions"]],
         n_tokens=[None] * len(prompts) if tokens is None else [len(ids) for ids in tokens],
         cut=[None] * len(prompts) if tokens is None or not ends else [len(ids) > 0 and int(ids[-1]) not in ends for ids in tokens],
-        opaque=tuple(dict.fromkeys(name for _, _, _, opaque in prompts for name in opaque)),
+        opaque=tuple(dict.fromkeys(kind for _, opaque in named for kind in opaque)),
     )
 
 

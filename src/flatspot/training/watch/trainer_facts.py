@@ -158,7 +158,7 @@ def _is_last(logs: _Logs, scored: ScoredBatch, n: int) -> bool:
     prompts = list(logs.get("prompt", ()))[-n:][scored.own]
     if [completion_text(completion) for completion in completions] != rows.completion:
         return False
-    return bool(rows.opaque) or [read_prompt(prompt)[0] for prompt in prompts] == rows.ids
+    return bool(rows.opaque) or [read_prompt(prompt)[2] for prompt in prompts] == rows.text
 
 
 def log_late(trainer: TrlTrainer | None, metrics: Mapping[str, float], *, is_eval: bool) -> None:
