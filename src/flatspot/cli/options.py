@@ -39,7 +39,7 @@ reward_option = click.option(
     multiple=True,
     type=RewardText(),
     metavar="R",
-    help="file.py:function, module:function, or a built-in name; repeat for several.",
+    help="file.py:function, module:function, a built-in name, or http://… of a server; repeat for several.",
 )
 own_reward_option = click.option(
     "--reward",
@@ -47,7 +47,7 @@ own_reward_option = click.option(
     multiple=True,
     type=RewardText(),
     metavar="R",
-    help="file.py:function, module:function, or a built-in name; repeat for several.  [default: the run's]",
+    help="file.py:function, module:function, a built-in name, or http://… of a server; repeat for several.  [default: the run's]",
 )
 reward_timeout_option = click.option(
     "--reward-timeout", type=float, default=10.0, show_default=True, help="Seconds a reward may take for a completion."

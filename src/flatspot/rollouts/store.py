@@ -27,6 +27,7 @@ from flatspot.core.content import content_text
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import Json, JsonObject
 from flatspot.core.provenance import provenance
+from flatspot.core.recording import is_recording
 from flatspot.core.records import Prompt, PromptText, Rollout
 from flatspot.core.request import Request
 from flatspot.core.schema import ROLLOUTS, ROUNDS, SCHEMA_VERSION, arrow_schema
@@ -229,6 +230,8 @@ def read_record(path: Path) -> RunRecord:
             stored["provenance"],
         )
     except FileNotFoundError:
+        if is_recording(path):
+            raise RunFolderError(f"{path} is a recording that has not been judged. Judge what is there: flatspot inspect {path}") from None
         raise RunFolderError(f"{path} is not a run folder (it has no run.json). Start one: flatspot diagnose ... --out {path}") from None
     except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else error

@@ -14,7 +14,6 @@ import numpy as np
 
 from flatspot.core.errors import NoSuchPrompt, RunFolderError, SettingsError
 from flatspot.core.optional import require
-from flatspot.core.recording import is_recording
 from flatspot.core.records import Prompt
 from flatspot.core.request import Request
 from flatspot.core.schema import GRADIENTS, ROLLOUTS, VERDICTS, arrow_schema
@@ -309,7 +308,5 @@ def open(folder: str | Path) -> Run:
     flatspot.core.errors.RunFolderError: a is not a run folder (it has no run.json). Start one: flatspot diagnose ... --out a
     """
     run = Run(Path(folder))
-    if is_recording(run.folder) and not (run.folder / "run.json").exists():
-        raise RunFolderError(f"{folder} is a recording that has not been judged. Judge what is there so far: flatspot inspect {folder}")
     _ = run.record  # read to be checked
     return run

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -304,6 +306,8 @@ def test_a_recording_is_a_run_folder_that_grows(tmp_path):
     verl_scores(recorded, verl_rows())
     with pytest.raises(RunFolderError, match="flatspot inspect"):
         flatspot.open(tmp_path / "run")
+    with pytest.raises(RunFolderError, match="flatspot inspect"):
+        flatspot.rescore(tmp_path / "run", "exact_match")
     first = flatspot.inspect(tmp_path / "run", group_size=4)
     assert flatspot.open(tmp_path / "run").summary == first.summary
     same = flatspot.inspect(tmp_path / "run")
@@ -326,6 +330,37 @@ def test_a_recording_can_be_followed_while_it_grows(tmp_path, monkeypatch):
     verl_scores(recorded, verl_rows(n_prompts=8))
     assert next(looks).summary["generations"]["total"] == 56
     looks.close()
+
+
+def test_a_server_of_rewards_is_recorded_as_openrlhf_calls_it(tmp_path):
+    class Scores(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            assert list(body) == SURFACE["openrlhf"]["posts"]
+            rewards = [float(query.endswith(str(label))) for query, label in zip(body["query"], body["labels"], strict=True)]
+            data = json.dumps({"rewards": rewards, "scores": rewards, "extra_logs": {"dummy": rewards}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Scores)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    file = tmp_path / "reward_func.py"
+    url = f"http://127.0.0.1:{server.server_port}/get_reward"
+    file.write_text(f"import flatspot\nreward_func = flatspot.record({url!r}, out={str(tmp_path / 'run')!r})\n")
+    try:
+        given = openrlhf_rewards(file, ["2 + 2 = 4", "2 + 2 = 5"], ["2 + 2 = "] * 2, ["4", "4"])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert [value["rewards"] for value in given] == [[1.0], [0.0]]
+    assert sorted((row["completion"], row["rewards"]["reward_func"]) for row in rows_in(tmp_path / "run")) == [("4", 1.0), ("5", 0.0)]
+    with pytest.raises(SettingsError, match="http://host:port"):
+        flatspot.record("rewards.py:reward_func", out=tmp_path / "run")
 
 
 def test_what_is_no_reward_of_these_trainers_is_refused(tmp_path):

@@ -192,7 +192,7 @@ def _at(call: Call, name: str, row: int) -> Any:
 
 def _length(tokens: object) -> int | None:
     """How many ids of tokens there are, of one turn or of several."""
-    if not isinstance(tokens, Sequence):
+    if not isinstance(tokens, Sequence) or not tokens:
         return None
     return sum(len(turn) if isinstance(turn, Sequence) else 1 for turn in tokens)
 
