@@ -270,7 +270,7 @@ def test_weights_that_are_no_numbers_are_an_error_and_no_completion():
         engine.sample([PromptRequest("w5", (1, 2))], Sampling(max_new_tokens=2))
 
 
-@pytest.mark.parametrize("mode", ["shared", "repeated", "uncached"])
+@pytest.mark.parametrize("mode", ["prefixed", "shared", "repeated", "uncached"])
 def test_completions_are_reported_as_they_end(tiny, mode):
     count, requests = CountTokens(), [PromptRequest(SHORT, tuple(range(40))), PromptRequest(LONG, tuple(range(40, 60)))]
     rows = HfEngine(tiny("llama"), mode=mode).sample(requests, Sampling(max_new_tokens=20), count)

@@ -13,17 +13,19 @@ from flatspot.engines import HfEngine, decode, verify
 from flatspot.engines.verify import TOLERANCE, choose_mode, compare, greedy, probe_ids
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "t5", "bart"])
-def test_the_fast_mode_agrees_with_the_forward_pass(tiny, kind):
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("llama", "prefixed"), ("gpt2", "prefixed"), ("mistral", "shared"), ("t5", "shared"), ("bart", "shared")]
+)
+def test_the_fast_mode_agrees_with_the_forward_pass(tiny, kind, mode):
     """Without this test, a broken fast mode would only make every policy slow."""
     engine = HfEngine(tiny(kind))
-    assert (engine.mode, engine.notes) == ("shared", [])
+    assert (engine.mode, engine.notes) == (mode, [])
     assert engine.check.max_gap < 1e-3
 
 
 def test_a_policy_without_such_a_cache_is_decoded_in_a_slower_mode(tiny):
     engine = HfEngine(tiny("mamba"))
-    assert engine.mode != "shared"
+    assert engine.mode not in ("prefixed", "shared")
     assert "slower mode" in engine.notes[0]
 
 
@@ -65,7 +67,7 @@ def test_a_policy_that_no_mode_decodes_is_refused(tiny, monkeypatch):
     monkeypatch.setattr(verify, "greedy", lambda *_: (_ for _ in ()).throw(TypeError("takes no cache")))
     with pytest.raises(EngineError, match=r"no decoding mode agrees.*shared: TypeError: takes no cache"):
         choose_mode(tiny("llama"), [])
-    assert decode.MODES == ("shared", "repeated", "uncached")
+    assert decode.MODES == ("prefixed", "shared", "repeated", "uncached")
 
 
 def test_a_mode_whose_numbers_are_not_finite_is_skipped(tiny, monkeypatch):
@@ -73,7 +75,7 @@ def test_a_mode_whose_numbers_are_not_finite_is_skipped(tiny, monkeypatch):
 
     def greedy(policy, prompts, mode):
         rows = real(policy, prompts, mode)
-        return [verify.Greedy(g.tokens, [float("nan")] * len(g.tokens)) for g in rows] if mode == "shared" else rows
+        return [verify.Greedy(g.tokens, [float("nan")] * len(g.tokens)) for g in rows] if mode in ("prefixed", "shared") else rows
 
     monkeypatch.setattr(verify, "greedy", greedy)
     notes: list[str] = []

@@ -1,7 +1,7 @@
 """A decode loop around an unchanged transformers model: one prefill per prompt, its cache shared by all its rows.
 
-A *row* is one completion in progress. Rows of a prompt share its prefill: the cache is computed once per prompt, its entries
-are then repeated into buffers preallocated for the tokens to come, and rows that have ended are dropped.
+A *row* is one completion in progress. Rows of a prompt share its prefill, and prompts that begin alike share that of their beginning. The
+cache's entries are then repeated into buffers preallocated for the tokens to come, and rows that have ended are dropped.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.engines.policy import Policy
+from flatspot.engines.prefixes import split_prefixes
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import Cache, PreTrainedModel
 
+# prefixed  as shared, and what several prompts begin with is read once: needs a cache of plain layers, and positions that can be said
 # shared    one prefill per prompt, prompts of unequal length side by side, ended rows dropped: needs a cache that can select rows
 # repeated  one prompt at a time, its ids repeated before the prefill, ended rows carried along: needs any cache
 # uncached  one prompt at a time, the whole sequence recomputed at each step: needs nothing
-Mode = Literal["shared", "repeated", "uncached"]
-MODES: tuple[Mode, ...] = ("shared", "repeated", "uncached")
+Mode = Literal["prefixed", "shared", "repeated", "uncached"]
+MODES: tuple[Mode, ...] = ("prefixed", "shared", "repeated", "uncached")
 
 Pick: TypeAlias = "Callable[[Tensor, Tensor, int], Tensor]"
 """(logits [row, token], row numbers [row], step) → tokens [row]."""
@@ -71,8 +73,9 @@ def decode(
     import torch
 
     with torch.inference_mode():
-        if mode == "shared":
-            return _cached(policy, prompts, copies, limit, pick, True, 0, on_tokens)
+        if mode in ("prefixed", "shared"):
+            read = _prefill_prefixed if mode == "prefixed" else _prefill
+            return _cached(policy, read(policy, prompts), copies, limit, pick, True, 0, on_tokens)
         one_prompt = _cached_alone if mode == "repeated" else _uncached
         rows: list[list[int]] = []
         for prompt, n in zip(prompts, copies, strict=True):
@@ -83,12 +86,12 @@ def decode(
 def _cached_alone(
     policy: Policy, prompt: Sequence[int], copies: int, limit: int, pick: Pick, first: int, on_tokens: OnTokens | None
 ) -> list[list[int]]:
-    return _cached(policy, [prompt] * copies, [1] * copies, limit, pick, False, first, on_tokens)
+    return _cached(policy, _prefill(policy, [prompt] * copies), [1] * copies, limit, pick, False, first, on_tokens)
 
 
 def _cached(
     policy: Policy,
-    prompts: Sequence[Sequence[int]],
+    prefilled: tuple[Tensor, _Context],
     copies: Sequence[int],
     limit: int,
     pick: Pick,
@@ -99,8 +102,8 @@ def _cached(
     """Decode with a cache. `selects`: the cache can repeat and drop rows; `first`: the number of the first row."""
     import torch
 
-    logits, context = _prefill(policy, prompts)
-    place = torch.repeat_interleave(torch.arange(len(prompts)), torch.tensor(list(copies))).to(policy.device)
+    logits, context = prefilled
+    place = torch.repeat_interleave(torch.arange(len(copies)), torch.tensor(list(copies))).to(policy.device)
     rows = _rows(policy, len(place), first)
     if selects:
         _repeat(context, place, limit)
@@ -179,6 +182,31 @@ def _prefill(policy: Policy, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, 
     start = torch.full((len(ids), 1), decoder_start(policy), device=policy.device)
     out = policy.model(encoder_outputs=(encoded,), attention_mask=mask, decoder_input_ids=start, use_cache=True)
     return out.logits[:, -1], _Context(mask, out.past_key_values, encoded)
+
+
+def _prefill_prefixed(policy: Policy, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, _Context]:
+    """As `_prefill`, but what several prompts begin with is read once, if that is less work.
+
+    A row of the cache is a prefix, padded on the left, and then the rest of the prompt, padded on the left. The mask hides the gap between
+    them, and positions do not count it; a window over the cache would: ValueError for a cache with other than plain layers.
+    """
+    import torch
+
+    from flatspot.engines.kv_cache import is_plain
+
+    split = split_prefixes(prompts)
+    if split is None:
+        return _prefill(policy, prompts)
+    _, context = _prefill(policy, split.prefixes)
+    if not is_plain(context.cache) or "position_ids" not in forward_arguments(policy.model):
+        raise ValueError("its cache or its positions allow no gaps")
+    context.cache.batch_select_indices(torch.tensor(split.of, device=policy.device))
+    ids, mask = _pad(policy, split.rests, left=True)
+    mask = torch.cat([context.mask[split.of], mask], dim=1)
+    out = policy.model(
+        input_ids=ids, attention_mask=mask, past_key_values=context.cache, use_cache=True, **_extras(policy, mask, ids.shape[1])
+    )
+    return out.logits[:, -1], _Context(mask, out.past_key_values, None)
 
 
 def _advance(policy: Policy, context: _Context, tokens: Tensor) -> Tensor:

@@ -56,6 +56,12 @@ def _with_free_positions(old: Tensor, n_free: int) -> Tensor:
     return buffer
 
 
+def is_plain(cache: Cache) -> bool:
+    """Whether every layer keeps all positions, as they came: no window, no recurrent state, no cross-attention."""
+    layers = getattr(cache, "layers", None) or [None]
+    return all(type(layer) is DynamicLayer for layer in layers)
+
+
 def preallocate(cache: Cache, places: Tensor, n_free: int) -> None:
     """Repeat the rows of a cache by `places`, with `n_free` free positions in its plain layers."""
     own = getattr(cache, "self_attention_cache", cache)

@@ -13,6 +13,7 @@ from flatspot.core.errors import EngineError
 from flatspot.core.plain import Json
 from flatspot.engines.decode import MODES, Mode, decode, decoder_start, sequence_logits
 from flatspot.engines.policy import Policy
+from flatspot.engines.prefixes import split_prefixes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,6 +88,13 @@ def probe_ids(policy: Policy) -> list[list[int]]:
     return [ids or [(7 * k + 3) % vocabulary for k in range(min(limit, 4 + i))] for i, ids in enumerate(probes)]
 
 
+def prefixed_probe_ids(policy: Policy) -> list[list[int]]:
+    """As many probes, some of which begin alike: for what reads a common beginning once."""
+    probes = sorted(probe_ids(policy), key=len)
+    limit = max(2, (policy.context or 4096) - PROBE_TOKENS)
+    return [[*start, *rest][:limit] for start in probes[-2:] for rest in probes[:3]]
+
+
 def compare(policy: Policy, prompts: Sequence[Sequence[int]], continuations: Sequence[Greedy], tolerance: float) -> Check:
     """Compare an engine's greedy continuations of `prompts` with the plain forward pass of the policy."""
     import torch
@@ -142,11 +150,13 @@ def choose_mode(policy: Policy, notes: list[str], in_use: Callable[[], AbstractC
 
     A mode that the architecture does not support, or with other results, is skipped with a note; EngineError if none agrees.
     """
-    prompts = probe_ids(policy)
     tolerance = TOLERANCE.get(policy.dtype, TOLERANCE["bfloat16"])
     why: list[str] = []
     finite: list[bool] = []
     for mode in MODES:
+        prompts = prefixed_probe_ids(policy) if mode == "prefixed" else probe_ids(policy)
+        if mode == "prefixed" and split_prefixes(prompts) is None:
+            continue
         try:
             with in_use():
                 continuations = greedy(policy, prompts, mode)
@@ -156,7 +166,7 @@ def choose_mode(policy: Policy, notes: list[str], in_use: Callable[[], AbstractC
             continue
         finite.append(not math.isnan(check.mean_gap))
         if check.passed:
-            if why:
+            if mode not in MODES[:2]:  # to read what prompts share once for each costs little
                 notes.append(f"decoding {policy.name} in the slower mode {mode!r}, because of {'; '.join(why)}")
             return mode, check
         why.append(f"{mode}: {check.sentence() if finite[-1] else 'its numbers are not finite (NaN)'}")
