@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from flatspot.cli.main import cli
-from flatspot.core.schema import GRADIENTS, PATHS, PLAN, PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, VERDICTS, Column
+from flatspot.core.schema import GRADIENTS, PATHS, PLAN, PROMPTS, ROLLOUTS, ROUNDS, SCHEMA_VERSION, STEPS, VERDICTS, Column
 
 sys.path.insert(0, str(Path(__file__).parent))
 from json_page import json_page
@@ -99,6 +99,7 @@ def tables_page() -> str:
         "| `rollouts/part-RRR-PPPPPP.parquet` | a row per completion: part P of round R |\n"
         "| `rollouts/part-RRR-PPPPPP-QQQQQQ.parquet` | the same, parts P to Q joined once they were drawn |\n"
         "| `verdicts.parquet` | a row per prompt: its verdict and the numbers behind it |\n"
+        "| `steps.parquet` | of a training's log: a row per prompt, how it went over the steps |\n"
         "| `gradients.parquet` | of `--gradients`: a row per prompt, its gradient norm and the bounds on it |\n"
         "| `plan.parquet` | of `flatspot plan`: a row per prompt, what to do with it |\n"
         "| `labels.jsonl` | of `flatspot plan`: the prompts to label, their own columns, and `answer`, null until you write it |\n"
@@ -111,6 +112,7 @@ def tables_page() -> str:
         _table("rounds/", "a row per prompt of the round", ROUNDS),
         _table("prompts.parquet", "a row per prompt", PROMPTS),
         _table("verdicts.parquet", "a row per prompt, in the same order", VERDICTS),
+        _table("steps.parquet", "a row per prompt, in the same order, of logs and watched trainings", STEPS),
         _table("plan.parquet", "a row per prompt, in the same order", PLAN),
         _table("paths.parquet", "of `flatspot run`, in the recipe's folder: a row per prompt and stage", PATHS),
         _table("gradients.parquet", "a row per prompt measured by `--gradients`, in the order measured", GRADIENTS),

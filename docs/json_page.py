@@ -47,6 +47,11 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "",
     ),
     ("What was sampled", ("generations", "drawn", "health", "sampling", "engine"), ""),
+    (
+        "Over the steps",
+        ("steps",),
+        "Of logs and watched trainings. [Verdicts](../explanation/verdicts.md#over-the-steps) says how changes are told from chance.",
+    ),
     ("Gradients", ("gradients",), "Only where `--gradients` measured them; a number that the prompts are too few for is `null`."),
     ("Where it comes from", ("settings", "provenance"), ""),
 )  # fmt: skip

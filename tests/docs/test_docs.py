@@ -443,7 +443,10 @@ def keys_of(value: object, path: str = "") -> set[str]:
 
 def test_the_json_page_lists_the_keys_of_real_runs_and_no_others(tmp_path):
     (tmp_path / "log.csv").write_text("prompt_id,reward\na,0\na,1\nb,0\nb,\n")
+    learnt = [f"{name},{step},{step // 6 if name == 'a' else k % 2}" for step in range(12) for name in "ab" for k in range(8)]
+    (tmp_path / "steps.csv").write_text("\n".join(["prompt_id,step,reward", *learnt]))
     runs = [
+        flatspot.inspect(tmp_path / "steps.csv", reward_range=(0, 1), out=tmp_path / "s"),
         flatspot.diagnose(
             [{"prompt": "a", "reference": "x"}], flatspot.ScriptedEngine({"a": {"x": 0.5, "y": 0.5}}), "exact_match", out=tmp_path / "d"
         ),

@@ -155,6 +155,24 @@ PATHS: tuple[Column, ...] = (
     Column("std", "float64", "reward", "as in verdicts"),
 )
 
+STEPS: tuple[Column, ...] = (
+    Column("prompt_id", "string", "", "as in prompts.parquet"),
+    Column("n_steps", "int64", "", "steps at which it was drawn, evaluations left out"),
+    Column("last_step", "int64", "updates", "the last of them; null where it was never drawn"),
+    Column("last_mean", "float64", "reward", "mean of its rewards at that step"),
+    Column("last_std", "float64", "reward", "their std (ddof 1); null for one reward"),
+    Column("stopped", "bool", "", "whether it is no longer drawn; at most 5% of these are expected to be chance"),
+    Column(
+        "first_state",
+        "string",
+        "",
+        "its likelier state in the first third of the steps; null where it was not drawn, and in a log of survivors",
+    ),
+    Column("last_state", "string", "", "the same in the last third"),
+    Column("p_value", "float64", "", 'of "its rewards are of one distribution in both"; null where it was drawn in one window only'),
+    Column("changed", "bool", "", "whether they are not; at most 5% of these are expected to be chance"),
+)
+
 GRADIENTS: tuple[Column, ...] = (
     Column("prompt_id", "string", "", "as in prompts and rollouts"),
     Column("n_samples", "int32", "completions", "drawn for the gradient, beside those of the run"),

@@ -41,6 +41,7 @@ _REPLACED = (
     "notes.json",
     "run.json",
     "verdicts.parquet",
+    "steps.parquet",
     "report.json",
     "report.html",
 )
@@ -176,7 +177,10 @@ def _refresh(growing: Growing, wanted: _Wanted) -> Run:
         judged = run.verdicts, run.summary, run.model
         with judging(place, wanted.say), _uninterrupted():
             for name in _REPLACED:
-                (beside / name).replace(place / name)
+                if (beside / name).exists():
+                    (beside / name).replace(place / name)
+                else:
+                    (place / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Run(place, True, judged)

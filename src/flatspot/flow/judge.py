@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from flatspot.core.provenance import provenance
 from flatspot.core.request import Request
 from flatspot.core.settings import Settings
@@ -16,14 +18,17 @@ from flatspot.rollouts.locks import judging
 from flatspot.rollouts.prompts import read_unscored_answers
 from flatspot.rollouts.store import read_record, write_request, write_table
 from flatspot.runs.clusters import clusters_of
+from flatspot.runs.prompt_steps import prompt_steps
 from flatspot.runs.run import Run
+from flatspot.stats.zones import achievable
 from flatspot.verdicts.caveats import unscored_answers
 from flatspot.verdicts.gradients import summarize_gradients
+from flatspot.verdicts.over_steps import OverSteps, judge_steps
 from flatspot.verdicts.ranges import GIVEN, KNOWN, reward_range
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import Judged
 from flatspot.verdicts.undrawn import judge_drawn
-from flatspot.verdicts.withheld import withhold_survivors
+from flatspot.verdicts.withheld import SURVIVORS, withhold_survivors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,15 +58,37 @@ def judge_run(
         check_rows(folder, run.record)
         check_none_lost(folder, run.record, int(run.table.n_rows.sum()))
         judged = judge_rows(run, settings, request or run.request)
-        summary = judged.summary
+        steps = over_steps(run, judged, settings)
+        summary = replace(judged.summary, steps=steps.summary if steps else None)
         if named is not None:
             summary = replace(summary, settings=replace(summary.settings, out=str(named)))
         run = run.judged_as(judged.verdicts, summary, judged.model)
         if writable:
             write_table(judged.verdicts, folder / "verdicts.parquet")
+            _write_steps(folder, steps)
             write_report(summary, folder / "report.json")
             run.report()
     return run
+
+
+def over_steps(run: Run, judged: Judged, settings: Settings) -> OverSteps | None:
+    """How the prompts of a training went over its steps; None where the rows say of fewer than two."""
+    if run.record.kind == "diagnose" or (rows := prompt_steps(run)) is None:
+        return None
+    summary, evidence = judged.summary, run.evidence
+    limits = summary.reward.range
+    judging = judge_settings(settings, limits, run.request, known=summary.reward.range_known)
+    r_star = np.full(evidence.n_prompts, judging.reward_hi)
+    if summary.reward_model != "binary":
+        r_star = achievable(run.table.answer_reward, evidence.high, judging.top)
+    return judge_steps(rows, run.ids, r_star, judging, judged.model.scale, survivors=SURVIVORS in summary.caveat_codes)
+
+
+def _write_steps(folder: Path, steps: OverSteps | None) -> None:
+    if steps is not None:
+        write_table(steps.table, folder / "steps.parquet")
+    else:
+        (folder / "steps.parquet").unlink(missing_ok=True)
 
 
 def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:

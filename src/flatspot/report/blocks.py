@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow
 
     from flatspot.runs.by_step import GroupCurve
+    from flatspot.runs.prompt_steps import PromptGrid
     from flatspot.runs.summary import Component, Summary
     from flatspot.runs.summary import Share as Limits
 
@@ -26,6 +27,7 @@ class ReportData:
     completions  columns of `core.schema.ROLLOUTS`, for the prompts whose completions are to be shown
     gradients    columns of `core.schema.GRADIENTS`, where they were measured
     steps        how the groups of a training went on, where the rows say steps
+    grid         how its prompts did
     """
 
     summary: Summary
@@ -34,6 +36,7 @@ class ReportData:
     completions: pyarrow.Table
     gradients: pyarrow.Table | None = None
     steps: GroupCurve | None = None
+    grid: PromptGrid | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from flatspot.rollouts.store import write_whole
 KEYS = (
     "schema_version", "source", "verdict", "reason", "rule", "n_prompts", "counts", "fractions", "reward", "components", "generations",
     "drawn", "predicted_error", "predicted_error_limit", "proved", "epsilon", "group_size", "advantage", "scale", "mixed_threshold",
-    "gain_threshold", "reach_threshold", "reward_model", "forecast", "health", "gradients", "caveats", "caveat_codes", "sampling",
+    "gain_threshold", "reach_threshold", "reward_model", "forecast", "health", "steps", "gradients", "caveats", "caveat_codes", "sampling",
     "settings", "engine", "provenance",
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from flatspot.core.json_tree import Key, fields_from_json, fields_to_json
 from flatspot.core.plain import Json
 from flatspot.core.request import Request
 from flatspot.core.schema import SCHEMA_VERSION
+from flatspot.runs.steps_summary import StepsSummary
 
 Number = float | None
 
@@ -277,6 +278,9 @@ class Summary:
         DrawProgress | None, "how much of what a run planned is there; absent for logs and watched trainings, which plan nothing"
     ] = None
     health: Annotated[Health, "signs that something is wrong before the reward"] = Health()
+    steps: Annotated[
+        StepsSummary | None, "of a training: the prompts over its steps; absent where the rows say of fewer than two of them"
+    ] = None
     gradients: Annotated[Gradients | None, "over the rows of [gradients.parquet](tables.md#gradientsparquet)"] = None
     sampling: Annotated[Mapping[str, object], "temperature, top_p, top_k, max_new_tokens; empty for a log"] = field(default_factory=dict)
     engine: Annotated[
@@ -303,7 +307,7 @@ class Summary:
     def to_json(self) -> dict[str, Json]:
         """The object that `--json` prints, in JSON's own types."""
         values = fields_to_json(self)
-        return {name: value for name, value in values.items() if value is not None or name not in ("drawn", "gradients")}
+        return {name: value for name, value in values.items() if value is not None or name not in ("drawn", "steps", "gradients")}
 
     def __getitem__(self, name: str) -> object:
         """The JSON value of a field, as in the object that `--json` prints."""

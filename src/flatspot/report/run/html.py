@@ -18,13 +18,18 @@ from flatspot.report.blocks import ReportData
 from flatspot.report.gain_chart import gain_chart
 from flatspot.report.json import write_atomically
 from flatspot.report.marks import Marks, place_marks
+from flatspot.report.prompt_line import prompt_line
 from flatspot.report.run import next_steps as steps
 from flatspot.report.run.gradients import gradient_chart, gradient_facts, gradient_marks
+from flatspot.report.run.grid import ROOM, Rows, grid_chart, grid_legend, has_texts, rows_of
 from flatspot.report.run.payload import Payload, build_payload, pack
 from flatspot.report.run.shown import shown_prompts, with_completions
+from flatspot.report.run.states import states_chart
 from flatspot.report.run.steps import flat_chart, std_chart
+from flatspot.report.run.steps_text import steps_facts
 from flatspot.report.theme import DARK, LIGHT, css_variables
-from flatspot.runs.by_step import GroupCurve, groups_by_step
+from flatspot.runs.by_step import groups_by_step
+from flatspot.runs.prompt_steps import prompt_grid
 
 if TYPE_CHECKING:
     import jinja2
@@ -40,12 +45,9 @@ def write_report(run: Run, path: str | os.PathLike[str]) -> None:
     shown = shown_prompts(len(run.verdicts))
     verdicts = run.verdicts.take(shown)
     completions = run.completions(with_completions(verdicts))
-    write_html(ReportData(run.summary, verdicts, run.prompts.take(shown), completions, run.gradients, _steps(run)), path)
-
-
-def _steps(run: Run) -> GroupCurve | None:
-    """How the groups went on by step; nothing is said of groups that were picked by their rewards."""
-    return groups_by_step(run) if "survivors-only" not in run.summary.caveat_codes else None
+    picked = "survivors-only" in run.summary.caveat_codes  # nothing is said of groups that were picked by their rewards
+    steps, grid = (None, None) if picked or run.summary.steps is None else (groups_by_step(run), prompt_grid(run))
+    write_html(ReportData(run.summary, verdicts, run.prompts.take(shown), completions, run.gradients, steps, grid), path)
 
 
 def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:
@@ -68,8 +70,8 @@ def render_html(data: ReportData) -> str:
     pictures = _charts(data.summary, marks[""], best, rows)
     if (gradients := gradient_chart(gradient_marks(data))) is not None:
         pictures["gradients"] = gradients
-    if data.steps is not None:
-        pictures |= {"flat_by_step": flat_chart(data.steps), "std_by_step": std_chart(data.steps)}
+    grid = _grid_rows(data)
+    pictures |= _over_steps(data, grid)
     # a component's scatter plot replaces the total's when a reader picks it; its range, and so its corner, are not the total's
     components = {name: charts.scatter(place, None) for name, place in marks.items() if name and place.values}
     of_prompt = {"scatter": {name: place.of_prompt for name, place in marks.items()}, "gain": {"": best.of_prompt}}
@@ -88,6 +90,8 @@ def render_html(data: ReportData) -> str:
         marks=marks[""],
         gain_marks=best,
         gradient_facts=facts,
+        steps_facts=steps_facts(data.summary.steps),
+        shades=grid_legend(grid),
         glossary=[*blocks.GLOSSARY, *([blocks.GRADIENT_TERM] if facts else [])],
         components=list(components),
         static_rows=_static_rows(payload, names),
@@ -95,6 +99,37 @@ def render_html(data: ReportData) -> str:
         n_rows=len(names),
     )
     return html.encode("utf-8", "replace").decode()  # a lone surrogate in the summary must not keep the file from being written
+
+
+def _grid_rows(data: ReportData) -> Rows | None:
+    if data.grid is None:
+        return None
+    return rows_of(data.grid, _middle(data.summary), binary=data.summary.reward_model == "binary")
+
+
+def _middle(summary: Summary) -> float:
+    lo, hi = summary.reward.range
+    return (lo + hi) / 2
+
+
+def _over_steps(data: ReportData, rows: Rows | None) -> dict[str, str]:
+    """The charts of a training's steps, as far as there is something to show."""
+    pictures = {}
+    if data.summary.steps is not None and (states := states_chart(data.summary.steps)) is not None:
+        pictures["states_by_step"] = states
+    if data.grid is not None and rows is not None:
+        pictures["prompts_by_step"] = grid_chart(data.grid, rows, _row_texts(data, rows), middle=_middle(data.summary))
+    if data.steps is not None:
+        pictures |= {"flat_by_step": flat_chart(data.steps), "std_by_step": std_chart(data.steps)}
+    return pictures
+
+
+def _row_texts(data: ReportData, rows: Rows) -> list[str]:
+    """What stands beside the rows of the prompts; nothing where a row has no room for it."""
+    if not has_texts(rows):
+        return []
+    own = data.prompts.take(rows.prompts).select(["prompt", "is_chat", "prompt_id"]).to_pylist()
+    return [prompt_line(row["prompt"], row["is_chat"], ROOM, row["prompt_id"]) for row in own]
 
 
 def _charts(summary: Summary, marks: Marks, best: Marks, rows: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flatspot.report import blocks
 from flatspot.report.formats import MISSING, count, decimal, fine_percent, noun, percent, percent_range, visible
 from flatspot.report.run.next_steps import next_steps
+from flatspot.report.run.steps_text import steps_facts
 
 if TYPE_CHECKING:
     from flatspot.runs.summary import Component, Summary
@@ -28,6 +29,7 @@ _ASCII = str.maketrans(
         "≤": "<=",
         "≥": ">=",
         "×": "x",
+        "→": ">",
         "■": "?",
         "●": "o",
         "▼": "v",
@@ -124,6 +126,7 @@ def _measures(summary: Summary, width: int) -> Iterator[str]:
             *_health(summary),
             *(f"{count(n)} × {_short(message)}" for message, n in blocks.errors(summary)[:2]),
         ],
+        "Steps": steps_facts(summary.steps),
         "Gradient": _gradients(summary),
         "Cost": _cost(summary),
     }
