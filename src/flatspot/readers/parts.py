@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flatspot.core.errors import FileError
 from flatspot.readers.blocks import NO_NAME, Block
 
@@ -46,7 +48,11 @@ class Parts:
             column.extend([None] * (self._n - len(column)))
             column.extend(cells)
         self._n += len(block.lines)
-        self._lines += block.lines
+        lines = block.lines
+        if isinstance(lines, range):  # as of rows that are alike: no number of which need be made one by one
+            self._lines.append(np.arange(lines.start, lines.stop, lines.step))
+        else:
+            self._lines.append(np.array(lines, np.int64))
         self._files.append((str(path), len(block.lines)))
         self._size += block.size
         if self._n >= _ROWS or self._size >= _CHARACTERS or self._n * len(self.names) >= _CELLS:
@@ -78,7 +84,7 @@ class Parts:
 
     def _clear(self) -> None:
         self._columns: dict[str, list[str | None]] = {}
-        self._lines: list[int] = []
+        self._lines: list[np.ndarray] = []
         self._files: list[tuple[str, int]] = []
         self._n = self._size = 0
 
@@ -106,12 +112,13 @@ class Parts:
         arrays = []
         for name in names:
             cells = self._columns.get(name, [])
-            arrays.append(pa.array(cells + [None] * (self._n - len(cells)), pa.string()))
+            cells.extend([None] * (self._n - len(cells)))
+            arrays.append(pa.array(cells, pa.string()))
         files = list(dict.fromkeys(path for path, _ in self._files))
         place = {path: i for i, path in enumerate(files)}
-        which = [place[path] for path, n in self._files for _ in range(n)]
-        arrays.append(pa.DictionaryArray.from_arrays(pa.array(which, pa.int32()), pa.array(files, pa.string())))
-        arrays.append(pa.array(self._lines, pa.int64()))
+        which = np.repeat(np.array([place[path] for path, _ in self._files], np.int32), [n for _, n in self._files])
+        arrays.append(pa.DictionaryArray.from_arrays(pa.array(which), pa.array(files, pa.string())))
+        arrays.append(pa.array(np.concatenate(self._lines), pa.int64()))
         table = pa.Table.from_arrays(arrays, names=[*names, FILE, ROW])
         try:
             if self._writer is None or names != self._written:
