@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from scipy.special import betainc, gammainc, logit, ndtr
+from scipy.special import betainc, gammainc, logit, ndtr, ndtri
 from scipy.stats import betabinom
-from truths import joined, of_cdf, of_chances, of_weights
+from truths import GROUP, Prompts, joined, of_cdf, of_chances, of_weights
 
+_QUANTILES = ndtri((np.arange(20_000) + 0.5) / 20_000)
+_NORMAL_GAIN = float(_QUANTILES @ np.diff((np.arange(20_001) / 20_000) ** GROUP))  # E[max of 8] of a standard normal
 REAL = Path(__file__).parent / "real_partial_credit.parquet"
 
 
@@ -102,6 +104,20 @@ def logits(m, rng):
         return (1 - share[at, None]) * ndtr((x - own) / spread) + share[at, None] * ndtr((x - own - apart[at, None]) / spread)
 
     return of_cdf(draw, cdf, m, low=-40.0, high=45.0, stated=False)
+
+
+def two_scales(m, rng):
+    """Of a reward model whose scores are rounded to 0.01: two thirds of the prompts have an std of 0.05, the others of 8."""
+    mean, std = rng.normal(0, 3, m), np.where(rng.random(m) < 2 / 3, 0.05, 8.0)
+    value = np.round(mean, 2)
+
+    def draw(i, k, rng):
+        return np.round(value[i, None] + std[i, None] * rng.standard_normal((len(i), k)), 2)
+
+    # steps of a fifth of a std change mean, std and gain by under a hundredth of it; two rewards tie as often as their cell is likely
+    cells = np.arange(-30, 31) * 0.01
+    ties = ndtr((cells + 0.005) / std[:, None]) - ndtr((cells - 0.005) / std[:, None])
+    return Prompts(draw, value, std, _NORMAL_GAIN * std, ties, value.min() - 60, value.max() + 60, stated=False)
 
 
 def skewed(m, rng):
@@ -246,6 +262,7 @@ GRADED = {
     "skewed": skewed,
     "left-tailed scores": left_tailed,
     "logits": logits,
+    "two scales, rounded": two_scales,
     "zero-inflated": zero_inflated,
     "both ends": both_ends,
     "two points with noise": noisy_two_point,

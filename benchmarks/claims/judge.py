@@ -1,7 +1,8 @@
 """Whether a claim holds, from what was observed of many sets: rows of numbers, without a word of presentation.
 
 An error holds where, over the sets whose output does not itself say that it cannot promise, the realized one is at most 1.5 points above
-the claim; the limits of anything where they cover it at most 5 points less often than they say; a cost at up to 1.35 of the fewest.
+the claim; the limits of anything where they cover it at most 5 points less often than they say; a cost at up to 1.35 of the fewest, where
+those are four or more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 ERROR_ROOM, COVERAGE_ROOM, COST_ROOM = 0.015, 0.05, 1.35
+LEAST_TOLD = 4  # completions, under which no counts tell one population from another: `flatspot.stats.models.identified_set`
 
 
 def rows_of(observed, about):
@@ -25,7 +27,13 @@ def _judged(number, sets):
         return row | {"kind": "undecided", "holds": None}
     if number.startswith("completions"):
         ratio = row["realized"] / row["claim"] if row["claim"] > 0 else None  # NaN: no rule within the cap meets the target
-        return row | {"kind": "cost", "ratio": ratio, "holds": None if ratio is None else bool(ratio <= COST_ROOM)}
+        told = not row["claim"] < LEAST_TOLD
+        return row | {
+            "kind": "cost",
+            "ratio": ratio,
+            "told": told,
+            "holds": bool(ratio <= COST_ROOM) if ratio is not None and told else None,
+        }
     if "said" in sets[0]:
         silent = np.array([not one["said"] for one in sets])
         over = (realized - claim)[silent]

@@ -17,7 +17,7 @@ from held_back import HELD_BACK
 from oracle import fewest_completions
 from truths import EPSILON, GROUP, SIZES
 
-from flatspot.stats.decide import give_verdicts
+from flatspot.stats.decide import give_verdicts, shapes_in_doubt
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.forecast import fill_batch
 from flatspot.stats.intervals import weighted_share
@@ -148,13 +148,14 @@ def _verdicts(seen, model, decisions, prompts, target, triaged, worst_case=False
     realized = float(wrong[given, state[given]].mean()) if len(given) else 0.0
     verdicts = PromptVerdicts(decisions.verdict, decisions.error_probability, decisions.leaning, limit)
     doubt = doubtful_error(verdicts, JudgeSettings(target_error=target)) if not worst_case else []
-    said = bool(model.misfit) or bool(doubt) or len(state) < FEW_PROMPTS
+    shapes = model.family not in ("binary", "few-valued") and shapes_in_doubt(decisions.error[given])
+    said = bool(model.misfit) or bool(doubt) or shapes or len(state) < FEW_PROMPTS
     undecided = float((state < 0).mean())
     how = ", worst case" if worst_case else ", normalized" if advantage == "normalized" else ""
     if triaged:
         seen.error(f"error, {target:.0%} target{how}", target, realized, said)
         seen.of[f"undecided, {target:.0%} target{how}"].append({"claim": 0.0, "realized": undecided})
-    if len(given):
+    if len(given) and not worst_case:  # which promises a limit
         seen.error(f"predicted error, {target:.0%} target{how}", decisions.predicted_error, realized, said)
     if np.isfinite(limit):
         seen.inside(f"worst-case error, {target:.0%} target{how}", realized, 0.0, limit, 0.975)
@@ -186,7 +187,7 @@ def _probe_numbers(seen, model, name, prompts):
     if prompts.like is not None:
         return
     stratum, of_run, scored = np.zeros(len(prompts), np.int64), np.array([1.0, 0.0, 0.0]), model.n > 0
-    share = weighted_share(model.states[scored, 0], stratum[scored], of_run)
+    share = weighted_share(model.states[scored, 0], stratum[scored], of_run, model.shares[0])
     seen.inside("share vanishing of a probe", whole_family(name)[1][0], share.lo, share.hi, 0.95)
     if (best := whole_family(name)[4]) is not None:
         share = weighted_share(model.pass_at(GROUP)[0][scored], stratum[scored], of_run)

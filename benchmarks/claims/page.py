@@ -9,17 +9,20 @@ from held_back import HELD_BACK
 
 HEAD = """# Claim against realized
 
-Written by `python benchmarks/claims/run.py`; do not edit. {minutes:.0f} minutes of one core, {least} to {most} sets a row.
+Written by `python benchmarks/claims/run.py`; do not edit. {minutes:.0f} minutes of one core, {least} to {most} sets a row, measured
+{measured}.
 
 Every number that flatspot prints with a stated error or a level, compared with the truth of sets drawn from {binary} populations of binary
 and {graded} families of graded rewards (`binary_sets.py`, `graded_sets.py`). The truth is computed by `truths.py`, which calls nothing of
 flatspot: exact sums, or integrals of the distribution function over 1,000 cells.
 
 - An **error** holds where the realized one is at most 1.5 points above the stated one, over the sets whose output does not itself say that
-  it cannot promise it (`model-misfit`, `worst-case-error`, `few-prompts`; *said*: the share of sets with one of them).
+  it cannot promise it (`model-misfit`, `worst-case-error`, `few-prompts`, and `provisional-model` with a number; *said*: the share of
+  sets with one of them). The realized error is that of all sets.
 - **Limits** hold where they cover the truth at most 5 points less often than their level.
-- A **cost** holds where it is at most 1.35 of the fewest completions of whoever knows the population (`oracle.py`). These are two where one
-  verdict is right for every prompt: few completions do not tell such a population from others, and more are drawn.
+- A **cost** holds where it is at most 1.35 of the fewest completions of whoever knows the population (`oracle.py`). Where these are under
+  four, it is not judged, and stands in a line of its own: so few completions do not tell such a population, in which nearly every prompt is
+  of one kind or where both verdicts are right, from one in which they would be wrong, and honesty takes more.
 
 **Bold**: does not hold. *Italic*: does not hold, by less than two standard errors. ± is the standard error over the sets.
 """
@@ -59,7 +62,9 @@ def render(results, n_jobs):
     sets = {kind: len({row["set"] for row in rows if row["rewards"] == kind} - set(HELD_BACK[kind])) for kind in ("binary", "graded")}
     n_sets = [row["sets"] for row in rows] or [0]
     minutes = sum(result["seconds"] for result in results.values()) / 60
-    head = HEAD.format(minutes=minutes, least=min(n_sets), most=max(n_sets), **sets)
+    days = sorted({result["measured"] for result in results.values() if "measured" in result})
+    measured = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}: see `results.json`" if days else "never"
+    head = HEAD.format(measured=measured, minutes=minutes, least=min(n_sets), most=max(n_sets), **sets)
     held = [row for row in rows if row["set"] in HELD_BACK[row["rewards"]]]
     if len(results) < n_jobs:
         head += f"\n{len(results)} of {n_jobs} jobs are measured here, what matters most first. A missing row is not one that holds.\n"
@@ -150,17 +155,19 @@ def _short(rows):
     """How many rows of each kind of number hold."""
     groups = {}
     for row in rows:
-        if row["holds"] is not None:
+        if row["holds"] is not None or row.get("told") is False:
             groups.setdefault((row["rewards"], _group(row)), []).append(row)
-    lines = ["| rewards | number | rows | hold | miss by noise | do not hold | mean | worst |", "| --- " * 8 + "|"]
+    lines = ["| rewards | number | rows | hold | miss by noise | do not hold | said | mean | worst |", "| --- " * 9 + "|"]
     for (kind, number), own in groups.items():
-        bad = [row for row in own if not row["holds"]]
+        bad = [row for row in own if row["holds"] is False]
         noise = sum(bool(row.get("noise")) for row in bad)
         worst = max(own, key=_shortfall)
         shown = f"{_cell(worst).split(',')[0].strip('*')} ({worst['set']})"
         mean = sum(row["realized"] * row["sets"] for row in own) / sum(row["sets"] for row in own)
         middle = f"{mean:.1f}" if own[0]["kind"] == "cost" else f"{100 * mean:.1f}"
-        lines.append(f"| {kind} | {number} | {len(own)} | {len(own) - len(bad)} | {noise} | {len(bad) - noise} | {middle} | {shown} |")
+        said = f"{sum(row['said'] for row in own) / len(own):.0%}" if "said" in own[0] else ""
+        judged = (len(own) - len(bad), noise, len(bad) - noise) if own[0]["holds"] is not None else ("", "", "")
+        lines.append("| " + " | ".join(map(str, (kind, number, len(own), *judged, said, middle, shown))) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -168,4 +175,5 @@ def _group(row):
     number = row["number"].split(", ")[0] if row["kind"] in ("error", "cost") or "worst" in row["number"] else row["number"]
     how = "worst case" if row["number"].endswith("worst case") else "normalized" if row["number"].endswith("normalized") else ""
     source = "triage" if row["section"] == "triage" else "logs"
-    return ", ".join(filter(None, (number, how, source)))
+    cost = "fewest under four" if row.get("told") is False else ""
+    return ", ".join(filter(None, (number, how, cost, source)))

@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import sys
 import time
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -94,7 +95,8 @@ def measured(job):
     about = {"set": name, "rewards": FAMILIES[name][0], "section": section, "prompts": arguments["m"]}
     if section == "fixed":
         about["completions"] = arguments["completions"]
-    return named(*job), {"rows": rows_of(observed, about), "seconds": round(time.process_time() - began, 1)}
+    spent = round(time.process_time() - began, 1)
+    return named(*job), {"measured": date.today().isoformat(), "seconds": spent, "rows": rows_of(observed, about)}
 
 
 def digest():

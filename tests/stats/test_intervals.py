@@ -63,6 +63,31 @@ def test_shares_stand_for_the_run_whose_strata_were_probed_unevenly():
     assert only.tolist() == [0.25] * 4  # strata that nobody probed are left out
 
 
+def test_a_share_of_a_probe_is_as_uncertain_as_the_fit_that_its_prompts_share():
+    p, stratum, of_run = np.full(40, 0.3), np.zeros(40, np.int64), np.array([1.0, 0.0, 0.0])
+    own = weighted_share(p, stratum, of_run)
+    wide = weighted_share(p, stratum, of_run, np.array([0.25, 0.05, 0.8]))
+    assert (wide.mean, wide.lo, wide.hi) == pytest.approx((0.3, 0.1, 0.85))
+    narrow = weighted_share(p, stratum, of_run, np.array([0.25, 0.24, 0.26]))
+    assert (narrow.lo, narrow.hi) == (own.lo, own.hi)  # the fit says nothing of which prompts were probed
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("points", [(0.04, 0.5), (0.02, 0.101), (0.0, 0.11)])
+def test_the_share_of_a_probe_holds_where_prompts_lie_at_the_threshold(points):
+    """50 prompts of a run, 60% at the first point: all of these, and no others, are vanishing at epsilon = 0.05."""
+    from flatspot.stats.triage.loop import triage
+
+    inside = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        p = np.where(rng.random(50) < 0.6, *points)
+        model = triage(lambda i, k, p=p, rng=rng: (rng.random((len(i), k)) < p[i, None]).astype(float), 50, target_error=0.05).fitted
+        share = weighted_share(model.states[:, 0], np.zeros(50, np.int64), np.array([1.0, 0.0, 0.0]), model.shares[0])
+        inside.append(share.lo <= 0.6 <= share.hi)
+    assert np.mean(inside) >= 0.8
+
+
 def test_limits_hold_the_share_of_the_whole_run():
     rng = np.random.default_rng(2)
     inside = 0

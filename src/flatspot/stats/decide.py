@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.intervals import moved_together
 from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.models.worst_case import DROP
 from flatspot.stats.zones import STATES
@@ -17,6 +18,7 @@ FEWEST_REWARDS = 2  # of a verdict: one reward shows nothing of a std
 MOST_ERROR = 0.25
 _TIE = 1e-6  # of an error: losses closer than this are equal
 _DOUBT_LEVEL = 0.8  # of the limits that leave a set in doubt
+_ROOM, _BY_CHANCE = 0.015, 2  # of the predicted error: what it may be off by, and verdicts that may be wrong by chance on top of that
 _STRICTER, _LEAST = 0.8, 0.002  # how the mean error of the verdicts falls at a time, and the least share of the target that is tried
 
 
@@ -158,6 +160,23 @@ def in_doubt(model: FittedModel, state: int, limit: float, margin: float) -> boo
     """
     lo, hi = model.set_limits(state, _DOUBT_LEVEL)
     return lo <= limit - margin and limit + margin < hi
+
+
+def rests_on_fit(limit: float, predicted: float, n_verdicts: int) -> bool:
+    """Whether a worst-case error is so far above the predicted one that this holds only if the fitted distribution is about right.
+
+    By more than `_ROOM`, and what so many verdicts may be off by chance alone. Few completions leave smooth sets and sets that crowd at a
+    threshold alike, so nothing else than the limit tells (`design/0039-what-an-error-rests-on.md`).
+
+    >>> rests_on_fit(0.13, 0.04, 300), rests_on_fit(0.03, 0.01, 300), rests_on_fit(float("nan"), 0.04, 300)
+    (True, False, False)
+    """
+    return n_verdicts > 0 and limit > predicted + _ROOM + _BY_CHANCE / n_verdicts
+
+
+def shapes_in_doubt(error: Floats) -> bool:
+    """Whether verdicts on continuous rewards, with these error probabilities [M], rest on the shapes: no worst case of those is known."""
+    return len(error) > 0 and rests_on_fit(float(moved_together(error)), float(error.mean()), len(error))
 
 
 def far_above(limit: float, target: float) -> bool:

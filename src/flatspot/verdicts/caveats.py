@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from flatspot.core.shares import percent
+from flatspot.core.shares import percent, percents_apart
 from flatspot.rollouts.prompts import UnscoredAnswers
 from flatspot.runs.clusters import Clusters
+from flatspot.stats.decide import rests_on_fit, shapes_in_doubt
 from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.intervals import moved_together
 from flatspot.stats.models.clusters import FEW_CLUSTERS
 from flatspot.stats.zones import STATES
 from flatspot.verdicts.components import FEW, ComponentVerdicts
@@ -45,7 +47,7 @@ CODES: Mapping[str, str] = {
     "model-misfit": "that model does not fit",
     "truncated-completions": "more than a fifth of the completions were cut by the token limit",
     "identical-completions": "on nearly all prompts all completions are one text",
-    "worst-case-error": "far more verdicts than stated may be wrong in the worst case",
+    "worst-case-error": "more verdicts than predicted may be wrong in the worst case",
     "sure-without-limit": "`--worst-case` changes nothing where rewards are continuous",
     "sure-undecided": "`--worst-case` leaves most prompts undecided",
     "rescored-by-other-reward": "how many completions a prompt has was decided by another reward",
@@ -70,8 +72,6 @@ CODES: Mapping[str, str] = {
 }
 
 FEW_PROMPTS = 30
-_DOUBTFUL = 3
-_BY_CHANCE = 2  # verdicts of a small set that may be wrong by chance alone, on top of that
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,7 @@ def set_caveats(
     *,
     range_source: str,
     model: str,
+    verdicts: PromptVerdicts,
     misfit: Sequence[str],
     identical_share: float | None,
     truncated_share: float | None,
@@ -237,8 +238,7 @@ def set_caveats(
         text = f"Only {many} per prompt: verdicts rest on the other prompts of the set, and few are given."
         caveats.append(Caveat("few-completions", text))
     if model in ("continuous", "zero-inflated", "mixed"):
-        text = "The reward is continuous: verdicts rest on the shapes that rewards have within a prompt, and are provisional."
-        caveats.append(Caveat("provisional-model", text))
+        caveats.append(_provisional(verdicts))
     caveats += [Caveat("model-misfit", text[:1].upper() + text[1:] + ".") for text in misfit]
     if truncated_share is not None and truncated_share > 0.2:
         text = f"{percent(truncated_share)} of the completions were cut by the token limit: raise --max-new-tokens if answers come late."
@@ -249,6 +249,15 @@ def set_caveats(
         )
         caveats.append(Caveat("identical-completions", text))
     return caveats
+
+
+def _provisional(verdicts: PromptVerdicts) -> Caveat:
+    text = "The reward is continuous: verdicts rest on the shapes that rewards have within a prompt, and are provisional."
+    error = verdicts.error_probability[np.isin(verdicts.verdict, STATES)]
+    if shapes_in_doubt(error):
+        expected, most = percents_apart(float(error.mean()), float(moved_together(error)))
+        text += f" Where these are off, {most} of the verdicts may be wrong instead of the predicted {expected}."
+    return Caveat("provisional-model", text)
 
 
 def task_caveats(clusters: Clusters | None) -> list[Caveat]:
@@ -278,19 +287,21 @@ def task_caveats(clusters: Clusters | None) -> list[Caveat]:
 
 
 def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Caveat]:
-    """A caveat where the samples allow an error far above the target.
+    """A caveat where the completions allow an error above the predicted one (`stats.decide.rests_on_fit`).
 
-    Few samples allow some such error in most sets, well-behaved ones included: twice the target is nothing unusual. Of fewer than 30
+    They do in most sets, well-behaved ones included, unless the target is low or most prompts are plainly of one kind. Of fewer than 30
     prompts another caveat says that all is uncertain.
     """
-    limit, scored = verdicts.worst_case_error, int((verdicts.verdict != "unscored").sum())
+    limit, given = verdicts.worst_case_error, np.isin(verdicts.verdict, STATES)
     if settings.worst_case:
         return _what_worst_case_did(verdicts)
-    if scored < FEW_PROMPTS or not limit > _DOUBTFUL * settings.target_error + _BY_CHANCE / scored:
+    predicted = float(verdicts.error_probability[given].mean()) if given.any() else float("nan")
+    if int((verdicts.verdict != "unscored").sum()) < FEW_PROMPTS or not rests_on_fit(limit, predicted, int(given.sum())):
         return []
+    expected, most = percents_apart(predicted, limit)
     text = (
-        f"In the worst case (many prompts right at a threshold) up to {percent(limit)} of these verdicts could be wrong (97.5% limit); "
-        "--worst-case samples more there, and leaves the rest undecided."
+        f"The predicted error, {expected} of the verdicts, rests on the fit. These completions do not rule out {most} (97.5% limit), as "
+        "where many prompts lie right at a threshold; --worst-case samples more there, and leaves the rest undecided."
     )
     return [Caveat("worst-case-error", text)]
 

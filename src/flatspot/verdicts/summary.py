@@ -130,6 +130,7 @@ def _caveats(run: RunTable, settings: JudgeSettings, judged: _Parts, range_sourc
             settings,
             range_source=range_source,
             model=model.family,
+            verdicts=judged.prompts,
             misfit=model.misfit,
             identical_share=_identical_share(run),
             truncated_share=_mean(run.truncated_share, run.n_rows),

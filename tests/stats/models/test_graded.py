@@ -104,6 +104,48 @@ def test_two_points_with_noise_are_judged_by_which_point_a_reward_is_at():
     assert t.caveats == ()
 
 
+@pytest.mark.parametrize("spread", [3.0, 30.0])
+@pytest.mark.parametrize("df", [2.5, np.inf])
+@pytest.mark.parametrize("m", [60, 300])
+def test_scales_far_apart_are_told_apart_also_where_scores_are_rounded(m, df, spread):
+    """Two thirds of the prompts have an std of 0.05, under a hundredth of the typical gain, the others of 8: every verdict is plain."""
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        small = rng.random(m) < 2 / 3
+        mean, std = spread * rng.standard_normal(m), np.where(small, 0.05, 8.0)
+
+        def draw(i, k, rng=rng, mean=mean, std=std):
+            noise = rng.standard_normal((len(i), k)) if df == np.inf else rng.standard_t(df, (len(i), k)) / np.sqrt(df / (df - 2))
+            return np.round(mean[i, None] + std[i, None] * noise, 2)
+
+        found = triage(draw, m, epsilon=0.05, target_error=0.05, round_size=4)
+        wrong = np.where(small, found.verdict != "vanishing", found.verdict != "learnable")
+        assert wrong[found.decisions.decided].mean() <= found.predicted_error + 0.015
+
+
+@pytest.mark.parametrize("k", [4, 8, 16])
+def test_limits_hold_where_rewards_are_skewed_beyond_what_completions_show(k):
+    """Betas of low means, whose mass is at 0 and whose std is in a tail: shares of states, and stds of prompts."""
+    from flatspot.stats.evidence import evidence_of_rows
+    from flatspot.stats.models.fitted import fit
+
+    m, covered, held = 300, [], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        mean, size = rng.beta(0.6, 8, m), np.exp(rng.normal(3.5, 1.0, m))
+        law = stats.beta(np.maximum(mean * size, 0.3), np.maximum((1 - mean) * size, 0.3))
+        x = np.linspace(0, 1, 4001)[1:] - 1 / 8000
+        below = law.cdf(x[:, None])
+        gain, std = ((below - below**8).sum(0) / 4000), law.std()
+        rewards = law.rvs((k, m), random_state=rng).T
+        model = fit(evidence_of_rows(np.repeat(np.arange(m), k), rewards.ravel(), m), np.full(m, np.nan), Zones(0.05))
+        lo, hi = model.std_limits.T
+        covered.append(np.mean((lo - 5e-4 <= std) & (std <= hi + 5e-4)))
+        vanishing = (gain < 0.025).mean()
+        held += [share[1] <= truth <= share[2] for share, truth in zip(model.shares[:2], (vanishing, 1 - vanishing), strict=True)]
+    assert np.mean(covered) >= 0.9 and np.mean(held) > 0.8
+
+
 def test_rewards_no_shape_fits_are_flagged():
     """Three values a long way apart, with a little noise: of a prompt's own, no shape has them; of all alike, few can be checked."""
     rng = np.random.default_rng(0)

@@ -59,6 +59,24 @@ def test_scores_rounded_to_two_digits_are_continuous_and_their_ties_known():
     np.testing.assert_allclose(parts.step, 0.01)
 
 
+@pytest.mark.parametrize(("m", "n", "digits"), [(40, 4, 2), (60, 6, 2), (300, 8, 2), (60, 6, 0)])
+def test_rounded_scores_of_few_prompts_that_come_again_by_chance_are_no_atoms(m, n, digits):
+    """Two thirds of the prompts vary by a few steps: values that come three times, and their neighbors once, are many."""
+    rng = np.random.default_rng(0)
+    std = np.where(np.arange(m) < 2 * m // 3, 0.05, 8.0)[:, None]
+    raw = 3 * rng.standard_normal((m, 1)) + std * rng.standard_normal((m, n))
+    parts = parts_of(np.round(raw * 10.0 ** (2 - digits), digits), Zones(0.05, -1e4, 1e4, stated=False))
+    assert len(parts.values) == 0
+
+
+def test_every_tenth_of_a_lattice_may_be_an_atom():
+    """A judge gives whole points from 0 to 100, and mostly tens."""
+    rng = np.random.default_rng(0)
+    points = np.clip(rng.normal(rng.uniform(20, 80, (100, 1)), 20, (100, 8)), 0, 100)
+    rewards = np.where(rng.random((100, 8)) < 0.7, 10 * np.round(points / 10), np.round(points))
+    assert set(parts_of(rewards, Zones(0.05, 0, 100)).values) >= {20, 30, 40, 50, 60, 70, 80}
+
+
 def test_values_that_stand_out_of_a_lattice_are_atoms():
     rng = np.random.default_rng(0)
     rewards = np.round(rng.uniform(0.2, 0.8, (200, 1)) + 0.1 * rng.standard_normal((200, 8)), 2)

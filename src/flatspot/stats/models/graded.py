@@ -10,7 +10,17 @@ import numpy as np
 from scipy.special import ndtri
 
 from flatspot.stats.evidence import Evidence, Floats, Ints
-from flatspot.stats.intervals import REFITS, counted_limits, equal_rewards_std_upper, mean_shares, state_shares, with_limits
+from flatspot.stats.intervals import (
+    REFITS,
+    SHAPES_OFF,
+    counted_limits,
+    equal_rewards_std_upper,
+    mean_shares,
+    moved_together,
+    state_shares,
+    whole_prompts,
+    with_limits,
+)
 from flatspot.stats.models.best_of import all_equal, expected_best, gain_about
 from flatspot.stats.models.candidates import WIDEN, Candidates
 from flatspot.stats.models.dictionary import Dictionary
@@ -136,6 +146,8 @@ class GradedModel:
         if len(self.parts.used) > 1:
             lo, hi = self._candidates.share_limits(_Z95).T
             limits[:, 1], limits[:, 2] = np.minimum(limits[:, 1], lo), np.maximum(limits[:, 2], hi)
+        if self.parts.in_rest.any():
+            limits[:, 1:] += self._off(self.states, limits[:, 1:] - limits[:, :1])
         expected = self.states.sum(0)  # less than one prompt: it may as well be none
         limits[expected < 1, 1], limits[len(self.states) - expected < 1, 2] = 0.0, 1.0
         if self._one_each:
@@ -146,7 +158,12 @@ class GradedModel:
         """Limits for these very prompts: under the fitted model, and under every distribution of the weights that the counts allow."""
         if self._one_each:
             return 0.0, 1.0
-        lo, hi = counted_limits(1 - self.loss[:, state], np.delete(self.loss, state, 1).min(1), level=level)
+        may_be, must_be = 1 - self.loss[:, state], np.delete(self.loss, state, 1).min(1)
+        lo, hi = counted_limits(may_be, must_be, level=level)
+        if self.parts.in_rest.any():
+            reach = np.array([[lo - may_be.mean(), 0.0], [0.0, hi - must_be.mean()]])
+            off = self._off(np.stack([may_be, must_be], -1), reach, level)
+            lo, hi = whole_prompts(max(lo + off[0, 0], 0.0), min(hi + off[1, 1], 1.0), len(may_be))
         if len(self.parts.used) == 1:
             return lo, hi
         lowest, highest = self._candidates.set_limits(state, level)
@@ -198,6 +215,15 @@ class GradedModel:
                 "prompts: stated errors rest on the shapes it knows",
             )
         return ()
+
+    def _off(self, p: Floats, reach: Floats, level: float = 0.95) -> Floats:
+        """[S, 2] what limits of means of probabilities [M, S] move by, where the shapes are off: reach [S, 2] is that of the limits before.
+
+        Root of the sum of the squares of both. No shape is exactly the one meant, and that is one error for all prompts.
+        """
+        by = SHAPES_OFF * ndtri((1 + level) / 2) / _Z95
+        moved = np.stack([moved_together(p, side * by) for side in (-1, 1)], -1) - p.mean(0)[:, None]
+        return np.asarray(np.sign(moved) * (np.hypot(moved, reach) - np.abs(reach)))
 
     @property
     def _one_each(self) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy.special import pdtrc
 
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
 from flatspot.stats.models.dictionary import fit_dictionary
@@ -28,6 +29,7 @@ from flatspot.stats.zones import Zones
 _MOST_ATOMS = 32
 _ATOM_SHARE = 0.005
 _NEIGHBORS, _STANDS_OUT, _FEWEST_ON_LATTICE = 3, 2.5, 12
+_MOST_DIGITS, _BY_CHANCE = 4, 1e-3
 _MOST_RESTS = 4
 _CUT_AT = ((0.1, 0.3, 0.6, 0.85), (0.15, 0.4, 0.7, 0.9))
 _FEWEST_CUT, _MOST_CHOOSING, _BINS = 60, 300, 16
@@ -183,11 +185,15 @@ def _atoms(tally: Tally, n_prompts: int) -> tuple[Floats, bool]:
     """Values seen in at least two prompts, three times, and in half a percent of the completions; whether the others are a lattice.
 
     On a lattice, such as scores rounded to two digits, most values come that often, each about as often as its neighbors: then only those
-    that stand out are atoms, and the rest is as good as continuous.
+    that stand out are atoms, and the rest is as good as continuous. Where all values have a few digits, they stand out if chance does not
+    make them: of few completions, any value may come three times and its neighbors once.
     """
     distinct, at = np.unique(tally.reward, return_inverse=True)
     size, prompts = np.bincount(at, tally.count), np.bincount(at)
     wide = (prompts >= min(2, n_prompts)) & (size >= max(3, _ATOM_SHARE * tally.count.sum()))
+    if (step := _rounded_to(distinct)) is not None:
+        kept = np.flatnonzero(wide & _stand_out(np.rint(distinct / step).astype(np.int64), size))
+        return np.sort(distinct[kept[np.argsort(-size[kept], kind="stable")][:_MOST_ATOMS]]), True
     smooth = np.zeros(len(size), bool)
     if len(size) > _NEIGHBORS:  # fewer values are no lattice, and have no neighbors to reflect
         around = sliding_window_view(np.pad(size, _NEIGHBORS, mode="reflect"), 2 * _NEIGHBORS + 1)
@@ -195,6 +201,29 @@ def _atoms(tally: Tally, n_prompts: int) -> tuple[Floats, bool]:
     lattice = bool(smooth.sum() >= _FEWEST_ON_LATTICE and smooth.sum() > wide.sum() / 2)
     kept = np.flatnonzero(wide & ~smooth if lattice else wide)
     return np.sort(distinct[kept[np.argsort(-size[kept], kind="stable")][:_MOST_ATOMS]]), lattice
+
+
+def _rounded_to(values: Floats) -> float | None:
+    """The step of values that all have so few digits; None where they have not.
+
+    >>> _rounded_to(np.arange(40) / 100), _rounded_to(np.arange(40) / 30)
+    (0.01, None)
+    """
+    if len(values) <= _FEWEST_ON_LATTICE:
+        return None
+    for digits in range(_MOST_DIGITS + 1):
+        steps = values * 10.0**digits
+        if (np.abs(steps - np.rint(steps)) < 1e-9 * np.maximum(np.abs(steps), 1.0)).all():
+            return float(10.0**-digits)
+    return None
+
+
+def _stand_out(place: Ints, size: Ints) -> NDArray[np.bool_]:
+    """[V] values at these places of a lattice, ascending, that come more often than neighbors, also empty ones, and chance explain."""
+    before = np.r_[0.0, np.cumsum(size)]
+    low, high = np.searchsorted(place, place - _NEIGHBORS), np.searchsorted(place, place + _NEIGHBORS, "right")
+    rate = (before[high] - before[low] - size + 1) / (2 * _NEIGHBORS)
+    return np.asarray((size >= _STANDS_OUT * rate) & (pdtrc(size - 1, rate) < _BY_CHANCE / len(size)))
 
 
 def _own_values(x: Ints, r: Floats, c: Ints, least: Floats) -> Floats:

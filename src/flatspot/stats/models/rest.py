@@ -33,8 +33,9 @@ _LEAST_WIDTH = 0.8  # of the mean: a sharp shape tells more, were it exactly the
 _KERNEL: Floats = np.array([0.1, 0.2, 0.4, 0.2, 0.1])  # by which neighboring stds are as likely
 _MOST_FITTED = 4000
 _ITERATIONS, _EVEN_SHARE = 150, 0.02
-_TEMPER = 0.8  # of the likelihood of a prompt's std and shape: no shape is exactly the one that is meant
-_FEWEST_IN_BIN, _MOST_BINS, _OF_SET = 30, 8, 5.0
+_TEMPER = 0.6  # of the likelihood of a prompt's std and shape: no shape is exactly the one that is meant
+# a bin is of the means of the rewards, which are low where skewed rewards happen to have a small std: it is not taken at its word alone
+_FEWEST_IN_BIN, _MOST_BINS, _OF_SET = 30, 8, 30.0
 _CELLS_AT_ONCE = 3_000_000
 _DONORS = 256
 _CHECKED_FROM, _MOST_CHECKED = 4, 2000

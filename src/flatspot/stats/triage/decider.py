@@ -241,7 +241,7 @@ def finish(state: State) -> Triage:
     """The verdicts on everything drawn so far; good at any time, also before `next_round` is None."""
     plan, draws = state.plan, state.draws
     decisions = give_verdicts(state.model, plan.target_error, worst_case=_strict(state))
-    return Triage(draws, plan.zones(draws), state.model, decisions)
+    return Triage(draws, plan.zones(draws), state.model, decisions, held=plan.worst_case)
 
 
 class Adaptive:

@@ -8,9 +8,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.stats.decide import Decisions
+from flatspot.core.shares import percents_apart
+from flatspot.stats.decide import Decisions, rests_on_fit, shapes_in_doubt
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
 from flatspot.stats.forecast import GROUP_SIZES, Forecast, forecast_of
+from flatspot.stats.intervals import moved_together
 from flatspot.stats.models.binary import are_ends, two_ends
 from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.triage.draws import Draws
@@ -25,12 +27,14 @@ class Triage:
     zones      the thresholds it was judged by
     fitted     the model fitted to all of it
     decisions  which verdicts are given
+    held       whether their worst-case error was held to the target
     """
 
     draws: Draws
     zones: Zones
     fitted: FittedModel
     decisions: Decisions
+    held: bool = False
 
     @property
     def verdict(self) -> NDArray[np.str_]:
@@ -79,9 +83,28 @@ class Triage:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Where the model does not fit, and what that does to the verdicts."""
+        """Where the model does not fit, or the verdicts rest on it, and what that does to them."""
         no_limit = ("worst_case has no limit on the error of continuous rewards: the verdicts are as without it, at a mean error",)
-        return (*one_value_caveat(self.draws, self.zones), *self.fitted.misfit, *(no_limit if self.decisions.no_limit else ()))
+        return (
+            *one_value_caveat(self.draws, self.zones),
+            *self.fitted.misfit,
+            *(no_limit if self.decisions.no_limit else ()),
+            *self._caveats_of_fit,
+        )
+
+    @property
+    def _caveats_of_fit(self) -> tuple[str, ...]:
+        predicted, error = self.predicted_error, self.decisions.error[self.decisions.decided]
+        if self.model not in ("binary", "few-valued") and shapes_in_doubt(error):
+            expected, most = percents_apart(predicted, float(moved_together(error)))
+            return (f"where the shapes of the rewards are off, {most} of the verdicts may be wrong instead of the predicted {expected}",)
+        if self.held or not rests_on_fit(self.worst_case_error, predicted, len(error)):
+            return ()
+        expected, most = percents_apart(predicted, self.worst_case_error)
+        return (
+            f"the predicted error, {expected} of the verdicts, rests on the fit: these completions do not rule out {most} (97.5% limit), "
+            "as where many prompts lie right at a threshold; worst_case=True draws more there",
+        )
 
     def forecast(self, group_size: int | tuple[int, ...] = GROUP_SIZES) -> Forecast:
         """Expected share of groups of this size (or these) that are not all equal, with a 90% interval."""

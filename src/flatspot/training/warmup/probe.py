@@ -214,8 +214,9 @@ def shares_of(draws: ProbeDraws, probed: Probed) -> ProbeRow:
     states, stratum = draws.model.states[scored], probed.stratum[scored]
     of_run = np.where(np.bincount(stratum, minlength=3) > 0, probed.of_run, 0.0)
     weights = stratum_weights(stratum, of_run)
-    shares = [_limits(weighted_share(states[:, i], stratum, of_run)) for i in range(len(STRATA))]
-    usable = states[:, 1] + states[:, 2]
+    of_fit = draws.model.shares
+    shares = [_limits(weighted_share(states[:, i], stratum, of_run, of_fit[i])) for i in range(len(STRATA))]
+    usable, of_usable = states[:, 1] + states[:, 2], 1 - of_fit[0][[0, 2, 1]]
     mean, variance = (values[scored] for values in draws.model.pass_at(probed.zones.group_size))
     ready = _limits(weighted_share(mean, stratum, of_run))
     ready["sd"] = float(np.sqrt((weights**2 * variance).sum()))  # for these very prompts, so that two probes can be compared
@@ -226,9 +227,9 @@ def shares_of(draws: ProbeDraws, probed: Probed) -> ProbeRow:
         vanishing=shares[0],
         learnable=shares[1],
         solved=shares[2],
-        recovered=_limits(weighted_share(usable, stratum, of_run)),
+        recovered=_limits(weighted_share(usable, stratum, of_run, of_usable)),
         ready=ready,
-        kept=_limits(weighted_share(usable[was], stratum[was], np.array([0.0, 1.0, 0.0]))) if was.any() else None,
+        kept=_limits(weighted_share(usable[was], stratum[was], np.array([0.0, 1.0, 0.0]), of_usable)) if was.any() else None,
         reward=float(weights @ draws.evidence.mean[scored]),
     )
 
