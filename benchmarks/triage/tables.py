@@ -9,40 +9,19 @@ Written by `python benchmarks/triage/compare.py`; do not edit. Seconds: {seconds
 
 EB-DP is `flatspot.triage`: no label, no knowledge of the population. The *oracle prior* knows the distribution of p. *Tuned* rules
 (SPRT tuned, fixed K, first mixed) were given the truth to choose their setting: the cheapest one with at most the target error, or EB-DP's.
-1,000 prompts, 20 sets each, cap 64. The binary rows are older than the pilot of two completions and the two that every rule now takes
-(design/0029); the five populations that came with these are not in them yet.
+1,000 prompts, {sets} sets each, cap 64. What is stated against what is true is in `benchmarks/claims`.
 A cell is generations per prompt (realized error, %). **Bold**: the cheapest that meets the target within a point, when it is not EB-DP.
 "–": no setting reaches the error.
 """
-WORST_CASE = """The same sets, drawn with `worst_case`. *limit*: the 97.5% upper limit of the error; what is held to the target lies above
-it, at twice the drop of the log likelihood. *above*: the share of sets whose realized error was above the target.
-"""
-
-OTHER = """*noise*: standard error, over the sets, of the difference between the error and what was predicted; of 2 or 3 sets it is
-itself rough. With centered advantages the error is above by more than three of it for few-valued rewards of one Dirichlet at 2% (there with
-either kind), zero-inflated ones at 5%, normal ones, and two-point ones with noise, by far.
-
-Two points with noise are binned after the first round, at a distance of 0.06 from the model. Sampling the open prompts further brings it
-just under 0.05 in two of three sets: then they pass for normal, a prompt that showed one point alone is called vanishing, and no caveat
-says so. In the third set the bins stay, and there it is prompts with noise around one point that are wrongly called learnable. *model* is
-that of the last set.
-
-The prior of the variances is the cause for the normal ones. It is a scaled inverse chi-square, fitted by moments, with a long tail of
-large variances; the stds of this population are at most 0.3, with a long tail of small ones. After 4 completions, a small std that came
-out large is taken at its word, and a vanishing prompt is called learnable. Under the true distribution of the stds, 0.9% would be
-predicted of the same completions, and 1.1% of the verdicts would be wrong; under the inverse chi-square it is 0.3% and 2.4% (6 sets).
-"""
-INSIDE = ("mean", "mixed", "gain")
-LIMITS = """Share of 1,000 prompts whose true mean, mixed groups and gain lie within their 95% limits. Where the model is right it is near
-95%. A continuous rest is taken for normal: the gain of a bounded or skewed one is off by its shape, and more completions narrow the
-limits around the wrong value. Those of binary rewards are exact, and hold for at least 95% of every prompt.
+WORST_CASE = """The same sets, drawn with `worst_case`. *limit*: the 97.5% upper limit of the error of these very verdicts, which is held to
+the target. *above*: the share of sets whose realized error was above the target.
 """
 
 
-def render(results, limits, engine=None, real=None):
+def render(results, limits, sets, engine=None, real=None):
     """Markdown; `engine` and `real` are what engine_side.py and real.py wrote."""
     parts = [
-        HEAD.format(seconds=", ".join(f"{name} {s}" for name, s in results["seconds"].items())),
+        HEAD.format(sets=sets, seconds=", ".join(f"{name} {s}" for name, s in results["seconds"].items())),
         "## Binary, at equal error\n",
         equal_error(results["binary"]),
     ]
@@ -50,11 +29,6 @@ def render(results, limits, engine=None, real=None):
     parts += [equal_cost(results["binary"]), "\n## Against the targets\n", _targets(results["binary"], limits)]
     columns = ("population", "target", "error", "limit", "above", "generations", "undecided")
     parts += ["\n## With `worst_case`\n", WORST_CASE, _plain(results["worst_case"], columns)]
-    parts += ["\n## Few prompts, target 3%\n", _plain(results["small"], ("population", "n_prompts", "error", "generations", "undecided"))]
-    parts += ["\n## Forecast of mixed groups\n", _forecast(results)]
-    columns = ("population", "advantage", "target", "model", "error", "predicted", "noise", "generations", "undecided", "sets", "caveat")
-    parts += ["\n## Other rewards, 500 prompts\n", OTHER, _plain(results["other"], columns)]
-    parts += ["\n## Limits of graded rewards\n", LIMITS, _plain(results["limits"], ("population", "model", "completions", *INSIDE))]
     if real:
         parts += [
             "\n## Real rewards\n",
@@ -124,23 +98,9 @@ def _targets(rows, limits):
     return _table(["population", "target", "undecided, %", *names], out)
 
 
-def _forecast(results):
-    inside = {row["population"]: row["inside"] for row in results["coverage"]}
-    at = [row for row in results["binary"] if row["target"] == 0.03]
-    out = [[r["population"], *r["forecast error"], *(f"{100 * x:.0f}" for x in inside.get(r["population"], []))] for r in at]
-    head = [
-        "population",
-        *(f"distance at K = {k}, points" for k in (4, 8, 16, 32)),
-        *(f"90% limits hold at {k}, %" for k in (4, 8, 16, 32)),
-    ]
-    return "Distance from the set's own share (1,000 prompts, target 3%); coverage of the population's (300 prompts).\n\n" + _table(
-        head, out
-    )
-
-
 def _plain(rows, columns):
     def cell(name, value):
-        if name in ("error", "predicted", "noise", "undecided", "target", "limit", "above", *INSIDE):
+        if name in ("error", "undecided", "target", "limit", "above"):
             return f"{100 * value:.1f}%"
         return (
             f"{value:.1f}" if isinstance(value, float) else {True: "yes", False: ""}.get(value, value) if isinstance(value, bool) else value

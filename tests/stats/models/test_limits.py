@@ -1,7 +1,7 @@
 """The 95% limits of mean, mixed groups and gain cover the truth of the benchmark's populations.
 
 Those of binary rewards are exact, so they cover at least 95% of every prompt; those of graded rewards are quantiles of the posterior, so
-where the model is right they cover 95% over the set. Where a shape or the prior is off they do not: benchmarks/triage/README.md.
+where the model is right they cover 95% over the set. Where a shape or the prior is off they do not: benchmarks/claims/README.md.
 """
 
 import sys

@@ -22,7 +22,7 @@ from flatspot.stats.models.npmle import GRID, fit_npmle, likelihood
 from flatspot.stats.threads import one_thread
 
 # nominal 90% limits held in 82-98% of 40 sets of 300 prompts (ten populations, K = 4 to 32) without this factor on the normal
-# quantile, in 85-98% with it: benchmarks/triage/README.md
+# quantile, in 85-98% with it; today's coverage is in benchmarks/claims/README.md
 _WIDEN = 1.06
 WIDEN_SHARES = 1.2  # the same for nominal 95% limits of a share, whose f has a jump: tests/stats/models/test_profile.py
 _TILTS = np.geomspace(0.003, 30.0, 10)
