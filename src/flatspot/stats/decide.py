@@ -18,7 +18,7 @@ FEWEST_REWARDS = 2  # of a verdict: one reward shows nothing of a std
 MOST_ERROR = 0.25
 _TIE = 1e-6  # of an error: losses closer than this are equal
 _DOUBT_LEVEL = 0.8  # of the limits that leave a set in doubt
-_ROOM, _BY_CHANCE = 0.015, 2  # of the predicted error: what it may be off by, and verdicts that may be wrong by chance on top of that
+_ROOM, _BY_CHANCE = 0.015, 1  # of the predicted error: what it may be off by, and verdicts that may be wrong by chance on top of that
 _STRICTER, _LEAST = 0.8, 0.002  # how the mean error of the verdicts falls at a time, and the least share of the target that is tried
 
 
@@ -168,7 +168,7 @@ def rests_on_fit(limit: float, predicted: float, n_verdicts: int) -> bool:
     By more than `_ROOM`, and what so many verdicts may be off by chance alone. Few completions leave smooth sets and sets that crowd at a
     threshold alike, so nothing else than the limit tells (`design/0039-what-an-error-rests-on.md`).
 
-    >>> rests_on_fit(0.13, 0.04, 300), rests_on_fit(0.03, 0.01, 300), rests_on_fit(float("nan"), 0.04, 300)
+    >>> rests_on_fit(0.13, 0.04, 300), rests_on_fit(0.02, 0.01, 300), rests_on_fit(float("nan"), 0.04, 300)
     (True, False, False)
     """
     return n_verdicts > 0 and limit > predicted + _ROOM + _BY_CHANCE / n_verdicts
