@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flatspot.core.shares import percent, percents_apart
+from flatspot.core.shares import percent
 from flatspot.rollouts.prompts import UnscoredAnswers
 from flatspot.runs.clusters import Clusters
 from flatspot.stats.decide import rests_on_fit, shapes_in_doubt
@@ -255,8 +255,8 @@ def _provisional(verdicts: PromptVerdicts) -> Caveat:
     text = "The reward is continuous: verdicts rest on the shapes that rewards have within a prompt, and are provisional."
     error = verdicts.error_probability[np.isin(verdicts.verdict, STATES)]
     if shapes_in_doubt(error):
-        expected, most = percents_apart(float(error.mean()), float(moved_together(error)))
-        text += f" Where these are off, {most} of the verdicts may be wrong instead of the predicted {expected}."
+        expected, most = 100 * error.mean(), 100 * moved_together(error)
+        text += f" Where these are off, {most:.1f}% of the verdicts may be wrong instead of the predicted {expected:.1f}%."
     return Caveat("provisional-model", text)
 
 
@@ -298,10 +298,10 @@ def doubtful_error(verdicts: PromptVerdicts, settings: JudgeSettings) -> list[Ca
     predicted = float(verdicts.error_probability[given].mean()) if given.any() else float("nan")
     if int((verdicts.verdict != "unscored").sum()) < FEW_PROMPTS or not rests_on_fit(limit, predicted, int(given.sum())):
         return []
-    expected, most = percents_apart(predicted, limit)
     text = (
-        f"The predicted error, {expected} of the verdicts, rests on the fit. These completions do not rule out {most} (97.5% limit), as "
-        "where many prompts lie right at a threshold; --worst-case samples more there, and leaves the rest undecided."
+        f"The predicted error, {100 * predicted:.1f}% of the verdicts, rests on the fit. These completions do not rule out "
+        f"{percent(limit)} (97.5% limit), as where many prompts lie right at a threshold; --worst-case samples more there, and leaves the "
+        "rest undecided."
     )
     return [Caveat("worst-case-error", text)]
 

@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.core.shares import percents_apart
 from flatspot.stats.decide import Decisions, rests_on_fit, shapes_in_doubt
 from flatspot.stats.evidence import Evidence, Floats, Ints, Tally
 from flatspot.stats.forecast import GROUP_SIZES, Forecast, forecast_of
@@ -96,11 +95,13 @@ class Triage:
     def _caveats_of_fit(self) -> tuple[str, ...]:
         predicted, error = self.predicted_error, self.decisions.error[self.decisions.decided]
         if self.model not in ("binary", "few-valued") and shapes_in_doubt(error):
-            expected, most = percents_apart(predicted, float(moved_together(error)))
-            return (f"where the shapes of the rewards are off, {most} of the verdicts may be wrong instead of the predicted {expected}",)
+            most = f"{100 * moved_together(error):.1f}%"
+            return (
+                f"where the shapes of the rewards are off, {most} of the verdicts may be wrong, not the predicted {100 * predicted:.1f}%",
+            )
         if self.held or not rests_on_fit(self.worst_case_error, predicted, len(error)):
             return ()
-        expected, most = percents_apart(predicted, self.worst_case_error)
+        expected, most = (f"{100 * share:.1f}%" for share in (predicted, self.worst_case_error))
         return (
             f"the predicted error, {expected} of the verdicts, rests on the fit: these completions do not rule out {most} (97.5% limit), "
             "as where many prompts lie right at a threshold; worst_case=True draws more there",
