@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 from claimed import CLAIMED
 from held_back import HELD_BACK
 
 HEAD = """# Claim against realized
 
-Written by `python benchmarks/claims/run.py`; do not edit. {minutes:.0f} minutes of one core, {least} to {most} sets a row, measured
-{measured}.
+Written by `python benchmarks/claims/run.py`; do not edit. {minutes:.0f} minutes of one core, {least} to {most} sets a row.
+Measured: {measured}.
 
 Every number that flatspot prints with a stated error or a level, compared with the truth of sets drawn from {binary} populations of binary
 and {graded} families of graded rewards (`binary_sets.py`, `graded_sets.py`). The truth is computed by `truths.py`, which calls nothing of
@@ -62,8 +63,8 @@ def render(results, n_jobs):
     sets = {kind: len({row["set"] for row in rows if row["rewards"] == kind} - set(HELD_BACK[kind])) for kind in ("binary", "graded")}
     n_sets = [row["sets"] for row in rows] or [0]
     minutes = sum(result["seconds"] for result in results.values()) / 60
-    days = sorted({result["measured"] for result in results.values() if "measured" in result})
-    measured = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}: see `results.json`" if days else "never"
+    days = Counter(result["measured"] for result in results.values())
+    measured = ", ".join(f"{n} jobs {day}" for day, n in sorted(days.items()))
     head = HEAD.format(measured=measured, minutes=minutes, least=min(n_sets), most=max(n_sets), **sets)
     held = [row for row in rows if row["set"] in HELD_BACK[row["rewards"]]]
     if len(results) < n_jobs:
