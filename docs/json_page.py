@@ -13,7 +13,7 @@ from flatspot.runs.demo_summary import DemoResults
 from flatspot.runs.recipe_summary import RecipeSummary
 from flatspot.runs.summary import Counts, Fractions, Share, Summary
 from flatspot.runs.warmup_summary import WarmupSummary, WatchSummary
-from flatspot.verdicts.caveats import CODES
+from flatspot.verdicts.codes import CODES
 
 _INTRO = """# The object of `--json`
 

@@ -10,7 +10,7 @@ from flatspot.core.errors import ImportFormatError
 from flatspot.core.log_formats import LOG_FORMATS
 from flatspot.importers.detection import FORMATS, own_format
 from flatspot.importers.search import find_files
-from flatspot.verdicts.caveats import CODES
+from flatspot.verdicts.codes import CODES
 
 from . import writers
 from .writers import batches, truth

@@ -17,7 +17,7 @@ from flatspot.runs.summary import Summary
 from flatspot.runs.table import RunTable
 from flatspot.stats.evidence import evidence_of_rows
 from flatspot.stats.signs import Signs
-from flatspot.verdicts.caveats import CODES
+from flatspot.verdicts.codes import CODES
 from flatspot.verdicts.settings import JudgeSettings
 from flatspot.verdicts.summary import judge
 

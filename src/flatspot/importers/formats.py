@@ -17,7 +17,7 @@ from flatspot.importers.arranged import Arranged, Log
 from flatspot.readers.blocks import Block, Notice
 from flatspot.readers.in_memory import json_line, write_log
 from flatspot.rollouts.notes import Caveat
-from flatspot.verdicts.caveats import CODES
+from flatspot.verdicts.codes import CODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class LogRows:
              (a number; None where it failed), and as far as the format has them `prompt_id`, `step`, `sample_idx`, `truncated`, `n_tokens`,
              `error`, `split`, `kept`. Further columns that are one value per prompt are kept with the prompt
     caveats  what a reader must know, such as what the format hides: sentences, or pairs of a code and a sentence. A code is one of
-             `verdicts.caveats.CODES`, or begins with the format's name and a hyphen
+             `verdicts.codes.CODES`, or begins with the format's name and a hyphen
     """
 
     rows: Iterable[Mapping[str, Any]] | Any

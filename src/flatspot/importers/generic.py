@@ -6,7 +6,6 @@ or whose completion was never drawn, is kept with its `error`.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from flatspot.core.leftovers import scratch_folder
 from flatspot.core.records import LARGEST_REWARD
 from flatspot.core.schema import ROLLOUTS
 from flatspot.importers import cells
+from flatspot.importers.arranged import Log
 from flatspot.importers.as_formatted import Understood, understand
 from flatspot.importers.blanks import Blanks, find_blanks
 from flatspot.importers.files import open_log, what_was_wrong
@@ -26,6 +26,7 @@ from flatspot.importers.formats import LogFiles
 from flatspot.importers.grouping import NO_PROMPT, Grouping, find_grouping, group_by
 from flatspot.importers.prompts import select_prompts, spaces_apart
 from flatspot.importers.rows import Cells, select_cells
+from flatspot.importers.sums import check_named_once, checked_weights, sum_caveats
 from flatspot.importers.survivors import survivors_only
 from flatspot.importers.turns import join_turns, rows_are_turns
 from flatspot.importers.window import Window, keep_window, last_window
@@ -89,6 +90,7 @@ def import_generic(
 
     if request.lists not in (None, "completions", "tokens"):
         raise SettingsError(f"--reward-list must be completions or tokens, got {request.lists!r}")
+    check_named_once(request.names.get("reward"))
     caveats: list[Caveat] = []
     try:
         with scratch_folder() as scratch:
@@ -104,6 +106,7 @@ def import_generic(
                 are_turns = False  # it has made a row of each completion
             join_turns(db, columns, log_cells, are_turns=are_turns, where=named(files), caveats=caveats)
             caveats += keep_window(db, request.window, named(files))
+            caveats += sum_caveats(db, _log(db, files), columns)
             grouping = _grouping(db, understood, log_cells)
             blanks = find_blanks(db, columns, caveats)
             write_query(db, _rollout_select(log_cells, grouping, weights, blanks, understood.parts), rollouts)
@@ -120,6 +123,11 @@ def import_generic(
     used: dict[str, str | tuple[str, ...]] = {"prompt_id": grouping.columns[0]} if grouping.columns[0] in columns.ids else {}
     used |= {ours: names[0] if len(names) == 1 else names for ours, names in columns.names.items()}
     return Imported(tuple(files), used, grouping.columns, tuple(caveats), _known_weights(understood, weights))
+
+
+def _log(db: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> Log:
+    types = {str(name): str(kind) for name, kind, *_ in db.execute("DESCRIBE log").fetchall()}  # as the format has made it
+    return Log(db, types, files)
 
 
 def _grouping(db: duckdb.DuckDBPyConnection, understood: Understood, log_cells: Cells) -> Grouping:
@@ -143,19 +151,8 @@ def _known_weights(understood: Understood, weights: Sequence[float]) -> dict[str
 
 
 def _weights(request: LogColumns, understood: Understood, caveats: list[Caveat]) -> tuple[float, ...]:
-    rewards, given = understood.columns.names["reward"], request.weights if request.weights is not None else understood.weights
-    weights = tuple(map(float, given)) if given is not None else (1.0,) * len(rewards)
-    if len(weights) != len(rewards):
-        raise SettingsError(f"{len(rewards)} reward columns need {len(rewards)} weights, got {len(weights)}: one --reward-weight for each")
-    if not all(math.isfinite(weight) and abs(weight) <= LARGEST_REWARD for weight in weights):
-        raise SettingsError(f"--reward-weight must be a finite number of at most {LARGEST_REWARD:g}, got {weights}")
-    if len(rewards) > 1:
-        added = " + ".join(name if weight == 1 else f"{weight:g} × {name}" for name, weight in zip(rewards, weights, strict=True))
-        if given is None:
-            caveats.append(("weights-assumed", f"The reward is {added}, each with weight 1 (--reward-weight)."))
-        else:
-            caveats.append(f"The reward is {added}.")
-    return weights
+    given = request.weights if request.weights is not None else understood.weights
+    return checked_weights(understood.columns.names["reward"], given, caveats)
 
 
 def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection, survivors: bool) -> list[Caveat]:
@@ -225,6 +222,7 @@ def _rollout_select(
         unscored = f"CASE WHEN {shown} THEN 'the log has no reward here' ELSE {unscored} END"
     total = " + ".join(f"coalesce({weight!r} * number_{i}, 0)" if several else f"number_{i}" for i, weight in enumerate(weights))
     total = total if several or weights[0] == 1 else f"{weights[0]!r} * number_0"
+    total = total if all(weight > 0 for weight in weights) else f"({total}) + 0"  # a negative weight makes -0.0 of 0
     failed = f"WHEN {blanks.failed} THEN {cells.literal(blanks.why)}" if blanks.why else ""
     derived = {
         "prompt_id": "prompt_id",

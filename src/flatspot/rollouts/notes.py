@@ -14,7 +14,7 @@ from flatspot.rollouts.files import read_json, update_json
 from flatspot.rollouts.parts import parts_of
 
 Caveat = str | tuple[str, str]
-"""A sentence, or a code (`verdicts.caveats.CODES`) and a sentence."""
+"""A sentence, or a code (`verdicts.codes.CODES`) and a sentence."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ _MOST = 12
 _SMALL = 1e-4
 
 
-def fit_parts(log: Log, total: str, columns: Sequence[str], where: str = "true") -> dict[str, float | None]:
+def fit_parts(log: Log, total: str, columns: Sequence[str], where: str = "true", *, fewest: int = 2) -> dict[str, float | None]:
     """Column → weight, where the total is exactly their weighted sum on every row; empty where it is not, or where it is one of them.
 
     A column that is 0 on all rows is a part, too, of a weight that is not known (None): the total cannot show it.
 
-    total  SQL of the total
+    total   SQL of the total
+    fewest  parts that make a sum
     """
     columns = list(columns)[:_MOST]
     if not columns:
@@ -37,7 +38,7 @@ def fit_parts(log: Log, total: str, columns: Sequence[str], where: str = "true")
         return {}
     zero = [column for i, column in enumerate(columns) if not np.any(values[:, 1 + i])]
     parts |= dict.fromkeys(zero)
-    return parts if len(parts) > 1 else {}
+    return parts if len(parts) >= fewest else {}
 
 
 def _needed(total: Floats, columns: Floats) -> dict[int, float]:
