@@ -196,6 +196,26 @@ def test_only_what_is_new_is_read(tmp_path, monkeypatch):
     runs.close()
 
 
+def test_a_file_that_goes_between_a_look_and_the_reading_is_said_and_the_next_look_tried(tmp_path, monkeypatch):
+    log, said = tmp_path / "log", []
+    write_rows(log / "1.jsonl", [[0.0, 1.0]])
+    runs = flatspot.follow(log, say=said.append, **options(tmp_path))
+    next(runs)
+    write_rows(log / "2.jsonl", [[1.0, 1.0]], 2)
+    look = follow_module.KeptRows.look
+
+    def after_it_went(self, files, blocks):
+        monkeypatch.setattr(follow_module.KeptRows, "look", look)
+        (log / "2.jsonl").unlink()
+        write_rows(log / "3.jsonl", [[0.5, 1.0]], 3)
+        return look(self, files, blocks)
+
+    monkeypatch.setattr(follow_module.KeptRows, "look", after_it_went)
+    assert_is_log(next(runs), log)
+    runs.close()
+    assert len(said) == 1 and "2.jsonl: cannot be read: No such file" in said[0]
+
+
 def test_csv_is_read_up_to_its_last_whole_line(tmp_path):
     log = tmp_path / "log.csv"
     log.write_text("question,reward\na,0\na,1\na,0.")

@@ -76,10 +76,13 @@ class KeptRows:
             self._drop(gone)
         self._blocks = blocks
         for path in files:
-            stamp = stamp_of(path)
-            before = self._read.get(path)
-            if before is None or before.stamp != stamp:
-                self._update(path, replace(before, stamp=stamp) if before else _Read(stamp), blocks)
+            try:
+                stamp = stamp_of(path)
+                before = self._read.get(path)
+                if before is None or before.stamp != stamp:
+                    self._update(path, replace(before, stamp=stamp) if before else _Read(stamp), blocks)
+            except OSError as error:  # it was there a moment ago
+                raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
         self.parts.close()
         return {path: (self._read[path].rows, self._read[path].notices) for path in files}
 
