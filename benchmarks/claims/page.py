@@ -19,7 +19,7 @@ flatspot: exact sums, or integrals of the distribution function over 1,000 cells
 
 - An **error** holds where the realized one is at most 1.5 points above the stated one, over the sets whose output does not itself say that
   it cannot promise it (`model-misfit`, `worst-case-error`, `few-prompts`, and `provisional-model` with a number; *said*: the share of
-  sets with one of them). The realized error is that of all sets.
+  sets with one of them). Where that is all of them, the row holds by saying so. The realized error is that of all sets.
 - **Limits** hold where they cover the truth at most 5 points less often than their level.
 - A **cost** holds where it is at most 1.35 of the fewest completions of whoever knows the population (`oracle.py`). Where these are under
   four, it is not judged, and stands in a line of its own: so few completions do not tell such a population, in which nearly every prompt is

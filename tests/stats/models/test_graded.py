@@ -101,7 +101,7 @@ def test_two_points_with_noise_are_judged_by_which_point_a_reward_is_at():
         errors += [table[x, STATES.index(v)] for x, v in enumerate(t.verdict) if v in STATES]
         stated.append(t.predicted_error)
     assert np.mean(errors) <= np.mean(stated) + 0.015
-    assert t.caveats == ()
+    assert t.fitted.misfit == ()
 
 
 @pytest.mark.parametrize("spread", [3.0, 30.0])
