@@ -28,7 +28,7 @@ from measures import Sample, candidates, change
 from numpy.typing import NDArray
 from own import own_runs
 from setting import GROUP_SIZE, OWN_STEPS, SETTINGS, Setting, prompts_of, start_policy
-from trainers import SEED, TRAINERS
+from trainers import SEED, TRAINERS, ppo_rate
 
 import flatspot
 from flatspot.core.records import Prompt
@@ -94,7 +94,7 @@ def run(setting: Setting, trainer: str, work: Path, *, steps: int | None = None)
         "steps": OWN_STEPS if how.on == "one" else steps or setting.steps,
         "completions": setting.completions,
         "group_size": GROUP_SIZE,
-        "rate": setting.rate,
+        "rate": ppo_rate(setting) if trainer == "ppo" else setting.rate,
         "seed": SEED,
         "seconds": round(time.monotonic() - since),
         "rl_seconds": round(time.monotonic() - sampled),

@@ -19,6 +19,7 @@ from flatspot.recipe.overcome import flags
 from flatspot.training.rl.train import train
 
 SEED = 0
+_PPO_RATE = 0.3  # of GRPO's rate, for tiny policies: at GRPO's own, four epochs an update unlearned two settings
 _SAVE_EVERY = 2  # steps between checkpoints of a large policy; a tiny one starts again
 
 
@@ -67,6 +68,11 @@ def grpo(
         return train(list(prompts), policy, setting.reward, out=folder, options=[*flags(options), *more]).checkpoint
 
 
+def ppo_rate(setting: Setting) -> float:
+    """The learning rate of PPO."""
+    return setting.rate if setting.policy == "smollm2" else setting.rate * _PPO_RATE
+
+
 def ppo(prompts: Sequence[Prompt], policy: str, setting: Setting, folder: Path, *, steps: int | None = None) -> Path:
     """PPO with as many completions a step; the folder of the trained policy."""
     import torch
@@ -86,7 +92,7 @@ def ppo(prompts: Sequence[Prompt], policy: str, setting: Setting, folder: Path, 
         samples_per_prompt=GROUP_SIZE,
         minibatch_tokens=GROUPS * GROUP_SIZE * setting.max_new_tokens,  # one update an epoch
         epochs=2 if large else 4,
-        learning_rate=setting.rate,
+        learning_rate=ppo_rate(setting),
         sampling=Sampling(top_k=0, max_new_tokens=setting.max_new_tokens),
         seed=SEED,
         rows_per_forward=16 if large else 64,
