@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,23 @@ def test_meteor_with_synonyms_from_a_folder(tmp_path: Path, nltk_data: list[str]
     assert value(spec, "a cars", "a auto") == pytest.approx(1 - 0.5 / 8)
     assert value("meteor[wordnet=none]", "a cars", "a auto") == pytest.approx(0.5 * (1 - 0.5))
     assert value(spec, "it ran", "it work") == pytest.approx(1 - 0.5 / 8)  # an irregular form
+
+
+def test_meteor_remembers_words_and_scores_as_nltk_does(tmp_path: Path, nltk_data: list[str]) -> None:
+    from nltk.corpus import WordNetCorpusReader
+    from nltk.translate.meteor_score import meteor_score
+
+    folder, rng = tiny_wordnet(tmp_path), random.Random(0)
+    nltk_data.append(str(folder))
+    words = ["car", "cars", "auto", "run", "ran", "running", "work", "works", "a", "it"]
+    pairs = [(rng.choices(words, k=rng.randint(1, 8)), rng.choices(words, k=rng.randint(1, 8))) for _ in range(60)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are no other languages
+        reader = WordNetCorpusReader(str(folder / "corpora/wordnet"), None)
+        expected = [meteor_score([reference], text, wordnet=reader) for text, reference in pairs]
+    spec = f"meteor[wordnet={folder}]"
+    assert [value(spec, " ".join(text), " ".join(reference)) for text, reference in pairs] == expected
+    assert len(set(expected)) > 20
 
 
 def test_meteor_looks_for_wordnet_in_the_folder_alone(tmp_path: Path, nltk_data: list[str]) -> None:

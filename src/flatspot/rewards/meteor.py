@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 from flatspot.core.errors import RewardLoadError
@@ -14,6 +16,7 @@ from flatspot.core.optional import require
 from flatspot.core.records import Prompt
 from flatspot.rewards.metrics import RowReward, references_of
 
+_REMEMBERED = 1 << 16  # words, of each kind
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 _HOW_TO_GET_WORDNET = (
@@ -33,11 +36,11 @@ def meteor(*, wordnet: str = "auto") -> RowReward:
     left over, so a synonym whose stem is no word ("automobil") is missed.
     """
     scorer = require("nltk.translate.meteor_score", extra="metrics", purpose="the reward meteor")
-    synonyms = _synonyms(wordnet)
+    synonyms, stemmer = _Remembered(_synonyms(wordnet)), _stemmer()
 
     def score(prompt: Prompt, text: str) -> float:
         references = [_words(reference) for reference in references_of(prompt)]
-        return float(scorer.meteor_score(references, _words(text), wordnet=synonyms))
+        return float(scorer.meteor_score(references, _words(text), stemmer=stemmer, wordnet=synonyms))
 
     return score
 
@@ -47,13 +50,53 @@ def _words(text: str) -> list[str]:
 
 
 class _Thesaurus(Protocol):
-    def synsets(self, word: str) -> list[object]: ...
+    def synsets(self, word: str) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A lemma, of which NLTK asks the name."""
+
+    text: str
+
+    def name(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class _Synset:
+    """Words of one meaning, or of several."""
+
+    words: tuple[_Word, ...]
+
+    def lemmas(self) -> tuple[_Word, ...]:
+        return self.words
+
+
+class _Remembered:
+    """A thesaurus that reads each word once: texts repeat theirs, and NLTK looks them up anew for every pair of texts."""
+
+    def __init__(self, thesaurus: _Thesaurus) -> None:
+        @lru_cache(maxsize=_REMEMBERED)
+        def synsets(word: str) -> tuple[_Synset, ...]:
+            names = {lemma.name() for synset in thesaurus.synsets(word) for lemma in synset.lemmas()}
+            return (_Synset(tuple(map(_Word, sorted(names)))),)
+
+        self.synsets = synsets
+
+
+@cache
+def _stemmer() -> object:
+    """NLTK's Porter stemmer, which stems each word once."""
+    stemmer = require("nltk.stem.porter", extra="metrics", purpose="the reward meteor").PorterStemmer()
+    stemmer.stem = lru_cache(maxsize=_REMEMBERED)(stemmer.stem)
+    return stemmer
 
 
 class _NoSynonyms:
     """Stands where METEOR asks WordNet, and knows no word."""
 
-    def synsets(self, word: str) -> list[object]:
+    def synsets(self, word: str) -> Sequence[Any]:
         return []
 
 

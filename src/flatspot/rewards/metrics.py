@@ -93,21 +93,28 @@ def rouge_l(*, stem: bool = False) -> RowReward:
     return score
 
 
-def sacrebleu(*, tokenize: str = "13a", lowercase: bool = False) -> RowReward:
-    """Sentence BLEU over all references, divided by 100, in [0, 1]; Post 2018, effective order and exponential smoothing.
+def sacrebleu(*, tokenize: str = "13a", lowercase: bool = False, effective_order: bool = True) -> RowReward:
+    """Sentence BLEU over all references, divided by 100, in [0, 1]; Post 2018, exponential smoothing.
 
-    tokenize   sacrebleu's tokenizer: 13a, intl, char, zh, none
-    lowercase  compare in lower case
+    tokenize         sacrebleu's tokenizer: 13a, intl, char, zh, none
+    lowercase        compare in lower case
+    effective_order  leave out the orders that a text of fewer than four words does not have; off, such a text scores 0, as in BLEU
+                     of a corpus
     """
     metrics = require("sacrebleu.metrics", extra="metrics", purpose="the reward sacrebleu")
     try:
-        bleu = metrics.BLEU(tokenize=tokenize, lowercase=lowercase, effective_order=True)
+        bleu = metrics.BLEU(tokenize=tokenize, lowercase=lowercase, effective_order=effective_order)
     except Exception as error:  # an unknown name, or a tokenizer whose own package is missing: sacrebleu raises several types
         raise RewardLoadError(f"sacrebleu: cannot use tokenize={tokenize!r}: {' '.join(str(error).split())[:200]}") from None
 
     def score(prompt: Prompt, text: str) -> float:
+        references = references_of(prompt)
+        if effective_order:
+            result = bleu.sentence_score(text, list(references))
+        else:  # the same sum; of a sentence sacrebleu would log, every time, that it recommends the other
+            result = bleu.corpus_score([text], [[reference] for reference in references])
         # 100 · exp(mean log precision) exceeds 100 by rounding for a perfect match
-        return min(1.0, float(bleu.sentence_score(text, list(references_of(prompt))).score) / 100)
+        return min(1.0, float(result.score) / 100)
 
     return score
 

@@ -1,0 +1,78 @@
+"""Plans and results as text for a terminal. Computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flatspot_paper.grue.numbers import Estimate
+
+if TYPE_CHECKING:
+    from flatspot_paper.grue.plan import TaskPlan
+    from flatspot_paper.grue.stats import Results
+
+
+def results_text(results: Results) -> str:
+    """The table of means, percentiles and shares, then what is not the paper's setting."""
+    heading = f"{'':<16}{'reward':<20}{'std':<20}{'10th percentile':<24}{'std < 0.02':<18}std < 0.05"
+    lines = [f"GRUE, {results['scale']} scale, before any finetuning: means over inputs, 95% intervals in brackets", "", heading]
+    for task in results["tasks"]:
+        numbers = task["numbers"]
+        shares = [_percent(numbers["shares"][limit]) for limit in ("0.02", "0.05")]
+        cells = (_cell(numbers["mean"]), _cell(numbers["std"]), _cell(numbers["percentiles"]["p10"]))
+        lines.append(f"{task['plan']['title']:<16}{cells[0]:<20}{cells[1]:<20}{cells[2]:<24}{shares[0]:<18}{shares[1]}")
+    lines += ["", *_departures([(str(task["plan"]["title"]), list(task["plan"]["departures"])) for task in results["tasks"]])]  # type: ignore[arg-type]
+    for task in results["tasks"]:
+        if task["numbers"]["unscored_completions"]:
+            lines.append(f"{task['plan']['title']}: {task['numbers']['unscored_completions']} completions have no reward and are left out")
+    return "\n".join(lines).rstrip()
+
+
+def plans_text(plans: Sequence[TaskPlan], tokens_per_second: float | None) -> str:
+    """Every setting of each task, the command that does the same, and the hours it takes at most."""
+    lines = []
+    for plan in plans:
+        task, asked, sampling = plan.task, plan.asked, plan.sampling
+        form = "chat message" if asked.chat else "as in the paper"
+        least = f", at least {plan.min_new_tokens}" if plan.min_new_tokens else ""
+        filters = f"top-k {sampling.top_k}" if sampling.top_k else "all tokens"
+        lines += [
+            f"{task.title} ({task.name})",
+            f"  policy       {plan.model}",
+            f"  data         {asked.data or f'its own ({task.hub.name})'}, split {asked.split}, {asked.size} inputs, seed {asked.seed}",
+            f"  prompt       {form}, {task.prompt_tokens} tokens, cut on the {task.cut}",
+            f"  completions  {plan.completions} of each, {filters}, temperature {sampling.temperature:g}, at most "
+            f"{sampling.max_new_tokens} tokens{least}",
+            f"  reward       {plan.reward}",
+            f"  command      {plan.command()}",
+        ]
+        if tokens_per_second is not None:
+            lines.append(f"  sampling     {plan.hours(tokens_per_second):.1f} hours at most, at {tokens_per_second:g} tokens per second")
+        lines.append("")
+    if tokens_per_second is not None:
+        lines.append(f"Together {sum(plan.hours(tokens_per_second) for plan in plans):.1f} hours at most.")
+    else:
+        lines.append("Hours: give --tokens-per-second, as flatspot diagnose shows it for this policy on this machine.")
+    return "\n".join([*lines, *_departures([(plan.task.title, list(plan.departures)) for plan in plans])])
+
+
+def _departures(of_tasks: Sequence[tuple[str, list[str]]]) -> list[str]:
+    """One line per departure, with the tasks that it is of."""
+    tasks: dict[str, list[str]] = {}
+    for title, departures in of_tasks:
+        for departure in departures:
+            tasks.setdefault(departure, []).append(title)
+    if not tasks:
+        return []
+    lines = []
+    for what, titles in tasks.items():
+        lines.append(f"  {', '.join(titles) if len(titles) < len(of_tasks) else 'all tasks'}: {what}")
+    return ["Not as in the paper:", *lines]
+
+
+def _cell(estimate: Estimate) -> str:
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f}–{estimate['high']:.3f})"
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{estimate['value']:.0%} ({estimate['low']:.0%}–{estimate['high']:.0%})"
