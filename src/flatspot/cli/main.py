@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
 import sys
+import time
 
 import click
 
@@ -16,9 +18,10 @@ from flatspot.cli.field_names import with_our_name
 from flatspot.cli.lazy import LazyGroup
 from flatspot.cli.printing import echo, print_traceback
 from flatspot.cli.streams import prepare_streams, silence
-from flatspot.core.errors import FlatspotError
+from flatspot.core.errors import FlatspotError, OtherProcessError
 
 _OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_FIRST_SPEAKS_S = 5.0
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, a signal that Windows does not have
 _NO_PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
@@ -85,8 +88,9 @@ def main() -> None:
     except click.ClickException as error:
         refusal = with_our_name(error) if isinstance(error, click.NoSuchOption) else error
         refusal.show(text := io.StringIO())
-        echo(text.getvalue().rstrip("\n"), err=True)
-        code = error.exit_code
+        code = _fail(text.getvalue().rstrip("\n"), error.exit_code)
+    except OtherProcessError as error:
+        code = _fail(f"error: {error}" if not _rank() else "", 2)
     except FlatspotError as error:
         code = _fail(f"error: {error}", 2)
     except BrokenPipeError:  # whoever read standard output went away
@@ -117,8 +121,22 @@ def _stopped() -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    echo(message, err=True)
+    """Print why, and return the exit code; of several processes the first one speaks.
+
+    The others wait, and the launcher ends them with the first. If it does not, the failure is theirs alone, and they say it.
+    """
+    if number := _rank():
+        time.sleep(_FIRST_SPEAKS_S)
+        message = message and f"in process {number}, counted from 0: {message}"
+    if message:
+        echo(message, err=True)
     return code
+
+
+def _rank() -> int:
+    """The number of this process in a distributed training, where a launcher started several."""
+    text = os.environ.get("RANK", "")
+    return int(text) if text.isdecimal() else 0
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ def train_command(
 
     if prompts.startswith("--"):
         raise SettingsError(f"PROMPTS comes first, then the options; the first word was {prompts}")
+    from flatspot.training.ranks import leave, rank, together
     from flatspot.training.rl.train import train
 
     try:
@@ -70,10 +71,14 @@ def train_command(
             reward_timeout_s=reward_timeout,
         )
     except KeyboardInterrupt:
-        say(f"\nStopped. `flatspot inspect {out}` judges the completions so far; --resume_from_checkpoint resumes from a saved checkpoint.")
+        if rank() == 0:
+            then = "--resume_from_checkpoint resumes from a saved checkpoint."
+            say(f"\nStopped. `flatspot inspect {out}` judges the completions so far; {then}")
         ctx.exit(130)
-    if result.is_main:
-        _show(result)
+    with together():  # a launcher ends all processes as soon as one of them ends badly: nobody leaves before the report is written
+        if result.is_main:
+            _show(result)
+    leave()
 
 
 def _show(result: TrainResult) -> None:

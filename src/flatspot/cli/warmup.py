@@ -49,9 +49,9 @@ def warmup_command(ctx: click.Context, /, run: str, **values: Any) -> None:
     flatspot warmup runs/1a2b3c4d --labels runs/1a2b3c4d/labels.jsonl --out runs/warm --max_steps 200
     flatspot train prompts.jsonl --model runs/warm/policy --reward my_rewards.py:correct --out runs/rl
     """
-    from flatspot.cli.output import echo_json, echo_text, say
+    from flatspot.cli.output import say
     from flatspot.core.errors import SettingsError
-    from flatspot.report.warmup_text import warmed_text
+    from flatspot.training.ranks import leave, rank, together
 
     if run.startswith("--"):
         raise SettingsError(f"RUN comes first, then the options; the first word was {run}")
@@ -60,13 +60,22 @@ def warmup_command(ctx: click.Context, /, run: str, **values: Any) -> None:
     try:
         outcome = _warm(run, values, ctx.args)
     except KeyboardInterrupt:
+        if rank():
+            ctx.exit(130)
         policy = f"the checkpoint chosen so far is {values['out']}/policy, and " if (Path(values["out"]) / "warmup.json").exists() else ""
         say(f"\nStopped: {policy}the curve so far is in {values['out']}/curve.json. The same command starts over.")
         ctx.exit(130)
-    if not outcome.is_main:
-        return
-    summary = _summary(outcome, run, values, ctx.args)
-    if values["as_json"]:
+    with together():  # a launcher ends all processes as soon as one of them ends badly: nobody leaves before the result is printed
+        if outcome.is_main:
+            _show(_summary(outcome, run, values, ctx.args), as_json=values["as_json"])
+    leave()
+
+
+def _show(summary: WarmupSummary, *, as_json: bool) -> None:
+    from flatspot.cli.output import echo_json, echo_text
+    from flatspot.report.warmup_text import warmed_text
+
+    if as_json:
         echo_json(summary)
     else:
         echo_text(lambda width: warmed_text(summary, width=width))

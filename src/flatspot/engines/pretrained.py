@@ -56,6 +56,23 @@ def _load(source: str, config: PreTrainedConfig, **options: object) -> tuple[Pre
         return complete_model(auto, source, source, trust_remote_code=False, local_files_only=Path(source).is_dir(), **options)
 
 
+@contextmanager
+def _unsharded() -> Iterator[None]:
+    """Load whole models in the block: once a trainer is set up for DeepSpeed ZeRO-3, transformers shards every model that is loaded."""
+    from transformers.integrations import deepspeed
+
+    before = getattr(deepspeed, "_hf_deepspeed_config_weak_ref", None)
+    config = None if before is None else before()
+    if config is None:
+        yield
+        return
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed.set_hf_deepspeed_config(config)
+
+
 def config_of(source: str) -> PreTrainedConfig:
     """The config of a policy, after a check of the files of a local folder; EngineError if one of them is faulty."""
     import transformers
@@ -98,7 +115,8 @@ def complete_model(
 
     EngineError if tensors are missing (transformers would initialize them at random) or their sizes differ from the config.
     """
-    model, loading = auto.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **options)
+    with _unsharded():
+        model, loading = auto.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **options)
     if mismatches := sorted(loading["mismatched_keys"], key=str):
         tensor, size, expected = mismatches[0]
         raise EngineError(

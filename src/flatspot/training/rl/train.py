@@ -6,6 +6,7 @@ The training itself is TRL's: its options are passed on unchanged, from flags an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ from flatspot.rewards import LoadedReward, check_reward, load_reward
 from flatspot.rewards.load import Component, RewardSpec
 from flatspot.rollouts.parts import parts_of
 from flatspot.tasks import Source, load_prompts
-from flatspot.training.ranks import rank
+from flatspot.training.parallel import refuse_unfit
+from flatspot.training.ranks import rank, together
 from flatspot.training.telemetry import without_telemetry
 from flatspot.training.trl_options import parse_options
 from flatspot.training.watch.calls import columns_of
@@ -87,17 +89,22 @@ def train(
     if algorithm not in ALGORITHMS:
         raise SettingsError(f"the algorithm must be {' or '.join(ALGORITHMS)}, got {algorithm!r}")
     folder = Path(out)
-    rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit, template=prompt_template)
     settings, model_settings = parse_options(_config_class(algorithm), options, config, folder / "trainer")
-    checkpoint = checkpoint_to_resume(settings.resume_from_checkpoint, Path(settings.output_dir))
-    settings.resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
-    if checkpoint is None and rank() == 0:
-        _check_folders(folder, Path(settings.output_dir))
-    policy = _policy(model or model_settings.model_name_or_path)
-    # TRL calls rewards with complete groups, so a reward may compare completions
-    groups = settings.num_generations
-    with load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s, group_size=groups) as loaded:
-        check_reward(loaded, rows)
+    refuse_unfit(settings)
+    with ExitStack() as rewards:
+        with together():  # a file may be missing on one machine, and only the first process looks at the folders
+            rows = load_prompts(prompts, prompt_col=prompt_col, limit=limit, template=prompt_template)
+            checkpoint = checkpoint_to_resume(settings.resume_from_checkpoint, Path(settings.output_dir))
+            settings.resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
+            if checkpoint is None and rank() == 0:
+                _check_folders(folder, Path(settings.output_dir))
+            policy = _policy(model or model_settings.model_name_or_path)
+            # TRL calls rewards with complete groups, so a reward may compare completions
+            groups = settings.num_generations
+            loaded = rewards.enter_context(
+                load_reward(reward, weights=settings.reward_weights, timeout_s=reward_timeout_s, group_size=groups)
+            )
+            check_reward(loaded, rows)
         return _train(algorithm, rows, policy, loaded, settings, model_settings, folder)
 
 
@@ -129,7 +136,10 @@ def _train(
     from flatspot.training.watch.wrap import recorder_of, watch
     from flatspot.verdicts.ranges import usable_range
 
-    watched = watch([_reward_function(component) for component in loaded.components], out=folder, reward_range=usable_range(loaded.range))
+    with together():
+        functions = [_reward_function(component) for component in loaded.components]
+        watched = watch(functions, out=folder, reward_range=usable_range(loaded.range))
+        data = _dataset(rows)
     recorder = recorder_of(watched)
     if recorder is None:
         raise RuntimeError("nothing is watched")
@@ -144,18 +154,16 @@ def _train(
             model=policy,
             reward_funcs=watched,
             args=settings,
-            train_dataset=_dataset(rows),
+            train_dataset=data,
             peft_config=trl.get_peft_config(model_settings),
             quantization_config=trl.get_quantization_config(model_settings),
             callbacks=[callback],
         )
     trainer.train(resume_from_checkpoint=settings.resume_from_checkpoint)
-    trainer.save_model(settings.output_dir)
-    trainer.accelerator.wait_for_everyone()  # every process has written its rows
+    with together(OSError):  # a full disk
+        trainer.save_model(settings.output_dir)
+        recorder.release()
     is_main = bool(trainer.accelerator.is_main_process)
-    if hasattr(trainer, "end"):
-        trainer.end()
-    recorder.release()
     advantage: Advantage = "normalized" if recorder.live.scoring.normalized else "centered"
     return TrainResult(folder, Path(settings.output_dir), callback.history, is_main, int(trainer.state.global_step), advantage)
 

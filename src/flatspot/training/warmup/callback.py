@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatspot.core.errors import TrainingError
+from flatspot.core.errors import OtherProcessError, TrainingError
 from flatspot.core.optional import require
 from flatspot.core.plain import Json, plain
 from flatspot.core.records import Prompt
@@ -183,7 +183,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         if error is not None:
             raise error
         if message is not None:
-            raise TrainingError(f"the first process could not probe the policy: {message}")
+            raise OtherProcessError(f"the first process could not probe the policy: {message}")
         if self.choice is not None and self.choice.stop:
             control.should_training_stop = True
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flatspot.core.errors import SettingsError
 from flatspot.engines.decode import Mode
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.policy import Policy, load_policy
+from flatspot.training.parallel import sharded_error
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -28,10 +28,7 @@ class LivePolicy:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         if how := _sharded(model):
-            raise SettingsError(
-                f"the model is sharded over processes ({how}), so no single process can sample it. Save checkpoints, and probe them in a "
-                "separate process: flatspot watch-checkpoints DIR --run RUN"
-            )
+            raise sharded_error(how)
         self._pair = (model, tokenizer)
         self._policy: Policy | None = None
         self._mode: Mode | None = None

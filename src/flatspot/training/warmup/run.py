@@ -16,6 +16,7 @@ from flatspot.tasks import Source
 from flatspot.training.folders import own_folder
 from flatspot.training.inputs import ModelSource, RewardSource
 from flatspot.training.named import named_by_run
+from flatspot.training.ranks import rank
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup
 from flatspot.training.warmup.curve import ProbeRow
 from flatspot.training.warmup.labels import Labels, hold_out, read_labels
@@ -101,7 +102,9 @@ def warmup(
         if rule is None:
             checkpoint = sft(rows.train, model, out=out, options=options, config=config)
             why = "it ran for the length set in the options; nothing was probed"
-            return WarmupResult(out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(rows.train), notes=rows.notes)
+            return WarmupResult(
+                out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(rows.train), notes=rows.notes, is_main=rank() == 0
+            )
         rows = hold_out(rows, probe.held_out, seed)
         loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, weights=weights, timeout_s=reward_timeout_s)
         try:
@@ -130,7 +133,7 @@ def _run(
     callback = WarmupCallback(
         run, reward, out=out, labels=labels.train, held_out=labels.held_out, rule=rule, probe=probe, on_probe=on_probe
     )
-    learner = make_learner(labels.train, model, out=out, options=options, config=config, callbacks=[callback])
+    learner = make_learner(labels.train, model, out=out, options=options, config=config, callbacks=[callback], probed=True)
     try:
         learner.trainer.train(resume_from_checkpoint=learner.trainer.args.resume_from_checkpoint)
     except KeyboardInterrupt:

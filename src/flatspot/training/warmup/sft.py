@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatspot.core.errors import SettingsError, TrainingError
+from flatspot.core.errors import FlatspotError, SettingsError, TrainingError
 from flatspot.core.optional import require
 from flatspot.training.folders import own_folder
 from flatspot.training.inputs import LabeledRow, ModelSource
+from flatspot.training.parallel import refuse_unfit
+from flatspot.training.ranks import together
 from flatspot.training.telemetry import without_telemetry
 from flatspot.training.trl_options import option_names_in, parse_options
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup, merge_adapter, move_folder, or_nothing, write_folder
@@ -95,8 +97,9 @@ def make_learner(
     config: str | Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     eval_rows: Rows = (),
+    probed: bool = False,
 ) -> Learner:
-    """The trainer of `sft`, not yet started."""
+    """The trainer of `sft`, not yet started; `probed`: its policy is going to be sampled in training."""
     trl = require("trl", extra="train", purpose="supervised finetuning")
     require("datasets", extra="train", purpose="supervised finetuning")
     import transformers
@@ -106,6 +109,7 @@ def make_learner(
     loaded, reader, base = _source(model)
     kind = transformers.Seq2SeqTrainingArguments if reader.encoder_decoder else trl.SFTConfig
     settings, model_settings = parse_options(kind, _with_defaults(options, config), config, out / "trainer")
+    refuse_unfit(settings, probed=probed)
     if not (reader.encoder_decoder or settings.packing or "max_length" in option_names_in(options, config)):
         settings.max_length = None  # TRL's default silently truncates to 1024 tokens
     training, held_out = examples(rows, reader), examples(eval_rows, reader)
@@ -125,18 +129,17 @@ def save_learner(learner: Learner, out: Path) -> Path:
     from flatspot.engines.model_folder import is_adapter
 
     trainer, fresh = learner.trainer, out / ".policy.flatspot-saved"
-    with or_nothing(fresh, out / "policy"):
+    with together(OSError, FlatspotError), or_nothing(fresh, out / "policy"):
         trainer.accelerator.wait_for_everyone()
         trainer.save_model(str(fresh))
-    trainer.accelerator.wait_for_everyone()
-    if trainer.args.should_save:
-        (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle, which is unsafe to load and not needed
-        if is_adapter(fresh):
-            move_folder(fresh, out / "adapter")
-            write_folder(out / "policy", lambda folder: merge_adapter(out / "adapter", folder))
-        else:
-            move_folder(fresh, out / "policy")
-    trainer.accelerator.wait_for_everyone()
+    with together():
+        if trainer.args.should_save:
+            (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle, which is unsafe to load and not needed
+            if is_adapter(fresh):
+                move_folder(fresh, out / "adapter")
+                write_folder(out / "policy", lambda folder: merge_adapter(out / "adapter", folder))
+            else:
+                move_folder(fresh, out / "policy")
     return out / "policy"
 
 

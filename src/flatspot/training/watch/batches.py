@@ -22,6 +22,7 @@ class OpenBatch:
     values, errors  of each watched component that has returned
     returned        the components that have returned
     trouble         why the values of one could not be read
+    failed          whether one raised
     """
 
     call: Call
@@ -29,6 +30,7 @@ class OpenBatch:
     errors: dict[int, list[str | None]] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)
     trouble: str | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,23 @@ class LocalRows:
     cut: list[float]
     new: dict[str, tuple[PromptText, dict[str, Json]]]
     errors: int
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a process sends to the others when its rewards of a batch have returned.
+
+    number   how many batches it has sent before
+    trouble  why its rows are unusable, None if they are not
+    failed   whether a reward function raised, which ends the training
+    stored   the number of prompts in the run folder, as the first process knows it
+    """
+
+    number: int
+    trouble: str | None
+    rows: LocalRows | None
+    failed: bool
+    stored: int
 
 
 @dataclass(frozen=True)
@@ -87,3 +106,8 @@ def batch_of(shared: Sequence[LocalRows], numbers: Sequence[int], step: int | No
         errors=sum(part.errors for part in shared),
         is_eval=is_eval,
     )
+
+
+def short(error: BaseException) -> str:
+    """An exception in a message: its type, and the beginning of what it says."""
+    return f"{type(error).__name__}: {str(error)[:300]}"

@@ -25,7 +25,7 @@ from flatspot.stats.evidence import Floats
 from flatspot.stats.groups import weighted_total
 from flatspot.training.ranks import gather
 from flatspot.training.say import say
-from flatspot.training.watch.batches import LocalRows, OpenBatch, ScoredBatch, batch_of, local_rows
+from flatspot.training.watch.batches import LocalRows, OpenBatch, ScoredBatch, Sent, batch_of, local_rows, short
 from flatspot.training.watch.calls import Call, Rows, Value, by_position, numbers_of, read_rows, step_of
 from flatspot.training.watch.live import Live
 from flatspot.training.watch.rows import ScoredRows, rollout_table
@@ -44,6 +44,7 @@ class Recorder:
     folder      the open run folder, in the first process only
     prompts     every prompt so far, with its number; equal in all processes
     counts      completions of each prompt so far
+    stored      number of prompts in prompts.parquet
     total       every reward that the trainer sums; before the trainer is known, the watched ones
     alarms      number of active alarms
     caveats     limits of the data that every reader of the run folder must know
@@ -66,6 +67,7 @@ class Recorder:
     caveats: list[str] = field(default_factory=list)
     older: frozenset[str] | None = frozenset()
     waiting: list[ScoredRows] = field(default_factory=list)
+    stored: int = 0
     batches: int = 0
     spent: float = 0.0
     _written: float = 0.0
@@ -73,7 +75,6 @@ class Recorder:
     _open: OpenBatch | None = None
     _closed: object = None
     _late: ScoredBatch | None = None
-    _new_prompts: bool = False
     _steps: tuple[int, int] = (0, 1)
     _n_gathers: int = 0
     _off: bool = False
@@ -93,22 +94,20 @@ class Recorder:
                 now.errors[component] = [own or error for own, error in zip(row_errors, errors, strict=True)] if row_errors else errors
                 now.values[component] = values
             except Exception as error:
-                now.trouble = _short(error)
+                now.trouble = short(error)
             self._close_if_complete(now, component)
         self.spent += time.perf_counter() - began
 
     def record_failure(self, component: int, error: BaseException, call: Call) -> None:
-        """A reward function raised, which ends the training: write the rows with the error at once; never raises.
-
-        The other processes wait for this one's rows of the batch, so they receive them as failed rows.
-        """
+        """A reward function raised, which ends the training: all processes receive these rows with the error, and write at once."""
         now = self._batch(call)
         if now is None:
             return
         try:
             now.errors[component] = [f"{self.names[component]}: {type(error).__name__}: {str(error)[:300]}"] * len(call["completions"])
         except Exception as trouble:
-            now.trouble = _short(trouble)
+            now.trouble = short(trouble)
+        now.failed = True
         self._closed = call.get("completions")
         self._close(now)
         self.settle(is_scored=False)
@@ -129,8 +128,7 @@ class Recorder:
                 )
                 self._keep(late, late.batch.parts, np.full(late.batch.parts.shape[1], math.nan))
                 return
-            metrics = self._absorb(late, parts)
-            log_late(self.trainer.itself, metrics, is_eval=late.batch.is_eval)
+            log_late(self.trainer.itself, self._absorb(late, parts), is_eval=late.batch.is_eval)
         except Exception as error:
             self._trouble(error)
 
@@ -146,16 +144,19 @@ class Recorder:
         """Write the waiting rows as one part, if `force` is set or writing has taken little time so far; never raises."""
         began = time.perf_counter()
         affordable = 0 < self._written <= WRITING_SHARE * (began - (self._started or began)) or self._written == 0 < self.batches - 3
-        if not self.waiting or not (force or affordable or len(self.waiting) > _BATCHES_AT_MOST):
+        force |= len(self.waiting) > _BATCHES_AT_MOST
+        # rows whose prompts the first process has not stored would have none if it is killed
+        ready = [rows for rows in self.waiting if force or self.rank == 0 or rows.known <= self.stored]
+        if not (ready and (force or affordable)):
             return
         try:
-            if self.folder is not None and self._new_prompts:
-                prompts = [prompt for _, prompt in self.prompts.values()]
-                write_table(prompt_table(prompts, [None] * len(prompts)), self.path / "prompts.parquet")
-                self._new_prompts = False
+            if self.folder is not None and self.stored < len(self.prompts):
+                table = prompt_table([prompt for _, prompt in self.prompts.values()], [None] * len(self.prompts))
+                write_table(table, self.path / "prompts.parquet")
+                self.stored = len(self.prompts)
             (file := part_file(self.path, self.rank, self.part)).parent.mkdir(parents=True, exist_ok=True)  # may be another disk
-            write_table(rollout_table(self.waiting, self.total.names, self.trainer.policy), file)
-            self.waiting, self.part = [], self.part + 1
+            write_table(rollout_table(ready, self.total.names, self.trainer.policy), file)
+            self.waiting, self.part = self.waiting[len(ready) :], self.part + 1
         except Exception as error:
             self._trouble(error)
             self.waiting = self.waiting[-_BATCHES_AT_MOST:]
@@ -222,22 +223,26 @@ class Recorder:
         try:
             rows, errors, local = self._local(now) if trouble is None else (None, [], None)
         except Exception as error:
-            rows, errors, local, trouble = None, [], None, _short(error)
+            rows, errors, local, trouble = None, [], None, short(error)
         try:
-            shared = gather((self._n_gathers, trouble, local))
-            self._n_gathers += 1
-            if len({number for number, _, _ in shared}) > 1:
-                raise RuntimeError("the processes do not call the reward functions equally often")
+            shared = gather(Sent(self._n_gathers, trouble, local, now.failed, self.stored))
+            self._n_gathers, self.stored = self._n_gathers + 1, shared[0].stored
         except Exception as error:
             self._off = True
             self._trouble(error)
             return
+        if len({sent.number for sent in shared}) > 1:
+            self._off = True
+            self._trouble("the processes do not call the reward functions equally often", shared=True)
+            return
         try:
-            troubles = [text for _, text, _ in shared if text is not None]
+            troubles = [sent.trouble for sent in shared if sent.trouble is not None]
             if troubles or rows is None:
-                self._trouble(troubles[0])
+                self._trouble(troubles[0], shared=True)
             else:
-                self._combine(now.call, rows, errors, [part for _, _, part in shared if part is not None])
+                self._combine(now.call, rows, errors, [sent.rows for sent in shared if sent.rows is not None])
+            if any(sent.failed for sent in shared) and not now.failed:  # this process is about to be ended
+                self.flush(force=True)
         except Exception as error:
             self._trouble(error)
 
@@ -282,14 +287,15 @@ class Recorder:
         if self.total.others:
             unknown = f"{', '.join(self.total.others)}: not watched, so the total is not known"
             errors = [own or (unknown if np.isnan(value) else None) for own, value in zip(errors, total[at], strict=True)]
-        self.waiting.append(ScoredRows(rows, parts[:, at], total[at], errors, scored.sample, scored.batch.step, scored.split))
+        self.waiting.append(
+            ScoredRows(rows, parts[:, at], total[at], errors, scored.sample, scored.batch.step, scored.split, len(self.prompts))
+        )
 
     def _add_prompts(self, new: Mapping[str, tuple[PromptText, dict[str, Json]]]) -> None:
         """Number new prompts, in an order that is the same in all processes."""
         for name, (text, columns) in new.items():
             if name not in self.prompts:
                 self.prompts[name] = (len(self.prompts), Prompt(name, text, columns))
-                self._new_prompts = True
 
     def _number(self, names: Sequence[str]) -> list[int]:
         numbers = []
@@ -304,16 +310,11 @@ class Recorder:
         if step is None or most is None:
             return True
         last, stride = self._steps
-        stride = step - last if step > last else stride
-        self._steps = (step, stride)
-        return step + stride >= most
+        self._steps = (step, step - last if step > last else stride)
+        return sum(self._steps) >= most
 
-    def _trouble(self, error: Exception | str) -> None:
-        text = error if isinstance(error, str) else _short(error)
-        if text not in self._messages and len(self._messages) < _MESSAGES_AT_MOST:
+    def _trouble(self, error: Exception | str, *, shared: bool = False) -> None:
+        text = error if isinstance(error, str) else short(error)
+        if text not in self._messages and len(self._messages) < _MESSAGES_AT_MOST and not (shared and self.rank):
             say(f"cannot record this run, which continues: {text}")
         self._messages.add(text)
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error)[:300]}"

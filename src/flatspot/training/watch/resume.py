@@ -70,7 +70,7 @@ def resume_rows(recorder: Recorder, step: int) -> None:
     if recorder.folder is not None and trouble is None and (recorder.older is None or recorder.older):
         try:
             moved = set_aside(recorder.path, step, recorder.older)
-        except FlatspotError as error:
+        except (FlatspotError, OSError) as error:  # the others wait for the answer
             trouble = str(error)
     moved, trouble = gather((moved, trouble))[0]
     if trouble is not None:

@@ -27,6 +27,7 @@ class ScoredRows:
     total   [rows] weighted sum, NaN = not scored
     errors  why a component failed on a row; None if none failed
     sample  number of each row among the completions of its prompt
+    known   number of prompts in the training so far
     """
 
     rows: Rows
@@ -36,6 +37,7 @@ class ScoredRows:
     sample: Sequence[int]
     step: int | None
     split: str | None
+    known: int
 
 
 def rollout_table(batches: Sequence[ScoredRows], names: Sequence[str], policy: str) -> pa.Table:

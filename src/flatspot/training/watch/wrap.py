@@ -122,7 +122,7 @@ def _continue(recorder: Recorder) -> None:
     from flatspot.rollouts.rescore import stored_prompts
 
     recorder.prompts = {prompt.id: (i, prompt) for i, prompt in enumerate(stored_prompts(recorder.path))}
-    recorder.counts = completion_counts(recorder.path)
+    recorder.counts, recorder.stored = completion_counts(recorder.path), len(recorder.prompts)
 
 
 def _watched(function: RewardFunction, recorder: Recorder, component: int) -> RewardFunction:
