@@ -71,7 +71,14 @@ def grue_command(
         raise SettingsError("--tokens-per-second is for --dry-run: add it")
     names = [task_named(name.strip()).name for name in tasks.split(",")] if tasks else []
     plans = plan_tasks(
-        SCALES[scale], list(dict.fromkeys(names)), model=model, inputs=inputs, completions=completions, wordnet=wordnet, folder=data
+        SCALES[scale],
+        list(dict.fromkeys(names)),
+        model=model,
+        inputs=inputs,
+        completions=completions,
+        engine=engine,
+        wordnet=wordnet,
+        folder=data,
     )
     if dry_run:
         hours = [None if tokens_per_second is None else round(plan.hours(tokens_per_second), 2) for plan in plans]
@@ -82,5 +89,5 @@ def grue_command(
 
     where = out or Path("flatspot-grue") / scale
     with progress_bar() as on_progress:
-        results = run_stats(plans, where, scale=scale, seed=seed, data=data, engine=engine, say=say, on_progress=on_progress)
+        results = run_stats(plans, where, scale=scale, seed=seed, data=data, say=say, on_progress=on_progress)
     click.echo(json.dumps(results, indent=2) if as_json else f"{results_text(results)}\n\nFigure   {where / 'scatter.svg'}")

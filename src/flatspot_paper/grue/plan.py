@@ -45,6 +45,7 @@ class TaskPlan:
     """One task, resolved.
 
     asked       its prompts
+    engine      "generate", which holds completions to their least length, or one of flatspot's by name
     departures  where this is not the paper's setting, a sentence each
     """
 
@@ -54,7 +55,7 @@ class TaskPlan:
     completions: int
     sampling: Sampling
     min_new_tokens: int
-    generate: bool
+    engine: str
     departures: tuple[str, ...]
 
     @property
@@ -93,7 +94,7 @@ class TaskPlan:
             "top_p": sampling.top_p,
             "max_new_tokens": sampling.max_new_tokens,
             "min_new_tokens": self.min_new_tokens,
-            "engine": "generate" if self.generate else "auto",
+            "engine": self.engine,
             "reward": self.reward,
             "departures": list(self.departures),
         }
@@ -106,16 +107,21 @@ def plan_tasks(
     model: str | None = None,
     inputs: int | None = None,
     completions: int | None = None,
+    engine: str = "auto",
     wordnet: str = "auto",
     folder: Path | None = None,
 ) -> list[TaskPlan]:
-    """The plans of some tasks, or of all seven; `None` leaves what the scale says. Data is only looked for where stand-ins may be taken."""
+    """The plans of some tasks, or of all seven; `None` leaves what the scale says. Data is only looked for where stand-ins may be taken.
+
+    engine   of flatspot, for a scale that does not sample by `generate`
+    wordnet  of METEOR, as the reward has it
+    """
     chosen = [TASKS[name] for name in tasks] if tasks else list(TASKS.values())
     scale = replace(scale, model=model or scale.model, inputs=inputs or scale.inputs, completions=completions or scale.completions)
-    return [_plan(task, scale, wordnet, folder) for task in chosen]
+    return [_plan(task, scale, engine, wordnet, folder) for task in chosen]
 
 
-def _plan(task: Task, scale: Scale, wordnet: str, folder: Path | None) -> TaskPlan:
+def _plan(task: Task, scale: Scale, engine: str, wordnet: str, folder: Path | None) -> TaskPlan:
     policy = scale.model or task.policy
     is_here = folder is not None and in_folder(task, "train", folder)
     data = stand_in_here(task, "train", folder) if scale.stand_ins and not is_here else None
@@ -141,6 +147,6 @@ def _plan(task: Task, scale: Scale, wordnet: str, folder: Path | None) -> TaskPl
         scale.completions,
         task.sampling,
         task.min_new_tokens if scale.generate else 0,
-        scale.generate,
+        "generate" if scale.generate else engine,
         tuple(departures),
     )

@@ -65,13 +65,10 @@ def run_stats(
     scale: str,
     seed: int = 0,
     data: Path | None = None,
-    engine: str = "auto",
     say: Say = lambda _: None,
     on_progress: OnProgress | None = None,
 ) -> Results:
     """Measure each task, or what is missing of it, and write the results.
-
-    engine  of a scale that does not sample by `GenerateEngine`, as `--engine` names it
 
     Raises `FlatspotError` for what the user can fix: data, rewards or policies that are not to be had, a folder of other settings.
     """
@@ -80,7 +77,7 @@ def run_stats(
     for plan in plans:
         for departure in plan.departures:
             say(f"{plan.task.title}: {departure}")
-        results.append(_measured(plan, out / plan.task.name, engines, engine, seed, data, on_progress))
+        results.append(_measured(plan, out / plan.task.name, engines, seed, data, on_progress))
     whole: Results = {
         "results_version": RESULTS_VERSION,
         "scale": scale,
@@ -98,13 +95,12 @@ def _measured(
     plan: TaskPlan,
     folder: Path,
     engines: dict[tuple[str, int], Engine],
-    engine: str,
     seed: int,
     data: Path | None,
     on_progress: OnProgress | None,
 ) -> TaskResult:
     """The numbers of a task: those of its folder where it is finished, else measured now."""
-    own: dict[str, Json] = {**plan.to_json(), "seed": seed, **({} if plan.generate else {"engine": engine})}
+    own: dict[str, Json] = {**plan.to_json(), "seed": seed}
     if (folder / "numbers.json").exists():
         stored: TaskResult = json.loads((folder / "numbers.json").read_text("utf-8"))
         if stored["plan"] != own:
@@ -118,7 +114,7 @@ def _measured(
     prompts = prompts_of(pool, plan.asked, tokenizer_cut(plan.model))
     run = diagnose(
         prompts,
-        _engine(plan, engines, engine),
+        _engine(plan, engines),
         plan.reward,
         on_progress=on_progress,
         fixed_completions=True,
@@ -139,12 +135,12 @@ def _measured(
     return result
 
 
-def _engine(plan: TaskPlan, engines: dict[tuple[str, int], Engine], name: str) -> Engine:
+def _engine(plan: TaskPlan, engines: dict[tuple[str, int], Engine]) -> Engine:
     """The engine of a plan, loaded once for all tasks that share it."""
     key = (plan.model, plan.min_new_tokens)
     if key not in engines:
         engines.clear()  # one policy in memory at a time
-        if plan.generate:
+        if plan.engine == "generate":
             from flatspot.engines.policy import load_policy
             from flatspot_paper.grue.engine import GenerateEngine
 
@@ -152,7 +148,7 @@ def _engine(plan: TaskPlan, engines: dict[tuple[str, int], Engine], name: str) -
         else:
             from flatspot.engines.registry import load_engine
 
-            engines[key] = load_engine(name, plan.model)
+            engines[key] = load_engine(plan.engine, plan.model)
     return engines[key]
 
 

@@ -49,6 +49,13 @@ def test_small_scale_names_everything_that_stands_in(tmp_path):
     assert "completions may end before 48 tokens" in imdb["departures"]
 
 
+def test_the_engine_is_part_of_a_small_plan_and_the_papers_is_transformers():
+    for scale, engine in (("small", "hf"), ("paper", "generate")):
+        [plan] = dry_run("--scale", scale, "--tasks", "dailydialog", "--engine", "hf")
+        assert plan["engine"] == engine
+        assert plan["min_new_tokens"] == (2 if engine == "generate" else 0)
+
+
 def test_own_data_needs_no_stand_in(data):
     write_rows(data / "dart/dev.jsonl.gz", [{"triples": [[str(i), "is", "x"]], "references": ["r"]} for i in range(40)])
     [plan] = plan_tasks(SCALES["small"], ["totto"], folder=data)
