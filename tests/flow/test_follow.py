@@ -142,6 +142,24 @@ def test_a_file_that_is_rewritten_cut_or_removed_is_read_again(tmp_path):
     assert run.summary.fractions == again.summary.fractions
 
 
+def test_rows_that_go_with_their_file_are_said_to_count_no_longer(tmp_path):
+    log, said = tmp_path / "log", []
+    for step in (1, 2, 3):
+        write_rows(log / f"{step}.jsonl", [[0.0, 1.0]], step)
+    runs = flatspot.follow(log, say=said.append, **options(tmp_path))
+    next(runs)
+    (log / "1.jsonl").rename(log / "1.jsonl.1")  # as logrotate does
+    assert len(next(runs).rollouts) == 4
+    assert [text for text in said if "count no longer" in text] == [
+        f"{log / '1.jsonl'}: removed or cut since the last look, so rows that were judged before count no longer."
+    ]
+    (log / "2.jsonl").write_text("")
+    (log / "4.jsonl").write_text((log / "3.jsonl").read_text())
+    assert len(next(runs).rollouts) == 4
+    runs.close()
+    assert "2.jsonl: removed or cut" in said[-1] and len(said) == 2
+
+
 def test_parquet_files_that_are_replaced_are_read_as_they_are(tmp_path):
     log = tmp_path / "log"
     log.mkdir()

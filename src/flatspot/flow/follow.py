@@ -22,7 +22,7 @@ from flatspot.core.settings import Settings
 from flatspot.flow.judge import judge_run
 from flatspot.flow.settings import checked_settings
 from flatspot.importers.generic import LogColumns
-from flatspot.importers.growing import Growing
+from flatspot.importers.growing import Growing, Stamps
 from flatspot.importers.runs import import_logs
 from flatspot.importers.search import is_run_folder, listed
 from flatspot.importers.window import window
@@ -117,8 +117,10 @@ def _follow(wanted: _Wanted, every: float) -> Iterator[Run]:
         while True:
             began = time.monotonic()
             try:
+                before = growing.files
                 if _look(growing, wanted.paths):
                     failed = None
+                    _say_what_is_gone(before, growing.files, wanted.say)
                     yield _refresh(growing, wanted)
                     said = ""
                 elif failed is not None and not is_run_folder(place):
@@ -142,6 +144,13 @@ def _look(growing: Growing, paths: Sequence[Path]) -> bool:
         if growing.files:
             raise
         return False
+
+
+def _say_what_is_gone(before: Stamps, files: Stamps, say: Say) -> None:
+    """Say which files that were judged are no longer there, or are shorter, as where logs are rotated."""
+    less = [path for path, (size, *_) in before.items() if path not in files or files[path][0] < size]
+    if less:
+        say(f"{listed(less)}: removed or cut since the last look, so rows that were judged before count no longer.")
 
 
 @contextmanager

@@ -109,17 +109,19 @@ def import_generic(
             caveats += sum_caveats(db, _log(db, files), columns)
             grouping = _grouping(db, understood, log_cells)
             blanks = find_blanks(db, columns, caveats)
-            write_query(db, _rollout_select(log_cells, grouping, weights, blanks, understood.parts), rollouts)
+            rows = _rollout_select(log_cells, grouping, weights, blanks, understood.parts)
+            write_query(db, f"SELECT * EXCLUDE (drawn_with) FROM ({rows})", rollouts)
             write_query(db, select_prompts(db, log_cells, grouping, rollouts), prompts)
             caveats += survivors_only(db, grouping, weights, understood.arranged)
             caveats += _constant_parts(db, log_cells, understood.parts)
+            survivors = any(caveat[0] == "survivors-only" for caveat in caveats if not isinstance(caveat, str))
+            of_rows = _row_caveats(rollouts, db, survivors, rows if "drawn_with" in columns.names else "")
     except duckdb.Error as error:
         raise ImportFormatError(f"{named(files)}: cannot be read as a log: {what_was_wrong(error)}") from error
     if "completion" not in columns.names:
         caveats.append("The log has no completions: distinct answers and truncation are unknown.")
-    survivors = any(caveat[0] == "survivors-only" for caveat in caveats if not isinstance(caveat, str))
     of_paths = [] if format else _path_caveats(files)
-    caveats = [*_grouped_by(grouping), *caveats, *spaces_apart(db, prompts), *_row_caveats(rollouts, db, survivors), *of_paths]
+    caveats = [*_grouped_by(grouping), *caveats, *spaces_apart(db, prompts), *of_rows, *of_paths]
     used: dict[str, str | tuple[str, ...]] = {"prompt_id": grouping.columns[0]} if grouping.columns[0] in columns.ids else {}
     used |= {ours: names[0] if len(names) == 1 else names for ours, names in columns.names.items()}
     return Imported(tuple(files), used, grouping.columns, tuple(caveats), _known_weights(understood, weights))
@@ -155,8 +157,11 @@ def _weights(request: LogColumns, understood: Understood, caveats: list[Caveat])
     return checked_weights(understood.columns.names["reward"], given, caveats)
 
 
-def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection, survivors: bool) -> list[Caveat]:
-    """What the rows say of themselves that a reader must know: several steps, several splits, survivors only."""
+def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection, survivors: bool, drawn: str) -> list[Caveat]:
+    """What the rows say of themselves that a reader must know: several steps, several splits, survivors only.
+
+    drawn  SQL of the rows with what was drawn together; "" where the log does not say it
+    """
     row = db.execute(
         f"SELECT count(DISTINCT step), count(DISTINCT split), count(kept), count_if(kept) FROM {cells.parquet(rollouts)}"
     ).fetchone()
@@ -164,7 +169,8 @@ def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection, survivors: bool)
     caveats: list[Caveat] = []
     if steps > 1:
         text = f"The log has {steps} training steps: their rows are judged together, as if one policy had drawn them."
-        caveats.append(("several-policies", text + ("" if survivors else last_window(db, cells.parquet(rollouts)))))
+        groups = f"({drawn})" if drawn else f"(SELECT *, NULL AS drawn_with FROM {cells.parquet(rollouts)})"
+        caveats.append(("several-policies", text + ("" if survivors else last_window(db, groups))))
     if splits > 1:
         caveats.append(("evaluation-rows", f"The log mixes {splits} splits (such as train and eval): their rows are judged together."))
     if with_kept and n_kept == with_kept:
@@ -209,7 +215,7 @@ def _path_caveats(files: Sequence[Path]) -> list[Caveat]:
 def _rollout_select(
     log_cells: Cells, grouping: Grouping, weights: Sequence[float], blanks: Blanks, parts: Mapping[str, str] | None = None
 ) -> str:
-    """The declared columns of rollouts, over the view `cells`.
+    """The declared columns of rollouts, and `drawn_with`, over the view `cells`.
 
     parts  column → name of a part of the reward, where the reward is a column of its own
     """
@@ -245,7 +251,7 @@ def _rollout_select(
         ELSE coalesce({unscored}, CASE WHEN NOT ({_usable("total")}) THEN {_too_large("total")} END) END"""
     inner = f"SELECT *, {grouping.sql} AS prompt_id, {total} AS total FROM cells"
     picked = ", ".join(f"{derived.get(c.name, c.name)} AS {c.name}" for c in ROLLOUTS)
-    return f"SELECT {picked} FROM (SELECT *, {problem} AS problem FROM ({inner}))"
+    return f"SELECT {picked}, drawn_with FROM (SELECT *, {problem} AS problem FROM ({inner}))"
 
 
 def _usable(number: str) -> str:

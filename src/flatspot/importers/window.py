@@ -102,14 +102,14 @@ def _inside(step: int, wanted: Window) -> bool:
     return (wanted.first is None or step >= wanted.first) and (wanted.final is None or step <= wanted.final)
 
 
-def last_window(db: duckdb.DuckDBPyConnection, rollouts: str) -> str:
+def last_window(db: duckdb.DuckDBPyConnection, rows: str) -> str:
     """A sentence on the groups whose rewards are equal: in all steps, and in the last quarter of them; "" where there are too few.
 
-    rollouts  SQL of the rows
+    rows  SQL of the rows, each with what was drawn together with it: one step may hold several groups of a prompt
     """
     row = db.execute(
-        f"""WITH groups AS (SELECT step, {EQUAL_REWARDS} AS flat FROM {rollouts}
-                            WHERE step IS NOT NULL AND isfinite(reward) GROUP BY step, hash(prompt_id) HAVING count(*) > 1),
+        f"""WITH groups AS (SELECT step, {EQUAL_REWARDS} AS flat FROM {rows}
+                            WHERE step IS NOT NULL AND isfinite(reward) GROUP BY step, hash(prompt_id), drawn_with HAVING count(*) > 1),
                  steps AS (SELECT step, count(*) AS n, count_if(flat) AS flat FROM groups GROUP BY step),
                  ends AS (SELECT greatest(1, CAST(count(*) / 4 AS BIGINT)) AS width FROM steps),
                  ranked AS (SELECT *, row_number() OVER (ORDER BY step DESC) <= width AS late FROM steps, ends)

@@ -10,8 +10,10 @@ import sys
 import textwrap
 import threading
 import time
+from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -318,6 +320,69 @@ def test_a_recording_is_a_run_folder_that_grows(tmp_path):
     assert again.summary["generations"]["total"] == 24 + 32 and len(flatspot.open(tmp_path / "run").prompts) == 8
     assert again.summary["group_size"] == 4 and (tmp_path / "run" / "report.html").exists()
     assert len(rows_in(tmp_path / "run")) == 56
+
+
+def record_steps(out, first, end, seed):
+    """Batches of a training, 6 prompts of 4 completions at each step, in a process of their own as far as files are concerned."""
+    recorded, draw = flatspot.record(accuracy_of_trl, out=out), np.random.default_rng(seed)
+    for step in range(first, end):
+        answers = [str(int(draw.random() < i // 4 / 5)) for i in range(24)]
+        recorded(
+            prompts=[f"question {i // 4}" for i in range(24)],
+            completions=answers,
+            solution=["1"] * 24,
+            trainer_state=SimpleNamespace(global_step=step),
+        )
+    time.sleep(0.01)  # times are written in milliseconds
+
+
+def accuracy_of_trl(prompts, completions, solution, **columns):
+    return [float(text == right) for text, right in zip(completions, solution, strict=True)]
+
+
+def test_a_training_that_is_resumed_into_its_recording_is_said_and_its_groups_stay_apart(tmp_path):
+    for training, (first, end) in enumerate([(0, 8), (4, 12)]):
+        record_steps(tmp_path / "run", first, end, training)
+    run = flatspot.inspect(tmp_path / "run", reward_range=(0, 1))
+    groups = defaultdict(list)
+    for file in sorted((tmp_path / "run" / "recorded").glob("*.jsonl")):
+        for row in map(json.loads, file.read_text().splitlines()):
+            groups[file.name, row["step"], row["prompt"]].append(row["rewards"]["accuracy_of_trl"])
+    equal = sum(len(set(own)) == 1 for own in groups.values()) / len(groups)
+    [again] = [text for text in run.summary.caveats if text.startswith("The recording is of 2 trainings")]
+    assert "step 7 had been reached" in again and "recorded step 4 " in again
+    [of_steps] = [text for text in run.summary.caveats if text.startswith("The log has 12 training steps")]
+    assert len(groups) == 96 and f"Rewards are equal in {equal:.0%} of all 96 groups" in of_steps
+
+
+def test_processes_of_one_training_and_one_that_goes_on_where_it_ended_are_one(tmp_path):
+    for step in (0, 1, 2):
+        record_steps(tmp_path / "run", step, step + 1, step)
+    record_steps(tmp_path / "run", 2, 3, 9)  # another process of the same step
+    run = flatspot.inspect(tmp_path / "run", reward_range=(0, 1))
+    assert not [text for text in run.summary.caveats if "trainings" in text]
+
+
+def test_what_a_reward_does_to_its_arguments_is_not_recorded(tmp_path):
+    def strict(prompts, completions, notes, **columns):
+        right = [float(messages[0]["content"] == "1") for messages in completions]
+        for prompt, messages, note in zip(prompts, completions, notes, strict=True):
+            messages[0]["content"] = ""
+            prompt.append({"role": "assistant", "content": "of the reward"})
+            note["seen"].append(True)
+        completions.clear()
+        return right
+
+    out = tmp_path / "run"
+    question = [{"role": "user", "content": "1 * 1 ="}]
+    completions = [[{"role": "assistant", "content": text}] for text in "12"]
+    rewards = flatspot.record(strict, out=out)(
+        prompts=[list(question), list(question)], completions=completions, notes=[{"seen": []}, {"seen": []}]
+    )
+    assert rewards == [1.0, 0.0]
+    rows = rows_in(out)
+    assert [row["completion"][0]["content"] for row in rows] == ["1", "2"]
+    assert [row["prompt"] for row in rows] == [question] * 2 and [row["columns"] for row in rows] == [{"notes": {"seen": []}}] * 2
 
 
 def test_a_recording_can_be_followed_while_it_grows(tmp_path, monkeypatch):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flatspot.core.recording import MEMBERS, VERSION
+from flatspot.core.sql import literal
 from flatspot.importers import cells
 from flatspot.importers.arranged import Arranged, Log
 from flatspot.importers.builtin.format import Format, refusal
@@ -21,6 +23,7 @@ _PLAIN = ("id", "prompt", "completion", "error", "step", "split", "group", "trun
 _UNNAMED, _TRAINER = "flatspot_unnamed", "flatspot_trainer"
 _NAMES = "flatspot_rewards"  # which functions gave a row its rewards
 _WEIGHTS = "flatspot_weights"
+_TIME = "flatspot_time"
 
 
 def _told(sample: Sample) -> str | None:
@@ -47,6 +50,7 @@ def _rows(line: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         _UNNAMED: line.get("unnamed"),
         _TRAINER: line.get("trainer"),
         _WEIGHTS: weights and json.dumps(weights),
+        _TIME: line.get("time"),
     }
 
 
@@ -63,18 +67,53 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
     named = {column: _free(column.removeprefix(_REWARD), log) for column in columns}
     names: dict[str, str | tuple[str, ...]] = {"reward": tuple(named.values()), "prompt": "prompt", "completion": "completion"}
     names |= {"fixed": "fixed"} | {name: name for name in ("error", "step", "split", "truncated", "n_tokens") if log.has(name)}
-    if log.has("group"):
+    begins, again = _trainings(log)
+    training = " ".join(f"WHEN _file = {literal(file)} THEN '{number}'" for file, number in begins.items())
+    derived = {}
+    if again:
+        names["drawn_with"], derived["drawn_with"] = "drawn_with", f"concat_ws(' ', {log.text('group')}, CASE {training} END)"
+    elif log.has("group"):
         names["drawn_with"] = "group"
-    derived = {own: cells.name(column) for column, own in named.items()} | {"fixed": "true"}
+    derived |= {own: cells.name(column) for column, own in named.items()} | {"fixed": "true"}
     derived |= {"split": log.text("split")} if log.has("split") else {}
     return Arranged(
         names=names,
         group_by=("id",),
         weights=_weights(log, columns),
         derived=derived,
-        dropped=(*columns, _NAMES, _WEIGHTS, _UNNAMED, _TRAINER),
-        caveats=_unsaid(log),
+        dropped=(*columns, *(("group",) if again and log.has("group") else ()), _NAMES, _WEIGHTS, _UNNAMED, _TRAINER, _TIME),
+        caveats=[*_unsaid(log), *again],
     )
+
+
+def _trainings(log: Log) -> tuple[Mapping[str, int], list[Caveat]]:
+    """(file → the number of its training, from 0, the caveat where there are several).
+
+    A training that is resumed, or another one, writes files of its own, after those before it had ended, and from an earlier step on. The
+    processes of one training write at the same time.
+    """
+    if not log.has("step", _TIME):
+        return {}, []
+    step, now = log.number("step"), log.number(_TIME)
+    facts = f"min({now}), max({now}), min({step}), max({step})"
+    rows = log.db.execute(f"SELECT _file, {facts} FROM log WHERE {step} IS NOT NULL GROUP BY _file ORDER BY min({now}), _file").fetchall()
+    number, ended, reached = 0, -math.inf, -math.inf
+    begins: dict[str, int] = {}
+    lowest, highest = math.inf, -math.inf
+    for file, began, end, first, last in rows:
+        if began > ended and first < reached:
+            number += 1
+            lowest, highest = min(lowest, first), max(highest, reached)
+            reached = last
+        begins[file], ended, reached = number, max(ended, end), max(reached, last)
+    if not number:
+        return begins, []
+    text = (
+        f"The recording is of {number + 1} trainings, or of one that was resumed: step {highest:.0f} had been reached when processes that "
+        f"began later recorded step {lowest:.0f} and those after it. A step may hold rows of several policies: record each training into a "
+        "folder of its own."
+    )
+    return begins, [("several-policies", text)]
 
 
 def _free(name: str, log: Log) -> str:

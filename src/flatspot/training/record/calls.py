@@ -61,12 +61,34 @@ class Asked:
 
 
 def asked_of(call: Call) -> list[Asked]:
-    """The completions of a call. Raises TypeError where it is none that a known trainer makes.
+    """The completions of a call as they are now, whatever a reward makes of them. Raises TypeError where no known trainer calls so.
 
     >>> [row] = asked_of({"data_source": "gsm8k", "solution_str": "4", "ground_truth": "4", "extra_info": {"index": 7, "split": "train"}})
     >>> row.members["completion"], row.members["split"], row.unnamed
     ('4', 'train', False)
     """
+    copies: dict[int, object] = {}
+    return [Asked({name: _copied(value, copies) for name, value in row.members.items()}) for row in _rows_of(call)]
+
+
+def _copied(value: object, copies: dict[int, object]) -> object:
+    """A value with lists and dicts of its own; whatever else it holds is shared.
+
+    copies  by the identity of a list or dict, for rows share theirs, and one may hold itself
+    """
+    if not isinstance(value, dict | list):
+        return tuple(_copied(item, copies) for item in value) if type(value) is tuple else value
+    if id(value) not in copies:
+        made: Any = {} if isinstance(value, dict) else []
+        copies[id(value)] = made
+        if isinstance(value, dict):
+            made.update((key, _copied(item, copies)) for key, item in value.items())
+        else:
+            made.extend(_copied(item, copies) for item in value)
+    return copies[id(value)]
+
+
+def _rows_of(call: Call) -> list[Asked]:
     if "solution_str" in call:
         return [_of_verl(call.get("data_source"), call["solution_str"], call.get("ground_truth"), call.get("extra_info"))]
     if "solution_strs" in call:
@@ -83,19 +105,18 @@ def asked_of(call: Call) -> list[Asked]:
     raise TypeError(f"a call with {', '.join(call) or 'nothing'} is none of verl's, OpenRLHF's, ms-swift's or TRL's")
 
 
-def values_of(call: Call, result: object) -> list[tuple[Value, object]]:
-    """(number or error, what came beside a number) of each completion, of what the reward returned."""
+def values_of(call: Call, result: object, n: int) -> list[tuple[Value, object]]:
+    """(number or error, what came beside a number) of each of the n completions of a call, of what the reward returned."""
     if "solution_str" in call:
         return [(verl_value(result), _beside(result))]
     if "solution_strs" in call:
-        n = len(call["solution_strs"])
         items = list(result) if isinstance(result, list | tuple) else None
         if items is not None and len(items) == n:
             return [(verl_value(item), _beside(item)) for item in items]
         return [(value, None) for value in as_values(result, n)]
     if "queries" in call:
-        return [(value, None) for value in openrlhf_values(result, len(call["queries"]))]
-    return [(value, None) for value in as_values(result, len(call["completions"]))]
+        return [(value, None) for value in openrlhf_values(result, n)]
+    return [(value, None) for value in as_values(result, n)]
 
 
 def _beside(result: object) -> object:

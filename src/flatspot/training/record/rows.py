@@ -67,7 +67,7 @@ class Rollouts:
         if batch is None:
             return
         try:
-            self._score(name, batch, values_of(batch.call, result), now)
+            self._score(name, batch, values_of(batch.call, result, len(batch.asked)), now)
         except Exception as error:
             self.journal.trouble(error)
 
