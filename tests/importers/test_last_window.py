@@ -15,7 +15,7 @@ def said(rewards):
     rows = [[int(step), f"p{prompt}", float(reward)] for step, prompt, reward in zip(table[0], table[1], rewards.ravel(), strict=True)]
     if rows:
         db.executemany("INSERT INTO rollouts VALUES (?, ?, ?)", rows)
-    return last_window(db, "(SELECT *, NULL AS drawn_with FROM rollouts)")
+    return last_window(db, "(SELECT *, NULL AS split, NULL AS drawn_with FROM rollouts)")
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-7], ids=["exact", "as float32 rounds them"])

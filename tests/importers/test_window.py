@@ -1,5 +1,8 @@
 """Which steps or split of a log are judged, and what is said of the last ones beside all."""
 
+import json
+
+import numpy as np
 import pytest
 
 import flatspot
@@ -89,3 +92,26 @@ def test_the_last_steps_stand_beside_all_and_the_picture_has_the_groups_of_each(
     writers.verl(tmp_path / "one/log", steps[:1])
     judged(tmp_path / "one")
     assert "Over the steps" not in (tmp_path / "one/run/report.html").read_text("utf-8")
+
+
+def test_groups_of_evaluations_are_counted_apart_from_those_of_the_training(tmp_path):
+    rng, rows, groups = np.random.default_rng(0), [], []
+    for step in range(8):
+        for split, chance in (("train", 0.5), ("eval", 1.0)):
+            for i in range(6):
+                rewards = (rng.random(4) < chance).astype(float).tolist()
+                groups.append(len(set(rewards)) == 1)
+                rows += [{"question": f"q{i}", "output": str(k), "score": r, "step": step, "split": split} for k, r in enumerate(rewards)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = flatspot.inspect(tmp_path / "log.jsonl", reward_range=(0, 1), out=tmp_path / "run")
+    [said] = [text for text in run.summary.caveats if text.startswith("The log has 8 training steps")]
+    assert f"Rewards are equal in {np.mean(groups):.0%} of all 96 groups" in said
+
+
+@pytest.mark.parametrize("step", ["step-3", 1.5])
+def test_steps_that_are_no_whole_numbers_are_said_to_be_unknown(tmp_path, step):
+    rows = [{"question": f"q{i}", "output": str(k), "score": k % 2, "step": step if i else 4} for i in range(3) for k in range(4)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = flatspot.inspect(tmp_path / "log.jsonl", reward_range=(0, 1), out=tmp_path / "run")
+    assert [text for text in run.summary.caveats if f"On 8 of 12 rows the step, `step`, is no whole number (such as '{step}')" in text]
+    assert "several-policies" in run.summary.caveat_codes

@@ -6,6 +6,8 @@ from pathlib import Path
 
 FOLDER = "recorded"
 """Where in a run folder its files lie."""
+OFF = "FLATSPOT_RECORD_OFF"
+"""The variable of the environment under which nothing is recorded: flatspot's own calls of a reward are no rollouts of a training."""
 VERSION = "flatspot_recording"
 """The key that each line has: the version of the form, which is 1."""
 

@@ -29,7 +29,7 @@ from flatspot.importers.rows import Cells, select_cells
 from flatspot.importers.sums import check_named_once, checked_weights, sum_caveats
 from flatspot.importers.survivors import survivors_only
 from flatspot.importers.turns import join_turns, rows_are_turns
-from flatspot.importers.window import Window, keep_window, last_window
+from flatspot.importers.window import Window, keep_window, last_window, unread_steps
 from flatspot.readers.files import file_blocks
 from flatspot.readers.kept import KeptRows
 from flatspot.readers.log import named
@@ -105,6 +105,7 @@ def import_generic(
             if format is not None and are_turns is None:
                 are_turns = False  # it has made a row of each completion
             join_turns(db, columns, log_cells, are_turns=are_turns, where=named(files), caveats=caveats)
+            caveats += unread_steps(_log(db, files), columns)
             caveats += keep_window(db, request.window, named(files))
             caveats += sum_caveats(db, _log(db, files), columns)
             grouping = _grouping(db, understood, log_cells)
@@ -172,7 +173,8 @@ def _row_caveats(rollouts: Path, db: duckdb.DuckDBPyConnection, survivors: bool,
         groups = f"({drawn})" if drawn else f"(SELECT *, NULL AS drawn_with FROM {cells.parquet(rollouts)})"
         caveats.append(("several-policies", text + ("" if survivors else last_window(db, groups))))
     if splits > 1:
-        caveats.append(("evaluation-rows", f"The log mixes {splits} splits (such as train and eval): their rows are judged together."))
+        text = f"The log mixes {splits} splits (such as train and eval): their rows are judged together (--split judges one)."
+        caveats.append(("evaluation-rows", text))
     if with_kept and n_kept == with_kept:
         text = "The log holds only groups that the trainer kept: the groups it dropped were flat, so every std here is too high."
         caveats.append(("survivors-only", text))

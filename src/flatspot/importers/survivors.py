@@ -38,7 +38,7 @@ def survivors_only(db: duckdb.DuckDBPyConnection, grouping: Grouping, weights: S
     if said == "certain":
         return [("survivors-only", _TEXT)]
     total = " + ".join(f"coalesce({weight!r} * number_{i}, 0)" for i, weight in enumerate(weights))
-    group = f"{grouping.sql}, step, drawn_with"
+    group = f"{grouping.sql}, step, split, drawn_with"
     scored = f"isfinite({total}) AND error IS NULL AND {grouping.sql} <> '{NO_PROMPT}'"
     db.execute(f"CREATE OR REPLACE VIEW drawn AS SELECT {total} AS total, hash({group}) AS own FROM cells WHERE {scored}")
     sizes = "SELECT own, count(*) AS n, min(total) AS low, max(total) AS high FROM drawn GROUP BY own HAVING count(*) > 1"

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from flatspot.core.errors import ImportFormatError, SettingsError
 from flatspot.core.shares import percent
 from flatspot.core.sql import literal
+from flatspot.importers import cells
+from flatspot.importers.arranged import Log
+from flatspot.importers.columns import ColumnMap
 from flatspot.rollouts.notes import Caveat
 from flatspot.stats.evidence import EQUAL_REWARDS
 
@@ -98,6 +101,22 @@ def keep_window(db: duckdb.DuckDBPyConnection, wanted: Window, where: str) -> li
     return [f"Of the log, {' and '.join(said)} are judged, as asked for." if len(said) > 1 else f"Judged, as asked for: {said[0]}."]
 
 
+def unread_steps(log: Log, columns: ColumnMap) -> list[Caveat]:
+    """The caveat where steps are written as no whole numbers: such rows are of no step that is known."""
+    [column] = columns.names.get("step", ("",))[:1]
+    if not column or cells.is_list(kind := log.types[column]):
+        return []
+    wrong = f"{log.text(column)} IS NOT NULL AND {cells.whole(cells.name(column), kind, 'BIGINT')} IS NULL"
+    n_wrong, n, example = log.one(f"SELECT count_if({wrong}), count(*), min({log.text(column)}) FILTER ({wrong}) FROM log")
+    if not n_wrong:
+        return []
+    text = (
+        f"On {n_wrong:,} of {n:,} rows the step, `{column}`, is no whole number (such as {example!r:.40}), so it is not known: these rows "
+        "are judged together, as if one policy had drawn them."
+    )
+    return [("several-policies", text)]
+
+
 def _inside(step: int, wanted: Window) -> bool:
     return (wanted.first is None or step >= wanted.first) and (wanted.final is None or step <= wanted.final)
 
@@ -105,11 +124,11 @@ def _inside(step: int, wanted: Window) -> bool:
 def last_window(db: duckdb.DuckDBPyConnection, rows: str) -> str:
     """A sentence on the groups whose rewards are equal: in all steps, and in the last quarter of them; "" where there are too few.
 
-    rows  SQL of the rows, each with what was drawn together with it: one step may hold several groups of a prompt
+    rows  SQL of the rows, each with what was drawn together with it: one step may hold several groups of a prompt, as evaluations do, too
     """
     row = db.execute(
-        f"""WITH groups AS (SELECT step, {EQUAL_REWARDS} AS flat FROM {rows}
-                            WHERE step IS NOT NULL AND isfinite(reward) GROUP BY step, hash(prompt_id), drawn_with HAVING count(*) > 1),
+        f"""WITH groups AS (SELECT step, {EQUAL_REWARDS} AS flat FROM {rows} WHERE step IS NOT NULL AND isfinite(reward)
+                            GROUP BY step, split, hash(prompt_id), drawn_with HAVING count(*) > 1),
                  steps AS (SELECT step, count(*) AS n, count_if(flat) AS flat FROM groups GROUP BY step),
                  ends AS (SELECT greatest(1, CAST(count(*) / 4 AS BIGINT)) AS width FROM steps),
                  ranked AS (SELECT *, row_number() OVER (ORDER BY step DESC) <= width AS late FROM steps, ends)

@@ -193,7 +193,7 @@ def reward_range(summary: Summary) -> str:
     limits = range_limits(summary.reward.range)
     if limits is None:
         return ""
-    return f"in [{limits[0]:.3g}, {limits[1]:.3g}]"
+    return f"in [{limits[0]:.6g}, {limits[1]:.6g}]"
 
 
 def range_limits(limits: Sequence[float]) -> tuple[float, float] | None:

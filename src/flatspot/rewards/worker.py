@@ -17,6 +17,7 @@ import threading
 from typing import BinaryIO
 
 from flatspot.core.errors import FlatspotError
+from flatspot.core.recording import OFF
 from flatspot.rewards.frames import Load, Reply, read_frame, write_frame
 from flatspot.rewards.resolve import ReadyReward, resolve
 from flatspot.rewards.values import describe_exception
@@ -25,6 +26,7 @@ from flatspot.rewards.values import describe_exception
 def main() -> None:
     """Answer requests until the other side closes the pipe."""
     requests, replies = _take_pipes()
+    os.environ[OFF] = "1"  # a reward that a training records is asked here, too: what we score is not of the training
     if len(sys.argv) > 1:
         _end_with_parent(int(sys.argv.pop()))  # popped: the user's code finds no arguments of ours
     reward: ReadyReward | None = None

@@ -168,12 +168,12 @@ def set_caveats(
     top = np.nanmax(evidence.high) if scored.any() else np.nan
     if scored.any() and top <= settings.reward_lo:
         text = (
-            f"Every reward is {settings.reward_lo:.3g}, the bottom of its range: either the task is out of reach, or the reward does not "
+            f"Every reward is {settings.reward_lo:.6g}, the bottom of its range: either the task is out of reach, or the reward does not "
             "recognize a right answer. Read a few completions before assuming either."
         )
         caveats.append(Caveat("all-low", text))
     if range_source != "given":
-        limits = f"[{settings.reward_lo:.3g}, {settings.reward_hi:.3g}]"
+        limits = f"[{settings.reward_lo:.6g}, {settings.reward_hi:.6g}]"
         caveats.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
     if settings.top_reachable and not settings.stated:
         text = "--top-reachable has no effect, for the top of the reward is not known: state it with --reward-range LO HI."

@@ -20,7 +20,7 @@ def reward_range(low: Floats, high: Floats, option: Range | None, own: Range | N
     if limits is not None:
         slack = 1e-6 * (limits[1] - limits[0])
         if ends and (ends[0] < limits[0] - slack or ends[1] > limits[1] + slack):
-            text = f"Rewards from {ends[0]:.3g} to {ends[1]:.3g} lie outside the range {list(limits)}: fix --reward-range."
+            text = f"Rewards from {ends[0]:.6g} to {ends[1]:.6g} lie outside the range {list(limits)}: fix --reward-range."
             return limits, GIVEN, [Caveat("outside-range", text)]
         return limits, GIVEN, []
     if ends is None or (ends[0] >= 0 and ends[1] <= 1):

@@ -91,6 +91,20 @@ def test_what_is_recorded_can_be_scored_again(tmp_path):
     assert sorted(zip(run.rollouts["completion"].to_pylist(), run.rollouts["reward"].to_pylist(), strict=True)) == by_hand
 
 
+def test_scoring_a_recording_again_with_its_own_reward_records_nothing(tmp_path):
+    file, out = tmp_path / "own.py", tmp_path / "run"
+    file.write_text(
+        f"import flatspot\n\n\n@flatspot.record(out={str(out)!r})\n"
+        "def compute_score(data_source, solution_str, ground_truth, extra_info=None):\n    return float(solution_str == ground_truth)\n"
+    )
+    verl_scores(loaded_module(file).compute_score, verl_rows())
+    flatspot.inspect(out, reward_range=(0, 1))
+    before = rows_in(out)
+    again = flatspot.rescore(out, f"verl:{file}:compute_score", out=tmp_path / "again")
+    assert again.summary["generations"]["total"] == 24 and rows_in(out) == before
+    assert flatspot.inspect(out).summary["generations"]["total"] == 24
+
+
 def test_evaluations_of_verl_are_left_out_and_prompts_known_by_their_answer_alone_are_named(tmp_path, caplog):
     recorded = flatspot.record(is_right, out=tmp_path / "run")
     verl_scores(recorded, [("sums", "1", "1", {"split": "test", "index": 99})] * 2 + verl_rows())

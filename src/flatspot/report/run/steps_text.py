@@ -33,6 +33,8 @@ def _changes(steps: StepsSummary) -> list[str]:
     if not steps.n_compared:
         return []
     spans = f"{span_of(*steps.start)} and {span_of(*steps.end, short=True)}"
+    if spans.startswith("step "):
+        spans = f"steps{spans.removeprefix('step')}"
     if not steps.n_changed:
         return [f"none of the {noun(steps.n_compared, 'prompt')} drawn in {spans} changed by more than chance"]
     ways = [f"{count(change.count)} {change.before} → {change.after}" for change in steps.changes[:4]]

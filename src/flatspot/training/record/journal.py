@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flatspot.core.content import content_text
-from flatspot.core.recording import FOLDER
+from flatspot.core.recording import FOLDER, OFF
 from flatspot.training.say import say
 
 
@@ -33,6 +33,8 @@ class Journal:
 
     def write(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Append rows; never raises."""
+        if OFF in os.environ:
+            return
         try:
             self._append(b"".join(_line(row) for row in rows))
         except Exception as error:
