@@ -84,8 +84,8 @@ class Arranged:
     derived    new column → SQL over the columns of the log
     dropped    columns that neither a verdict nor a reward has a use for, such as ids of tokens
     where      SQL: which rows count
-    survivors  "": groups were not picked by their rewards, as far as the format says; "possible": the trainer can do that, and marks it
-               nowhere; "assumed": they were unless a flat group is there; "certain"
+    survivors  "never": no group was left out for its rewards; "": none was, as far as the format says; "possible": the trainer can do
+               that, and marks it nowhere; "assumed": it did unless a flat group is there; "certain"
     policy     SQL: what is one for all rows of a run, or of a model that was evaluated (`ONE_POLICY`: they are of one); "": the folder of
                their file
     caveats    sentences with their codes

@@ -37,6 +37,8 @@ def survivors_only(db: duckdb.DuckDBPyConnection, grouping: Grouping, weights: S
     said = arranged.survivors if arranged is not None else ""
     if said == "certain":
         return [("survivors-only", _TEXT)]
+    if said == "never":
+        return []
     total = " + ".join(f"coalesce({weight!r} * number_{i}, 0)" for i, weight in enumerate(weights))
     group = f"{grouping.sql}, step, split, drawn_with"
     scored = f"isfinite({total}) AND error IS NULL AND {grouping.sql} <> '{NO_PROMPT}'"

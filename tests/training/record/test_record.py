@@ -117,6 +117,13 @@ def test_evaluations_of_verl_are_left_out_and_prompts_known_by_their_answer_alon
     assert len(again.prompts) == 7 and "unnamed-prompts" in again.summary["caveat_codes"]
 
 
+def test_an_index_that_is_missing_names_no_prompt(tmp_path):
+    recorded = flatspot.record(is_right, out=tmp_path / "run")
+    for index in (7, float("nan"), np.float64("nan"), None):
+        recorded("sums", "4", "4", {"index": index})
+    assert [row.get("unnamed", False) for row in rows_in(tmp_path / "run")] == [False, True, True, True]
+
+
 def test_openrlhf_loads_a_file_and_labels_may_be_empty(tmp_path):
     file = tmp_path / "reward_func.py"
     file.write_text(textwrap.dedent(f"""
@@ -367,6 +374,29 @@ def test_a_training_that_is_resumed_into_its_recording_is_said_and_its_groups_st
     assert "step 7 had been reached" in again and "recorded step 4 " in again
     [of_steps] = [text for text in run.summary.caveats if text.startswith("The log has 12 training steps")]
     assert len(groups) == 96 and f"Rewards are equal in {equal:.0%} of all 96 groups" in of_steps
+
+
+def test_weights_that_differ_within_a_recording_are_said_and_none_is_used(tmp_path):
+    def long(completions, **columns):
+        return [float(len(text)) for text in completions]
+
+    for weights in ([1.0, 0.5], [1.0, 2.0]):
+        answers = ["1", "22", "1", "333"]
+        for reward in flatspot.record([accuracy_of_trl, long], out=tmp_path / "run", reward_weights=weights):
+            reward(prompts=["q"] * 4, completions=answers, solution=["1"] * 4)
+    run = flatspot.inspect(tmp_path / "run")
+    assert sorted(run.rollouts["reward"].to_pylist()) == [2.0] * 6 + [3.0] * 2
+    [said] = [text for text in run.summary.caveats if "different weights" in text]
+    assert "1 × accuracy_of_trl and 0.5 × long on 4 rows, 1 × accuracy_of_trl and 2 × long on 4 rows" in said
+    assert "weights-assumed" in run.summary.caveat_codes
+
+
+def test_a_recording_without_flat_groups_is_no_log_of_survivors(tmp_path):
+    recorded = flatspot.record(accuracy_of_trl, out=tmp_path / "run")
+    for i in range(60):  # exactly half of each group is right, which chance alone does not do
+        recorded(prompts=[f"question {i}"] * 4, completions=["0", "1"] * 2, solution=["1"] * 4)
+    run = flatspot.inspect(tmp_path / "run", reward_range=(0, 1))
+    assert "survivors-only" not in run.summary.caveat_codes and run.summary.verdict is not None
 
 
 def test_processes_of_one_training_and_one_that_goes_on_where_it_ended_are_one(tmp_path):

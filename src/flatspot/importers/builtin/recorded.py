@@ -68,6 +68,7 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
     names: dict[str, str | tuple[str, ...]] = {"reward": tuple(named.values()), "prompt": "prompt", "completion": "completion"}
     names |= {"fixed": "fixed"} | {name: name for name in ("error", "step", "split", "truncated", "n_tokens") if log.has(name)}
     begins, again = _trainings(log)
+    weights, unsure = _weights(log, columns)
     training = " ".join(f"WHEN _file = {literal(file)} THEN '{number}'" for file, number in begins.items())
     derived = {}
     if again:
@@ -79,10 +80,11 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
     return Arranged(
         names=names,
         group_by=("id",),
-        weights=_weights(log, columns),
+        weights=weights,
         derived=derived,
         dropped=(*columns, *(("group",) if again and log.has("group") else ()), _NAMES, _WEIGHTS, _UNNAMED, _TRAINER, _TIME),
-        caveats=[*_unsaid(log), *again],
+        survivors="never",  # a reward is called before anything is dropped
+        caveats=[*_unsaid(log), *again, *unsure],
     )
 
 
@@ -121,12 +123,24 @@ def _free(name: str, log: Log) -> str:
     return name if name not in log.types else _free(f"{name} (reward)", log)
 
 
-def _weights(log: Log, columns: Sequence[str]) -> tuple[float, ...] | None:
+def _weights(log: Log, columns: Sequence[str]) -> tuple[tuple[float, ...] | None, list[Caveat]]:
+    """(the weights that all rows state, the caveat where they state different ones)."""
     if not log.has(_WEIGHTS) or len(columns) < 2:
-        return None
-    rows = log.db.execute(f"SELECT DISTINCT {log.text(_WEIGHTS)} FROM log").fetchall()
-    weights = json.loads(rows[0][0]) if len(rows) == 1 and rows[0][0] else {}
-    return tuple(weights[c.removeprefix(_REWARD)] for c in columns) if len(weights) == len(columns) else None
+        return None, []
+    rows = log.db.execute(f"SELECT {log.text(_WEIGHTS)}, count(*) FROM log GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
+    if len(rows) > 1:
+        some = ", ".join(f"{'none' if not stated else _shown(json.loads(stated))} on {n:,} rows" for stated, n in rows[:3])
+        text = (
+            f"The recording states different weights of its rewards ({some}{' …' if len(rows) > 3 else ''}), so none is used: state the "
+            "weights with --reward-weight, or record each training into a folder of its own."
+        )
+        return None, [("weights-assumed", text)]
+    weights = json.loads(rows[0][0]) if rows and rows[0][0] else {}
+    return (tuple(weights[c.removeprefix(_REWARD)] for c in columns) if len(weights) == len(columns) else None), []
+
+
+def _shown(weights: Mapping[str, float]) -> str:
+    return " and ".join(f"{weight:g} × {name}" for name, weight in weights.items())
 
 
 def _unsaid(log: Log) -> list[Caveat]:

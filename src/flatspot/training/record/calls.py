@@ -6,6 +6,7 @@ None of them passes all that a row should have: verl has no prompt and no step, 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -126,7 +127,7 @@ def _beside(result: object) -> object:
 def _of_verl(source: object, solution: object, truth: object, extra_info: object) -> Asked:
     extra = {key: value for key, value in extra_info.items() if key not in _OF_ROLLOUT} if isinstance(extra_info, Mapping) else {}
     text = next((extra[name] for name in _QUESTIONS if isinstance(extra.get(name), str | list | tuple) and len(extra[name])), None)
-    index = next((extra[name] for name in _INDEX if extra.get(name) is not None), None)
+    index = next((extra[name] for name in _INDEX if not _is_missing(extra.get(name))), None)
     split = extra.get("split")
     if index is not None:  # further keys may be of the rollout: tools add what they like
         known: dict[str, object] = {"data_source": source, "split": split, "index": index, "ground_truth": truth, "question": text}
@@ -145,6 +146,11 @@ def _of_verl(source: object, solution: object, truth: object, extra_info: object
         "columns": {"data_source": source, "ground_truth": truth, "extra_info": extra},
     }
     return Asked(members)
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a cell is empty: pandas makes NaN of those in a column of numbers."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _split(name: object) -> str | None:
