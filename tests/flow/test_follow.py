@@ -292,7 +292,13 @@ def start_follower(tmp_path, *further):
         "0",
         "1",
     ]
-    return subprocess.Popen([*command, "--out", str(tmp_path / "run"), *further], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*command, "--out", str(tmp_path / "run"), *further],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C, and so would this
+    )
 
 
 def test_the_command_ends_on_ctrl_c_with_a_whole_run_folder(tmp_path):
@@ -302,7 +308,10 @@ def test_the_command_ends_on_ctrl_c_with_a_whole_run_folder(tmp_path):
         while lines[-1]["generations"]["total"] < 6 * 28:
             lines.append(json.loads(follower.stdout.readline()))
         follower.send_signal(signal.SIGINT)
-        out, err = follower.communicate(timeout=60)
+        try:
+            out, err = follower.communicate(timeout=60)
+        finally:
+            follower.kill()
     assert (follower.returncode, out, err) == (0, "", "")
     assert_is_log(flatspot.open(tmp_path / "run"), tmp_path / "log")
     again = flatspot.inspect(tmp_path / "run")
