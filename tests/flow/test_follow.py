@@ -142,6 +142,18 @@ def test_a_file_that_is_rewritten_cut_or_removed_is_read_again(tmp_path):
     assert run.summary.fractions == again.summary.fractions
 
 
+def test_a_row_that_is_changed_far_from_both_ends_of_a_growing_file_is_read_again(tmp_path):
+    log = tmp_path / "log"
+    rewards = [[0.0, 1.0]] * 200
+    write_rows(log / "1.jsonl", rewards)
+    runs = flatspot.follow(log, **options(tmp_path))
+    assert_is_log(next(runs), log)
+    rewards[100] = [1.0, 1.0]
+    write_rows(log / "1.jsonl", [*rewards, [0.5, 0.0]])
+    assert_is_log(next(runs), log)
+    runs.close()
+
+
 def test_rows_that_go_with_their_file_are_said_to_count_no_longer(tmp_path):
     log, said = tmp_path / "log", []
     for step in (1, 2, 3):

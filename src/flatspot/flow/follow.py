@@ -113,15 +113,17 @@ def _follow(wanted: _Wanted, every: float) -> Iterator[Run]:
     with _opened(place), scratch_folder() as scratch:
         growing = Growing(KeptRows(scratch), place)
         said = ""
+        judged: Stamps = {}
         failed: ImportFormatError | None = None
         while True:
             began = time.monotonic()
             try:
-                before = growing.files
                 if _look(growing, wanted.paths):
                     failed = None
-                    _say_what_is_gone(before, growing.files, wanted.say)
-                    yield _refresh(growing, wanted)
+                    _say_what_is_gone(judged, growing.files, wanted.say)
+                    run, judged = _refresh(growing, wanted), growing.files
+                    yield run
+                    del run  # not kept while the next is made
                     said = ""
                 elif failed is not None and not is_run_folder(place):
                     raise failed
@@ -146,9 +148,9 @@ def _look(growing: Growing, paths: Sequence[Path]) -> bool:
         return False
 
 
-def _say_what_is_gone(before: Stamps, files: Stamps, say: Say) -> None:
+def _say_what_is_gone(judged: Stamps, files: Stamps, say: Say) -> None:
     """Say which files that were judged are no longer there, or are shorter, as where logs are rotated."""
-    less = [path for path, (size, *_) in before.items() if path not in files or files[path][0] < size]
+    less = [path for path, (size, *_) in judged.items() if path not in files or files[path][0] < size]
     if less:
         say(f"{listed(less)}: removed or cut since the last look, so rows that were judged before count no longer.")
 

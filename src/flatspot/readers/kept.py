@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Blocks = Callable[[Path, list[Notice]], Iterator[Block]]
 
 PART = "flatspot:part"  # the part that a row lies in, as DuckDB names it
-_ENDS = 4096  # bytes at either end of what was read, by which a file that was rewritten is told
 _CHUNK = 1 << 20
 _MOST_PARTS = 64  # before they are joined: a part for each of a thousand looks would take longer to open than to read
 
@@ -38,14 +37,14 @@ class _Read:
 
     stamp         its size, time and inode as it was looked at
     end, newlines how many bytes were read, and how many lines end in them
-    ends          a digest of the first and last bytes of these
+    digest        of these bytes, by which a file that was rewritten is told
     rows, notices what they gave
     """
 
     stamp: tuple[int, int, int]
     end: int = 0
     newlines: int = 0
-    ends: bytes = b""
+    digest: bytes = b""
     rows: int = 0
     notices: tuple[Notice, ...] = ()
 
@@ -110,7 +109,7 @@ class KeptRows:
     def _update(self, path: Path, before: _Read, blocks: Blocks) -> None:
         """Read a file on from where it was read, or again where it is no longer what was read of it."""
         grows = path.suffix.lower() in JSON_LINES and not _is_marked(path)
-        if before.end and not (grows and _ends_of(path, before.end) == before.ends):
+        if before.end and not (grows and _digest_of(path, before.end) == before.digest):
             self._drop(path)
             before = _Read(before.stamp)
         if not grows and path.suffix.lower() not in CSV:
@@ -141,8 +140,8 @@ class KeptRows:
             raise FileError(str(error).replace(str(holds), str(path))) from None
         noticed = (*before.notices, *(replace(notice, line=notice.line + first) for notice in notices))
         self.bytes_read += end - before.end
-        ends = _ends_of(path, end)
-        self._read[path] = _Read(before.stamp, end, first + newlines, ends, before.rows + rows, noticed)
+        digest = _digest_of(path, end)
+        self._read[path] = _Read(before.stamp, end, first + newlines, digest, before.rows + rows, noticed)
 
     def _drop(self, path: Path) -> None:
         """Count the rows of a file that there are so far no longer."""
@@ -163,13 +162,15 @@ def _is_marked(path: Path) -> bool:
         return stream.read(4).startswith(MARKED)
 
 
-def _ends_of(path: Path, end: int) -> bytes:
-    """A digest of the first and the last bytes before `end`; of another file, or one that is shorter, it is another."""
+def _digest_of(path: Path, end: int) -> bytes:
+    """A digest of the bytes before `end`; of a file that is shorter it is another."""
+    own = hashlib.blake2b(digest_size=16)
     with path.open("rb") as stream:
-        head = stream.read(min(_ENDS, end))
-        stream.seek(max(0, end - _ENDS))
-        tail = stream.read(min(_ENDS, end))
-    return hashlib.blake2b(b"%d\0" % (len(head) + len(tail)) + head + tail, digest_size=16).digest()
+        while end and (chunk := stream.read(min(_CHUNK, end))):
+            own.update(chunk)
+            end -= len(chunk)
+    own.update(b"%d" % end)
+    return own.digest()
 
 
 def _end_of_lines(path: Path, start: int, size: int, complete: Callable[[bytes], bool] | None) -> int:
