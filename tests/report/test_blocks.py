@@ -263,7 +263,10 @@ def test_where_one_of_several_rewards_decided_the_first_number_is_its_own(make_r
     assert key_facts(other)[0].label == "of prompts vanish"
 
 
-@pytest.mark.parametrize(("limits", "text"), [((0, 1), "in [0, 1]"), ((0, 1.5), "in [0, 1.5]"), ((-57.76, 52.24), "in [-57.8, 52.2]")])
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [((0, 1), "in [0, 1]"), ((0, 1.5), "in [0, 1.5]"), ((-57.76, 52.24), "in [-57.8, 52.2]"), ((-1005, -5), "in [-1005, -5]")],
+)
 def test_a_range_is_written_as_short_as_the_caveat_writes_it(make_report, limits, text):
     summary = make_report(3).summary
     assert reward_range(dataclasses.replace(summary, reward=dataclasses.replace(summary.reward, range=limits))) == text

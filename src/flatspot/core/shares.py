@@ -58,3 +58,12 @@ def percents_apart(share: object, limit: object) -> tuple[str, str]:
         if first != second:
             break
     return first, second
+
+
+def short(number: float) -> str:
+    """A reward in three digits, or in as many as stand before its point.
+
+    >>> short(-1005.0), short(0.12345), short(-57.76), short(3e7)
+    ('-1005', '0.123', '-57.8', '3e+07')
+    """
+    return f"{number:.0f}" if 1e3 <= abs(number) < 1e6 else f"{number:.3g}"

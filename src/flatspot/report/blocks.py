@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flatspot.core.shares import short
 from flatspot.report.formats import MISSING, count, decimal, fine_percent, noun, number, percent, percent_range, visible
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def reward_range(summary: Summary) -> str:
     limits = range_limits(summary.reward.range)
     if limits is None:
         return ""
-    return f"in [{limits[0]:.6g}, {limits[1]:.6g}]"
+    return f"in [{short(limits[0])}, {short(limits[1])}]"
 
 
 def range_limits(limits: Sequence[float]) -> tuple[float, float] | None:

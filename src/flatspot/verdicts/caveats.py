@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flatspot.core.shares import percent
+from flatspot.core.shares import percent, short
 from flatspot.rollouts.prompts import UnscoredAnswers
 from flatspot.runs.clusters import Clusters
 from flatspot.stats.decide import rests_on_fit, shapes_in_doubt
@@ -168,12 +168,12 @@ def set_caveats(
     top = np.nanmax(evidence.high) if scored.any() else np.nan
     if scored.any() and top <= settings.reward_lo:
         text = (
-            f"Every reward is {settings.reward_lo:.6g}, the bottom of its range: either the task is out of reach, or the reward does not "
-            "recognize a right answer. Read a few completions before assuming either."
+            f"Every reward is {short(settings.reward_lo)}, the bottom of its range: either the task is out of reach, or the reward does "
+            "not recognize a right answer. Read a few completions before assuming either."
         )
         caveats.append(Caveat("all-low", text))
     if range_source != "given":
-        limits = f"[{settings.reward_lo:.6g}, {settings.reward_hi:.6g}]"
+        limits = f"[{short(settings.reward_lo)}, {short(settings.reward_hi)}]"
         caveats.append(Caveat("range-assumed", f"The reward range {limits} was {range_source}; state it with --reward-range LO HI."))
     if settings.top_reachable and not settings.stated:
         text = "--top-reachable has no effect, for the top of the reward is not known: state it with --reward-range LO HI."

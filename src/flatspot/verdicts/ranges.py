@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flatspot.core.shares import short
 from flatspot.stats.evidence import Floats
 from flatspot.stats.zones import range_seen
 from flatspot.verdicts.caveats import Caveat
@@ -20,7 +21,7 @@ def reward_range(low: Floats, high: Floats, option: Range | None, own: Range | N
     if limits is not None:
         slack = 1e-6 * (limits[1] - limits[0])
         if ends and (ends[0] < limits[0] - slack or ends[1] > limits[1] + slack):
-            text = f"Rewards from {ends[0]:.6g} to {ends[1]:.6g} lie outside the range {list(limits)}: fix --reward-range."
+            text = f"Rewards from {short(ends[0])} to {short(ends[1])} lie outside the range {list(limits)}: fix --reward-range."
             return limits, GIVEN, [Caveat("outside-range", text)]
         return limits, GIVEN, []
     if ends is None or (ends[0] >= 0 and ends[1] <= 1):
