@@ -22,8 +22,8 @@ import flatspot
 from flatspot.core.errors import RunFolderError, SettingsError
 
 sys.path.insert(0, str(Path(__file__).parent))
+from stand_ins import SURFACE, loaded, openrlhf_rewards, swift_rewards, verl_scores
 from trainer_surface import surface
-from trainers import SURFACE, loaded, openrlhf_rewards, swift_rewards, verl_scores
 
 
 def rows_in(folder):

@@ -1,6 +1,6 @@
 """How verl, OpenRLHF and ms-swift call a reward, read from their sources: python tests/training/record/trainer_surface.py FOLDER_OF_WHEELS
 
-Nothing of them is imported. What it prints is kept in trainer_surface.json; the stand-ins in `trainers.py` call with these names alone.
+Nothing of them is imported. What it prints is kept in trainer_surface.json; the stand-ins in `stand_ins.py` call with these names alone.
 """
 
 import ast
