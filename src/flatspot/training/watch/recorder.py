@@ -78,6 +78,7 @@ class Recorder:
     _steps: tuple[int, int] = (0, 1)
     _n_gathers: int = 0
     _off: bool = False
+    _alone: bool = False  # another process is gone
     _messages: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -145,8 +146,8 @@ class Recorder:
         began = time.perf_counter()
         affordable = 0 < self._written <= WRITING_SHARE * (began - (self._started or began)) or self._written == 0 < self.batches - 3
         force |= len(self.waiting) > _BATCHES_AT_MOST
-        # rows whose prompts the first process has not stored would have none if it is killed
-        ready = [rows for rows in self.waiting if force or self.rank == 0 or rows.known <= self.stored]
+        # rows whose prompts the first process has not stored would have none if it is killed, and have none if it was
+        ready = [rows for rows in self.waiting if (force and not self._alone) or self.rank == 0 or rows.known <= self.stored]
         if not (ready and (force or affordable)):
             return
         try:
@@ -189,8 +190,8 @@ class Recorder:
             return None
         if self._open is None or self._open.call.get("completions") is not completions:
             if self._open is not None:
-                missing = [name for i, name in enumerate(self.names) if i not in self._open.returned]
-                self._trouble(f"{', '.join(missing)} was not called for a batch: pass every function that watch returned to the trainer")
+                missing = ", ".join(name for i, name in enumerate(self.names) if i not in self._open.returned)
+                self._trouble(f"{missing} was not called for a batch: pass every function that watch returned to the trainer")
             self.settle()
             self._read_trainer(call)
             self._open = OpenBatch(call)
@@ -228,7 +229,7 @@ class Recorder:
             shared = gather(Sent(self._n_gathers, trouble, local, now.failed, self.stored))
             self._n_gathers, self.stored = self._n_gathers + 1, shared[0].stored
         except Exception as error:
-            self._off = True
+            self._off = self._alone = True
             self._trouble(error)
             return
         if len({sent.number for sent in shared}) > 1:
@@ -287,9 +288,8 @@ class Recorder:
         if self.total.others:
             unknown = f"{', '.join(self.total.others)}: not watched, so the total is not known"
             errors = [own or (unknown if np.isnan(value) else None) for own, value in zip(errors, total[at], strict=True)]
-        self.waiting.append(
-            ScoredRows(rows, parts[:, at], total[at], errors, scored.sample, scored.batch.step, scored.split, len(self.prompts))
-        )
+        known, step = len(self.prompts), scored.batch.step
+        self.waiting.append(ScoredRows(rows, parts[:, at], total[at], errors, scored.sample, step, scored.split, known))
 
     def _add_prompts(self, new: Mapping[str, tuple[PromptText, dict[str, Json]]]) -> None:
         """Number new prompts, in an order that is the same in all processes."""
