@@ -10,7 +10,7 @@ FlatspotError                what was expected, what came, where, and what fixes
 ├── ImportFormatError        a foreign log cannot be read as rollouts
 ├── DatasetError             the data set of an experiment cannot be found or read
 ├── TrainingError            a training run cannot continue; its last checkpoint is as it was
-├── OtherProcessError       another process of a distributed training failed, so this one ends too
+├── OtherProcessError        another process of a distributed training failed, so this one ends too
 ├── DrawError                a `draw` of `flatspot.triage` failed; it carries everything drawn so far (stats/triage/draws.py)
 ├── ExtensionError           what another package adds to flatspot cannot be imported, or is not what its group takes
 └── MissingExtra             an optional package is needed; the message names the pip command
