@@ -29,8 +29,8 @@ def env(monkeypatch):
 
 
 def test_plain_data_parallelism_is_fit(env):
-    refuse_unfit(settings(), probed=True)
-    refuse_unfit(settings("cpu"), probed=True)
+    assert refuse_unfit(settings(), probed=True) is None
+    assert refuse_unfit(settings("cpu"), probed=True) is None
 
 
 def test_processes_that_do_not_see_one_another(env):
