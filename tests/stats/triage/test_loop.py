@@ -53,6 +53,19 @@ def wrong(t, odds, zones=UNIT):
     return np.array([table[x, INDEX[v]] for x, v in enumerate(t.verdict) if v in INDEX])
 
 
+def test_a_worst_case_that_nobody_asked_for_costs_two_fifths_at_most(monkeypatch):
+    # of a wide log-normal every limit is far above the error for as long as triage can pay for
+    p = np.minimum(np.exp(np.random.default_rng(1).normal(np.log(0.03), 1.5, 300)), 1.0)
+
+    def total(**asked):
+        return int(triage(bernoulli(p, 1), len(p), target_error=0.03, **asked).n_samples.sum())
+
+    drawn, held = total(), total(worst_case=True)
+    monkeypatch.setattr("flatspot.stats.triage.decider._DRAWN_ON", 1.0)
+    ended = total()
+    assert 1.05 * ended < drawn < 1.4 * ended + len(p) < held
+
+
 @pytest.mark.parametrize(("target", "most"), [(0.05, 9.0), (0.02, 16.0)])
 def test_the_stated_error_is_met_with_few_samples(target, most):
     errors, drawn = [], []

@@ -31,6 +31,7 @@ _ENOUGH = 4  # completions: of which all failed, that a prompt's reward never wo
 _USUAL_COMPLETIONS = 8  # what a prompt takes, before anything is known
 _FEW_PROMPTS = 100  # where there is doubt of any target, however many completions there are
 _STRICTER, _MOST_STRICT = 0.8, 16  # how the aim falls at a time, and how many times below the target it falls at most
+_DRAWN_ON = 1.4  # times the completions at which the target is met, at most, where only a worst case speaks against ending there
 _REFIT_GROWTH = 1.25  # refit once there are this many times the completions of the last fit: about at 4, 5, 8, 16, 32 of the last prompts
 
 
@@ -38,8 +39,10 @@ _REFIT_GROWTH = 1.25  # refit once there are this many times the completions of 
 class State:
     """A triage under way: everything drawn, the rule in force (None before there is one), and what it was fitted at.
 
-    aim   the error that the rule aims at: the target, or less where the rewards leave too much doubt of it; None: the target
-    seen  the completions of each round of `draws`; a round whose probabilities are not known has None
+    aim    the error that the rule aims at: the target, or less where the rewards leave too much doubt of it; None: the target
+    ended  completions in all when the rule would first have ended it, aiming at the target; None: not yet
+    most   completions in all that the rule may lead to: those of the plan, or fewer where it goes on for doubt of its error
+    seen   the completions of each round of `draws`; a round whose probabilities are not known has None
     """
 
     plan: Plan
@@ -47,6 +50,8 @@ class State:
     rule: StoppingRule | None = None
     fitted_at: int = 0
     aim: float | None = None
+    ended: int | None = None
+    most: float = np.inf
     seen: tuple[Seen | None, ...] = ()
 
     @cached_property
@@ -196,7 +201,10 @@ def absorb(state: State, drawn: Round, rewards: Any, seen: Seen | None = None) -
 
 
 def _refitted(state: State) -> State:
-    """With the rule fitted to everything drawn; where it would end it in too much doubt of the target, with one that aims at less error."""
+    """With the rule fitted to everything drawn; where it would end it in too much doubt of the target, with one that aims at less error.
+
+    What crowds at a threshold take to show would cost every other set two thirds more, so there is an end to that.
+    """
     plan, draws = state.plan, state.draws
     aim = plan.target_error if state.aim is None else state.aim
     price_list = _price_list(state)
@@ -204,8 +212,13 @@ def _refitted(state: State) -> State:
     more = may_go_on(state)
     if not more.any() or (_open(state) & more).any() or aim <= plan.target_error / _MOST_STRICT:
         return state
-    if not (_share_in_doubt(state) or _may_exceed(state)):
+    ended = draws.total if state.ended is None else state.ended
+    share = _share_in_doubt(state)
+    most = np.inf if share or plan.worst_case else _DRAWN_ON * ended
+    if draws.total >= most or not (share or _may_exceed(state)):
         return state
+    state = replace(state, ended=ended, most=most)
+    price_list = replace(price_list, most_draws=_left(state))
     while aim > plan.target_error / _MOST_STRICT and not (_open(state) & more).any():
         aim *= _STRICTER
         state = replace(state, rule=price_list.meeting(aim), aim=aim)
@@ -233,8 +246,13 @@ def _price_list(state: State) -> PriceList:
     low, high = two_ends(draws.values, zones)
     counts = np.stack([np.minimum(draws.scored, plan.max_completions), draws.hits(high)], -1)
     proved = None if state.proof is None else state.proof.holds
-    loss, left = state_table(zones, low, high)[1], plan.left(draws)
-    return priced_rules(counts, loss, max_completions=plan.max_completions, most_draws=left, proved=proved)
+    loss = state_table(zones, low, high)[1]
+    return priced_rules(counts, loss, max_completions=plan.max_completions, most_draws=_left(state), proved=proved)
+
+
+def _left(state: State) -> float:
+    """Completions that the rule may yet lead to."""
+    return min(state.plan.left(state.draws), max(state.most - state.draws.total, 0.0))
 
 
 def finish(state: State) -> Triage:
