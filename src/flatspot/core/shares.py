@@ -9,6 +9,8 @@ MISSING = "–"
 
 def number(value: object) -> float | None:
     """The value as a finite float; None where it is absent, not a number, NaN or infinite."""
+    if type(value) is float:  # nearly all are, of hundreds of thousands
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

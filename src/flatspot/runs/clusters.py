@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ def clusters_of(prompts: pa.Table, column: str | None) -> Clusters | None:
     Clusters(column='task', of=array([0, 1, 0, 2]), count=3, used=False)
     """
     name = USUAL_COLUMN if column in (None, NO_COLUMN) else column
-    values = [_value(columns, name) for columns in prompts["columns"].to_pylist()]
+    values = _values(prompts["columns"], name)
     if not any(value is not None for value in values):
         if column in (None, NO_COLUMN):
             return None
@@ -73,9 +74,18 @@ def clusters_of(prompts: pa.Table, column: str | None) -> Clusters | None:
     return Clusters(name or USUAL_COLUMN, at.astype(np.int64), len(kinds), used)
 
 
-def _value(columns: str | None, name: str | None) -> str | None:
-    """The value of a column as text; None where there is none. A row that does not name the column is not read."""
-    if not columns or not any(json.dumps(name, ensure_ascii=escaped) in columns for escaped in (False, True)):
-        return None
+def _values(columns: pa.ChunkedArray, name: str) -> list[str | None]:
+    """The value of a column of each prompt as text; None where there is none. Rows that do not name the column are not read."""
+    import pyarrow.compute as pc
+
+    spelled = {json.dumps(name, ensure_ascii=escaped) for escaped in (False, True)}
+    named = pc.fill_null(reduce(pc.or_, [pc.match_substring(columns, text) for text in spelled]), False)
+    values: list[str | None] = [None] * len(columns)
+    for i, row in zip(np.flatnonzero(named.to_numpy(zero_copy_only=False)).tolist(), columns.filter(named).to_pylist(), strict=True):
+        values[i] = _value(row, name)
+    return values
+
+
+def _value(columns: str, name: str) -> str | None:
     value = json.loads(columns).get(name)
     return None if value is None or value == "" else value if isinstance(value, str) else json.dumps(value, sort_keys=True)

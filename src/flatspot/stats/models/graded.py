@@ -28,6 +28,7 @@ from flatspot.stats.models.limits import Limits, equal_rewards_limits
 from flatspot.stats.models.moments import Moments, moments, prior_of
 from flatspot.stats.models.parts import Parts, split
 from flatspot.stats.models.worst_case import DROP, Enough
+from flatspot.stats.threads import over_blocks
 from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain
 
 _DRAWS = 400
@@ -105,14 +106,17 @@ class GradedModel:
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
         """[M] posterior mean and variance of pass@K where r* is known; elsewhere of the chance that a group gives a signal."""
         check_size(group_size)
-        mean, variance = np.empty(len(self.rows)), np.empty(len(self.rows))
-        for at, draws in self._draws():
+
+        def passing(block: tuple[slice, Moments]) -> tuple[Floats, Floats]:
+            at, draws = block
             r_star = self.r_star[self.rows[at], None]
             gain = expected_best(draws, self.parts, group_size) - draws.mean
             signal = (1 - all_equal(draws, group_size)) * (gain >= self.zones.gain_limit(self.scale))
             passes = 1 - (1 - chance_of_best(draws.mean, draws.std, np.nan_to_num(r_star))) ** group_size
             chance = np.where(np.isfinite(r_star), passes, signal)
-            mean[at], variance[at] = chance.mean(-1), chance.var(-1)
+            return chance.mean(-1), chance.var(-1)
+
+        mean, variance = (np.concatenate(of) for of in zip(*over_blocks(passing, self._draws()), strict=True))
         return mean[self.row_of], variance[self.row_of]
 
     def best_of(self, group_size: int) -> Floats:
@@ -259,28 +263,33 @@ class GradedModel:
     @cached_property
     def _judged(self) -> tuple[Floats, Floats]:
         """States and losses [R, 3]: what triage asks for in every round."""
-        states, loss = np.empty((len(self.rows), 3)), np.empty((len(self.rows), 3))
-        equal, k = np.empty((len(self.sizes), len(self.rows))), self.zones.group_size
-        ceiling, limits = self.zones.ceiling(self.r_star), self.zones.gain_limits(self.scale)
-        for at, draws in self._draws():
+        ceiling, scale = self.zones.ceiling(self.r_star), self.scale
+        k, limits = self.zones.group_size, self.zones.gain_limits(scale)
+
+        def judged(block: tuple[slice, Moments]) -> tuple[Floats, Floats, Floats]:
+            at, draws = block
             # no gain decides where it need not be any more than 0
             gain = gain_about(draws, self.parts, k, limits) if limits[-1] > 0 else np.zeros(draws.mean.shape)
             odds = Odds(1 - all_equal(draws, k), gain, ceiling[self.rows[at], None] - draws.mean)
-            states[at] = self.zones.states(odds, self.scale).mean(1)
-            loss[at] = share_of_draws(self.zones.loss(odds, self.scale))
-            for i, size in enumerate(self.sizes):
-                equal[i, at] = all_equal(draws, size).mean(-1)
-        self._all_equal.update(zip(self.sizes, equal, strict=True))
-        return states, loss
+            equal = np.array([all_equal(draws, size).mean(-1) for size in self.sizes]).reshape(len(self.sizes), len(draws.mean))
+            return self.zones.states(odds, scale).mean(1), share_of_draws(self.zones.loss(odds, scale)), equal
+
+        states, loss, equal = zip(*over_blocks(judged, self._draws()), strict=True)
+        self._all_equal.update(zip(self.sizes, np.concatenate(equal, axis=1), strict=True))
+        return np.concatenate(states), np.concatenate(loss)
 
     @cached_property
     def _spreads(self) -> _Spreads:
         """What is told of each prompt at the end, from another pass over the same draws."""
-        parts, k = list[_Spreads](), self.zones.group_size
-        for _, draws in self._draws():
+        k = self.zones.group_size
+
+        def told(block: tuple[slice, Moments]) -> _Spreads:
+            draws = block[1]
             gain = expected_best(draws, self.parts, k) - draws.mean
             values = (draws.std, draws.mean, 1 - all_equal(draws, k), gain)
-            parts.append(_Spreads(gain.mean(-1), *(np.quantile(value, [0.025, 0.975], axis=1).T for value in values)))
+            return _Spreads(gain.mean(-1), *(np.quantile(value, [0.025, 0.975], axis=1).T for value in values))
+
+        parts = list(over_blocks(told, self._draws()))
         return _Spreads(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Spreads)))
 
     def _draws(self) -> Iterator[tuple[slice, Moments]]:

@@ -20,6 +20,7 @@ from flatspot.stats.intervals import REFITS, equal_rewards_std_upper
 from flatspot.stats.models.graded import GradedModel
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
 from flatspot.stats.models.worst_case import DROP, Enough
+from flatspot.stats.threads import cores
 from flatspot.stats.zones import Zones
 
 MOST_FITTED = 10_000
@@ -158,6 +159,6 @@ def _nearest(features: Floats, chosen: NDArray[np.bool_]) -> Ints:
     nearest = np.empty(len(features), np.int64)
     for start in range(0, len(features), _AT_A_TIME):
         at = slice(start, start + _AT_A_TIME)
-        nearest[at] = tree.query(features[at])[1]
+        nearest[at] = tree.query(features[at], workers=cores())[1]
     nearest[chosen] = np.arange(int(chosen.sum()))
     return nearest
