@@ -18,6 +18,7 @@ from flatspot.core.settings import Settings
 from flatspot.engines.prompts import encode
 from flatspot.engines.registry import load_engine
 from flatspot.engines.scripted import ScriptedEngine
+from flatspot.report.run.next_steps import diagnose_command, train_command
 
 # as Qwen3's: an empty thought, where thinking is switched off
 THINKS = (
@@ -48,7 +49,7 @@ def test_a_run_keeps_its_values_and_another_start_with_others_is_refused(pair, t
         options = {"engine": "hf", "max_completions": 4, "fixed_completions": True, "max_new_tokens": 3}
         return flatspot.diagnose(rows, pair, "regex[pattern=w5]", out=out, **options, **settings)
 
-    run = diagnose(tmp_path / "run", chat_template_kwargs=VALUES)
+    run, plain = diagnose(tmp_path / "run", chat_template_kwargs=VALUES), diagnose(tmp_path / "plain")
     stored = json.loads((run.folder / "run.json").read_text("utf-8"))
     assert stored["identity"]["engine"]["chat_template_kwargs"] == VALUES == run.record.chat_template_kwargs
     resume = stored["request"]["resume"]
@@ -57,10 +58,19 @@ def test_a_run_keeps_its_values_and_another_start_with_others_is_refused(pair, t
     for other in ({}, {"chat_template_kwargs": {"enable_thinking": True}}):
         with pytest.raises(RunFolderError, match="chat_template_kwargs"):
             diagnose(run.folder, **other)
+    assert "--chat-template-kwargs '{\"enable_thinking\": false}'" in diagnose_command(run.summary)
+    assert train_command(run.summary, "m", "out").endswith("--chat_template_kwargs '{\"enable_thinking\": false}'")
+    assert "template" not in diagnose_command(plain.summary) + train_command(plain.summary, "m", "out")
     from flatspot.training.warmup.probe import ProbeSettings, probed_prompts
 
-    with pytest.raises(SettingsError, match="was drawn with --chat-template-kwargs"):
-        probed_prompts(run, ProbeSettings())
+    assert probed_prompts(run, ProbeSettings()).template_kwargs == VALUES
+    assert probed_prompts(plain, ProbeSettings(), template_kwargs={}).template_kwargs == {}
+    with pytest.raises(
+        SettingsError, match=r"was drawn with --chat-template-kwargs '\{\"enable_thinking\": false\}', .*leave the option out"
+    ):
+        probed_prompts(run, ProbeSettings(), template_kwargs={"enable_thinking": True})
+    with pytest.raises(SettingsError, match="was drawn without --chat-template-kwargs"):
+        probed_prompts(plain, ProbeSettings(), template_kwargs=VALUES)
 
 
 @pytest.mark.parametrize("name", ["scripted", "another"])

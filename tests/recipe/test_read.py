@@ -44,6 +44,14 @@ def test_every_section_reaches_its_stage():
     assert recipe_of(LEAST | {"warmup": {"rule": False}}).rule is None
 
 
+def test_values_for_the_chat_template_reach_the_rl_and_must_be_an_object():
+    values = {"enable_thinking": False}
+    assert train_options(recipe_of(LEAST | {"diagnose": {"chat_template_kwargs": values}}))["chat_template_kwargs"] == values
+    assert "chat_template_kwargs" not in train_options(recipe_of(LEAST))
+    with pytest.raises(SettingsError, match=r"diagnose\.chat_template_kwargs must be Mapping.* got 'no thoughts'"):
+        recipe_of(LEAST | {"diagnose": {"chat_template_kwargs": "no thoughts"}})
+
+
 def test_settings_by_old_names_are_read_with_a_note_and_name_the_stages_as_before():
     lines = []
     old = LEAST | {"diagnose": {"max_samples": 8, "fixed_samples": True}, "warmup": {"probe": {"max_samples": 4}}}

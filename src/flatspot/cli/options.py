@@ -229,6 +229,16 @@ def elsewhere_options(command: F) -> F:
     return command
 
 
+def template_values_option(then: str) -> Callable[[F], F]:
+    """--chat-template-kwargs; `then` ends its help."""
+    return click.option(
+        "--chat-template-kwargs",
+        type=JsonObjectText(),
+        metavar="JSON",
+        help=f"Values for the policy's chat template, as '{{\"enable_thinking\": false}}'; {then}",
+    )
+
+
 def engine_options(command: F) -> F:
     """What draws the completions."""
     for option in reversed(
@@ -240,12 +250,7 @@ def engine_options(command: F) -> F:
                 show_default=True,
                 help="auto: openai with a --base-url; else openvino on a CPU where it supports the model; else hf.",
             ),
-            click.option(
-                "--chat-template-kwargs",
-                type=JsonObjectText(),
-                metavar="JSON",
-                help="Values for the policy's chat template, as '{\"enable_thinking\": false}'; part of the run.",
-            ),
+            template_values_option("part of the run."),
             click.option(
                 "--dtype",
                 type=click.Choice(["auto", "float32", "bfloat16", "float16"]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flatspot.cli.options import own_reward_option, own_reward_weight_option, refuse_unread, reward_timeout_option
+from flatspot.cli.options import own_reward_option, own_reward_weight_option, refuse_unread, reward_timeout_option, template_values_option
 from flatspot.cli.probe_options import PROBE_OPTIONS, probe_options
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @own_reward_option
 @own_reward_weight_option
 @reward_timeout_option
+@template_values_option("needed where RUN comes of a log.  [default: the run's]")
 @click.option("--config", type=click.Path(exists=True, dir_okay=False), metavar="YAML", help="TRL's options by name; flags win over it.")
 @click.option("--out", type=click.Path(file_okay=False), required=True, metavar="WARM", help="Folder of the curve and of the policy.")
 @click.option("--allow-foreign", is_flag=True, help="Learn labels of prompts that the run does not have, too.")
@@ -104,6 +105,7 @@ def _warm(run: str, values: Mapping[str, Any], options: list[str]) -> WarmupResu
             reward_timeout_s=values["reward_timeout"],
             reward_weights=values["weights"] or None,
             on_probe=lambda row, choice: say(f"{curve_line(row)}   {choice.cause}"),
+            template_kwargs=values["chat_template_kwargs"],
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flatspot.cli.options import own_reward_option, own_reward_weight_option, reward_timeout_option
+from flatspot.cli.options import own_reward_option, own_reward_weight_option, reward_timeout_option, template_values_option
 from flatspot.cli.probe_options import probe_options
 
 
@@ -17,6 +17,7 @@ from flatspot.cli.probe_options import probe_options
 @own_reward_option
 @own_reward_weight_option
 @reward_timeout_option
+@template_values_option("needed where RUN comes of a log.  [default: the run's]")
 @click.option("--labels", metavar="FILE", help="The labeled prompts, which are then not probed.")
 @click.option("--answer-col", help="Column of the answer in --labels.  [default: answer]")
 @click.option("--out", type=click.Path(file_okay=False), metavar="OUT", help="Folder of the curve.  [default: DIR/flatspot]")
@@ -62,6 +63,7 @@ def watch_checkpoints_command(folder: str, as_json: bool, **values: Any) -> None
         reward_timeout_s=values["reward_timeout"],
         reward_weights=weights,
         on_probe=lambda row, choice: say(f"{curve_line(row)}   {choice.cause}"),
+        template_kwargs=values["chat_template_kwargs"],
     )
     choice, checkpoint = outcome.choice, str(outcome.checkpoint) if outcome.checkpoint else None
     summary = WatchSummary(choice.stop, choice.step, choice.why, choice.cause, choice.recovered, checkpoint, tuple(outcome.curve))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from flatspot.core.errors import EngineError
+from flatspot.core.plain import Json
 from flatspot.core.records import Completion, PromptRequest, PromptText, Sampling
 from flatspot.engines.notes import note_misfit
 from flatspot.engines.policy import Policy
@@ -42,6 +43,10 @@ class Encoder(Protocol):
     def context(self) -> int | None:
         """Maximum tokens of prompt and completion together; None if unlimited."""
 
+    @property
+    def template_kwargs(self) -> Mapping[str, Json]:
+        """Values that the chat template gets."""
+
 
 def encode(policy: Encoder, text: PromptText) -> list[int]:
     """Token ids of a prompt: messages through the chat template, with the assistant's turn opened; text unchanged.
@@ -55,7 +60,7 @@ def encode(policy: Encoder, text: PromptText) -> list[int]:
     elif getattr(tokenizer, "chat_template", None) is None:
         raise EngineError(f"the prompt {excerpt(text)} is chat messages, and {no_template(policy.name)}")
     else:
-        ids = chat_ids(tokenizer, text, excerpt(text), policy.name, values=getattr(policy, "template_kwargs", None))
+        ids = chat_ids(tokenizer, text, excerpt(text), policy.name, values=policy.template_kwargs)
     if not ids:
         raise EngineError(f"the prompt {excerpt(text)} has no tokens, and a policy needs at least one to continue from")
     vocabulary = policy.vocabulary

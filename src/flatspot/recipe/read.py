@@ -189,6 +189,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and (alike or len(value) == len(parts)) and all(_fits(part, parts[0]) for part in value)
     if isinstance(value, bool):
         return hint is bool
+    hint = get_origin(hint) or hint  # of a mapping
     return isinstance(value, int | float if hint is float else str if hint is Path else hint)
 
 

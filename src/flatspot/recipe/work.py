@@ -238,6 +238,8 @@ def train_options(recipe: Recipe) -> JsonObject:
     }
     if settings.reward_weights is not None:
         same["reward_weights"] = list(settings.reward_weights)
+    if settings.chat_template_kwargs:
+        same["chat_template_kwargs"] = dict(settings.chat_template_kwargs)
     return same | dict(recipe.train)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -218,7 +219,7 @@ def diagnose_command(summary: Summary, model: str | None = None, out: str | None
         if (value := number(summary.sampling.get(name))) is not None and value != usual:
             words += [f"--{name.replace('_', '-')}", exact(value)]
     words += ["--group-size", str(summary.group_size)] if summary.group_size != Settings().group_size else []
-    return shlex.join([*words, *(["--out", out] if out else [])])
+    return shlex.join([*words, *_template_words("--chat-template-kwargs", summary), *(["--out", out] if out else [])])
 
 
 def train_command(summary: Summary, model: str, out: str, options: Sequence[str] = ()) -> str:
@@ -227,7 +228,14 @@ def train_command(summary: Summary, model: str, out: str, options: Sequence[str]
     rewards = reward_words(replace(request, reward_weights=None))
     words = ["flatspot", "train", *prompt_words(request, ("prompt_col", "prompt_template", "limit")), "--model", model, *rewards]
     weights = _weights(request)  # an option of TRL's there, which takes them all at once
-    return shlex.join([*words, "--out", out, *(["--reward_weights", *weights] if weights else []), *options])
+    words += ["--out", out, *(["--reward_weights", *weights] if weights else []), *_template_words("--chat_template_kwargs", summary)]
+    return shlex.join([*words, *options])
+
+
+def _template_words(option: str, summary: Summary) -> list[str]:
+    """The values that the run's chat template got, which make its prompts; of TRL's trainers the option has another spelling."""
+    values = summary.engine.get("chat_template_kwargs")
+    return [option, visible(json.dumps(values, ensure_ascii=False))] if values else []
 
 
 def prompt_words(request: Request, names: Sequence[str]) -> list[str]:

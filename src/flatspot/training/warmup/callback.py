@@ -52,6 +52,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
     labels       the rows of the training, {"prompt", "completion"}: they are not probed
     held_out     rows that are not in the training, for their loss (`held_back` is the old name of this argument)
     rule, probe  when to stop, and how to probe
+    template_kwargs    values for the chat template; None: those that the run was drawn with
     on_probe     called with each row and the choice so far
 
     The trainer's own policy remains that of the last step. Only the first process probes and writes; all processes stop together.
@@ -69,13 +70,14 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         rule: StopRule | None = None,
         probe: ProbeSettings | None = None,
         on_probe: Callable[[ProbeRow, Choice], None] | None = None,
+        template_kwargs: Mapping[str, Json] | None = None,
     ) -> None:
         self.settings = probe or ProbeSettings()
         self.rule = rule or StopRule()
         self.out, self.reward = Path(out), reward
         self.labels, self.held_out, self.on_probe = list(labels), _held_out(held_out, held_back), on_probe
         texts = [prompt_text(row["prompt"]) for row in [*self.labels, *self.held_out]]
-        self.probed: Probed = probed_prompts(run, self.settings, without=texts)
+        self.probed: Probed = probed_prompts(run, self.settings, without=texts, template_kwargs=template_kwargs)
         self.checkpoints = Checkpoints(self.out)
         self.curve: list[ProbeRow] = []
         self.choice: Choice | None = None
@@ -188,7 +190,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
             control.should_training_stop = True
 
     def _begin(self, state: TrainerState, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._live = LivePolicy(model, tokenizer)
+        self._live = LivePolicy(model, tokenizer, self.probed.template_kwargs)
         self._loaded = self.reward if isinstance(self.reward, LoadedReward) else load_reward(self.reward)
         self._folder.enter_context(own_folder(self.out, WARMUP, WARMUP_NAMES, is_older_warmup))
         self.checkpoints.clear(after=int(state.global_step) if self.curve else -1)

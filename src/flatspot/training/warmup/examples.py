@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flatspot.core.errors import PromptFileError
+from flatspot.core.plain import Json
 from flatspot.core.records import Completion, PromptText
 from flatspot.engines.prompts import Encoder, encode, excerpt
 from flatspot.engines.templates import chat_ids
@@ -25,9 +26,10 @@ _SHOWN = 5
 class Reader:
     """The `Encoder` of a model that is not loaded yet.
 
-    eos_ids     the tokens that end a completion when sampling
-    context     maximum number of tokens, None where positions are relative
-    vocabulary  number of tokens of the vocabulary, None if unknown
+    eos_ids          the tokens that end a completion when sampling
+    context          maximum number of tokens, None where positions are relative
+    vocabulary       number of tokens of the vocabulary, None if unknown
+    template_kwargs  values that the chat template gets
     """
 
     name: str
@@ -36,10 +38,15 @@ class Reader:
     eos_ids: tuple[int, ...]
     context: int | None
     vocabulary: int | None = None
+    template_kwargs: Mapping[str, Json] = field(default_factory=dict)
 
 
 def reader_of(
-    name: str, config: PreTrainedConfig, generation_config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase
+    name: str,
+    config: PreTrainedConfig,
+    generation_config: GenerationConfig | None,
+    tokenizer: PreTrainedTokenizerBase,
+    template_kwargs: Mapping[str, Json],
 ) -> Reader:
     """The reader of a model from its configuration, without its weights."""
     from types import SimpleNamespace
@@ -55,6 +62,7 @@ def reader_of(
         ends,
         context,
         int(config.get_text_config(decoder=True).vocab_size),
+        template_kwargs,
     )
 
 
@@ -109,7 +117,7 @@ def _prompt_and_answer(reader: Encoder, prompt: PromptText, answer: str) -> list
     if isinstance(prompt, str):
         return list(reader.tokenizer(prompt + answer)["input_ids"])
     messages = [*(dict(message) for message in prompt), {"role": "assistant", "content": answer}]
-    return chat_ids(reader.tokenizer, messages, excerpt(prompt), reader.name, open_turn=False)
+    return chat_ids(reader.tokenizer, messages, excerpt(prompt), reader.name, open_turn=False, values=reader.template_kwargs)
 
 
 def _after(prompt: list[int], whole: list[int]) -> list[int]:

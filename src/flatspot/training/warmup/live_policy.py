@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flatspot.core.plain import Json
 from flatspot.engines.decode import Mode
 from flatspot.engines.hf import HfEngine
 from flatspot.engines.policy import Policy, load_policy
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
 
 
 class LivePolicy:
-    """A (model, tokenizer) pair in training, to be sampled from time to time.
+    """A (model, tokenizer) pair in training, to be sampled from time to time; `template_kwargs` are values for its chat template.
 
     Raises SettingsError if a process has only a part of the weights (FSDP, DeepSpeed ZeRO-3), from which nothing can be sampled.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, Json] | None = None
+    ) -> None:
         if how := _sharded(model):
             raise sharded_error(how)
-        self._pair = (model, tokenizer)
+        self._pair, self._values = (model, tokenizer), template_kwargs
         self._policy: Policy | None = None
         self._mode: Mode | None = None
 
@@ -39,7 +42,7 @@ class LivePolicy:
         model, tokenizer = self._pair
         with state_restored(model):
             if self._policy is None:
-                self._policy = load_policy((model, tokenizer))
+                self._policy = load_policy((model, tokenizer), template_kwargs=self._values)
             model.eval()
             # created for each probe, so that no copy of old weights remains; the decoding mode is checked once
             engine = HfEngine(self._policy, mode=self._mode)

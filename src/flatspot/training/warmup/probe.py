@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.errors import EngineError, SettingsError
+from flatspot.core.plain import Json
 from flatspot.core.protocols import Engine, Reward
 from flatspot.core.records import Completion, Prompt, Sampling
 from flatspot.core.renamed import old_keywords
@@ -29,6 +30,7 @@ from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import evidence_of_draws
 from flatspot.stats.zones import Zones
 from flatspot.training.warmup.curve import ProbeRow, ShareLimits
+from flatspot.training.warmup.template_values import template_values
 
 if TYPE_CHECKING:
     from flatspot.engines.hf import HfEngine
@@ -91,6 +93,8 @@ class Probed:
     answers  [M] what real answers earn, NaN where nobody named any
     zones    the limits of the run, and
     top      what every prompt can earn; None where that is not known
+
+    template_kwargs    values for the policy's chat template
     """
 
     prompts: tuple[Prompt, ...]
@@ -101,26 +105,25 @@ class Probed:
     top: float | None
     sampling: Sampling
     settings: ProbeSettings
+    template_kwargs: Mapping[str, Json] = field(default_factory=dict)
 
 
-def refuse_template_values(run: Run) -> None:
-    """Raise `SettingsError` for a run whose chat template got values, which a warm-up would not give it: its prompts would be others."""
-    if run.record.chat_template_kwargs:
-        raise SettingsError(
-            f"{run.folder} was drawn with --chat-template-kwargs, which a warm-up does not pass to the chat template, so it would train "
-            "and probe other prompts. Write the values into a copy of the policy's chat_template.jinja (as {% set enable_thinking = false "
-            "%}), and diagnose that policy without the option"
-        )
-
-
-def probed_prompts(run: str | Path | Run, settings: ProbeSettings, *, without: Sequence[str] = ()) -> Probed:
+def probed_prompts(
+    run: str | Path | Run,
+    settings: ProbeSettings,
+    *,
+    without: Sequence[str] = (),
+    template_kwargs: Mapping[str, Json] | None = None,
+) -> Probed:
     """The prompts of a judged run to probe. `without` has the texts of labeled prompts, which would look better than the rest.
+
+    template_kwargs    as `template_values` takes them
 
     Raises RunFolderError if the run is not judged, SettingsError if no prompt remains.
     """
     run = as_run(run)
     state = _states(run)
-    refuse_template_values(run)
+    values = template_values(run, template_kwargs)
     labeled = set(without)
     usable = (state >= 0) & np.array([text not in labeled for text in run.prompts["prompt"].to_pylist()], bool)
     if not usable.any():
@@ -133,7 +136,7 @@ def probed_prompts(run: str | Path | Run, settings: ProbeSettings, *, without: S
     sampling = _sampling(run.summary.sampling, settings)
     zones = zones_of(run.summary)
     zones = replace(zones, group_size=settings.group_size or zones.group_size)
-    return Probed(prompts, state[rows], of_run, answers, zones, top_of(run.summary), sampling, settings)
+    return Probed(prompts, state[rows], of_run, answers, zones, top_of(run.summary), sampling, settings, values)
 
 
 def _states(run: Run) -> Ints:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flatspot.core.errors import PromptFileError, SettingsError, TrainingError
 from flatspot.core.optional import require
+from flatspot.core.plain import Json
 from flatspot.core.records import Completion, Prompt
 from flatspot.rewards import LoadedReward, load_reward
 from flatspot.runs.run import Run, as_run
@@ -20,9 +21,10 @@ from flatspot.training.ranks import rank
 from flatspot.training.warmup.checkpoints import WARMUP, WARMUP_NAMES, is_older_warmup
 from flatspot.training.warmup.curve import ProbeRow
 from flatspot.training.warmup.labels import Labels, hold_out, read_labels
-from flatspot.training.warmup.probe import ProbeSettings, refuse_template_values
+from flatspot.training.warmup.probe import ProbeSettings
 from flatspot.training.warmup.sft import make_learner, sft
 from flatspot.training.warmup.stop_rule import Choice, StopRule
+from flatspot.training.warmup.template_values import template_values
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def warmup(
     reward_timeout_s: float = 10.0,
     reward_weights: Sequence[float] | None = None,
     on_probe: Callable[[ProbeRow, Choice], None] | None = None,
+    template_kwargs: Mapping[str, Json] | None = None,
 ) -> WarmupResult:
     """SFT on a few labels; stops by itself once RL can take over.
 
@@ -86,6 +89,7 @@ def warmup(
     rule             when to stop; None: never, and nothing is probed
     options, config  as for `sft`; their max_steps or num_train_epochs limit the length of the warm-up
     seed             of the probes and of the held-out labels; the seed of the training itself is --seed of the options
+    template_kwargs  values for the chat template; None: those that the run was drawn with
 
     Ctrl-C keeps the checkpoint selected so far, and the curve. Raises `FlatspotError` for any error that the user can fix.
     """
@@ -96,11 +100,11 @@ def warmup(
         raise SettingsError(f"{out} is the judged run itself, which must not change: give another --out")
     model, reward, weights = named_by_run(run, model, reward, reward_weights)
     rows = read_labels(labels, run, answer_col=answer_col, allow_foreign=allow_foreign)
-    refuse_template_values(run)
+    values = template_values(run, template_kwargs)
     settings = replace(probe, seed=seed)
     with own_folder(out, WARMUP, WARMUP_NAMES, is_older_warmup):
         if rule is None:
-            checkpoint = sft(rows.train, model, out=out, options=options, config=config)
+            checkpoint = sft(rows.train, model, out=out, options=options, config=config, template_kwargs=values)
             why = "it ran for the length set in the options; nothing was probed"
             return WarmupResult(
                 out, checkpoint, [], -1, why, time.monotonic() - begun, labels=len(rows.train), notes=rows.notes, is_main=rank() == 0
@@ -109,7 +113,7 @@ def warmup(
         loaded = reward if isinstance(reward, LoadedReward) else load_reward(reward, weights=weights, timeout_s=reward_timeout_s)
         try:
             rows = _check_rewards(rows, loaded, run)
-            return _run(rows, model, loaded, run, out, rule, settings, options, config, on_probe, begun)
+            return _run(rows, model, loaded, run, out, rule, settings, options, config, on_probe, values, begun)
         finally:
             if loaded is not reward:
                 loaded.close()
@@ -126,14 +130,25 @@ def _run(
     options: Sequence[str],
     config: str | Path | None,
     on_probe: Callable[[ProbeRow, Choice], None] | None,
+    values: Mapping[str, Json],
     begun: float,
 ) -> WarmupResult:
     from flatspot.training.warmup.callback import WarmupCallback
 
     callback = WarmupCallback(
-        run, reward, out=out, labels=labels.train, held_out=labels.held_out, rule=rule, probe=probe, on_probe=on_probe
+        run,
+        reward,
+        out=out,
+        labels=labels.train,
+        held_out=labels.held_out,
+        rule=rule,
+        probe=probe,
+        on_probe=on_probe,
+        template_kwargs=values,
     )
-    learner = make_learner(labels.train, model, out=out, options=options, config=config, callbacks=[callback], probed=True)
+    learner = make_learner(
+        labels.train, model, out=out, options=options, config=config, callbacks=[callback], probed=True, template_kwargs=values
+    )
     try:
         learner.trainer.train(resume_from_checkpoint=learner.trainer.args.resume_from_checkpoint)
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flatspot.core.errors import FlatspotError, SettingsError, TrainingError
 from flatspot.core.optional import require
+from flatspot.core.plain import Json
 from flatspot.training.folders import own_folder
 from flatspot.training.inputs import LabeledRow, ModelSource
 from flatspot.training.parallel import refuse_unfit
@@ -51,6 +52,7 @@ def sft(
     config: str | Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     eval_rows: Rows = (),
+    template_kwargs: Mapping[str, Json] | None = None,
 ) -> Path:
     """Finetune a model on labeled prompts; returns the folder of the finetuned model and its tokenizer.
 
@@ -63,25 +65,27 @@ def sft(
     callbacks  transformers callbacks
     eval_rows  held-out rows, whose loss the trainer reports according to its options
 
+    template_kwargs    values for the chat template, with every prompt of messages
+
     With PEFT the adapter is merged into its base in out/policy, and saved in out/adapter. Raises `FlatspotError`, before the training
     starts, for any error that the user can fix; `TrainingError` if the loss is not finite, in which case out/policy does not change.
     """
     out, finite = Path(out), finite_callback()
     with own_folder(out, WARMUP, WARMUP_NAMES, is_older_warmup):
-        return _finetune(rows, model, out, finite, options, config, callbacks, eval_rows)
+        learner = make_learner(
+            rows,
+            model,
+            out=out,
+            options=options,
+            config=config,
+            callbacks=[finite, *callbacks],
+            eval_rows=eval_rows,
+            template_kwargs=template_kwargs,
+        )
+        return _finetune(learner, out, finite)
 
 
-def _finetune(
-    rows: Rows,
-    model: ModelSource,
-    out: Path,
-    finite: TrainerCallback,
-    options: Sequence[str],
-    config: str | Path | None,
-    callbacks: Sequence[TrainerCallback],
-    eval_rows: Rows,
-) -> Path:
-    learner = make_learner(rows, model, out=out, options=options, config=config, callbacks=[finite, *callbacks], eval_rows=eval_rows)
+def _finetune(learner: Learner, out: Path, finite: TrainerCallback) -> Path:
     learner.trainer.train(resume_from_checkpoint=learner.trainer.args.resume_from_checkpoint)
     if finite.broken:
         raise TrainingError(f"{finite.broken}. Lower --learning_rate, or train in float32. Nothing was saved.")
@@ -98,6 +102,7 @@ def make_learner(
     callbacks: Sequence[TrainerCallback] = (),
     eval_rows: Rows = (),
     probed: bool = False,
+    template_kwargs: Mapping[str, Json] | None = None,
 ) -> Learner:
     """The trainer of `sft`, not yet started; `probed`: its policy is going to be sampled in training."""
     trl = require("trl", extra="train", purpose="supervised finetuning")
@@ -106,7 +111,7 @@ def make_learner(
 
     if not rows:
         raise SettingsError("there are no labeled prompts to train on")
-    loaded, reader, base = _source(model)
+    loaded, reader, base = _source(model, template_kwargs or {})
     kind = transformers.Seq2SeqTrainingArguments if reader.encoder_decoder else trl.SFTConfig
     settings, model_settings = parse_options(kind, _with_defaults(options, config), config, out / "trainer")
     refuse_unfit(settings, probed=probed)
@@ -143,7 +148,7 @@ def save_learner(learner: Learner, out: Path) -> Path:
     return out / "policy"
 
 
-def _source(model: ModelSource) -> tuple[PreTrainedModel | None, Reader, str | None]:
+def _source(model: ModelSource, values: Mapping[str, Json]) -> tuple[PreTrainedModel | None, Reader, str | None]:
     """(the model if it is already loaded, the reader of its prompts, the name or folder for the trainer to load)."""
     import transformers
 
@@ -154,14 +159,14 @@ def _source(model: ModelSource) -> tuple[PreTrainedModel | None, Reader, str | N
     name = None if isinstance(model, tuple) else locate(str(model))[0]
     if name is None or is_adapter(Path(name)):
         policy = load_policy(model, device="cpu") if name else load_policy(model)
-        reader = Reader(policy.name, policy.tokenizer, policy.encoder_decoder, policy.eos_ids, policy.context, policy.vocabulary)
+        reader = Reader(policy.name, policy.tokenizer, policy.encoder_decoder, policy.eos_ids, policy.context, policy.vocabulary, values)
         return policy.model, reader, None
     config, tokenizer = config_of_weights(name), tokenizer_of(name)
     try:
         generation = transformers.GenerationConfig.from_pretrained(name)
     except (OSError, ValueError):
         generation = None
-    return None, reader_of(str(model), config, generation, tokenizer), name
+    return None, reader_of(str(model), config, generation, tokenizer, values), name
 
 
 def _with_defaults(options: Sequence[str], config: str | Path | None) -> list[str]:

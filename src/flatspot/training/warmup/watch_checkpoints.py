@@ -63,6 +63,7 @@ def watch_checkpoints(
     dtype: str = "auto",
     device: str = "auto",
     on_probe: OnProbe | None = None,
+    template_kwargs: Mapping[str, Json] | None = None,
 ) -> WatchResult:
     """Probe checkpoint-N folders in the order of N until the stop rule applies; with `once`, only the existing ones.
 
@@ -70,6 +71,8 @@ def watch_checkpoints(
     model    the initial policy of the training, probed as step 0
     out      the folder of curve.json, by default folder/flatspot. Checkpoints in an existing curve are not probed again
     labels   the labeled prompts, which are not probed; their answers are in the column `answer_col`, by default "answer"
+
+    template_kwargs    values for the chat template; None: those that the run was drawn with
 
     Nothing in `folder` is changed, and the trainer is not stopped. Raises SettingsError for an existing curve with other settings,
     EngineError for a complete checkpoint that cannot be loaded.
@@ -82,9 +85,10 @@ def watch_checkpoints(
         raise SettingsError(f"{place} is not a folder: expected the one in which the trainer writes checkpoint-1, checkpoint-2, …")
     out = Path(out) if out is not None else place / "flatspot"
     texts = [] if labels is None else [prompt_text(r["prompt"]) for r in read_labels(labels, run, answer_col=answer_col or "answer").train]
-    probed = probed_prompts(run, settings, without=texts)
+    probed = probed_prompts(run, settings, without=texts, template_kwargs=template_kwargs)
     with own_folder(out, _KIND, _NAMES, _is_older), _loaded(reward, reward_timeout_s, reward_weights) as scores:
         request = {"run": _full_name(as_run(run).folder), "model": _describe_model(model), "reward": reward_identity(scores)}
+        request |= {"chat_template_kwargs": dict(probed.template_kwargs)} if probed.template_kwargs else {}
         _check_settings(out, request, settings, probed)
         curve = read_curve(out)
         for step, source in _new_checkpoints(place, model, curve, once):
@@ -143,7 +147,7 @@ def _probe(source: ModelSource, reward: LoadedReward, probed: Probed, dtype: str
     from flatspot.engines.policy import load_policy
 
     try:
-        policy = load_policy(source, dtype=dtype, device=device)
+        policy = load_policy(source, dtype=dtype, device=device, template_kwargs=probed.template_kwargs)
     except (EngineError, OSError) as error:
         raise EngineError(f"{source} cannot be probed: {error}") from error
     row = probe(HfEngine(policy), reward, probed)
