@@ -24,6 +24,8 @@ _TAIL = 1e-3  # the weight of a Student-3 of twice the std in every density: one
 # Quantiles at which a shape is cut into strata, each standing for its mean: finer to the top, which the best of K comes from.
 CUTS: Floats = np.r_[np.linspace(0.05, 0.9, 18), 1 - np.geomspace(0.08, 0.001, 14)]
 FEW_CUTS: Floats = np.array([0.25, 0.5, 0.72, 0.87, 0.95, 0.985, 0.997])
+# for each of several shapes, of which every one is a part of a distribution
+CUTS_OF_PARTS: Floats = np.r_[np.arange(0.1, 0.65, 0.1), 0.7, 0.78, 0.85, 0.9, 0.94, 0.965, 0.98, 0.99, 0.995, 0.998]
 
 
 @dataclass(frozen=True)
