@@ -42,7 +42,7 @@ def main() -> None:
             for step in (0, *ORACLE_STEPS):
                 source = str(folder / f"step-{step}") if step else MODEL
                 policy = load_policy(source, dtype="float32", device="cpu")
-                curve.append({"step": step} | probe(HfEngine(policy), loaded_reward(task), probed))
+                curve.append({"step": step} | probe(HfEngine(policy), policy, loaded_reward(task), probed))
             curves[f"{name}-{seed}"] = curve
             CURVES.write_text(json.dumps(curves, indent=1) + "\n")
             print(name, seed, [round(row["ready"]["mean"], 2) for row in curve], flush=True)

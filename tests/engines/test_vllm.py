@@ -43,6 +43,7 @@ def stub(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", vllm_stub)
     monkeypatch.setitem(sys.modules, "vllm.platforms", vllm_stub.platforms)
     monkeypatch.setattr(vllm_stub.LLM, "opened", [])
+    monkeypatch.setattr(vllm_stub.LLM, "told", [])
     return vllm_stub
 
 
@@ -66,6 +67,37 @@ def test_vllm_has_every_name_that_is_used(recorded):
     made_with = {"LLM": {*sources["LLM"], *sources["EngineArgs"]}}
     for name, used in NAMES.items():
         assert used <= {*made_with.get(name, sources[name])}, name
+        if sources is not recorded and _installed() == recorded["version"]:
+            assert {one: recorded[name].get(one) for one in used} == {one: sources[name].get(one) for one in used}, name
+
+
+@pytest.mark.parametrize("sources", [RECORDED, *([surface(Path(importlib.util.find_spec("vllm").origin).parents[1])] if REAL else [])])
+def test_arguments_stand_where_they_are_given_and_what_is_not_said_changes_no_law(sources):
+    from vllm_stub import NAMES
+
+    assert next(iter(sources["LLM"])) == "model" and next(iter(sources["collective_rpc"])) == "method"
+    by_place, by_name = (set(part) for part in _split_at([*sources["generate"]], "*"))
+    assert (
+        [*sources["generate"]][:2] == ["prompts", "sampling_params"]
+        and "use_tqdm" in by_name
+        and by_place == {"prompts", "sampling_params"}
+    )
+    left = {name: default for name, default in sources["SamplingParams"].items() if name not in NAMES["SamplingParams"]}
+    assert left["min_tokens"] == "0" and left["skip_special_tokens"] == "True"
+    filters = ("stop", "bad_words", "logit_bias", "allowed_token_ids", "structured_outputs", "watermarking", "thinking_token_budget")
+    assert {left[name] for name in (*filters, "repetition_detection", "extra_args")} == {"None"}
+    added = left.keys() - RECORDED["SamplingParams"].keys()  # of a newer vLLM
+    assert {left[name] for name in added} <= {"None", "False"}, added
+
+
+def _split_at(names, mark):
+    return names[: names.index(mark)], names[names.index(mark) + 1 :]
+
+
+def _installed():
+    import vllm
+
+    return vllm.__version__.split("+")[0]
 
 
 def test_the_surface_is_read_from_sources_without_importing_them(tmp_path):
@@ -78,12 +110,15 @@ def test_the_surface_is_read_from_sources_without_importing_them(tmp_path):
         "entrypoints/llm.py": "import nothing_there\nclass LLM(OfflineMixin):\n    def __init__(self, model, *, seed=0): pass\n",
         "entrypoints/mixin.py": "class AnOfflineMixin:\n    def generate(self, prompts, *, use_tqdm=True): pass\n"
         "    def sleep(self, level=1): pass\n",
+        "v1/worker/gpu_model_runner.py": "class Runner:\n    def reload_weights(self, weights_path=None): pass\n",
     }.items():
         (tmp_path / "vllm" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "vllm" / file).write_text(text)
     assert surface(tmp_path) == {
-        "LLM": ["model", "seed"], "EngineArgs": ["model", "seed"], "SamplingParams": ["n"], "RequestOutput": ["it", "outputs"],
-        "CompletionOutput": ["text"], "Logprob": ["logprob"], "generate": ["prompts", "use_tqdm"], "sleep": ["level"],
+        "LLM": {"model": None, "*": None, "seed": "0"}, "EngineArgs": {"model": "''", "seed": "0"}, "SamplingParams": {"n": "1"},
+        "RequestOutput": {"it": None, "outputs": None}, "CompletionOutput": {"text": None}, "Logprob": {"logprob": None},
+        "generate": {"prompts": None, "*": None, "use_tqdm": "True"}, "sleep": {"level": "1"},
+        "reload_weights": {"weights_path": "None"},
     }  # fmt: skip
 
 
@@ -179,6 +214,60 @@ def test_a_failure_of_vllm_is_an_error_with_its_last_line(stub, folder, monkeypa
         monkeypatch.setattr(engine._llm, "generate", dies)
         with pytest.raises(EngineError, match=r"failed while sampling: No available memory"):
             engine.sample([PromptRequest("w5", (1,))], LAW)
+
+
+@pytest.fixture(params=["stub", pytest.param("real", marks=[pytest.mark.slow, pytest.mark.skipif(not REAL, reason="vLLM is not there")])])
+def changing(request, tmp_path, folder):
+    """(an engine on a policy in memory, which was asleep, and the policy, whose weights have changed since), as between probes."""
+    from flatspot.engines.policy import load_policy
+    from flatspot.engines.vllm import VllmEngine
+
+    if request.param == "stub":
+        request.getfixturevalue("stub")
+    policy = load_policy((tiny_model("llama", head_dim=32), word_tokenizer()))
+    policy.model.save_pretrained(tmp_path / "first")
+    word_tokenizer().save_pretrained(tmp_path / "first")
+    engine = VllmEngine(policy, dtype="float32", memory_gib=0.5, context=64, files=tmp_path / "first")
+    engine.sleep()
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter += 0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    policy.model.save_pretrained(tmp_path / "second")
+    return engine, policy, tmp_path
+
+
+def test_awake_again_it_samples_the_weights_of_then(changing):
+    engine, policy, place = changing
+    engine.wake_up(policy, place / "second")
+    ids = policy.tokenizer("w5 w7")["input_ids"]
+    (rows,) = engine.sample([PromptRequest("w5 w7", tuple(range(N)))], LAW)
+    seen = Counter((row.token_ids + policy.eos_ids)[0] for row in rows)
+    exact = exact_probabilities(policy, ids, [], LAW)
+    assert total_variation(torch.tensor([float(seen[i]) for i in range(len(exact))]), exact) < 0.12
+    (row,) = rows[:1]
+    tokens = [*row.token_ids, *([] if row.truncated else policy.eos_ids)]
+    total = sum(math.log(exact_probabilities(policy, ids, tokens[:i], LAW)[token]) for i, token in enumerate(tokens))
+    assert row.logprob == pytest.approx(total, abs=0.01)
+
+
+def test_other_weights_than_the_policys_are_found_when_it_wakes(changing):
+    engine, policy, place = changing
+    with pytest.raises(EngineError, match=r"does not sample .* as transformers does"):
+        engine.wake_up(policy, place / "first")
+
+
+def test_on_a_gpu_it_can_sleep_only_where_its_weights_are_to_change(stub, folder, monkeypatch):
+    from flatspot.engines.policy import load_policy
+    from flatspot.engines.vllm import VllmEngine
+
+    monkeypatch.setattr(stub.platforms.current_platform, "is_cpu", lambda: False)
+    load_engine("vllm", folder, dtype="float32")
+    policy = load_policy((tiny_model("llama", head_dim=32), word_tokenizer()))
+    VllmEngine(policy, dtype="float32", memory_gib=2, context=50, files=Path(folder))
+    alone, beside = stub.LLM.opened
+    assert not alone["enable_sleep_mode"] and not {"max_model_len", "kv_cache_memory_bytes", "gpu_memory_utilization"} & alone.keys()
+    assert beside["enable_sleep_mode"] and beside["max_model_len"] == 50 and beside["kv_cache_memory_bytes"] == 2 << 30
+    assert beside["gpu_memory_utilization"] < 0.5, "vLLM would ask for as much of the GPU to be free, beside the training"
 
 
 @pytest.mark.skipif(REAL, reason="vLLM is there")

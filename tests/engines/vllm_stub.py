@@ -22,7 +22,9 @@ NAMES = {
     "Logprob": {"logprob"},
     "generate": {"prompts", "sampling_params", "use_tqdm"},
     "sleep": {"level"},
-    "wake_up": set(),
+    "wake_up": {"tags"},
+    "collective_rpc": {"method", "kwargs"},
+    "reload_weights": {"weights_path"},
 }  # fmt: skip
 
 
@@ -45,26 +47,42 @@ class SamplingParams:
 
 
 class LLM:
-    """Rows one at a time; `wrong` makes every logit another one."""
+    """Rows one at a time; `wrong` makes every logit another one, and `told` has what it was told to do, in order."""
 
     wrong = 0.0
     opened: ClassVar[list] = []
+    told: ClassVar[list] = []
 
     def __init__(self, *, model, **settings):
         assert settings.keys() | {"model"} <= NAMES["LLM"]
         assert settings["generation_config"] == "vllm" and settings["logprobs_mode"] == "processed_logprobs"
         LLM.opened.append(settings)
-        self.model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, settings["dtype"])).eval()
+        self.dtype, self.sleeping = getattr(torch, settings["dtype"]), set()
+        self._load(model)
+
+    def _load(self, folder):
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=self.dtype).eval()
 
     def generate(self, prompts, sampling_params, *, use_tqdm):
         assert len(prompts) == len(sampling_params) and not use_tqdm
+        assert not self.sleeping, "asleep, as vLLM is until all of it is awake"
+        LLM.told.append("generate")
         return [self._drawn(prompt["prompt_token_ids"], params) for prompt, params in zip(prompts, sampling_params, strict=True)]
 
     def sleep(self, *, level):
-        assert level == 1
+        assert level == 2 and not self.sleeping
+        LLM.told.append("sleep")
+        self.sleeping, self.model = {"weights", "kv_cache"}, None
 
-    def wake_up(self):
-        pass
+    def wake_up(self, *, tags):
+        assert {*tags} <= self.sleeping
+        self.sleeping -= {*tags}
+
+    def collective_rpc(self, method, *, kwargs):
+        """After the memory of the weights is back, before the scheduler runs."""
+        assert method == "reload_weights" and kwargs.keys() == {"weights_path"} and self.sleeping == {"kv_cache"}
+        LLM.told.append("reload_weights")
+        self._load(kwargs["weights_path"])
 
     def _drawn(self, ids, params):
         assert 0 <= params.temperature <= 2

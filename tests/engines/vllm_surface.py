@@ -1,6 +1,7 @@
 """What flatspot uses of vLLM, read from vLLM's sources without importing them: python tests/engines/vllm_surface.py FOLDER_OR_WHEEL
 
-Prints the version and the names, which are kept in vllm_surface.json; a stub of vLLM takes no others (`test_vllm.py`).
+Prints names in their order with the source of their defaults, which are kept in vllm_surface.json; a stub of vLLM takes no others
+(`test_vllm.py`).
 """
 
 import ast
@@ -17,20 +18,27 @@ FILES = {
     "CompletionOutput": ("vllm/outputs.py", "CompletionOutput"),
     "Logprob": ("vllm/logprobs.py", "Logprob"),
 }
-METHODS = ("generate", "sleep", "wake_up")
+METHODS = ("generate", "sleep", "wake_up", "collective_rpc")
+OF_WORKERS = ("vllm/v1/worker/gpu_model_runner.py", "reload_weights")  # called by name through collective_rpc
+_SHOWN = 60
 
 
 def surface(sources):
-    """{class: names of its fields or of the arguments it is made with} of a wheel or a folder that holds the package."""
+    """{class or method: {field or argument: source of its default, None where it has none}}, in order; "*" begins what is given by name.
+
+    sources  a wheel, or a folder that holds the package
+    """
     read, every = _reader(Path(sources))
-    found = {name: _names(ast.parse(read(file)), of) for name, (file, of) in FILES.items()}
+    found = {name: _fields(ast.parse(read(file)), of) for name, (file, of) in FILES.items()}
     methods = {}
     for file in every:
         if file.startswith("vllm/entrypoints/") and file.endswith(".py") and any(f"def {name}(" in read(file) for name in METHODS):
             for node in ast.walk(ast.parse(read(file))):
                 if isinstance(node, ast.ClassDef) and (node.name == "LLM" or node.name.endswith("OfflineMixin")):
                     methods |= {f.name: _arguments(f) for f in node.body if isinstance(f, ast.FunctionDef) and f.name in METHODS}
-    return found | methods
+    file, name = OF_WORKERS
+    of_workers = [f for f in ast.walk(ast.parse(read(file))) if isinstance(f, ast.FunctionDef) and f.name == name] if file in every else []
+    return found | methods | {f.name: _arguments(f) for f in of_workers}
 
 
 def _reader(sources):
@@ -41,7 +49,8 @@ def _reader(sources):
     return (lambda name: (sources / name).read_text()), files
 
 
-def _names(tree, name):
+def _fields(tree, name):
+    """Of a class: the arguments that it is made with and what it stores, or its fields."""
     [of] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     made = [f for f in of.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
     if made:
@@ -52,12 +61,25 @@ def _names(tree, name):
             for target in node.targets
             if isinstance(target, ast.Attribute)
         ]
-        return sorted({*_arguments(made[0]), *stored})
-    return sorted(line.target.id for line in of.body if isinstance(line, ast.AnnAssign) and not line.target.id.startswith("_"))
+        given = _arguments(made[0])
+        return given | {name: None for name in stored if name not in given}
+    lines = [line for line in of.body if isinstance(line, ast.AnnAssign) and not line.target.id.startswith("_")]
+    return {line.target.id: _source(line.value) for line in lines}
 
 
 def _arguments(function):
-    return [arg.arg for arg in (*function.args.args, *function.args.kwonlyargs) if arg.arg != "self"]
+    """Of a function, without self."""
+    args = function.args
+    by_place = [*args.posonlyargs, *args.args]
+    defaults = [None] * (len(by_place) - len(args.defaults)) + args.defaults
+    found = {arg.arg: _source(value) for arg, value in zip(by_place, defaults, strict=True) if arg.arg != "self"}
+    if args.kwonlyargs:
+        found |= {"*": None} | {arg.arg: _source(value) for arg, value in zip(args.kwonlyargs, args.kw_defaults, strict=True)}
+    return found
+
+
+def _source(default):
+    return None if default is None else ast.unparse(default)[:_SHOWN]
 
 
 if __name__ == "__main__":

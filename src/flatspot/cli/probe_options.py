@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from flatspot.training.warmup.stop_rule import StopRule
 
 F = TypeVar("F", bound=Callable[..., Any])
-PROBE_OPTIONS = ("every", "probe_prompts", "probe_completions", "group_size", "patience", "budget_worth")
+PROBE_OPTIONS = (
+    "every",
+    "probe_prompts",
+    "probe_completions",
+    "probe_engine",
+    "probe_memory_gib",
+    "group_size",
+    "patience",
+    "budget_worth",
+)
 
 
 def probe_options(command: F) -> F:
@@ -33,6 +42,14 @@ def probe_options(command: F) -> F:
                 show_default=True,
                 help="Completions of each, at most.",
             ),
+            click.option(
+                "--probe-engine",
+                type=click.Choice(["hf", "vllm"]),
+                default="hf",
+                show_default=True,
+                help="hf: the model itself; vllm: a copy of it, which leaves the GPU between probes.",
+            ),
+            click.option("--probe-memory-gib", type=float, metavar="GIB", help="Of vLLM's cache, beside its weights.  [default: 4]"),
             click.option(
                 "--group-size",
                 type=click.IntRange(2),
@@ -63,6 +80,8 @@ def probe_settings(values: Mapping[str, Any]) -> ProbeSettings:
         every=values["every"],
         group_size=values["group_size"],
         seed=values["seed"],
+        engine=values["probe_engine"],
+        memory_gib=values["probe_memory_gib"],
     )
 
 

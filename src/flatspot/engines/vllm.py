@@ -32,7 +32,8 @@ _SEED_BITS = 63
 _HOTTEST = 2.0  # the highest temperature that vLLM takes
 _ROWS_PER_CALL = 4096  # of which it runs as many at a time as its memory holds
 _CPU_CONTEXT = 4096  # tokens that are read in one piece on a CPU
-_CPU_CACHE_BYTES, _CPU_UTILIZATION = 4 << 30, 0.1  # of the cache; and the share of the memory that must be free for vLLM to start
+_CPU_CACHE_BYTES = 4 << 30
+_UTILIZATION = 0.1  # the share of the memory that must be free for vLLM to start, where its cache has a size of its own
 
 
 def vllm_device() -> str:
@@ -48,31 +49,37 @@ class VllmEngine:
 
     policy      of files, on a CPU: its weights serve for the check alone
     memory_gib  of the key-value cache; None: what vLLM takes, nine tenths of a GPU with the weights
+    context     tokens of the longest prompt and completion together; None: as many as the policy takes
+    files       a folder with the weights of a policy in memory, which changes: vLLM can `sleep`, and `wake_up` with others
     check       of its greedy tokens against transformers; raises EngineError where it fails
     """
 
     name = "vllm"
     rows_per_call = _ROWS_PER_CALL
 
-    def __init__(self, policy: Policy, *, dtype: str, memory_gib: float | None = None, tensor_parallel: int = 1) -> None:
-        if not policy.fingerprint_of_files:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        dtype: str,
+        memory_gib: float | None = None,
+        tensor_parallel: int = 1,
+        context: int | None = None,
+        files: Path | None = None,
+    ) -> None:
+        if files is None and not policy.fingerprint_of_files:
             raise EngineError("the vllm engine reads a policy from its files, got a model in memory: save it, or use --engine hf")
         if policy.encoder_decoder:
             raise EngineError(f"vLLM does not run encoder–decoder models, and {policy.name} is one: use --engine hf")
-        if is_adapter(Path(policy.name).expanduser()):
+        if files is None and is_adapter(Path(policy.name).expanduser()):
             raise EngineError(f"{policy.name} is an adapter, and vLLM reads whole models: merge it into its base, or use --engine hf")
         self._vllm = _package()
         self.dtype = dtype
         self.notes = list(policy.notes)
-        if vllm_device() == "cpu":
-            policy = replace(policy, context=min(policy.context or _CPU_CONTEXT, _CPU_CONTEXT))
-        self._llm = _opened(self._vllm, policy, dtype, memory_gib, tensor_parallel)
-        self.check = self._checked(policy)
-        if not self.check.passed:
-            raise EngineError(
-                f"vLLM does not sample {policy.name} as transformers does: {self.check.sentence()}. Use --engine hf, or another --dtype"
-            )
-        self.policy = replace(policy, model=SimpleNamespace(config=policy.model.config))
+        limits = [limit for limit in (policy.context, context, _CPU_CONTEXT if vllm_device() == "cpu" else None) if limit]
+        policy = replace(policy, context=min(limits, default=None))
+        self._llm = _opened(self._vllm, policy, files, dtype, memory_gib, tensor_parallel, context)
+        self._check(policy)
 
     def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
         """One completion per seed, in the order of the requests; one with an error for a prompt that does not fit the context."""
@@ -100,12 +107,23 @@ class VllmEngine:
         }
 
     def sleep(self) -> None:
-        """Leave the GPU to others: the weights go to the memory of the machine, the key-value cache is dropped."""
-        self._llm.sleep(level=1)
+        """Leave the GPU to others: weights and key-value cache are dropped. Made without `files`, vLLM could not drop them."""
+        self._llm.sleep(level=2)
 
-    def wake_up(self) -> None:
-        """Take the GPU again."""
-        self._llm.wake_up()
+    def wake_up(self, policy: Policy, files: Path) -> None:
+        """Take the GPU again, with the weights in the folder `files`, which are checked to be those of the policy.
+
+        Raises EngineError where they are not, or vLLM fails.
+        """
+        try:
+            self._llm.wake_up(tags=["weights"])
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(files)})
+            self._llm.wake_up(tags=["kv_cache"])
+        except Exception as error:  # only vLLM runs here
+            raise EngineError(
+                f"vLLM {_version()} cannot take other weights of {policy.name}: {last_line(error)}. Use --probe-engine hf"
+            ) from error
+        self._check(replace(policy, context=self.policy.context))
 
     def _completion(self, output: RequestOutput, sampling: Sampling) -> Completion:
         [row] = output.outputs
@@ -151,8 +169,17 @@ class VllmEngine:
             **law,
         )
 
+    def _check(self, policy: Policy) -> None:
+        """Hold greedy continuations of the probes to plain forward passes of the policy, whose weights are not needed after that."""
+        self.check = self._checked(policy)
+        if not self.check.passed:
+            finite = math.isfinite(self.check.mean_gap)
+            raise EngineError(
+                f"vLLM does not sample {policy.name} as transformers does: {self.check.sentence()}. Use --engine hf, or another --dtype"
+            ) from (None if finite else FloatingPointError("its numbers are not finite"))
+        self.policy = replace(policy, model=SimpleNamespace(config=policy.model.config))
+
     def _checked(self, policy: Policy) -> Check:
-        """Greedy continuations of the probes, against plain forward passes of the policy."""
         prompts = probe_ids(policy)
         params = self._said(temperature=0.0, top_p=1.0, top_k=0, seed=None, max_tokens=PROBE_TOKENS, eos_ids=policy.eos_ids)
         rows = [output.outputs[0] for output in self._generate(prompts, [params] * len(prompts))]
@@ -170,14 +197,18 @@ def _package(module: str = "vllm") -> ModuleType:
     return require(module, extra="vllm", purpose="the vllm engine")
 
 
-def _opened(vllm: ModuleType, policy: Policy, dtype: str, memory_gib: float | None, tensor_parallel: int) -> LLM:
+def _opened(
+    vllm: ModuleType, policy: Policy, files: Path | None, dtype: str, memory_gib: float | None, tensor_parallel: int, context: int | None
+) -> LLM:
     """vLLM on the policy's files."""
-    source, _ = locate(policy.name)
+    source = locate(policy.name)[0] if files is None else str(files)
     on_cpu = vllm_device() == "cpu"
-    of_cache: dict[str, Any] = {} if memory_gib is None else {"kv_cache_memory_bytes": int(memory_gib * 2**30)}
+    of_cache: dict[str, Any] = {} if context is None else {"max_model_len": policy.context}
+    if on_cpu or memory_gib is not None:
+        budget = min(budget_bytes(memory_gib, "cpu"), math.inf if memory_gib else _CPU_CACHE_BYTES) if on_cpu else (memory_gib or 0) * 2**30
+        # whose share of the memory must be free, though the cache does not go by it
+        of_cache |= {"kv_cache_memory_bytes": int(budget), "gpu_memory_utilization": _UTILIZATION}
     if on_cpu:
-        budget = min(budget_bytes(memory_gib, "cpu"), math.inf if memory_gib else _CPU_CACHE_BYTES)
-        of_cache = {"kv_cache_memory_bytes": int(budget), "gpu_memory_utilization": _CPU_UTILIZATION}
         # rows with seeds of their own die in prompts that are read in pieces
         of_cache |= {"enable_chunked_prefill": False, "max_num_batched_tokens": policy.context, "max_model_len": policy.context}
     try:
@@ -189,7 +220,7 @@ def _opened(vllm: ModuleType, policy: Policy, dtype: str, memory_gib: float | No
             enable_prefix_caching=True,
             logprobs_mode="processed_logprobs",
             tensor_parallel_size=tensor_parallel,
-            enable_sleep_mode=not on_cpu,
+            enable_sleep_mode=files is not None and not on_cpu,
             **of_cache,
         )
     except Exception as error:  # only vLLM runs here

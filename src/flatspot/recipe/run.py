@@ -133,7 +133,7 @@ def _warm_up(bench: Bench, before: Stage) -> tuple[Stage | None, Stage | None]:
         return plan, None
     rule = None if recipe.rule is None else asdict(recipe.rule)
     learned = {"model": bench.model_digest, "before": before.key, "labels": work.answers_digest(rows)}
-    probe = with_old_names(asdict(recipe.probe))
+    probe = with_old_names(recipe.probe.identity())
     inputs = bench.shared | learned | {"options": dict(recipe.warmup), "rule": rule, "probe": probe, "seed": recipe.seed}
     do = lambda folder: work.warm_up_in(bench, before.run, file, rows, folder)  # noqa: E731
     kinds = (PolicyResult, WarmupOutcome)

@@ -135,7 +135,7 @@ def test_an_engine_sees_the_weights_as_they_are_now_and_leaves_no_trace(kind):
     drawn = []
     for _ in range(2):
         state = torch.get_rng_state()
-        with live.engine() as engine:
+        with live.engine() as (engine, _):
             drawn.append([c.text for c in engine.sample(asked, Sampling(max_new_tokens=3))[0]])
         assert torch.equal(state, torch.get_rng_state())
         assert [module.training for module in model.modules()] == modes
@@ -145,7 +145,7 @@ def test_an_engine_sees_the_weights_as_they_are_now_and_leaves_no_trace(kind):
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     with load_policy_of(model, tokenizer) as fresh:
         third = [c.text for c in fresh.sample(asked, Sampling(max_new_tokens=3))[0]]
-    with live.engine() as engine:
+    with live.engine() as (engine, _):
         assert [c.text for c in engine.sample(asked, Sampling(max_new_tokens=3))[0]] == third
     assert drawn[0] != drawn[1] != third
 

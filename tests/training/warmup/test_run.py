@@ -86,7 +86,7 @@ def test_probing_does_not_change_the_training(place, tmp_path):
         def on_step_end(self, args, state, control, model=None, processing_class=None, **kwargs):
             model.model.layers[0].eval()  # the user's own setting, which a probe must restore
             live = LivePolicy(model, processing_class)
-            with live.engine() as engine:
+            with live.engine() as (engine, _):
                 assert not model.training
                 engine.sample([flatspot_request("w5 w6")], flatspot.Sampling(max_new_tokens=3))
                 torch.rand(3)

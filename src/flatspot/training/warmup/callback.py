@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatspot.core.errors import OtherProcessError, TrainingError
+from flatspot.core.errors import EngineError, OtherProcessError, TrainingError
 from flatspot.core.optional import require
 from flatspot.core.plain import Json, plain
 from flatspot.core.records import Prompt
@@ -27,13 +27,14 @@ from flatspot.training.warmup.curve import ProbeRow, read_curve, write_curve
 from flatspot.training.warmup.examples import pairs
 from flatspot.training.warmup.live_policy import LivePolicy
 from flatspot.training.warmup.probe import Probed, ProbeSettings, labels_solved, probe, probed_prompts
+from flatspot.training.warmup.probe_engine import SleepingVllm
 from flatspot.training.warmup.sft import not_finite
 from flatspot.training.warmup.stop_rule import Choice, StopRule, choose
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 
-    from flatspot.engines.hf import HfEngine
+    from flatspot.core.protocols import Engine
 
     Act = Callable[[TrainerState, PreTrainedModel, PreTrainedTokenizerBase], object]
 
@@ -78,6 +79,8 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         self.labels, self.held_out, self.on_probe = list(labels), _held_out(held_out, held_back), on_probe
         texts = [prompt_text(row["prompt"]) for row in [*self.labels, *self.held_out]]
         self.probed: Probed = probed_prompts(run, self.settings, without=texts, template_kwargs=template_kwargs)
+        others = [row["prompt"] for row in self.labels]
+        self._vllm = SleepingVllm(self.probed, others) if self.settings.engine == "vllm" else None
         self.checkpoints = Checkpoints(self.out)
         self.curve: list[ProbeRow] = []
         self.choice: Choice | None = None
@@ -146,8 +149,10 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         write_json(plain(self.describe()), self.out / "warmup.json")
 
     def close(self) -> None:
-        """End the reward's worker processes, and unlock the folder."""
+        """End the reward's worker processes and vLLM's, and unlock the folder."""
         self._end_reward()
+        if self._vllm is not None:
+            self._vllm.close()
         self._folder.close()
 
     def _end_reward(self) -> None:
@@ -190,7 +195,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
             control.should_training_stop = True
 
     def _begin(self, state: TrainerState, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._live = LivePolicy(model, tokenizer, self.probed.template_kwargs)
+        self._live = LivePolicy(model, tokenizer, self.probed.template_kwargs, self._vllm)
         self._loaded = self.reward if isinstance(self.reward, LoadedReward) else load_reward(self.reward)
         self._folder.enter_context(own_folder(self.out, WARMUP, WARMUP_NAMES, is_older_warmup))
         self.checkpoints.clear(after=int(state.global_step) if self.curve else -1)
@@ -204,11 +209,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         if self._broken:
             result = ProbeRow(generations=0, seconds=0.0, loss=math.nan)
         else:
-            with self._live.engine() as engine:
-                result = probe(engine, self._loaded, self.probed, pairs(self.held_out, engine.policy))
-                if step == 0 and self.labels:
-                    result["labels_solved"], extra = self._solved(engine)
-                    result["generations"] += extra
+            result = self._sampled(self._live, self._loaded, labels=step == 0 and bool(self.labels))
         row = ProbeRow(step=step, labels=len(self.labels), elapsed=round(time.monotonic() - self._begun, 3), saved=False)
         row.update(result)
         if step == 0 and result.get("scored") == 0:
@@ -217,6 +218,20 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
             self.checkpoints.save(step, self._live.save)
             row["saved"] = True
         self._add(row)
+
+    def _sampled(self, live: LivePolicy, reward: LoadedReward, *, labels: bool) -> ProbeRow:
+        """The numbers of a probe, with those of the labeled prompts; `loss` is NaN if those of the policy are not finite."""
+        try:
+            with live.engine() as (engine, policy):
+                result = probe(engine, policy, reward, self.probed, pairs(self.held_out, policy))
+                if labels:
+                    result["labels_solved"], extra = self._solved(engine)
+                    result["generations"] += extra
+                return result
+        except EngineError as error:
+            if not isinstance(error.__cause__, FloatingPointError):
+                raise
+            return ProbeRow(generations=0, seconds=0.0, loss=math.nan)
 
     def _add(self, row: ProbeRow) -> None:
         self.curve.append(row)
@@ -231,7 +246,7 @@ class WarmupCallback(TrainerCallback):  # type: ignore[misc, valid-type]  # mypy
         elif self.choice.stop:
             say(f"step {row['step']}, the warm-up stops: {self.choice.why}")
 
-    def _solved(self, engine: HfEngine) -> tuple[float | None, int]:
+    def _solved(self, engine: Engine) -> tuple[float | None, int]:
         prompts = [Prompt(f"label-{i}", row["prompt"], row.get("columns") or {}) for i, row in enumerate(self.labels)]
         assert self._loaded is not None
         return labels_solved(engine, self._loaded, self.probed, prompts)

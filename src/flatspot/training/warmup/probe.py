@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.core.errors import EngineError, SettingsError
-from flatspot.core.plain import Json
+from flatspot.core.plain import Json, JsonObject
 from flatspot.core.protocols import Engine, Reward
 from flatspot.core.records import Completion, Prompt, Sampling
 from flatspot.core.renamed import old_keywords
@@ -33,12 +33,12 @@ from flatspot.training.warmup.curve import ProbeRow, ShareLimits
 from flatspot.training.warmup.template_values import template_values
 
 if TYPE_CHECKING:
-    from flatspot.engines.hf import HfEngine
     from flatspot.engines.policy import Policy
 
 TokenRows = Sequence[tuple[Sequence[int], Sequence[int]]]
 """The token ids of (prompt, completion) pairs."""
 
+PROBE_ENGINES = ("hf", "vllm")
 STRATA = ("vanishing", "learnable", "solved")
 _GUARDS = 0.25  # share of the probed prompts that could be lost: learnable and solved ones
 _ENTROPY_ROWS = 64
@@ -59,6 +59,8 @@ class ProbeSettings:
     held_out         share of the labels held out of the training, for their loss; none of fewer than 10 labels
     group_size       completions per prompt in the planned RL run; None: the run's
     max_new_tokens, temperature   of the completions; None: the run's
+    engine           hf samples the model in training itself; vllm has the weights again, on the GPU only while it samples
+    memory_gib       of vllm's cache; None: 4
     seed             of the prompts and their completions: the same at every probe, so that probes differ by the policy alone
 
     >>> ProbeSettings(prompts=32, max_completions=8).target_error
@@ -74,14 +76,27 @@ class ProbeSettings:
     max_new_tokens: int | None = None
     temperature: float | None = None
     seed: int = 0
+    engine: str = "hf"
+    memory_gib: float | None = None
 
     def __post_init__(self) -> None:
+        if self.engine not in PROBE_ENGINES:
+            raise SettingsError(f"--probe-engine must be {' or '.join(PROBE_ENGINES)}, got {self.engine!r}")
+        if self.memory_gib is not None and self.engine == "hf":
+            raise SettingsError("--probe-memory-gib is for vLLM's cache: add --probe-engine vllm, or leave it out")
+        if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
+            raise SettingsError(f"--probe-memory-gib must be a finite number above 0, got {self.memory_gib:g}")
         for name in ("prompts", "max_completions", "every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} of a probe must be at least 1, got {value}")
         if not 0 <= self.held_out < 1:
             raise SettingsError(f"held_out must lie in [0, 1), got {self.held_out}")
+
+    def identity(self) -> JsonObject:
+        """What the numbers of a probe depend on."""
+        without = ("memory_gib", *(("engine",) if self.engine == "hf" else ()))  # as before there was another engine
+        return {name: value for name, value in asdict(self).items() if name not in without}
 
 
 @dataclass(frozen=True)
@@ -262,9 +277,10 @@ def read_rows(policy: Policy, rows: TokenRows, *, rows_at_once: int = 16) -> dic
     return {"loss": loss / tokens, "entropy": entropy / tokens}
 
 
-def probe(engine: HfEngine, reward: Reward, probed: Probed, held_out: TokenRows = ()) -> ProbeRow:
+def probe(engine: Engine, policy: Policy, reward: Reward, probed: Probed, held_out: TokenRows = ()) -> ProbeRow:
     """A row of curve.json without its step: shares, ready, kept, reward, entropy, heldout_loss, generations, seconds.
 
+    engine    samples the policy, whose forward pass tells entropy and loss
     held_out  token ids (prompt, answer) of labels that are not in the training
 
     If the policy's logits are not finite, `loss` is NaN, and the stop rule does not use the row.
@@ -279,8 +295,8 @@ def probe(engine: HfEngine, reward: Reward, probed: Probed, held_out: TokenRows 
             raise
         return ProbeRow(generations=0, seconds=round(time.monotonic() - begun, 3), loss=math.nan)
     row = shares_of(draws, probed)
-    row["entropy"] = read_rows(engine.policy, [with_end(engine.policy, p.text, c) for p, c in draws.some])["entropy"]
-    row["heldout_loss"] = read_rows(engine.policy, held_out)["loss"] if held_out else None
+    row["entropy"] = read_rows(policy, [with_end(policy, p.text, c) for p, c in draws.some])["entropy"]
+    row["heldout_loss"] = read_rows(policy, held_out)["loss"] if held_out else None
     row["seconds"] = round(time.monotonic() - begun, 3)
     return row
 

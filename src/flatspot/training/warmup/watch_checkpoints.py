@@ -26,6 +26,7 @@ from flatspot.training.inputs import ModelSource, RewardSource
 from flatspot.training.warmup.curve import ProbeRow, read_curve, write_curve
 from flatspot.training.warmup.labels import read_labels
 from flatspot.training.warmup.probe import Probed, ProbeSettings, probe, probed_prompts
+from flatspot.training.warmup.probe_engine import SleepingVllm
 from flatspot.training.warmup.stop_rule import Choice, StopRule, choose
 
 _STEP = re.compile(r"checkpoint-(\d+)")
@@ -91,9 +92,10 @@ def watch_checkpoints(
         request |= {"chat_template_kwargs": dict(probed.template_kwargs)} if probed.template_kwargs else {}
         _check_settings(out, request, settings, probed)
         curve = read_curve(out)
+        vllm = SleepingVllm(probed) if settings.engine == "vllm" else None
         for step, source in _new_checkpoints(place, model, curve, once):
             row = ProbeRow(step=step)
-            row.update(_probe(source, scores, probed, dtype, device))
+            row.update(_probe(source, scores, probed, dtype, device, vllm))
             curve.append(row)
             curve.sort(key=lambda row: row["step"])
             write_curve(out, curve)
@@ -142,15 +144,21 @@ def _is_complete(path: Path) -> bool:
     return weights and time.time() - max(file.stat().st_mtime for file in files) > _SETTLED_S
 
 
-def _probe(source: ModelSource, reward: LoadedReward, probed: Probed, dtype: str, device: str) -> ProbeRow:
+def _probe(source: ModelSource, reward: LoadedReward, probed: Probed, dtype: str, device: str, vllm: SleepingVllm | None) -> ProbeRow:
     from flatspot.engines.hf import HfEngine
-    from flatspot.engines.policy import load_policy
+    from flatspot.engines.policy import load_policy, locate
 
     try:
         policy = load_policy(source, dtype=dtype, device=device, template_kwargs=probed.template_kwargs)
     except (EngineError, OSError) as error:
         raise EngineError(f"{source} cannot be probed: {error}") from error
-    row = probe(HfEngine(policy), reward, probed)
+    if vllm is None:
+        row = probe(HfEngine(policy), policy, reward, probed)
+    elif isinstance(source, tuple):
+        raise EngineError("vLLM reads a policy from its files, got a model in memory: save it, or use --probe-engine hf")
+    else:
+        with vllm.awake(policy, Path(locate(str(source))[0])) as engine:
+            row = probe(engine, policy, reward, probed)
     if row.get("scored") == 0:
         raise RunFolderError(f"the reward failed on every completion of {source}: {row['error']}")
     return row
@@ -177,7 +185,7 @@ def _is_older(out: Path) -> bool:
 def _check_settings(out: Path, request: Mapping[str, object], settings: ProbeSettings, probed: Probed) -> None:
     """Refuse to continue a curve of another policy, reward, prompts or probe settings: its rows could not be compared."""
     file = out / "watch.json"
-    now = as_json({**request, "probe": asdict(settings), "prompts": sorted(prompt.id for prompt in probed.prompts)})
+    now = as_json({**request, "probe": settings.identity(), "prompts": sorted(prompt.id for prompt in probed.prompts)})
     if file.exists():
         try:
             before = json.loads(file.read_text("utf-8"))
