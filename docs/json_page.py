@@ -28,7 +28,7 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "The verdict",
         (
             "schema_version", "source", "verdict", "reason", "rule", "n_prompts", "counts", "fractions", "predicted_error",
-            "predicted_error_limit", "proved", "caveats", "caveat_codes",
+            "predicted_error_limit", "proved", "predicted_error_unproved", "caveats", "caveat_codes",
         ),
         "",
     ),

@@ -215,7 +215,7 @@ def cost_facts(summary: Summary) -> tuple[Fact, ...]:
             fine_percent(summary.predicted_error),
             ", ".join(filter(None, ["of the verdicts", error_limit(summary)])),
         ),
-        Fact("verdicts proved", count(summary.proved), "by the probabilities of the completions"),
+        Fact("verdicts proved", count(summary.proved), error_of_rest(summary) or "by the probabilities of the completions"),
     ]
     return tuple(fact for fact in facts if fact.value != MISSING)
 
@@ -224,6 +224,12 @@ def error_limit(summary: Summary) -> str:
     """How large the error of the verdicts is in the worst case, with the level of that limit; "" where that is not known."""
     limit = fine_percent(summary.predicted_error_limit)
     return "" if limit == MISSING else f"worst case {limit} (97.5% limit)"
+
+
+def error_of_rest(summary: Summary) -> str:
+    """The predicted error of the verdicts that are not proved, where some are; "" where none is."""
+    rest = fine_percent(summary.predicted_error_unproved)
+    return "" if rest == MISSING or not summary.proved else f"predicted error of the others {rest}"
 
 
 def health_facts(summary: Summary) -> tuple[Fact, ...]:

@@ -16,7 +16,8 @@ from flatspot.rollouts.store import write_whole
 # the order of `--json` and report.json; further keys follow in alphabetical order
 KEYS = (
     "schema_version", "source", "verdict", "reason", "rule", "n_prompts", "counts", "fractions", "reward", "components", "generations",
-    "drawn", "predicted_error", "predicted_error_limit", "proved", "epsilon", "group_size", "advantage", "scale", "mixed_threshold",
+    "drawn", "predicted_error", "predicted_error_limit", "proved", "predicted_error_unproved",
+    "epsilon", "group_size", "advantage", "scale", "mixed_threshold",
     "gain_threshold", "reach_threshold", "reward_model", "forecast", "health", "steps", "gradients", "caveats", "caveat_codes", "sampling",
     "settings", "engine", "provenance",
 )  # fmt: skip

@@ -236,6 +236,9 @@ class Summary:
         int | None,
         "prompts whose verdict no completion that was not seen could make wrong; `null` where the engine does not tell probabilities",
     ] = None
+    predicted_error_unproved: Annotated[
+        Number, "`predicted_error` of the verdicts that are not proved alone; `null` where none is left, and where `proved` is"
+    ] = None
     caveats: Annotated[tuple[str, ...], "sentences: what to know before trusting the numbers"] = ()
     caveat_codes: Annotated[tuple[str, ...], "their [codes](#codes-of-caveats), each once; a sentence about a log's own rows has none"] = ()
     reward: Annotated[RewardSummary, "of the weighted total"] = RewardSummary()

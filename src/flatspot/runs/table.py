@@ -233,12 +233,15 @@ def _known(db: duckdb.DuckDBPyConnection, m: int, logprob_error: float) -> Known
     if "logprob" not in names or db.execute("SELECT 1 FROM rows WHERE logprob IS NOT NULL LIMIT 1").fetchone() is None:
         return None
     rows = db.execute(
-        f"""SELECT i, hash(completion, truncated) AS completion, reward, max(exp(logprob - {logprob_error!r} * (n_tokens + 1))) AS mass
-            FROM rows JOIN prompts USING (prompt_id)
-            WHERE isfinite(logprob) AND isfinite(reward) GROUP BY i, hash(completion, truncated), reward"""
+        f"""SELECT i, text, reward, max(mass) AS mass, min(place) AS place, count(*) AS n
+            FROM (SELECT i, hash(completion, truncated) AS text, reward, exp(logprob - {logprob_error!r} * (n_tokens + 1)) AS mass,
+                         row_number() OVER (PARTITION BY i ORDER BY sample_idx) - 1 AS place
+                  FROM rows JOIN prompts USING (prompt_id) WHERE isfinite(logprob) AND isfinite(reward))
+            GROUP BY i, text, reward"""
     ).fetchnumpy()
-    completion = np.ma.getdata(rows["completion"]).view(np.int64)
-    return known_mass(rows["i"].astype(np.int64), completion, _floats(rows["reward"]), _floats(rows["mass"]), m)
+    prompt, rank, count = (rows[name].astype(np.int64) for name in ("i", "place", "n"))
+    text = np.ma.getdata(rows["text"]).view(np.int64)
+    return known_mass(prompt, text, _floats(rows["reward"]), _floats(rows["mass"]), m, rank=rank, count=count)
 
 
 def _floats(column: object) -> Floats:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Floats, Ints, merge_equal
+from flatspot.stats.first_draws import FirstDraws
 
 _STEPS = 50  # of a bisection over [0, 1]
 _ROUNDING = 1e-9
@@ -39,6 +40,7 @@ class KnownMass:
     mass       [E] the probability of the distinct completions with this reward, together
     n_prompts  M
     sound      whether it is what it claims: no completion was scored twice with different rewards, and no prompt has more than 1 in all
+    firsts     the draws that were new; None where their order is not known
     """
 
     prompt: Ints
@@ -46,6 +48,7 @@ class KnownMass:
     mass: Floats
     n_prompts: int
     sound: bool = True
+    firsts: FirstDraws | None = None
 
     @property
     def total(self) -> Floats:
@@ -55,7 +58,8 @@ class KnownMass:
     def subset(self, rows: NDArray[np.bool_]) -> KnownMass:
         """The prompts that `rows` [M] marks."""
         own = rows[self.prompt]
-        return KnownMass((np.cumsum(rows) - 1)[self.prompt[own]], self.reward[own], self.mass[own], int(rows.sum()), self.sound)
+        firsts = None if self.firsts is None else self.firsts.subset(rows)
+        return KnownMass((np.cumsum(rows) - 1)[self.prompt[own]], self.reward[own], self.mass[own], int(rows.sum()), self.sound, firsts)
 
 
 @dataclass(frozen=True)
@@ -68,31 +72,43 @@ class Bounds:
     gain: Floats
 
 
-def known_mass(prompt: Ints, completion: Ints, reward: Floats, mass: Floats, n_prompts: int) -> KnownMass:
+def known_mass(
+    prompt: Ints, completion: Ints, reward: Floats, mass: Floats, n_prompts: int, *, rank: Ints | None = None, count: Ints | None = None
+) -> KnownMass:
     """The known mass of rows, each a completion that was drawn.
 
     completion  [R] equal for equal completions of a prompt
     reward      [R] NaN where it was not scored: then its mass is not known
     mass        [R] probability, or less where it is not known exactly; NaN where it is not known. Of equal completions the largest counts
+    rank        [R] its place among the prompt's rows; None: they are in the order drawn
+    count       [R] how many draws the row stands for, the first of them at `rank`; None: one
 
     >>> known = known_mass(np.array([0, 0, 0]), np.array([7, 7, 9]), np.array([0.0, 0.0, 1.0]), np.array([0.6, 0.6, 0.1]), 1)
     >>> known.reward.tolist(), known.mass.tolist(), known.total.round(3).tolist()
     ([0.0, 1.0], [0.6, 0.1], [0.7])
+    >>> known.firsts.rank.tolist(), known.firsts.n.tolist()
+    ([0, 2], [3])
     """
     usable = np.isfinite(reward) & (mass > 0)
     prompt, completion, reward, mass = prompt[usable], completion[usable], merge_equal(reward[usable]), mass[usable]
+    count = np.ones(len(prompt), np.int64) if count is None else count[usable]
+    rank = _places(prompt) if rank is None else rank[usable]
+    n = np.bincount(prompt, count, n_prompts).astype(np.int64)
     order = np.lexsort((-mass, completion, prompt))
-    prompt, completion, reward, mass = prompt[order], completion[order], reward[order], mass[order]
+    prompt, completion, reward, mass, rank = prompt[order], completion[order], reward[order], mass[order], rank[order]
     first = _starts(prompt, completion)
     sound = bool((reward == reward[first][np.cumsum(first) - 1]).all()) if len(prompt) else True
+    earliest = np.minimum.reduceat(rank, np.flatnonzero(first)) if len(prompt) else rank
     prompt, reward, mass = prompt[first], reward[first], mass[first]
+    order = np.lexsort((earliest, prompt))
+    firsts = FirstDraws(prompt[order], reward[order], mass[order], earliest[order], n)
     order = np.lexsort((reward, prompt))
     prompt, reward, mass = prompt[order], reward[order], mass[order]
     at = np.flatnonzero(_starts(prompt, reward))
     mass = np.add.reduceat(mass, at) if len(at) else mass
     prompt, reward = prompt[at], reward[at]
     sound &= bool((_per_prompt(prompt, mass, n_prompts) <= 1 + _ROUNDING).all())
-    return KnownMass(prompt, reward, mass, n_prompts, sound)
+    return KnownMass(prompt, reward, mass, n_prompts, sound, firsts)
 
 
 def bounds(known: KnownMass, lo: float, hi: float, group_size: int) -> Bounds:
@@ -188,6 +204,16 @@ def _stretches(known: KnownMass, x: Floats) -> _Stretches:
     total = np.cumsum(mass)
     below = total - (total[first] - mass[first])[prompt] if m else total
     return _Stretches(prompt, end - start, below, first)
+
+
+def _places(prompt: Ints) -> Ints:
+    """[R] how many rows of the same prompt come before each."""
+    order = np.argsort(prompt, kind="stable")
+    starts = _starts(prompt[order])
+    at = np.arange(len(prompt))
+    places = np.empty(len(prompt), np.int64)
+    places[order] = at - at[starts][np.cumsum(starts) - 1] if len(prompt) else at
+    return places
 
 
 def _per_prompt(prompt: Ints, values: Floats, n_prompts: int) -> Floats:

@@ -19,7 +19,8 @@ _SAME = 0.015  # of the prompts: two shares this close need no word
 def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, numbers: PromptNumbers) -> list[str]:
     """One sentence per prompt, with the question that decided: whether there is a signal, and whether something is left to win."""
     columns = (
-        verdicts.verdict, verdicts.leaning, verdicts.error_probability, evidence.n, evidence.mean, evidence.std,
+        verdicts.verdict, verdicts.leaning, verdicts.error_probability, evidence.n,
+        np.where(evidence.std == 0, evidence.mean, numbers.mean), np.where(evidence.std == 0, 0.0, numbers.std),
         numbers.p_mixed, numbers.gain, numbers.mixed_decides, numbers.r_star,
     )  # fmt: skip
     proved = np.zeros(len(verdicts.verdict), bool) if verdicts.proved is None else verdicts.proved

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.runs.clusters import Clusters
 from flatspot.runs.fitted import fit_run
@@ -25,7 +26,7 @@ from flatspot.runs.summary import (
     ToTrain,
 )
 from flatspot.runs.table import RunTable
-from flatspot.stats.evidence import Evidence, Floats
+from flatspot.stats.evidence import Floats
 from flatspot.stats.forecast import GROUP_SIZES
 from flatspot.stats.intervals import clopper_pearson
 from flatspot.stats.models.fitted import FittedModel
@@ -153,12 +154,13 @@ def _summary(run: RunTable, settings: JudgeSettings, judged: _Parts, caveats: Se
         n_prompts=evidence.n_prompts,
         counts=_counts(prompts),
         fractions=_fractions(prompts, model),
-        reward=_reward(evidence, settings),
+        reward=_reward(judged.numbers, settings),
         components={part.name: _component(part) for part in judged.components},
         generations=_completions(run),
         predicted_error=_predicted_error(prompts),
         predicted_error_limit=_finite(prompts.worst_case_error),
         proved=None if prompts.proved is None else int(prompts.proved.sum()),
+        predicted_error_unproved=None if prompts.proved is None else _predicted_error(prompts, ~prompts.proved),
         epsilon=zones.epsilon,
         group_size=settings.group_size,
         reach_threshold=zones.reach,
@@ -215,14 +217,14 @@ def _forecast(model: FittedModel) -> dict[str, Mixed]:
     return {str(k): Mixed(*map(_finite, row)) for k, row in rows}
 
 
-def _reward(evidence: Evidence, settings: JudgeSettings) -> RewardSummary:
-    std = evidence.std[np.isfinite(evidence.std)]
+def _reward(numbers: PromptNumbers, settings: JudgeSettings) -> RewardSummary:
+    std = numbers.std[np.isfinite(numbers.std)]
     stds = RewardStds()
     if len(std):
         p10, p50, p90 = np.percentile(std, [10, 50, 90]).tolist()
         below_1, below_2, below_5 = (float((std < limit).mean()) for limit in (0.01, 0.02, 0.05))
-        stds = RewardStds(p10, p50, p90, _mean(evidence.std), below_1, below_2, below_5)
-    return RewardSummary((settings.reward_lo, settings.reward_hi), settings.stated, _mean(evidence.mean), stds)
+        stds = RewardStds(p10, p50, p90, _mean(numbers.std), below_1, below_2, below_5)
+    return RewardSummary((settings.reward_lo, settings.reward_hi), settings.stated, _mean(numbers.mean), stds)
 
 
 def _completions(run: RunTable) -> Completions:
@@ -231,8 +233,8 @@ def _completions(run: RunTable) -> Completions:
     return Completions(total, total / len(run.n_rows) if len(run.n_rows) else 0.0, int(tokens) if np.isfinite(tokens) else None)
 
 
-def _predicted_error(prompts: PromptVerdicts) -> float | None:
-    decided = np.isin(prompts.verdict, STATES)
+def _predicted_error(prompts: PromptVerdicts, among: NDArray[np.bool_] | None = None) -> float | None:
+    decided = np.isin(prompts.verdict, STATES) & (True if among is None else among)
     return float(prompts.error_probability[decided].mean()) if decided.any() else None
 
 

@@ -35,6 +35,7 @@ def withhold_survivors(judged: Judged, notes: Sequence[Any]) -> Judged:
         reward=replace(summary.reward, std=std),
         predicted_error=None,
         predicted_error_limit=None,
+        predicted_error_unproved=None,
         forecast={size: Mixed() for size in summary.forecast},
         to_train=replace(summary.to_train, informative=None),
     )

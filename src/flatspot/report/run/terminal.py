@@ -178,7 +178,11 @@ def _cost(summary: Summary) -> list[str]:
         worst = blocks.error_limit(summary)
         parts.append(f"predicted error {fine_percent(summary.predicted_error)}" + (f", {worst}" if worst else ""))
     if summary.proved is not None:
-        parts.append(f"{count(summary.proved)} of {noun(summary.n_prompts, 'verdict')} proved")
+        parts.append(
+            ", ".join(
+                filter(None, [f"{count(summary.proved)} of {noun(summary.n_prompts, 'verdict')} proved", blocks.error_of_rest(summary)])
+            )
+        )
     return parts
 
 

@@ -141,6 +141,17 @@ def spread(model: FittedModel, rows: NDArray[np.bool_], clusters: Ints | None = 
     return model if rows.all() and clusters is None else _Spread(model, rows, clusters)
 
 
+def mixing_of(model: FittedModel) -> Floats | None:
+    """[M, 163] the distribution of p that each prompt of binary rewards is judged under; of those without a reward, 0. None of others."""
+    if isinstance(model, BinaryModel):
+        return model.mixture.judging[model.pair]
+    if isinstance(model, _Spread) and (g := mixing_of(model.part)) is not None:
+        full = np.zeros((len(model.rows), g.shape[1]))
+        full[model.rows] = g
+        return full
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class _Spread:
     """A model whose prompts are `rows` [M] of a larger set, and may come in clusters."""

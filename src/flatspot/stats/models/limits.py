@@ -23,15 +23,24 @@ class Limits:
 
 
 def binary_limits(hits: Ints, n: Ints, low: float, high: float, group_size: int) -> Limits:
-    """Of rewards `low` and `high`, of which a prompt earned the high one `hits` times in n: Clopper-Pearson, mapped.
+    """Of rewards `low` and `high`, of which a prompt earned the high one `hits` times in n: Clopper-Pearson, mapped."""
+    return mapped_limits(*clopper_pearson(hits, n), low, high, group_size)
+
+
+def mapped_limits(lo: Floats, hi: Floats, low: float, high: float, group_size: int) -> Limits:
+    """Of rewards `low` and `high`, of which a prompt earns the high one with a probability between lo and hi.
 
     Neither map is monotone: each is rising up to its peak and falling from there, so that its least is at an end of [p_lo, p_hi] and its
     most at the point of it nearest the peak.
     """
-    lo, hi = clopper_pearson(hits, n)
     mixed = _between(mixed_of(lo, group_size), mixed_of(hi, group_size), mixed_of(np.clip(0.5, lo, hi), group_size))
     gain = _between(gain_of(lo, group_size), gain_of(hi, group_size), gain_of(np.clip(_peak(group_size), lo, hi), group_size))
     return Limits(low + np.stack([lo, hi], -1) * (high - low), mixed, gain * (high - low))
+
+
+def mapped_std(lo: Floats, hi: Floats, low: float, high: float) -> Floats:
+    """[M, 2] limits of the std of the same rewards: sqrt(p (1 - p)) of their distance."""
+    return (high - low) * np.sqrt(_between(lo * (1 - lo), hi * (1 - hi), (at := np.clip(0.5, lo, hi)) * (1 - at)))
 
 
 def equal_rewards_limits(value: Floats, n: Ints, zones: Zones) -> Limits:

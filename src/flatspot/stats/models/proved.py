@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.intervals import REFITS, around
 from flatspot.stats.known_mass import Bounds, KnownMass, bounds
-from flatspot.stats.models.fitted import FittedModel
+from flatspot.stats.models.cut import FEWEST_KNOWN, Cut, cut_to_proof
+from flatspot.stats.models.edges import states_and_losses
+from flatspot.stats.models.fitted import FittedModel, mixing_of
 from flatspot.stats.models.limits import Limits
 from flatspot.stats.models.worst_case import DROP, Enough
-from flatspot.stats.zones import Odds, Zones
+from flatspot.stats.zones import Odds, Zones, gain_of, mixed_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,7 @@ class ProvedModel:
     def states(self) -> Floats:
         """[M, 3] probability of each state; 0 of those that are ruled out."""
         possible = self.proof.possible
-        left = self.part.states * possible
+        left = self._cut_or(self.part.states, lambda p: self._judged_at(p)[0]) * possible
         total = left.sum(-1, keepdims=True)
         even = possible / np.maximum(possible.sum(-1, keepdims=True), 1)
         return np.where(np.isnan(total), np.nan, np.where(total > 0, left / np.where(total > 0, total, 1.0), even))
@@ -123,7 +125,7 @@ class ProvedModel:
     @property
     def loss(self) -> Floats:
         """[M, 3] probability that each verdict would be wrong beyond indifference; 0 or 1 where that is proved."""
-        return np.clip(self.part.loss, *self.proof.loss)
+        return np.clip(self._cut_or(self.part.loss, lambda p: self._judged_at(p)[1]), *self.proof.loss)
 
     @property
     def std_limits(self) -> Floats:
@@ -154,15 +156,21 @@ class ProvedModel:
 
     def mixed(self, group_size: int) -> Floats:
         """[M] probability that a group is mixed, within its bounds."""
-        return np.clip(self.part.mixed(group_size), *self.proof.bounds(group_size).mixed.T)
+        mixed = self._cut_or(self.part.mixed(group_size), lambda p: mixed_of(p, group_size))
+        return np.clip(mixed, *self.proof.bounds(group_size).mixed.T)
 
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
-        """Those of the fit."""
-        return self.part.pass_at(group_size)
+        """[M] mean and variance of pass@K."""
+        mean, variance = self.part.pass_at(group_size)
+        first = self._cut_or(mean, lambda p: 1 - (1 - p) ** group_size)
+        second = self._cut_or(variance + mean**2, lambda p: (1 - (1 - p) ** group_size) ** 2)
+        return first, np.maximum(second - first**2, 0.0)
 
     def best_of(self, group_size: int) -> Floats:
         """[M] gain of the best of K, within its bounds."""
-        return np.clip(self.part.best_of(group_size), *self.proof.bounds(group_size).gain.T)
+        zones = self.proof.zones
+        gain = self._cut_or(self.part.best_of(group_size), lambda p: zones.span * gain_of(p, group_size))
+        return np.clip(gain, *self.proof.bounds(group_size).gain.T)
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
         """[S, 3] mean of `mixed` over these prompts, and the limits of the fit, taken out to it."""
@@ -171,6 +179,26 @@ class ProvedModel:
     def mixed_shares(self, sizes: Sequence[int], draws: int = REFITS) -> tuple[Floats, Floats]:
         """The same mean, and the draws of the fit."""
         return self._mean_mixed(sizes), self.part.mixed_shares(sizes, draws)[1]
+
+    @cached_property
+    def _cut(self) -> tuple[NDArray[np.bool_], Cut] | None:
+        """The prompts of binary rewards whose known mass is not small, and what their p may be; None where there are none."""
+        firsts, g = self.proof.known.firsts, mixing_of(self.part)
+        rows = (self.proof.known.total >= FEWEST_KNOWN) & (self.n > 0)
+        if firsts is None or g is None or not rows.any():
+            return None
+        return rows, cut_to_proof(g[rows], firsts.subset(rows).within(self.proof.zones.lo, self.proof.zones.hi))
+
+    def _cut_or(self, of_fit: Floats, at: Callable[[Floats], Floats]) -> Floats:
+        """[M, …] what the fit says; where p is cut to what is proved, the mean of `at` under that."""
+        if self._cut is None:
+            return of_fit
+        (rows, cut), values = self._cut, np.array(of_fit)
+        values[rows] = cut.expect(at(cut.p))
+        return values
+
+    def _judged_at(self, p: Floats) -> tuple[Floats, Floats]:
+        return states_and_losses(p, self.proof.zones, self.proof.zones.lo, self.proof.zones.hi)
 
     def _mean_mixed(self, sizes: Sequence[int]) -> Floats:
         return np.array([np.nanmean(self.mixed(k)) for k in sizes])

@@ -15,17 +15,19 @@ from typing import Any
 import numpy as np
 
 from flatspot.rollouts.rounds import Round, Seen
-from flatspot.stats.decide import decide, give_verdicts, in_doubt, may_exceed
+from flatspot.stats.decide import FEWEST_REWARDS, decide, give_verdicts, in_doubt, may_exceed
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.known_mass import KnownMass, known_mass
 from flatspot.stats.models.binary import are_ends, state_table, two_ends
+from flatspot.stats.models.cut import FEWEST_KNOWN
 from flatspot.stats.models.fitted import FittedModel, fit
 from flatspot.stats.models.identified_set import too_few
 from flatspot.stats.models.proved import Proof, hold_to_proof, proof_of
+from flatspot.stats.triage.ahead import Flags, KnownPrompts
 from flatspot.stats.triage.draws import Draws, checked
 from flatspot.stats.triage.plan import Plan
 from flatspot.stats.triage.result import Triage, evidence_of_draws
-from flatspot.stats.triage.stopping import Flags, PriceList, StoppingRule, priced_rules
+from flatspot.stats.triage.stopping import PriceList, StoppingRule, priced_rules
 
 _ENOUGH = 4  # completions: of which all failed, that a prompt's reward never works; of graded rewards, under which none is judged
 _USUAL_COMPLETIONS = 8  # what a prompt takes, before anything is known
@@ -75,6 +77,24 @@ class State:
         best = np.full(self.plan.n_prompts, np.nan)
         np.fmax.at(best, known.prompt, known.reward)
         return proof_of(known, self.plan.achievable(best), self.plan.zones(self.draws), binary=self.fitted.family == "binary")
+
+    @cached_property
+    def known_prompts(self) -> KnownPrompts | None:
+        """The prompts, not proved, that go by their new draws: whose known mass is not small; None where there are none."""
+        if self.proof is None or self.proof.known.firsts is None or self.fitted.family != "binary":
+            return None
+        zones, rows = self.plan.zones(self.draws), (self.proof.known.total >= FEWEST_KNOWN) & ~self.proof.holds
+        if not rows.any():
+            return None
+        new = self.proof.known.firsts.subset(rows).within(zones.lo, zones.hi)
+        return KnownPrompts(rows, new, zones, *two_ends(self.draws.values, zones))
+
+    @cached_property
+    def known_go(self) -> Flags:
+        """[m] of `known_prompts`, those another completion of which is worth its price."""
+        if self.known_prompts is None or self.rule is None:
+            return np.zeros(0, bool)
+        return np.asarray(self.known_prompts.ahead(self.rule.g, np.array([self.rule.price])).go[0])
 
     def _known(self) -> KnownMass | None:
         told = [(indices, rewards, seen) for (indices, rewards), seen in zip(self.draws.rounds, self.seen, strict=True) if seen is not None]
@@ -168,7 +188,9 @@ def _open(state: State) -> Flags:
         return np.ones(plan.n_prompts, bool)
     horizon = len(state.rule.go) - 1  # from where on no prompt goes on
     n, hits = draws.scored, draws.hits(two_ends(draws.values, zones)[1])
-    go = np.asarray(state.rule.go[np.minimum(n, horizon), np.minimum(hits, horizon)])
+    go = np.array(state.rule.go[np.minimum(n, horizon), np.minimum(hits, horizon)])
+    if (known := state.known_prompts) is not None:
+        go[known.rows] = state.known_go | (n[known.rows] < FEWEST_REWARDS)
     return go if state.proof is None else go & ~state.proof.holds
 
 
@@ -247,7 +269,9 @@ def _price_list(state: State) -> PriceList:
     counts = np.stack([np.minimum(draws.scored, plan.max_completions), draws.hits(high)], -1)
     proved = None if state.proof is None else state.proof.holds
     loss = state_table(zones, low, high)[1]
-    return priced_rules(counts, loss, max_completions=plan.max_completions, most_draws=_left(state), proved=proved)
+    return priced_rules(
+        counts, loss, max_completions=plan.max_completions, most_draws=_left(state), proved=proved, known=state.known_prompts
+    )
 
 
 def _left(state: State) -> float:

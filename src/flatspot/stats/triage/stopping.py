@@ -14,21 +14,20 @@ found without one label. No verdict is given on fewer than two rewards, so below
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flatspot.stats.decide import FEWEST_REWARDS
 from flatspot.stats.evidence import Floats, Ints, distinct
 from flatspot.stats.models.npmle import GRID, fit_pairs, flat_prior
-
-Flags = NDArray[np.bool_]
+from flatspot.stats.triage.ahead import Flags, KnownPrompts
 
 # the price of a draw, in units of one wrong verdict, dearest first: at the first, no prompt is drawn again, which is right where the set's
 # error is under the target already. So fine a grid costs 2-5% fewer draws than a third of it, as the target is met closer
 PRICES: Floats = np.geomspace(1.0, 0.0001, 74)
 _AHEAD = 64
+_MOST_AHEAD = 2000  # prompts with known mass that a price is found by
 _LOG_OF_NONE = -1e200  # logarithm of 0: finite, so that none of them is 0
 
 
@@ -52,12 +51,14 @@ class StoppingRule:
     go     draw once more
     error  expected loss at the end of following the rule from here
     draws  expected further draws
+    g      [163] the distribution that it is optimal under
     """
 
     price: float
     go: Flags
     error: Floats
     draws: Floats
+    g: Floats = field(default_factory=flat_prior, repr=False)
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,27 @@ class PriceList:
     """What the optimal rule at each of `PRICES` is expected to do with the prompts it was fitted to; whatever error is aimed at.
 
     table       every state under the fitted g
-    size        [C] how many prompts are in each of the states that they are in, but for those that are proved
+    size        [C] how many prompts are in each of the states that they are in, but for those that are proved; then those with known mass
     error       [P, C] expected loss of such a prompt at the end;  draws [P, C] expected further draws of it
     most_draws  that may yet be drawn in all
     n_proved    prompts that are proved, and leave their share of the error to the others
+    g           [163] the fitted distribution
     """
 
     table: StateTable
-    size: Ints
+    size: Floats | Ints
     error: Floats
     draws: Floats
     most_draws: float
     n_proved: int = 0
+    g: Floats = field(default_factory=flat_prior, repr=False)
 
     def meeting(self, target: float) -> StoppingRule:
         """The rule at the dearest price that meets the target error, over all prompts: those that are proved have none."""
-        n = int(self.size.sum())
+        n = float(self.size.sum())
         shared = target * (n + self.n_proved) / n if n else target
         price = PRICES[cheapest_price(self.error, self.draws, self.size, shared, most_draws=self.most_draws) if n else 0]
-        return stopping_rules(self.table, np.array([price]))[0]
+        return replace(stopping_rules(self.table, np.array([price]))[0], g=self.g)
 
 
 def tabulate_states(weights: Floats, loss: Floats, max_completions: int) -> StateTable:
@@ -149,7 +152,7 @@ def _sweep(table: StateTable, prices: Floats, at_least: int) -> Iterator[tuple[i
         yield n, go, error, draws
 
 
-def cheapest_price(error: Floats, draws: Floats, size: Ints, target: float, *, most_draws: float = np.inf) -> int:
+def cheapest_price(error: Floats, draws: Floats, size: Floats | Ints, target: float, *, most_draws: float = np.inf) -> int:
     """The place in PRICES of the dearest price whose predicted error for these prompts is at most the target; else of the cheapest one.
 
     error, draws [P, C] what each price leads to, as `expected` gives it;  size [C] how many prompts are in each state
@@ -165,10 +168,19 @@ def cheapest_price(error: Floats, draws: Floats, size: Ints, target: float, *, m
     return chosen
 
 
-def priced_rules(prompts: Ints, loss: Floats, *, max_completions: int, most_draws: float, proved: Flags | None = None) -> PriceList:
+def priced_rules(
+    prompts: Ints,
+    loss: Floats,
+    *,
+    max_completions: int,
+    most_draws: float,
+    proved: Flags | None = None,
+    known: KnownPrompts | None = None,
+) -> PriceList:
     """The rules under g fitted to the prompts, at every price.
 
     prompts  [M, 2] completions and ones of each;  loss  [163, 3] as `state_table` gives it;  proved  [M] whose verdict cannot be wrong
+    known    those that go by their new draws, none of which is proved
 
     The rules look ahead to `_AHEAD` draws and four times those of any prompt, so that a cap of thousands costs neither time nor memory
     before a prompt comes near it: a prompt that gets so far is stopped there until the rules are found anew.
@@ -178,8 +190,13 @@ def priced_rules(prompts: Ints, loss: Floats, *, max_completions: int, most_draw
     some = pairs[:, 0] > 0
     weights = flat_prior() if not some.any() else fit_pairs(pairs[some, 0], pairs[some, 1], size[some])
     table = tabulate_states(weights, loss, min(max_completions, 4 * int(pairs[:, 0].max()) + _AHEAD))
-    n_proved = 0 if proved is None else int(proved.sum())
-    if proved is not None and n_proved:
-        columns, _, size = distinct(*prompts[~proved].T)
-        pairs = np.stack(columns, -1)
-    return PriceList(table, size, *expected(table, PRICES, pairs), most_draws, n_proved)
+    proved = np.zeros(len(prompts), bool) if proved is None else proved
+    by_counts = ~proved if known is None else ~proved & ~known.rows
+    columns, _, size = distinct(*prompts[by_counts].T)
+    error, draws = expected(table, PRICES, np.stack(columns, -1))
+    if known is not None:
+        chosen, each = known.some(_MOST_AHEAD)
+        ahead = chosen.ahead(weights, PRICES)
+        error, draws = np.concatenate([error, ahead.error], -1), np.concatenate([draws, ahead.draws], -1)
+        size = np.r_[size, np.full(ahead.error.shape[1], each)]
+    return PriceList(table, size, error, draws, most_draws, int(proved.sum()), weights)
