@@ -58,7 +58,7 @@ def cli_page() -> str:
     parts = [
         _GENERATED,
         "# The command line",
-        "Reports and `--json` go to standard output; progress, notes and errors go to standard error.",
+        "Reports and `--json` go to standard output; progress, notes and errors go to standard error. With `--json` there is no progress.",
         "| exit code | meaning |\n|---|---|\n| 0 | done |\n"
         "| 1 | a failure of flatspot itself; the traceback is kept |\n"
         "| 2 | a mistake you can fix; the message says how |\n"

@@ -44,6 +44,30 @@ def diagnose(folder, *words):
     return flatspot(*DIAGNOSE, *SCRIPTED, *words, cwd=folder)
 
 
+def test_json_is_one_object_whatever_is_printed_meanwhile_and_shows_no_progress(folder, monkeypatch):
+    from click.testing import CliRunner
+
+    from flatspot.cli.main import cli
+    from flatspot.engines.scripted import ScriptedEngine
+
+    sample = ScriptedEngine.sample
+
+    def noisy(self, *arguments):
+        print("(raylet) a node is gone")
+        return sample(self, *arguments)
+
+    monkeypatch.setattr(ScriptedEngine, "sample", noisy)
+    monkeypatch.setattr("flatspot.cli.progress._LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("flatspot.rollouts.progress._EVERY_S", 0.0)
+    monkeypatch.chdir(folder)
+    for words in (["--json"], []):
+        done = CliRunner().invoke(cli, [*DIAGNOSE, *SCRIPTED, "--out", f"run{len(words)}", *words])
+        assert "a node is gone" not in done.stdout and "a node is gone" in done.stderr
+        assert ("completions" in done.stderr) == (not words)
+        if words:
+            json.loads(done.stdout)
+
+
 def test_json_is_one_object_with_the_contracts_keys(folder):
     done = diagnose(folder, "--json")
     assert done.returncode == 0, done.stderr

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
 import flatspot
 from flatspot.core.protocols import tell_completed
 from flatspot.core.records import Completion
+from flatspot.rollouts.progress import Meter
+from flatspot.rollouts.rounds import FixedCompletions, Round
 
 
 class Slow:
@@ -37,8 +42,25 @@ def test_completions_of_the_running_part_are_counted(tmp_path, monkeypatch):
     assert done == sorted(done)
     assert set(done) == set(range(17))  # each of 16 completions once, those drawn again not twice
     assert seen[5].tokens == 18
-    assert all(progress.seconds_left is None for progress in seen[:-1])  # no part is done yet to take the rate from
+    left = [progress.seconds_left for progress in seen]
+    assert left[0] is None and None not in left[1:]  # once a twentieth of the first part is whole, here one row, there is a rate
     assert (seen[-1].rows_done, seen[-1].rows_now) == (16, 16)
+
+
+def test_parts_that_run_at_the_same_time_count_once():
+    seen = []
+    meter = Meter(FixedCompletions(100, 8), 100, seen.append)
+    meter.round_begins(Round(np.arange(100), np.zeros(100, int), 8, True))
+    meter.part_begins(400)
+    meter.part_begins(400)
+    meter.completed(10)
+    meter(1)
+    meter.completed(490)
+    meter.part_done(50, 400, new=True)
+    meter.completed(500)  # of a batch that was drawn again
+    meter.part_done(50, 400, new=True)
+    assert [(one.rows_done, one.rows_now, one.prompts_done) for one in seen] == [(10, 0, 0), (500, 500, 50), (800, 800, 100)]
+    assert seen[0].seconds_left is None and seen[1].seconds_left == pytest.approx(seen[1].seconds / 500 * 300)
 
 
 def test_a_plain_function_counts_tokens_and_is_told_of_no_completions():

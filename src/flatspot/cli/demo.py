@@ -45,7 +45,7 @@ def demo_command(ctx: click.Context, out: Path | None, max_completions: int, eng
     from flatspot.cli.progress import progress_bar
     from flatspot.flow.demo import demo
 
-    with progress_bar() as on_progress:
+    with progress_bar(silent=as_json) as on_progress:
         run = demo(out=out or Path("flatspot-demo"), max_completions=max_completions, engine=engine, say=say, on_progress=on_progress)
     show(run, as_json=as_json, fail_above=None)
 
@@ -60,7 +60,7 @@ def _train(ctx: click.Context, out: Path, seed: int, as_json: bool) -> None:
     for name in ("max_completions", "engine"):
         if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise SettingsError(f"--{name.replace('_', '-')} is for the demo without --train")
-    with progress_bar() as on_progress:
+    with progress_bar(silent=as_json) as on_progress:
         results = overcome(out, seed=seed, say=say, on_progress=on_progress)
     if as_json:
         echo_json(results)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import Any
 
 import click
@@ -59,7 +61,7 @@ def diagnose_command(
     if not settings["gradients"]:
         refuse_unread(["gradient_completions"], "is for --gradients: add it")
     settings["reward_range"] = settings["reward_range"] or None
-    with progress_bar() as on_progress:
+    with progress_bar(silent=as_json) as on_progress, contextlib.redirect_stdout(sys.stderr):  # Ray's lines on nodes that are gone
         diagnosis = diagnose(
             prompts,
             model,

@@ -13,8 +13,11 @@ _LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def progress_bar() -> Iterator[OnProgress]:
-    """`with progress_bar() as on_progress: collect(…, on_progress=on_progress)`."""
+def progress_bar(*, silent: bool = False) -> Iterator[OnProgress]:
+    """`with progress_bar() as on_progress: collect(…, on_progress=on_progress)`; a silent one, as with --json, shows nothing."""
+    if silent:
+        yield lambda _: None
+        return
     last = time.monotonic()
     bar = sys.stderr.isatty()
     drawn = False

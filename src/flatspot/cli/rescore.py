@@ -36,7 +36,7 @@ def rescore_command(
     from flatspot.flow.rescore import rescore
 
     settings["reward_range"] = settings["reward_range"] or None
-    with progress_bar() as on_progress:
+    with progress_bar(silent=as_json) as on_progress:
         diagnosis = rescore(
             run,
             list(rewards),

@@ -34,7 +34,7 @@ def run_command(recipe: str, as_json: bool) -> None:
             "accelerate launch -m flatspot.cli train"
         )
     chosen = read_recipe(recipe, say=say)
-    with progress_bar() as on_progress, contextlib.redirect_stdout(sys.stderr):  # the trainers' own lines
+    with progress_bar(silent=as_json) as on_progress, contextlib.redirect_stdout(sys.stderr):  # the trainers' own lines
         outcome = run(chosen, say=say, on_progress=on_progress)
     if as_json:
         echo_json(outcome.summary)

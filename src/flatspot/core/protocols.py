@@ -32,6 +32,9 @@ class Engine(Protocol):
     An engine may also have `prompt_token_cost`: what reading a prompt's token in another call costs, in generated tokens; 0 if absent.
     One that remembers prompts from call to call has `recall(calls, sampling)`: be where these calls of `sample`
     would have left it, drawing nothing.
+    One that is slow where few rows are left has `sample_parts(parts, sampling, on_tokens)`: an iterator over what `sample` of each part
+    gives, in order, that begins further parts meanwhile; it reads `parts` where it is iterated, and has `close`.
+    One on several machines has `spread(load, calls)`: a list of what `load()(*call)` gives for each of some calls, made on them.
     One that knows its model by name alone has `model_signs()`, JSON that tells it from another one of that name, for model.json of a run,
     and `differs_from(signs)`: why the model that answers now is another than the one these are of; None where it is not.
     """

@@ -1,46 +1,35 @@
 """The engine on Ray: a pool of actors, each of which holds another engine.
 
-The rows of a call are cut into tasks of a fixed number, whatever the number of workers. Which worker draws a task, how many there are, and
-how many of them die meanwhile change no row: the seeds are the rows' own. The run folder, the rounds and the decisions stay with the
-process that called.
+The rows of a part are cut into tasks of a fixed number, whatever the number of workers. Which worker draws a task, how many there are, how
+many of them die meanwhile, and which parts are drawn at the same time changes no row: the seeds are the rows' own. The run folder, the
+rounds and the decisions stay with the process that called.
 """
 
 from __future__ import annotations
 
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
-from flatspot.core.errors import EngineError, FlatspotError, last_line
-from flatspot.core.optional import require
+from flatspot.core.errors import EngineError
 from flatspot.core.plain import Json
 from flatspot.core.protocols import Engine, OnTokens, tell_completed
 from flatspot.core.records import Completion, PromptRequest, Sampling
+from flatspot.engines.ray_actors import Actors, RayOptions, Tallied, started, whole_cpus
 
 _MOST_TASK_ROWS = 4096
 _ROWS_PER_CALL = 16_384  # a part of a run: many tasks, so that few workers wait for the last of them
-_MOST_DEATHS = 3  # of workers at one task: then it is the task
-_WAIT_S = 1.0  # until workers that are to be there are looked for again
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    """What the pool is.
-
-    engine   the name of the engine that each worker holds
-    workers  how many there are to be
-    address  of a cluster; None: of this machine, or what RAY_ADDRESS says
-    """
-
-    engine: str = "auto"
-    workers: int = 2
-    address: str | None = None
-
+_AHEAD = 3  # tasks per worker that may be begun, or done, and not handed over: they are in memory
+_TELL_S = 0.5
 
 Load = Callable[..., Engine]
+Rows = list[list[Completion]]
+Item = tuple[int, Sequence[Any]]  # a task, and what its worker is called with
 
 
 class RayEngine:
@@ -56,141 +45,221 @@ class RayEngine:
     def __init__(self, load: Load, options: RayOptions, *, gpus: int = 0, **settings: Any) -> None:
         if isinstance(settings.get("model"), tuple):
             raise EngineError("workers read a policy from its files, got a model in memory: save it, or use --engine hf")
-        self._ray = _started(options)
-        self._load, self._options, self._settings, self._gpus = load, options, settings, gpus
+        self._ray = ray = started(options)
+        self._options = options
         self.notes: list[str] = []
-        self._idle: list[Any] = []
-        self._starting: dict[Any, Any] = {}
-        first = self._new_worker()
-        self._of, rows = self._answer(first.load.remote(load, settings))
-        self.task_rows = min(rows, _MOST_TASK_ROWS)
-        self._idle.append(first)
+        self._of: Mapping[str, Json] | None = None
+        self._tallied = Tallied(ray)
+        self._scoring: dict[Callable[[], Callable[..., Any]], Actors] = {}
+        make = partial(_sampler, load, settings, self._tallied.actor)
+        of_gpus = {"num_gpus": gpus} if gpus else {}
+        self._actors = Actors(
+            ray, options.workers, make, lambda: {"num_cpus": whole_cpus(ray, options.workers, gpus)} | of_gpus, self._known, "drew"
+        )
+        self._actors.start_one()
 
-    def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> list[list[Completion]]:
+    def sample(self, requests: Sequence[PromptRequest], sampling: Sampling, on_tokens: OnTokens | None = None) -> Rows:
         """One completion per seed, in the order of the requests.
 
         Raises EngineError where a worker does, and where workers die of one task again and again.
         """
-        tasks = tasks_of(requests, self.task_rows)
-        drawing = _Drawing(deque(range(len(tasks))))
-        while drawing.unfinished:
-            self._hire(drawing)
-            while drawing.waiting and self._idle:
-                worker, number = self._idle.pop(), drawing.waiting.popleft()
-                rows = [PromptRequest(requests[i].text, requests[i].seeds[at]) for i, at in tasks[number]]
-                drawing.running[worker.sample.remote(rows, sampling)] = (number, worker)
-            self._collect(drawing, on_tokens)
-        completions: list[list[Completion]] = [[] for _ in requests]
-        for number, task in enumerate(tasks):
-            for (i, _), drawn in zip(task, drawing.done[number], strict=True):
-                completions[i] += drawn
+        [completions] = self.sample_parts([requests], sampling, on_tokens)
         return completions
+
+    def sample_parts(
+        self, parts: Iterable[Sequence[PromptRequest]], sampling: Sampling, on_tokens: OnTokens | None = None
+    ) -> Iterator[Rows]:
+        """`sample` of each part, in order; the next ones are drawn while the slowest rows of one are, and while it is scored and written.
+
+        Close it where it is not used up: the workers then stop. Raises as `sample` does.
+        """
+        tasks, results = SimpleQueue[Item | None](), SimpleQueue[tuple[int, Any] | BaseException]()
+        worker = threading.Thread(target=self._draw, args=(tasks, results), daemon=True)
+        worker.start()
+        coming, begun, told, more = iter(parts), _Begun(), _Told(on_tokens), True
+        try:
+            while True:
+                while more and begun.tasks < max(1, _AHEAD * self._options.workers):
+                    part = next(coming, None)
+                    if more := part is not None:
+                        begun.add(part, self.task_rows, lambda task, rows: tasks.put((task, (rows, sampling))))
+                if (whole := begun.whole()) is not None:
+                    yield whole
+                elif not begun.parts:
+                    return
+                else:
+                    self._take(results.get(), begun, told)
+        finally:
+            tasks.put(None)
+            worker.join()
+
+    def spread(self, load: Callable[[], Callable[..., Any]], calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """What `load()(*call)` gives for each call, in actors beside the workers, which load once.
+
+        Raises FlatspotError where `load` or a call does, and EngineError where they die.
+        """
+        if load not in self._scoring:
+            options = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
+            self._scoring[load] = Actors(self._ray, self._options.workers, partial(_held, load), lambda: options, lambda _: None, "scored")
+        return self._scoring[load].map(calls)
 
     def describe(self) -> Mapping[str, Json]:
         """That of the workers' engine, and how many rows it draws at a time."""
-        return {"engine": self.name, "workers_engine": dict(self._of), "task_rows": self.task_rows}
+        return {"engine": self.name, "workers_engine": dict(self._of or {}), "task_rows": self.task_rows}
 
-    def _new_worker(self) -> Any:
-        """On any node that has the GPUs; its share of the CPUs is no more than the smallest of these has, or it would never start."""
-        every = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        nodes = [node for node in every if node.get("GPU", 0) >= self._gpus and node.get("CPU", 0) >= 1]
-        if not nodes:
-            raise EngineError(f"no node of the cluster has a CPU and the {self._gpus} GPUs of a worker: see --tensor-parallel and --device")
-        cpus = [node["CPU"] for node in nodes]
-        share, gpus = min(sum(cpus) // self._options.workers, min(cpus)), {"num_gpus": self._gpus} if self._gpus else {}
-        return self._ray.remote(_Worker).options(num_cpus=max(1, int(share)), max_restarts=0, **gpus).remote()
+    def _draw(self, tasks: SimpleQueue[Item | None], results: SimpleQueue[tuple[int, Any] | BaseException]) -> None:
+        """Hand out tasks until None comes; in a thread, so that workers find the next one while parts are scored."""
+        try:
+            with self._actors.work() as work:
+                while True:
+                    try:
+                        while (item := tasks.get(block=not work.unfinished)) is not None:
+                            work.add(*item)
+                        return
+                    except Empty:
+                        pass
+                    for done in self._actors.step(work):
+                        results.put(done)
+                    if any(news := self._tallied.news()):
+                        results.put((-1, news))
+        except BaseException as error:  # raised where the parts are taken
+            results.put(error)
 
-    def _hire(self, drawing: _Drawing) -> None:
-        """Start as many workers as there are tasks and places for; one that died leaves its place."""
-        free = len(self._idle) + len(self._starting)
-        for _ in range(min(len(drawing.waiting) - free, self._options.workers - free - len(drawing.running))):
-            worker = self._new_worker()
-            self._starting[worker.load.remote(self._load, self._settings)] = worker
-
-    def _collect(self, drawing: _Drawing, on_tokens: OnTokens | None) -> None:
-        """Take in what is finished: tasks, workers that are ready, workers that died."""
-        futures = [*drawing.running, *self._starting]
-        ready, _ = self._ray.wait(futures, num_returns=1, timeout=_WAIT_S)
-        for future in ready:
-            if future in self._starting:
-                worker = self._starting.pop(future)
-                answer = self._answer(future, died=partial(drawing.died, None))
-                if answer is not None and self._same(answer[0]):
-                    self._idle.append(worker)
-            else:
-                number, worker = drawing.running.pop(future)
-                answer = self._answer(future, died=partial(drawing.died, number))
-                if answer is not None:
-                    drawing.done[number], notes = answer
-                    self._idle.append(worker)
-                    self._tell(drawing.done[number], notes, on_tokens)
-
-    def _tell(self, drawn: Sequence[Sequence[Completion]], notes: Sequence[str], on_tokens: OnTokens | None) -> None:
+    def _take(self, result: tuple[int, Any] | BaseException, begun: _Begun, told: _Told) -> None:
+        """Take in what came of a task, or news of those that run."""
+        if isinstance(result, BaseException):
+            raise result
+        task, came = result
+        if task < 0:
+            told.running(*came)
+            return
+        rows, notes = came
+        begun.done(task, rows)
         self.notes += [note for note in notes if note not in self.notes]
-        tell_completed(on_tokens, sum(map(len, drawn)))
-        if on_tokens is not None:
-            on_tokens(sum(one.n_tokens for several in drawn for one in several))
+        told.done(sum(one.n_tokens for several in rows for one in several), sum(map(len, rows)))
 
-    def _same(self, about: Mapping[str, Json]) -> bool:
+    def _known(self, of_worker: tuple[Mapping[str, Json], int]) -> None:
         """Raise EngineError where a worker holds another engine than the first one."""
-        if about != self._of:
+        about, rows = of_worker
+        if self._of is None:
+            self._of, self.task_rows = about, min(rows, _MOST_TASK_ROWS)
+        elif about != self._of:
             differ = ", ".join(sorted(name for name in {*about, *self._of} if about.get(name) != self._of.get(name)))
             raise EngineError(
                 f"the workers do not sample alike: their engines differ in {differ}. Give all nodes the same model and packages"
             )
-        return True
-
-    def _answer(self, future: Any, died: Callable[[], None] | None = None) -> Any:
-        """What a worker answers; None where it died and `died` took that. Raises EngineError where the worker does."""
-        errors = self._ray.exceptions
-        try:
-            return self._ray.get(future)
-        except errors.RayTaskError as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, FlatspotError):
-                raise cause from error
-            raise EngineError(f"a worker of Ray failed: {last_line(cause or error)}") from error
-        except (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
-            if died is None:
-                raise EngineError(f"the first worker of Ray died: {last_line(error)}. Does its node have the memory?") from error
-            died()
-            return None
 
 
 @dataclass
-class _Drawing:
-    """One call: tasks that wait, that run (future → task and worker) and that are done, and how often a worker died of each."""
+class _Part:
+    """A part: its tasks, the number of the first one, and the rows of those that are done."""
 
-    waiting: deque[int]
-    running: dict[Any, tuple[int, Any]] = field(default_factory=dict)
-    done: dict[int, Any] = field(default_factory=dict)
-    deaths: Counter[int | None] = field(default_factory=Counter)
+    requests: Sequence[PromptRequest]
+    tasks: list[list[tuple[int, slice]]]
+    first: int
+    drawn: dict[int, Rows] = field(default_factory=dict)
 
-    @property
-    def unfinished(self) -> bool:
-        return bool(self.waiting or self.running)
-
-    def died(self, task: int | None) -> None:
-        """A worker died, of this task or while it started: the task waits again."""
-        self.deaths[task] += 1
-        if self.deaths[task] > _MOST_DEATHS:
-            what = "while they loaded the policy" if task is None else "while they drew the same rows"
-            raise EngineError(f"{_MOST_DEATHS + 1} workers of Ray died {what}: it is probably the memory. Lower --memory-gib or --workers")
-        if task is not None:
-            self.waiting.appendleft(task)
+    def rows(self) -> Rows:
+        """One list per request."""
+        completions: Rows = [[] for _ in self.requests]
+        for number, task in enumerate(self.tasks):
+            for (i, _), several in zip(task, self.drawn[number], strict=True):
+                completions[i] += several
+        return completions
 
 
-class _Worker:
-    """An actor: the engine of one worker."""
+@dataclass
+class _Begun:
+    """The parts that are not handed over, in order, how many tasks these have, and the number of the next task."""
 
-    def load(self, load: Load, settings: Mapping[str, Any]) -> tuple[dict[str, Json], int]:
-        """Load it; what the rows depend on, and how many it takes at a time."""
-        self.engine = load(**settings)
-        return dict(self.engine.describe()), self.engine.rows_per_call  # type: ignore[arg-type]  # plain JSON by contract
+    parts: deque[_Part] = field(default_factory=deque)
+    tasks: int = 0
+    next_task: int = 0
 
-    def sample(self, requests: Sequence[PromptRequest], sampling: Sampling) -> tuple[list[list[Completion]], list[str]]:
-        """The completions, and the engine's notes."""
-        return self.engine.sample(requests, sampling), list(getattr(self.engine, "notes", ()))
+    def add(self, requests: Sequence[PromptRequest], task_rows: int, put: Callable[[int, list[PromptRequest]], None]) -> None:
+        """Begin a part."""
+        part = _Part(requests, tasks_of(requests, task_rows), self.next_task)
+        self.parts.append(part)
+        for number, task in enumerate(part.tasks, self.next_task):
+            put(number, [PromptRequest(requests[i].text, requests[i].seeds[at]) for i, at in task])
+        self.tasks += len(part.tasks)
+        self.next_task += len(part.tasks)
+
+    def done(self, task: int, rows: Rows) -> None:
+        """These are the rows of a task."""
+        part = next(part for part in self.parts if task < part.first + len(part.tasks))
+        part.drawn[task - part.first] = rows
+
+    def whole(self) -> Rows | None:
+        """The rows of the first part, which is not kept, where they are all there."""
+        if not self.parts or len(self.parts[0].drawn) < len(self.parts[0].tasks):
+            return None
+        part = self.parts.popleft()
+        self.tasks -= len(part.tasks)
+        return part.rows()
+
+
+@dataclass
+class _Told:
+    """What an `OnTokens` is told: the tokens and completions of each task once, those of tasks that run ahead of their end.
+
+    ahead  how many were told that belong to no task that is done; a task that dies leaves its own to the one that draws its rows again
+    """
+
+    on_tokens: OnTokens | None
+    ahead: tuple[int, int] = (0, 0)
+
+    def running(self, tokens: int, completions: int) -> None:
+        """So many more came of tasks that run."""
+        self.ahead = self.ahead[0] + tokens, self.ahead[1] + completions
+        self._tell(tokens, completions)
+
+    def done(self, tokens: int, completions: int) -> None:
+        """A task is done that had so many in all."""
+        tokens, completions = tokens - self.ahead[0], completions - self.ahead[1]
+        self.ahead = max(0, -tokens), max(0, -completions)
+        self._tell(max(0, tokens), max(0, completions))
+
+    def _tell(self, tokens: int, completions: int) -> None:
+        tell_completed(self.on_tokens, completions)
+        if self.on_tokens is not None and (tokens or completions):
+            self.on_tokens(tokens)
+
+
+@dataclass
+class _Count:
+    """An `OnTokens` in a worker: tokens and completions of a task, and how many of these the tally was told of, twice a second."""
+
+    tally: Any
+    tokens: int = 0
+    completions: int = 0
+    told: tuple[int, int] = (0, 0)
+    last: float = field(default_factory=time.monotonic)
+
+    def __call__(self, n: int) -> None:
+        """So many new tokens."""
+        self.tokens += n
+        if time.monotonic() - self.last >= _TELL_S:
+            self.tally.add.remote(self.tokens - self.told[0], self.completions - self.told[1])
+            self.told, self.last = (self.tokens, self.completions), time.monotonic()
+
+    def completed(self, n: int) -> None:
+        """So many completions are whole."""
+        self.completions += n
+
+
+def _sampler(load: Load, settings: Mapping[str, Any], tally: Any) -> tuple[Any, Callable[..., Any]]:
+    """In a worker: what its rows depend on, and how many it takes at a time; and its sampling: the completions, and the engine's notes."""
+    engine = load(**settings)
+
+    def sample(requests: Sequence[PromptRequest], sampling: Sampling) -> tuple[Rows, list[str]]:
+        return engine.sample(requests, sampling, _Count(tally)), list(getattr(engine, "notes", ()))
+
+    return (dict(engine.describe()), engine.rows_per_call), sample
+
+
+def _held(load: Callable[[], Callable[..., Any]]) -> tuple[str, Callable[..., Any]]:
+    return "", load()
 
 
 def tasks_of(requests: Sequence[PromptRequest], rows: int) -> list[list[tuple[int, slice]]]:
@@ -212,15 +281,3 @@ def tasks_of(requests: Sequence[PromptRequest], rows: int) -> list[list[tuple[in
             room -= stop - start
             start = stop
     return tasks
-
-
-def _started(options: RayOptions) -> Any:
-    """Ray, connected to a cluster or started on this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray = require("ray", extra="ray", purpose="the ray engine")
-    if not ray.is_initialized():
-        try:
-            ray.init(address=options.address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise EngineError(f"there is no Ray cluster at {options.address or 'RAY_ADDRESS'}: {last_line(error)}") from error
-    return ray

@@ -15,7 +15,7 @@ from flatspot.core.records import Sampling
 from flatspot.engines.notes import log_notes
 
 if TYPE_CHECKING:
-    from flatspot.engines.ray_pool import RayOptions
+    from flatspot.engines.ray_actors import RayOptions
     from flatspot.engines.server.fleet import ServerOptions
 
 Values = Mapping[str, Json] | None  # of a chat template
@@ -167,7 +167,8 @@ def _ray(
     pool: RayOptions | None,
     values: Values,
 ) -> Engine:
-    from flatspot.engines.ray_pool import RayEngine, RayOptions
+    from flatspot.engines.ray_actors import RayOptions
+    from flatspot.engines.ray_pool import RayEngine
 
     pool = pool or RayOptions()
     gpus = tensor_parallel if pool.engine == "vllm" else int(device.startswith("cuda"))

@@ -92,7 +92,7 @@ def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Cal
         servers = ServerOptions(settings.base_url, settings.served_name, settings.concurrency)
     pool = None
     if settings.engine == "ray":
-        from flatspot.engines.ray_pool import RayOptions
+        from flatspot.engines.ray_actors import RayOptions
 
         pool = RayOptions(settings.worker_engine, settings.workers, settings.ray_address)
     engine = load_engine(

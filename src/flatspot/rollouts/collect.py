@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from flatspot.core.protocols import Engine, Reward
-from flatspot.core.records import Prompt, PromptRequest, Rollout, Sampling
+from flatspot.core.records import Completion, Prompt, PromptRequest, Rollout, Sampling
 from flatspot.rollouts.compaction import WINDOW
 from flatspot.rollouts.completeness import Replay
-from flatspot.rollouts.completions import Block, Scored, block_of, draw_completions
+from flatspot.rollouts.completions import Block, Scored, block_of, draw_parts, requests_of, score_completions
 from flatspot.rollouts.progress import Meter, OnProgress
 from flatspot.rollouts.rounds import Floats, Round, Seen, run_rounds
 from flatspot.rollouts.store import RunFolder, prompt_text
@@ -81,22 +83,40 @@ class _Drawing:
     def complete(self, number: int, this: Round) -> None:
         """Draw the parts of a round that are not on disk, and join small ones."""
         self.meter.round_begins(this)
+        with closing(self._drawn(number, this)) as drawn:
+            for i, block, completions in drawn:
+                scored = score_completions(block, completions, self.reward)
+                self.on_scored()
+                self.run.write_part(number, i, [_rollout(one, self.policy, this.fixed) for one in scored])
+                self.meter.part_done(len(block), len(scored), new=True)
+                if i % WINDOW == WINDOW - 1:
+                    self.run.join_parts(number, closed=False)
+        self.run.join_parts(number, closed=True)
+
+    def _drawn(self, number: int, this: Round) -> Generator[tuple[int, Block, Sequence[Sequence[Completion]]], None, None]:
+        """The completions of each part that is not on disk, in order; of an engine that can, while it draws the next ones."""
+        begun: deque[tuple[int, Block]] = deque()
+
+        def requests() -> Iterator[list[PromptRequest]]:
+            for i, block in self._lacking(number, this):
+                begun.append((i, block))
+                self.meter.part_begins(len(block) * this.n_completions)
+                yield requests_of(block, self.seed)
+
+        with closing(draw_parts(requests(), self.engine, self.sampling, self.meter)) as parts:
+            for completions in parts:
+                yield (*begun.popleft(), completions)
+
+    def _lacking(self, number: int, this: Round) -> Iterator[tuple[int, Block]]:
+        """The parts of a round that are not on disk, each when it is to be drawn."""
         for i, part in enumerate(this.parts(self.run.record.rows_per_part)):
             block = block_of(self.prompts, this, part)
-            total = len(block) * this.n_completions
             if (number, i) in self.done:
                 self.unread.append(block)
-                self.meter.part_done(len(block), total, new=False)
+                self.meter.part_done(len(block), len(block) * this.n_completions, new=False)
                 continue
             self._recall()
-            self.meter.part_begins(total)
-            scored = draw_completions(block, self.engine, self.reward, self.sampling, seed=self.seed, on_tokens=self.meter)
-            self.on_scored()
-            self.run.write_part(number, i, [_rollout(one, self.policy, this.fixed) for one in scored])
-            self.meter.part_done(len(block), total, new=True)
-            if i % WINDOW == WINDOW - 1:
-                self.run.join_parts(number, closed=False)
-        self.run.join_parts(number, closed=True)
+            yield i, block
 
     def _recall(self) -> None:
         """Bring an engine that remembers prompts to where it was after the parts that an earlier start drew."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,8 +53,28 @@ def draw_completions(
     >>> [(row.index, row.completion.text, row.score.reward) for row in rows]
     [(0, '4', 1.0), (1, '4', 1.0)]
     """
-    requests = [PromptRequest(prompt.text, tuple(row_seed(seed, prompt.id, i) for i in indices)) for prompt, indices in block]
-    completions = engine.sample(requests, sampling, on_tokens)
+    return score_completions(block, engine.sample(requests_of(block, seed), sampling, on_tokens), reward)
+
+
+def requests_of(block: Block, seed: int) -> list[PromptRequest]:
+    """What an engine is asked for: each completion with its own seed."""
+    return [PromptRequest(prompt.text, tuple(row_seed(seed, prompt.id, i) for i in indices)) for prompt, indices in block]
+
+
+def draw_parts(
+    parts: Iterable[Sequence[PromptRequest]], engine: Engine, sampling: Sampling, on_tokens: OnTokens | None = None
+) -> Generator[Sequence[Sequence[Completion]], None, None]:
+    """The completions of each part, in order; an engine that can draws the next parts meanwhile."""
+    if not hasattr(engine, "sample_parts"):
+        for part in parts:
+            yield engine.sample(part, sampling, on_tokens)
+        return
+    with closing(engine.sample_parts(parts, sampling, on_tokens)) as drawn:
+        yield from drawn
+
+
+def score_completions(block: Block, completions: Sequence[Sequence[Completion]], reward: Reward) -> list[Scored]:
+    """Score what was drawn of a block, in one call of the reward."""
     rows = [
         (prompt, i, completion)
         for (prompt, indices), several in zip(block, completions, strict=True)

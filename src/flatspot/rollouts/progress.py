@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from flatspot.rollouts.rounds import Decider, Round
 
 _EVERY_S = 0.5
+_ENOUGH = 0.05  # of the first part
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far drawing has come: completions and prompts done of those planned, tokens and seconds of this start alone.
 
-    rows_done  with the completions of the running part that are whole, though their rows are not on disk yet
-    rows_now   those of this start; 0 before its first part is done
+    rows_done  with the completions of running parts that are whole, though their rows are not on disk yet
+    rows_now   those of this start; 0 before a twentieth of its first part is whole: its shortest rows say little of the others
     at_most    whether rows_total is only a limit: the rewards decide, and it shrinks as prompts are settled
     """
 
@@ -36,7 +37,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """From the rate of this start; None before its first part is done."""
+        """From the rate of this start; None before there is one."""
         return self.seconds / self.rows_now * (self.rows_total - self.rows_done) if self.rows_now else None
 
 
@@ -52,7 +53,7 @@ class Meter:
         self.started = time.monotonic()
         self.last = 0.0
         self.tokens = self.rows_now = self.rows_done = self.prompts_done = self.rows_total = 0
-        self.rows_whole = self.rows_of_part = 0  # of the running part
+        self.rows_whole = self.rows_of_parts = 0  # of those that run
         self.prompts_total = n_prompts
 
     def round_begins(self, this: Round) -> None:
@@ -61,8 +62,8 @@ class Meter:
         self.rows_total = max(self.decider.most_completions(), self.rows_done + this.total)
 
     def part_begins(self, rows: int) -> None:
-        """So many completions are drawn next."""
-        self.rows_whole, self.rows_of_part = 0, rows
+        """So many completions are drawn, too."""
+        self.rows_of_parts += rows
 
     def __call__(self, n: int) -> None:
         """So many new tokens."""
@@ -71,20 +72,22 @@ class Meter:
             self._tell()
 
     def completed(self, n: int) -> None:
-        """So many completions of the part are whole; those of a batch that is drawn again are counted again, up to the part's number."""
-        self.rows_whole = min(self.rows_of_part, self.rows_whole + n)
+        """So many completions are whole; those of a batch that is drawn again are counted again, up to the number that is drawn."""
+        self.rows_whole = min(self.rows_of_parts, self.rows_whole + n)
 
     def part_done(self, prompts: int, rows: int, *, new: bool) -> None:
         """A part is on disk: drawn now, or by an earlier start."""
-        self.rows_whole = self.rows_of_part = 0
         self.rows_done += rows
-        self.rows_now += rows if new else 0
         self.prompts_done += 0 if self.decider.adaptive else prompts
         if new:
+            self.rows_now += rows
+            self.rows_of_parts -= rows
+            self.rows_whole = min(max(0, self.rows_whole - rows), self.rows_of_parts)
             self._tell()
 
     def _tell(self) -> None:
         self.last = time.monotonic()
+        begun = self.rows_now or self.rows_whole >= _ENOUGH * self.rows_of_parts
         if self.on_progress is not None:
             self.on_progress(
                 Progress(
@@ -94,7 +97,7 @@ class Meter:
                     self.prompts_total,
                     self.tokens,
                     self.last - self.started,
-                    self.rows_now + self.rows_whole if self.rows_now else 0,
+                    self.rows_now + self.rows_whole if begun else 0,
                     self.decider.adaptive,
                 )
             )

@@ -88,6 +88,6 @@ def grue_command(
     from flatspot_paper.grue.stats import run_stats
 
     where = out or Path("flatspot-grue") / scale
-    with progress_bar() as on_progress:
+    with progress_bar(silent=as_json) as on_progress:
         results = run_stats(plans, where, scale=scale, seed=seed, data=data, say=say, on_progress=on_progress)
     click.echo(json.dumps(results, indent=2) if as_json else f"{results_text(results)}\n\nFigure   {where / 'scatter.svg'}")
