@@ -1,4 +1,4 @@
-"""How a number is written: a share for a person, never as 0% or 100% where it is neither; a number in a command, exactly."""
+"""How a number is written: a share for a person, not 0% or 100% where it is neither; a counted noun; a number in a command, exactly."""
 
 from __future__ import annotations
 
@@ -34,6 +34,21 @@ def percent(value: object) -> str:
     if 0.995 <= share < 1:
         return ">99%"
     return f"{100 * share + 0.0:.0f}%"  # of -0.0 too, which would be "-0%"
+
+
+def count(value: object) -> str:
+    """A whole number with thousands separated, with a dash where there is none."""
+    x = number(value)
+    return MISSING if x is None else f"{x:,.0f}"
+
+
+def noun(n: object, one: str, many: str | None = None) -> str:
+    """A counted noun.
+
+    >>> noun(1, "prompt"), noun(2000, "prompt")
+    ('1 prompt', '2,000 prompts')
+    """
+    return f"{count(n)} {one if number(n) == 1 else many or one + 's'}"
 
 
 def exact(value: float) -> str:

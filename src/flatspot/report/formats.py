@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 
 from flatspot.core.shares import MISSING as MISSING
+from flatspot.core.shares import count as count
+from flatspot.core.shares import noun as noun
 from flatspot.core.shares import number as number
 from flatspot.core.shares import percent as percent
 from flatspot.core.visible import visible as visible
@@ -37,21 +39,6 @@ def signed(value: object, places: int = 2) -> str:
     if x is None:
         return MISSING
     return ("+" if x > 0 else "−" if x < 0 else "") + decimal(abs(x), places)
-
-
-def count(value: object) -> str:
-    """A whole number with thousands separated, with a dash where there is none."""
-    x = number(value)
-    return MISSING if x is None else f"{x:,.0f}"
-
-
-def noun(n: object, one: str, many: str | None = None) -> str:
-    """A counted noun.
-
-    >>> noun(1, "prompt"), noun(2000, "prompt")
-    ('1 prompt', '2,000 prompts')
-    """
-    return f"{count(n)} {one if number(n) == 1 else many or one + 's'}"
 
 
 def fine_percent(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flatspot.core.shares import noun
 from flatspot.importers.arranged import Arranged, Log
 from flatspot.importers.as_formatted import EVALUATION
 from flatspot.importers.builtin.format import Format
@@ -27,11 +28,11 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
                    count_if({log.text("head_version")} <> {log.text("tail_version")}) FROM log"""
     )
     if moved or (versions > 1 and steps < 2):
-        text = f"{moved:,} completions were drawn by more than one policy each: the weights changed while they were drawn."
+        text = f"The weights changed while completions were drawn: {noun(moved, 'completion')} of more than one policy."
         caveats.append(("several-policies", text))
     changed = log.one(f"SELECT count_if({log.number('original_reward')} <> {log.number('reward')}) FROM log")[0]
     if changed:
-        text = f"On {changed:,} rows the reward is not the task's (original_reward), but what the trainer made of it."
+        text = f"On {noun(changed, 'row')} the reward is not the task's (original_reward), but what the trainer made of it."
         caveats.append(("rescaled-rewards", text))
     return Arranged(
         names={

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from flatspot.core.shares import noun
 from flatspot.importers import cells
 from flatspot.importers.arranged import Log
 from flatspot.importers.builtin.nested import PLACE
@@ -36,7 +37,8 @@ def repeated_batches(log: Log, columns: Sequence[str], unit: str, order: str = "
     n, rows_there = log.one("SELECT count(*), coalesce(sum(n), 0) FROM repeated")
     if not n:
         return "", []
-    text = f"{n:,} of the batches repeat an earlier one row for row ({rows_there:,} rows); each is counted once."
+    out = f"{noun(n, 'batch', 'batches')} left out ({noun(rows_there, 'row')})"
+    text = f"A batch that repeats an earlier one row for row is not counted again: {out}."
     return f"(_file, {unit}) NOT IN (SELECT (_file, unit) FROM repeated)", [("repeated-rows", text)]
 
 
@@ -55,8 +57,8 @@ def repeated_files(log: Log, columns: Sequence[str], where: str = "true") -> tup
     if not n:
         return "", []
     text = (
-        f"{n:,} files hold the completions of an earlier one ({rows:,} rows), as a replay or a run at temperature 0 does: they are no new "
-        "draws, and each is counted once."
+        "A file that holds the completions of an earlier one, as a replay or a run at temperature 0 does, has no new draws: "
+        f"{noun(n, 'file')} left out ({noun(rows, 'row')})."
     )
     return "_file NOT IN (SELECT _file FROM repeated_files)", [("repeated-rows", text)]
 
@@ -68,7 +70,7 @@ def missing_steps(log: Log, step: str) -> list[Caveat]:
     if not n or n >= expected:
         return []
     text = (
-        f"{n:,} of the {expected:,} steps up to {last} are in the log: completions of the others were not written "
+        f"In the log: {n:,} of the {expected:,} steps up to {last}. Completions of the others were not written "
         "(logging_steps=1 writes those of every step)."
     )
     return [("missing-steps", text)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from flatspot.core.shares import noun
 from flatspot.importers import cells
 from flatspot.importers.arranged import ONE_POLICY, Arranged, Log
 from flatspot.importers.builtin.format import Format, refusal
@@ -47,7 +48,7 @@ def _arrange_open_r1(log: Log, _: Sequence[str]) -> Arranged:
             raise refusal(
                 log.files,
                 "open-r1",
-                f"On {wrong:,} rows the rewards are not as many as the completions, as where its script had several reward functions.",
+                f"On {noun(wrong, 'row')} there are not as many rewards as completions, as where a script had several reward functions.",
                 "Compute the pass rates with one reward function.",
             )
     prompt = next((name for usual in USUAL_NAMES["prompt"] for name in log.types if name.lower() == usual), None)

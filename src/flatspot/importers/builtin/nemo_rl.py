@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flatspot.core.shares import noun
 from flatspot.importers.arranged import Arranged, Log
 from flatspot.importers.as_formatted import EVALUATION
 from flatspot.importers.builtin.batches import step_in_path
@@ -81,7 +82,7 @@ def _arrange(log: Log, _: Sequence[str]) -> Arranged:
         f"SELECT count_if({log.text('empty')} = 'true'), count_if({log.text('filtered')} = 'true'), count(*) FROM log"
     )
     if empty and empty < n:
-        text = f"{empty:,} rows hold a reward and nothing else: they fill the file up past the groups that were kept, and are left out."
+        text = f"Left out: {noun(empty, 'row')} with a reward and nothing else, there to fill the file up past the groups that were kept."
         caveats.append(("padding-rows", text))
     _refuse_single_draws(log)
     text = "Rewards are as the trainer used them, after reward_scaling and reward_shaping: their range may not be the task's."

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flatspot.core.shares import noun
 from flatspot.importers.arranged import Arranged, Log
 from flatspot.importers.as_formatted import EVALUATION
 from flatspot.importers.builtin.batches import repeated_files, step_in_path
@@ -183,11 +184,11 @@ def select_traces(files: Sequence[Path]) -> tuple[list[Path], list[Caveat]]:
     left_out = {path for path in effective if (path.parent.parent / "all" / path.name).is_file()}
     caveats: list[Caveat] = []
     if left_out:
-        text = f"{len(left_out)} files of `effective` repeat episodes of those of `all` beside them, and are passed over."
+        text = f"Passed over: {noun(len(left_out), 'file')} of `effective`, with episodes of those of `all` beside them."
         caveats.append(("repeated-rows", text))
     alone = [path for path in effective if path not in left_out]
     if alone and len(effective) < len(files):
-        text = f"{len(alone)} files of `effective` have no `all` beside them ({alone[0]} …): they hold survivors only, and are left out."
+        text = f"Left out, as survivors only: {noun(len(alone), 'file')} of `effective` with no `all` beside them ({alone[0]} …)."
         caveats.append(("missing-steps", text))
         left_out |= set(alone)
     return [path for path in files if path not in left_out], caveats
@@ -234,7 +235,7 @@ def _each_episode_once(log: Log, caveats: list[Caveat]) -> str:
         return ""
     first = "first(_file ORDER BY _file, _row) AS f, first(_row ORDER BY _file, _row) AS r"
     log.db.execute(f"CREATE OR REPLACE TEMP TABLE first_episodes AS SELECT {first}, {episode} AS own FROM log GROUP BY {episode}")
-    caveats.append(("repeated-rows", f"{n:,} rows repeat an episode, by its id; each is counted once."))
+    caveats.append(("repeated-rows", f"Each episode is counted once, by its id: {noun(n, 'row')} left out as repeated."))
     return f"({episode} IS NULL OR (_file, _row, {episode}) IN (SELECT (f, r, own) FROM first_episodes))"
 
 

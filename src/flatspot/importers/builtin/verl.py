@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flatspot.core.shares import noun
 from flatspot.importers.arranged import Arranged, Log
 from flatspot.importers.builtin.format import Format, refusal
 from flatspot.importers.builtin.parts import fit_parts
@@ -81,10 +82,11 @@ def _whole_rollouts(log: Log, caveats: list[Caveat]) -> str:
     )
     clauses = []
     if padding:
-        caveats.append(("padding-rows", f"{padding:,} rows only fill up a batch (their uid begins with pad); they are left out."))
+        caveats.append(("padding-rows", f"Left out: {noun(padding, 'row')} with a uid that begins with pad, there to fill up a batch."))
         clauses.append(f"({uid} IS NULL OR NOT starts_with({uid}, 'pad'))")
     if outputs:
-        text = f"{outputs:,} rollouts have several outputs, each with the same score: the last one is counted, {extra:,} rows are not."
+        of = noun(outputs, "rollout")
+        text = f"Of {of} with several outputs, each with the same score, the last one is counted; {noun(extra, 'row')} left out."
         caveats.append(("several-outputs", text))
         earlier = f"SELECT 1 FROM last_outputs WHERE f = _file AND r = {rollout} AND {number} < last"
         clauses.append(f"NOT EXISTS ({earlier})")
@@ -152,7 +154,7 @@ def _failures(log: Log, caveats: list[Caveat], is_eval: str) -> str:
     failed = f"coalesce({', '.join(said)})" if len(said) > 1 else said[0]
     n = log.one(f"SELECT count_if({failed} IS NOT NULL) FROM log")[0]
     if n:
-        text = f"On {n:,} rows the reward failed or timed out, which verl scores 0: they are errors here."
+        text = f"On {noun(n, 'row')} the reward failed or timed out, which verl scores 0: they are errors here."
         caveats.append(("errors-not-zeros", text))
     return failed
 
