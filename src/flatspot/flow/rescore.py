@@ -12,6 +12,7 @@ from flatspot.core.options import RescoreOptions
 from flatspot.core.request import rescored_resume, reward_names, settings_shown
 from flatspot.flow.draw import drop_answers, write_answers
 from flatspot.flow.judge import judge_run
+from flatspot.flow.notebook import bar_in_notebook
 from flatspot.flow.settings import checked_settings, request_of_reward
 from flatspot.rollouts.identity import digest, reward_identity
 from flatspot.rollouts.notes import reward_notes
@@ -77,7 +78,8 @@ def rescore(
             write_answers(folder, prompts, loaded, answer_col)
             notes = reward_notes(folder, loaded)
             notes.write()
-            rounds = score_again(source.folder, new, prompts, loaded, on_scored=notes.write, on_progress=on_progress)
+            with bar_in_notebook(on_progress) as on_progress:
+                rounds = score_again(source.folder, new, prompts, loaded, on_scored=notes.write, on_progress=on_progress)
         caveats = source.notes.other_caveats
         if not all(part.fixed for part in rounds):
             text = f"How many completions each prompt has was decided by the rewards of {source.folder}, not by these."

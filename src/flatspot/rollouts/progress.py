@@ -44,6 +44,22 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
+def progress_line(progress: Progress) -> str:
+    """Prompts and completions done, tokens/s where any are drawn, time left.
+
+    >>> progress_line(Progress(512, 640, 32, 40, 24_000, 50.0, 512))
+    '32/40 prompts  512/640 completions  480 tokens/s  0:12 left'
+    >>> progress_line(Progress(512, 640, 32, 40, 24_000, 50.0, 512, at_most=True))
+    '32/40 prompts settled  512 of at most 640 completions  480 tokens/s  at most 0:12 left'
+    """
+    left, most = progress.seconds_left, progress.at_most
+    clock = "" if left is None else f"  {'at most ' if most else ''}{int(left) // 60}:{int(left) % 60:02d} left"
+    counts = f"{progress.prompts_done}/{progress.prompts_total} prompts{' settled' if most else ''}  "
+    counts += f"{progress.rows_done}{' of at most ' if most else '/'}{progress.rows_total} completions"
+    rate = f"  {progress.tokens_per_second:.0f} tokens/s" if progress.tokens else ""
+    return f"{counts}{rate}{clock}"
+
+
 class Meter:
     """Counts what is done and calls `on_progress`; called with a number of new tokens, it is the `OnTokens` of an engine."""
 
