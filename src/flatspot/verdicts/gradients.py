@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flatspot.runs.summary import BoundOverNorm, Gradients, Norms, StdAndNorm
+from flatspot.runs.gradients_summary import BoundOverNorm, Gradients, Norms, StdAndNorm
 from flatspot.stats.gradients import std_against_norm, tightness
 
 if TYPE_CHECKING:

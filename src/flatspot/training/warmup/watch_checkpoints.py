@@ -88,9 +88,7 @@ def watch_checkpoints(
     texts = [] if labels is None else [prompt_text(r["prompt"]) for r in read_labels(labels, run, answer_col=answer_col or "answer").train]
     probed = probed_prompts(run, settings, without=texts, template_kwargs=template_kwargs)
     with own_folder(out, _KIND, _NAMES, _is_older), _loaded(reward, reward_timeout_s, reward_weights) as scores:
-        request = {"run": _full_name(as_run(run).folder), "model": _describe_model(model), "reward": reward_identity(scores)}
-        request |= {"chat_template_kwargs": dict(probed.template_kwargs)} if probed.template_kwargs else {}
-        _check_settings(out, request, settings, probed)
+        _check_settings(out, _request(as_run(run).folder, model, scores, probed), settings, probed)
         curve = read_curve(out)
         vllm = SleepingVllm(probed) if settings.engine == "vllm" else None
         for step, source in _new_checkpoints(place, model, curve, once):
@@ -111,6 +109,12 @@ def watch_checkpoints(
         contents = asdict(choice) | {"checkpoint": str(checkpoint) if checkpoint else None, "rule": asdict(rule)}
         write_json(plain(contents), out / "choice.json")
     return WatchResult(out, curve, choice, checkpoint)
+
+
+def _request(folder: Path, model: ModelSource, reward: LoadedReward, probed: Probed) -> dict[str, object]:
+    """What the curve is of, beside the settings of its probes."""
+    request: dict[str, object] = {"run": _full_name(folder), "model": _describe_model(model), "reward": reward_identity(reward)}
+    return request | ({"chat_template_kwargs": dict(probed.template_kwargs)} if probed.template_kwargs else {})
 
 
 def _new_checkpoints(place: Path, model: ModelSource, curve: Sequence[ProbeRow], once: bool) -> Iterator[tuple[int, ModelSource]]:
