@@ -187,6 +187,7 @@ class Rollout:
     fixed: bool | None = None
     completion_is_chat: bool | None = None
     logprob: float | None = None
+    copied: bool | None = None
 
 
 def prompt_id(text: PromptText) -> str:

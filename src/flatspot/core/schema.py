@@ -52,6 +52,7 @@ ROLLOUTS: tuple[Column, ...] = (
         "nats",
         "log-probability of its tokens under the law they were drawn from, the end token included; null where that is not known",
     ),
+    Column("copied", "bool", "", "its reward is that of an equal completion drawn before, and was not asked for; null where it was"),
 )
 
 ROUNDS: tuple[Column, ...] = (

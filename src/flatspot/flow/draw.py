@@ -14,6 +14,7 @@ from flatspot.core.request import Request, name_of
 from flatspot.core.settings import Settings
 from flatspot.rollouts.collect import collect, visit_cost
 from flatspot.rollouts.completeness import Replay, is_complete, replay_opened
+from flatspot.rollouts.known_scores import MOST_REMEMBERED, KnownScores
 from flatspot.rollouts.notes import read_notes, reward_notes, write_notes
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.prompts import UnscoredAnswers, answers_are_of, prompt_table
@@ -73,13 +74,20 @@ def draw_run(
         write_notes(path, read_notes(path))
         replay = replay_opened(path, run.record, decider, replay)
         sample = partial(collect, run, prompts, engine, reward, settings.sampling, replay, seed=settings.seed, policy=name_of(policy))
-        sample(on_scored=notes.write, on_progress=on_progress)
+        sample(on_scored=notes.write, on_progress=on_progress, known=_known_scores(settings, len(prompts)))
         of_engine = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
         for note in of_engine[reported:]:
             say(note)
         notes.write()
         drop_answers(path, prompts, reward, settings.answer_col)
         notes.end([*raw_text(engine, prompts), *of_engine], run.n_rounds())
+
+
+def _known_scores(settings: Settings, n_prompts: int) -> KnownScores | None:
+    """What keeps completions that come again from being scored again, where the reward is said to repeat itself."""
+    if not settings.deterministic_reward:
+        return None
+    return KnownScores(settings.seed, remembers=n_prompts * settings.max_completions <= MOST_REMEMBERED)
 
 
 def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Callable[[str], None]) -> Engine:

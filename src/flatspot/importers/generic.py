@@ -240,6 +240,7 @@ def _rollout_select(
         "error": "problem",
         "policy": "''",
         "logprob": "NULL::DOUBLE",  # of what a trainer logs under this name nobody knows the law
+        "copied": "NULL::BOOLEAN",
     }
     if several:
         names = ", ".join(map(cells.literal, log_cells.rewards))

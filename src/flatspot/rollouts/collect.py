@@ -15,6 +15,8 @@ from flatspot.core.records import Completion, Prompt, PromptRequest, Rollout, Sa
 from flatspot.rollouts.compaction import WINDOW
 from flatspot.rollouts.completeness import Replay
 from flatspot.rollouts.completions import Block, Scored, block_of, draw_parts, requests_of, score_completions
+from flatspot.rollouts.known_scores import KnownScores
+from flatspot.rollouts.parts import scored_rows
 from flatspot.rollouts.progress import Meter, OnProgress
 from flatspot.rollouts.rounds import Floats, Round, Seen, run_rounds
 from flatspot.rollouts.store import RunFolder, prompt_text
@@ -30,12 +32,14 @@ def collect(
     *,
     seed: int,
     policy: str,
+    known: KnownScores | None = None,
     on_scored: Callable[[], None] = lambda: None,
     on_progress: OnProgress | None = None,
 ) -> None:
     """Draw the rounds of a run that are missing, or missing in part, until its decider has enough.
 
     replay     of the run, as far as it was drawn when the replay was made
+    known      of a reward that repeats itself: what an earlier start scored is taken into it
     on_scored  called after each part is scored, before it is written
 
     A round is written down before it is drawn, and the next one is decided from the rewards on disk. Each completion has its own seed, and
@@ -43,7 +47,10 @@ def collect(
     """
     getattr(reward, "start_counting", lambda: None)()
     meter = Meter(replay.decider, len(prompts), on_progress)
-    drawing = _Drawing(run, prompts, engine, reward, sampling, seed, policy, on_scored, meter, run.parts_done())
+    if known is not None and known.remembers:
+        for row in scored_rows(run.path):
+            known.remember(*row)
+    drawing = _Drawing(run, prompts, engine, reward, sampling, seed, policy, known, on_scored, meter, run.parts_done())
     decided, numbers = run.rounds(), itertools.count()
 
     def draw(this: Round) -> tuple[Floats, Seen | None]:
@@ -75,6 +82,7 @@ class _Drawing:
     sampling: Sampling
     seed: int
     policy: str
+    known: KnownScores | None
     on_scored: Callable[[], None]
     meter: Meter
     done: set[tuple[int, int]]
@@ -85,7 +93,7 @@ class _Drawing:
         self.meter.round_begins(this)
         with closing(self._drawn(number, this)) as drawn:
             for i, block, completions in drawn:
-                scored = score_completions(block, completions, self.reward)
+                scored = score_completions(block, completions, self.reward, known=self.known)
                 self.on_scored()
                 self.run.write_part(number, i, [_rollout(one, self.policy, this.fixed) for one in scored])
                 self.meter.part_done(len(block), len(scored), new=True)
@@ -142,6 +150,7 @@ def _rollout(scored: Scored, policy: str, fixed: bool) -> Rollout:
         n_tokens=completion.n_tokens if drawn else None,
         fixed=fixed,
         logprob=completion.logprob,
+        copied=scored.copied or None,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from flatspot.core.protocols import Engine, OnTokens, Reward
 from flatspot.core.records import Completion, Prompt, PromptRequest, Sampling, Score
 from flatspot.core.seeds import row_seed
+from flatspot.rollouts.known_scores import KnownScores, Row
 from flatspot.rollouts.rounds import Floats, Round
 
 Block = Sequence[tuple[Prompt, range]]
@@ -19,12 +20,13 @@ Block = Sequence[tuple[Prompt, range]]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The completion of a prompt with this index, and what the reward gives it."""
+    """The completion of a prompt with this index, and what the reward gives it; `copied` from an equal one that was drawn before."""
 
     prompt: Prompt
     index: int
     completion: Completion
     score: Score
+    copied: bool = False
 
 
 def block_of(prompts: Sequence[Prompt], this: Round, part: slice = slice(None)) -> Block:
@@ -39,9 +41,18 @@ def rewards_of(scored: Sequence[Scored], this: Round) -> Floats:
 
 
 def draw_completions(
-    block: Block, engine: Engine, reward: Reward, sampling: Sampling, *, seed: int, on_tokens: OnTokens | None = None
+    block: Block,
+    engine: Engine,
+    reward: Reward,
+    sampling: Sampling,
+    *,
+    seed: int,
+    on_tokens: OnTokens | None = None,
+    known: KnownScores | None = None,
 ) -> list[Scored]:
     """Draw and score a block, in one call of the engine and one of the reward; prompt after prompt, completions by index.
+
+    known  as in `score_completions`
 
     Each completion has a seed of its own, by its prompt's id and its index, so that the same one is drawn whatever else is in the block.
 
@@ -53,7 +64,7 @@ def draw_completions(
     >>> [(row.index, row.completion.text, row.score.reward) for row in rows]
     [(0, '4', 1.0), (1, '4', 1.0)]
     """
-    return score_completions(block, engine.sample(requests_of(block, seed), sampling, on_tokens), reward)
+    return score_completions(block, engine.sample(requests_of(block, seed), sampling, on_tokens), reward, known=known)
 
 
 def requests_of(block: Block, seed: int) -> list[PromptRequest]:
@@ -73,16 +84,34 @@ def draw_parts(
         yield from drawn
 
 
-def score_completions(block: Block, completions: Sequence[Sequence[Completion]], reward: Reward) -> list[Scored]:
-    """Score what was drawn of a block, in one call of the reward."""
+def score_completions(
+    block: Block, completions: Sequence[Sequence[Completion]], reward: Reward, *, known: KnownScores | None = None
+) -> list[Scored]:
+    """Score what was drawn of a block, in one call of the reward.
+
+    known  the scores so far, under a reward that repeats itself; None: every completion is scored
+    """
     rows = [
         (prompt, i, completion)
         for (prompt, indices), several in zip(block, completions, strict=True)
         for i, completion in zip(indices, several, strict=True)
     ]
-    drawn = [(prompt, completion) for prompt, _, completion in rows if completion.error is None]
-    scores = iter(reward.score([prompt for prompt, _ in drawn], [completion for _, completion in drawn]) if drawn else ())
-    return [Scored(*row, next(scores) if row[2].error is None else _unscored(reward, row[2].error)) for row in rows]
+    scores = iter(_scores([row for row in rows if row[2].error is None], reward, known))
+    return [Scored(*row, *(next(scores) if row[2].error is None else (_unscored(reward, row[2].error), False))) for row in rows]
+
+
+def _scores(rows: Sequence[Row], reward: Reward, known: KnownScores | None) -> list[tuple[Score, bool]]:
+    """(the score, whether it was copied) of each row."""
+    if known is None or getattr(reward, "compares", False):
+        return [(score, False) for score in _asked(reward, rows)]
+    scored = known.to_score(rows)
+    filled = known.filled(rows, _asked(reward, [row for row, now in zip(rows, scored, strict=True) if now]), scored)
+    missing = iter(_asked(reward, [row for row, (score, _) in zip(rows, filled, strict=True) if score is None]))  # the first one failed
+    return [(next(missing), False) if score is None else (score, copied) for score, copied in filled]
+
+
+def _asked(reward: Reward, rows: Sequence[Row]) -> Sequence[Score]:
+    return reward.score([prompt for prompt, *_ in rows], [completion for *_, completion in rows]) if rows else ()
 
 
 def _unscored(reward: Reward, error: str) -> Score:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import JsonObject
+from flatspot.core.records import Score
 from flatspot.core.schema import ROUNDS
 from flatspot.rollouts.rounds import Floats, Round, Seen
 from flatspot.rollouts.tables import read_table
@@ -62,6 +63,14 @@ def read_seen(path: Path, round_idx: int, this: Round, logprob_error: float) -> 
     tokens, logprob = (np.concatenate([table[name].to_numpy() for table in tables]).astype(float) for name in names[2:])
     mass = np.exp(logprob - logprob_error * (tokens + 1))
     return Seen(np.fromiter(map(hash, texts), np.int64, len(texts)).reshape(shape), mass.reshape(shape))
+
+
+def scored_rows(path: Path) -> Iterator[tuple[str, str, bool, Score]]:
+    """(prompt id, completion, whether it was cut, its score) of every row on disk that has a reward."""
+    for part in part_files(path):
+        for row in read_table(part.file, ("prompt_id", "completion", "truncated", "reward", "rewards")).to_pylist():
+            if row["reward"] is not None and row["completion"] is not None:
+                yield row["prompt_id"], row["completion"], bool(row["truncated"]), Score(row["reward"], dict(row["rewards"]))
 
 
 def most_completions(rounds: Iterable[Round]) -> int:

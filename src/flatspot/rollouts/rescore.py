@@ -155,6 +155,7 @@ def _scored(rows: pa.Table, schema: pa.Schema, prompts: Mapping[str, Prompt], re
             "there is no completion of a known prompt to score" if score is None else score.error and storable(score.error)
             for score in by_row
         ],
+        "copied": [None] * len(by_row),
     }
     columns = [
         pa.array(new[field.name], field.type)

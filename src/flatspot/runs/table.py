@@ -203,12 +203,14 @@ def _components(db: duckdb.DuckDBPyConnection, m: int) -> dict[str, Evidence]:
 
 def _signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
     """Equal completions with different rewards, and what cut ones earn: from the views `rows` and `prompts`."""
+    names = {row[0] for row in db.execute("DESCRIBE rows").fetchall()}
+    asked = "copied IS NOT true" if "copied" in names else "true"
     table = db.execute(
         f"""WITH texts AS (
                 SELECT i, count(*) - 1 AS again, var_pop(reward) * count(*) AS squares,
                        NOT ({EQUAL_REWARDS}) AS unequal
                 FROM rows JOIN prompts USING (prompt_id)
-                WHERE isfinite(reward) AND completion <> '' GROUP BY i, step, truncated, hash(completion) HAVING count(*) > 1)
+                WHERE isfinite(reward) AND completion <> '' AND {asked} GROUP BY i, step, truncated, hash(completion) HAVING count(*) > 1)
             SELECT i, sum(again)::BIGINT AS repeats, coalesce(sum(again) FILTER (unequal), 0)::BIGINT AS unequal,
                    coalesce(sum(squares) FILTER (unequal), 0)::DOUBLE AS squares
             FROM texts GROUP BY i"""
