@@ -10,11 +10,13 @@ _PARTS = {
     "theory": "flatspot_paper.cli.theory",
     "controlled": "flatspot_paper.cli.controlled",
     "grue": "flatspot_paper.cli.grue",
+    "sweep": "flatspot_paper.cli.sweep",
 }
 _TEXTS = {
     "theory": "The gradient bounds on new enumerable models, and the time that RL and SFT need.",
     "controlled": "SFT against RL with exact gradients, where some samples start with almost no reward std.",
-    "grue": "The reward std of each input of seven text tasks under pretrained policies.",
+    "grue": "The reward std of each input of seven text tasks, before and after RL and SFT.",
+    "sweep": "A grid of finetunings of one text task, as one table.",
 }
 
 

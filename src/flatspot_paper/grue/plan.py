@@ -47,6 +47,7 @@ class TaskPlan:
     asked       its prompts
     engine      "generate", which holds completions to their least length, or one of flatspot's by name
     departures  where this is not the paper's setting, a sentence each
+    dtype       in which flatspot's engines sample
     """
 
     asked: Asked
@@ -57,6 +58,7 @@ class TaskPlan:
     min_new_tokens: int
     engine: str
     departures: tuple[str, ...]
+    dtype: str = "auto"
 
     @property
     def task(self) -> Task:
@@ -95,6 +97,7 @@ class TaskPlan:
             "max_new_tokens": sampling.max_new_tokens,
             "min_new_tokens": self.min_new_tokens,
             "engine": self.engine,
+            **({} if self.dtype == "auto" else {"dtype": self.dtype}),
             "reward": self.reward,
             "departures": list(self.departures),
         }
@@ -108,17 +111,18 @@ def plan_tasks(
     inputs: int | None = None,
     completions: int | None = None,
     engine: str = "auto",
+    dtype: str = "auto",
     wordnet: str = "auto",
     folder: Path | None = None,
 ) -> list[TaskPlan]:
     """The plans of some tasks, or of all seven; `None` leaves what the scale says. Data is only looked for where stand-ins may be taken.
 
-    engine   of flatspot, for a scale that does not sample by `generate`
+    engine, dtype   of flatspot, for a scale that does not sample by `generate`
     wordnet  of METEOR, as the reward has it
     """
     chosen = [TASKS[name] for name in tasks] if tasks else list(TASKS.values())
     scale = replace(scale, model=model or scale.model, inputs=inputs or scale.inputs, completions=completions or scale.completions)
-    return [_plan(task, scale, engine, wordnet, folder) for task in chosen]
+    return [replace(_plan(task, scale, engine, wordnet, folder), dtype=dtype) for task in chosen]
 
 
 def _plan(task: Task, scale: Scale, engine: str, wordnet: str, folder: Path | None) -> TaskPlan:

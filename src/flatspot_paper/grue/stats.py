@@ -107,14 +107,30 @@ def _measured(
             changed = ", ".join(name for name in own if stored["plan"].get(name) != own[name])
             raise RunFolderError(f"{folder} holds this task measured with another {changed}. Give another --out, or remove that folder.")
         return stored
-    from flatspot.flow.diagnose import diagnose
-
     began = time.monotonic()
     pool = load_pool(plan.task, plan.asked.split, plan.asked.data, data)
     prompts = prompts_of(pool, plan.asked, tokenizer_cut(plan.model))
+    numbers = measure(plan, prompts, folder / "pretrained", folder, seed, on_progress, engines)
+    result: TaskResult = {"plan": own, "source": pool.source, "seconds": round(time.monotonic() - began, 1), "numbers": numbers}
+    write_json(result, folder / "numbers.json")
+    return result
+
+
+def measure(
+    plan: TaskPlan,
+    prompts: Sequence[Prompt],
+    run_folder: Path,
+    folder: Path,
+    seed: int,
+    on_progress: OnProgress | None = None,
+    engines: dict[tuple[str, int], Engine] | None = None,
+) -> TaskNumbers:
+    """Draw and score the plan's completions of its policy, in a run folder; write `folder`/inputs.parquet; the numbers."""
+    from flatspot.flow.diagnose import diagnose
+
     run = diagnose(
         prompts,
-        _engine(plan, engines),
+        _engine(plan, {} if engines is None else engines),
         plan.reward,
         on_progress=on_progress,
         fixed_completions=True,
@@ -125,14 +141,12 @@ def _measured(
         max_new_tokens=plan.sampling.max_new_tokens,
         seed=seed,
         reward_timeout_s=120.0,
-        out=folder / "pretrained",
+        out=run_folder,
     )
     rewards = rewards_of(run, prompts, plan.completions)
     numbers = task_numbers(rewards)
     _write_inputs(prompts, rewards, folder)
-    result: TaskResult = {"plan": own, "source": pool.source, "seconds": round(time.monotonic() - began, 1), "numbers": numbers}
-    write_json(result, folder / "numbers.json")
-    return result
+    return numbers
 
 
 def _engine(plan: TaskPlan, engines: dict[tuple[str, int], Engine]) -> Engine:
@@ -148,7 +162,7 @@ def _engine(plan: TaskPlan, engines: dict[tuple[str, int], Engine]) -> Engine:
         else:
             from flatspot.engines.registry import load_engine
 
-            engines[key] = load_engine(plan.engine, plan.model)
+            engines[key] = load_engine(plan.engine, plan.model, dtype=plan.dtype)
     return engines[key]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from flatspot_paper.grue.numbers import Estimate
 
 if TYPE_CHECKING:
     from flatspot_paper.grue.plan import TaskPlan
+    from flatspot_paper.grue.stages import Comparison
     from flatspot_paper.grue.stats import Results
 
 
@@ -28,10 +29,46 @@ def results_text(results: Results) -> str:
     return "\n".join(lines).rstrip()
 
 
-def plans_text(plans: Sequence[TaskPlan], tokens_per_second: float | None) -> str:
-    """Every setting of each task, the command that does the same, and the hours it takes at most."""
+def finetuned_text(results: Comparison) -> str:
+    """A table of the arms of each task and seed, and what holds across tasks."""
+    heading = f"{'':<18}{'arm':<16}{'reward':<22}{'change':<24}{'correlation of std with change':<34}apart"
+    lines = [f"GRUE, {results['scale']} scale, after finetuning: means over inputs, 95% intervals in brackets", "", heading]
+    for one in results["tasks"]:
+        told = one["comparison"]
+        lines.append(f"{one['title']:<18}{'before':<16}{_cell(told['before']):<22}{'':<24}{_maybe(told['untrained']):<34}(no training)")
+        for arm, own in told["arms"].items():
+            cells = (
+                f"{_cell(own['reward']):<22}{_cell(own['change']):<24}{_maybe(own['correlation']):<34}{_maybe(own['correlation_apart'])}"
+            )
+            lines.append(f"{'':<18}{arm:<16}{cells}")
+        for algorithm, gap in told["gaps"].items():
+            lines.append(f"{'':<18}SFT minus {algorithm.upper()}: {_cell(gap)}")
+    for algorithm, found in results["across"].items():
+        if found["tenth"] is not None:
+            tenth, small = _maybe(found["tenth"]), _maybe(found["small"])
+            about = f"Over {len(found['tasks'])} tasks, Spearman's correlation of SFT minus {algorithm.upper()}"
+            lines += ["", f"{about} with the 10th percentile of the std: {tenth};"]
+            lines.append(f"with the share of inputs whose std is under 0.05: {small}")
+    return "\n".join(lines)
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    flat = {**settings, **settings.get("rl", {}), **settings.get("sft", {})}
+    return ", ".join(f"{name} {_short(value)}" for name, value in flat.items() if name not in ("rl", "sft"))
+
+
+def _short(value: Any) -> str:
+    return "(" + ", ".join(f"{name} {part}" for name, part in value.items()) + ")" if isinstance(value, dict) else str(value)
+
+
+def _maybe(estimate: Estimate | None) -> str:
+    return "–" if estimate is None else f"{estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"
+
+
+def plans_text(plans: Sequence[TaskPlan], how: Sequence[Mapping[str, Mapping[str, Any]]], tokens_per_second: float | None) -> str:
+    """Every setting of each task and its arms (`Finetuning.to_json`, by name), and the hours that sampling takes at most."""
     lines = []
-    for plan in plans:
+    for plan, arms in zip(plans, how, strict=True):
         task, asked, sampling = plan.task, plan.asked, plan.sampling
         form = "chat message" if asked.chat else "as in the paper"
         least = f", at least {plan.min_new_tokens}" if plan.min_new_tokens else ""
@@ -45,6 +82,7 @@ def plans_text(plans: Sequence[TaskPlan], tokens_per_second: float | None) -> st
             f"{sampling.max_new_tokens} tokens{least}",
             f"  reward       {plan.reward}",
             f"  command      {plan.command()}",
+            *(f"  {arm:<12} {_settings(settings)}" for arm, settings in arms.items()),
         ]
         if tokens_per_second is not None:
             lines.append(f"  sampling     {plan.hours(tokens_per_second):.1f} hours at most, at {tokens_per_second:g} tokens per second")

@@ -22,7 +22,13 @@ class PPOSettings:
     buffer_tokens      minimum number of tokens per step: rounds of `prompts_per_round` prompts, `samples_per_prompt` completions each
     minibatch_tokens   maximum number of tokens per optimizer step; `epochs` passes over a buffer
     entropy            "analytic": of the whole distribution; "sampled": −log p of the sampled token
-    kl_coef            initial β; it is adapted so that the mean of log p − log p_ref per token approaches `kl_target`; None: constant β
+    kl_coef            initial β; it is adapted so that the mean of log p − log p_ref per token approaches `kl_target`; None: constant β.
+                       With 0 and None there is no reference
+    advantages         "gae": the paper's, from a value network; "group": the reward minus the mean of the prompt's completions in it,
+                       the same for every token; "group-normalized": that over their std, as GRPO has it. The last two have no value network
+    value              "network": a full copy of the policy with a linear head, the paper's; "head": a linear head on the policy's own last
+                       states, through which nothing is learned by the policy
+    mixed_precision    "no", "bf16", or None: what accelerate is set to. Sampling stays in the weights' own precision
     rows_per_forward   completions per forward pass; limits the memory
     save_every         steps between checkpoints; the last step is always saved
     """
@@ -45,6 +51,9 @@ class PPOSettings:
     kl_target: float | None = 1.0
     max_grad_norm: float = 0.5
     normalize_advantages: bool = True
+    advantages: Literal["gae", "group", "group-normalized"] = "gae"
+    value: Literal["network", "head"] = "network"
+    mixed_precision: Literal["no", "bf16"] | None = None
     sampling: Sampling = field(default_factory=lambda: Sampling(top_k=50, max_new_tokens=50))
     seed: int = 0
     rows_per_forward: int = 64
@@ -63,8 +72,22 @@ class PPOSettings:
                                 f"{self.gamma}, {self.gae_lambda} and {self.clip_range}")  # fmt: skip
         if not self.max_grad_norm > 0 or (self.kl_target is not None and not self.kl_target > 0):
             raise SettingsError(f"max_grad_norm and kl_target must be above 0, got {self.max_grad_norm} and {self.kl_target}")
+        for name, allowed in (
+            ("advantages", ("gae", "group", "group-normalized")),
+            ("value", ("network", "head")),
+            ("mixed_precision", ("no", "bf16", None)),
+        ):
+            if getattr(self, name) not in allowed:
+                raise SettingsError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
+        if self.advantages != "gae" and self.samples_per_prompt < 2:
+            raise SettingsError(f"advantages={self.advantages!r} compares the completions of a prompt: set samples_per_prompt to 2 or more")
         if self.entropy not in ("analytic", "sampled"):
             raise SettingsError(f"entropy must be 'analytic' or 'sampled', got {self.entropy!r}")
+
+    @property
+    def learns_value(self) -> bool:
+        """Whether there is a value to learn."""
+        return self.advantages == "gae"
 
 
 class PromptReward(TypedDict):
@@ -83,7 +106,7 @@ class StepMetrics:
     reward, reward_std     mean over the scored completions; mean std (ddof 1) over the prompts with at least two of them
     prompts                per sampled prompt: n (scored), reward, reward_std; None if there are too few
     truncated, tokens      share of truncated completions; mean length of completions
-    kl, kl_coef            mean of log p − log p_ref per sampled token; the β of this step
+    kl, kl_coef            mean of log p − log p_ref per sampled token, None where nothing needs it; the β of this step
     clipped                share of tokens whose ratio is outside the clip range; it and the losses, entropy and grad_norm (before
                            clipping) are means over the step's minibatches
     """
@@ -96,7 +119,7 @@ class StepMetrics:
     prompts: dict[str, PromptReward]
     truncated: float
     tokens: float
-    kl: float
+    kl: float | None
     kl_coef: float
     policy_loss: float
     value_loss: float

@@ -9,7 +9,8 @@ A step of training (arXiv 2310.20703, section 4.1; defaults as in its code for N
     adapt     β ← β(1 + 0.1 · clip((KL − target)/target, ±0.2))
 
 log p is over all tokens, including those that the sampling excludes; the temperature always divides the logits of the policy, and never
-those of the reference. The value network is a full copy of the model with a linear head. There is no dropout.
+those of the reference. The value network is a full copy of the model with a linear head. There is no dropout. `advantages="group"` and
+`"group-normalized"` take the credit from the prompt's other completions instead, and have no value network.
 
 Unlike in the paper's code, a buffer's last completion is not truncated, a completion without a reward is left out, the minibatches of an
 epoch have equal sizes, and the value head starts at 0. With several processes each has all networks and a share of the completions; sums
@@ -22,11 +23,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flatspot.core.errors import TrainingError
 from flatspot.core.protocols import Reward
@@ -38,37 +40,13 @@ from flatspot.rewards import load_reward
 from flatspot.rewards.load import RewardSpec
 from flatspot.tasks import Source, load_prompts
 from flatspot.training.ranks import gather
-from flatspot_paper.ppo.networks import Networks, identity_of, prepare, read_policy, read_reference, read_value, resume, save
+from flatspot_paper.ppo.credit import Credit, Floats, Row, credit, group_levels, next_kl_coef, normalized
+from flatspot_paper.ppo.networks import Networks, identity_of, prepare, read, read_reference, resume, save
 from flatspot_paper.ppo.settings import Losses, Outcome, PPOSettings, StepMetrics, reward_metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One completion, `ids` with its end token; `number` is its place in the buffer of all processes."""
-
-    number: int
-    prompt: Prompt
-    prompt_ids: list[int]
-    ids: list[int]
-    truncated: bool
-    reward: float | None
-    error: str | None
-
-
-@dataclass(frozen=True)
-class Credit:
-    """Of a row's tokens, as arrays [token]: log p when sampled, log p − log p_ref, value, advantage."""
-
-    log_prob: Floats
-    log_ratio: Floats
-    value: Floats
-    advantage: Floats
 
 
 @dataclass(frozen=True)
@@ -144,7 +122,9 @@ def sample_buffer(
         indices = np.repeat(chance.integers(len(prompts), size=settings.prompts_per_round), settings.samples_per_prompt)
         own = [(number + i, int(indices[i])) for i in range(rank, len(indices), world)]
         seeds = [row_seed(settings.seed, f"{step}\x1f{prompts[p].id}", n) for n, p in own]
-        drawn = draw_batch(networks.policy, [encoded[p] for _, p in own], seeds, settings.sampling, networks.mode) if own else []
+        runs = [(p, len(list(same))) for p, same in groupby(p for _, p in own)]  # a prompt's completions share its prefill
+        texts, copies = [encoded[p] for p, _ in runs], [n for _, n in runs]
+        drawn = draw_batch(networks.policy, texts, seeds, settings.sampling, networks.mode, copies=copies) if own else []
         completions = [to_completion(networks.policy, row.ids, settings.sampling.max_new_tokens) for row in drawn]
         scores = scorer.score([prompts[p] for _, p in own], completions)
         rows += [
@@ -165,11 +145,11 @@ def learn(networks: Networks, rows: Sequence[Row], beta: float, settings: PPOSet
     if all(one.reward is None for one in outcomes):
         raise TrainingError(f"none of its {len(outcomes)} completions could be scored ({outcomes[0].error})")
     rows = [row for row in rows if row.reward is not None]
-    size = settings.rows_per_forward
-    credits = [one for i in range(0, len(rows), size) for one in evaluate(networks, rows[i : i + size], beta, settings)]
+    size, levels = settings.rows_per_forward, {} if settings.learns_value else group_levels(outcomes, settings)
+    credits = [one for i in range(0, len(rows), size) for one in evaluate(networks, rows[i : i + size], beta, settings, levels)]
     shared = dict(pair for part in gather([(row.number, credit) for row, credit in zip(rows, credits, strict=True)]) for pair in part)
     ordered = {number: shared[number] for number in sorted(shared)}
-    kl = float(np.concatenate([credit.log_ratio for credit in ordered.values()]).mean())
+    kl = None if networks.reference is None else float(np.concatenate([one.log_ratio for one in ordered.values()]).mean())
     losses = update(networks, rows, ordered, settings, step)
     with torch.no_grad():  # the last optimizer step may give finite weights with outputs that are not: these must not be saved
         sums = [terms_of(networks, rows[:1], shared, tokens_of(shared[row.number]), settings) for row in rows[:1]]
@@ -178,51 +158,23 @@ def learn(networks: Networks, rows: Sequence[Row], beta: float, settings: PPOSet
     return StepMetrics(step=step, **reward_metrics(outcomes), kl=kl, kl_coef=beta, **losses)
 
 
-def evaluate(networks: Networks, rows: Sequence[Row], beta: float, settings: PPOSettings) -> list[Credit]:
-    """The outputs of the policy that sampled the rows, the reference and the value network for their tokens, and the resulting credit."""
+def evaluate(
+    networks: Networks, rows: Sequence[Row], beta: float, settings: PPOSettings, levels: Mapping[int, float] = MappingProxyType({})
+) -> list[Credit]:
+    """The outputs of the policy that sampled the rows, the reference and the value network for their tokens, and the resulting credit.
+
+    levels  of rows by number, as of `group_levels`
+    """
     import torch
 
     prompts, completions = [row.prompt_ids for row in rows], [row.ids for row in rows]
     lengths = [len(ids) for ids in completions]
     at = (np.repeat(np.arange(len(rows)), lengths), np.concatenate([np.arange(n) for n in lengths]))
     with torch.no_grad():
-        outputs = (
-            read_policy(networks, prompts, completions, at, settings.sampling.temperature)[0],
-            read_reference(networks, prompts, completions, at),
-            read_value(networks, prompts, completions, at),
-        )
+        log_prob, _, value = read(networks, prompts, completions, at, settings.sampling.temperature)
+        outputs = (log_prob, log_prob if networks.reference is None else read_reference(networks, prompts, completions, at), value)
     by_row = zip(rows, *(np.split(x.double().cpu().numpy(), np.cumsum(lengths)[:-1]) for x in outputs), strict=True)
-    return [credit(row, log_prob, log_prob - reference, value, beta, settings) for row, log_prob, reference, value in by_row]
-
-
-def credit(row: Row, log_prob: Floats, log_ratio: Floats, value: Floats, beta: float, settings: PPOSettings) -> Credit:
-    """The token rewards, −β(log p − log p_ref) and at the end the task's, as advantages."""
-    rewards = -beta * log_ratio
-    rewards[-1] += row.reward
-    return Credit(log_prob, log_ratio, value, gae(rewards, value, settings.gamma, settings.gae_lambda))
-
-
-def gae(rewards: Floats, values: Floats, gamma: float, gae_lambda: float) -> Floats:
-    """Advantages Σ_k (γλ)^k δ_{l+k}, δ_l = r_l + γ V_{l+1} − V_l, of an episode that ends with its last token: [token].
-
-    >>> gae(np.array([0.0, 1.0]), np.array([0.5, 0.25]), 1.0, 1.0).tolist()  # 1 − V_l
-    [0.5, 0.75]
-    """
-    advantages = np.zeros(len(rewards))
-    ahead = following = 0.0
-    for place in reversed(range(len(rewards))):
-        ahead = rewards[place] + gamma * following - values[place] + gamma * gae_lambda * ahead
-        advantages[place], following = ahead, values[place]
-    return advantages
-
-
-def next_kl_coef(beta: float, kl: float, target: float | None) -> float:
-    """β(1 + 0.1 · clip((KL − target)/target, −0.2, 0.2)); β itself without a target.
-
-    >>> round(next_kl_coef(0.001, 2.0, 1.0), 6), round(next_kl_coef(0.001, 0.9, 1.0), 6), next_kl_coef(0.001, 2.0, None)
-    (0.00102, 0.00099, 0.001)
-    """
-    return beta if target is None else beta * (1 + 0.1 * min(0.2, max(-0.2, (kl - target) / target)))
+    return [credit(row, own, own - reference, value, beta, settings, levels.get(row.number)) for row, own, reference, value in by_row]
 
 
 def ppo_terms(
@@ -266,11 +218,6 @@ def update(networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit
     return Losses(policy_loss=policy_loss, value_loss=value_loss, entropy=entropy, clipped=clipped, grad_norm=grad_norm)
 
 
-def normalized(advantages: Floats) -> Floats:
-    """(A − mean)/(std + 1e-8) with ddof 1; unchanged for a single token."""
-    return (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8) if len(advantages) > 1 else advantages
-
-
 def minibatch_step(
     networks: Networks, rows: Sequence[Row], credits: Mapping[int, Credit], tokens: Tokens, size: int, settings: PPOSettings
 ) -> list[float]:
@@ -308,13 +255,12 @@ def terms_of(networks: Networks, rows: Sequence[Row], credits: Mapping[int, Cred
     import torch
 
     prompts, completions, at = [row.prompt_ids for row in rows], [row.ids for row in rows], (tokens.row, tokens.place)
-    log_prob, entropy = read_policy(networks, prompts, completions, at, settings.sampling.temperature)
-    value = read_value(networks, prompts, completions, at)
-    read = [(credits[rows[r].number], p) for r, p in zip(*at, strict=True)]
+    log_prob, entropy, value = read(networks, prompts, completions, at, settings.sampling.temperature)
+    credited = [(credits[rows[r].number], p) for r, p in zip(*at, strict=True)]
     targets = [
-        [credit.log_prob[p] for credit, p in read],
+        [one.log_prob[p] for one, p in credited],
         tokens.advantage,
-        [credit.advantage[p] + credit.value[p] for credit, p in read],
+        [one.advantage[p] + one.value[p] if settings.learns_value else 0.0 for one, p in credited],
     ]
     old, advantage, returns = torch.tensor(np.array(targets), dtype=log_prob.dtype, device=log_prob.device)
     return ppo_terms(log_prob, entropy, value, old, advantage, returns, settings)

@@ -19,7 +19,8 @@ from flatspot.core.records import Prompt, Sampling, Score  # noqa: E402
 from flatspot.engines.sequences import log_prob_and_entropy  # noqa: E402
 from flatspot.theory import clipped_surrogate, enumerate_policy  # noqa: E402
 from flatspot_paper.ppo import train as ppo  # noqa: E402
-from flatspot_paper.ppo.networks import prepare, read_policy, read_reference, read_value  # noqa: E402
+from flatspot_paper.ppo.credit import gae, group_levels  # noqa: E402
+from flatspot_paper.ppo.networks import prepare, read, read_policy, read_reference, read_value  # noqa: E402
 from flatspot_paper.ppo.settings import Outcome, PPOSettings, reward_metrics  # noqa: E402
 from flatspot_paper.ppo.train import Credit, Row, Tokens, train_ppo  # noqa: E402
 
@@ -197,7 +198,7 @@ def test_gae_is_the_sum_it_says(gamma, lam):
     after = [*values[1:], 0.0]
     delta = [rewards[k] + gamma * after[k] - values[k] for k in range(7)]
     by_hand = [sum((gamma * lam) ** (k - start) * delta[k] for k in range(start, 7)) for start in range(7)]
-    np.testing.assert_allclose(ppo.gae(rewards, values, gamma, lam), by_hand, rtol=1e-12)
+    np.testing.assert_allclose(gae(rewards, values, gamma, lam), by_hand, rtol=1e-12)
 
 
 def test_credit_pays_the_task_at_the_last_token_and_the_kl_at_every_one():
@@ -536,3 +537,92 @@ def test_tokens_of_rows_are_renumbered():
     tokens = Tokens(np.array([4, 1, 4, 7]), np.array([0, 5, 2, 1]), np.array([0.1, 0.2, 0.3, 0.4]))
     result = tokens.of_rows(np.array([1, 7]))
     assert (result.row.tolist(), result.place.tolist(), result.advantage.tolist()) == ([0, 1], [5, 1], [0.2, 0.4])
+
+
+# --- prompts read once, a head instead of a network, groups instead of values
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_rows_that_share_a_prompt_say_and_teach_what_they_do_alone(kind):
+    from flatspot.engines.sequences import token_logits, token_logits_and_states, token_states
+
+    policy = prepare(tiny(kind).double(), words(12), settings()).policy
+    prompts = [[3, 4], [5, 6, 7, 8, 9], [3, 4], [5, 6, 7, 8, 9], [5, 6, 7, 8, 9]]
+    completions = [[7, 8, EOS], [9], [3, 5, 6, 11], [4, 4], [10, 3, EOS]]
+    at = (np.repeat(np.arange(5), [3, 1, 4, 2, 3]), np.concatenate([np.arange(n) for n in (3, 1, 4, 2, 3)]))
+    calls = []
+    policy.model.register_forward_pre_hook(lambda m, args, kwargs: calls.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True)
+    results = []
+    for share in (False, True):
+        policy.model.zero_grad()
+        logits, states = token_logits_and_states(policy, prompts, completions, at, share=share)
+        torch.testing.assert_close(token_logits(policy, prompts, completions, at, share=share), logits, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(token_states(policy, policy.model, prompts, completions, at, share=share), states)
+        (torch.log_softmax(logits, -1)[:, 5].sum() + (states**2).sum()).backward()
+        results.append((logits.detach(), states.detach(), [p.grad.clone() for p in policy.model.parameters()]))
+    assert calls == [(5, 7)] * 3 + [(2, 4), (5, 4)] * 3  # five rows whole; then two prompts, and five rows behind them
+    close = {"rtol": 1e-9, "atol": 1e-11} if kind == "gpt2" else {"rtol": 1e-3, "atol": 1e-5}  # Llama's rotations are float32 in any case
+    for alone, shared in zip(*results, strict=True):
+        torch.testing.assert_close(shared, alone, **close)
+
+
+def test_a_value_head_teaches_the_policy_nothing_and_learns_itself():
+    nets = prepare(tiny("llama"), words(12), settings(value="head"))
+    torch.nn.init.normal_(nets.value["head"].weight)
+    at = (np.array([0, 0, 1]), np.array([0, 1, 0]))
+    log_prob, entropy, value = read(nets, [[3, 4], [3, 4]], [[5, 6], [7]], at, 0.7)
+    expected = read_policy(nets, [[3, 4], [3, 4]], [[5, 6], [7]], at, 0.7)
+    torch.testing.assert_close((log_prob, entropy), expected)
+    states = nets.policy.model(input_ids=torch.tensor([[3, 4, 5]]), output_hidden_states=True).hidden_states[-1][0, 1:]
+    torch.testing.assert_close(value[:2], nets.value["head"](states)[:, 0], rtol=1e-4, atol=1e-5)
+    value.sum().backward()
+    assert all(p.grad is None for p in nets.policy.model.parameters()) and float(nets.value["head"].weight.grad.norm()) > 0
+
+
+def test_levels_of_groups_by_hand():
+    outcomes = [Outcome(i, "a", r, False, 3, None) for i, r in enumerate([1.0, 0.0, 0.5, 0.2, None, 0.7, 0.3, 0.3, 0.3])]
+    centered = group_levels(outcomes, settings(advantages="group", samples_per_prompt=3))
+    normal = group_levels(outcomes, settings(advantages="group-normalized", samples_per_prompt=3))
+    by_hand = {0: 0.5, 1: -0.5, 2: 0.0, 3: -0.25, 5: 0.25, 6: 0.0, 7: 0.0, 8: 0.0}
+    assert centered == pytest.approx(by_hand)
+    stds = {0: 0.5, 1: 0.5, 2: 0.5, 3: math.sqrt(0.125), 5: math.sqrt(0.125), 6: 0.0, 7: 0.0, 8: 0.0}
+    assert normal == pytest.approx({n: by_hand[n] / (stds[n] + 1e-4) for n in by_hand})
+
+
+@pytest.mark.parametrize("advantages", ["group", "group-normalized"])
+def test_groups_raise_the_reward_without_a_value(advantages):
+    options = settings(
+        steps=8, buffer_tokens=96, samples_per_prompt=4, minibatch_tokens=48, learning_rate=1e-2, advantages=advantages,
+        normalize_advantages=False,
+    )  # fmt: skip
+    history = train_ppo(tiny("gpt2"), words(12), ["w3 w4", "w5 w6 w8"], Judge(starts_with_w7), options)
+    assert history[0].reward < 0.3 and max(metrics.reward for metrics in history[-3:]) > 0.7
+    assert all(metrics.value_loss == 0 for metrics in history)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+def test_an_adapter_alone_is_trained(tmp_path):
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(tiny("llama"), peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+    frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+    options = settings(steps=8, buffer_tokens=96, minibatch_tokens=48, samples_per_prompt=4, learning_rate=3e-2, value="head", save_every=4)
+    history = train_ppo(model, words(12), ["w3 w4", "w5 w6 w8"], Judge(starts_with_w7), options, checkpoints=tmp_path)
+    assert max(metrics.reward for metrics in history[-3:]) > 0.5 > history[0].reward
+    assert all(torch.equal(p, frozen[name]) for name, p in model.named_parameters() if name in frozen)
+
+
+def test_settings_that_compare_nothing_are_refused():
+    with pytest.raises(SettingsError, match="samples_per_prompt to 2 or more"):
+        settings(advantages="group")
+    with pytest.raises(SettingsError, match="value must be one of network, head, got 'none'"):
+        settings(value="none")
+
+
+def test_without_a_kl_coefficient_there_is_no_reference_and_no_kl(tmp_path):
+    options = settings(steps=2, kl_coef=0.0, kl_target=None, save_every=1)
+    assert prepare(tiny("gpt2"), words(12), options).reference is None
+    history = train_ppo(tiny("gpt2"), words(12), ["w3 w4", "w5"], Judge(starts_with_w7), options, checkpoints=tmp_path)
+    assert [metrics.kl for metrics in history] == [None, None]
+    watched = train_ppo(tiny("gpt2"), words(12), ["w3 w4", "w5"], Judge(starts_with_w7), settings(kl_coef=0.0))
+    assert [metrics.reward for metrics in watched] == [metrics.reward for metrics in history]
+    assert watched[0].kl == pytest.approx(0.0, abs=1e-6)

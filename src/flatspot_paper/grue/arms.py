@@ -1,0 +1,234 @@
+"""One arm of one task: finetune its policy, then draw and score completions as before finetuning.
+
+FOLDER/train/         checkpoints of RL; removed when the arm is finished
+FOLDER/adapter/       the finetuned policy, where an adapter was trained
+FOLDER/policy/        the finetuned policy, whole; after SFT for the RL that follows, and where all weights were trained
+FOLDER/after/         a run folder of flatspot: completions, rewards, verdicts
+FOLDER/inputs.parquet a row per input, as before finetuning
+FOLDER/arm.json       settings and numbers; there when the arm is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from flatspot.core.errors import RunFolderError
+from flatspot.core.optional import require
+from flatspot.core.plain import Json
+from flatspot.core.records import Prompt
+from flatspot.recipe.overcome import flags
+from flatspot.rollouts.files import write_json
+from flatspot.rollouts.store import as_json
+from flatspot_paper.grue.data import Pool
+from flatspot_paper.grue.finetune import Finetuning
+from flatspot_paper.grue.numbers import TaskNumbers
+from flatspot_paper.grue.plan import TaskPlan
+from flatspot_paper.grue.stats import measure
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from flatspot.rollouts.progress import OnProgress
+    from flatspot.training.inputs import LabeledRow
+    from flatspot_paper.ppo.settings import StepMetrics
+
+Say = Callable[[str], None]
+
+
+class ArmResult(TypedDict):
+    """arm.json.
+
+    settings       the plan's and the finetuning's
+    curve          RL: mean reward of each step's completions; SFT: empty
+    train_seconds, train_cpu_seconds, seconds  of finetuning, its processor time, and of all, in the process that finished it
+    """
+
+    arm: str
+    seed: int
+    settings: dict[str, Any]
+    curve: list[float]
+    train_seconds: float
+    train_cpu_seconds: float
+    seconds: float
+    numbers: TaskNumbers
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the arms of a task share.
+
+    prompts  the measured inputs: those that RL draws and whose references SFT learns
+    labels   the inputs' numbers in `prompts` that SFT may learn from; None: all
+    """
+
+    plan: TaskPlan
+    pool: Pool
+    prompts: Sequence[Prompt]
+    labels: Sequence[int] | None = None
+
+
+def run_arm(
+    arm: str,
+    material: Material,
+    how: Finetuning,
+    start: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    say: Say = lambda _: None,
+    on_progress: OnProgress | None = None,
+) -> ArmResult:
+    """The result of an arm: that of its folder where it is finished, else made now, from RL's last checkpoint where there is one.
+
+    start  the policy that is finetuned, by name or folder
+    seed   of the completions after finetuning; the finetuning's own is in `how`
+
+    Raises RunFolderError for a folder of other settings.
+    """
+    labels = None if material.labels is None else list(material.labels)
+    own = as_json({**material.plan.to_json(), "seed": seed, "labels": labels, **how.to_json(arm)})
+    if (folder / "arm.json").exists():
+        stored: ArmResult = json.loads((folder / "arm.json").read_text("utf-8"))
+        if stored["settings"] != own:
+            changed = ", ".join(name for name in own if stored["settings"].get(name) != own[name])
+            raise RunFolderError(f"{folder} holds this arm with another {changed}. Give another --out, or remove that folder.")
+        return stored
+    began, cpu = time.monotonic(), time.process_time()
+    curve = _sft(material, how, start, folder) if arm == "sft" else _rl(arm, material, how, start, folder, say)
+    trained, trained_cpu = time.monotonic(), time.process_time()
+    with _policy_of(folder) as policy:
+        numbers = measure(replace(material.plan, model=policy), material.prompts, folder / "after", folder, seed, on_progress)
+    result: ArmResult = {
+        "arm": arm,
+        "seed": seed,
+        "settings": own,
+        "curve": curve,
+        "train_seconds": round(trained - began, 1),
+        "train_cpu_seconds": round(trained_cpu - cpu, 1),
+        "seconds": round(time.monotonic() - began, 1),
+        "numbers": numbers,
+    }
+    write_json(result, folder / "arm.json")
+    shutil.rmtree(folder / "train", ignore_errors=True)
+    return result
+
+
+def _rl(arm: str, material: Material, how: Finetuning, start: str, folder: Path, say: Say) -> list[float]:
+    """Train by `train_ppo`; the mean reward of each step."""
+    import torch
+
+    from flatspot.engines.policy import load_policy
+    from flatspot_paper.ppo.train import train_ppo
+
+    if (folder / "curve.json").exists():
+        return list(json.loads((folder / "curve.json").read_text("utf-8"))["reward"])
+    settings = how.rl_after_sft if arm.startswith("sft+") else how.rl
+    policy = load_policy(start, dtype="float32")
+    torch.manual_seed(settings.seed)
+    model: Any = policy.model
+    if how.adapter_rank is not None:
+        peft = require("peft", extra="train", purpose="Training an adapter")
+        kind = "SEQ_2_SEQ_LM" if policy.encoder_decoder else "CAUSAL_LM"
+        rank = how.adapter_rank
+        model = peft.get_peft_model(model, peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type=kind))
+
+    def on_step(metrics: StepMetrics) -> None:
+        say(f"{material.plan.task.title}, {arm}: step {metrics.step + 1} of {settings.steps}, reward {metrics.reward:.3f}")
+
+    history = train_ppo(
+        model, policy.tokenizer, list(material.prompts), material.plan.reward, settings, on_step=on_step, checkpoints=folder / "train"
+    )
+    target = folder / ("policy" if how.adapter_rank is None else "adapter")
+    model.save_pretrained(target)
+    policy.tokenizer.save_pretrained(target)
+    curve = [round(metrics.reward, 6) for metrics in history]
+    write_json({"reward": curve}, folder / "curve.json")
+    return curve
+
+
+def _sft(material: Material, how: Finetuning, start: str, folder: Path) -> list[float]:
+    """Train by `flatspot.training.warmup.sft`; the policy is in FOLDER/policy."""
+    from flatspot.engines.policy import locate
+    from flatspot.engines.pretrained import tokenizer_of
+    from flatspot.training.warmup.sft import sft
+
+    if (folder / "sft.json").exists():
+        return []
+    rows = labeled_rows(material, tokenizer_of(locate(start)[0]), how.answer_tokens)
+    options = dict(how.sft)
+    if how.adapter_rank is not None:
+        rank = how.adapter_rank
+        options |= {"use_peft": True, "lora_r": rank, "lora_alpha": 2 * rank, "lora_target_modules": "all-linear", "lora_dropout": 0.0}
+    if how.whole_text:
+        options["completion_only_loss"] = False
+    options |= {"disable_tqdm": True, "gradient_checkpointing": False}
+    with _on_cpu_where_no_gpu(options), redirect_stdout(sys.stderr):  # the trainer prints its log
+        sft(rows, start, out=folder, options=flags(options))
+    write_json({"rows": len(rows)}, folder / "sft.json")
+    return []
+
+
+def labeled_rows(material: Material, tokenizer: PreTrainedTokenizerBase, most: int | None) -> list[LabeledRow]:
+    """A row per input and reference, the input's references in turn; answers are cut to `most` tokens of the policy.
+
+    For IMDB, whose inputs have no reference, the rest of the review.
+    """
+    chosen = range(len(material.prompts)) if material.labels is None else material.labels
+    rows: list[LabeledRow] = []
+    for place in chosen:
+        prompt = material.prompts[place]
+        answers: list[str | None] = prompt.columns.get("references") or [material.pool.examples[number_of(prompt)].continuation]
+        for answer in answers:
+            text = str(answer).strip()
+            if most is not None:
+                places = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+                text = text if len(places) <= most else text[: places[most - 1][1]]
+            if text:
+                rows.append({"prompt": prompt.text, "completion": text, "columns": {}})
+    return rows
+
+
+def number_of(prompt: Prompt) -> int:
+    """The number of an input in its split."""
+    return int(prompt.id.rsplit("-", 1)[1])
+
+
+@contextmanager
+def _policy_of(folder: Path) -> Iterator[str]:
+    """The finetuned policy as one folder; an adapter is merged into its base for as long as it is needed."""
+    from flatspot.training.warmup.checkpoints import merge_adapter, write_folder
+
+    if (folder / "policy").exists():
+        yield str(folder / "policy")
+        return
+    merged = folder / "merged"
+    write_folder(merged, lambda to: merge_adapter(folder / "adapter", to))
+    try:
+        yield str(merged)
+    finally:
+        shutil.rmtree(merged, ignore_errors=True)
+
+
+@contextmanager
+def _on_cpu_where_no_gpu(options: dict[str, Json]) -> Iterator[Mapping[str, Json]]:
+    import torch
+
+    if not torch.cuda.is_available():
+        options["use_cpu"] = True
+    before = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    try:
+        yield options
+    finally:  # transformers leaves its precision here for whatever comes next
+        if before is None:
+            os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+        else:
+            os.environ["ACCELERATE_MIXED_PRECISION"] = before

@@ -1,0 +1,131 @@
+"""Sweeps: the points that a file names, what each changes, the table, and a run that is stopped and goes on."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from flatspot.core.errors import SettingsError
+from flatspot_paper.grue.sweep import Point, plan_of, read_sweep, rows_of, settings_of, sweep_of, table_text
+
+
+def point(arm, **changes):
+    return Point(arm, tuple(changes.items()))
+
+
+def test_a_grid_is_the_product_of_its_lists():
+    sweep = sweep_of({
+        "task": "totto",
+        "seeds": [0, 3],
+        "reference": {"arm": "sft+rft"},
+        "grids": [{"arm": "rft", "learning_rate": [1e-3, 1e-2], "temperature": [1, 2]}, {"arm": "rft", "temperature": 1}, {"arm": "sft"}],
+    })  # fmt: skip
+    grid = [point("rft", learning_rate=rate, temperature=warmth) for rate in (1e-3, 1e-2) for warmth in (1, 2)]
+    assert list(sweep.points) == [*grid, point("rft", temperature=1), point("sft")]
+    assert sweep.jobs() == [(one, seed) for one in (point("sft+rft"), *sweep.points) for seed in (0, 3)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"task": "totto"}, "expected the keys task and grids"),
+        ({"task": "toto", "grids": [{"arm": "rft"}]}, "Did you mean totto"),
+        ({"task": "totto", "grids": [{"arm": "rl"}]}, "a grid names an arm, rft, sft, sft\\+rft"),
+        ({"task": "totto", "grids": [{"arm": "rft", "rate": 1}]}, "no setting 'rate'; its settings are learning_rate"),
+        ({"task": "totto", "grids": [{"arm": "rft", "labels": 0.5}]}, "the arm rft has no SFT, so no labels"),
+        ({"task": "totto", "grids": [{"arm": "sft", "labels": [0.5, 1.5]}]}, "labels is a share above 0, at most 1, got 1.5"),
+        ({"task": "totto", "grids": [{"arm": "rft", "learning_rate": "3e-4"}]}, "in YAML 3e-4 is text"),
+        ({"task": "totto", "grids": [{"arm": "rft"}], "seed": 0}, "there is no key 'seed'"),
+        ({"task": "totto", "grids": [{"arm": "rft"}], "seeds": []}, "seeds is a list of whole numbers"),
+        ({"task": "totto", "grids": [{"arm": "rft"}], "inputs": 0}, "inputs is a whole number"),
+        ({"task": "totto", "grids": [{"arm": "rft"}], "reference": {"arm": "sft", "labels": [0.5, 1]}}, "the reference is one point"),
+        ({"task": "totto", "grids": [{"arm": "rft"}], "algorithm": "nlpo"}, "algorithm ppo or grpo"),
+    ],
+)
+def test_a_wrong_file_is_told_by_its_key(keys, told, tmp_path):
+    yaml = pytest.importorskip("yaml")
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(keys))
+    with pytest.raises(SettingsError, match=told) as caught:
+        read_sweep(file)
+    assert str(file) in str(caught.value)
+
+
+def test_what_a_point_changes():
+    sweep = sweep_of({"task": "commongen", "inputs": 40, "sft_steps": 50, "grids": [{"arm": "rft"}]})
+    plan = plan_of(sweep)
+    usual = settings_of(point("rft"), sweep, plan, 5)
+    changed = point("rft", learning_rate=0.1, temperature=2.0, entropy_coef=0.5, rl_steps=7)
+    own, how, labels = settings_of(changed, sweep, plan, 5)
+    assert (usual[0], usual[2], labels) == (plan, None, None)
+    assert (how.rl.learning_rate, how.rl.sampling.temperature, how.rl.entropy_coef, how.rl.steps, how.rl.seed) == (0.1, 2.0, 0.5, 7, 5)
+    assert how.sft == usual[1].sft and own.sampling.temperature == 2.0  # SFT has its own rate
+    _, how, labels = settings_of(point("sft+rft", labels=0.05, sft_steps=0.4), sweep, plan, 5)
+    assert how.sft["max_steps"] == 20 and how.rl == usual[1].rl
+    assert labels == sorted(np.random.RandomState(5).permutation(40)[:2].tolist())
+    assert settings_of(point("sft", labels=0.01), sweep, plan, 5)[2] == [np.random.RandomState(5).permutation(40)[0]]  # one at least
+    paper = sweep_of({"task": "commongen", "scale": "paper", "grids": [{"arm": "sft", "sft_steps": 0.4}]})
+    with pytest.raises(SettingsError, match="give their number"):
+        settings_of(paper.points[0], paper, plan_of(paper), 0)
+
+
+def test_the_table_divides_by_the_reference_of_the_same_seed():
+    sweep = sweep_of({"task": "totto", "seeds": [0, 1], "reference": {"arm": "sft"}, "grids": [{"arm": "rft"}, {"arm": "sft+rft"}]})
+
+    def made(value):
+        estimate = {"value": value, "low": value - 0.1, "high": value + 0.1}
+        return {"numbers": {"mean": estimate, "percentiles": {"p10": estimate}}, "seconds": 1.0}
+
+    numbers = {(point("sft"), 0): made(0.5), (point("sft"), 1): made(0.8), (point("rft"), 0): made(0.2), (point("rft"), 1): made(0.4)}
+    rows = rows_of(sweep, numbers)
+    assert [(row["point"], row["seed"], row["ratio"]) for row in rows] == [
+        ("sft", 0, 1.0), ("sft", 1, 1.0), ("rft", 0, pytest.approx(0.4)), ("rft", 1, pytest.approx(0.5)),
+    ]  # fmt: skip
+    text = table_text(rows)
+    assert "45% (40%–50%, 2 seeds)" in text and "0.300 (0.200–0.400, 2 seeds)" in text and "sft+rft" not in text
+    assert "0.200 (0.100–0.300)" in table_text(rows[2:3])
+
+
+@pytest.mark.parametrize("name", ["table2", "figure4"])
+def test_the_sweeps_of_the_paper_can_be_read(name, request):
+    pytest.importorskip("yaml")
+    sweep = read_sweep(request.config.rootpath / "experiments" / "grue" / f"{name}.yaml")
+    plan = plan_of(sweep)
+    for one, seed in sweep.jobs():
+        settings_of(one, sweep, plan, seed)
+    assert sweep.reference is not None and len(sweep.points) > 8
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # peft and TRL use it
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sweep_makes_what_is_missing(workers, data, tmp_path):
+    for package in ("torch", "transformers", "trl", "peft", "rouge_score", "yaml", *(["ray"] if workers > 1 else [])):
+        pytest.importorskip(package)
+    from tests.paper.grue.conftest import write_rows
+    from tests.paper.grue.test_run import saved
+
+    from flatspot_paper.cli.sweep import sweep_command
+
+    rows = [{"question": "w1", "passage": f"w{i}", "answers": ["w2 w3"]} for i in range(8)]
+    write_rows(data / "narrativeqa/train.jsonl.gz", rows)
+    model, file, out = saved("gpt2", tmp_path / "model"), tmp_path / "tiny.yaml", tmp_path / "out"
+    lines = ["task: narrativeqa", "scale: paper", f"model: {model}", "inputs: 3", "completions: 3", "rl_steps: 1", "sft_steps: 2"]
+    head, grids = [*lines, "reference: {arm: sft, labels: 1}", "grids:"], ["  - {arm: sft, labels: [0.4, 1]}"]
+    words = [str(file), "--out", str(out), "--workers", str(workers)]
+    file.write_text("\n".join([*head, *grids]))
+    shown = CliRunner().invoke(sweep_command, [*words, "--dry-run"], catch_exceptions=False).stdout
+    assert "2 in all, 2 to make" in shown and not out.exists()
+    first = json.loads(CliRunner().invoke(sweep_command, [*words, "--json"], catch_exceptions=False).stdout)
+    assert [(row["point"], row["ratio"]) for row in first["rows"]][:1] == [("sft,labels=1", 1.0)]
+    assert [row["changes"] for row in first["rows"]] == [{"labels": 1}, {"labels": 0.4}]
+    labels = json.loads((out / "points/sft,labels=0.4/seed-0/sft/arm.json").read_text())["settings"]["labels"]
+    assert labels == [int(np.random.RandomState(0).permutation(3)[0])]
+    stamps = {one: one.stat().st_mtime_ns for one in out.rglob("arm.json")}
+    file.write_text("\n".join([*head, *grids, "  - {arm: sft, sft_steps: 0.5}"]))
+    assert "3 in all, 1 to make" in CliRunner().invoke(sweep_command, [*words, "--dry-run"], catch_exceptions=False).stdout
+    text = CliRunner().invoke(sweep_command, words, catch_exceptions=False).stdout
+    assert "sft,sft_steps=0.5" in text and {one: one.stat().st_mtime_ns for one in stamps} == stamps
+    assert json.loads((out / "sweep.json").read_text())["rows"][:2] == first["rows"]
