@@ -1,7 +1,8 @@
 """A decode loop around an unchanged transformers model: one prefill per prompt, its cache shared by all its rows.
 
-A *row* is one completion in progress. Rows of a prompt share its prefill, and prompts that begin alike share that of their beginning. The
-cache's entries are then repeated into buffers preallocated for the tokens to come, and rows that have ended are dropped.
+A *row* is one completion in progress. Rows of a prompt share its prefill, and prompts that begin alike share that of their beginning. As
+long as their tokens are equal, too, they are one node of a tree (`tree`), and one row of the cache, whose buffers are preallocated for
+the tokens and nodes to come; a node goes when its rows have ended.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+
 from flatspot.core.errors import EngineError
 from flatspot.core.protocols import OnTokens, tell_completed
 from flatspot.engines.policy import Policy
 from flatspot.engines.prefixes import split_prefixes
+from flatspot.engines.tree import split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +33,6 @@ MODES: tuple[Mode, ...] = ("prefixed", "shared", "repeated", "uncached")
 
 Pick: TypeAlias = "Callable[[Tensor, Tensor, int], Tensor]"
 """(logits [row, token], row numbers [row], step) → tokens [row]."""
-
-_DROP_SHARE = 32  # ended rows are dropped once they are one in 32 of the batch: dropping copies as many rows of the cache
 
 
 @dataclass
@@ -75,7 +77,7 @@ def decode(
     with torch.inference_mode():
         if mode in ("prefixed", "shared"):
             read = _prefill_prefixed if mode == "prefixed" else _prefill
-            return _cached(policy, read(policy, prompts), copies, limit, pick, True, 0, on_tokens)
+            return _tree(policy, read(policy, prompts), copies, limit, pick, on_tokens)
         one_prompt = _cached_alone if mode == "repeated" else _uncached
         rows: list[list[int]] = []
         for prompt, n in zip(prompts, copies, strict=True):
@@ -86,28 +88,23 @@ def decode(
 def _cached_alone(
     policy: Policy, prompt: Sequence[int], copies: int, limit: int, pick: Pick, first: int, on_tokens: OnTokens | None
 ) -> list[list[int]]:
-    return _cached(policy, _prefill(policy, [prompt] * copies), [1] * copies, limit, pick, False, first, on_tokens)
+    return _cached(policy, _prefill(policy, [prompt] * copies), copies, limit, pick, first, on_tokens)
 
 
 def _cached(
     policy: Policy,
     prefilled: tuple[Tensor, _Context],
-    copies: Sequence[int],
+    n: int,
     limit: int,
     pick: Pick,
-    selects: bool,
     first: int,
     on_tokens: OnTokens | None,
 ) -> list[list[int]]:
-    """Decode with a cache. `selects`: the cache can repeat and drop rows; `first`: the number of the first row."""
+    """Decode n rows with a cache that need not repeat or drop rows; `first` is the number of the first one."""
     import torch
 
     logits, context = prefilled
-    place = torch.repeat_interleave(torch.arange(len(copies)), torch.tensor(list(copies))).to(policy.device)
-    rows = _rows(policy, len(place), first)
-    if selects:
-        _repeat(context, place, limit)
-        logits = logits[place]
+    rows = _rows(policy, n, first)
     eos = torch.tensor(policy.eos_ids, dtype=torch.long, device=policy.device)
     n_reported = 0  # rows in the batch that were reported as complete
     for step in range(limit):
@@ -121,10 +118,42 @@ def _cached(
         if last:
             break
         n_reported = n_complete
-        if selects and n_ended * _DROP_SHARE >= len(rows.ended):
-            tokens, n_reported = _drop_ended(rows, context, tokens), 0
         logits = _advance(policy, context, torch.where(rows.ended, policy.pad_id, tokens))
     return rows.tokens
+
+
+def _tree(
+    policy: Policy, prefilled: tuple[Tensor, _Context], copies: Sequence[int], limit: int, pick: Pick, on_tokens: OnTokens | None
+) -> list[list[int]]:
+    """Decode with a cache that can repeat and drop rows: those of a prompt that are equal so far as one node."""
+    import torch
+
+    from flatspot.engines.kv_cache import preallocate
+
+    logits, context = prefilled
+    node, number = np.repeat(np.arange(len(copies)), copies), np.arange(sum(copies))
+    nodes, drawn = len(copies), [list[int]() for _ in number]
+    preallocate(context.cache, torch.arange(nodes, device=policy.device), limit, max(nodes, len(number)))
+    for step in range(limit):
+        at = torch.as_tensor(node, device=policy.device)
+        tokens = pick(logits[at], torch.as_tensor(number, device=policy.device), step).cpu().numpy()
+        for row, token in zip(number.tolist(), tokens.tolist(), strict=True):
+            drawn[row].append(token)
+        if on_tokens is not None:
+            on_tokens(len(number))
+        alive = ~np.isin(tokens, policy.eos_ids) if step < limit - 1 else np.zeros(len(tokens), bool)
+        tell_completed(on_tokens, int((~alive).sum()))
+        if not alive.any():
+            break
+        number = number[alive]
+        parent, own, node = split(node[alive], tokens[alive], nodes)
+        places = torch.as_tensor(parent, device=policy.device)
+        if len(parent) != nodes or (parent != np.arange(nodes)).any():
+            context.cache.batch_select_indices(places)
+            _select_inputs(context, places)
+        nodes = len(parent)
+        logits = _advance(policy, context, torch.as_tensor(np.where(own < 0, policy.pad_id, own), device=policy.device))
+    return drawn
 
 
 def _rows(policy: Policy, n: int, first: int) -> _Rows:
@@ -140,28 +169,6 @@ def _record(rows: _Rows, tokens: Tensor, first: int, on_tokens: OnTokens | None)
         rows.tokens[number - first].append(token)
     if on_tokens is not None:
         on_tokens(int(alive.sum()))
-
-
-def _drop_ended(rows: _Rows, context: _Context, tokens: Tensor) -> Tensor:
-    """Drop the ended rows; the last rows move to their places, so that the others stay where they are."""
-    import torch
-
-    alive = ~rows.ended
-    n = int(alive.sum())
-    places = torch.arange(n, device=alive.device)
-    places[~alive[:n]] = alive[n:].nonzero().squeeze(-1) + n
-    rows.number, rows.ended = rows.number[places], rows.ended[places]
-    context.cache.batch_select_indices(places)
-    _select_inputs(context, places)
-    return tokens[places]
-
-
-def _repeat(context: _Context, places: Tensor, n_new: int) -> None:
-    """Repeat the prompts of a batch into rows, with `n_new` positions preallocated in the cache."""
-    from flatspot.engines.kv_cache import preallocate
-
-    preallocate(context.cache, places, n_new)
-    _select_inputs(context, places)
 
 
 def _select_inputs(context: _Context, places: Tensor) -> None:
