@@ -107,9 +107,9 @@ def main():
 def readme(results):
     from tables import render
 
-    engine, real = HERE / "engine_side.json", HERE / "real.md"
+    engine, real, masses = HERE / "engine_side.json", HERE / "real.md", HERE / "masses.md"
     engine = json.loads(engine.read_text()) if engine.exists() else None
-    return render(results, TARGETS, SETS, engine, real.read_text() if real.exists() else None)
+    return render(results, TARGETS, SETS, engine, *(part.read_text() if part.exists() else None for part in (real, masses)))
 
 
 if __name__ == "__main__":

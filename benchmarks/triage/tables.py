@@ -17,8 +17,8 @@ A cell is generations per prompt (realized error, %). **Bold**: the cheapest tha
 """
 
 
-def render(results, limits, sets, engine=None, real=None):
-    """Markdown; `engine` and `real` are what engine_side.py and real.py wrote."""
+def render(results, limits, sets, engine=None, real=None, masses=None):
+    """Markdown; `engine`, `real` and `masses` are what engine_side.py, real.py and masses.py wrote."""
     parts = [
         HEAD.format(sets=sets, seconds=", ".join(f"{name} {s}" for name, s in results["seconds"].items())),
         "## Binary, at equal error\n",
@@ -32,6 +32,8 @@ def render(results, limits, sets, engine=None, real=None):
             "`python benchmarks/triage/real.py`: SmolLM2-135M-Instruct on reasoning-gym prompts (sample_real.py), replayed 10 times.\n",
             real,
         ]
+    if masses:
+        parts += ["\n## With the probabilities of completions\n", masses.rstrip()]
     if engine:
         parts += ["\n## What rounds cost the engine\n", _engine(engine)]
     return "\n".join(parts) + "\n"
