@@ -357,6 +357,61 @@ def test_an_address_where_no_cluster_is_is_refused_at_once(tmp_path, address, mo
     assert time.monotonic() - started < 10
 
 
+REWARD = """
+import os, time
+from pathlib import Path
+
+def slow(completions, folder, **_):
+    time.sleep(0.004 * len(completions))
+    Path(folder[0], f"{os.getpid()}-{time.monotonic_ns()}").touch()
+    return [None if c == "never" else float(c == "yes") for c in completions]
+"""
+
+
+def test_a_slow_reward_is_scored_on_the_workers_with_the_same_rows(tmp_path):
+    (tmp_path / "reward.py").write_text(REWARD)
+    (tmp_path / "began").mkdir()
+
+    def run(out, policy):
+        (tmp_path / f"by-{out}").mkdir()
+        rows = [{"prompt": prompt, "folder": str(tmp_path / f"by-{out}")} for prompt in ANSWERS]
+        settings = {"max_completions": 48, "fixed_completions": True, "reward_range": (0.0, 1.0)}
+        made = flatspot.diagnose(rows, policy, f"{tmp_path / 'reward.py'}:slow", out=tmp_path / out, **settings)
+        names = ["prompt_id", "sample_idx", "completion", "reward", "error"]
+        return made, sorted(map(str, made.rollouts.select(names).to_pylist()))
+
+    plain, expected = run("plain", ScriptedEngine(ANSWERS))
+    pooled, drawn = run("pooled", pool(tmp_path / "began"))
+    assert [row.replace("pooled", "plain") for row in drawn] == expected
+    assert len(processes(tmp_path / "by-plain")) == 1 and len(processes(tmp_path / "by-pooled")) == 3  # its guard, and one a worker
+    assert pooled.summary.verdict == plain.summary.verdict and list(pooled.summary.caveats) == list(plain.summary.caveats)
+
+
+def test_scoring_that_dies_with_its_worker_is_done_again(tmp_path):
+    engine, calls = pool(tmp_path), [(i, str(tmp_path)) for i in range(40)]
+    assert engine.spread(_sometimes_dies, calls) == [2 * i for i in range(40)]
+    assert len([file for file in tmp_path.iterdir() if file.name.startswith("died")]) == 3
+    with pytest.raises(EngineError, match="4 workers of Ray died while they scored the same rows"):
+        engine.spread(_dies, [(1,)])
+    with pytest.raises(EngineError, match="cannot be sent it"):
+        engine.spread(_sometimes_dies, [(threading.Lock(), "")])
+
+
+def _sometimes_dies():
+    def double(i, folder):
+        file = Path(folder, f"died-{i}")
+        if i in (3, 11, 30) and not file.exists():
+            file.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 2 * i
+
+    return double
+
+
+def _dies():
+    return lambda _: os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_worker_that_no_node_can_hold_is_refused_and_does_not_wait(tmp_path):
     with pytest.raises(EngineError, match=r"no node of the cluster has a CPU and the 2 GPUs.*--tensor-parallel"):
         RayEngine(Slow, RayOptions(), gpus=2, folder=tmp_path)

@@ -16,7 +16,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from flatspot.core.errors import EngineError
+from flatspot.core.errors import EngineError, FlatspotError, last_line
 from flatspot.core.plain import Json
 from flatspot.core.protocols import Engine, OnTokens, tell_completed
 from flatspot.core.records import Completion, PromptRequest, Sampling
@@ -96,12 +96,17 @@ class RayEngine:
     def spread(self, load: Callable[[], Callable[..., Any]], calls: Sequence[Sequence[Any]]) -> list[Any]:
         """What `load()(*call)` gives for each call, in actors beside the workers, which load once.
 
-        Raises FlatspotError where `load` or a call does, and EngineError where they die.
+        Raises FlatspotError where `load` or a call does, and EngineError where they die, or cannot be sent what is asked.
         """
         if load not in self._scoring:
             options = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
             self._scoring[load] = Actors(self._ray, self._options.workers, partial(_held, load), lambda: options, lambda _: None, "scored")
-        return self._scoring[load].map(calls)
+        try:
+            return self._scoring[load].map(calls)
+        except FlatspotError:
+            raise
+        except Exception as error:  # of what is pickled, whose functions raise anything
+            raise EngineError(f"workers cannot be sent it: {last_line(error)}") from error
 
     def describe(self) -> Mapping[str, Json]:
         """That of the workers' engine, and how many rows it draws at a time."""

@@ -64,6 +64,8 @@ def draw_run(
         rows_per_part=engine.rows_per_call,
         visit_cost=visit_cost(engine, prompts, settings.sampling),
     ) as run:
+        if hasattr(engine, "spread"):
+            reward.use_workers(engine.spread)
         check_model(path, identity, engine)  # another process may have begun the folder meanwhile
         if (note := keep_model(path, engine)) is not None:
             say(note)
@@ -81,6 +83,7 @@ def draw_run(
         notes.write()
         drop_answers(path, prompts, reward, settings.answer_col)
         notes.end([*raw_text(engine, prompts), *of_engine], run.n_rounds())
+        reward.use_workers(None)  # which are the engine's
 
 
 def _known_scores(settings: Settings, n_prompts: int) -> KnownScores | None:

@@ -14,6 +14,7 @@ from flatspot.core.records import Completion, Prompt
 from flatspot.rewards.composition import compare, equal
 from flatspot.rewards.guard import Guard
 from flatspot.rewards.process import Failure
+from flatspot.rewards.spread import Spread
 from flatspot.rewards.values import Value, is_broken
 
 _LOOKS = 3  # calls with different values that are repeated in parts, before a reward is taken for one that looks at rows one by one
@@ -44,6 +45,7 @@ class Caller:
     noisy       whether it was seen to give the same call other values
     again       how much these differed; None where it is not noisy, or did not answer again
     rows, none  how many values it gave, and how many of them were None
+    spread      scores its rows on workers where it is slow; None where there are none
     """
 
     def __init__(self, name: str, scores: Scores, group_size: int | None, *, by_row: bool) -> None:
@@ -53,6 +55,7 @@ class Caller:
         self.compares = self.noisy = False
         self.again: CalledAgain | None = None
         self.rows = self.none = 0
+        self.spread: Spread | None = None
         self._looks = 0 if by_row else _LOOKS
         self._looks_across = _LOOKS
 
@@ -73,9 +76,13 @@ class Caller:
         return values
 
     def _free(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
-        values = self.scores.score(prompts, completions)
+        values, calls = (
+            (self.scores.score(prompts, completions), [slice(None)]) if self.spread is None else self.spread.score(prompts, completions)
+        )
         if self._looks:
-            finding = compare(values, lambda rows: self.scores.ask([prompts[i] for i in rows], [completions[i] for i in rows]))
+            call = _largest_varied(values, calls)
+            asked, given = prompts[call], completions[call]
+            finding = compare(values[call], lambda rows: self.scores.ask([asked[i] for i in rows], [given[i] for i in rows]))
             self._looks -= finding == "same"
             if finding == "noise":
                 self.noisy, self._looks = True, 0
@@ -149,6 +156,12 @@ def _called_again(first: Sequence[Value], again: list[Value] | Failure, before: 
     return CalledAgain(n, before.unequal + sum(d != 0 for d in apart), (before.n * before.variance + sum(d * d for d in apart) / 2) / n)
 
 
+def _largest_varied(values: Sequence[Value], calls: Sequence[slice]) -> slice:
+    """The call of most rows with different values; the first where no call has them."""
+    rows = {call.start: len({value.number for value in values[call]} - {None}) > 1 and len(values[call]) for call in calls}
+    return max(calls, key=lambda call: rows[call.start])
+
+
 def last_notes_of(caller: Caller) -> list[str]:
     """What holds of a reward only once all rows were scored."""
     if not caller.rows or caller.none < caller.rows:
@@ -164,6 +177,8 @@ def lasting_notes_of(caller: Caller) -> list[str | tuple[str, str]]:
             f"The reward {name} compares the completions of a call, so it was called with one group of {caller.group_size} at a time: its "
             f"values are those of --group-size {caller.group_size}, and of no other."
         )
+    if caller.spread is not None and caller.spread.why_not is not None:
+        notes.append(f"The reward {name} was scored by the process that drew the rows, not by its workers: {caller.spread.why_not}")
     if caller.noisy:
         notes.append(
             (

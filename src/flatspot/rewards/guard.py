@@ -34,13 +34,13 @@ _ROW_BY_ROW = 64  # a failed call of at most so many rows is repeated row by row
 class Guard:
     """A reward function in its worker. `score` is safe to call from several threads; calls are served one after another.
 
-    what       a parsed spec, or a Python function, which is sent as a pickle
+    what       a parsed spec, or a Python function, which is sent as a pickle, or is one
     timeout_s  seconds a row may take before its worker is killed; calls of many rows, and the first of a worker, may take more (`Pace`)
 
     Raises `RewardLoadError` where the function cannot be loaded in the worker.
     """
 
-    def __init__(self, what: Builtin | Address | Callable[..., object], timeout_s: float) -> None:
+    def __init__(self, what: Builtin | Address | bytes | Callable[..., object], timeout_s: float) -> None:
         self.pace = Pace(timeout_s)
         self.late_rows = 0  # completions that got no answer in time
         self.late_call: tuple[int, float] | None = None  # rows and limit of a call that was too slow as a whole, though no row of it was
@@ -50,14 +50,14 @@ class Guard:
         self._strikes = 0  # rows in a row that got no answer, over all calls
         self._lost_prompts: list[str] = []  # the prompts of these rows
         self._may_split = False  # whether smaller calls were seen to give the same values
-        self._load: Builtin | Address | bytes = what if isinstance(what, Builtin | Address) else _pickled(what)
+        self.what: Builtin | Address | bytes = what if isinstance(what, Builtin | Address | bytes) else _pickled(what)
         try:
             self.name, self.sha256, self.range = self._start()
         except RewardLoadError:
-            if not isinstance(self._load, bytes):
+            if isinstance(what, Builtin | Address | bytes):
                 raise
             # a function of a module that only this process can import: send its code instead of its address
-            self._load = _pickled(what, by_value=True)
+            self.what = _pickled(what, by_value=True)
             self.name, self.sha256, self.range = self._start()
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
@@ -168,7 +168,7 @@ class Guard:
         if self._worker is not None:
             self._worker.close()
         worker = Worker()
-        request = {"load": self._load, "path": [str(Path.cwd()), *(entry for entry in sys.path if entry)]}
+        request = {"load": self.what, "path": [str(Path.cwd()), *(entry for entry in sys.path if entry)]}
         reply = worker.ask(cloudpickle.dumps(request), max(_LOAD_TIMEOUT_S, self.pace.timeout_s))
         if isinstance(reply, Failure):
             raise RewardLoadError(f"the reward's process ended while it imported the reward: {reply.message}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 
 from flatspot.core.errors import RewardLoadError
@@ -13,13 +16,12 @@ from flatspot.core.noise import CalledAgain
 from flatspot.core.records import LARGEST_REWARD, Completion, Prompt, Score
 from flatspot.rewards.builtin import find_named
 from flatspot.rewards.caller import Caller, Scores, last_notes_of, lasting_notes_of
-from flatspot.rewards.composition import COMPARES, compare_alone
 from flatspot.rewards.guard import Guard
-from flatspot.rewards.process import Failure
 from flatspot.rewards.resolve import ReadyReward, function_name, function_sha256, resolve
-from flatspot.rewards.scorers import Scorer
 from flatspot.rewards.spec import Address, Builtin, Endpoint, parse_spec
-from flatspot.rewards.values import Value, describe_exception, is_broken
+from flatspot.rewards.spread import Elsewhere, Load, Spread, load_guarded, load_unguarded
+from flatspot.rewards.unguarded import Unguarded
+from flatspot.rewards.values import Value
 
 RewardSpec = str | Callable[..., object]
 
@@ -34,6 +36,7 @@ class Component:
     range   the smallest and largest value it can give, before its weight; None where unknown
     by_row  whether it is known to look at one row at a time
     kind    of a built-in one: see `Builtin`; "" of all others
+    elsewhere  loads it in a worker on another machine; None where it is to be called from this process
     """
 
     name: str
@@ -44,6 +47,7 @@ class Component:
     scores: Scores
     by_row: bool = False
     kind: str = ""
+    elsewhere: Load | None = None
 
 
 class LoadedReward:
@@ -118,6 +122,12 @@ class LoadedReward:
         if not prompts:
             return []
         return [self._total(row) for row in zip(*self.values(prompts, completions), strict=True)]
+
+    def use_workers(self, elsewhere: Elsewhere | None) -> None:
+        """Let these workers score what takes longer than a millisecond a row; None: nobody else does any more."""
+        for component, caller in zip(self.components, self._callers, strict=True):
+            if component.elsewhere is not None:
+                caller.spread = None if elsewhere is None else Spread(component.scores, component.elsewhere, elsewhere)
 
     def start_counting(self) -> None:
         """Count for `notes` from here on: what was scored before were no completions of the policy."""
@@ -224,37 +234,17 @@ def _component(spec: RewardSpec, weight: float, timeout_s: float, isolate: bool,
     if guarded and isolate and not isinstance(parsed, Endpoint):  # of which nothing runs here but requests with a time limit
         loaded = guard = Guard(parsed, timeout_s)
         scores: Scores = guard
+        path = [str(Path.cwd()), *(entry for entry in sys.path if entry)]
+        elsewhere: Load | None = partial(load_guarded, guard.what, timeout_s, guard.sha256, path)
     else:
         loaded = ready = resolve(parsed)
-        scores = _Unguarded(ready.score)
+        scores = Unguarded(ready.score)
+        elsewhere = partial(load_unguarded, parsed) if isinstance(parsed, Builtin) and isolate else None
     # the name and hash of a function of this process are read here: its source does not travel with it
     is_function = not isinstance(parsed, Builtin | Address | Endpoint)
     name = function_name(parsed) if is_function else loaded.name  # type: ignore[arg-type]
     sha256 = function_sha256(parsed) if is_function else loaded.sha256  # type: ignore[arg-type]
-    return Component(_free(name, others), weight, text, sha256, loaded.range, scores, by_row=built_in, kind=kind)
-
-
-@dataclass(frozen=True, slots=True)
-class _Unguarded:
-    """A scorer of this process; a call that raises is repeated row by row."""
-
-    call: Scorer
-
-    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
-        values = self.ask(prompts, completions)
-        if not isinstance(values, Failure):
-            return values
-        if len(prompts) == 1:
-            return [Value(error=values.message, broken=is_broken(values.message))]
-        alone = [self.score([prompt], [completion])[0] for prompt, completion in zip(prompts, completions, strict=True)]
-        finding = compare_alone(alone, lambda rows: self.ask([prompts[i] for i in rows], [completions[i] for i in rows]))
-        return [Value(error=value.error or f"{values.message}; {COMPARES}") for value in alone] if finding == "other" else alone
-
-    def ask(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value] | Failure:
-        try:
-            return self.call(prompts, completions)
-        except Exception as error:
-            return Failure(describe_exception(error), lost=False)
+    return Component(_free(name, others), weight, text, sha256, loaded.range, scores, by_row=built_in, kind=kind, elsewhere=elsewhere)
 
 
 def _free(name: str, others: Sequence[str]) -> str:
