@@ -62,6 +62,12 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--tokens-per-second", type=click.FloatRange(0, min_open=True), metavar="N", help="With --dry-run: sampling speed, to estimate hours."
 )
+@click.option(
+    "--train-tokens-per-second",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="With --dry-run: tokens that finetuning reads, forward and backward, to estimate hours.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: results.json, or the plans.")
 def grue_command(
     tasks: str | None,
@@ -81,6 +87,7 @@ def grue_command(
     out: Path | None,
     dry_run: bool,
     tokens_per_second: float | None,
+    train_tokens_per_second: float | None,
     as_json: bool,
 ) -> None:
     """Draw ten completions of each training input of seven text tasks, score them, and show the inputs with a small reward std.
@@ -100,15 +107,15 @@ def grue_command(
     from flatspot_paper.grue.plan import SCALES, plan_tasks
     from flatspot_paper.grue.tasks import task_named
 
-    if tokens_per_second is not None and not dry_run:
-        raise SettingsError("--tokens-per-second is for --dry-run: add it")
+    if (tokens_per_second or train_tokens_per_second) is not None and not dry_run:
+        raise SettingsError("--tokens-per-second and --train-tokens-per-second are for --dry-run: add it")
     names = [task_named(name.strip()).name for name in tasks.split(",")] if tasks else []
     measured = {"model": model, "inputs": inputs, "completions": completions, "engine": engine, "dtype": dtype, "wordnet": wordnet}
     plans = plan_tasks(SCALES[scale], list(dict.fromkeys(names)), folder=data, **measured)  # type: ignore[arg-type]
     algorithms: list[Algorithm] = ["ppo", "grpo"] if algorithm == "both" else [algorithm]  # type: ignore[list-item]
     steps = Steps(rl_steps, sft_steps)
     if dry_run:
-        click.echo(_plans(plans, scale, stage, algorithms, steps, tokens_per_second, as_json=as_json))
+        click.echo(_plans(plans, scale, stage, algorithms, steps, (tokens_per_second, train_tokens_per_second), as_json=as_json))
         return
     where = out or Path("flatspot-grue") / scale
     with progress_bar(silent=as_json) as on_progress:
@@ -153,7 +160,7 @@ def _plans(
     stage: str,
     algorithms: Sequence[Algorithm],
     steps: Steps,
-    tokens_per_second: float | None,
+    speeds: tuple[float | None, float | None],
     *,
     as_json: bool,
 ) -> str:
@@ -164,10 +171,15 @@ def _plans(
 
     def settings(plan: TaskPlan, arm: str) -> dict[str, Any]:
         algorithm: Algorithm = "grpo" if arm.endswith("grpo") else "ppo"
-        return finetuning_of(plan, scale, algorithm, rl_steps=steps.rl, sft_steps=steps.sft).to_json(arm)
+        made = finetuning_of(plan, scale, algorithm, rl_steps=steps.rl, sft_steps=steps.sft)
+        tokens = made.tokens(arm, plan)
+        known = all(speed is not None or not count for count, speed in zip(tokens, speeds, strict=True))
+        hours = sum(count / (speed or 1) for count, speed in zip(tokens, speeds, strict=True)) / 3600
+        told = {"sampled_tokens": tokens[0], "read_tokens": tokens[1], "hours": round(hours, 2) if known else None}
+        return {**made.to_json(arm), "at_most": told}
 
     how = [{arm: settings(plan, arm) for arm in arms_of(stage, algorithms)} for plan in plans]
-    return _plans_json(plans, how, tokens_per_second) if as_json else plans_text(plans, how, tokens_per_second)
+    return _plans_json(plans, how, speeds[0]) if as_json else plans_text(plans, how, speeds[0])
 
 
 def _plans_json(plans: Sequence[TaskPlan], how: Sequence[Mapping[str, object]], tokens_per_second: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
@@ -88,6 +89,24 @@ class Finetuning:
         if arm == "sft":
             return {**shared, "sft": dict(self.sft), "whole_text": self.whole_text, "answer_tokens": self.answer_tokens}
         return {**shared, "rl": asdict(self.rl_after_sft if arm.startswith("sft+") else self.rl)}
+
+    def tokens(self, arm: str, plan: TaskPlan) -> tuple[int, int]:
+        """(tokens sampled, tokens read in training) by an arm without the SFT before it, as if prompts and answers had their full lengths.
+
+        RL reads every completion with tokens in a minibatch whole, by the policy and by a value network; SFT, one reference per input.
+        """
+        prompt, most = plan.task.prompt_tokens, plan.sampling.max_new_tokens
+        if arm == "sft":
+            batch, passes = int(str(self.sft["per_device_train_batch_size"])), int(str(self.sft.get("num_train_epochs", 1)))
+            steps = int(str(self.sft.get("max_steps", passes * math.ceil((plan.asked.size or 0) / batch))))
+            return 0, steps * batch * (prompt + most)
+        rl = self.rl_after_sft if arm.startswith("sft+") else self.rl
+        most = rl.sampling.max_new_tokens
+        a_round = rl.prompts_per_round * rl.samples_per_prompt
+        rows = a_round * max(1, math.ceil(rl.buffer_tokens / (a_round * most)))
+        updates = math.ceil(rows * most / rl.minibatch_tokens)
+        networks = 2 if rl.learns_value and rl.value == "network" else 1
+        return rl.steps * rows * most, rl.steps * rl.epochs * updates * min(rows, rl.minibatch_tokens) * (prompt + most) * networks
 
 
 def finetuning_of(

@@ -54,7 +54,13 @@ def finetuned_text(results: Comparison) -> str:
 
 def _settings(settings: Mapping[str, Any]) -> str:
     flat = {**settings, **settings.get("rl", {}), **settings.get("sft", {})}
-    return ", ".join(f"{name} {_short(value)}" for name, value in flat.items() if name not in ("rl", "sft"))
+    return ", ".join(f"{name} {_short(value)}" for name, value in flat.items() if name not in ("rl", "sft", "at_most"))
+
+
+def _at_most(settings: Mapping[str, Any]) -> str:
+    told = settings["at_most"]
+    hours = "hours with --tokens-per-second and --train-tokens-per-second" if told["hours"] is None else f"{told['hours']:g} hours"
+    return f"{told['sampled_tokens'] / 1e6:.2f} million tokens sampled and {told['read_tokens'] / 1e6:.1f} read, at most: {hours}"
 
 
 def _short(value: Any) -> str:
@@ -82,13 +88,16 @@ def plans_text(plans: Sequence[TaskPlan], how: Sequence[Mapping[str, Mapping[str
             f"{sampling.max_new_tokens} tokens{least}",
             f"  reward       {plan.reward}",
             f"  command      {plan.command()}",
-            *(f"  {arm:<12} {_settings(settings)}" for arm, settings in arms.items()),
+            *(line for arm, settings in arms.items() for line in (f"  {arm:<12} {_settings(settings)}", f"{'':<15}{_at_most(settings)}")),
         ]
         if tokens_per_second is not None:
             lines.append(f"  sampling     {plan.hours(tokens_per_second):.1f} hours at most, at {tokens_per_second:g} tokens per second")
         lines.append("")
     if tokens_per_second is not None:
-        lines.append(f"Together {sum(plan.hours(tokens_per_second) for plan in plans):.1f} hours at most.")
+        hours = [arm["at_most"]["hours"] for arms in how for arm in arms.values()]
+        unknown = ", and what has no hours" if None in hours else ""
+        together = sum(plan.hours(tokens_per_second) for plan in plans) + sum(own for own in hours if own is not None)
+        lines.append(f"Together {together:.1f} hours at most{unknown}.")
     else:
         lines.append("Hours: give --tokens-per-second, as flatspot diagnose shows it for this policy on this machine.")
     return "\n".join([*lines, *_departures([(plan.task.title, list(plan.departures)) for plan in plans])])

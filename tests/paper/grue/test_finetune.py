@@ -97,3 +97,18 @@ def test_the_arms_of_a_stage():
     assert arms_of("sft+rft", ["grpo"]) == ["sft", "sft+rft-grpo"]
     assert arms_of("all", ["ppo"]) == ["rft-ppo", "sft", "sft+rft-ppo"]
     assert arms_of("stats", ["ppo"]) == []
+
+
+def test_tokens_are_counted_as_if_nothing_were_short():
+    [plan] = plan_tasks(SCALES["paper"], ["narrativeqa"])
+    made = finetuning_of(plan, "paper")
+    rows = 60  # six rounds of ten completions of 50 tokens are the first to fill 2,560
+    sampled, read = made.tokens("rft-ppo", plan)
+    assert sampled == 100 * rows * 50
+    assert read == 2 * 100 * 5 * 47 * rows * (512 + 50)  # 3,000 tokens are 47 minibatches of at most 64; policy and value network
+    assert finetuning_of(plan, "paper", "grpo").tokens("rft-grpo", plan) == (sampled, read // 2)
+    assert made.tokens("sft", plan) == (0, 5 * 79 * 64 * (512 + 19))  # 5,000 inputs are 79 batches of 64
+    [plan] = plan_tasks(SCALES["small"], ["imdb"])
+    made = finetuning_of(plan, "small", rl_steps=3, sft_steps=4)
+    assert made.tokens("rft-ppo", plan) == (3 * 16 * 48, 3 * 2 * 16 * (64 + 48))
+    assert made.tokens("sft", plan) == (0, 4 * 8 * (64 + 48))
