@@ -11,7 +11,6 @@ import flatspot
 from flatspot.engines.scripted import ScriptedEngine
 from flatspot.flow import notebook
 
-pytest.importorskip("tqdm")
 ANSWERS = {f"p{i}": {"4": 0.5, "5": 0.5} for i in range(6)}
 ROWS = [{"prompt": text, "reference": "4"} for text in ANSWERS]
 
@@ -47,15 +46,13 @@ def test_a_run_that_ends_in_an_error_leaves_the_bar_where_it_was(kernel, capsys)
     assert "1/5 prompts  3/10 completions" in capsys.readouterr().err.split("\r")[-1]
 
 
-@pytest.mark.parametrize("where", ["a script", "a terminal of IPython", "with another listener", "without tqdm"])
+@pytest.mark.parametrize("where", ["a script", "a terminal of IPython", "with another listener"])
 def test_it_is_nowhere_else(kernel, tmp_path, capsys, monkeypatch, where):
     settings = {}
     if where == "a script":
         monkeypatch.delitem(sys.modules, "IPython")
     elif where == "a terminal of IPython":
         kernel.config = {"TerminalIPythonApp": {}}
-    elif where == "without tqdm":
-        monkeypatch.setattr(notebook, "find_spec", lambda name: None)
     else:
         settings = {"on_progress": lambda progress: None}
     diagnose(tmp_path / "run", **settings)

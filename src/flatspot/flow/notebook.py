@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 
 from flatspot.rollouts.progress import OnProgress, Progress, progress_line
 
@@ -15,7 +14,7 @@ from flatspot.rollouts.progress import OnProgress, Progress, progress_line
 @contextmanager
 def bar_in_notebook(on_progress: OnProgress | None) -> Iterator[OnProgress | None]:
     """`on_progress` itself; where it is None and this is a notebook, what draws tqdm's bar, a widget where ipywidgets is installed."""
-    if on_progress is not None or not _in_notebook() or find_spec("tqdm") is None:
+    if on_progress is not None or not _in_notebook():
         yield on_progress
         return
     with warnings.catch_warnings():

@@ -106,9 +106,13 @@ def watch_checkpoints(
             rule = replace(rule, max_steps=rule.max_steps or max(1, int(curve[-1]["step"])))
         choice = choose(curve, rule)
         checkpoint = place / f"checkpoint-{choice.step}" if choice.step else None
-        contents = asdict(choice) | {"checkpoint": str(checkpoint) if checkpoint else None, "rule": asdict(rule)}
-        write_json(plain(contents), out / "choice.json")
+        _write_choice(out, choice, checkpoint, rule)
     return WatchResult(out, curve, choice, checkpoint)
+
+
+def _write_choice(out: Path, choice: Choice, checkpoint: Path | None, rule: StopRule) -> None:
+    contents = asdict(choice) | {"checkpoint": str(checkpoint) if checkpoint else None, "rule": asdict(rule)}
+    write_json(plain(contents), out / "choice.json")
 
 
 def _request(folder: Path, model: ModelSource, reward: LoadedReward, probed: Probed) -> dict[str, object]:
