@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from flatspot.core.errors import FlatspotError
-from flatspot.core.optional import require
 from flatspot.core.provenance import provenance
 from flatspot.rollouts.files import write_json
 from flatspot_paper.grue.arms import Material, run_arm
@@ -36,7 +35,8 @@ def run_sweep(
 ) -> SweepResults:
     """Make the points that are not in the folder yet, and write the table after each.
 
-    workers  more than 1: so many processes of Ray, each with one point at a time
+    workers  more than 1: so many processes of Ray, each with one point at a time, of the cluster that RAY_ADDRESS names or of this machine;
+             on a cluster `out` and `data` are folders that all of it sees
 
     A point whose training fails is named at the end, when the others are made: raises the first failure.
     """
@@ -62,12 +62,15 @@ def _made(
         for point, seed in jobs:
             yield point, seed, make(point, seed, sweep, plan, out, data, say)
         return
-    ray = require("ray", extra="ray", purpose="Running a sweep on several workers")
-    if not ray.is_initialized():
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    task = ray.remote(num_cpus=1, max_retries=1)(make)
-    waiting = {task.remote(point, seed, sweep, plan, out.resolve(), data, None): (point, seed) for point, seed in jobs}
-    while waiting:
+    from flatspot.engines.ray_actors import RayOptions, started
+
+    ray = started(RayOptions())
+    task, rest = ray.remote(num_cpus=1, max_retries=1)(make), list(jobs)
+    waiting: dict[Any, tuple[Point, int]] = {}
+    while rest or waiting:
+        while rest and len(waiting) < workers:
+            point, seed = rest.pop(0)
+            waiting[task.remote(point, seed, sweep, plan, out.resolve(), data)] = (point, seed)
         [ended], _ = ray.wait(list(waiting), num_returns=1)
         point, seed = waiting.pop(ended)
         yield point, seed, ray.get(ended)

@@ -97,10 +97,20 @@ def test_the_sweeps_of_the_paper_can_be_read(name, request):
     assert sweep.reference is not None and len(sweep.points) > 8
 
 
+@pytest.fixture
+def workers(request):
+    """So many; a cluster of this machine ends with the test."""
+    yield request.param
+    if request.param > 1:
+        import ray
+
+        ray.shutdown()
+
+
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # peft and TRL use it
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.filterwarnings("ignore"))], indirect=True)  # Ray's own warnings
 def test_a_sweep_makes_what_is_missing(workers, data, tmp_path):
     for package in ("torch", "transformers", "trl", "peft", "rouge_score", "yaml", *(["ray"] if workers > 1 else [])):
         pytest.importorskip(package)
