@@ -138,6 +138,24 @@ def test_each_row_is_its_seeds_and_of_no_other_row(engine):
     assert len({row.token_ids for row in both[0]}) > 1
 
 
+def test_tokens_and_completions_are_told_before_the_call_ends_and_nothing_is_shown(engine, capfd):
+    class Seen:
+        def __init__(self):
+            self.tokens, self.whole = [], []
+
+        def __call__(self, n):
+            self.tokens.append(n)
+
+        def completed(self, n):
+            self.whole.append(n)
+
+    seen = Seen()
+    rows = engine.sample([PromptRequest("a b", tuple(range(40)))], LAW, seen)[0]
+    assert sum(seen.whole) == 40 and sum(seen.tokens) == sum(row.n_tokens for row in rows)
+    assert len(seen.whole) > 3 and len(seen.tokens) > 3
+    assert "Processed" not in "".join(capfd.readouterr())
+
+
 def test_the_log_probability_is_that_of_the_law_with_the_end_token(engine):
     policy = engine.policy
     tiny, ids = tiny_of(policy), policy.tokenizer("w5 w7")["input_ids"]

@@ -64,10 +64,23 @@ class LLM:
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=self.dtype).eval()
 
     def generate(self, prompts, sampling_params, *, use_tqdm):
-        assert len(prompts) == len(sampling_params) and not use_tqdm
+        assert len(prompts) == len(sampling_params)
         assert not self.sleeping, "asleep, as vLLM is until all of it is awake"
         LLM.told.append("generate")
-        return [self._drawn(prompt["prompt_token_ids"], params) for prompt, params in zip(prompts, sampling_params, strict=True)]
+        speed = "est. speed input: {:.2f} toks/s, output: {:.2f} toks/s"
+        bar = use_tqdm and use_tqdm(total=len(prompts), desc="Processed prompts", dynamic_ncols=True, postfix=speed.format(0, 0))
+        outputs, tokens = [], 0
+        for prompt, params in zip(prompts, sampling_params, strict=True):
+            outputs.append(self._drawn(prompt["prompt_token_ids"], params))
+            if bar:
+                tokens += len(outputs[-1].outputs[0].token_ids)
+                bar.postfix = speed.format(0, tokens / bar.format_dict["elapsed"])
+                bar.update(1)
+                if bar.n == len(prompts):
+                    bar.refresh()
+        if bar:
+            bar.close()
+        return outputs
 
     def sleep(self, *, level):
         assert level == 2 and not self.sleeping

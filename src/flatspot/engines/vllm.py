@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flatspot.core.errors import EngineError, last_line
 from flatspot.core.optional import require
 from flatspot.core.plain import Json
-from flatspot.core.protocols import OnTokens, tell_completed
+from flatspot.core.protocols import OnTokens
 from flatspot.core.records import Completion, PromptRequest, Sampling
 from flatspot.core.seeds import fold_seed
 from flatspot.engines.memory import budget_bytes
@@ -22,6 +23,7 @@ from flatspot.engines.model_folder import is_adapter
 from flatspot.engines.policy import Policy, locate
 from flatspot.engines.prompts import encode_requests, no_completion, to_completion
 from flatspot.engines.verify import PROBE_TOKENS, TOLERANCE, Check, Greedy, compare, probe_ids
+from flatspot.engines.vllm_bar import Told, hidden_bar
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -135,13 +137,13 @@ class VllmEngine:
         """One output per prompt, in their order. Raises EngineError where vLLM fails."""
         if not prompts:
             return []
+        told = Told(on_tokens)
+        bar = False if on_tokens is None else partial(hidden_bar(), told)
         try:
-            outputs = self._llm.generate([{"prompt_token_ids": list(ids)} for ids in prompts], list(params), use_tqdm=False)
+            outputs = self._llm.generate([{"prompt_token_ids": list(ids)} for ids in prompts], list(params), use_tqdm=bar)
         except Exception as error:  # only vLLM runs here
             raise EngineError(f"vLLM failed while sampling: {last_line(error)}. Lower --memory-gib or --max-new-tokens") from error
-        tell_completed(on_tokens, len(outputs))
-        if on_tokens is not None:
-            on_tokens(sum(len(output.outputs[0].token_ids) for output in outputs))
+        told.so_far(len(outputs), sum(len(output.outputs[0].token_ids) for output in outputs))
         return list(outputs)
 
     def _params(self, sampling: Sampling, seed: int) -> SamplingParams:
