@@ -10,12 +10,11 @@ whatever was drawn before and however it was decided to draw once more. Hence
 with b_i the mean of what the prompt's new draws had earned so far, and of `_OTHERS` more that earned what those of the other prompts did,
 each one's first draw left out: what is rarely written mostly fails under one reward, and mostly passes under another.
 
-    limits  {m : B(s + 1/2, f + 1/2) / B(1/2, 1/2) < prod_j q_j(m)^r_j (1 - q_j(m))^(1 - r_j) / alpha},   s = sum r_j, f = sum 1 - r_j,
+    limits  {m : K+(m) + K-(m) < 2 / alpha},     K+-(m) = prod_j (1 +- l_j (r_j - q_j(m)))
 
-j over the new draws. The left side over the product is what a bettor has who stakes on a constant q under m, mixed over all q by
-Jeffreys' prior: for 0/1 rewards a martingale of mean 1 at m = mu, for others less (by convexity), so that at any time, also one that the
-rewards chose, m = mu is excluded with probability alpha at most (Ville). The set is an interval, as the logarithm of the product is
-concave in m.
+j over the new draws, q_j(m) = (m - C_j) / u_j. K+ and K- are what bettors own who stake the share l_j >= 0 of it on more, or on less,
+than q_j, at stakes that the draws before decide (hedged capital, Waudby-Smith and Ramdas 2024). At m = mu their mean is 1 whatever
+decides when to stop, so that mu is excluded, at whatever time, with probability alpha at most (Ville).
 """
 
 from __future__ import annotations
@@ -25,12 +24,15 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, xlog1py, xlogy
+from scipy.special import xlog1py, xlogy
 
 from flatspot.stats.evidence import Floats, Ints
 
 _LEAST = 1e-12  # of the unseen mass: below it nothing is open
-_STEPS = 40  # of a bisection
+_TINY = 1e-9  # of a q: at 0 and 1 a single draw would decide
+_MOST_STAKED = 0.75  # of what a bettor owns
+_GRID: Floats = np.linspace(0, 1, 129)
+_AT_ONCE = 20_000  # new draws, to bound memory
 _OTHERS = 4.0  # new draws
 
 
@@ -120,32 +122,35 @@ class Scaled:
         return before, (s + self.x + pulled) / (n + 1 + weight)
 
     def limits(self, level: float = 0.95) -> Floats:
-        """[M, 2] limits of the mean that hold at any time with probability `level`, within what is proved."""
-        s, f = self._sum(self.x), self._sum(1 - self.x)
-        least = betaln(s + 0.5, f + 0.5) - betaln(0.5, 0.5) + np.log(1 - level)
+        """[M, 2] limits of the mean that hold at any time with probability `level`, within what is proved: to 1/128 of that, outwards."""
+        n = self._sum(np.ones(len(self.x)))
+        blocks = np.cumsum(n) // _AT_ONCE
+        parts = [self._part(blocks == block)._hull(level) for block in np.unique(blocks)]
+        return np.concatenate(parts) if parts else np.zeros((0, 2))
+
+    def _part(self, rows: NDArray[np.bool_]) -> Scaled:
+        return Scaled(self.of.subset(rows), self.x[rows[self.of.prompt]])
+
+    def _hull(self, level: float) -> Floats:
         lo, hi = self.proved.T
-        best = self._most_likely(lo, hi)
-        return np.stack([self._crossing(best, lo, least), self._crossing(best, hi, least)], -1)
+        at = lo[:, None] + (hi - lo)[:, None] * _GRID
+        possible = self._log_capital(at, 1 - level) < np.log(1 / (1 - level))
+        some, last = possible.any(-1), len(_GRID) - 1
+        first = np.where(some, np.maximum(possible.argmax(-1) - 1, 0), 0)
+        end = np.where(some, np.minimum(last - possible[:, ::-1].argmax(-1) + 1, last), last)
+        rows = np.arange(len(at))
+        return np.stack([at[rows, first], at[rows, end]], -1)
 
-    def _most_likely(self, lo: Floats, hi: Floats) -> Floats:
-        """[M] the mean with the largest likelihood, by golden sections of the concave logarithm."""
-        ratio = (np.sqrt(5) - 1) / 2
-        for _ in range(_STEPS):
-            left, right = hi - ratio * (hi - lo), lo + ratio * (hi - lo)
-            at = self.log_likelihood(np.stack([left, right], -1))
-            rising = at[:, 0] < at[:, 1]
-            lo, hi = np.where(rising, left, lo), np.where(rising, hi, right)
-        return (lo + hi) / 2
-
-    def _crossing(self, inside: Floats, end: Floats, least: Floats) -> Floats:
-        """[M] how far from `inside` towards `end` the likelihood stays above `least`: the outer side of a bisection."""
-        allowed = self.log_likelihood(end[:, None])[:, 0] > least
-        inner, outer = inside.copy(), end.copy()
-        for _ in range(_STEPS):
-            middle = (inner + outer) / 2
-            good = self.log_likelihood(middle[:, None])[:, 0] > least
-            inner, outer = np.where(good, middle, inner), np.where(good, outer, middle)
-        return np.where(allowed, end, outer)
+    def _log_capital(self, m: Floats, alpha: float) -> Floats:
+        """[M, G] log of (K+ + K-) / 2 at means m [M, G]."""
+        prompt, x = self.of.prompt, self.x
+        n, s = _before(prompt, np.ones(len(x))), _before(prompt, x)
+        spread = (0.25 + _before(prompt, (x - (0.5 + s + x) / (n + 2)) ** 2)) / (n + 1)
+        stake = np.sqrt(2 * np.log(2 / alpha) / (spread * (n + 1) * np.log(n + 2)))[:, None]
+        q = np.clip((m[prompt] - self.earned[:, None]) / self.unseen[:, None], _TINY, 1 - _TINY)
+        more = self._sum(np.log1p(np.minimum(stake, _MOST_STAKED / q) * (x[:, None] - q)))
+        less = self._sum(np.log1p(-np.minimum(stake, _MOST_STAKED / (1 - q)) * (x[:, None] - q)))
+        return np.asarray(np.logaddexp(more, less) - np.log(2))
 
     def _sum(self, values: Floats) -> Floats:
         """[M, …] sums over the new draws of each prompt."""
