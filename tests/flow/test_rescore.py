@@ -138,7 +138,7 @@ class Unguarded:
     """A reward in this process, so that Ctrl-C reaches it."""
 
     def __init__(self, function, timeout_s):
-        self.function, self.name, self.sha256, self.range = function, "dies", None, None
+        self.function, self.what, self.name, self.sha256, self.range = function, function, "dies", None, None
 
     def score(self, prompts, completions):
         from flatspot.rewards.values import as_values

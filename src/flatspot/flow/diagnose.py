@@ -19,7 +19,6 @@ from flatspot.core.settings import Settings
 from flatspot.flow.draw import answers_are_scored, draw_run
 from flatspot.flow.gradients import check_groups, check_weights, measure_gradients
 from flatspot.flow.judge import judge_run, judge_settings
-from flatspot.flow.notebook import bar_in_notebook
 from flatspot.flow.settings import checked_settings, request_of_reward
 from flatspot.rollouts.completeness import is_complete, replay_stored
 from flatspot.rollouts.identity import digest, run_key
@@ -92,8 +91,7 @@ def diagnose(
         if not (identified and is_complete(folder, replay) and answers_are_scored(folder, rows, loaded, chosen.answer_col)):
             check_reward(loaded, rows, say)
             check_groups(loaded, chosen)
-            with bar_in_notebook(on_progress) as on_progress:
-                draw_run(folder, key, request, rows, policy, loaded, chosen, decider, replay, say, on_progress)
+            draw_run(folder, key, request, rows, policy, loaded, chosen, decider, replay, say, on_progress)
         measure_gradients(folder, rows, policy, loaded, chosen, say)
         return judge_run(folder, chosen, request, say=say)
 

@@ -12,6 +12,7 @@ from flatspot.core.protocols import Engine
 from flatspot.core.records import Prompt
 from flatspot.core.request import Request, name_of
 from flatspot.core.settings import Settings
+from flatspot.flow.notebook import bar_in_notebook
 from flatspot.rollouts.collect import collect, visit_cost
 from flatspot.rollouts.completeness import Replay, is_complete, replay_opened
 from flatspot.rollouts.known_scores import MOST_REMEMBERED, KnownScores
@@ -76,7 +77,8 @@ def draw_run(
         write_notes(path, read_notes(path))
         replay = replay_opened(path, run.record, decider, replay)
         sample = partial(collect, run, prompts, engine, reward, settings.sampling, replay, seed=settings.seed, policy=name_of(policy))
-        sample(on_scored=notes.write, on_progress=on_progress, known=_known_scores(settings, len(prompts)))
+        with bar_in_notebook(on_progress) as shown:
+            sample(on_scored=notes.write, on_progress=shown, known=_known_scores(settings, len(prompts)))
         of_engine = list(getattr(engine, "notes", ()))  # a batch halved for want of memory is noted while sampling
         for note in of_engine[reported:]:
             say(note)

@@ -18,6 +18,7 @@ from flatspot.rollouts.identity import digest, reward_identity
 from flatspot.rollouts.notes import reward_notes
 from flatspot.rollouts.progress import OnProgress
 from flatspot.rollouts.rescore import score_again, stored_prompts, whole_groups
+from flatspot.rollouts.rounds import Round
 from flatspot.rollouts.same_model import copy_model
 from flatspot.rollouts.store import open_run
 from flatspot.runs.run import Run, as_run
@@ -78,12 +79,15 @@ def rescore(
             write_answers(folder, prompts, loaded, answer_col)
             notes = reward_notes(folder, loaded)
             notes.write()
-            with bar_in_notebook(on_progress) as on_progress:
-                rounds = score_again(source.folder, new, prompts, loaded, on_scored=notes.write, on_progress=on_progress)
-        caveats = source.notes.other_caveats
-        if not all(part.fixed for part in rounds):
-            text = f"How many completions each prompt has was decided by the rewards of {source.folder}, not by these."
-            caveats.append(("rescored-by-other-reward", text))
+            with bar_in_notebook(on_progress) as show:
+                rounds = score_again(source.folder, new, prompts, loaded, on_scored=notes.write, on_progress=show)
         drop_answers(folder, prompts, loaded, answer_col)
-        notes.end(caveats, source.notes.rounds)
+        notes.end([*source.notes.other_caveats, *_decided_by_others(source.folder, rounds)], source.notes.rounds)
     return judge_run(folder, chosen, request, say=say)
+
+
+def _decided_by_others(source: Path, rounds: Sequence[Round]) -> list[tuple[str, str]]:
+    """The caveat where the rewards of `source` decided how often each prompt was drawn."""
+    if all(part.fixed for part in rounds):
+        return []
+    return [("rescored-by-other-reward", f"How many completions each prompt has was decided by the rewards of {source}, not by these.")]

@@ -92,8 +92,7 @@ def watch_checkpoints(
         curve = read_curve(out)
         vllm = SleepingVllm(probed) if settings.engine == "vllm" else None
         for step, source in _new_checkpoints(place, model, curve, once):
-            row = ProbeRow(step=step)
-            row.update(_probe(source, scores, probed, dtype, device, vllm))
+            row: ProbeRow = {"step": step, **_probe(source, scores, probed, dtype, device, vllm)}
             curve.append(row)
             curve.sort(key=lambda row: row["step"])
             write_curve(out, curve)
