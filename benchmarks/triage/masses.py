@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from flatspot.rollouts.rounds import Seen, run_rounds
+from flatspot.stats.completed import completed
 from flatspot.stats.known_mass import known_mass
 from flatspot.stats.models.proved import proof_of
 from flatspot.stats.triage.decider import Adaptive, finish
@@ -152,7 +153,7 @@ def violated(rows, intervals):
 
 def against_enumeration(runs):
     """(prompt-runs, wrong intervals, proved verdicts, of them wrong) of triage on policies whose every completion is known."""
-    wrong_intervals, proofs, wrong_proofs = 0, 0, 0
+    wrong_intervals, proofs, wrong_proofs, missed = 0, 0, 0, 0
     for seed in range(runs // 250):
         rng = np.random.default_rng(seed)
         p = rng.dirichlet(np.full(40, rng.choice([0.03, 0.1, 0.3])), 250)
@@ -174,7 +175,9 @@ def against_enumeration(runs):
         wrong_intervals += int(((rows.truth < lo - 1e-9) | (rows.truth > hi + 1e-9)).sum())
         wrong_proofs += int(wrong(rows.truth)[np.flatnonzero(proved), label[proved]].sum())
         proofs += int(proved.sum())
-    return {"runs": runs, "wrong_intervals": wrong_intervals, "proofs": proofs, "wrong_proofs": wrong_proofs}
+        lo, hi = completed(answer.fitted.proof.known, 0.0, 1.0).mean_limits.T
+        missed += int(((rows.truth < lo - 1e-9) | (rows.truth > hi + 1e-9)).sum())
+    return {"runs": runs, "wrong_intervals": wrong_intervals, "proofs": proofs, "wrong_proofs": wrong_proofs, "missed_limits": missed}
 
 
 def at_equal_error(results):
@@ -281,7 +284,8 @@ def text_of(results):
         f"Certificates: of {runs:,} prompt-runs on the short answers, the proved interval of {bad} lies more than 4 standard errors from "
         f"the mean of 256 rewards drawn with other seeds; {sum(r['wrong_proofs'] for r in results['sets']['short']['triage']):.0f} proved "
         f"verdicts are wrong. Of {e['runs']:,} prompt-runs on policies whose every completion is known, {e['wrong_intervals']} intervals "
-        f"miss the mean, and of {e['proofs']:,} proved verdicts {e['wrong_proofs']} are wrong.",
+        f"miss the mean, and of {e['proofs']:,} proved verdicts {e['wrong_proofs']} are wrong; their 95% "
+        f"limits of the mean miss it in {e['missed_limits'] / e['runs']:.2%}, where the rewards decided when to stop.",
     ]
     engine = HERE / "masses_engine.json"
     if engine.exists():

@@ -141,14 +141,12 @@ def spread(model: FittedModel, rows: NDArray[np.bool_], clusters: Ints | None = 
     return model if rows.all() and clusters is None else _Spread(model, rows, clusters)
 
 
-def mixing_of(model: FittedModel) -> Floats | None:
-    """[M, 163] the distribution of p that each prompt of binary rewards is judged under; of those without a reward, 0. None of others."""
+def mixing_of(model: FittedModel, rows: Ints) -> Floats | None:
+    """[m, 163] the distribution of p that these prompts of binary rewards, each with one, are judged under; None of others."""
     if isinstance(model, BinaryModel):
-        return model.mixture.judging[model.pair]
-    if isinstance(model, _Spread) and (g := mixing_of(model.part)) is not None:
-        full = np.zeros((len(model.rows), g.shape[1]))
-        full[model.rows] = g
-        return full
+        return model.mixture.judging[model.pair[rows]]
+    if isinstance(model, _Spread):
+        return mixing_of(model.part, (np.cumsum(model.rows) - 1)[rows])
     return None
 
 

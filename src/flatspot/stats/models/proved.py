@@ -19,6 +19,8 @@ from flatspot.stats.models.limits import Limits
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.zones import Odds, Zones, gain_of, mixed_of
 
+_AT_ONCE = 20_000  # prompts
+
 
 @dataclass(frozen=True, eq=False)
 class Proof:
@@ -181,20 +183,35 @@ class ProvedModel:
         return self._mean_mixed(sizes), self.part.mixed_shares(sizes, draws)[1]
 
     @cached_property
-    def _cut(self) -> tuple[NDArray[np.bool_], Cut] | None:
-        """The prompts of binary rewards whose known mass is not small, and what their p may be; None where there are none."""
-        firsts, g = self.proof.known.firsts, mixing_of(self.part)
-        rows = (self.proof.known.total >= FEWEST_KNOWN) & (self.n > 0)
-        if firsts is None or g is None or not rows.any():
-            return None
-        return rows, cut_to_proof(g[rows], firsts.subset(rows).within(self.proof.zones.lo, self.proof.zones.hi))
+    def _by_new_draws(self) -> Ints:
+        """The prompts of binary rewards whose known mass is not small."""
+        rows = np.flatnonzero((self.proof.known.total >= FEWEST_KNOWN) & (self.n > 0))
+        return rows[:0] if self.proof.known.firsts is None or mixing_of(self.part, rows[:0]) is None else rows
+
+    def _cut(self, rows: Ints) -> Cut:
+        """What the p of these may be."""
+        firsts, g = self.proof.known.firsts, mixing_of(self.part, rows)
+        if firsts is None or g is None:
+            raise ValueError("only binary prompts with new draws have a p to cut")
+        marked = np.zeros(len(self.n), bool)
+        marked[rows] = True
+        return cut_to_proof(g, firsts.subset(marked).within(self.proof.zones.lo, self.proof.zones.hi))
+
+    @cached_property
+    def _one_cut(self) -> Cut:
+        """Of all of them, where one block holds them."""
+        return self._cut(self._by_new_draws)
 
     def _cut_or(self, of_fit: Floats, at: Callable[[Floats], Floats]) -> Floats:
-        """[M, …] what the fit says; where p is cut to what is proved, the mean of `at` under that."""
-        if self._cut is None:
+        """[M, …] what the fit says; where p is cut to what is proved, the mean of `at` under that, block by block to bound memory."""
+        every = self._by_new_draws
+        if len(every) == 0:
             return of_fit
-        (rows, cut), values = self._cut, np.array(of_fit)
-        values[rows] = cut.expect(at(cut.p))
+        values = np.array(of_fit)
+        for start in range(0, len(every), _AT_ONCE):
+            rows = every[start : start + _AT_ONCE]
+            cut = self._one_cut if len(every) <= _AT_ONCE else self._cut(rows)
+            values[rows] = cut.expect(at(cut.p))
         return values
 
     def _judged_at(self, p: Floats) -> tuple[Floats, Floats]:

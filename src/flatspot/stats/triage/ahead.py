@@ -66,17 +66,18 @@ class KnownPrompts:
 
     def ahead(self, g: Floats, prices: Floats) -> Ahead:
         """What the optimal rule under g [163] does at each price."""
-        cut = cut_to_proof(g, self.new)
-        loss = states_and_losses(cut.p, self.zones, self.low, self.high)[1]
-        unseen = np.diff(self.new.proved)[:, 0]
-        parts = [
-            look_ahead(cut.chance[at], loss[at], prices[:, None] / np.maximum(unseen[at], _NOTHING), unseen[at])
-            for at in (slice(start, start + _AT_ONCE) for start in range(0, len(unseen), _AT_ONCE))
-        ]
+        m = int(self.rows.sum())
+        parts = [self._part(np.arange(m) // _AT_ONCE == block, g, prices) for block in range(-(-m // _AT_ONCE))]
         if not parts:
             none = np.zeros((len(prices), 0))
             return Ahead(none.astype(bool), none, none)
         return Ahead(*(np.concatenate([getattr(part, name) for part in parts], -1) for name in ("go", "error", "draws")))
+
+    def _part(self, rows: Flags, g: Floats, prices: Floats) -> Ahead:
+        new = self.new if rows.all() else self.new.of.subset(rows).within(self.zones.lo, self.zones.hi)
+        cut, unseen = cut_to_proof(g, new), np.diff(new.proved)[:, 0]
+        loss = states_and_losses(cut.p, self.zones, self.low, self.high)[1]
+        return look_ahead(cut.chance, loss, prices[:, None] / np.maximum(unseen, _NOTHING), unseen)
 
 
 def look_ahead(chance: Floats, loss: Floats, price: Floats, unseen: Floats, steps: int = _AHEAD) -> Ahead:
