@@ -49,7 +49,7 @@ class Settings:
     judging
         group_size, target_error, worst_case, advantage    see `JudgeSettings`
         top_reachable    every prompt can earn the top of the range, as under a verifier with partial credit
-        deterministic_reward    the same completion always earns the same, so that verdicts may be proved
+        deterministic_reward    the same completion always earns the same, so that verdicts may be proved and equal ones are scored once
         answer_col       the column with real answers: what they earn is what a prompt can be expected to earn
         cluster_col      the column with the task of each prompt: limits of shares and forecast are then for prompts of other tasks; "none":
                          for further prompts of the same ones; None: `task`, where prompts name five tasks or more

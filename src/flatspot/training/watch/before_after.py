@@ -29,7 +29,8 @@ def split_run(training: Path) -> tuple[Path, Path]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    parts = [read_table(part.file, [column.name for column in ROLLOUTS]) for part in part_files(training)]
+    names = [column.name for column in ROLLOUTS]
+    parts = [read_table(part.file, names, optional=("logprob", "copied")) for part in part_files(training)]
     rows = pa.concat_tables([rows.filter(pc.fill_null(pc.not_equal(rows["split"], "eval"), True)) for rows in parts]) if parts else None
     steps = sorted(set(rows["step"].to_pylist()) - {None}) if rows is not None else []
     if rows is None or len(steps) < 2:
