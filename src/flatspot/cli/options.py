@@ -118,7 +118,7 @@ def judging_options(command: F) -> F:
             click.option(
                 "--deterministic-reward",
                 is_flag=True,
-                help="The same completion always earns the same: verdicts may be proved by their probabilities, and equal ones are scored once.",
+                help="The same completion always earns the same: verdicts may be proved by probabilities, and equal ones are scored once.",
             ),
             click.option(
                 "--cluster-col",
