@@ -46,6 +46,7 @@ class RunTable:
     signs             equal completions with different rewards, and what cut ones earn
     clusters          the tasks of the prompts, where limits are to know of them; None: one, or nothing tells
     known             what the probabilities of the completions prove: `read_known`; None where it was not asked for
+    n_not_drawn       [M] completions among n_rows that the engine could not draw, so that no reward saw them; None: none
     """
 
     prompt_id: NDArray[np.object_]
@@ -61,6 +62,7 @@ class RunTable:
     signs: Signs
     clusters: Clusters | None = None
     known: KnownMass | None = None
+    n_not_drawn: Ints | None = None
 
     @property
     def clusters_used(self) -> Ints | None:
@@ -166,7 +168,23 @@ def _reduce(db: duckdb.DuckDBPyConnection, any_rows: bool) -> RunTable:
         fair=_place(totals["fair"], at, m, 1).astype(bool),
         errors=db.execute("SELECT error, count(*) FROM rows WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1 LIMIT 20").fetchall(),
         signs=_signs(db, m),
+        n_not_drawn=_not_drawn(db, m),
     )
+
+
+def _not_drawn(db: duckdb.DuckDBPyConnection, m: int) -> Ints | None:
+    """Rows with an error in place of a completion; not of a log (`source`), which may leave out what completions said."""
+    if "source" not in _columns(db):
+        return None
+    found = db.execute(
+        """SELECT i, count(*) AS n FROM rows JOIN prompts USING (prompt_id)
+           WHERE error IS NOT NULL AND completion IS NULL AND reward IS NULL AND source IS NULL GROUP BY i"""
+    ).fetchnumpy()
+    return _place(found["n"], found["i"].astype(np.int64), m, 0).astype(np.int64) if len(found["i"]) else None
+
+
+def _columns(db: duckdb.DuckDBPyConnection) -> set[str]:
+    return {str(name) for name, *_ in db.execute("DESCRIBE rows").fetchall()}
 
 
 def _distinct(db: duckdb.DuckDBPyConnection, m: int) -> Floats:
@@ -203,7 +221,7 @@ def _components(db: duckdb.DuckDBPyConnection, m: int) -> dict[str, Evidence]:
 
 def _signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
     """Equal completions with different rewards, and what cut ones earn: from the views `rows` and `prompts`."""
-    names = {row[0] for row in db.execute("DESCRIBE rows").fetchall()}
+    names = _columns(db)
     asked = "copied IS NOT true" if "copied" in names else "true"
     table = db.execute(
         f"""WITH texts AS (
@@ -231,7 +249,7 @@ def _known(db: duckdb.DuckDBPyConnection, m: int, logprob_error: float) -> Known
 
     A completion is told apart by its text and whether it was cut: of the several sequences of tokens that read alike, the likeliest counts.
     """
-    names = {row[0] for row in db.execute("DESCRIBE rows").fetchall()}
+    names = _columns(db)
     if "logprob" not in names or db.execute("SELECT 1 FROM rows WHERE logprob IS NOT NULL LIMIT 1").fetchone() is None:
         return None
     rows = db.execute(

@@ -76,6 +76,7 @@ def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattes
     rules = {
         "noise": f"variance between equal completions: {share} > {limit}",
         "nothing": "no completions",
+        "not-drawn": f"completions that could not be drawn: {share} > {limit}",
         "unscored": "no completion has a reward",
         "failed": f"rows without a reward: {share} > {limit}",
         "answers": f"real answers under half of the range: {share} >= {limit}",
@@ -136,6 +137,7 @@ def _unjudged(signs: RewardSigns, share: str) -> dict[str, str]:
         "noise": f"Equal completions get different rewards: {share} of the variance within prompts is noise, and RL would learn it. If "
         "that is intended, as with an LLM judge that samples, average several calls.",
         "nothing": "There are no completions, so no prompt can be judged.",
+        "not-drawn": f"{share} of the completions could not be drawn: their errors say why, most often that a prompt does not fit.",
         "unscored": "No completion has a reward, so no prompt can be judged.",
         "failed": f"{share} of the completions have no reward, so no other number here is reliable yet.",
         "answers": f"{share} of the real answers themselves earn less than half of the reward range: the reward does not pay for the "

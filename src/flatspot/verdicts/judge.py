@@ -80,12 +80,16 @@ def judge_set(
     settings: JudgeSettings,
     answer_rewards: Floats,
     signs: RewardSigns | None = None,
+    n_not_drawn: Ints | None = None,
 ) -> SetJudgment:
     """The first rule that fires, in this order: whether the set can be judged at all, then what it is.
 
+    n_not_drawn    of the n_rows, those that the engine could not draw, as of a prompt that does not fit
+
     1.  noise       most of the variance within prompts is between equal completions                → fix-reward
     2.  nothing     no completion was drawn                                                         → draw-more
-    3.  failed      more than `failed_above` of the rows have no reward, or all of them ("unscored") → fix-reward
+        not-drawn   more than half of the completions could not be                                  → fix-sampling
+    3.  failed      more than `failed_above` of those drawn have no reward, or all of them ("unscored") → fix-reward
     4.  answers     under a verifier, at least half of the real answers earn less than half the range, and so do
                     all completions of nearly all of these prompts                                   → fix-reward
     5.  truncated   more than half of the completions were cut, and those earn the least              → fix-sampling
@@ -95,7 +99,7 @@ def judge_set(
     9.  none of these; `components.with_components` may yet judge by one of several rewards             → proceed
     """
     signs = signs or RewardSigns()
-    broken = _cannot_be_judged(evidence, n_rows, settings, answer_rewards, signs)
+    broken = _cannot_be_judged(evidence, n_rows, 0 if n_not_drawn is None else int(n_not_drawn.sum()), settings, answer_rewards, signs)
     return judge_shares(verdicts, model, evidence, settings) if broken is None else broken
 
 
@@ -131,7 +135,7 @@ def judge_shares(verdicts: PromptVerdicts, model: FittedModel, evidence: Evidenc
 
 
 def _cannot_be_judged(
-    evidence: Evidence, n_rows: Ints, settings: JudgeSettings, answer_rewards: Floats, signs: RewardSigns
+    evidence: Evidence, n_rows: Ints, not_drawn: int, settings: JudgeSettings, answer_rewards: Floats, signs: RewardSigns
 ) -> SetJudgment | None:
     """What makes everything else meaningless; None where nothing does."""
     if signs.noisy:
@@ -139,7 +143,9 @@ def _cannot_be_judged(
     total = int(n_rows.sum())
     if total == 0:
         return SetJudgment("draw-more", "nothing", 1.0, 1.0)
-    failed = 1 - evidence.n.sum() / total
+    if 2 * not_drawn > total:
+        return SetJudgment("fix-sampling", "not-drawn", not_drawn / total, 0.5)
+    failed = 1 - evidence.n.sum() / (total - not_drawn)  # no reward saw the others
     if failed > settings.failed_above:
         return SetJudgment("fix-reward", "failed", float(failed), settings.failed_above)
     if failed == 1:

@@ -91,7 +91,7 @@ def judge(
     if model.family == "binary":
         r_star = np.full(evidence.n_prompts, settings.reward_hi)
     signs, prompts = reward_signs(run, weights, again), judge_prompts(model, settings)
-    of_total = judge_set(prompts, model, evidence, run.n_rows, settings, run.answer_reward, signs)
+    of_total = judge_set(prompts, model, evidence, run.n_rows, settings, run.answer_reward, signs, run.n_not_drawn)
     components = judge_components(run.components, weights, model, settings, ranges)
     judged = _Parts(
         model=model,

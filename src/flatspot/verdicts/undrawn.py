@@ -66,6 +66,7 @@ def _of(run: RunTable, rows: NDArray[np.bool_]) -> RunTable:
     components = {name: part.subset(rows) for name, part in run.components.items()}
     columns: dict[str, Any] = {name: getattr(run, name)[rows] for name in per_prompt}
     columns["clusters"] = None if run.clusters is None else run.clusters.subset(rows)
+    columns["n_not_drawn"] = None if run.n_not_drawn is None else run.n_not_drawn[rows]
     columns["known"] = None if run.known is None else run.known.subset(rows)
     return replace(run, **columns, evidence=run.evidence.subset(rows), components=components, signs=run.signs.subset(rows))
 

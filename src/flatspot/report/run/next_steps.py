@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flatspot.runs.summary import Summary
 
 _MANY = 0.2  # of the prompts
+_HALF = 0.5  # of the completions
 _LOGS = ("inspect", "watch")  # sources of rows that somebody else drew
 
 
@@ -132,6 +133,11 @@ def _fix_sampling(summary: Summary, n: Mapping[str, int]) -> tuple[Step, ...]:
     if summary.source in _LOGS or limit is None:
         text = "Raise the trainer's limit of the completion length (max_completion_length in TRL, response_length in verl), and log again."
         return (Step(text), Step("See what was cut: the columns truncated and completion.", completions_command(summary)))
+    if (summary.health.error_share or 0) > _HALF:
+        return (
+            Step("See what could not be drawn, and why: the columns prompt and error.", completions_command(summary)),
+            Step("Leave these prompts out or shorten them, or lower --max-new-tokens, and diagnose again.", diagnose_command(summary)),
+        )
     longer = replace(summary, sampling={**summary.sampling, "max_new_tokens": 4 * limit})
     return (
         Step("See where the completions were cut: the columns truncated and completion.", completions_command(summary)),

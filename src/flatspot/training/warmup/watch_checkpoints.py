@@ -73,7 +73,7 @@ def watch_checkpoints(
     out      the folder of curve.json, by default folder/flatspot. Checkpoints in an existing curve are not probed again
     labels   the labeled prompts, which are not probed; their answers are in the column `answer_col`, by default "answer"
 
-    template_kwargs    values for the chat template; None: those that the run was drawn with
+    template_kwargs    values for the chat template; None: the run's
 
     Nothing in `folder` is changed, and the trainer is not stopped. Raises SettingsError for an existing curve with other settings,
     EngineError for a complete checkpoint that cannot be loaded.
@@ -89,8 +89,7 @@ def watch_checkpoints(
     probed = probed_prompts(run, settings, without=texts, template_kwargs=template_kwargs)
     with own_folder(out, _KIND, _NAMES, _is_older), _loaded(reward, reward_timeout_s, reward_weights) as scores:
         _check_settings(out, _request(as_run(run).folder, model, scores, probed), settings, probed)
-        curve = read_curve(out)
-        vllm = SleepingVllm(probed) if settings.engine == "vllm" else None
+        curve, vllm = read_curve(out), SleepingVllm(probed) if settings.engine == "vllm" else None
         for step, source in _new_checkpoints(place, model, curve, once):
             row: ProbeRow = {"step": step, **_probe(source, scores, probed, dtype, device, vllm)}
             curve.append(row)
