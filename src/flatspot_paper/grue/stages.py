@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 
 class Finetuned(TypedDict):
-    """One task and seed: arms that are finished, by name, and the comparison of its inputs."""
+    """One task and seed: arms that are finished, by name, and the comparison of its inputs; the title names what stands in for its data."""
 
     task: str
     title: str
@@ -127,7 +127,9 @@ def write_results(out: Path, scale: str) -> Comparison:
             inputs = {"pretrained": inputs_of(out / name), "again": inputs_of(place / "again")}
             inputs |= {arm: inputs_of(place / arm) for arm in arms}
             tables[name, seed] = inputs
-            finished.append({"task": name, "title": task.title, "seed": seed, "arms": arms, "comparison": compare(inputs)})
+            data = next(iter(arms.values()))["settings"]["data"]
+            title = task.title if data == name else f"{task.title} ({data})"
+            finished.append({"task": name, "title": title, "seed": seed, "arms": arms, "comparison": compare(inputs)})
     whole: Comparison = {
         "results_version": 1,
         "scale": scale,

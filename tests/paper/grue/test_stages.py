@@ -26,6 +26,7 @@ from flatspot_paper.grue.data import Pool
 from flatspot_paper.grue.examples import Ask, Example
 from flatspot_paper.grue.plan import SCALES, plan_tasks
 from flatspot_paper.grue.stages import run_finetuning
+from flatspot_paper.grue.words import finetuned_text
 
 pytestmark = [
     pytest.mark.thorough,
@@ -104,6 +105,15 @@ def test_the_papers_scale_trains_a_tiny_model_for_a_step(kind, stage, made, sent
     rl = arms[made[-1]]["settings"]["rl"]
     assert (rl["buffer_tokens"], rl["learning_rate"]) == (2560, 5e-7 if kind == "t5" else 2e-6)
     assert (tmp_path / "out/narrativeqa/seed-0" / made[-1] / "policy/config.json").exists()
+
+
+def test_the_title_of_a_result_names_what_stands_in(sentences, tmp_path):
+    write_rows(sentences / "dart/dev.jsonl.gz", [{"triples": [["w1", "w2", f"w{i}"]], "references": ["w3"]} for i in range(30)])
+    [plan] = plan_tasks(SCALES["paper"], ["totto"], model=saved("gpt2", tmp_path / "model"), inputs=2, completions=2, folder=sentences)
+    plan = replace(plan, asked=replace(plan.asked, data="dart"))
+    results = run_finetuning([plan], tmp_path / "out", scale="paper", stage="sft", sft_steps=1, data=sentences)
+    assert results["tasks"][0]["title"] == "ToTTo (dart)"
+    assert "ToTTo (dart)" in finetuned_text(results)
 
 
 def test_labels_are_the_references_in_turn_cut_to_some_tokens_or_the_rest_of_a_review(sentences, tmp_path):
