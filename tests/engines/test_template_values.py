@@ -116,3 +116,10 @@ def test_the_option_is_read_as_json(text, message):
     done = CliRunner().invoke(cli, ["diagnose", "x.jsonl", "--model", "m", "--reward", "regex[pattern=w5]", "--chat-template-kwargs", text])
     told = done.output if isinstance(done.exception, SystemExit) else str(done.exception)
     assert isinstance(done.exception, SystemExit | SettingsError) and message in " ".join(told.split())
+
+
+def test_where_a_template_fails_on_its_values_they_are_named():
+    pair = tiny_model("llama"), word_tokenizer("{{ messages[0]['content'] }} {{ 1 // zero }}")
+    engine = load_engine("hf", pair, template_kwargs={"zero": 0})
+    with pytest.raises(EngineError, match=r"ZeroDivisionError.*Give other --chat-template-kwargs, write the messages"):
+        encode(engine.policy, CHAT)

@@ -21,3 +21,11 @@ def test_plain_text_for_a_policy_with_a_chat_template_is_a_caveat(tmp_path, prom
     engine.policy = SimpleNamespace(tokenizer=SimpleNamespace(chat_template=template))
     run = flatspot.diagnose(prompts, engine, "exact_match", out=tmp_path / "run", max_completions=4, fixed_completions=True)
     assert any("has a chat template, which they did not go through" in caveat for caveat in run.summary.caveats) is said
+
+
+def test_text_among_chat_messages_is_counted(tmp_path):
+    engine = ScriptedEngine({text: {"4": 0.5, "5": 0.5} for text in ("2+2=", "1+3=", "3+1=")})
+    engine.policy = SimpleNamespace(tokenizer=SimpleNamespace(chat_template="{{ messages }}"))
+    rows = [*CHAT, {"prompt": "1+3=", "reference": "4"}, {"prompt": "3+1=", "reference": "4"}]
+    run = flatspot.diagnose(rows, engine, "exact_match", out=tmp_path / "run", max_completions=4, fixed_completions=True)
+    assert any(caveat.startswith("2 of 3 prompts are plain text") for caveat in run.summary.caveats)

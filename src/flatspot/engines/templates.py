@@ -65,9 +65,10 @@ def chat_ids(
         if system and others and _passes(lambda: ids_of(others)):
             raise _no_system_role(prompt, model, f"rejects it: {_reason(error)}") from error
         roles = ", ".join(str(message.get("role")) for message in messages)
+        given = "Give other --chat-template-kwargs, write" if values else "Write"
         raise EngineError(
-            f"the chat template of {model} fails on the prompt {prompt}, whose roles are {roles}: {_reason(error)}. Write the messages as "
-            "this template expects them, use prompts in plain text, or fix its chat_template.jinja"
+            f"the chat template of {model} fails on the prompt {prompt}, whose roles are {roles}: {_reason(error)}. {given} the messages "
+            "as this template expects them, use prompts in plain text, or fix its chat_template.jinja"
         ) from error
     if lacks_system:
         raise _no_system_role(prompt, model, "omits its text")

@@ -130,8 +130,13 @@ def _loaded(policy: Any, settings: Settings, prompts: Sequence[Prompt], say: Cal
 def raw_text(engine: Engine, prompts: Sequence[Prompt]) -> list[str]:
     """A note on prompts in plain text for a policy with a chat template, which most such policies were trained to be asked through."""
     tokenizer = getattr(getattr(engine, "policy", None), "tokenizer", None)
-    if getattr(tokenizer, "chat_template", None) is None or any(prompt.is_chat for prompt in prompts):
+    if getattr(tokenizer, "chat_template", None) is None or all(prompt.is_chat for prompt in prompts):
         return []
+    if chat := sum(prompt.is_chat for prompt in prompts):
+        return [
+            f"{len(prompts) - chat} of {len(prompts)} prompts are plain text, which does not go through the policy's chat template, and "
+            "the others are chat messages, which do: one policy is asked in two ways. Give all of them as the RL run will."
+        ]
     return [
         "The prompts are plain text, and the policy has a chat template, which they did not go through. If it is an instruct model, give "
         'chat messages, [{"role": "user", "content": …}], as the RL run will; a base model may be asked as here.'
