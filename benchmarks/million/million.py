@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -54,19 +55,18 @@ def _clocks() -> tuple[float, float]:
 def diagnose(folder: Path, most: int) -> None:
     """One call, in this process; prints what it took."""
     import flatspot
-    import flatspot.flow.diagnose as flow
+    from flatspot.flow.judge import judge_run
 
     marks = [_clocks()]
-    judge = flow.judge_run
 
     def judged(*arguments: Any, **named: Any) -> Any:
         marks.append(_clocks())
-        return judge(*arguments, **named)
+        return judge_run(*arguments, **named)
 
-    flow.judge_run = judged
     engine = Parts.from_file(folder / "answers.json")
     marks.append(_clocks())
-    run = flatspot.diagnose(folder / "prompts.jsonl", engine, "exact_match", out=folder / "run", max_completions=most, seed=0)
+    with mock.patch("flatspot.flow.diagnose.judge_run", judged):
+        run = flatspot.diagnose(folder / "prompts.jsonl", engine, "exact_match", out=folder / "run", max_completions=most, seed=0)
     marks.append(_clocks())
     usage = resource.getrusage(resource.RUSAGE_SELF)
     figures: dict[str, Any] = {}
