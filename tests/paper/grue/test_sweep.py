@@ -139,3 +139,40 @@ def test_a_sweep_makes_what_is_missing(workers, data, tmp_path):
     text = CliRunner().invoke(sweep_command, words, catch_exceptions=False).stdout
     assert "sft,sft_steps=0.5" in text and {one: one.stat().st_mtime_ns for one in stamps} == stamps
     assert json.loads((out / "sweep.json").read_text())["rows"][:2] == first["rows"]
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # peft and TRL use it
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning")
+@pytest.mark.parametrize(("name", "points"), [("table2", 4), ("figure4", 1)])
+def test_the_sweeps_of_the_paper_run_on_a_tiny_model(name, points, data, tmp_path, request):
+    """The last point of each grid, and the reference, at small scale: RL's steps and rates, SFT's labels and steps."""
+    for package in ("torch", "transformers", "trl", "peft", "rouge_score", "yaml"):
+        pytest.importorskip(package)
+    import yaml
+    from tests.paper.grue.conftest import write_rows
+    from tests.paper.grue.test_engine import tiny
+
+    from flatspot_paper.grue.sweep_run import run_sweep
+
+    rows = [{"question": "w1", "passage": f"w{i}", "answers": ["w2 w3"]} for i in range(8)]
+    write_rows(data / "narrativeqa/train.jsonl.gz", rows)
+    model, tokenizer = tiny("gpt2")
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    keys = yaml.safe_load((request.config.rootpath / "experiments" / "grue" / f"{name}.yaml").read_text("utf-8"))
+    last = [{key: value[-1] if isinstance(value, list) else value for key, value in grid.items()} for grid in keys["grids"]]
+    keys |= {"grids": last, "seeds": [0], "model": str(tmp_path / "model"), "inputs": 4, "completions": 3, "rl_steps": 1, "sft_steps": 2}
+    sweep = sweep_of(keys)
+    results = run_sweep(sweep, plan_of(sweep, data, engine="hf"), tmp_path / "out", data=data)
+    names = [row["point"] for row in results["rows"]]
+    assert names == list(dict.fromkeys([sweep.reference.name, *(one.name for one in sweep.points)]))
+    assert len(sweep.points) == points and results["rows"][0]["ratio"] == 1.0
+    for row in results["rows"]:
+        assert 0 <= row["reward"]["low"] <= row["reward"]["value"] <= row["reward"]["high"] <= 1
+        place = tmp_path / "out" / "points" / row["point"] / "seed-0" / "rl" / "arm.json"
+        rl = json.loads(place.read_text())["settings"]["rl"]
+        warmth = rl["sampling"]["temperature"]
+        told = {"learning_rate": rl["learning_rate"], "temperature": warmth, "entropy_coef": rl["entropy_coef"]}
+        assert {key: value for key, value in row["changes"].items() if key in told}.items() <= told.items()
