@@ -78,7 +78,7 @@ def test_the_text_has_settings_commands_and_hours():
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--tasks", "wmt"], "there is no task 'wmt'"), (["--tokens-per-second", "5"], "is for --dry-run")],
+    [(["--tasks", "wmt"], "there is no task 'wmt'"), (["--tokens-per-second", "5"], "are for --dry-run: add it")],
 )
 def test_what_cannot_be_is_refused(words, message):
     result = CliRunner().invoke(grue_command, words)
