@@ -16,7 +16,7 @@ FOLDERS = sorted({file.parent for name in ("benchmarks", "experiments", "example
 FOREIGN = "official.py"  # stands on code that lies outside this repository
 CODES = {"attr-defined", "call-arg", "import-not-found", "name-defined", "syntax", "valid-type"}
 BESIDE = [
-    ROOT / folder for folder in ("experiments/overcome", "experiments/letters", "tests/faults", "tests/stats")
+    ROOT / folder for folder in ("experiments/overcome", "experiments/letters", "experiments/foretell", "tests/faults", "tests/stats")
 ]  # where scripts import from
 
 

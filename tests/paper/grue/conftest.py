@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import sys
 
 import pytest
 
@@ -59,3 +61,15 @@ def word_tokenizer(vocabulary=(), *, ends=False, size=0):
     if ends:
         backend.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 2)])
     return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", unk_token="<unk>", pad_token="<pad>")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_precision():
+    """What accelerate is set to is of the whole process, and trainings of later modules would take over bfloat16 from here."""
+    before = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    yield
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+    if before is not None:
+        os.environ["ACCELERATE_MIXED_PRECISION"] = before
+    if (state := sys.modules.get("accelerate.state")) is not None:
+        state.AcceleratorState._reset_state(reset_partial_state=True)

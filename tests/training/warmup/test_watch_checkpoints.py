@@ -57,11 +57,11 @@ def test_probes_of_an_older_flatspot_are_those_of_the_same_settings(tmp_path):
     """Whose watch.json has settings by their old names."""
     request, probed = {"run": "r", "model": {"name": "m"}, "reward": {}}, types.SimpleNamespace(prompts=[])
     old = {"max_completions": "max_samples", "held_out": "held_back"}
-    stored = {old.get(name, name): value for name, value in dataclasses.asdict(PROBE).items()}
+    stored = {old.get(name, name): value for name, value in PROBE.identity().items()}
     assert set(old.values()) < set(stored)
     (tmp_path / "watch.json").write_text(json.dumps(request | {"probe": stored, "prompts": []}))
     _check_settings(tmp_path, request, PROBE, probed)
-    assert json.loads((tmp_path / "watch.json").read_text())["probe"] == dataclasses.asdict(PROBE)
+    assert json.loads((tmp_path / "watch.json").read_text())["probe"] == PROBE.identity()
     with pytest.raises(SettingsError, match=r"probe.max_completions: 8 there, 9 now"):
         _check_settings(tmp_path, request, dataclasses.replace(PROBE, max_completions=9), probed)
 

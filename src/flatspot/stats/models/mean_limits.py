@@ -96,19 +96,18 @@ def _roots(table: Floats, size: Floats, tilts: Floats, g: Floats, top: float) ->
 def _tilted(table: Floats, size: Floats, bonus: Floats, start: Floats, even: float, steps: int) -> Floats:
     """[F, T, J] the g that maximize log L(g) + g·bonus, by EM from `start`."""
     g = np.array(start)
-    top = bonus.max(-1, keepdims=True)
-    at_top = bonus >= top - 1e-12
+    below = bonus.max(-1, keepdims=True) - bonus  # by how much: beside bonuses of 1e14, r would be lost to rounding
+    at_top = below <= 1e-12
     for _ in range(steps):
         r = (size / np.maximum(g @ table.T, _LEAST)) @ table
         r *= g
         r += even
-        u = top + (r * at_top).sum(
-            -1, keepdims=True
-        )  # sum r / (u - bonus) is 1 or more here, and falls, convex: Newton never passes the root
+        # sum r / (u + below) is 1 or more here, and falls, convex: Newton never passes the root
+        u = (r * at_top).sum(-1, keepdims=True)
         for _ in range(_ROOT_STEPS):
-            gap = u - bonus
+            gap = u + below
             share = r / gap
             u = u + (share.sum(-1, keepdims=True) - 1) / (share / gap).sum(-1, keepdims=True)
-        g = r / (u - bonus)
+        g = r / (u + below)
         g /= g.sum(-1, keepdims=True)
     return g
