@@ -50,3 +50,14 @@ def test_where_nothing_is_open_all_of_it_is_at_what_is_known():
     cut = cut_to_proof(flat_prior(), new_draws([0.6, 0.4], [0.0, 1.0], [0, 1]))
     assert cut.expect(cut.p)[0] == pytest.approx(0.4)
     assert cut.chance.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("n", [1, 3, 9])
+def test_new_draws_count_where_the_fitted_distribution_says_nothing(n):
+    only = np.where(np.arange(len(GRID)) == np.abs(GRID - 0.9).argmin(), 1.0, 0.0)  # nothing under 0.4, all that one failure leaves open
+    masses = np.r_[0.6, np.full(n - 1, 1e-3)]
+    cut = cut_to_proof(only, new_draws(masses, np.zeros(n), np.arange(n)))
+    open_ = 1 - np.r_[0.0, np.cumsum(masses)]
+    p = (np.arange(20_000) + 0.5) / 20_000 * open_[-1]
+    like = np.prod([1 - p / u for u in open_[:-1]], axis=0)
+    assert float(cut.expect(cut.p[:, :, None])[0, 0]) == pytest.approx(float(p @ like / like.sum()), rel=0.02)

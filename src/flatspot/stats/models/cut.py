@@ -51,6 +51,7 @@ def cut_to_proof(g: Floats, new: Scaled) -> Cut:
     p = lo[:, None] + (hi - lo)[:, None] * SHARES
     edges = np.r_[0.0, (SHARES[1:] + SHARES[:-1]) / 2, 1.0]
     prior = np.diff(_up_to(np.broadcast_to(g, (len(p), len(GRID))), lo[:, None] + (hi - lo)[:, None] * edges), axis=-1)
+    prior = np.where((prior > 0).any(-1, keepdims=True), prior, np.diff(edges))  # of which g says nothing
     log = new.log_likelihood(p)
     with np.errstate(divide="ignore"):
         log = np.where(prior > 0, log + np.log(np.maximum(prior, 1e-300)), -np.inf)
