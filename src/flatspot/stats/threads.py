@@ -1,4 +1,4 @@
-"""How many threads numbers take: one in BLAS, and one per core over blocks of prompts.
+"""How many threads numbers take: one in BLAS, and a few over blocks of prompts.
 
 One BLAS thread for fits: it splits products and factors of a few hundred rows, and its threads wait longer than they work.
 
@@ -35,6 +35,7 @@ def _pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+_MOST = 4  # threads over blocks: each holds one of tens of megabytes, and what is made of it
 _ONE_FIT = RLock()  # of those that overlap, the last would put the limit of the first back for good
 
 
@@ -54,7 +55,7 @@ def one_thread(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def over_blocks(function: Callable[[T], R], blocks: Iterable[T]) -> Iterator[R]:
-    """What the function, of arrays and not of Python loops, makes of each block, in their order; a thread per core where there are several.
+    """What the function, of arrays and not of Python loops, makes of each block, in their order; several blocks in up to four threads.
 
     The blocks are made in the caller's thread, and no more of them are held than there are threads, and one.
 
@@ -66,7 +67,7 @@ def over_blocks(function: Callable[[T], R], blocks: Iterable[T]) -> Iterator[R]:
     if len(first) < 2:
         yield from map(function, first)
         return
-    threads, running = cores(), deque[Future[R]]()
+    threads, running = min(cores(), _MOST), deque[Future[R]]()
     with ThreadPoolExecutor(threads) as pool:
         for block in chain(first, rest):
             running.append(pool.submit(function, block))
