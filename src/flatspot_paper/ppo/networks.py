@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -52,7 +53,7 @@ class State(TypedDict):
 @dataclass(frozen=True)
 class Networks:
     """The trained networks and their optimizer: `value` is {trunk, head}, {head} alone on the policy's states, or None without a value to
-    learn; `reference` is the policy with its initial weights, frozen, or None where β is 0 for good.
+    learn; `reference` is the policy with its initial weights, frozen, or None where β is 0 for good; `precision` is "bf16" or "no".
     """
 
     policy: Policy
@@ -61,13 +62,23 @@ class Networks:
     optimizer: Optimizer
     accelerator: Accelerator
     mode: Mode
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """What forward passes are made in."""
+        torch = require("torch", extra="hf", purpose="PPO")
+        context: AbstractContextManager[object] = torch.autocast(
+            self.accelerator.device.type, torch.bfloat16, enabled=self.precision == "bf16"
+        )
+        return context
 
 
 def prepare(policy_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: PPOSettings) -> Networks:
     """The networks and their optimizer: AdamW, weight decay on everything but biases and norms."""
     torch = require("torch", extra="hf", purpose="PPO")
     accelerate = require("accelerate", extra="hf", purpose="PPO")
-    accelerator = accelerate.Accelerator(gradient_accumulation_steps=1, mixed_precision=settings.mixed_precision)
+    # whose precision belongs to the process, and would be that of the trainings after this one
+    accelerator = accelerate.Accelerator(gradient_accumulation_steps=1)
     if accelerator.mixed_precision == "fp16" or accelerator.distributed_type.value in ("DEEPSPEED", "FSDP", "MEGATRON_LM"):
         how = f"{accelerator.distributed_type.value} with mixed precision {accelerator.mixed_precision!r}"
         raise SettingsError(f"this PPO runs in one process or several with full copies, in 'no' or 'bf16' mixed precision, not under {how}")
@@ -94,7 +105,8 @@ def prepare(policy_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, s
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},  # biases and norms
     ]
     optimizer = accelerator.prepare(torch.optim.AdamW(groups, lr=settings.learning_rate))
-    return Networks(policy, reference, value, optimizer, accelerator, choose_mode(policy, [])[0])
+    precision = settings.mixed_precision or accelerator.mixed_precision
+    return Networks(policy, reference, value, optimizer, accelerator, choose_mode(policy, [])[0], precision)
 
 
 def read(networks: Networks, prompts: Ids, completions: Ids, at: Places, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,7 +119,7 @@ def read(networks: Networks, prompts: Ids, completions: Ids, at: Places, tempera
         log_prob, entropy = read_policy(networks, prompts, completions, at, temperature)
         values = log_prob.new_zeros(log_prob.shape) if value is None else read_value(networks, prompts, completions, at)
         return log_prob, entropy, values
-    with networks.accelerator.autocast():
+    with networks.autocast():
         logits, states = token_logits_and_states(networks.policy, prompts, completions, at, share=networks.mode == "prefixed")
         values = _headed(value, states.detach())
     return *_tempered(logits, temperature, completions, at), values
@@ -115,7 +127,7 @@ def read(networks: Networks, prompts: Ids, completions: Ids, at: Places, tempera
 
 def read_policy(networks: Networks, prompts: Ids, completions: Ids, at: Places, temperature: float) -> tuple[Tensor, Tensor]:
     """log p of the tokens under the policy at a temperature, and the entropies of their distributions: [token] each."""
-    with networks.accelerator.autocast():
+    with networks.autocast():
         logits = token_logits(networks.policy, prompts, completions, at, share=networks.mode == "prefixed")
     return _tempered(logits, temperature, completions, at)
 
@@ -123,7 +135,7 @@ def read_policy(networks: Networks, prompts: Ids, completions: Ids, at: Places, 
 def read_reference(networks: Networks, prompts: Ids, completions: Ids, at: Places) -> Tensor:
     """log p_ref of the tokens: [token]. No temperature."""
     reference = cast(Policy, networks.reference)
-    with networks.accelerator.autocast():
+    with networks.autocast():
         logits = token_logits(reference, prompts, completions, at, share=networks.mode == "prefixed")
     return _tempered(logits, 1.0, completions, at)[0]
 
@@ -131,7 +143,7 @@ def read_reference(networks: Networks, prompts: Ids, completions: Ids, at: Place
 def read_value(networks: Networks, prompts: Ids, completions: Ids, at: Places) -> Tensor:
     """The value of the prefix of each token, of a value network: [token]."""
     value = cast("ModuleDict", networks.value)
-    with networks.accelerator.autocast():
+    with networks.autocast():
         states = token_states(networks.policy, value["trunk"], prompts, completions, at, share=networks.mode == "prefixed")
         return _headed(value, states)
 

@@ -329,6 +329,21 @@ def test_completions_end_with_their_end_token_and_the_buffer_is_filled():
     assert again == rows != other
 
 
+def test_the_precision_is_of_one_training_and_not_of_those_after_it(monkeypatch):
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    model, rows = tiny("llama"), ([[3, 4, 5]], [[6, 7]])
+    half = prepare(copy.deepcopy(model), words(12), settings(mixed_precision="bf16"))
+    assert Accelerator().mixed_precision == "no"
+    plain = prepare(model, words(12), settings())
+    first, second = (read_policy(nets, *rows, (np.array([0, 0]), np.array([0, 1])), 1.0)[0] for nets in (half, plain))
+    assert first.shape == second.shape and 1e-5 < float((first - second).detach().abs().max()) < 0.1
+    assert (half.precision, plain.precision) == ("bf16", "no")
+
+
 def test_chunks_of_a_minibatch_add_up():
     gradients = []
     for rows_per_forward in (1, 64):
