@@ -116,7 +116,7 @@ def test_ten_thousand_hanging_rows_do_not_take_ten_thousand_timeouts(file: Path,
         assert sum("TimeoutError: no answer" in (s.error or "") and "not tried" not in (s.error or "") for s in scores) == GIVE_UP_AFTER
         last = "the last one with TimeoutError: no answer within 0.2"
         assert str(scores[-1].error).startswith(f"hangs: not tried: 3 rows in a row got no answer, {last}")
-        assert "10000 completions are unscored because the reward hangs gave no answer in time: raise --reward-timeout" in reward.notes[0]
+        assert "10,000 completions are unscored because the reward hangs gave no answer in time: raise --reward-timeout" in reward.notes[0]
         reward.start_counting()
         assert reward.notes == []
         # the next call tries one row, and goes on as soon as there is an answer

@@ -81,6 +81,17 @@ def test_a_slow_reward_is_scored_elsewhere_with_the_same_scores(file, name, bad)
     assert [i for i, score in enumerate(elsewhere) if score.error] == list(bad)
 
 
+def test_a_slow_reward_is_found_in_calls_of_few_rows_as_well(file):
+    workers = Workers()
+    with load_reward(f"{file}:length") as reward:
+        reward.use_workers(workers)
+        for _ in range(5):
+            reward.score(*rows(16))
+        assert workers.calls == []  # the first call is not measured, the next four are together
+        reward.score(*rows(16))
+    assert workers.calls == [16]
+
+
 def test_a_fast_reward_stays_here(file):
     workers = Workers()
     assert scored(f"{file}:fast", 400, workers)[0] == scored(f"{file}:fast", 400, None)[0]
@@ -91,7 +102,7 @@ def test_rows_that_hang_elsewhere_are_errors_and_counted(file):
     workers = Workers()
     scores, notes, _ = scored(f"{file}:hangs", 256, workers, bad=(130,), timeout_s=1.0)
     assert [i for i, score in enumerate(scores) if score.error] == [130]
-    assert workers.calls == [64, 64] and any("1 completions are unscored" in note for note in notes)
+    assert workers.calls == [64, 64] and any("1 completion is unscored" in note for note in notes)
 
 
 def test_a_reward_that_compares_completions_is_found_elsewhere_too_and_called_with_groups_here(file):

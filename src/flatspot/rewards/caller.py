@@ -11,6 +11,7 @@ from typing import Protocol
 from flatspot.core.errors import RewardLoadError
 from flatspot.core.noise import CalledAgain
 from flatspot.core.records import Completion, Prompt
+from flatspot.core.shares import noun
 from flatspot.rewards.composition import compare, equal
 from flatspot.rewards.guard import Guard
 from flatspot.rewards.process import Failure
@@ -188,14 +189,14 @@ def lasting_notes_of(caller: Caller) -> list[str | tuple[str, str]]:
             )
         )
     if isinstance(caller.scores, Guard):
-        if caller.scores.late_rows:
+        if late := caller.scores.late_rows:
             notes.append(
-                f"{caller.scores.late_rows} completions are unscored because the reward {name} gave no answer in time: raise "
-                f"--reward-timeout (now {caller.scores.pace.timeout_s:g} s) if it is only slow."
+                f"{noun(late, 'completion')} {'is' if late == 1 else 'are'} unscored because the reward {name} gave no answer in time: "
+                f"raise --reward-timeout (now {caller.scores.pace.timeout_s:g} s) if it is only slow."
             )
         if caller.scores.late_call is not None:
             rows, seconds = caller.scores.late_call
             notes.append(
-                f"The reward {name} took longer than {seconds:.3g} s for {rows} completions, which were then scored in smaller calls."
+                f"The reward {name} took longer than {seconds:.3g} s for {noun(rows, 'completion')}, scored then scored in smaller calls."
             )
     return notes

@@ -19,7 +19,7 @@ from flatspot.rewards.unguarded import Unguarded
 from flatspot.rewards.values import Value
 
 _HERE_S = 1e-3  # what a row may take here
-SLICE = 64  # rows of a call elsewhere, and of the calls that measure
+SLICE = 64  # rows of a call elsewhere, and of the calls that are measured together
 
 Answer = tuple[list[Value], int, tuple[int, float] | None]  # values; how many rows were late; a call that was too slow as a whole
 Load = Callable[[], Callable[[Sequence[Prompt], Sequence[Completion]], Answer]]
@@ -44,6 +44,7 @@ class Spread:
         self.why_not: str | None = None
         self._row_s: float | None = None  # the first call may load a model: it is not measured
         self._called = False
+        self._rows, self._seconds = 0, 0.0  # of the calls since it was last measured
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> tuple[list[Value], list[slice]]:
         """One value per row; and the rows of each call."""
@@ -62,8 +63,10 @@ class Spread:
     def _here(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Value]:
         began = time.monotonic()
         values = self.here.score(prompts, completions)
-        if self._called and len(prompts) >= SLICE:
-            self._row_s = (time.monotonic() - began) / len(prompts)
+        if self._called:
+            self._rows, self._seconds = self._rows + len(prompts), self._seconds + time.monotonic() - began
+        if self._rows >= SLICE:
+            self._row_s, self._rows, self._seconds = self._seconds / self._rows, 0, 0.0
         self._called = True
         return values
 
