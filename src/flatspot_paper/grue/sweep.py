@@ -85,7 +85,7 @@ class Sweep:
 
 
 class Row(TypedDict):
-    """A line of the table: a point and seed; `ratio` is its reward over the reference's of that seed, None without one."""
+    """A line of the table: a point and seed; `ratio` is its reward over the reference's of that seed, None without one or for 0."""
 
     point: str
     arm: str
@@ -207,7 +207,8 @@ def rows_of(sweep: Sweep, numbers: Mapping[tuple[Point, int], Mapping[str, Any]]
         if (point, seed) not in numbers:
             continue
         own = numbers[point, seed]
-        base = numbers.get((sweep.reference, seed)) if sweep.reference else None
+        reference = numbers.get((sweep.reference, seed)) if sweep.reference else None
+        base = 0.0 if reference is None else reference["numbers"]["mean"]["value"]
         mean = own["numbers"]["mean"]
         rows.append({
             "point": point.name,
@@ -216,7 +217,7 @@ def rows_of(sweep: Sweep, numbers: Mapping[tuple[Point, int], Mapping[str, Any]]
             "seed": seed,
             "reward": mean,
             "tenth": own["numbers"]["percentiles"]["p10"],
-            "ratio": None if base is None else mean["value"] / base["numbers"]["mean"]["value"],
+            "ratio": mean["value"] / base if base else None,
             "seconds": own["seconds"],
         })  # fmt: skip
     return rows
