@@ -56,7 +56,7 @@ class Fractions:
 
 @dataclass(frozen=True)
 class RewardStds:
-    """Of the within-prompt stds (ddof 1) of the prompts with two scored completions or more."""
+    """Of the within-prompt stds of the prompts with two scored completions or more."""
 
     p10: Annotated[Number, "10th percentile over prompts"] = None
     p50: Annotated[Number, "median"] = None
@@ -76,7 +76,9 @@ class RewardSummary:
         True
     )
     mean: Annotated[Number, "mean over prompts of their mean rewards"] = None
-    std: Annotated[RewardStds, "of the within-prompt stds (ddof 1) of the prompts with two scored completions or more"] = RewardStds()
+    std: Annotated[
+        RewardStds, "of the within-prompt stds, `std` of verdicts.parquet, of the prompts with two scored completions or more"
+    ] = RewardStds()
 
 
 @dataclass(frozen=True)
