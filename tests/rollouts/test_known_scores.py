@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pytest
 
 import flatspot
 from flatspot.core.records import Completion, Prompt, Sampling
@@ -50,6 +51,41 @@ def test_a_reward_that_does_not_repeat_itself_is_found_out(tmp_path):
     assert run.summary.proved is None
     assert "noisy-reward" in run.summary.caveat_codes
     assert run.summary.health.noise_share > 0.3
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_reward_that_a_second_call_contradicts_proves_nothing_and_is_copied_nowhere(tmp_path, fixed):
+    """Of four equal completions hardly one is scored again; what the first look at the reward showed counts all the same."""
+    rng = np.random.default_rng(0)
+    prompts, engine = [{"prompt": "?", "reference": "yes"}], ScriptedEngine({"?": {"no": 0.97, "yes": 0.03}})
+
+    def reward(completions, **_):
+        return [float(rng.random() < 0.5) for _ in completions]
+
+    settings = {"deterministic_reward": True, "reward_range": (0, 1), "max_completions": 4, "fixed_completions": fixed}
+    run = flatspot.diagnose(prompts, engine, reward, out=tmp_path / "run", **settings)
+    assert run.summary.proved is None and run.verdicts["known_mass"].null_count == 1
+    assert "noisy-reward" in run.summary.caveat_codes
+    assert run.rollouts["copied"].null_count == 4
+
+
+def test_what_is_scored_after_a_failure_is_known_at_once_as_it_is_after_a_restart():
+    values = iter([None] + [1.0] * 20)
+
+    def reward(completions, **_):
+        return [next(values) for _ in completions]
+
+    known, engine = KnownScores(3, remembers=True), ScriptedEngine({"?": {"x": 1.0}})
+    with load_reward(reward) as loaded:
+        first, then = (
+            draw_completions([(Prompt("a", "?"), part)], engine, loaded, Sampling(), seed=1, known=known)
+            for part in (range(2), range(2, 12))
+        )
+    assert [row.score.reward for row in first] == [None, 1.0]
+    after_restart = KnownScores(3, remembers=True)
+    after_restart.remember("a", "x", False, first[1].score)
+    wanted = after_restart.to_score([(row.prompt, row.index, row.completion) for row in then])
+    assert [not row.copied for row in then] == wanted and not all(wanted)
 
 
 def test_a_run_of_which_a_part_is_missing_goes_on_to_the_same_rows(tmp_path):

@@ -83,7 +83,8 @@ VERDICTS: tuple[Column, ...] = (
         "mean",
         "float64",
         "reward",
-        "mean of the scored rewards; where known_mass is there, the estimate from new draws, which is never outside what is proved",
+        "mean of the scored rewards; where known_mass is there and no reward failed, the estimate from new draws; never outside what is "
+        "proved",
     ),
     Column("mean_lo", "float64", "reward", "lower 95% limit of the mean under the policy"),
     Column("mean_hi", "float64", "reward", "upper 95% limit of the mean under the policy"),
@@ -91,7 +92,8 @@ VERDICTS: tuple[Column, ...] = (
         "std",
         "float64",
         "reward",
-        "within-prompt std, ddof 1, or where known_mass is there that of the estimate; null under two scored completions",
+        "within-prompt std, ddof 1; where known_mass is there and no reward failed, that of the estimated distribution, ddof 0; null under "
+        "two scored completions",
     ),
     Column("std_lo", "float64", "reward", "lower 95% limit of the std under the policy"),
     Column("std_hi", "float64", "reward", "upper 95% limit of the std under the policy"),

@@ -100,7 +100,7 @@ def judge_rows(run: Run, settings: Settings, request: Request) -> Judged:
     deterministic = settings.deterministic_reward or bool(request.deterministic_reward)
     if run.notes.whole_groups is not None:  # the reward compares within a group: equal completions of two groups differ
         table = replace(table, signs=table.signs.without_repeats())
-    elif source == GIVEN and not outside and deterministic:
+    elif source == GIVEN and not outside and deterministic and not run.notes.noisy:
         # else the completions that nobody has seen may earn anything, or those that were seen something else: nothing is proved
         table = replace(table, known=run.known)
     unscored = unscored_answers(read_unscored_answers(run.folder))

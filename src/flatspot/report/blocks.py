@@ -86,7 +86,7 @@ _NOISY = 0.2  # of the variance within prompts, from which on "proceed" says so
 GLOSSARY: tuple[tuple[str, str], ...] = (
     (
         "reward std",
-        "the standard deviation of the reward over the completions of one prompt (ddof 1). If it is near 0, so is the expected gradient.",
+        "the standard deviation of the reward over the completions of one prompt. If it is near 0, so is the expected gradient.",
     ),
     (
         "mixed group",

@@ -76,6 +76,11 @@ class LoadedReward:
         return all(component.kind == "verifier" for component in self.components)
 
     @property
+    def noisy(self) -> bool:
+        """Whether a component was seen to give the same completions other values."""
+        return any(caller.noisy for caller in self._callers)
+
+    @property
     def noise(self) -> CalledAgain | None:
         """How much the total of the same completions differed when noisy rewards were called again; None where none was."""
         again = [(c.weight, caller.again) for c, caller in zip(self.components, self._callers, strict=True) if caller.again is not None]

@@ -16,6 +16,7 @@ from flatspot.rollouts.compaction import WINDOW
 from flatspot.rollouts.completeness import Replay
 from flatspot.rollouts.completions import Block, Scored, block_of, draw_parts, requests_of, score_completions
 from flatspot.rollouts.known_scores import KnownScores
+from flatspot.rollouts.notes import read_notes
 from flatspot.rollouts.parts import scored_rows
 from flatspot.rollouts.progress import Meter, OnProgress
 from flatspot.rollouts.rounds import Floats, Round, Seen, run_rounds
@@ -59,7 +60,8 @@ def collect(
             run.write_round(number, this)
             decided.append(this)
         drawing.complete(number, this)
-        seen = run.seen(number, this) if replay.decider.proves and not getattr(reward, "compares", False) else None
+        proves = replay.decider.proves and not getattr(reward, "compares", False) and not read_notes(run.path).noisy
+        seen = run.seen(number, this) if proves else None
         return run.rewards(number, this), seen
 
     for this in decided[: replay.whole]:  # which the decider has absorbed: the engine is to read them, too

@@ -64,7 +64,8 @@ class Replay:
 
 def _replay(path: Path, record: RunRecord, rounds: Sequence[Round], decider: Decider) -> Replay:
     """Let a fresh decider absorb the rounds on disk, up to the first of which a part is missing."""
-    done, whole, proves = parts_of(path), 0, decider.proves and read_notes(path).whole_groups is None
+    notes = read_notes(path)
+    done, whole, proves = parts_of(path), 0, decider.proves and notes.whole_groups is None and not notes.noisy
     for number, this in enumerate(rounds):
         if not {(number, i) for i in range(len(this.parts(record.rows_per_part)))} <= done:
             break

@@ -102,12 +102,16 @@ def score_completions(
 
 def _scores(rows: Sequence[Row], reward: Reward, known: KnownScores | None) -> list[tuple[Score, bool]]:
     """(the score, whether it was copied) of each row."""
-    if known is None or getattr(reward, "compares", False):
+    if known is None or getattr(reward, "compares", False) or getattr(reward, "noisy", False):
         return [(score, False) for score in _asked(reward, rows)]
     scored = known.to_score(rows)
     filled = known.filled(rows, _asked(reward, [row for row, now in zip(rows, scored, strict=True) if now]), scored)
-    missing = iter(_asked(reward, [row for row, (score, _) in zip(rows, filled, strict=True) if score is None]))  # the first one failed
-    return [(next(missing), False) if score is None else (score, copied) for score, copied in filled]
+    lacking = [row for row, (score, _) in zip(rows, filled, strict=True) if score is None]  # the first one failed
+    missing = _asked(reward, lacking)
+    for (prompt, _, completion), score in zip(lacking, missing, strict=True):
+        known.remember(prompt.id, completion.text, completion.truncated, score)
+    given = iter(missing)
+    return [(next(given), False) if score is None else (score, copied) for score, copied in filled]
 
 
 def _asked(reward: Reward, rows: Sequence[Row]) -> Sequence[Score]:

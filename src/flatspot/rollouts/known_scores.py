@@ -58,7 +58,7 @@ class KnownScores:
         return out
 
     def remember(self, prompt_id: str, text: str, truncated: bool, score: Score) -> None:
-        """Take in a row that an earlier start of the run scored."""
+        """Take in a row that was scored elsewhere: by an earlier start of the run, or where an equal one before it failed."""
         if self.remembers and score.error is None and score.reward is not None:
             self._scores.setdefault(_key(prompt_id, text, truncated), score)
 

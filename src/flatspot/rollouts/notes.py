@@ -35,6 +35,11 @@ class Notes:
     noise: CalledAgain | None = None
 
     @property
+    def noisy(self) -> bool:
+        """Whether the reward was seen to give the same completions other values, so that nothing is proved of it."""
+        return self.noise is not None or any(not isinstance(caveat, str) and caveat[0] == "noisy-reward" for caveat in self.caveats)
+
+    @property
     def other_caveats(self) -> list[Caveat]:
         """The caveats that are not the reward's."""
         return [caveat for caveat in self.caveats if caveat not in self.reward_caveats]

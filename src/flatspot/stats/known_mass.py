@@ -102,7 +102,7 @@ def known_mass(
     prompt, reward, mass = prompt[first], reward[first], mass[first]
     order = np.lexsort((earliest, prompt))
     firsts = FirstDraws(prompt[order], reward[order], mass[order], earliest[order], n)
-    order = np.lexsort((reward, prompt))
+    order = np.lexsort((earliest, reward, prompt))  # sums are rounded alike whatever numbers stand for the completions
     prompt, reward, mass = prompt[order], reward[order], mass[order]
     at = np.flatnonzero(_starts(prompt, reward))
     mass = np.add.reduceat(mass, at) if len(at) else mass

@@ -20,7 +20,7 @@ def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, numbers: Promp
     """One sentence per prompt, with the question that decided: whether there is a signal, and whether something is left to win."""
     columns = (
         verdicts.verdict, verdicts.leaning, verdicts.error_probability, evidence.n,
-        np.where(evidence.std == 0, evidence.mean, numbers.mean), np.where(evidence.std == 0, 0.0, numbers.std),
+        evidence.mean, evidence.std == 0, numbers.mean, numbers.std,
         numbers.p_mixed, numbers.gain, numbers.mixed_decides, numbers.r_star,
     )  # fmt: skip
     proved = np.zeros(len(verdicts.verdict), bool) if verdicts.proved is None else verdicts.proved
@@ -35,6 +35,8 @@ def _explain_one(
     leaning: str,
     error: float,
     n: int,
+    seen: float,
+    equal: bool,
     mean: float,
     std: float,
     mixed: float,
@@ -44,9 +46,7 @@ def _explain_one(
 ) -> str:
     if verdict == "unscored":
         return "No completion has a reward; the column error of its rows says why."
-    rewards = (
-        f"all {n} rewards are {mean:.3g}" if std == 0 else f"{n} rewards, mean {mean:.3g}" + ("" if isnan(std) else f", std {std:.2g}")
-    )
+    rewards = _rewards(n, seen, equal, mean, std)
     if verdict == "undecided":
         return f"Too few completions to decide: {rewards}; most likely {leaning}. Sample more, or accept the risk."
     chance = "proved" if proved else "error under 0.1%" if error < 0.001 else f"error {error:.1%}"
@@ -58,6 +58,21 @@ def _explain_one(
         return f"Nothing left to learn: {rewards}; {lacking}. Spend no completions on it. ({chance})"
     left = f"{r_star:.3g} can be earned" if isfinite(r_star) else "what can be earned is not known"
     return f"RL gets almost no gradient here: {rewards}; {lacking}, and {left}. Label it, hint it, or drop it. ({chance})"
+
+
+def _rewards(n: int, seen: float, equal: bool, mean: float, std: float) -> str:
+    """What was seen, and of the prompt's mean and std what is estimated where that is another number.
+
+    >>> _rewards(4, 0.0, True, 0.0, 0.0), _rewards(4, 0.0, True, 0.058, 0.23)
+    ('all 4 rewards are 0', 'all 4 rewards are 0, mean estimated at 0.058')
+    >>> _rewards(4, 0.25, False, 0.058, 0.23)
+    '4 rewards, mean estimated at 0.058, std 0.23'
+    """
+    estimated = f"{mean:.3g}" != f"{seen:.3g}"
+    of_mean = f"mean estimated at {mean:.3g}" if estimated else f"mean {mean:.3g}"
+    if equal:
+        return f"all {n} rewards are {seen:.3g}" + (f", {of_mean}" if estimated else "")
+    return f"{n} rewards, {of_mean}" + ("" if isnan(std) else f", std {std:.2g}")
 
 
 def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattest: ComponentVerdicts | None = None) -> tuple[str, str]:

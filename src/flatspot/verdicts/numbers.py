@@ -23,7 +23,7 @@ _MOSTLY_UNSEEN = 0.5  # known mass: below it limits that hold at any time are wi
 class PromptNumbers:
     """Of M prompts, for groups of K = `group_size`.
 
-    mean           [M] of the reward: of its completions, or where their probabilities are known, `stats.completed`
+    mean           [M] of the reward: of its completions, or where their probabilities are known and all have a reward, `stats.completed`
     std            [M] likewise; NaN under two completions
     std_limits     [M, 2] 95%
     p_mixed        [M] probability that a group is mixed
@@ -94,28 +94,40 @@ def _spread(run: RunTable, model: FittedModel, zones: Zones) -> tuple[Floats, Fl
     if done is None or not isinstance(model, ProvedModel):
         return evidence.mean, evidence.std, std_limits, limits
     known, bounds = np.isfinite(done.mean), model.proof.bounds(zones.group_size)
-    mean = np.where(known, done.mean, evidence.mean)
-    std = np.where(known & (evidence.n > 1), done.std, evidence.std)
-    of_new = known & ~(run.fair & (model.proof.known.total < _MOSTLY_UNSEEN))
+    of_all = known & ~_failed(run)
+    mean = np.where(of_all, done.mean, _held(evidence.mean[:, None], bounds.mean, known)[:, 0])
+    std = np.where(of_all & (evidence.n > 1), done.std, _held(evidence.std[:, None], bounds.std, known)[:, 0])
+    of_new = of_all & ~(run.fair & (model.proof.known.total < _MOSTLY_UNSEEN))
     of_mean = np.where(of_new[:, None], done.mean_limits, limits.mean)
     if model.family == "binary":
         lo, hi = (np.clip(of_mean, *bounds.mean.T[..., None]).T - zones.lo) / zones.span
-        lo, hi = (np.where(known, at, 0.5) for at in (lo, hi))
+        lo, hi = (np.where(known, np.clip(at, 0.0, 1.0), 0.5) for at in (lo, hi))  # rounding leaves them a little outside
         mapped, stds = mapped_limits(lo, hi, zones.lo, zones.hi, zones.group_size), mapped_std(lo, hi, zones.lo, zones.hi)
         limits = Limits(
             of_mean, *(np.where(of_new[:, None], ours, fit) for ours, fit in ((mapped.mixed, limits.mixed), (mapped.gain, limits.gain)))
         )
         std_limits = np.where(of_new[:, None], stds, std_limits)
     held = Limits(
-        *(_held(fit, to, known) for fit, to in ((of_mean, bounds.mean), (limits.mixed, bounds.mixed), (limits.gain, bounds.gain)))
+        *(_limits_held(fit, to, known) for fit, to in ((of_mean, bounds.mean), (limits.mixed, bounds.mixed), (limits.gain, bounds.gain)))
     )
-    std_limits = _held(std_limits, bounds.std, known)
+    std_limits = _limits_held(std_limits, bounds.std, known)
     return mean, std, np.stack([np.fmin(std_limits[:, 0], std), np.fmax(std_limits[:, 1], std)], -1), held
 
 
-def _held(limits: Floats, to: Floats, known: NDArray[np.bool_]) -> Floats:
-    """[M, 2] the limits within what is proved, where something is known."""
-    return np.where(known[:, None], np.clip(limits, to[:, :1], to[:, 1:]), limits)
+def _failed(run: RunTable) -> NDArray[np.bool_]:
+    """[M] whether completions were drawn that have no reward: new draws then say something of what is left, and nothing of these."""
+    return np.asarray(run.n_rows > run.evidence.n + (0 if run.n_not_drawn is None else run.n_not_drawn))
+
+
+def _held(values: Floats, to: Floats, known: NDArray[np.bool_]) -> Floats:
+    """[M, …] the values within what is proved, where something is known."""
+    return np.where(known[:, None], np.clip(values, to[:, :1], to[:, 1:]), values)
+
+
+def _limits_held(limits: Floats, to: Floats, known: NDArray[np.bool_]) -> Floats:
+    """[M, 2] likewise; of limits wholly outside of it, which were wrong, nothing is left but what is proved."""
+    apart = (limits[:, :1] > to[:, 1:]) | (limits[:, 1:] < to[:, :1])
+    return np.where(apart & known[:, None], to, _held(limits, to, known))
 
 
 def _relative(values: Floats) -> Floats:

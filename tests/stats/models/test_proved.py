@@ -134,13 +134,15 @@ def test_the_worst_case_counts_proved_verdicts_as_right():
     assert held.worst_case_error(verdict) == pytest.approx(model.worst_case_error(rest) / 2)
 
 
-@pytest.mark.parametrize("case", ["no range", "noise", "nothing known", "no rewards"])
+@pytest.mark.parametrize("case", ["no range", "outside the range", "noise", "nothing known", "no rewards"])
 def test_what_proves_nothing_leaves_the_model_as_it_is(case):
     prompt, rewards = np.repeat(np.arange(4), 4), np.tile([0.0, 0.0, 1.0, 1.0], 4)
     if case == "no rewards":
         rewards = np.full(16, np.nan)
     zones = Zones(0.0506, stated=case != "no range")
     model = fit(evidence_of_rows(prompt, rewards, 4), np.ones(4), zones)
+    if case == "outside the range":
+        rewards = rewards * 1.5
     completion = np.zeros(16, int) if case == "noise" else np.tile(np.arange(4), 4)
     mass = np.full(16, np.nan if case == "nothing known" else 0.2)
     assert held_to(model, known_mass(prompt, completion, rewards, mass, 4), zones) is model

@@ -20,6 +20,7 @@ from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.zones import Odds, Zones, gain_of, mixed_of
 
 _AT_ONCE = 20_000  # prompts
+_SLACK = 1e-6  # of the range: a reward this far outside of it is rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +75,15 @@ class Proof:
 
 
 def proof_of(known: KnownMass | None, r_star: Floats, zones: Zones, *, binary: bool) -> Proof | None:
-    """What the known mass proves; None where there is none, or where it is not sound, or the range is only what was seen.
+    """What the known mass proves; None where there is none, or it is not sound, or the range is none or only what was seen.
 
     r_star  [M] what is achievable, NaN where that is not known; of binary rewards, the end of the range
     """
     if known is None or not known.sound or not zones.stated or len(known.prompt) == 0:
         return None
+    slack = _SLACK * zones.span
+    if known.reward.min() < zones.lo - slack or known.reward.max() > zones.hi + slack:
+        return None  # then what nobody has seen may lie outside, too
     return Proof(known, np.full(known.n_prompts, zones.hi) if binary else zones.ceiling(r_star), zones)
 
 
