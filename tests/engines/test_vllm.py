@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -40,10 +39,7 @@ def folder(tmp_path_factory):
 def stub(monkeypatch):
     import vllm_stub
 
-    monkeypatch.setitem(sys.modules, "vllm", vllm_stub)
-    monkeypatch.setitem(sys.modules, "vllm.platforms", vllm_stub.platforms)
-    monkeypatch.setattr(vllm_stub.LLM, "opened", [])
-    monkeypatch.setattr(vllm_stub.LLM, "told", [])
+    vllm_stub.install(monkeypatch)
     return vllm_stub
 
 

@@ -1,5 +1,6 @@
 """A `vllm` of exactly the surface that flatspot uses, which draws from transformers' forward pass and refuses every other argument."""
 
+import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import ClassVar
@@ -125,6 +126,14 @@ def _filtered(logits, params):
         logits = logits.clone()
         logits[order[share.cumsum(-1) - share >= params.top_p]] = -torch.inf
     return logits
+
+
+def install(monkeypatch):
+    """Let this be `vllm`, of which nothing is open and which was told nothing, until the test ends."""
+    monkeypatch.setitem(sys.modules, "vllm", sys.modules[__name__])
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
+    monkeypatch.setattr(LLM, "opened", [])
+    monkeypatch.setattr(LLM, "told", [])
 
 
 platforms = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: True))

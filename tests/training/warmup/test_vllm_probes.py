@@ -36,10 +36,7 @@ def told(monkeypatch):
     """What vLLM was told, with "step" for each step of the training between."""
     import transformers
 
-    monkeypatch.setitem(sys.modules, "vllm", vllm_stub)
-    monkeypatch.setitem(sys.modules, "vllm.platforms", vllm_stub.platforms)
-    monkeypatch.setattr(vllm_stub.LLM, "opened", [])
-    monkeypatch.setattr(vllm_stub.LLM, "told", [])
+    vllm_stub.install(monkeypatch)
     step = transformers.Trainer.training_step
 
     def counted(*args, **kwargs):
