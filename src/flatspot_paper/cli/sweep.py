@@ -34,8 +34,8 @@ def sweep_command(
     flatspot reproduce sweep experiments/grue/figure4.yaml --workers 2
     """
     from flatspot.cli.output import say
-    from flatspot_paper.grue.sweep import plan_of, read_sweep, settings_of, table_text
-    from flatspot_paper.grue.sweep_run import run_sweep, write_sweep
+    from flatspot_paper.grue.sweep import plan_of, read_sweep, table_text
+    from flatspot_paper.grue.sweep_run import finished_jobs, run_sweep
 
     sweep = read_sweep(file)
     where = out or Path("flatspot-sweep") / file.stem
@@ -43,10 +43,8 @@ def sweep_command(
     for departure in plan.departures:
         say(f"{plan.task.title}: {departure}")
     if dry_run:
-        for point, seed in sweep.jobs():
-            settings_of(point, sweep, plan, seed)
-        done = {(row["point"], row["seed"]) for row in write_sweep(sweep, where)["rows"]} if where.exists() else set()
-        lines = [f"{point.name}, seed {seed}" + (": made" if (point.name, seed) in done else "") for point, seed in sweep.jobs()]
+        done = finished_jobs(sweep, plan, where)
+        lines = [f"{point.name}, seed {seed}" + (": made" if (point, seed) in done else "") for point, seed in sweep.jobs()]
         click.echo("\n".join([*lines, f"{len(sweep.jobs())} in all, {len(sweep.jobs()) - len(done)} to make"]))
         return
     results = run_sweep(sweep, plan, where, workers=workers, data=data, say=say)

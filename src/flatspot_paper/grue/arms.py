@@ -3,6 +3,7 @@
 FOLDER/train/         checkpoints of RL; removed when the arm is finished
 FOLDER/adapter/       the finetuned policy, where an adapter was trained
 FOLDER/policy/        the finetuned policy, whole; after SFT for the RL that follows, and where all weights were trained
+FOLDER/trained.json   settings and curve; there when the policy is trained
 FOLDER/after/         a run folder of flatspot: completions, rewards, verdicts
 FOLDER/inputs.parquet a row per input, as before finetuning
 FOLDER/arm.json       settings and numbers; there when the arm is finished
@@ -10,7 +11,6 @@ FOLDER/arm.json       settings and numbers; there when the arm is finished
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -19,17 +19,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from flatspot.core.errors import RunFolderError
 from flatspot.core.optional import require
-from flatspot.core.plain import Json
+from flatspot.core.plain import Json, JsonObject
 from flatspot.core.records import Prompt
 from flatspot.recipe.overcome import flags
 from flatspot.rollouts.files import write_json
 from flatspot.rollouts.store import as_json
 from flatspot_paper.grue.data import Pool
 from flatspot_paper.grue.finetune import Finetuning
+from flatspot_paper.grue.finished import finished
 from flatspot_paper.grue.numbers import TaskNumbers
 from flatspot_paper.grue.plan import TaskPlan
 from flatspot_paper.grue.stats import measure
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from flatspot_paper.ppo.settings import StepMetrics
 
 Say = Callable[[str], None]
+_NEWER = ("after",)  # settings that arms of older versions do not name
 
 
 class ArmResult(TypedDict):
@@ -62,6 +63,13 @@ class ArmResult(TypedDict):
     numbers: TaskNumbers
 
 
+class Training(TypedDict):
+    """trained.json: as in arm.json."""
+
+    settings: dict[str, Any]
+    curve: list[float]
+
+
 @dataclass(frozen=True, slots=True)
 class Material:
     """What the arms of a task share.
@@ -74,6 +82,27 @@ class Material:
     pool: Pool
     prompts: Sequence[Prompt]
     labels: Sequence[int] | None = None
+
+
+def arm_settings(arm: str, plan: TaskPlan, how: Finetuning, labels: Sequence[int] | None, seed: int) -> JsonObject:
+    """All that the result of an arm depends on; of one after SFT, the SFT's settings, too.
+
+    labels  that SFT learns from; None: all
+    seed    of the completions after finetuning
+    """
+    of_sft = {"labels": None if labels is None else list(labels)}
+    own = {**plan.to_json(), "seed": seed, "labels": None} | how.to_json(arm)
+    if arm == "sft":
+        own |= of_sft
+    if arm.startswith("sft+"):
+        own["after"] = how.to_json("sft") | of_sft
+    return as_json(own)
+
+
+def read_arm(folder: Path, own: JsonObject) -> ArmResult | None:
+    """The result of an arm that is finished; None where it is not. Raises RunFolderError for a damaged one, or one of other settings."""
+    stored = finished(folder / "arm.json", ArmResult.__annotations__, "settings", own, "this arm", newer=_NEWER)
+    return cast("ArmResult | None", stored)
 
 
 def run_arm(
@@ -94,16 +123,16 @@ def run_arm(
 
     Raises RunFolderError for a folder of other settings.
     """
-    labels = None if material.labels is None else list(material.labels)
-    own = as_json({**material.plan.to_json(), "seed": seed, "labels": labels, **how.to_json(arm)})
-    if (folder / "arm.json").exists():
-        stored: ArmResult = json.loads((folder / "arm.json").read_text("utf-8"))
-        if stored["settings"] != own:
-            changed = ", ".join(name for name in own if stored["settings"].get(name) != own[name])
-            raise RunFolderError(f"{folder} holds this arm with another {changed}. Give another --out, or remove that folder.")
+    own = arm_settings(arm, material.plan, how, material.labels, seed)
+    if (stored := read_arm(folder, own)) is not None:
         return stored
     began, cpu = time.monotonic(), time.process_time()
-    curve = _sft(material, how, start, folder) if arm == "sft" else _rl(arm, material, how, start, folder, say)
+    file = folder / "trained.json"
+    training = cast("Training | None", finished(file, Training.__annotations__, "settings", own, "this arm trained"))
+    if training is None:
+        curve = _sft(material, how, start, folder) if arm == "sft" else _rl(arm, material, how, start, folder, say)
+        training = {"settings": own, "curve": curve}
+        write_json(training, file)
     trained, trained_cpu = time.monotonic(), time.process_time()
     with _policy_of(folder) as policy:
         numbers = measure(replace(material.plan, model=policy), material.prompts, folder / "after", folder, seed, on_progress)
@@ -111,7 +140,7 @@ def run_arm(
         "arm": arm,
         "seed": seed,
         "settings": own,
-        "curve": curve,
+        "curve": training["curve"],
         "train_seconds": round(trained - began, 1),
         "train_cpu_seconds": round(trained_cpu - cpu, 1),
         "seconds": round(time.monotonic() - began, 1),
@@ -129,8 +158,6 @@ def _rl(arm: str, material: Material, how: Finetuning, start: str, folder: Path,
     from flatspot.engines.policy import load_policy
     from flatspot_paper.ppo.train import train_ppo
 
-    if (folder / "curve.json").exists():
-        return list(json.loads((folder / "curve.json").read_text("utf-8"))["reward"])
     settings = how.rl_after_sft if arm.startswith("sft+") else how.rl
     policy = load_policy(start, dtype="float32")
     torch.manual_seed(settings.seed)
@@ -150,9 +177,7 @@ def _rl(arm: str, material: Material, how: Finetuning, start: str, folder: Path,
     target = folder / ("policy" if how.adapter_rank is None else "adapter")
     model.save_pretrained(target)
     policy.tokenizer.save_pretrained(target)
-    curve = [round(metrics.reward, 6) for metrics in history]
-    write_json({"reward": curve}, folder / "curve.json")
-    return curve
+    return [round(metrics.reward, 6) for metrics in history]
 
 
 def _sft(material: Material, how: Finetuning, start: str, folder: Path) -> list[float]:
@@ -161,8 +186,6 @@ def _sft(material: Material, how: Finetuning, start: str, folder: Path) -> list[
     from flatspot.engines.pretrained import tokenizer_of
     from flatspot.training.warmup.sft import sft
 
-    if (folder / "sft.json").exists():
-        return []
     rows = labeled_rows(material, tokenizer_of(locate(start)[0]), how.answer_tokens)
     options = dict(how.sft)
     if how.adapter_rank is not None:
@@ -173,7 +196,6 @@ def _sft(material: Material, how: Finetuning, start: str, folder: Path) -> list[
     options |= {"disable_tqdm": True, "gradient_checkpointing": False}
     with _on_cpu_where_no_gpu(options), redirect_stdout(sys.stderr):  # the trainer prints its log
         sft(rows, start, out=folder, options=flags(options))
-    write_json({"rows": len(rows)}, folder / "sft.json")
     return []
 
 

@@ -9,7 +9,6 @@ OUT/arms.svg, gap.svg, .png       the figures
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -22,7 +21,7 @@ from flatspot_paper.grue.cut import tokenizer_cut
 from flatspot_paper.grue.data import load_pool
 from flatspot_paper.grue.figures import draw_arms, draw_gap
 from flatspot_paper.grue.finetune import ALGORITHMS, Algorithm, finetuning_of
-from flatspot_paper.grue.numbers import TaskNumbers
+from flatspot_paper.grue.finished import read_result
 from flatspot_paper.grue.plan import TaskPlan
 from flatspot_paper.grue.source import prompts_of
 from flatspot_paper.grue.stats import inputs_of, measure, run_stats
@@ -102,14 +101,10 @@ def run_finetuning(
     return write_results(out, scale)
 
 
-def _again(material: Material, folder: Path, seed: int, on_progress: OnProgress | None) -> TaskNumbers:
-    """Other completions of the policy before finetuning."""
-    if (folder / "numbers.json").exists():
-        stored: TaskNumbers = json.loads((folder / "numbers.json").read_text("utf-8"))
-        return stored
-    numbers = measure(material.plan, material.prompts, folder / "after", folder, seed + 100, on_progress)
-    write_json(numbers, folder / "numbers.json")
-    return numbers
+def _again(material: Material, folder: Path, seed: int, on_progress: OnProgress | None) -> None:
+    """Draw other completions of the policy before finetuning, where they are missing."""
+    if not (folder / "numbers.json").exists():
+        write_json(measure(material.plan, material.prompts, folder / "after", folder, seed + 100, on_progress), folder / "numbers.json")
 
 
 def write_results(out: Path, scale: str) -> Comparison:
@@ -119,11 +114,12 @@ def write_results(out: Path, scale: str) -> Comparison:
     finished: list[Finetuned] = []
     tables: dict[tuple[str, int], Mapping[str, Any]] = {}
     for name, task in TASKS.items():
-        for place in sorted((out / name).glob("seed-*"), key=lambda folder: int(folder.name[5:])):
-            arms = {arm: json.loads(file.read_text("utf-8")) for arm in ARMS if (file := place / arm / "arm.json").exists()}
+        places = {int(place.name[5:]): place for place in (out / name).glob("seed-*") if place.name[5:].isdecimal()}
+        for seed, place in sorted(places.items()):
+            read = {arm: read_result(place / arm / "arm.json", ArmResult.__annotations__) for arm in ARMS}
+            arms: dict[str, Any] = {arm: result for arm, result in read.items() if result is not None}
             if not arms or not (place / "again" / "numbers.json").exists():
                 continue
-            seed = int(place.name[5:])
             inputs = {"pretrained": inputs_of(out / name), "again": inputs_of(place / "again")}
             inputs |= {arm: inputs_of(place / arm) for arm in arms}
             tables[name, seed] = inputs

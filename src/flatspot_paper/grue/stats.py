@@ -9,15 +9,13 @@ OUT/scatter.svg, .png        reward mean against reward std, a panel per task
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
-from flatspot.core.errors import RunFolderError
 from flatspot.core.plain import Json
 from flatspot.core.provenance import provenance
 from flatspot.core.records import Prompt
@@ -25,6 +23,7 @@ from flatspot.rollouts.files import write_json, write_table
 from flatspot_paper.grue.cut import tokenizer_cut
 from flatspot_paper.grue.data import load_pool
 from flatspot_paper.grue.figures import draw_scatter
+from flatspot_paper.grue.finished import finished
 from flatspot_paper.grue.numbers import Floats, TaskNumbers, means_and_stds, task_numbers
 from flatspot_paper.grue.plan import TaskPlan
 from flatspot_paper.grue.source import prompts_of
@@ -101,12 +100,9 @@ def _measured(
 ) -> TaskResult:
     """The numbers of a task: those of its folder where it is finished, else measured now."""
     own: dict[str, Json] = {**plan.to_json(), "seed": seed}
-    if (folder / "numbers.json").exists():
-        stored: TaskResult = json.loads((folder / "numbers.json").read_text("utf-8"))
-        if stored["plan"] != own:
-            changed = ", ".join(name for name in own if stored["plan"].get(name) != own[name])
-            raise RunFolderError(f"{folder} holds this task measured with another {changed}. Give another --out, or remove that folder.")
-        return stored
+    stored = finished(folder / "numbers.json", TaskResult.__annotations__, "plan", own, "this task measured")
+    if stored is not None:
+        return cast(TaskResult, stored)
     began = time.monotonic()
     pool = load_pool(plan.task, plan.asked.split, plan.asked.data, data)
     prompts = prompts_of(pool, plan.asked, tokenizer_cut(plan.model))

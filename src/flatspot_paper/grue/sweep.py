@@ -3,7 +3,7 @@
     task: narrativeqa
     scale: small
     seeds: [0, 1]
-    reference: {arm: sft+rft}            # its reward is what each point's is divided by
+    reference: {arm: sft+rft, labels: 1, sft_steps: 1}  # its reward is what each point's is divided by
     grids:
       - arm: rft
         learning_rate: [3.0e-4, 3.0e-3]  # a list is a dimension of the grid, a value is the same for all its points
@@ -59,7 +59,7 @@ class Point:
         >>> Point("rft", (("learning_rate", 0.001), ("temperature", 2))).name
         'rft,learning_rate=0.001,temperature=2'
         """
-        return ",".join([self.arm, *(f"{name}={value:g}" for name, value in self.changes)])
+        return ",".join([self.arm, *(f"{name}={value:.15g}" for name, value in self.changes)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +130,20 @@ def sweep_of(keys: Any) -> Sweep:
         raise SettingsError("the reference is one point: give it values, not lists")
     counts = {name: keys.get(name) for name in ("inputs", "completions", "rl_steps", "sft_steps")}
     for name, value in counts.items():
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and not _is_whole(value, 1):
             raise SettingsError(f"{name} is a whole number, 1 or more, got {value!r}")
     seeds = keys.get("seeds", [0])
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+    if not isinstance(seeds, list) or not seeds or not all(_is_whole(seed, 0) for seed in seeds):
         raise SettingsError(f"seeds is a list of whole numbers, got {seeds!r}")
+    if (model := keys.get("model")) is not None and not isinstance(model, str):
+        raise SettingsError(f"model is the name or folder of a policy, got {model!r}")
     task = task_named(str(keys["task"])).name
     first = alone[0] if alone else None
-    return Sweep(task, scale, tuple(seeds), first, tuple(dict.fromkeys(points)), algorithm, keys.get("model"), **counts)
+    return Sweep(task, scale, tuple(dict.fromkeys(seeds)), first, tuple(dict.fromkeys(points)), algorithm, model, **counts)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _grids(value: Any) -> list[Any]:
@@ -158,8 +164,12 @@ def _points(grid: Any) -> list[Point]:
     values = [grid[name] if isinstance(grid[name], list) else [grid[name]] for name in names]
     for name, some in zip(names, values, strict=True):
         low, high = _RANGES[name]
+        if not some:
+            raise SettingsError(f"{name} is an empty list, so that its grid has no point")
         for value in some:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low < value <= high:
+            if name == "rl_steps" and not _is_whole(value, 1):
+                raise SettingsError(f"rl_steps is a whole number, 1 or more, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low < value <= high or value == math.inf:
                 kind = "a share above 0, at most 1" if high == 1 else "a number, 0 or more" if low < 0 else "a number above 0"
                 raise SettingsError(f"{name} is {kind}, got {value!r} (in YAML 3e-4 is text: write 3.0e-4)")
     return [Point(grid["arm"], tuple(zip(names, chosen, strict=True))) for chosen in itertools.product(*values)]
@@ -180,7 +190,7 @@ def settings_of(point: Point, sweep: Sweep, plan: TaskPlan, seed: int) -> tuple[
     """
     own = dict(point.changes)
     how = finetuning_of(plan, sweep.scale, sweep.algorithm, rl_steps=sweep.rl_steps, sft_steps=sweep.sft_steps, seed=seed)  # type: ignore[arg-type]
-    steps = {"steps": int(own["rl_steps"])} if "rl_steps" in own else {}
+    steps = {"steps": own["rl_steps"]} if "rl_steps" in own else {}
     rates: dict[str, Any] = {name: own[name] for name in ("learning_rate", "entropy_coef") if name in own}
     warmth = float(own.get("temperature", plan.sampling.temperature))
 
@@ -200,7 +210,7 @@ def settings_of(point: Point, sweep: Sweep, plan: TaskPlan, seed: int) -> tuple[
     return replace(plan, sampling=replace(plan.sampling, temperature=warmth)), how, labels
 
 
-def rows_of(sweep: Sweep, numbers: Mapping[tuple[Point, int], Mapping[str, Any]]) -> list[Row]:
+def rows_of(sweep: Sweep, numbers: Mapping[tuple[Point, int], Any]) -> list[Row]:
     """The table of the jobs that are finished."""
     rows: list[Row] = []
     for point, seed in sweep.jobs():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from flatspot.core.errors import FlatspotError
+from flatspot.core.errors import EngineError, FlatspotError, last_line
 from flatspot.core.provenance import provenance
 from flatspot.rollouts.files import write_json
-from flatspot_paper.grue.arms import Material, run_arm
+from flatspot_paper.grue.arms import ArmResult, Material, arm_settings, read_arm, run_arm
 from flatspot_paper.grue.cut import tokenizer_cut
 from flatspot_paper.grue.data import load_pool
 from flatspot_paper.grue.plan import TaskPlan
@@ -38,20 +36,39 @@ def run_sweep(
     workers  more than 1: so many processes of Ray, each with one point at a time, of the cluster that RAY_ADDRESS names or of this machine;
              on a cluster `out` and `data` are folders that all of it sees
 
-    A point whose training fails is named at the end, when the others are made: raises the first failure.
+    A point whose training fails is named at the end, when the others are made: raises the first failure. Raises RunFolderError, before
+    anything is made, where the folder holds a point of other settings.
     """
-    jobs = [(point, seed) for point, seed in sweep.jobs() if not _file(out, point, seed).exists()]
-    for point, seed in jobs:
-        settings_of(point, sweep, plan, seed)  # a wrong setting is told before anything is made
-    failed: list[tuple[Point, int, FlatspotError]] = []
+    made = finished_jobs(sweep, plan, out)  # wrong settings are told before anything is made
+    jobs = [job for job in sweep.jobs() if job not in made]
+    failed: list[FlatspotError] = []
     for done, (point, seed, problem) in enumerate(_made(jobs, sweep, plan, out, workers, data, say), 1):
-        if problem is not None:
-            failed.append((point, seed, problem))
         say(f"{done} of {len(jobs)}: {point.name}, seed {seed}" + (f" failed: {problem}" if problem else ""))
-        write_sweep(sweep, out)
+        if problem is not None:
+            failed.append(problem)
+        elif (result := _finished(point, seed, sweep, plan, out)) is not None:
+            made[point, seed] = result
+        _write(sweep, made, out)
     if failed:
-        raise failed[0][2]
-    return write_sweep(sweep, out)
+        raise failed[0]
+    return _write(sweep, made, out)
+
+
+def finished_jobs(sweep: Sweep, plan: TaskPlan, out: Path) -> dict[tuple[Point, int], ArmResult]:
+    """The results that the folder holds. Raises SettingsError for a point that cannot be made, RunFolderError for one of other settings."""
+    results = {(point, seed): _finished(point, seed, sweep, plan, out) for point, seed in sweep.jobs()}
+    return {job: result for job, result in results.items() if result is not None}
+
+
+def _finished(point: Point, seed: int, sweep: Sweep, plan: TaskPlan, out: Path) -> ArmResult | None:
+    own, how, labels = settings_of(point, sweep, plan, seed)
+    arm = _last_arm(point, sweep)
+    return read_arm(_place(out, point, seed) / ("sft" if arm == "sft" else "rl"), arm_settings(arm, own, how, labels, seed + 200))
+
+
+def _last_arm(point: Point, sweep: Sweep) -> str:
+    """Whose result is the point's."""
+    return point.arm if point.arm == "sft" else f"{point.arm}-{sweep.algorithm}"
 
 
 def _made(
@@ -73,7 +90,14 @@ def _made(
             waiting[task.remote(point, seed, sweep, plan, out.resolve(), data)] = (point, seed)
         [ended], _ = ray.wait(list(waiting), num_returns=1)
         point, seed = waiting.pop(ended)
-        yield point, seed, ray.get(ended)
+        problem: FlatspotError | None
+        try:
+            problem = ray.get(ended)
+        except ray.exceptions.RayTaskError:  # a fault of this program
+            raise
+        except ray.exceptions.RayError as error:
+            problem = EngineError(f"its worker of Ray died: {last_line(error)}. It is probably the memory: lower --workers")
+        yield point, seed, problem
 
 
 def make(
@@ -91,8 +115,7 @@ def make(
             run_arm("sft", material, how, start, place / "sft", seed=seed + 200, say=told)
             start = str(place / "sft" / "policy")
         if point.arm.endswith("rft"):
-            name = f"{point.arm}-{sweep.algorithm}"
-            run_arm(name, replace(material, labels=None), how, start, place / "rl", seed=seed + 200, say=told)
+            run_arm(_last_arm(point, sweep), material, how, start, place / "rl", seed=seed + 200, say=told)
     except FlatspotError as error:
         return error
     return None
@@ -102,19 +125,12 @@ def _place(out: Path, point: Point, seed: int) -> Path:
     return out / "points" / point.name / f"seed-{seed}"
 
 
-def _file(out: Path, point: Point, seed: int) -> Path:
-    return _place(out, point, seed) / ("sft" if point.arm == "sft" else "rl") / "arm.json"
-
-
-def write_sweep(sweep: Sweep, out: Path) -> SweepResults:
+def _write(sweep: Sweep, made: Mapping[tuple[Point, int], ArmResult], out: Path) -> SweepResults:
     """sweep.json of what is finished."""
-    numbers: dict[tuple[Point, int], dict[str, Any]] = {
-        (point, seed): json.loads(file.read_text("utf-8")) for point, seed in sweep.jobs() if (file := _file(out, point, seed)).exists()
-    }
     whole: SweepResults = {
         "results_version": 1,
         "jobs": len(sweep.jobs()),
-        "rows": rows_of(sweep, numbers),
+        "rows": rows_of(sweep, made),
         "provenance": provenance(),
     }
     out.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,14 @@
 """Sweeps: the points that a file names, what each changes, the table, and a run that is stopped and goes on."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from flatspot.core.errors import SettingsError
+from flatspot.core.errors import EngineError, RunFolderError, SettingsError
 from flatspot_paper.grue.sweep import Point, plan_of, read_sweep, rows_of, settings_of, sweep_of, table_text
 
 
@@ -41,6 +43,12 @@ def test_a_grid_is_the_product_of_its_lists():
         ({"task": "totto", "grids": [{"arm": "rft"}], "inputs": 0}, "inputs is a whole number"),
         ({"task": "totto", "grids": [{"arm": "rft"}], "reference": {"arm": "sft", "labels": [0.5, 1]}}, "the reference is one point"),
         ({"task": "totto", "grids": [{"arm": "rft"}], "algorithm": "nlpo"}, "algorithm ppo or grpo"),
+        ({"task": "totto", "grids": [{"arm": "rft"}], "inputs": True}, "inputs is a whole number, 1 or more, got True"),
+        ({"task": "totto", "grids": [{"arm": "rft"}], "model": ["a"]}, "model is the name or folder of a policy, got \\['a'\\]"),
+        ({"task": "totto", "grids": [{"arm": "rft", "temperature": []}]}, "temperature is an empty list"),
+        ({"task": "totto", "grids": [{"arm": "rft", "rl_steps": 2.5}]}, "rl_steps is a whole number, 1 or more, got 2.5"),
+        ({"task": "totto", "grids": [{"arm": "rft", "rl_steps": float("inf")}]}, "rl_steps is a whole number"),
+        ({"task": "totto", "grids": [{"arm": "rft", "learning_rate": float("inf")}]}, "learning_rate is a number above 0, got inf"),
     ],
 )
 def test_a_wrong_file_is_told_by_its_key(keys, told, tmp_path):
@@ -95,6 +103,149 @@ def test_the_sweeps_of_the_paper_can_be_read(name, request):
     for one, seed in sweep.jobs():
         settings_of(one, sweep, plan, seed)
     assert sweep.reference is not None and len(sweep.points) > 8
+
+
+def test_points_that_differ_have_folders_that_differ_and_a_seed_is_made_once():
+    rates = [0.12345678, 0.12345679]
+    sweep = sweep_of({"task": "totto", "seeds": [3, 3, 0], "grids": [{"arm": "rft", "learning_rate": rates}]})
+    assert [one.name for one in sweep.points] == [f"rft,learning_rate={rate}" for rate in rates]
+    assert sweep.seeds == (3, 0)
+
+
+ESTIMATE = {"value": 0.5, "low": 0.4, "high": 0.6}
+NUMBERS = {"mean": ESTIMATE, "percentiles": {"p10": ESTIMATE}}
+KEYS = {"task": "totto", "model": "m", "inputs": 4, "sft_steps": 2, "grids": [{"arm": "sft+rft", "labels": 0.5}]}
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The arms that were trained; training and measuring are left out, and `fails` says at which a measurement is cut off."""
+    from flatspot_paper.grue import arms, sweep_run
+
+    made, fails = [], set()
+
+    def train(arm, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        made.append(arm)
+        return [0.25]
+
+    def measure(plan, *_):
+        if made[-1] in fails:
+            raise KeyboardInterrupt
+        return NUMBERS
+
+    monkeypatch.setattr(arms, "_sft", lambda *given: train("sft", given[3]))
+    monkeypatch.setattr(arms, "_rl", lambda arm, *given: train(arm, given[3]))
+    monkeypatch.setattr(arms, "measure", measure)
+    monkeypatch.setattr(sweep_run, "load_pool", lambda *_: None)
+    monkeypatch.setattr(sweep_run, "prompts_of", lambda *_: [])
+    monkeypatch.setattr(sweep_run, "tokenizer_cut", lambda _: None)
+    monkeypatch.setattr(arms, "_policy_of", lambda folder: nullcontext(str(folder)))
+    return SimpleNamespace(made=made, fails=fails)
+
+
+def swept(out, **changes):
+    from flatspot_paper.grue.sweep_run import run_sweep
+
+    sweep = sweep_of(KEYS | changes)
+    return run_sweep(sweep, plan_of(sweep), out)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sft_steps": 3}, "another after"),
+        ({"rl_steps": 7}, "another rl"),
+        ({"model": "n"}, "another .*model"),
+        ({"algorithm": "grpo"}, "another rl"),
+    ],
+)
+def test_points_of_other_settings_are_refused_before_anything_is_made(changes, told, trained, tmp_path):
+    first = swept(tmp_path)
+    assert trained.made == ["sft", "sft+rft-ppo"] and swept(tmp_path)["rows"] == first["rows"] and len(trained.made) == 2
+    more = [{"arm": "rft"}, *KEYS["grids"]]
+    with pytest.raises(RunFolderError, match=f"sft\\+rft,labels=0.5.seed-0.rl holds this arm with {told}"):
+        swept(tmp_path, grids=more, **changes)
+    assert len(trained.made) == 2 and len(swept(tmp_path, grids=more)["rows"]) == 2
+
+
+def test_an_arm_of_an_older_version_does_not_name_its_sft_and_is_taken(trained, tmp_path):
+    first = swept(tmp_path)
+    [file] = tmp_path.rglob("rl/arm.json")
+    result = json.loads(file.read_text())
+    del result["settings"]["after"]
+    file.write_text(json.dumps(result))
+    assert swept(tmp_path)["rows"] == first["rows"] and len(trained.made) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"settings": {}}', '{"arm": "sft"', "\u0000"])
+@pytest.mark.parametrize("name", ["arm.json", "trained.json"])
+def test_a_damaged_result_is_named(name, text, trained, tmp_path):
+    swept(tmp_path)
+    [folder] = tmp_path.rglob("rl")
+    (folder / "arm.json").unlink(missing_ok=name == "arm.json")
+    (folder / name).write_text(text)
+    with pytest.raises(RunFolderError, match=f"{name} is damaged .*Remove it"):
+        swept(tmp_path)
+
+
+def test_what_was_trained_with_other_settings_is_not_measured_as_these(trained, tmp_path):
+    trained.fails.add("sft+rft-ppo")
+    with pytest.raises(KeyboardInterrupt):
+        swept(tmp_path, rl_steps=3)
+    trained.fails.clear()
+    with pytest.raises(RunFolderError, match="holds this arm trained with another rl"):
+        swept(tmp_path, rl_steps=4)
+    assert len(swept(tmp_path, rl_steps=3)["rows"]) == 1 and trained.made == ["sft", "sft+rft-ppo"]
+
+
+def test_a_dry_run_writes_nothing(trained, tmp_path):
+    from flatspot_paper.cli.sweep import sweep_command
+
+    yaml = pytest.importorskip("yaml")
+    swept(tmp_path / "out")
+    (tmp_path / "out" / "sweep.json").unlink()
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(KEYS))
+    words = [str(file), "--out", str(tmp_path / "out"), "--dry-run"]
+    shown = CliRunner().invoke(sweep_command, words, catch_exceptions=False).stdout
+    assert "1 in all, 0 to make" in shown and not (tmp_path / "out" / "sweep.json").exists()
+
+
+def test_a_worker_that_dies_fails_its_own_point(trained, tmp_path, monkeypatch):
+    from flatspot.engines import ray_actors
+    from flatspot_paper.grue import sweep_run
+
+    class RayError(Exception):
+        pass
+
+    class RayTaskError(RayError):
+        pass
+
+    class Died(RayError):
+        pass
+
+    def get(future):
+        point, *_ = call = calls[future]
+        if point.arm == "rft":
+            raise Died("The node was low on memory")
+        return sweep_run.make(*call)
+
+    def remote(*call):
+        calls.append(call)
+        return len(calls) - 1
+
+    calls, task = [], SimpleNamespace(remote=remote)
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    ray = SimpleNamespace(
+        remote=lambda **_: lambda _: task, wait=lambda waiting, **_: (waiting[:1], waiting[1:]), get=get, exceptions=exceptions
+    )
+    monkeypatch.setattr(ray_actors, "started", lambda _: ray)
+    said, keys = [], sweep_of(KEYS | {"grids": [{"arm": "rft"}, *KEYS["grids"]]})
+    with pytest.raises(EngineError, match="low on memory"):
+        sweep_run.run_sweep(keys, plan_of(keys), tmp_path, workers=2, say=said.append)
+    assert "rft, seed 0 failed: its worker of Ray died" in said[0]
+    assert [row["point"] for row in json.loads((tmp_path / "sweep.json").read_text())["rows"]] == ["sft+rft,labels=0.5"]
 
 
 @pytest.fixture
