@@ -53,6 +53,24 @@ def test_a_reward_that_does_not_repeat_itself_is_found_out(tmp_path):
     assert run.summary.health.noise_share > 0.3
 
 
+def test_copied_scores_are_no_part_of_the_share_of_noise(tmp_path):
+    rng, calls = np.random.default_rng(0), []
+
+    def later(text):
+        calls.append(text)  # it shows itself only once the run is under way
+        return float(text == "yes") if len(calls) < 40 else float(rng.random() < 0.5)
+
+    run, _ = drawn(tmp_path, "run", later, deterministic_reward=True, max_completions=256)
+    rows = run.rollouts.to_pandas()
+    asked = rows[rows["copied"].isna() | (rows["copied"] == False)]  # noqa: E712
+    assert len(asked) < len(rows) / 2
+    texts = asked.groupby(["prompt_id", "completion"])["reward"].agg(["count", "var", lambda r: r.var(ddof=0) * len(r)])
+    squares = texts.loc[texts["var"] > 0].iloc[:, 2].sum()
+    again = (texts["count"] - 1).groupby("prompt_id").sum()
+    share = squares / (again * asked.groupby("prompt_id")["reward"].var()).sum()
+    assert run.table.signs.noise_share(run.table.evidence.std) == pytest.approx(min(share, 1.0)) and share > 0.3
+
+
 @pytest.mark.parametrize("fixed", [True, False])
 def test_a_reward_that_a_second_call_contradicts_proves_nothing_and_is_copied_nowhere(tmp_path, fixed):
     """Of four equal completions hardly one is scored again; what the first look at the reward showed counts all the same."""

@@ -34,11 +34,11 @@ class KnownScores:
 
     def to_score(self, rows: Sequence[Row]) -> list[bool]:
         """Whether each row is to be scored: it was not drawn before, or is one of those that are scored again."""
-        seen = set(self._scores)
-        wanted = []
+        seen, wanted = set[tuple[str, bytes]](), []
         for prompt, index, completion in rows:
             key = _key(prompt.id, completion.text, completion.truncated)
-            wanted.append(key not in seen or completion.messages is not None or _again(self.seed, prompt.id, index))
+            new = key not in seen and key not in self._scores
+            wanted.append(new or completion.messages is not None or _again(self.seed, prompt.id, index))
             seen.add(key)
         return wanted
 

@@ -241,7 +241,18 @@ def _signs(db: duckdb.DuckDBPyConnection, n_prompts: int) -> Signs:
            WHERE truncated IS NOT NULL GROUP BY truncated"""
     ).fetchall():
         cut[bool(truncated)] = (int(n), np.nan if mean is None else float(mean))
+    if "copied" in names and db.execute("SELECT 1 FROM rows WHERE copied LIMIT 1").fetchone() is not None:
+        signs = replace(signs, asked_std=_asked_std(db, n_prompts))
     return replace(signs, n_cut=cut[True][0], n_whole=cut[False][0], cut_mean=cut[True][1], whole_mean=cut[False][1])
+
+
+def _asked_std(db: duckdb.DuckDBPyConnection, m: int) -> Floats:
+    """[M] the within-prompt std of the rewards that were not copied."""
+    table = db.execute(
+        """SELECT i, stddev_samp(reward) AS std FROM rows JOIN prompts USING (prompt_id)
+           WHERE isfinite(reward) AND copied IS NOT true GROUP BY i"""
+    ).fetchnumpy()
+    return _place(_floats(table["std"]), table["i"].astype(np.int64), m, np.nan)
 
 
 def _known(db: duckdb.DuckDBPyConnection, m: int, logprob_error: float) -> KnownMass | None:

@@ -19,6 +19,7 @@ class Signs:
     squares         [M] summed squared distances of such rewards from the mean of their text
     n_cut, n_whole  completions that the token limit cut, and that it did not; both 0 where nothing says
     cut_mean, whole_mean  their mean rewards; NaN where none has one
+    asked_std       [M] within-prompt std of the completions that the reward was called with, where others have a copied score; None: of all
     """
 
     repeats: Ints
@@ -28,6 +29,7 @@ class Signs:
     n_whole: int = 0
     cut_mean: float = np.nan
     whole_mean: float = np.nan
+    asked_std: Floats | None = None
 
     @classmethod
     def none(cls, n_prompts: int) -> Signs:
@@ -40,7 +42,8 @@ class Signs:
 
     def subset(self, rows: NDArray[np.bool_]) -> Signs:
         """The prompts that `rows` [M] marks, which must be all that have rows, or more."""
-        return replace(self, repeats=self.repeats[rows], unequal=self.unequal[rows], squares=self.squares[rows])
+        asked = None if self.asked_std is None else self.asked_std[rows]
+        return replace(self, repeats=self.repeats[rows], unequal=self.unequal[rows], squares=self.squares[rows], asked_std=asked)
 
     def without_repeats(self) -> Signs:
         """The same where equal completions may rightly differ, as those of two groups do under a rank within each."""
@@ -50,12 +53,13 @@ class Signs:
     def noise_share(self, std: Floats) -> float:
         """The share of the reward's variance within prompts that equal completions have among themselves; NaN without repeats.
 
-        std  [M] within-prompt std. Each prompt counts by its repeats.
+        std  [M] within-prompt std, for where no score was copied. Each prompt counts by its repeats; by chance it would be more than all.
 
         >>> noisy = Signs(np.array([9]), np.array([9]), np.array([9 * 0.25]))
         >>> noisy.noise_share(np.array([0.5])), noisy.noise_share(np.array([1.0]))
         (1.0, 0.25)
         """
+        std = std if self.asked_std is None else self.asked_std
         defined = (self.repeats > 0) & np.isfinite(std)
         spread = float(self.repeats[defined] @ std[defined] ** 2)
-        return float(self.squares[defined].sum()) / spread if spread > 0 else np.nan
+        return min(1.0, float(self.squares[defined].sum()) / spread) if spread > 0 else np.nan

@@ -6,7 +6,7 @@ from math import isfinite, isnan
 
 import numpy as np
 
-from flatspot.core.shares import percent, percents_apart
+from flatspot.core.shares import noun, percent, percents_apart
 from flatspot.stats.evidence import Evidence
 from flatspot.verdicts.components import FEW, ComponentVerdicts
 from flatspot.verdicts.judge import PromptVerdicts, SetJudgment
@@ -71,8 +71,8 @@ def _rewards(n: int, seen: float, equal: bool, mean: float, std: float) -> str:
     estimated = f"{mean:.3g}" != f"{seen:.3g}"
     of_mean = f"mean estimated at {mean:.3g}" if estimated else f"mean {mean:.3g}"
     if equal:
-        return f"all {n} rewards are {seen:.3g}" + (f", {of_mean}" if estimated else "")
-    return f"{n} rewards, {of_mean}" + ("" if isnan(std) else f", std {std:.2g}")
+        return f"{f'all {n} rewards are' if n > 1 else 'its one reward is'} {seen:.3g}" + (f", {of_mean}" if estimated else "")
+    return f"{noun(n, 'reward')}, {of_mean}" + ("" if isnan(std) else f", std {std:.2g}")
 
 
 def explain_set(judgment: SetJudgment, signs: RewardSigns | None = None, flattest: ComponentVerdicts | None = None) -> tuple[str, str]:
