@@ -68,15 +68,15 @@ def normal_gain(group_size: int) -> float:
 
 def _over_strata(draws: Moments, parts: Parts, group_size: int, *, many: bool) -> Floats:
     values, a = parts.values, parts.n_atoms
-    own, rest = draws.weights[..., a], draws.weights[..., a + 1 :]
-    if not own.any() and not rest.any():
+    own, rest, n_known = draws.weights[..., a], draws.weights[..., a + 1 :], draws.known.shape[-1]
+    if not own.any() and not rest.any() and not n_known:
         return _best(values, draws.weights[..., :a], group_size)
     spread = np.sqrt(draws.rest_variance)
-    if a == 0 and not own.any() and rest.shape[-1] == 1:
+    if a == 0 and not own.any() and rest.shape[-1] == 1 and not n_known:
         return np.asarray(draws.rest_mean + spread * _gains(group_size, many=many)[draws.rest_shape])[..., 0]
     at, share = _strata(many=many, of_parts=rest.shape[-1] >= _SEVERAL)
     n_own, n_rest = int(own.any()), rest.shape[-1] * len(share)
-    most = a + n_own + n_rest
+    most = a + n_own + n_known + n_rest
     best, step = np.empty(own.shape), max(1, _CELLS_AT_ONCE * len(own) // (own.size * most))
     for start in range(0, len(own), step):
         some = slice(start, start + step)
@@ -84,6 +84,7 @@ def _over_strata(draws: Moments, parts: Parts, group_size: int, *, many: bool) -
         points[..., :a] = values + 1j * draws.weights[some, ..., :a]
         if n_own:
             points[..., a] = draws.own[some] + 1j * own[some]
+        points[..., a + n_own : most - n_rest] = draws.known[some] + 1j * draws.known_weight[some]
         places = draws.rest_mean[some, ..., None] + spread[some, ..., None] * at[draws.rest_shape[some]]
         points[..., most - n_rest :] = (places + 1j * rest[some, ..., None] * share).reshape(*own[some].shape, n_rest)
         points.sort(axis=-1)

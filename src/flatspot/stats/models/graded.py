@@ -27,6 +27,7 @@ from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
 from flatspot.stats.models.moments import Moments, moments, prior_of
 from flatspot.stats.models.parts import Parts, split
+from flatspot.stats.models.unseen import Unseen, with_known
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.threads import over_blocks
 from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain
@@ -49,6 +50,7 @@ class GradedModel:
     rows     [R] prompts that differ: all that is known of a prompt may be its counts, and then those with equal ones share an answer
     row_of   [M] which of these each prompt is
     sizes    group sizes whose mixed groups are counted along with everything else; others take another pass
+    unseen   where the evidence is of new draws alone: what else is known of each prompt
     """
 
     evidence: Evidence = field(repr=False)
@@ -59,17 +61,18 @@ class GradedModel:
     rows: Ints = field(repr=False)
     row_of: Ints = field(repr=False)
     sizes: tuple[int, ...] = ()
+    unseen: Unseen | None = field(default=None, repr=False)
 
     @classmethod
-    def fit(cls, evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] = ()) -> GradedModel:
+    def fit(cls, evidence: Evidence, r_star: Floats, zones: Zones, sizes: Sequence[int] = (), unseen: Unseen | None = None) -> GradedModel:
         """Sort the rewards into categories, and fit the prior of their weights."""
         parts = split(evidence, zones)
-        if parts.in_rest.any():
+        if parts.in_rest.any() or unseen is not None:
             rows = row_of = np.arange(evidence.n_prompts)
         else:
             known = np.c_[parts.counts, zones.ceiling(r_star), np.isfinite(r_star), np.nan_to_num(parts.own)]
             _, rows, row_of = np.unique(known, axis=0, return_index=True, return_inverse=True)
-        return cls(evidence, r_star, zones, parts, prior_of(parts), rows, row_of.reshape(-1), tuple(sizes))
+        return cls(evidence, r_star, zones, parts, prior_of(parts), rows, row_of.reshape(-1), tuple(sizes), unseen)
 
     @property
     def family(self) -> str:
@@ -195,8 +198,7 @@ class GradedModel:
 
     def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
         """Of few-valued rewards, over every distribution of their weights; NaN where some are continuous: no limit is known."""
-        has = verdict >= 0
-        if not has.any() or not self._by_weights:
+        if not (has := verdict >= 0).any() or not self._by_weights:
             return float("nan")
         mean = float(self.loss[np.arange(len(verdict)), verdict][has].mean())
         if enough is not None and enough(mean):
@@ -212,8 +214,7 @@ class GradedModel:
                 "the continuous part of the rewards has a shape within a prompt that the model lacks (probabilities off by "
                 f"{distance:.2f} beyond chance over {checked} prompts): stated errors may be too low",
             )
-        rest = int((self.parts.in_rest > 0).sum())
-        if rest and checked < 10:
+        if (rest := int((self.parts.in_rest > 0).sum())) and checked < 10:
             return (
                 f"{rest} prompts have rewards with many values and only {checked} could be checked against the model, which takes 10 "
                 "prompts: stated errors rest on the shapes it knows",
@@ -294,12 +295,13 @@ class GradedModel:
 
     def _draws(self) -> Iterator[tuple[slice, Moments]]:
         """Posterior draws, block by block to bound memory: the same ones whenever they are asked for."""
-        width, m = self.parts.counts.shape[1], len(self.rows)
+        width, m = self.parts.counts.shape[1] + (0 if self.unseen is None else self.unseen.known.shape[1]), len(self.rows)
         draws = int(np.clip(min(_DRAWS_IN_ALL, _CELLS_IN_ALL / width) / m, _FEWEST_DRAWS, _DRAWS))
         rng, step = np.random.default_rng(0), max(1, _CELLS_AT_ONCE // (draws * width))
         for start in range(0, m, step):
             at = slice(start, start + step)
-            yield at, moments(self.parts, self.rows[at], self.prior, draws, rng)
+            drawn = moments(self.parts, self.rows[at], self.prior, draws, rng)
+            yield at, drawn if self.unseen is None else with_known(drawn, self.parts, self.unseen, self.rows[at], rng)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Moments:
     weights     [R, draws, A + 1 + Q] of all categories
     own         [R, draws] the prompt's own value
     rest_mean, rest_variance, rest_shape  [R, draws, Q] of each rest
+    known, known_weight  [R, draws, L] rewards beside the categories, and their weights
     """
 
     mean: Floats
@@ -33,6 +34,8 @@ class Moments:
     rest_mean: Floats
     rest_variance: Floats
     rest_shape: Ints
+    known: Floats
+    known_weight: Floats
 
     def at(self, some: NDArray[np.bool_]) -> Moments:
         """The draws that `some` [R, draws] marks, as one row of them."""
@@ -55,23 +58,33 @@ def moments_of_vectors(parts: Parts, vectors: Floats, rows: Ints) -> Moments:
 
 
 def _assembled(parts: Parts, rows: Ints, of_used: Floats, rests: Sequence[tuple[Floats, Floats, Ints]]) -> Moments:
-    used, a = parts.used, parts.n_atoms
     weights = np.zeros((*of_used.shape[:2], parts.counts.shape[1]))
-    weights[..., used] = of_used
+    weights[..., parts.used] = of_used
     rest_mean = np.stack([mean for mean, _, _ in rests], -1)
     rest_variance = np.stack([variance for _, variance, _ in rests], -1)
     rest_shape = np.stack([shape for _, _, shape in rests], -1)
+    none = np.zeros((*weights.shape[:2], 0))
+    return put_together(parts, rows, weights, (rest_mean, rest_variance, rest_shape), none, none)
+
+
+def put_together(
+    parts: Parts, rows: Ints, weights: Floats, rest: tuple[Floats, Floats, Ints], known: Floats, known_weight: Floats
+) -> Moments:
+    """The draws with these weights [R, draws, A + 1 + Q], rests and known rewards, which are none of the prompt's categories."""
+    a, at, (rest_mean, rest_variance, rest_shape) = parts.n_atoms, parts.values, rest
     own = np.broadcast_to(parts.own[rows], weights.shape[:2])
     own = np.where(np.isfinite(own), own, rest_mean[..., 0])  # a prompt with no repeated value may yet repeat one of its rest
-    of_rest, at = weights[..., a + 1 :], parts.values
-    mean = weights[..., :a] @ at + weights[..., a] * own + (of_rest * rest_mean).sum(-1)
+    of_rest = weights[..., a + 1 :]
+    mean = weights[..., :a] @ at + weights[..., a] * own + (of_rest * rest_mean).sum(-1) + (known_weight * known).sum(-1)
     square = weights[..., :a] @ at**2 + weights[..., a] * own**2 + (of_rest * (rest_mean**2 + rest_variance)).sum(-1)
-    std = np.sqrt(np.maximum(square - mean**2, 0.0))
-    ties = weights[..., used[parts.can_tie]]
+    std = np.sqrt(np.maximum(square + (known_weight * known**2).sum(-1) - mean**2, 0.0))
+    ties = weights[..., parts.used[parts.can_tie]]
     if parts.step is not None:  # of rewards that were rounded, the share in the commonest cell
         cell = shapes().largest_cell(rest_shape, parts.step[rows] / np.sqrt(np.maximum(rest_variance, 1e-300)))
         ties = np.concatenate([ties, of_rest * cell], -1)
-    return Moments(mean, std, ties, weights, own, rest_mean, rest_variance, rest_shape)
+    if known.shape[-1]:
+        ties = np.concatenate([ties, known_weight], -1)
+    return Moments(mean, std, ties, weights, own, rest_mean, rest_variance, rest_shape, known, known_weight)
 
 
 def prior_of(parts: Parts) -> Dictionary:

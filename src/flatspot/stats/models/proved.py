@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.first_draws import FirstDraws
 from flatspot.stats.intervals import REFITS, around
 from flatspot.stats.known_mass import Bounds, KnownMass, bounds
 from flatspot.stats.models.cut import FEWEST_KNOWN, Cut, cut_to_proof
 from flatspot.stats.models.edges import states_and_losses
 from flatspot.stats.models.fitted import FittedModel, mixing_of
+from flatspot.stats.models.graded import GradedModel
 from flatspot.stats.models.limits import Limits
+from flatspot.stats.models.represented import MOST_FITTED
+from flatspot.stats.models.unseen import Unseen, evidence_of_new
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.zones import Odds, Zones, gain_of, mixed_of
 
@@ -29,11 +33,13 @@ class Proof:
 
     ceiling  [M] what r* cannot pass
     zones    of a range that is stated: the unseen mass has no other rewards
+    r_star   [M] what is achievable, NaN where that is not known
     """
 
     known: KnownMass
     ceiling: Floats
     zones: Zones
+    r_star: Floats
 
     @property
     def holds(self) -> NDArray[np.bool_]:
@@ -84,7 +90,7 @@ def proof_of(known: KnownMass | None, r_star: Floats, zones: Zones, *, binary: b
     slack = _SLACK * zones.span
     if known.reward.min() < zones.lo - slack or known.reward.max() > zones.hi + slack:
         return None  # then what nobody has seen may lie outside, too
-    return Proof(known, np.full(known.n_prompts, zones.hi) if binary else zones.ceiling(r_star), zones)
+    return Proof(known, np.full(known.n_prompts, zones.hi) if binary else zones.ceiling(r_star), zones, r_star)
 
 
 def hold_to_proof(model: FittedModel, proof: Proof | None) -> FittedModel:
@@ -123,7 +129,7 @@ class ProvedModel:
     def states(self) -> Floats:
         """[M, 3] probability of each state; 0 of those that are ruled out."""
         possible = self.proof.possible
-        left = self._cut_or(self.part.states, lambda p: self._judged_at(p)[0]) * possible
+        left = self._by_new(self.part.states, lambda p: self._judged_at(p)[0], lambda of_new: of_new.states) * possible
         total = left.sum(-1, keepdims=True)
         even = possible / np.maximum(possible.sum(-1, keepdims=True), 1)
         return np.where(np.isnan(total), np.nan, np.where(total > 0, left / np.where(total > 0, total, 1.0), even))
@@ -131,7 +137,7 @@ class ProvedModel:
     @property
     def loss(self) -> Floats:
         """[M, 3] probability that each verdict would be wrong beyond indifference; 0 or 1 where that is proved."""
-        return np.clip(self._cut_or(self.part.loss, lambda p: self._judged_at(p)[1]), *self.proof.loss)
+        return np.clip(self._by_new(self.part.loss, lambda p: self._judged_at(p)[1], lambda of_new: of_new.loss), *self.proof.loss)
 
     @property
     def std_limits(self) -> Floats:
@@ -162,20 +168,22 @@ class ProvedModel:
 
     def mixed(self, group_size: int) -> Floats:
         """[M] probability that a group is mixed, within its bounds."""
-        mixed = self._cut_or(self.part.mixed(group_size), lambda p: mixed_of(p, group_size))
+        mixed = self._by_new(self.part.mixed(group_size), lambda p: mixed_of(p, group_size), lambda of_new: of_new.mixed(group_size))
         return np.clip(mixed, *self.proof.bounds(group_size).mixed.T)
 
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
         """[M] mean and variance of pass@K."""
         mean, variance = self.part.pass_at(group_size)
-        first = self._cut_or(mean, lambda p: 1 - (1 - p) ** group_size)
-        second = self._cut_or(variance + mean**2, lambda p: (1 - (1 - p) ** group_size) ** 2)
+        first = self._by_new(mean, lambda p: 1 - (1 - p) ** group_size, lambda of_new: of_new.pass_at(group_size)[0])
+        square = variance + mean**2
+        second = self._by_new(square, lambda p: (1 - (1 - p) ** group_size) ** 2, lambda of_new: _square(*of_new.pass_at(group_size)))
         return first, np.maximum(second - first**2, 0.0)
 
     def best_of(self, group_size: int) -> Floats:
         """[M] gain of the best of K, within its bounds."""
         zones = self.proof.zones
-        gain = self._cut_or(self.part.best_of(group_size), lambda p: zones.span * gain_of(p, group_size))
+        of_fit = self.part.best_of(group_size)
+        gain = self._by_new(of_fit, lambda p: zones.span * gain_of(p, group_size), lambda of_new: of_new.best_of(group_size))
         return np.clip(gain, *self.proof.bounds(group_size).gain.T)
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
@@ -187,35 +195,56 @@ class ProvedModel:
         return self._mean_mixed(sizes), self.part.mixed_shares(sizes, draws)[1]
 
     @cached_property
-    def _by_new_draws(self) -> Ints:
-        """The prompts of binary rewards whose known mass is not small."""
+    def _known_rows(self) -> Ints:
+        """The prompts whose known mass is not small, and whose new draws are known."""
         rows = np.flatnonzero((self.proof.known.total >= FEWEST_KNOWN) & (self.n > 0))
-        return rows[:0] if self.proof.known.firsts is None or mixing_of(self.part, rows[:0]) is None else rows
+        return rows[:0] if self.proof.known.firsts is None else rows
+
+    @property
+    def _firsts(self) -> FirstDraws:
+        if self.proof.known.firsts is None:
+            raise ValueError("the order of the draws is not known")
+        return self.proof.known.firsts
 
     def _cut(self, rows: Ints) -> Cut:
-        """What the p of these may be."""
-        firsts, g = self.proof.known.firsts, mixing_of(self.part, rows)
-        if firsts is None or g is None:
-            raise ValueError("only binary prompts with new draws have a p to cut")
+        """What the p of these may be, of binary prompts."""
+        g = mixing_of(self.part, rows)
+        if g is None:
+            raise ValueError("only binary prompts have a p to cut")
         marked = np.zeros(len(self.n), bool)
         marked[rows] = True
-        return cut_to_proof(g, firsts.subset(marked).within(self.proof.zones.lo, self.proof.zones.hi))
+        return cut_to_proof(g, self._firsts.subset(marked).within(self.proof.zones.lo, self.proof.zones.hi))
 
     @cached_property
     def _one_cut(self) -> Cut:
         """Of all of them, where one block holds them."""
-        return self._cut(self._by_new_draws)
+        return self._cut(self._known_rows)
 
-    def _cut_or(self, of_fit: Floats, at: Callable[[Floats], Floats]) -> Floats:
-        """[M, …] what the fit says; where p is cut to what is proved, the mean of `at` under that, block by block to bound memory."""
-        every = self._by_new_draws
+    @cached_property
+    def _of_new(self) -> GradedModel | None:
+        """The model of the new draws of all graded prompts; None where there are too many to fit."""
+        known, evidence = self.proof.known, evidence_of_new(self._firsts)
+        if evidence.support is None and evidence.n_prompts > MOST_FITTED:
+            return None
+        return GradedModel.fit(evidence, self.proof.r_star, self.proof.zones, unseen=Unseen.of(known, self._firsts))
+
+    def _by_new(self, of_fit: Floats, of_p: Callable[[Floats], Floats], of_graded: Callable[[GradedModel], Floats]) -> Floats:
+        """[M, …] what the fit says; of prompts whose known mass is not small, what their new draws do.
+
+        of_p  of binary prompts, at each p: its mean over those that are left, block by block to bound memory
+        """
+        every = self._known_rows
         if len(every) == 0:
             return of_fit
         values = np.array(of_fit)
+        if self.family != "binary":
+            if self._of_new is not None:
+                values[every] = of_graded(self._of_new)[every]
+            return values
         for start in range(0, len(every), _AT_ONCE):
             rows = every[start : start + _AT_ONCE]
             cut = self._one_cut if len(every) <= _AT_ONCE else self._cut(rows)
-            values[rows] = cut.expect(at(cut.p))
+            values[rows] = cut.expect(of_p(cut.p))
         return values
 
     def _judged_at(self, p: Floats) -> tuple[Floats, Floats]:
@@ -232,3 +261,7 @@ class ProvedModel:
         share = doubtful.sum() / max(given.sum(), 1)
         within = None if enough is None else lambda limit: enough(limit * share)
         return float(share * self.part.worst_case_error(np.where(doubtful, verdict, -1), drop, within, realized=realized))
+
+
+def _square(mean: Floats, variance: Floats) -> Floats:
+    return mean**2 + variance
