@@ -19,7 +19,8 @@ def random_draws(rng, *, own, rests=1):
     weights /= weights.sum(-1, keepdims=True)
     own_value, at, spread = rng.random((20, 10)), rng.random((20, 10, rests)), np.exp(rng.normal(-2, 0.7, (20, 10, rests)))
     mean = weights[..., :4] @ VALUES + weights[..., 4] * own_value + (weights[..., 5:] * at).sum(-1)
-    return Moments(mean, np.zeros((20, 10)), weights[..., :5], weights, own_value, at, spread**2, np.zeros((20, 10, rests), np.int64))
+    none, shape = np.zeros((20, 10, 0)), np.zeros((20, 10, rests), np.int64)
+    return Moments(mean, np.zeros((20, 10)), weights[..., :5], weights, own_value, at, spread**2, shape, none, none)
 
 
 def parts_of(values, n_prompts=20):
@@ -63,7 +64,8 @@ def test_a_rest_alone_has_the_best_of_its_shape(k):
     kinds, rng = np.arange(len(shapes().names)), np.random.default_rng(k)
     shape, zero, one = kinds[:, None, None], np.zeros((len(kinds), 1)), np.ones((len(kinds), 1, 1))
     weights = np.concatenate([np.zeros((len(kinds), 1, 1)), one], -1)
-    draws = Moments(zero, zero, weights[..., :1], weights, zero, zero[..., None], one, shape)
+    none = np.zeros((*zero.shape, 0))
+    draws = Moments(zero, zero, weights[..., :1], weights, zero, zero[..., None], one, shape, none, none)
     drawn = shapes().sample(np.repeat(kinds, 20_000), k, rng).max(-1).reshape(len(kinds), -1)
     np.testing.assert_allclose(expected_best(draws, parts_of(np.zeros(0)), k)[:, 0], drawn.mean(1), atol=0.05)
 

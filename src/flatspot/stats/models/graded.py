@@ -25,7 +25,7 @@ from flatspot.stats.models.best_of import all_equal, expected_best, gain_about
 from flatspot.stats.models.candidates import WIDEN, Candidates
 from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
-from flatspot.stats.models.moments import Moments, moments, prior_of
+from flatspot.stats.models.moments import Moments, moments, prior_of, share_of_draws
 from flatspot.stats.models.parts import Parts, split
 from flatspot.stats.models.unseen import Unseen, with_known
 from flatspot.stats.models.worst_case import DROP, Enough
@@ -313,9 +313,3 @@ class _Spreads:
     mean: Floats
     mixed: Floats
     of_gain: Floats
-
-
-def share_of_draws(indicators: Floats) -> Floats:
-    """[M, S] share of posterior draws [M, draws, S] that hold, half a draw short of certain: S draws cannot show less than about 1 / S."""
-    draws = indicators.shape[1]
-    return np.asarray((indicators.sum(1) + 0.5) / (draws + 1))

@@ -90,3 +90,9 @@ def put_together(
 def prior_of(parts: Parts) -> Dictionary:
     """The prior of the category weights, fitted to the set."""
     return fit_dictionary(parts.counts[:, parts.used], heights(parts))
+
+
+def share_of_draws(indicators: Floats) -> Floats:
+    """[M, S] share of posterior draws [M, draws, S] that hold, half a draw short of certain: S draws cannot show less than about 1 / S."""
+    draws = indicators.shape[1]
+    return np.asarray((indicators.sum(1) + 0.5) / (draws + 1))

@@ -198,7 +198,8 @@ class ProvedModel:
     def _known_rows(self) -> Ints:
         """The prompts whose known mass is not small, and whose new draws are known."""
         rows = np.flatnonzero((self.proof.known.total >= FEWEST_KNOWN) & (self.n > 0))
-        return rows[:0] if self.proof.known.firsts is None else rows
+        told = self.family != "binary" or mixing_of(self.part, rows[:0]) is not None
+        return rows if told and self.proof.known.firsts is not None else rows[:0]
 
     @property
     def _firsts(self) -> FirstDraws:
