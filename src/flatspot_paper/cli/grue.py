@@ -27,10 +27,11 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 )
 @click.option(
     "--stage",
-    type=click.Choice(["stats", "rft", "sft", "sft+rft", "all"]),
+    type=click.Choice(["stats", "rft", "sft", "sft+rft", "warmup", "all"]),
     default="stats",
     show_default=True,
-    help="stats: policies before any finetuning; rft: after RL; sft: after SFT; sft+rft: after SFT, then RL; all: all of these.",
+    help="stats: policies before any finetuning; rft: after RL; sft: after SFT; sft+rft: after SFT, then RL; "
+    "warmup: after a warm-up that stops by itself on the labels of at most 5% of the inputs, then RL; all: all of these.",
 )
 @click.option(
     "--algorithm",

@@ -2,7 +2,7 @@
 
 FOLDER/train/         checkpoints of RL; removed when the arm is finished
 FOLDER/adapter/       the finetuned policy, where an adapter was trained
-FOLDER/policy/        the finetuned policy, whole; after SFT for the RL that follows, and where all weights were trained
+FOLDER/policy/        the finetuned policy, whole; after SFT and warm-ups for the RL that follows, and where all weights were trained
 FOLDER/trained.json   settings and curve; there when the policy is trained
 FOLDER/after/         a run folder of flatspot: completions, rewards, verdicts
 FOLDER/inputs.parquet a row per input, as before finetuning
@@ -11,34 +11,27 @@ FOLDER/arm.json       settings and numbers; there when the arm is finished
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from flatspot.core.optional import require
-from flatspot.core.plain import Json, JsonObject
-from flatspot.core.records import Prompt
-from flatspot.recipe.overcome import flags
+from flatspot.core.plain import JsonObject
 from flatspot.rollouts.files import write_json
 from flatspot.rollouts.store import as_json
-from flatspot_paper.grue.data import Pool
 from flatspot_paper.grue.finetune import Finetuning
 from flatspot_paper.grue.finished import finished
 from flatspot_paper.grue.numbers import TaskNumbers
 from flatspot_paper.grue.plan import TaskPlan
 from flatspot_paper.grue.stats import measure
+from flatspot_paper.grue.supervised import Material, train_on_labels, warm_up
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from flatspot.rollouts.progress import OnProgress
-    from flatspot.training.inputs import LabeledRow
     from flatspot_paper.ppo.settings import StepMetrics
 
 Say = Callable[[str], None]
@@ -49,7 +42,7 @@ class ArmResult(TypedDict):
     """arm.json.
 
     settings       the plan's and the finetuning's
-    curve          RL: mean reward of each step's completions; SFT: empty
+    curve          RL: mean reward of each step's completions; SFT and warm-up: empty
     train_seconds, train_cpu_seconds, seconds  of finetuning, its processor time, and of all, in the process that finished it
     """
 
@@ -70,20 +63,6 @@ class Training(TypedDict):
     curve: list[float]
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What the arms of a task share.
-
-    prompts  the measured inputs: those that RL draws and whose references SFT learns
-    labels   the inputs' numbers in `prompts` that SFT may learn from; None: all
-    """
-
-    plan: TaskPlan
-    pool: Pool
-    prompts: Sequence[Prompt]
-    labels: Sequence[int] | None = None
-
-
 def arm_settings(arm: str, plan: TaskPlan, how: Finetuning, labels: Sequence[int] | None, seed: int) -> JsonObject:
     """All that the result of an arm depends on; of one after SFT, the SFT's settings, too.
 
@@ -94,8 +73,9 @@ def arm_settings(arm: str, plan: TaskPlan, how: Finetuning, labels: Sequence[int
     own = {**plan.to_json(), "seed": seed, "labels": None} | how.to_json(arm)
     if arm == "sft":
         own |= of_sft
-    if arm.startswith("sft+"):
-        own["after"] = how.to_json("sft") | of_sft
+    before, _, after = arm.partition("+")
+    if after:
+        own["after"] = how.to_json(before) | (of_sft if before == "sft" else {})
     return as_json(own)
 
 
@@ -130,7 +110,7 @@ def run_arm(
     file = folder / "trained.json"
     training = cast("Training | None", finished(file, Training.__annotations__, "settings", own, "this arm trained"))
     if training is None:
-        curve = _sft(material, how, start, folder) if arm == "sft" else _rl(arm, material, how, start, folder, say)
+        curve = _trained(arm, material, how, start, folder, say)
         training = {"settings": own, "curve": curve}
         write_json(training, file)
     trained, trained_cpu = time.monotonic(), time.process_time()
@@ -151,6 +131,17 @@ def run_arm(
     return result
 
 
+def _trained(arm: str, material: Material, how: Finetuning, start: str, folder: Path, say: Say) -> list[float]:
+    """Train the policy; the mean reward of each step of RL."""
+    if arm == "sft":
+        train_on_labels(material, how, start, folder)
+    elif arm == "warmup":
+        warm_up(material, how, start, folder)
+    else:
+        return _rl(arm, material, how, start, folder, say)
+    return []
+
+
 def _rl(arm: str, material: Material, how: Finetuning, start: str, folder: Path, say: Say) -> list[float]:
     """Train by `train_ppo`; the mean reward of each step."""
     import torch
@@ -158,7 +149,7 @@ def _rl(arm: str, material: Material, how: Finetuning, start: str, folder: Path,
     from flatspot.engines.policy import load_policy
     from flatspot_paper.ppo.train import train_ppo
 
-    settings = how.rl_after_sft if arm.startswith("sft+") else how.rl
+    settings = how.rl_of(arm)
     policy = load_policy(start, dtype="float32")
     torch.manual_seed(settings.seed)
     model: Any = policy.model
@@ -180,50 +171,6 @@ def _rl(arm: str, material: Material, how: Finetuning, start: str, folder: Path,
     return [round(metrics.reward, 6) for metrics in history]
 
 
-def _sft(material: Material, how: Finetuning, start: str, folder: Path) -> list[float]:
-    """Train by `flatspot.training.warmup.sft`; the policy is in FOLDER/policy."""
-    from flatspot.engines.policy import locate
-    from flatspot.engines.pretrained import tokenizer_of
-    from flatspot.training.warmup.sft import sft
-
-    rows = labeled_rows(material, tokenizer_of(locate(start)[0]), how.answer_tokens)
-    options = dict(how.sft)
-    if how.adapter_rank is not None:
-        rank = how.adapter_rank
-        options |= {"use_peft": True, "lora_r": rank, "lora_alpha": 2 * rank, "lora_target_modules": "all-linear", "lora_dropout": 0.0}
-    if how.whole_text:
-        options["completion_only_loss"] = False
-    options |= {"disable_tqdm": True, "gradient_checkpointing": False}
-    with _on_cpu_where_no_gpu(options), redirect_stdout(sys.stderr):  # the trainer prints its log
-        sft(rows, start, out=folder, options=flags(options))
-    return []
-
-
-def labeled_rows(material: Material, tokenizer: PreTrainedTokenizerBase, most: int | None) -> list[LabeledRow]:
-    """A row per input and reference, the input's references in turn; answers are cut to `most` tokens of the policy.
-
-    For IMDB, whose inputs have no reference, the rest of the review.
-    """
-    chosen = range(len(material.prompts)) if material.labels is None else material.labels
-    rows: list[LabeledRow] = []
-    for place in chosen:
-        prompt = material.prompts[place]
-        answers: list[str | None] = prompt.columns.get("references") or [material.pool.examples[number_of(prompt)].continuation]
-        for answer in answers:
-            text = str(answer).strip()
-            if most is not None:
-                places = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-                text = text if len(places) <= most else text[: places[most - 1][1]]
-            if text:
-                rows.append({"prompt": prompt.text, "completion": text, "columns": {}})
-    return rows
-
-
-def number_of(prompt: Prompt) -> int:
-    """The number of an input in its split."""
-    return int(prompt.id.rsplit("-", 1)[1])
-
-
 @contextmanager
 def _policy_of(folder: Path) -> Iterator[str]:
     """The finetuned policy as one folder; an adapter is merged into its base for as long as it is needed."""
@@ -238,19 +185,3 @@ def _policy_of(folder: Path) -> Iterator[str]:
         yield str(merged)
     finally:
         shutil.rmtree(merged, ignore_errors=True)
-
-
-@contextmanager
-def _on_cpu_where_no_gpu(options: dict[str, Json]) -> Iterator[Mapping[str, Json]]:
-    import torch
-
-    if not torch.cuda.is_available():
-        options["use_cpu"] = True
-    before = os.environ.get("ACCELERATE_MIXED_PRECISION")
-    try:
-        yield options
-    finally:  # transformers leaves its precision here for whatever comes next
-        if before is None:
-            os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
-        else:
-            os.environ["ACCELERATE_MIXED_PRECISION"] = before

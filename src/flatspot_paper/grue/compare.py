@@ -38,6 +38,7 @@ class TaskComparison(TypedDict):
     tenth        the 10th percentile of the std before; `small` the share of inputs with an std under 0.05
     arms         by name
     gaps         mean reward of SFT minus that of RL alone, by RL's algorithm
+    kept         mean reward of RL after the warm-up as a share of that after full SFT, by RL's algorithm
     """
 
     inputs: int
@@ -47,6 +48,7 @@ class TaskComparison(TypedDict):
     small: Estimate
     arms: dict[str, ArmComparison]
     gaps: dict[str, Estimate]
+    kept: dict[str, Estimate]
 
 
 class Across(TypedDict):
@@ -76,6 +78,8 @@ def compare(inputs: Mapping[str, Any]) -> TaskComparison:
                 "correlation_apart": correlation(std, after - other, draws),
             }
     gaps = {name[4:]: average(means["sft"] - means[name]) for name in arms if name.startswith("rft-") and "sft" in means}
+    both = {name[11:]: (means[name], means[f"sft+{name[7:]}"]) for name in arms if name[:7] == "warmup+" and f"sft+{name[7:]}" in means}
+    kept = {algorithm: share for algorithm, pair in both.items() if (share := _ratio(*pair, draws)) is not None}
     return {
         "inputs": len(std),
         "before": average(first),
@@ -84,6 +88,7 @@ def compare(inputs: Mapping[str, Any]) -> TaskComparison:
         "small": _of(lambda rows: float((std[rows] < SMALL_STD).mean()), draws),
         "arms": arms,
         "gaps": gaps,
+        "kept": kept,
     }
 
 
@@ -112,6 +117,12 @@ def across(tables: Mapping[tuple[str, int], Mapping[str, Any]], algorithm: str) 
 def correlation(x: Floats, y: Floats, draws: Any) -> Estimate | None:
     """Pearson's correlation over inputs with a bootstrap over them; None where a side is constant."""
     return _interval([_pearson(x, y), *(_pearson(x[rows], y[rows]) for rows in draws)])
+
+
+def _ratio(x: Floats, y: Floats, draws: Any) -> Estimate | None:
+    """Of the means, with a bootstrap over inputs; None where that of y is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _interval([float(x.mean() / y.mean()), *(x[draws].mean(1) / y[draws].mean(1)).tolist()])
 
 
 def _pearson(x: Floats, y: Floats) -> float:

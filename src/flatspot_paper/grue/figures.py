@@ -24,6 +24,9 @@ _ARM_TITLES = {
     "sft": "SFT",
     "sft+rft-ppo": "SFT, then PPO",
     "sft+rft-grpo": "SFT, then GRPO",
+    "warmup": "warm-up",
+    "warmup+rft-ppo": "warm-up, then PPO",
+    "warmup+rft-grpo": "warm-up, then GRPO",
 }
 _INK, _MARK, _LIMIT = "#1a1a1a", "#0072B2", "#D55E00"  # Okabe and Ito's
 

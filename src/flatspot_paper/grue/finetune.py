@@ -9,12 +9,15 @@ from typing import Literal
 
 from flatspot.core.plain import Json
 from flatspot.core.records import Sampling
+from flatspot.training.warmup.probe import ProbeSettings
+from flatspot.training.warmup.stop_rule import StopRule
 from flatspot_paper.grue.plan import TaskPlan
 from flatspot_paper.ppo.settings import PPOSettings
 
 Algorithm = Literal["ppo", "grpo"]
 ALGORITHMS: tuple[Algorithm, ...] = ("ppo", "grpo")
 SMALL_RATE = 3e-4  # of adapters, under RL and under SFT
+WARMUP_LABELS = "5%"  # of the inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Finetuning:
     whole_text        SFT's loss is also on the prompt, as the paper has it for causal models
     answer_tokens     SFT's answers are cut to so many tokens; None: whole
     adapter_rank      of LoRA on every linear layer; None: all weights are trained
+    probe             of the warm-up, which is SFT as above until it stops by itself
     """
 
     rl: PPOSettings
@@ -82,13 +86,19 @@ class Finetuning:
     whole_text: bool
     answer_tokens: int | None
     adapter_rank: int | None
+    probe: ProbeSettings
 
     def to_json(self, arm: str) -> dict[str, Json]:
-        """Every setting of an arm: "rft-…", "sft", "sft+rft-…"."""
+        """Every setting of an arm: "rft-…", "sft", "warmup", "sft+rft-…", "warmup+rft-…"."""
         shared: dict[str, Json] = {"adapter_rank": self.adapter_rank}
-        if arm == "sft":
-            return {**shared, "sft": dict(self.sft), "whole_text": self.whole_text, "answer_tokens": self.answer_tokens}
-        return {**shared, "rl": asdict(self.rl_after_sft if arm.startswith("sft+") else self.rl)}
+        if "rft-" in arm:
+            return {**shared, "rl": asdict(self.rl_of(arm))}
+        own = {**shared, "sft": dict(self.sft), "whole_text": self.whole_text, "answer_tokens": self.answer_tokens}
+        return own if arm == "sft" else {**own, "warmup_labels": WARMUP_LABELS, "probe": asdict(self.probe), "rule": asdict(StopRule())}
+
+    def rl_of(self, arm: str) -> PPOSettings:
+        """RL's settings in an arm: of the pretrained policy, or of one that was trained on labels before."""
+        return self.rl_after_sft if "+" in arm else self.rl
 
     def tokens(self, arm: str, plan: TaskPlan) -> tuple[int, int]:
         """(tokens sampled, tokens read in training) by an arm without the SFT before it, as if prompts and answers had their full lengths.
@@ -96,11 +106,12 @@ class Finetuning:
         RL reads every completion with tokens in a minibatch whole, by the policy and by a value network; SFT, one reference per input.
         """
         prompt, most = plan.task.prompt_tokens, plan.sampling.max_new_tokens
-        if arm == "sft":
+        if "rft-" not in arm:
             batch, passes = int(str(self.sft["per_device_train_batch_size"])), int(str(self.sft.get("num_train_epochs", 1)))
             steps = int(str(self.sft.get("max_steps", passes * math.ceil((plan.asked.size or 0) / batch))))
-            return 0, steps * batch * (prompt + most)
-        rl = self.rl_after_sft if arm.startswith("sft+") else self.rl
+            probes = 0 if arm == "sft" else 1 + steps // (self.probe.every or max(1, steps // 20))
+            return probes * self.probe.prompts * self.probe.max_completions * most, steps * batch * (prompt + most)
+        rl = self.rl_of(arm)
         most = rl.sampling.max_new_tokens
         a_round = rl.prompts_per_round * rl.samples_per_prompt
         rows = a_round * max(1, math.ceil(rl.buffer_tokens / (a_round * most)))
@@ -158,7 +169,7 @@ def _paper(plan: TaskPlan, algorithm: Algorithm, seed: int) -> Finetuning:
 
     after = replace(own, **dict(own.after_sft))  # type: ignore[arg-type]
     options: dict[str, Json] = {**own.sft, "seed": seed, "logging_steps": 50}
-    return Finetuning(settings(own), settings(after), options, plan.task.policy != "t5-base", None, None)
+    return Finetuning(settings(own), settings(after), options, plan.task.policy != "t5-base", None, None, ProbeSettings(seed=seed))
 
 
 def _small(plan: TaskPlan, algorithm: Algorithm, seed: int) -> Finetuning:
@@ -188,4 +199,5 @@ def _small(plan: TaskPlan, algorithm: Algorithm, seed: int) -> Finetuning:
         "seed": seed,
         "logging_steps": 10,
     }
-    return Finetuning(rl, rl, sft, False, plan.sampling.max_new_tokens, 16)
+    probe = ProbeSettings(prompts=16, max_completions=8, every=4, seed=seed)
+    return Finetuning(rl, rl, sft, False, plan.sampling.max_new_tokens, 16, probe)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from flatspot.core.provenance import provenance
 from flatspot.rollouts.files import write_json
-from flatspot_paper.grue.arms import ArmResult, Material, run_arm
+from flatspot_paper.grue.arms import ArmResult, run_arm
 from flatspot_paper.grue.compare import Across, TaskComparison, across, compare
 from flatspot_paper.grue.cut import tokenizer_cut
 from flatspot_paper.grue.data import load_pool
@@ -25,13 +25,14 @@ from flatspot_paper.grue.finished import read_result
 from flatspot_paper.grue.plan import TaskPlan
 from flatspot_paper.grue.source import prompts_of
 from flatspot_paper.grue.stats import inputs_of, measure, run_stats
+from flatspot_paper.grue.supervised import Material, vanishing_labels
 
 if TYPE_CHECKING:
     from flatspot.rollouts.progress import OnProgress
 
 Stage = str
-STAGES: tuple[Stage, ...] = ("stats", "rft", "sft", "sft+rft", "all")
-ARMS = ("rft-ppo", "rft-grpo", "sft", "sft+rft-ppo", "sft+rft-grpo")
+STAGES: tuple[Stage, ...] = ("stats", "rft", "sft", "sft+rft", "warmup", "all")
+ARMS = ("rft-ppo", "rft-grpo", "sft", "sft+rft-ppo", "sft+rft-grpo", "warmup", "warmup+rft-ppo", "warmup+rft-grpo")
 Say = Callable[[str], None]
 
 
@@ -61,8 +62,9 @@ def arms_of(stage: Stage, algorithms: Sequence[Algorithm]) -> list[str]:
     >>> arms_of("sft+rft", ["ppo"])
     ['sft', 'sft+rft-ppo']
     """
-    rft, after = [f"rft-{name}" for name in algorithms], [f"sft+rft-{name}" for name in algorithms]
-    return {"stats": [], "rft": rft, "sft": ["sft"], "sft+rft": ["sft", *after], "all": [*rft, "sft", *after]}[stage]
+    rft, after, warmed = ([f"{before}rft-{name}" for name in algorithms] for before in ("", "sft+", "warmup+"))
+    of = {"stats": [], "rft": rft, "sft": ["sft"], "sft+rft": ["sft", *after], "warmup": ["warmup", *warmed]}
+    return of.get(stage) or [*rft, *of["sft+rft"], *of["warmup"]] if stage != "stats" else []
 
 
 def run_finetuning(
@@ -86,14 +88,18 @@ def run_finetuning(
     for plan in plans:
         run_stats([plan], out, scale=scale, data=data, say=say, on_progress=on_progress)
         pool = load_pool(plan.task, plan.asked.split, plan.asked.data, data)
-        material = Material(plan, pool, prompts_of(pool, plan.asked, tokenizer_cut(plan.model)))
+        prompts = prompts_of(pool, plan.asked, tokenizer_cut(plan.model))
+        material = Material(plan, pool, prompts, judged=out / plan.task.name / "pretrained")
         place = out / plan.task.name / f"seed-{seed}"
         _again(material, place / "again", seed, on_progress)
         for arm in arms_of(stage, algorithms):
+            if arm.startswith("warmup") and not vanishing_labels(material):
+                say(f"{plan.task.title}: no {arm}, as no input is vanishing")
+                continue
             say(f"{plan.task.title}: {arm}")
             algorithm: Algorithm = "grpo" if arm.endswith("grpo") else "ppo"
             how = finetuning_of(plan, scale, algorithm, rl_steps=rl_steps, sft_steps=sft_steps, seed=seed)
-            start = str(place / "sft" / "policy") if arm.startswith("sft+") else plan.model
+            start = str(place / arm.partition("+")[0] / "policy") if "+" in arm else plan.model
             run_arm(arm, material, how, start, place / arm, seed=seed + 200, say=say, on_progress=on_progress)
             write_results(out, scale)
     # one task at a time leaves the results of that one

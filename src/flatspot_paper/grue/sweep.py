@@ -33,7 +33,7 @@ from flatspot_paper.grue.finetune import Finetuning, finetuning_of
 from flatspot_paper.grue.plan import SCALES, TaskPlan, plan_tasks
 from flatspot_paper.grue.tasks import task_named
 
-ARMS = ("rft", "sft", "sft+rft")
+ARMS = ("rft", "sft", "sft+rft", "warmup+rft")
 _RANGES: Mapping[str, tuple[float, float]] = {
     "learning_rate": (0, math.inf),
     "temperature": (0, math.inf),
@@ -160,7 +160,7 @@ def _points(grid: Any) -> list[Point]:
         if name not in _RANGES:
             raise SettingsError(f"a point has no setting {name!r}; its settings are {', '.join(_RANGES)}")
         if (name in ("labels", "sft_steps")) > grid["arm"].startswith("sft"):
-            raise SettingsError(f"the arm {grid['arm']} has no SFT, so no {name}")
+            raise SettingsError(f"the arm {grid['arm']} has no SFT of a given length, so no {name}")
     values = [grid[name] if isinstance(grid[name], list) else [grid[name]] for name in names]
     for name, some in zip(names, values, strict=True):
         low, high = _RANGES[name]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 from flatspot.core.errors import EngineError, FlatspotError, last_line
 from flatspot.core.provenance import provenance
 from flatspot.rollouts.files import write_json
-from flatspot_paper.grue.arms import ArmResult, Material, arm_settings, read_arm, run_arm
+from flatspot_paper.grue.arms import ArmResult, arm_settings, read_arm, run_arm
 from flatspot_paper.grue.cut import tokenizer_cut
 from flatspot_paper.grue.data import load_pool
 from flatspot_paper.grue.plan import TaskPlan
 from flatspot_paper.grue.source import prompts_of
+from flatspot_paper.grue.stats import measure
+from flatspot_paper.grue.supervised import Material
 from flatspot_paper.grue.sweep import Point, Row, Sweep, rows_of, settings_of
 
 Say = Callable[[str], None]
@@ -111,14 +114,23 @@ def make(
         pool = load_pool(plan.task, plan.asked.split, plan.asked.data, data)
         material = Material(own, pool, prompts_of(pool, plan.asked, tokenizer_cut(plan.model)), labels)
         start = plan.model
-        if point.arm.startswith("sft"):
-            run_arm("sft", material, how, start, place / "sft", seed=seed + 200, say=told)
-            start = str(place / "sft" / "policy")
+        if (first := point.arm.partition("+")[0]) != "rft":
+            if first == "warmup":
+                material = replace(material, judged=_judged(own, material, place / "before", seed))
+            run_arm(first, material, how, start, place / first, seed=seed + 200, say=told)
+            start = str(place / first / "policy")
         if point.arm.endswith("rft"):
             run_arm(_last_arm(point, sweep), material, how, start, place / "rl", seed=seed + 200, say=told)
     except FlatspotError as error:
         return error
     return None
+
+
+def _judged(plan: TaskPlan, material: Material, folder: Path, seed: int) -> Path:
+    """The run folder of the pretrained policy that a warm-up is planned from; drawn now where it is missing."""
+    if not (folder / "inputs.parquet").exists():
+        measure(plan, material.prompts, folder / "pretrained", folder, seed, None)
+    return folder / "pretrained"
 
 
 def _place(out: Path, point: Point, seed: int) -> Path:

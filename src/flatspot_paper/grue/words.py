@@ -43,6 +43,8 @@ def finetuned_text(results: Comparison) -> str:
             lines.append(f"{'':<18}{arm:<16}{cells}")
         for algorithm, gap in told["gaps"].items():
             lines.append(f"{'':<18}SFT minus {algorithm.upper()}: {_cell(gap)}")
+        for algorithm, share in told["kept"].items():
+            lines.append(f"{'':<18}warm-up, then {algorithm.upper()}, of SFT, then {algorithm.upper()}: {_percent(share)}")
     for algorithm, found in results["across"].items():
         if found["tenth"] is not None:
             tenth, small = _maybe(found["tenth"]), _maybe(found["small"])

@@ -18,8 +18,14 @@ def test_a_task_by_hand():
         "again": table([0.2, 0.2, 0.2, 0.4], [0.1] * 4),
         "rft-ppo": table([0.1, 0.3, 0.5, 0.7], [0.1] * 4),
         "sft": table([0.6, 0.6, 0.6, 0.6], [0.1] * 4),
+        "sft+rft-ppo": table([0.6, 0.8, 0.6, 0.8], [0.1] * 4),
+        "warmup+rft-ppo": table([0.5, 0.7, 0.5, 0.7], [0.1] * 4),
+        "warmup+rft-grpo": table([0.5, 0.7, 0.5, 0.7], [0.1] * 4),
     }
     told = compare(inputs)
+    assert list(told["kept"]) == ["ppo"]  # GRPO has no full SFT before it
+    assert told["kept"]["ppo"]["value"] == pytest.approx(0.6 / 0.7)
+    assert told["kept"]["ppo"]["low"] == pytest.approx(0.5 / 0.6) and told["kept"]["ppo"]["high"] == pytest.approx(0.7 / 0.8)
     assert told["before"]["value"] == pytest.approx(0.25)
     assert told["arms"]["rft-ppo"]["reward"]["value"] == pytest.approx(0.4)
     assert told["arms"]["rft-ppo"]["change"]["value"] == pytest.approx(0.4 - 0.25)

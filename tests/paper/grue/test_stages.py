@@ -21,11 +21,11 @@ from flatspot.cli.main import main as flatspot_main  # noqa: F401
 from flatspot.core.errors import FlatspotError
 from flatspot.core.records import Prompt
 from flatspot_paper.cli.grue import grue_command
-from flatspot_paper.grue.arms import Material, labeled_rows
 from flatspot_paper.grue.data import Pool
 from flatspot_paper.grue.examples import Ask, Example
 from flatspot_paper.grue.plan import SCALES, plan_tasks
 from flatspot_paper.grue.stages import run_finetuning
+from flatspot_paper.grue.supervised import Material, labeled_rows
 from flatspot_paper.grue.words import finetuned_text
 
 pytestmark = [
@@ -55,6 +55,7 @@ def test_every_arm_of_the_small_scale_and_what_a_second_call_does(sentences, tmp
     results = run_finetuning([plan], out, **options, say=said.append)
     [one] = results["tasks"]
     assert list(one["arms"]) == ["rft-ppo", "rft-grpo", "sft", "sft+rft-ppo", "sft+rft-grpo"]
+    assert "NarrativeQA: no warmup, as no input is vanishing" in said  # four completions tell too little
     place = out / "narrativeqa" / "seed-0"
     for arm, result in one["arms"].items():
         table = pq.read_table(place / arm / "inputs.parquet")
@@ -76,6 +77,25 @@ def test_every_arm_of_the_small_scale_and_what_a_second_call_does(sentences, tmp
     }
     with pytest.raises(FlatspotError, match="holds this arm with another rl"):
         run_finetuning([plan], out, **{**options, "stage": "rft", "rl_steps": 3})
+
+
+def test_a_warm_up_learns_from_few_labels_and_rl_goes_on_from_it(data, tmp_path):
+    # answers that the policy has no tokens for: all vanish
+    rows = [{"question": "w1", "passage": f"w{i}", "answers": ["beyond", "reach"]} for i in range(8)]
+    write_rows(data / "narrativeqa/train.jsonl.gz", rows)
+    plan = small(saved("gpt2", tmp_path / "model"), data, inputs=8, completions=24)
+    out, said = tmp_path / "out", []
+    options = {"scale": "small", "rl_steps": 2, "sft_steps": 4, "data": data}
+    run_finetuning([plan], out, stage="sft+rft", **options)
+    [one] = run_finetuning([plan], out, stage="warmup", say=said.append, **options)["tasks"]
+    assert list(one["arms"]) == ["sft", "sft+rft-ppo", "warmup", "warmup+rft-ppo"] and not any("no warmup" in line for line in said)
+    place = out / "narrativeqa" / "seed-0"
+    told = json.loads((place / "warmup" / "warmup.json").read_text("utf-8"))
+    assert 1 <= told["labels"] <= 2  # both answers of one input of eight
+    curve = json.loads((place / "warmup" / "curve.json").read_text("utf-8"))
+    assert curve
+    assert one["arms"]["warmup+rft-ppo"]["settings"]["after"]["warmup_labels"] == "5%"
+    assert one["comparison"]["kept"] == {}  # of a reward of 0
 
 
 def test_a_training_that_was_stopped_goes_on_and_ends_the_same(sentences, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def test_a_grid_is_the_product_of_its_lists():
         ({"task": "toto", "grids": [{"arm": "rft"}]}, "Did you mean totto"),
         ({"task": "totto", "grids": [{"arm": "rl"}]}, "a grid names an arm, rft, sft, sft\\+rft"),
         ({"task": "totto", "grids": [{"arm": "rft", "rate": 1}]}, "no setting 'rate'; its settings are learning_rate"),
-        ({"task": "totto", "grids": [{"arm": "rft", "labels": 0.5}]}, "the arm rft has no SFT, so no labels"),
+        ({"task": "totto", "grids": [{"arm": "rft", "labels": 0.5}]}, "the arm rft has no SFT of a given length, so no labels"),
         ({"task": "totto", "grids": [{"arm": "sft", "labels": [0.5, 1.5]}]}, "labels is a share above 0, at most 1, got 1.5"),
         ({"task": "totto", "grids": [{"arm": "rft", "learning_rate": "3e-4"}]}, "in YAML 3e-4 is text"),
         ({"task": "totto", "grids": [{"arm": "rft"}], "seed": 0}, "there is no key 'seed'"),
@@ -134,9 +134,11 @@ def trained(monkeypatch):
             raise KeyboardInterrupt
         return NUMBERS
 
-    monkeypatch.setattr(arms, "_sft", lambda *given: train("sft", given[3]))
+    monkeypatch.setattr(arms, "train_on_labels", lambda *given: train("sft", given[3]))
+    monkeypatch.setattr(arms, "warm_up", lambda *given: train("warmup", given[3]))
     monkeypatch.setattr(arms, "_rl", lambda arm, *given: train(arm, given[3]))
     monkeypatch.setattr(arms, "measure", measure)
+    monkeypatch.setattr(sweep_run, "measure", lambda plan, prompts, run, *_: made.append(run.name))
     monkeypatch.setattr(sweep_run, "load_pool", lambda *_: None)
     monkeypatch.setattr(sweep_run, "prompts_of", lambda *_: [])
     monkeypatch.setattr(sweep_run, "tokenizer_cut", lambda _: None)
@@ -167,6 +169,14 @@ def test_points_of_other_settings_are_refused_before_anything_is_made(changes, t
     with pytest.raises(RunFolderError, match=f"sft\\+rft,labels=0.5.seed-0.rl holds this arm with {told}"):
         swept(tmp_path, grids=more, **changes)
     assert len(trained.made) == 2 and len(swept(tmp_path, grids=more)["rows"]) == 2
+
+
+def test_a_warm_up_is_planned_from_the_pretrained_policy_before_rl(trained, tmp_path):
+    results = swept(tmp_path, grids=[{"arm": "warmup+rft"}])
+    assert trained.made == ["pretrained", "warmup", "warmup+rft-ppo"]
+    assert [row["arm"] for row in results["rows"]] == ["warmup+rft"]
+    with pytest.raises(SettingsError, match="has no SFT of a given length, so no labels"):
+        sweep_of(KEYS | {"grids": [{"arm": "warmup+rft", "labels": 0.5}]})
 
 
 def test_an_arm_of_an_older_version_does_not_name_its_sft_and_is_taken(trained, tmp_path):
