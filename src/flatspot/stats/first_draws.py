@@ -24,7 +24,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlog1py, xlogy
 
 from flatspot.stats.evidence import Floats, Ints
 
@@ -34,6 +33,7 @@ _MOST_STAKED = 0.75  # of what a bettor owns
 _GRID: Floats = np.linspace(0, 1, 129)
 _AT_ONCE = 20_000  # new draws, to bound memory
 _OTHERS = 4.0  # new draws
+_OF_SET, _LEAST_ALIKE, _MOST_ALIKE = 1.0, 1e-4, 0.999
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,18 @@ class FirstDraws:
     mass: Floats
     rank: Ints
     n: Ints
+
+    @property
+    def alike(self) -> Floats:
+        """[M] the probability that two draws of what is unseen are the same completion: l = sum v_k^2, v_k their shares of the unseen mass.
+
+        Before it is known, a completion of probability p is drawn with p / u, so p_j / u_j of the new draws have the mean l: that of the
+        prompt's, with one more of the set's.
+        """
+        share = np.clip(self.mass / self.within(0.0, 1.0).unseen, 0.0, 1.0)
+        total, n = np.bincount(self.prompt, share, len(self.n)), np.bincount(self.prompt, minlength=len(self.n))
+        of_set = share.mean() if len(share) else 0.5
+        return np.clip((total + _OF_SET * of_set) / (n + _OF_SET), _LEAST_ALIKE, _MOST_ALIKE)
 
     def subset(self, rows: NDArray[np.bool_]) -> FirstDraws:
         """The prompts that `rows` [M] marks."""
@@ -86,12 +98,6 @@ class Scaled:
         """[M, 2] the limits of the mean that nothing can pass."""
         low, known = self._sum(self.of.mass * self.x), self._sum(self.of.mass)
         return np.stack([low, low + np.maximum(1 - known, 0.0)], -1)
-
-    def log_likelihood(self, p: Floats) -> Floats:
-        """[M, T] log of the product over the new draws, at means p [M, T]: -inf where it is impossible."""
-        q = np.clip((p[self.of.prompt] - self.earned[:, None]) / self.unseen[:, None], 0.0, 1.0)
-        with np.errstate(divide="ignore"):
-            return self._sum(np.asarray(xlogy(self.x[:, None], q) + xlog1py(1 - self.x[:, None], -q)))
 
     @property
     def mean(self) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flatspot.rollouts.rounds import Seen, run_rounds
-from flatspot.stats.models.cut import SHARES
+from flatspot.stats.models.unseen_binary import SHARES
 from flatspot.stats.triage.ahead import look_ahead
 from flatspot.stats.triage.decider import Adaptive, finish
 from flatspot.stats.triage.plan import Plan

@@ -141,15 +141,6 @@ def spread(model: FittedModel, rows: NDArray[np.bool_], clusters: Ints | None = 
     return model if rows.all() and clusters is None else _Spread(model, rows, clusters)
 
 
-def mixing_of(model: FittedModel, rows: Ints) -> Floats | None:
-    """[m, 163] the distribution of p that these prompts of binary rewards, each with one, are judged under; None of others."""
-    if isinstance(model, BinaryModel):
-        return model.mixture.judging[model.pair[rows]]
-    if isinstance(model, _Spread):
-        return mixing_of(model.part, (np.cumsum(model.rows) - 1)[rows])
-    return None
-
-
 @dataclass(frozen=True, eq=False)
 class _Spread:
     """A model whose prompts are `rows` [M] of a larger set, and may come in clusters."""

@@ -27,7 +27,7 @@ from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
 from flatspot.stats.models.moments import Moments, moments, prior_of, share_of_draws
 from flatspot.stats.models.parts import Parts, split
-from flatspot.stats.models.unseen import Unseen, with_known
+from flatspot.stats.models.unseen_graded import Unseen, with_known
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.threads import over_blocks
 from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain

@@ -13,13 +13,13 @@ from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.first_draws import FirstDraws
 from flatspot.stats.intervals import REFITS, around
 from flatspot.stats.known_mass import Bounds, KnownMass, bounds
-from flatspot.stats.models.cut import FEWEST_KNOWN, Cut, cut_to_proof
 from flatspot.stats.models.edges import states_and_losses
-from flatspot.stats.models.fitted import FittedModel, mixing_of
+from flatspot.stats.models.fitted import FittedModel
 from flatspot.stats.models.graded import GradedModel
 from flatspot.stats.models.limits import Limits
 from flatspot.stats.models.represented import MOST_FITTED
-from flatspot.stats.models.unseen import Unseen, evidence_of_new
+from flatspot.stats.models.unseen_binary import FEWEST_KNOWN, NewDraws
+from flatspot.stats.models.unseen_graded import Unseen, evidence_of_new
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.zones import Odds, Zones, gain_of, mixed_of
 
@@ -198,8 +198,7 @@ class ProvedModel:
     def _known_rows(self) -> Ints:
         """The prompts whose known mass is not small, and whose new draws are known."""
         rows = np.flatnonzero((self.proof.known.total >= FEWEST_KNOWN) & (self.n > 0))
-        told = self.family != "binary" or mixing_of(self.part, rows[:0]) is not None
-        return rows if told and self.proof.known.firsts is not None else rows[:0]
+        return rows[:0] if self.proof.known.firsts is None else rows
 
     @property
     def _firsts(self) -> FirstDraws:
@@ -207,19 +206,10 @@ class ProvedModel:
             raise ValueError("the order of the draws is not known")
         return self.proof.known.firsts
 
-    def _cut(self, rows: Ints) -> Cut:
-        """What the p of these may be, of binary prompts."""
-        g = mixing_of(self.part, rows)
-        if g is None:
-            raise ValueError("only binary prompts have a p to cut")
-        marked = np.zeros(len(self.n), bool)
-        marked[rows] = True
-        return cut_to_proof(g, self._firsts.subset(marked).within(self.proof.zones.lo, self.proof.zones.hi))
-
     @cached_property
-    def _one_cut(self) -> Cut:
-        """Of all of them, where one block holds them."""
-        return self._cut(self._known_rows)
+    def _new_draws(self) -> NewDraws:
+        """What the new draws of binary prompts tell."""
+        return NewDraws.of(self._firsts, self.proof.zones.lo, self.proof.zones.hi)
 
     @cached_property
     def _of_new(self) -> GradedModel | None:
@@ -244,8 +234,8 @@ class ProvedModel:
             return values
         for start in range(0, len(every), _AT_ONCE):
             rows = every[start : start + _AT_ONCE]
-            cut = self._one_cut if len(every) <= _AT_ONCE else self._cut(rows)
-            values[rows] = cut.expect(of_p(cut.p))
+            left = self._new_draws.open_share(rows)
+            values[rows] = left.expect(of_p(left.p))
         return values
 
     def _judged_at(self, p: Floats) -> tuple[Floats, Floats]:

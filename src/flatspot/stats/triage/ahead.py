@@ -1,7 +1,7 @@
 """When to stop drawing a prompt part of whose completions are known: looking ahead over the draws that will be new.
 
 A draw is new with probability u, and only then says something: a new draw costs c / u. From the posterior over t, the share of the unseen
-mass that succeeds (`stats.models.cut`), the sweep is that of `stopping`, with the new draws to come in the place of all draws:
+mass that succeeds (`stats.models.unseen_binary`), the sweep is that of `stopping`, with the new draws to come in the place of all draws:
 
     J_L(s) = R(L, s),      J_n(s) = min{ R(n, s),  c / u + m J_{n+1}(s + 1) + (1 - m) J_{n+1}(s) }.
 
@@ -10,15 +10,14 @@ That each new draw also makes u smaller is left out, so that a draw is worth a l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flatspot.stats.evidence import Floats
-from flatspot.stats.first_draws import Scaled
-from flatspot.stats.models.cut import SHARES, cut_to_proof
+from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.models.edges import states_and_losses
+from flatspot.stats.models.unseen_binary import SHARES, NewDraws
 from flatspot.stats.zones import Zones
 
 Flags = NDArray[np.bool_]
@@ -41,43 +40,36 @@ class Ahead:
 class KnownPrompts:
     """The prompts that are judged by their new draws.
 
-    rows   [M] which they are: m of all M
-    new    their new draws
+    rows   [m] which of all prompts they are
+    new    what the new draws of all tell
     zones, low, high  the limits between the states, and the two rewards
     """
 
-    rows: Flags
-    new: Scaled
+    rows: Ints
+    new: NewDraws
     zones: Zones
     low: float
     high: float
 
     def some(self, most: int) -> tuple[KnownPrompts, float]:
         """At most so many of them, evenly chosen, and how many each of these stands for."""
-        at = np.flatnonzero(self.rows)
-        if len(at) <= most:
+        if len(self.rows) <= most:
             return self, 1.0
-        chosen = np.zeros(len(at), bool)
-        chosen[np.linspace(0, len(at) - 1, most).astype(np.int64)] = True
-        rows = np.zeros(len(self.rows), bool)
-        rows[at[chosen]] = True
-        scaled = self.new.of.subset(chosen).within(self.zones.lo, self.zones.hi)
-        return KnownPrompts(rows, scaled, self.zones, self.low, self.high), len(at) / float(chosen.sum())
+        chosen = np.linspace(0, len(self.rows) - 1, most).astype(np.int64)
+        return replace(self, rows=self.rows[chosen]), len(self.rows) / most
 
-    def ahead(self, g: Floats, prices: Floats) -> Ahead:
-        """What the optimal rule under g [163] does at each price."""
-        m = int(self.rows.sum())
-        parts = [self._part(np.arange(m) // _AT_ONCE == block, g, prices) for block in range(-(-m // _AT_ONCE))]
+    def ahead(self, prices: Floats) -> Ahead:
+        """What the optimal rule does at each price."""
+        parts = [self._part(self.rows[start : start + _AT_ONCE], prices) for start in range(0, len(self.rows), _AT_ONCE)]
         if not parts:
             none = np.zeros((len(prices), 0))
             return Ahead(none.astype(bool), none, none)
         return Ahead(*(np.concatenate([getattr(part, name) for part in parts], -1) for name in ("go", "error", "draws")))
 
-    def _part(self, rows: Flags, g: Floats, prices: Floats) -> Ahead:
-        new = self.new if rows.all() else self.new.of.subset(rows).within(self.zones.lo, self.zones.hi)
-        cut, unseen = cut_to_proof(g, new), np.diff(new.proved)[:, 0]
-        loss = states_and_losses(cut.p, self.zones, self.low, self.high)[1]
-        return look_ahead(cut.chance, loss, prices[:, None] / np.maximum(unseen, _NOTHING), unseen)
+    def _part(self, rows: Ints, prices: Floats) -> Ahead:
+        left, unseen = self.new.open_share(rows), self.new.unseen(rows)
+        loss = states_and_losses(left.p, self.zones, self.low, self.high)[1]
+        return look_ahead(left.chance, loss, prices[:, None] / np.maximum(unseen, _NOTHING), unseen)
 
 
 def look_ahead(chance: Floats, loss: Floats, price: Floats, unseen: Floats, steps: int = _AHEAD) -> Ahead:

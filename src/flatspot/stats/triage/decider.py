@@ -19,10 +19,10 @@ from flatspot.stats.decide import FEWEST_REWARDS, decide, give_verdicts, in_doub
 from flatspot.stats.evidence import Floats, Ints
 from flatspot.stats.known_mass import KnownMass, known_mass
 from flatspot.stats.models.binary import are_ends, state_table, two_ends
-from flatspot.stats.models.cut import FEWEST_KNOWN
 from flatspot.stats.models.fitted import FittedModel, fit
 from flatspot.stats.models.identified_set import too_few
 from flatspot.stats.models.proved import Proof, hold_to_proof, proof_of
+from flatspot.stats.models.unseen_binary import FEWEST_KNOWN, NewDraws
 from flatspot.stats.triage.ahead import Flags, KnownPrompts
 from flatspot.stats.triage.draws import Draws, checked
 from flatspot.stats.triage.plan import Plan
@@ -83,18 +83,17 @@ class State:
         """The prompts, not proved, that go by their new draws: whose known mass is not small; None where there are none."""
         if self.proof is None or self.proof.known.firsts is None or self.fitted.family != "binary":
             return None
-        zones, rows = self.plan.zones(self.draws), (self.proof.known.total >= FEWEST_KNOWN) & ~self.proof.holds
-        if not rows.any():
+        zones, rows = self.plan.zones(self.draws), np.flatnonzero((self.proof.known.total >= FEWEST_KNOWN) & ~self.proof.holds)
+        if len(rows) == 0:
             return None
-        new = self.proof.known.firsts.subset(rows).within(zones.lo, zones.hi)
-        return KnownPrompts(rows, new, zones, *two_ends(self.draws.values, zones))
+        return KnownPrompts(rows, NewDraws.of(self.proof.known.firsts, zones.lo, zones.hi), zones, *two_ends(self.draws.values, zones))
 
     @cached_property
     def known_go(self) -> Flags:
         """[m] of `known_prompts`, those another completion of which is worth its price."""
         if self.known_prompts is None or self.rule is None:
             return np.zeros(0, bool)
-        return np.asarray(self.known_prompts.ahead(self.rule.g, np.array([self.rule.price])).go[0])
+        return np.asarray(self.known_prompts.ahead(np.array([self.rule.price])).go[0])
 
     def _known(self) -> KnownMass | None:
         told = [(indices, rewards, seen) for (indices, rewards), seen in zip(self.draws.rounds, self.seen, strict=True) if seen is not None]

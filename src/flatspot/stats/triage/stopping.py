@@ -14,7 +14,7 @@ found without one label. No verdict is given on fewer than two rewards, so below
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -51,14 +51,12 @@ class StoppingRule:
     go     draw once more
     error  expected loss at the end of following the rule from here
     draws  expected further draws
-    g      [163] the distribution that it is optimal under
     """
 
     price: float
     go: Flags
     error: Floats
     draws: Floats
-    g: Floats = field(default_factory=flat_prior, repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,6 @@ class PriceList:
     error       [P, C] expected loss of such a prompt at the end;  draws [P, C] expected further draws of it
     most_draws  that may yet be drawn in all
     n_proved    prompts that are proved, and leave their share of the error to the others
-    g           [163] the fitted distribution
     """
 
     table: StateTable
@@ -79,14 +76,13 @@ class PriceList:
     draws: Floats
     most_draws: float
     n_proved: int = 0
-    g: Floats = field(default_factory=flat_prior, repr=False)
 
     def meeting(self, target: float) -> StoppingRule:
         """The rule at the dearest price that meets the target error, over all prompts: those that are proved have none."""
         n = float(self.size.sum())
         shared = target * (n + self.n_proved) / n if n else target
         price = PRICES[cheapest_price(self.error, self.draws, self.size, shared, most_draws=self.most_draws) if n else 0]
-        return replace(stopping_rules(self.table, np.array([price]))[0], g=self.g)
+        return stopping_rules(self.table, np.array([price]))[0]
 
 
 def tabulate_states(weights: Floats, loss: Floats, max_completions: int) -> StateTable:
@@ -191,12 +187,12 @@ def priced_rules(
     weights = flat_prior() if not some.any() else fit_pairs(pairs[some, 0], pairs[some, 1], size[some])
     table = tabulate_states(weights, loss, min(max_completions, 4 * int(pairs[:, 0].max()) + _AHEAD))
     proved = np.zeros(len(prompts), bool) if proved is None else proved
-    by_counts = ~proved if known is None else ~proved & ~known.rows
+    by_counts = ~proved if known is None else ~proved & ~np.isin(np.arange(len(prompts)), known.rows)
     columns, _, size = distinct(*prompts[by_counts].T)
     error, draws = expected(table, PRICES, np.stack(columns, -1))
     if known is not None:
         chosen, each = known.some(_MOST_AHEAD)
-        ahead = chosen.ahead(weights, PRICES)
+        ahead = chosen.ahead(PRICES)
         error, draws = np.concatenate([error, ahead.error], -1), np.concatenate([draws, ahead.draws], -1)
         size = np.r_[size, np.full(ahead.error.shape[1], each)]
-    return PriceList(table, size, error, draws, most_draws, int(proved.sum()), weights)
+    return PriceList(table, size, error, draws, most_draws, int(proved.sum()))

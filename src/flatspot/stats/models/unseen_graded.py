@@ -6,9 +6,9 @@ A completion that is drawn again says nothing of t, so the prior is fitted to th
 a draw G of what the prompt's completions earn. What is unseen is so many completions more, not all of them: with probabilities v_k they
 have the share l = sum v_k^2 of their mass in common, and rewards of G each, so that t has the mean G and the variance l G (1 - G):
 
-    t ~ Dirichlet((1 / l - 1) G),      l = the mean of p_j / u_j over the new draws, p_j being drawn with probability p_j / u_j
+    t ~ Dirichlet((1 / l - 1) G),      l = FirstDraws.alike
 
-and of a continuous part, its mean varies by l times its variance. Derived here; `stats.models.cut` is the counterpart for 0/1 rewards.
+and of a continuous part, its mean varies by l times its variance. Derived here; `stats.models.unseen_binary` is the same for 0/1 rewards.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from flatspot.stats.known_mass import KnownMass
 from flatspot.stats.models.moments import Moments, put_together
 from flatspot.stats.models.parts import Parts
 
-_OF_SET = 1.0  # new draws with the mean share of the set, among a prompt's own
-_MOST_ALIKE, _LEAST_ALIKE = 0.999, 1e-4
 _LEAST = 1e-12
 
 
@@ -50,7 +48,7 @@ class Unseen:
         width = int(place.max(initial=0)) + 1
         values, mass = np.zeros((m, width)), np.zeros((m, width))
         values[known.prompt, place], mass[known.prompt, place] = known.reward, known.mass
-        return cls(np.maximum(1 - known.total, 0.0), _alike(firsts), values, mass)
+        return cls(np.maximum(1 - known.total, 0.0), firsts.alike, values, mass)
 
 
 def evidence_of_new(firsts: FirstDraws) -> Evidence:
@@ -87,15 +85,6 @@ def _sorted_into(parts: Parts, unseen: Unseen, rows: Ints) -> tuple[Floats, Floa
     same = unseen.values[rows][:, :, None] == places[:, None]
     known = unseen.known[rows]
     return (known[:, :, None] * same).sum(1), np.where(same.any(-1), 0.0, known)
-
-
-def _alike(firsts: FirstDraws) -> Floats:
-    """[M] the mean of p_j / u_j over the new draws, and one draw more of the mean of the set."""
-    share = np.clip(firsts.mass / firsts.within(0.0, 1.0).unseen, 0.0, 1.0)
-    n = np.bincount(firsts.prompt, minlength=len(firsts.n))
-    total = np.bincount(firsts.prompt, share, len(firsts.n))
-    of_set = share.mean() if len(share) else 0.5
-    return np.clip((total + _OF_SET * of_set) / (n + _OF_SET), _LEAST_ALIKE, _MOST_ALIKE)
 
 
 def _places(prompt: Ints) -> Ints:

@@ -13,7 +13,7 @@ from flatspot.stats.models.graded import GradedModel
 from flatspot.stats.models.moments import moments
 from flatspot.stats.models.parts import split
 from flatspot.stats.models.proved import hold_to_proof, proof_of
-from flatspot.stats.models.unseen import Unseen, evidence_of_new, with_known
+from flatspot.stats.models.unseen_graded import Unseen, evidence_of_new, with_known
 from flatspot.stats.zones import Odds, Zones
 
 ZONES = Zones(0.0506)
