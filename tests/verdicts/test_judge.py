@@ -1,3 +1,4 @@
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,6 +131,21 @@ def test_the_sentence_names_the_question_that_decided():
     assert set(prompts.verdict) == {"vanishing"}
     why = explain_prompts(evidence, prompts, numbers(evidence))[0]
     assert "the best of 8 gains only 0.0" in why and "what can be earned is not known" in why
+
+
+def test_a_sentence_depends_on_no_other_prompt():
+    prompts, _, evidence = judged(rows([0, 32, 0, 64, 32]))
+    of = numbers(evidence)
+    gain, r_star = np.array([-0.0, 0.49, 0.0, 0.0, 0.49]), np.array([np.nan, 1.0, 1.0, np.nan, 0.5])
+    of = replace(of, gain=gain, r_star=r_star, mixed_decides=np.zeros(5, bool))
+    backwards = [
+        replace(part, **{f.name: value[::-1] for f in fields(part) if isinstance(value := getattr(part, f.name), np.ndarray)})
+        for part in (evidence, prompts, of)
+    ]
+    why = explain_prompts(evidence, prompts, of)
+    assert why == explain_prompts(*backwards)[::-1]
+    assert len(set(why)) == 4  # of two learnable ones, what can be earned is not said
+    assert "gains only 0 over" in why[0] and "not known" in why[0] and "1 can be earned" in why[2]
 
 
 @pytest.mark.parametrize(

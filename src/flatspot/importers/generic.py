@@ -269,7 +269,9 @@ def _wrong(i: int, name: str, several: bool) -> str:
     """Why a reward is no number; null where it is one, or where it is one of several and is not there."""
     prefix = f"{cells.literal(f'{name}: ')} || " if name else ""
     number = f"number_{i}"
-    return f"""CASE WHEN {cells.nothing(f"shown_{i}")} THEN {"NULL" if several else "'the log has no reward here'"}
+    blank = "NULL" if several else "'the log has no reward here'"
+    # a good one first: whether a reward is blank is asked of its text, which takes as long as all the rest
+    return f"""CASE WHEN {_usable(number)} THEN NULL WHEN {cells.nothing(f"shown_{i}")} THEN {blank}
         WHEN {number} IS NULL THEN {prefix}'not a number: ' || left(CAST(shown_{i} AS VARCHAR), 80)
         WHEN NOT isfinite({number}) THEN {prefix}'the reward is ' || CAST(shown_{i} AS VARCHAR)
-        WHEN NOT ({_usable(number)}) THEN {prefix}{_too_large(number)} END"""
+        ELSE {prefix}{_too_large(number)} END"""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import isfinite, isnan
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatspot.core.shares import noun, percent, percents_apart
 from flatspot.stats.evidence import Evidence
@@ -13,19 +16,23 @@ from flatspot.verdicts.judge import PromptVerdicts, SetJudgment
 from flatspot.verdicts.numbers import PromptNumbers
 from flatspot.verdicts.reward_signs import RewardSigns
 
+_SENTENCES = 4096  # kept at a time: prompts with few completions, or with equal rewards, are often alike in every number
 _SAME = 0.015  # of the prompts: two shares this close need no word
 
 
 def explain_prompts(evidence: Evidence, verdicts: PromptVerdicts, numbers: PromptNumbers) -> list[str]:
     """One sentence per prompt, with the question that decided: whether there is a signal, and whether something is left to win."""
-    columns = (
+    columns: tuple[NDArray[Any], ...] = (
         verdicts.verdict, verdicts.leaning, verdicts.error_probability, evidence.n,
         evidence.mean, evidence.std == 0, numbers.mean, numbers.std,
-        numbers.p_mixed, numbers.gain, numbers.mixed_decides, numbers.r_star,
+        numbers.p_mixed, numbers.gain, numbers.mixed_decides, np.nan_to_num(numbers.r_star, nan=np.inf),
     )  # fmt: skip
     proved = np.zeros(len(verdicts.verdict), bool) if verdicts.proved is None else verdicts.proved
-    rows = zip(proved.tolist(), *(column.tolist() for column in columns), strict=True)
-    return [_explain_one(numbers.group_size, *row) for row in rows]
+    # the numbers that decide which sentences are one must decide how they read: no -0.0, and of an r* that is not known no NaN
+    whole = (column + 0.0 if column.dtype.kind == "f" else column for column in columns)
+    rows = zip(proved.tolist(), *(column.tolist() for column in whole), strict=True)
+    explain = lru_cache(_SENTENCES)(_explain_one)
+    return [explain(numbers.group_size, *row) for row in rows]
 
 
 def _explain_one(
@@ -68,10 +75,11 @@ def _rewards(n: int, seen: float, equal: bool, mean: float, std: float) -> str:
     >>> _rewards(4, 0.25, False, 0.058, 0.23)
     '4 rewards, mean estimated at 0.058, std 0.23'
     """
-    estimated = f"{mean:.3g}" != f"{seen:.3g}"
-    of_mean = f"mean estimated at {mean:.3g}" if estimated else f"mean {mean:.3g}"
+    shown, of_mean = f"{seen:.3g}", f"{mean:.3g}"
+    estimated = of_mean != shown
+    of_mean = f"mean estimated at {of_mean}" if estimated else f"mean {of_mean}"
     if equal:
-        return f"{f'all {n} rewards are' if n > 1 else 'its one reward is'} {seen:.3g}" + (f", {of_mean}" if estimated else "")
+        return f"{f'all {n} rewards are' if n > 1 else 'its one reward is'} {shown}" + (f", {of_mean}" if estimated else "")
     return f"{noun(n, 'reward')}, {of_mean}" + ("" if isnan(std) else f", std {std:.2g}")
 
 
