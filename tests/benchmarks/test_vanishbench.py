@@ -413,7 +413,9 @@ def test_tables_mark_the_best_within_noise():
     assert [name for name in rows if page.among_best(outcomes, "even", name)] == ["RLOO", "DAPO resampling"]
     assert page.ranks(outcomes) == {"RLOO": 2.0, "DAPO resampling": 1.0, "MaxRL": 3.0}
     table = page.in_short(outcomes).splitlines()
-    assert table[2].startswith("| DAPO resampling | **61 ±") and table[-1].startswith("| *SFT on all labels, then RLOO* (reference) | 100")
+    assert table[2].startswith("| DAPO resampling | **61\u00a0±") and table[-1].startswith(
+        "| *SFT on all labels, then RLOO* (reference) | 100\u00a0±\u00a00"
+    )
     mean = measure.mean_of([0.5, 0.6, 0.7])
     assert mean.half == pytest.approx(4.302652729911275 * 0.1 / 3**0.5)  # the table of t with 2 degrees of freedom
 

@@ -65,8 +65,8 @@ def ranks(outcomes: Outcomes) -> dict[str, float]:
 
 
 def _percent(mean: Mean) -> str:
-    half = "" if mean.half != mean.half else f" ± {100 * mean.half:.0f}"
-    return f"{100 * mean.mean:.0f}{half}"
+    half = "" if mean.half != mean.half else f"\u00a0±\u00a0{100 * mean.half:.0f}"  # no break in a narrow column
+    return f"{round(100 * mean.mean)}{half}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -74,8 +74,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def in_short(outcomes: Outcomes) -> str:
-    """A row per entry: share of the reachable gain on each task, the mean over the tasks, and the mean rank; best first."""
+def in_short(outcomes: Outcomes, *, explained: bool = False) -> str:
+    """A row per entry: share of the reachable gain on each task, the mean over the tasks, and the mean rank; best first.
+
+    explained  what is flat stands below the name of each task, for a page
+    """
     tasks, entries, rank = tasks_of(outcomes), entries_of(outcomes), ranks(outcomes)
     overall = {entry: sum(share(outcomes, task, entry).mean for task in tasks) / len(tasks) for entry in entries}
     rows = []
@@ -84,7 +87,8 @@ def in_short(outcomes: Outcomes) -> str:
         cells = [f"**{cell}**" if among_best(outcomes, task, entry) else cell for task, cell in zip(tasks, cells, strict=True)]
         name = f"*{entry}* (reference)" if is_reference(entry) else entry
         rows.append([name, *cells, f"{100 * overall[entry]:.0f}", f"{rank[entry]:.1f}" if entry in rank else "–"])
-    return _table(["entry", *tasks, "mean", "mean rank"], rows)
+    head = [f"{task}<br><sub>{TASKS[task].about}</sub>" for task in tasks] if explained else tasks
+    return _table(["entry", *head, "mean", "mean rank"], rows)
 
 
 def _settings(outcomes: Outcomes) -> str:
@@ -94,7 +98,7 @@ def _settings(outcomes: Outcomes) -> str:
         kinds = ", ".join(f"{n} {name}" for name, n in TASKS[task].kinds)
         start, best = (mean_of([getattr(outcome, name) for outcome in some]).mean for name in ("start", "best"))
         rows.append([f"`{task}`", TASKS[task].about, kinds, TASKS[task].labels, f"{start:.2f}", f"{best:.2f}"])
-    return _table(["task", "why prompts are flat", "240 prompts", "a label helps", "reward at the start", "best possible"], rows)
+    return _table(["task", "what is flat", "240 prompts", "a label helps", "reward at the start", "best possible"], rows)
 
 
 def _rules() -> str:
@@ -112,14 +116,14 @@ def _task_table(outcomes: Outcomes, task: str) -> str:
         value = mean_of([outcome.value for outcome in own])
         early = [mean_of([(o.value_at(part * o.budget) - o.start) / (o.best - o.start) for o in own]).mean for part in (1 / 8, 1 / 2)]
         mark = "**" if among_best(outcomes, task, entry) else ""
-        half = "" if value.half != value.half else f" ± {value.half:.3f}"
+        half = "" if value.half != value.half else f"\u00a0±\u00a0{value.half:.3f}"
         flat = mean_of([outcome.on_flat / max(outcome.spent, 1) for outcome in own]).mean
         rows.append(
             [
                 f"*{entry}*" if is_reference(entry) else entry,
                 f"{mark}{value.mean:.3f}{half}{mark}",
                 f"{mark}{_percent(share(outcomes, task, entry))}{mark}",
-                *(f"{100 * gain:.0f}" for gain in early),
+                *(str(round(100 * gain)) for gain in early),
                 f"{mean_of([outcome.spent for outcome in own]).mean:,.0f}",
                 f"{100 * flat:.0f}%" if own[0].spent else "–",
                 f"{mean_of([outcome.labels for outcome in own]).mean:.0f}",
@@ -136,7 +140,7 @@ def render(outcomes: Outcomes) -> str:
     text = _PAGE.read_text()
     n_seeds = len({job.seed for job in outcomes})
     parts = {
-        "in_short": in_short(outcomes),
+        "in_short": in_short(outcomes, explained=True),
         "settings": _settings(outcomes),
         "entries": _rules(),
         "verdict": _VERDICT.read_text().strip(),

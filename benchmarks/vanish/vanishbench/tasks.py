@@ -59,7 +59,7 @@ KINDS = {
 class Task:
     """A mixture of kinds, and its reward.
 
-    about   what is flat at the start, and why
+    about   what is flat at the start, or why
     labels  what a label is good for
     graded  the reward is the share of letters in place; else 1 for the whole answer, and 0
     """
@@ -74,15 +74,15 @@ class Task:
 TASKS = {
     task.name: task
     for task in (
-        Task("reversed", "never sampled", "all flat prompts", (("unseen rule", 160), ("learnable rule", 80))),
-        Task("recalled", "never sampled", "its own prompt", (("unseen fact", 160), ("learnable fact", 80))),
+        Task("reversed", "unseen rules", "all flat prompts", (("unseen rule", 160), ("learnable rule", 80))),
+        Task("recalled", "unseen facts", "its own prompt", (("unseen fact", 160), ("learnable fact", 80))),
         Task("impossible", "no right answer", "nothing", (("impossible", 160), ("learnable fact", 80))),
         Task("solved", "already solved", "nothing: what is flat is solved", (("solved", 160), ("learnable fact", 80))),
         Task("rare", "success under 3%", "all flat prompts, or its own", (("rare rule", 120), ("rare fact", 120))),
-        Task("partial", "always the same partial credit", "all flat prompts", (("stuck rule", 160), ("graded rule", 80)), graded=True),
+        Task("partial", "stuck at 2 of 3", "all flat prompts", (("stuck rule", 160), ("graded rule", 80)), graded=True),
         Task(
             "mixture",
-            "a sixth of each of the above",
+            "some of each",
             "half of the flat, unsolved prompts",
             (("unseen rule", 40), ("unseen fact", 40), ("impossible", 40), ("solved", 40), ("rare rule", 40), ("learnable fact", 40)),
         ),
