@@ -55,6 +55,18 @@ def test_refreshing_follows_the_weights(linears):
     assert torch.allclose(fresh, expected, atol=1e-5) and not torch.allclose(stale, expected, atol=1e-2)
 
 
+def test_in_mixed_precision_the_products_are_those_of_the_layers(linears):
+    """As while a training in bfloat16 is probed: the first layer gets float32, the next what autocast made of it."""
+    model, onednn = linears
+    x = torch.randn(5, 160)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = model(x)
+        with onednn.in_use():
+            outputs = model(x)
+    assert outputs.dtype == expected.dtype == torch.bfloat16
+    assert torch.equal(outputs, expected)
+
+
 def test_small_layers_hooked_layers_other_dtypes_and_subclasses_are_left_alone():
     class Own(torch.nn.Linear):
         pass

@@ -59,7 +59,7 @@ class OneDnnLinears:
     def in_use(self) -> Iterator[None]:
         """The layers compute with oneDNN until the block ends."""
         for layer, weight in self._weights:
-            layer.forward = partial(_product, weight, layer.bias)
+            layer.forward = partial(_product, layer, weight)
         try:
             yield
         finally:
@@ -84,10 +84,12 @@ def _available() -> bool:
     return all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
 
 
-def _product(weight: Tensor, bias: Tensor | None, input: Tensor) -> Tensor:
+def _product(layer: Linear, weight: Tensor, input: Tensor) -> Tensor:
     import torch
 
-    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+    if input.dtype != torch.float32 or torch.is_autocast_enabled(input.device.type):  # a trainer's mixed precision goes on while it is probed
+        return torch.nn.functional.linear(input, layer.weight, layer.bias)
+    return torch.ops.mkldnn._linear_pointwise(input, weight, layer.bias, "none", [], "")
 
 
 def _agrees(layer: Linear, weight: Tensor) -> bool:
@@ -95,5 +97,5 @@ def _agrees(layer: Linear, weight: Tensor) -> bool:
 
     x = torch.linspace(-1, 1, 3 * layer.in_features).reshape(3, layer.in_features)
     expected = torch.nn.functional.linear(x, layer.weight, layer.bias)
-    gap = (_product(weight, layer.bias, x) - expected).abs().max()
+    gap = (_product(layer, weight, x) - expected).abs().max()
     return bool(gap <= _AGREE * expected.abs().max().clamp(min=1e-6))

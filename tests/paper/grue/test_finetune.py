@@ -95,7 +95,8 @@ def test_steps_can_be_given():
 def test_the_arms_of_a_stage():
     assert arms_of("rft", ["ppo", "grpo"]) == ["rft-ppo", "rft-grpo"]
     assert arms_of("sft+rft", ["grpo"]) == ["sft", "sft+rft-grpo"]
-    assert arms_of("all", ["ppo"]) == ["rft-ppo", "sft", "sft+rft-ppo"]
+    assert arms_of("warmup", ["ppo"]) == ["warmup", "warmup+rft-ppo"]
+    assert arms_of("all", ["ppo"]) == ["rft-ppo", "sft", "sft+rft-ppo", "warmup", "warmup+rft-ppo"]
     assert arms_of("stats", ["ppo"]) == []
 
 
