@@ -87,7 +87,9 @@ def _available() -> bool:
 def _product(layer: Linear, weight: Tensor, input: Tensor) -> Tensor:
     import torch
 
-    if input.dtype != torch.float32 or torch.is_autocast_enabled(input.device.type):  # a trainer's mixed precision goes on while it is probed
+    if input.dtype != torch.float32 or torch.is_autocast_enabled(
+        input.device.type
+    ):  # a trainer's mixed precision goes on while it is probed
         return torch.nn.functional.linear(input, layer.weight, layer.bias)
     return torch.ops.mkldnn._linear_pointwise(input, weight, layer.bias, "none", [], "")
 

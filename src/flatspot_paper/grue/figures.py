@@ -50,7 +50,7 @@ def draw_arms(tasks: Sequence[tuple[str, Mapping[str, Any]]], folder: Path) -> N
     with _drawing(folder, "arms", (2.2 * len(arms) + 0.4, 2.1 * len(tasks) + 0.4)) as figure:
         axes = figure.subplots(len(tasks), len(arms), squeeze=False, sharex=True, sharey=True)
         for (title, tables), row in zip(tasks, axes, strict=True):
-            row[0].set_ylabel(f"{title}\nreward std", fontsize=8)
+            row[0].set_ylabel(f"{title}\nreward std".replace(" (", "\n("), fontsize=8)
             for name, axis in zip(arms, row, strict=True):
                 axis.grid(alpha=0.25)
                 if name in tables:
@@ -70,18 +70,30 @@ def draw_gap(tasks: Sequence[tuple[str, Any]], folder: Path) -> None:
         axis = figure.subplots()
         for algorithm, color in (("ppo", _MARK), ("grpo", _LIMIT)):
             own = [(title, one["tenth"], one["gaps"][algorithm]) for title, one in tasks if algorithm in one["gaps"]]
+            below = _under_another([(x["value"], y["value"]) for _, x, y in own])
             for number, (title, x, y) in enumerate(own):
                 spread = [[[at["value"] - at["low"]], [at["high"] - at["value"]]] for at in (x, y)]
                 label = f"RL by {algorithm.upper()}" if number == 0 else None
                 axis.errorbar(x["value"], y["value"], xerr=spread[0], yerr=spread[1], fmt="o", ms=4, color=color, lw=0.8, label=label)
                 if algorithm == "ppo" or len(own) == len(tasks):
-                    axis.annotate(title, (x["value"], y["value"]), xytext=(4, 4), textcoords="offset points", fontsize=7, color=_INK)
+                    place = (4, -9 if number in below else 4)
+                    axis.annotate(title, (x["value"], y["value"]), xytext=place, textcoords="offset points", fontsize=7, color=_INK)
         axis.axhline(0, color=_INK, linewidth=0.6)
         axis.set_xlabel("10th percentile of the std before finetuning")
         axis.set_ylabel("reward after SFT minus after RL")
         axis.grid(alpha=0.25)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize=8)
+
+
+def _under_another(points: Sequence[tuple[float, float]], near: float = 0.06) -> set[int]:
+    """Which points lie so close under another that its label would cover theirs, as shares of the width and height of all."""
+    width, height = (max(np.ptp([point[i] for point in points]), 1e-9) for i in (0, 1)) if points else (1.0, 1.0)
+    return {
+        number
+        for number, (x, y) in enumerate(points)
+        if any(0 < (above - y) / height < near and abs(x - other) / width < 0.3 for other, above in points)
+    }
 
 
 @contextmanager
