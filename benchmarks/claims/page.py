@@ -140,7 +140,7 @@ def _cell(row):
         return _marked(f"{row['realized']:.1f}{ratio}", row)
     if row["kind"] == "undecided":
         return f"{100 * row['realized']:.1f}"
-    text = f"{100 * row['realized']:.1f} ± {100 * row['se']:.1f}"
+    text = f"{100 * row['realized']:.1f} ± " + ("–" if row["se"] is None else f"{100 * row['se']:.1f}")
     if row["kind"] == "error":
         predicted = f" for {100 * row['claim']:.1f}" if row["number"].startswith("predicted") else ""
         return _marked(text + predicted, row) + (f", said {row['said']:.0%}" if row["said"] else "")
