@@ -94,7 +94,7 @@ def _judge(rows: PromptSteps, span: tuple[int, int], r_star: Floats, settings: J
     inside = (rows.window >= span[0]) & (rows.window < span[1])
     evidence = evidence_of_counts(rows.prompt[inside], rows.reward[inside], rows.count[inside], len(r_star))
     zones = settings.zones if settings.stated else replace(settings.zones, typical=scale)  # of the set, not of each window
-    model = fit(evidence, r_star, zones, (settings.group_size,))
+    model = fit(evidence, r_star, zones)
     decisions = give_verdicts(model, settings.target_error, worst_case=False)
     return np.where(decisions.scored, decisions.best, -1), model.shares
 

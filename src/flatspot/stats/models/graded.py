@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import ndtri
@@ -27,16 +28,19 @@ from flatspot.stats.models.dictionary import Dictionary
 from flatspot.stats.models.limits import Limits, equal_rewards_limits
 from flatspot.stats.models.moments import Moments, moments, prior_of, share_of_draws
 from flatspot.stats.models.parts import Parts, split
+from flatspot.stats.models.told import Judged, Spreads, joined, spreads_of
 from flatspot.stats.models.unseen_graded import Unseen, with_known
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.threads import over_blocks
 from flatspot.stats.zones import Odds, Zones, chance_of_best, check_size, typical_gain
 
+R = TypeVar("R")
+
 _DRAWS = 400
 _FEWEST_DRAWS = 64
 _DRAWS_IN_ALL = 2_500_000  # above 6,250 prompts each gets fewer: its stated error cannot fall below about half of one over their number
 _CELLS_IN_ALL = 300_000_000
-_CELLS_AT_ONCE = 4_000_000
+_CELLS_AT_ONCE = 1_000_000
 _MISFIT = 0.02  # distance beyond chance from which on the shapes are said not to fit
 _Z90, _Z95 = 1.645, 1.96  # of nominal limits
 
@@ -49,7 +53,8 @@ class GradedModel:
     prior    of their weights, fitted to the set
     rows     [R] prompts that differ: all that is known of a prompt may be its counts, and then those with equal ones share an answer
     row_of   [M] which of these each prompt is
-    sizes    group sizes whose mixed groups are counted along with everything else; others take another pass
+    sizes    group sizes whose mixed groups are counted along with everything else, in one pass; others take another, and so do limits
+             where there are none of these, as in triage
     unseen   where the evidence is of new draws alone: what else is known of each prompt
     """
 
@@ -87,12 +92,12 @@ class GradedModel:
     @property
     def states(self) -> Floats:
         """[M, 3] probability of each state."""
-        return self._judged[0][self.row_of]
+        return self._judged.states[self.row_of]
 
     @property
     def loss(self) -> Floats:
         """[M, 3] probability that each verdict would be wrong beyond indifference."""
-        return self._judged[1][self.row_of]
+        return self._judged.loss[self.row_of]
 
     @property
     def std_limits(self) -> Floats:
@@ -110,8 +115,7 @@ class GradedModel:
         """[M] posterior mean and variance of pass@K where r* is known; elsewhere of the chance that a group gives a signal."""
         check_size(group_size)
 
-        def passing(block: tuple[slice, Moments]) -> tuple[Floats, Floats]:
-            at, draws = block
+        def passing(at: slice, draws: Moments) -> tuple[Floats, Floats]:
             r_star = self.r_star[self.rows[at], None]
             gain = expected_best(draws, self.parts, group_size) - draws.mean
             signal = (1 - all_equal(draws, group_size)) * (gain >= self.zones.gain_limit(self.scale))
@@ -119,7 +123,7 @@ class GradedModel:
             chance = np.where(np.isfinite(r_star), passes, signal)
             return chance.mean(-1), chance.var(-1)
 
-        mean, variance = (np.concatenate(of) for of in zip(*over_blocks(passing, self._draws()), strict=True))
+        mean, variance = (np.concatenate(of) for of in zip(*self._of_draws(passing), strict=True))
         return mean[self.row_of], variance[self.row_of]
 
     def best_of(self, group_size: int) -> Floats:
@@ -127,8 +131,7 @@ class GradedModel:
         check_size(group_size)
         if group_size == self.zones.group_size:
             return self._spreads.gain[self.row_of]
-        gain = [(expected_best(draws, self.parts, group_size) - draws.mean).mean(-1) for _, draws in self._draws()]
-        return np.concatenate(gain)[self.row_of]
+        return self._mean_gain(group_size)
 
     @property
     def limits(self) -> Limits:
@@ -143,8 +146,7 @@ class GradedModel:
         """What gains are measured against: the width of a stated range, else the typical gain of the prompts that vary."""
         if self.zones.scale is not None:
             return self.zones.scale
-        gain = [(expected_best(draws, self.parts, self.zones.group_size) - draws.mean).mean(-1) for _, draws in self._draws()]
-        return typical_gain(np.concatenate(gain)[self.row_of][self.evidence.std > 0])
+        return typical_gain(self._mean_gain(self.zones.group_size)[self.evidence.std > 0])
 
     @cached_property
     def shares(self) -> Floats:
@@ -252,7 +254,7 @@ class GradedModel:
             check_size(k)
         _ = self._judged  # which counts the groups of `self.sizes`
         if lacking := [k for k in dict.fromkeys(sizes) if k not in self._all_equal]:
-            equal = [np.stack([all_equal(draws, k).mean(-1) for k in lacking]) for _, draws in self._draws()]
+            equal = list(self._of_draws(lambda _, draws: np.stack([all_equal(draws, k).mean(-1) for k in lacking])))
             self._all_equal.update(zip(lacking, np.concatenate(equal, axis=1), strict=True))
         return 1 - np.stack([self._all_equal[k][self.row_of] for k in sizes], -1)
 
@@ -262,54 +264,49 @@ class GradedModel:
         return {}
 
     @cached_property
-    def _judged(self) -> tuple[Floats, Floats]:
-        """States and losses [R, 3]: what triage asks for in every round."""
+    def _judged(self) -> Judged:
+        """States and losses, which triage asks for in every round; and where `sizes` are asked for, everything in the same pass."""
         ceiling, scale = self.zones.ceiling(self.r_star), self.scale
         k, limits = self.zones.group_size, self.zones.gain_limits(scale)
 
-        def judged(block: tuple[slice, Moments]) -> tuple[Floats, Floats, Floats]:
-            at, draws = block
-            # no gain decides where it need not be any more than 0
-            gain = gain_about(draws, self.parts, k, limits) if limits[-1] > 0 else np.zeros(draws.mean.shape)
-            odds = Odds(1 - all_equal(draws, k), gain, ceiling[self.rows[at], None] - draws.mean)
+        def judged(at: slice, draws: Moments) -> tuple[Judged, Floats]:
+            spreads, mixed, gain = None, 1 - all_equal(draws, k), np.zeros(draws.mean.shape)
+            if self.sizes:
+                spreads, gain = spreads_of(draws, self.parts, k)
+            elif limits[-1] > 0:  # no gain decides where it need not be any more than 0
+                gain = gain_about(draws, self.parts, k, limits)
+            odds = Odds(mixed, np.maximum(gain, 0.0), ceiling[self.rows[at], None] - draws.mean)
             equal = np.array([all_equal(draws, size).mean(-1) for size in self.sizes]).reshape(len(self.sizes), len(draws.mean))
-            return self.zones.states(odds, scale).mean(1), share_of_draws(self.zones.loss(odds, scale)), equal
+            return Judged(self.zones.states(odds, scale).mean(1), share_of_draws(self.zones.loss(odds, scale)), spreads), equal
 
-        states, loss, equal = zip(*over_blocks(judged, self._draws()), strict=True)
+        blocks, equal = zip(*self._of_draws(judged), strict=True)
         self._all_equal.update(zip(self.sizes, np.concatenate(equal, axis=1), strict=True))
-        return np.concatenate(states), np.concatenate(loss)
+        spreads = joined([block.spreads for block in blocks if block.spreads]) if self.sizes else None
+        return Judged(np.concatenate([block.states for block in blocks]), np.concatenate([block.loss for block in blocks]), spreads)
 
     @cached_property
-    def _spreads(self) -> _Spreads:
-        """What is told of each prompt at the end, from another pass over the same draws."""
+    def _spreads(self) -> Spreads:
+        """What is told of each prompt at the end."""
         k = self.zones.group_size
+        return self._judged.spreads or joined(list(self._of_draws(lambda _, draws: spreads_of(draws, self.parts, k)[0])))
 
-        def told(block: tuple[slice, Moments]) -> _Spreads:
-            draws = block[1]
-            gain = expected_best(draws, self.parts, k) - draws.mean
-            values = (draws.std, draws.mean, 1 - all_equal(draws, k), gain)
-            return _Spreads(gain.mean(-1), *(np.quantile(value, [0.025, 0.975], axis=1).T for value in values))
+    def _mean_gain(self, group_size: int) -> Floats:
+        """[M] posterior mean of the gain of the best of K."""
+        gain = self._of_draws(lambda _, draws: (expected_best(draws, self.parts, group_size) - draws.mean).mean(-1))
+        return np.concatenate(list(gain))[self.row_of]
 
-        parts = list(over_blocks(told, self._draws()))
-        return _Spreads(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Spreads)))
+    def _of_draws(self, function: Callable[[slice, Moments], R]) -> Iterator[R]:
+        """What the function makes of the posterior draws of each block of rows, which bound memory, several of them in threads.
 
-    def _draws(self) -> Iterator[tuple[slice, Moments]]:
-        """Posterior draws, block by block to bound memory: the same ones whenever they are asked for."""
+        The draws are the same ones whenever they are asked for: each block has a generator of its own.
+        """
         width, m = self.parts.counts.shape[1] + (0 if self.unseen is None else self.unseen.known.shape[1]), len(self.rows)
         draws = int(np.clip(min(_DRAWS_IN_ALL, _CELLS_IN_ALL / width) / m, _FEWEST_DRAWS, _DRAWS))
-        rng, step = np.random.default_rng(0), max(1, _CELLS_AT_ONCE // (draws * width))
-        for start in range(0, m, step):
-            at = slice(start, start + step)
+        step = max(1, _CELLS_AT_ONCE // (draws * width))
+
+        def of_block(start: int) -> R:
+            at, rng = slice(start, start + step), np.random.default_rng(start)
             drawn = moments(self.parts, self.rows[at], self.prior, draws, rng)
-            yield at, drawn if self.unseen is None else with_known(drawn, self.parts, self.unseen, self.rows[at], rng)
+            return function(at, drawn if self.unseen is None else with_known(drawn, self.parts, self.unseen, self.rows[at], rng))
 
-
-@dataclass(frozen=True)
-class _Spreads:
-    """Of R prompts: gain [R], and 95% limits [R, 2] of the std, the mean, the mixed groups and the gain."""
-
-    gain: Floats
-    std: Floats
-    mean: Floats
-    mixed: Floats
-    of_gain: Floats
+        return over_blocks(of_block, range(0, m, step))
