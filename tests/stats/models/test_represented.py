@@ -77,7 +77,19 @@ def test_a_prompt_that_is_fitted_stands_for_itself(models):
     some, _ = models
     mine = np.flatnonzero(np.bincount(some.nearest) == 1)
     assert len(np.unique(some.nearest)) == M // 4 and len(mine)
-    np.testing.assert_array_equal(some.loss, some.part.loss[some.nearest])
+    np.testing.assert_array_equal(some.loss, some.part.loss[np.argsort(some.group)[some.nearest]])  # here each is a group of its own
+
+
+def test_prompts_that_are_alike_are_judged_by_the_mean_of_those_that_are_fitted(monkeypatch):
+    monkeypatch.setattr(represented, "MOST_FITTED", 300)
+    rng = np.random.default_rng(0)
+    rewards = np.where(np.arange(1200)[:, None] < 500, 0.0, rng.random((1200, 1)) + 0.1 * rng.standard_normal((1200, K)))
+    model = RepresentedModel.fit(evidence_of_rows(np.repeat(np.arange(1200), K), rewards.ravel(), 1200), np.full(1200, np.nan), ZONES)
+    fitted = model.part.evidence.std == 0
+    assert fitted.sum() > 100
+    for own, of_part in ((model.loss, model.part.loss), (model.states, model.part.states)):
+        np.testing.assert_allclose(own[:500], np.broadcast_to(of_part[fitted].mean(0), (500, 3)))
+    np.testing.assert_allclose(model.mixed(K)[:500], model.part.mixed(K)[fitted].mean())
 
 
 def test_only_very_large_sets_of_many_values_are_represented(normals, monkeypatch):

@@ -25,7 +25,7 @@ from flatspot.stats.intervals import (
 from flatspot.stats.models.best_of import all_equal, expected_best, gain_about
 from flatspot.stats.models.candidates import WIDEN, Candidates
 from flatspot.stats.models.dictionary import Dictionary
-from flatspot.stats.models.limits import Limits, equal_rewards_limits
+from flatspot.stats.models.limits import Limits, with_equal
 from flatspot.stats.models.moments import Moments, moments, prior_of, share_of_draws
 from flatspot.stats.models.parts import Parts, split
 from flatspot.stats.models.told import Judged, Spreads, joined, spreads_of
@@ -136,10 +136,9 @@ class GradedModel:
     @property
     def limits(self) -> Limits:
         """95% limits of each prompt's mean, and of the two that a signal takes."""
-        of, flat = self._spreads, (self.evidence.n_mode == self.n)[:, None]
-        mean, mixed, gain = (limits[self.row_of] for limits in (of.mean, of.mixed, of.of_gain))
-        equal = equal_rewards_limits(self.evidence.mode, self.n, self.zones)
-        return Limits(np.where(flat, equal.mean, mean), np.where(flat, equal.mixed, mixed), np.where(flat, equal.gain, gain))
+        of, evidence = self._spreads, self.evidence
+        fitted = Limits(*(limits[self.row_of] for limits in (of.mean, of.mixed, of.of_gain)))
+        return with_equal(fitted, evidence.n_mode == self.n, evidence.mode, self.n, self.zones)
 
     @cached_property
     def scale(self) -> float:

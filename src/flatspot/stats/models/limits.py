@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from flatspot.stats.evidence import Floats, Ints
+from flatspot.stats.evidence import Floats, Ints, distinct
 from flatspot.stats.intervals import clopper_pearson, equal_rewards_share
 from flatspot.stats.zones import Zones, gain_of, mixed_of
 
@@ -56,6 +57,18 @@ def equal_rewards_limits(value: Floats, n: Ints, zones: Zones) -> Limits:
     at_bottom = q - at_top
     gain = (gain_of(at_top, k) * up + at_bottom * (1 - at_bottom ** (k - 1)) * down).max(0)
     return Limits(mean, np.stack([zero, 1 - (1 - q) ** k], -1), np.stack([zero, gain], -1))
+
+
+def with_equal(limits: Limits, flat: NDArray[np.bool_], value: Floats, n: Ints, zones: Zones) -> Limits:
+    """The limits [M, 2], and where `flat` [M] says that a prompt's n rewards all equal `value` [M], those of equal rewards."""
+    if not flat.any():
+        return limits
+    (value, n), place, _ = distinct(value[flat], n[flat])  # a few, of any number of prompts
+    equal = equal_rewards_limits(value, n, zones)
+    of = [limits.mean.copy(), limits.mixed.copy(), limits.gain.copy()]
+    for ours, theirs in zip(of, (equal.mean, equal.mixed, equal.gain), strict=True):
+        ours[flat] = theirs[place]
+    return Limits(*of)
 
 
 def _peak(group_size: int) -> float:

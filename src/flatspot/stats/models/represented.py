@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from flatspot.stats.evidence import Evidence, Floats, Ints
+from flatspot.stats.evidence import Evidence, Floats, Ints, distinct
 from flatspot.stats.intervals import REFITS, equal_rewards_std_upper
 from flatspot.stats.models.graded import GradedModel
-from flatspot.stats.models.limits import Limits, equal_rewards_limits
+from flatspot.stats.models.limits import Limits, with_equal
 from flatspot.stats.models.worst_case import DROP, Enough
 from flatspot.stats.threads import cores
 from flatspot.stats.zones import Zones
@@ -32,12 +32,14 @@ class RepresentedModel:
     """M prompts, of which some are fitted: see `FittedModel`.
 
     part       the model of those that are fitted
-    nearest    [M] which of them stands for each prompt
+    group      [F] of these, those that are alike in everything are one
+    nearest    [M] the group that stands for each prompt: the mean over it, since each of its prompts is known from draws of its own
     """
 
     evidence: Evidence = field(repr=False)
     zones: Zones
     part: GradedModel = field(repr=False)
+    group: Ints = field(repr=False)
     nearest: Ints = field(repr=False)
 
     @classmethod
@@ -46,7 +48,7 @@ class RepresentedModel:
         chosen = np.zeros(evidence.n_prompts, bool)
         chosen[np.random.default_rng(0).choice(evidence.n_prompts, MOST_FITTED, replace=False)] = True
         part = GradedModel.fit(evidence.subset(chosen), r_star[chosen], zones, sizes)
-        return cls(evidence, zones, part, _nearest(_features(evidence, zones.ceiling(r_star)), chosen))
+        return cls(evidence, zones, part, *_nearest(_features(evidence, zones.ceiling(r_star)), chosen))
 
     @property
     def family(self) -> str:
@@ -66,17 +68,17 @@ class RepresentedModel:
     @property
     def states(self) -> Floats:
         """[M, 3] probability of each state."""
-        return self.part.states[self.nearest]
+        return self._of(self.part.states)
 
     @property
     def loss(self) -> Floats:
         """[M, 3] probability that each verdict would be wrong beyond indifference."""
-        return self.part.loss[self.nearest]
+        return self._of(self.part.loss)
 
     @property
     def std_limits(self) -> Floats:
         """[M, 2] 95% limits of the std; of equal rewards, what any other reward of the range would add."""
-        lo, hi = self.part.std_limits[self.nearest].T
+        lo, hi = self._of(self.part.std_limits).T
         std, flat = self.evidence.std, self._flat
         upper = equal_rewards_std_upper(self.evidence.mode, self.n, self.zones.lo, self.zones.hi)
         return np.stack([np.where(flat, 0.0, np.fmin(lo, std)), np.where(flat, upper, np.fmax(hi, std))], -1)
@@ -84,13 +86,12 @@ class RepresentedModel:
     @property
     def limits(self) -> Limits:
         """95% limits of each prompt's mean, about its own, and of the two that a signal takes."""
-        of, flat = self.part.limits, self._flat[:, None]
-        mean = of.mean[self.nearest] + (self.evidence.mean - self.part.evidence.mean[self.nearest])[:, None]
+        of = self.part.limits
+        mean = self.evidence.mean[:, None] + self._of(of.mean - self.part.evidence.mean[:, None])
         if self.zones.stated:
             mean = np.clip(mean, self.zones.lo, self.zones.hi)
-        equal = equal_rewards_limits(self.evidence.mode, self.n, self.zones)
-        mixed, gain = (limits[self.nearest] for limits in (of.mixed, of.gain))
-        return Limits(np.where(flat, equal.mean, mean), np.where(flat, equal.mixed, mixed), np.where(flat, equal.gain, gain))
+        fitted = Limits(mean, self._of(of.mixed), self._of(of.gain))
+        return with_equal(fitted, self._flat, self.evidence.mode, self.n, self.zones)
 
     @property
     def scale(self) -> float:
@@ -111,16 +112,16 @@ class RepresentedModel:
 
     def mixed(self, group_size: int) -> Floats:
         """[M] probability that a group is mixed."""
-        return self.part.mixed(group_size)[self.nearest]
+        return self._of(self.part.mixed(group_size))
 
     def pass_at(self, group_size: int) -> tuple[Floats, Floats]:
         """[M] posterior mean and variance of pass@K."""
         mean, variance = self.part.pass_at(group_size)
-        return mean[self.nearest], variance[self.nearest]
+        return self._of(mean), self._of(variance)
 
     def best_of(self, group_size: int) -> Floats:
         """[M] gain of the best of K."""
-        return self.part.best_of(group_size)[self.nearest]
+        return self._of(self.part.best_of(group_size))
 
     def forecast(self, sizes: Sequence[int]) -> Floats:
         """[S, 3] expected share of mixed groups: mean and 90% limits."""
@@ -133,6 +134,12 @@ class RepresentedModel:
     def worst_case_error(self, verdict: Ints, drop: float = DROP, enough: Enough | None = None, *, realized: bool = False) -> float:
         """NaN: of rewards with many values no limit is known."""
         return float("nan")
+
+    def _of(self, values: Floats) -> Floats:
+        """[M, ..] of each prompt, what was found for those that stand for it: values [F, ..]."""
+        total = np.zeros((int(self.group.max()) + 1, *values.shape[1:]))
+        np.add.at(total, self.group, values)
+        return np.asarray((total.T / np.bincount(self.group)).T[self.nearest])
 
     @property
     def _flat(self) -> NDArray[np.bool_]:
@@ -151,14 +158,15 @@ def _features(evidence: Evidence, ceiling: Floats) -> Floats:
     return np.stack(ranks, -1)
 
 
-def _nearest(features: Floats, chosen: NDArray[np.bool_]) -> Ints:
-    """[M] the place among those chosen of the nearest to each prompt, itself where it is one."""
+def _nearest(features: Floats, chosen: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """([F] the group of each of those chosen, all with equal features being one, [M] the nearest group to each prompt)."""
     from scipy.spatial import KDTree
 
-    tree = KDTree(features[chosen])
+    points, group, _ = distinct(*features[chosen].T)
+    tree = KDTree(np.stack(points, -1))
     nearest = np.empty(len(features), np.int64)
     for start in range(0, len(features), _AT_A_TIME):
         at = slice(start, start + _AT_A_TIME)
         nearest[at] = tree.query(features[at], workers=cores())[1]
-    nearest[chosen] = np.arange(int(chosen.sum()))
-    return nearest
+    nearest[chosen] = group
+    return group, nearest
