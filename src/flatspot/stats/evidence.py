@@ -119,10 +119,11 @@ def evidence_of_counts(prompt: Ints, reward: Floats, count: Ints, n_prompts: int
     low, high = np.full(n_prompts, np.nan), np.full(n_prompts, np.nan)
     low[prompt[::-1]] = value[::-1]  # runs ascend within a prompt, and the last write wins
     high[prompt] = value
-    commonest = np.lexsort((-value, length, prompt))
     mode, n_mode = np.full(n_prompts, np.nan), np.zeros(n_prompts, np.int64)
+    starts = np.flatnonzero(np.diff(prompt, prepend=-1))
+    n_mode[prompt[starts]] = np.maximum.reduceat(length, starts) if len(starts) else 0
+    commonest = np.flatnonzero(length == n_mode[prompt])[::-1]  # of several, the smallest comes last
     mode[prompt[commonest]] = value[commonest]
-    n_mode[prompt[commonest]] = length[commonest]
     std = np.where(n < 2, np.nan, np.where(high <= low, 0.0, np.sqrt(squares / np.maximum(n - 1, 1))))
     support, counts = _support(prompt, value, length, n_prompts)
     return Evidence(n, mean, std, low, high, mode, n_mode, Tally(prompt, value, length), support, counts)
@@ -158,12 +159,14 @@ def merge_equal(values: Floats) -> Floats:
 
 
 def _support(prompt: Ints, value: Floats, length: Ints, n_prompts: int) -> tuple[Floats | None, Ints | None]:
-    support, place = np.unique(value, return_inverse=True)
+    if len(support := np.unique(value)) > MAX_SUPPORT:
+        return None, None
+    place = np.searchsorted(support, value)
     sizes = np.bincount(place, length) if len(value) else np.zeros(0)
-    if len(support) > MAX_SUPPORT or (sizes[sizes > 1].sum() < _REPEATED_SHARE * sizes.sum() and len(support) > 2):
+    if sizes[sizes > 1].sum() < _REPEATED_SHARE * sizes.sum() and len(support) > 2:
         return None, None
     counts = np.zeros((n_prompts, len(support)), np.int64)
-    counts[prompt, np.searchsorted(support, value)] = length
+    counts[prompt, place] = length
     return support, counts
 
 
