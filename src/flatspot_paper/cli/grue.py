@@ -31,7 +31,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default="stats",
     show_default=True,
     help="stats: policies before any finetuning; rft: after RL; sft: after SFT; sft+rft: after SFT, then RL; "
-    "warmup: after a warm-up that stops by itself on the labels of at most 5% of the inputs, then RL; all: all of these.",
+    "warmup: after a warm-up that stops by itself on the labels of 5% of the inputs, then RL; all: all of these.",
 )
 @click.option(
     "--algorithm",
