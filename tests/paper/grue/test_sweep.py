@@ -307,7 +307,10 @@ def test_a_sweep_makes_what_is_missing(workers, data, tmp_path):
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning")
 @pytest.mark.parametrize(("name", "points"), [("table2", 4), ("figure4", 1)])
 def test_the_sweeps_of_the_paper_run_on_a_tiny_model(name, points, data, tmp_path, request):
-    """The last point of each grid, and the reference, at small scale: RL's steps and rates, SFT's labels and steps."""
+    """The last point of each grid, and the reference, at small scale: RL's steps and rates, SFT's labels and steps.
+
+    Not of the warm-up's: three completions of four inputs call none vanishing.
+    """
     for package in ("torch", "transformers", "trl", "peft", "rouge_score", "yaml"):
         pytest.importorskip(package)
     import yaml
@@ -323,7 +326,8 @@ def test_the_sweeps_of_the_paper_run_on_a_tiny_model(name, points, data, tmp_pat
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     keys = yaml.safe_load((request.config.rootpath / "experiments" / "grue" / f"{name}.yaml").read_text("utf-8"))
-    last = [{key: value[-1] if isinstance(value, list) else value for key, value in grid.items()} for grid in keys["grids"]]
+    grids = [grid for grid in keys["grids"] if grid["arm"] != "warmup+rft"]
+    last = [{key: value[-1] if isinstance(value, list) else value for key, value in grid.items()} for grid in grids]
     keys |= {"grids": last, "seeds": [0], "model": str(tmp_path / "model"), "inputs": 4, "completions": 3, "rl_steps": 1, "sft_steps": 2}
     sweep = sweep_of(keys)
     results = run_sweep(sweep, plan_of(sweep, data, engine="hf"), tmp_path / "out", data=data)
